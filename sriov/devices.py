@@ -1,0 +1,83 @@
+"""The facts about PFs and VFs, as frozen values. Nothing here reads or changes anything.
+
+A VF is known by its PCI address and its PF, never by its netdev: that is in a pod half of its life, under another name.
+"""
+
+import dataclasses
+import enum
+import re
+from typing import NewType
+
+from sriov import errors
+
+PciAddress = NewType("PciAddress", str)
+"""Domain, bus, device, function as sysfs writes them: `0000:01:10.0`."""
+
+# Domains beyond 0xffff exist behind Intel VMD controllers.
+_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+
+
+class LinkType(enum.Enum):
+    """The link layer of a netdev; the value is what `linkTypes` selectors say."""
+
+    ETHER = "ether"
+    INFINIBAND = "infiniband"
+    UNKNOWN = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PF:
+    """A physical function: a PCI network device with an SR-IOV capability.
+
+    `vendor` and `device` are four lower-case hex digits. `numa_node` is None where the machine has no NUMA.
+    `netdev` is None without a driver; with several netdevs it is the uplink, not a representor.
+    """
+
+    pci: PciAddress
+    vendor: str
+    device: str
+    driver: str | None
+    netdev: str | None
+    numa_node: int | None
+    link_type: LinkType
+    numvfs: int
+    totalvfs: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VF:
+    """A virtual function. `index` is what `ip link set PF vf INDEX` takes.
+
+    `netdev` is None while the VF is in another namespace, has no driver, or has a userspace driver (vfio-pci).
+    `pf_netdev` is None where the PF has no netdev. `link_type` is the VF netdev's, else its PF's.
+    """
+
+    pci: PciAddress
+    pf: PciAddress
+    pf_netdev: str | None
+    index: int
+    vendor: str
+    device: str
+    driver: str | None
+    netdev: str | None
+    numa_node: int | None
+    link_type: LinkType
+
+
+def pci_address(text: object) -> PciAddress:
+    """Check that `text` is a full, lower-case PCI address, so that it may become part of a path.
+
+    Raises DeviceError.
+    """
+    if isinstance(text, str) and _PCI.fullmatch(text):
+        return PciAddress(text)
+    raise errors.DeviceError(
+        f"{text!r} is not a PCI address", "write domain:bus:device.function in lower case, as in 0000:01:10.0"
+    )
+
+
+def routing_id(address: PciAddress) -> int:
+    """The 16-bit bus:device.function number within the domain (PCIe base spec, "Routing ID")."""
+    _, bus, rest = address.split(":")
+    slot, function = rest.split(".")
+    return int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)

@@ -1,0 +1,57 @@
+"""What can go wrong with a VF, in the words of the person who has to mend it.
+
+    SriovError              message and remedy
+    ├── DeviceError         the PCI address does not name a VF that can be handed out
+    ├── SettingError        a setting has a value that cannot be honoured
+    ├── NetnsError          the namespace is missing or is no network namespace
+    ├── BusyError           somebody else holds the VF, or it is not ready; try again later
+    ├── LedgerError         the run directory cannot be read or written
+    └── KernelError         the kernel refused a request; carries its errno
+
+A subclass exists only because somebody catches it: the CNI gives each its own error code (CNI spec, "Error").
+"""
+
+import errno as errnos
+import os
+
+
+class SriovError(Exception):
+    """One failure: what is wrong (naming the thing and the value) and what the user can do about it."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class DeviceError(SriovError):
+    """The PCI address is malformed, absent, a PF, or not an SR-IOV VF."""
+
+
+class SettingError(SriovError):
+    """A VF setting is out of range, or this VF's driver cannot do it."""
+
+
+class NetnsError(SriovError):
+    """The network namespace does not exist or is something else."""
+
+
+class BusyError(SriovError):
+    """The VF is held by another attachment, or the hardware is not ready yet."""
+
+
+class LedgerError(SriovError):
+    """The ledger's directory is unusable or a record is damaged."""
+
+
+class KernelError(SriovError):
+    """The kernel refused a netlink request. `errno` is positive, as in the errno module."""
+
+    def __init__(self, request: str, errno: int, remedy: str = "") -> None:
+        name = errnos.errorcode.get(errno, str(errno))
+        super().__init__(f"the kernel refused to {request}: {os.strerror(errno)} ({name})", remedy)
+        self.request = request
+        self.errno = errno

@@ -1,0 +1,104 @@
+"""Reading sysfs: one attribute, one link, one directory at a time. Never writes; knows no SR-IOV policy.
+
+A device may vanish between two reads, so an attribute that cannot be read is None, never an exception.
+Formats: Documentation/ABI/testing/sysfs-bus-pci and sysfs-class-net in the kernel's source.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+
+from sriov import devices
+
+# A representor's port name (kernel: drivers/net/ethernet/mellanox/mlx5/core/esw/devlink_port.c) is pf0vf3 or c1pf0sf88.
+_REPRESENTOR = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
+_ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
+
+
+def text(path: pathlib.Path) -> str | None:
+    """One attribute without its newline."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def integer(path: pathlib.Path) -> int | None:
+    """One attribute as a number, decimal or 0x."""
+    value = text(path)
+    try:
+        return None if value is None else int(value, 0)
+    except ValueError:
+        return None
+
+
+def target(path: pathlib.Path) -> str | None:
+    """The last component of what a link points to: a driver's name, a device's address."""
+    try:
+        return path.readlink().name
+    except OSError:
+        return None
+
+
+def names(path: pathlib.Path) -> tuple[str, ...]:
+    """The entries of a directory, sorted; empty where there is none."""
+    try:
+        return tuple(sorted(os.listdir(path)))
+    except OSError:
+        return ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Netdev:
+    """A netdev as this namespace's sysfs shows it. `address` is lower case."""
+
+    name: str
+    index: int
+    address: str
+    mtu: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    """A sysfs: the machine's at /sys, or one that a test has built."""
+
+    root: pathlib.Path = pathlib.Path("/sys")
+
+    @property
+    def pci_devices(self) -> pathlib.Path:
+        return self.root / "bus/pci/devices"
+
+    def pci(self, address: devices.PciAddress) -> pathlib.Path:
+        return self.pci_devices / address
+
+    def netdev_name(self, address: devices.PciAddress) -> str | None:
+        """The device's netdev in this namespace; the uplink where there are representors beside it."""
+        folder = self.pci(address) / "net"
+        found = names(folder)
+        if len(found) > 1:
+            found = tuple(name for name in found if not _is_representor(folder / name))
+        return found[0] if len(found) == 1 else None
+
+    def netdev(self, address: devices.PciAddress) -> Netdev | None:
+        """The device's netdev with what an attachment has to know, without a netlink request."""
+        name = self.netdev_name(address)
+        folder = self.pci(address) / "net" / (name or "-")
+        index, mac, mtu = integer(folder / "ifindex"), text(folder / "address"), integer(folder / "mtu")
+        if name is None or index is None or mac is None or mtu is None:
+            return None
+        return Netdev(name, index, mac, mtu)
+
+    def link_type(self, address: devices.PciAddress, netdev: str | None) -> devices.LinkType:
+        if netdev is None:
+            return devices.LinkType.UNKNOWN
+        kind = integer(self.pci(address) / "net" / netdev / "type")
+        return _ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
+
+    def numa_node(self, address: devices.PciAddress) -> int | None:
+        node = integer(self.pci(address) / "numa_node")
+        return None if node is None or node < 0 else node
+
+
+def _is_representor(folder: pathlib.Path) -> bool:
+    return _REPRESENTOR.fullmatch(text(folder / "phys_port_name") or "") is not None

@@ -1,0 +1,134 @@
+"""Builds a sysfs tree of PFs and VFs in a folder as the kernel lays it out, and changes it as the kernel would.
+
+The defaults are an Intel 82576 as QEMU emulates it (igb: VF offset 0x80, stride 2).
+"""
+
+import dataclasses
+import pathlib
+import shutil
+
+from sriov import devices, sysfs
+
+_ARPHRD = {devices.LinkType.ETHER: 1, devices.LinkType.INFINIBAND: 32}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """What a NIC's functions say about themselves. `offset` and `stride` are the SR-IOV capability's."""
+
+    vendor: str = "8086"
+    pf_device: str = "10c9"
+    vf_device: str = "10ca"
+    pf_driver: str = "igb"
+    vf_driver: str = "igbvf"
+    totalvfs: int = 7
+    offset: int = 0x80
+    stride: int = 2
+    numa_node: int = -1
+    link_type: devices.LinkType = devices.LinkType.ETHER
+
+
+IGB = Model()
+LARGE = Model("15b3", "1017", "1018", "mlx5_core", "mlx5_core", totalvfs=256, offset=1, stride=1)
+
+
+class SysfsTree:
+    """A sysfs under `root`; `tree` is how the product reads it."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.tree = sysfs.Tree(root)
+        self._models: dict[str, Model] = {}
+        (root / "bus/pci/devices").mkdir(parents=True, exist_ok=True)
+
+    def add_pf(self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB, numvfs: int = 0) -> devices.PciAddress:
+        """A PF with `numvfs` VFs; VF netdevs come with set_netdev, as a driver brings them later."""
+        address = self._add_device(pci, model.vendor, model.pf_device, model)
+        self._models[address] = model
+        self._write(address, "sriov_totalvfs", model.totalvfs)
+        self._write(address, "sriov_offset", model.offset)
+        self._write(address, "sriov_stride", model.stride)
+        self._write(address, "sriov_numvfs", 0)
+        self.set_driver(address, model.pf_driver)
+        self.set_netdev(address, netdev)
+        self.set_numvfs(address, numvfs)
+        return address
+
+    def add_plain_nic(self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB) -> devices.PciAddress:
+        """A NIC without the SR-IOV capability."""
+        address = self._add_device(pci, model.vendor, model.pf_device, model)
+        self.set_driver(address, model.pf_driver)
+        self.set_netdev(address, netdev)
+        return address
+
+    def set_numvfs(self, pf: devices.PciAddress, numvfs: int) -> tuple[devices.PciAddress, ...]:
+        """Remove the PF's VFs and create `numvfs` new ones; returns their addresses in index order."""
+        model = self._models[pf]
+        for link in self._folder(pf).glob("virtfn*"):
+            self.remove(devices.pci_address(link.readlink().name))
+            link.unlink()
+        self._write(pf, "sriov_numvfs", numvfs)
+        return tuple(self._add_vf(pf, model, index) for index in range(numvfs))
+
+    def set_driver(self, address: devices.PciAddress, driver: str | None) -> None:
+        link = self._folder(address) / "driver"
+        link.unlink(missing_ok=True)
+        if driver is not None:
+            folder = self.root / "bus/pci/drivers" / driver
+            folder.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(f"../../../bus/pci/drivers/{driver}")
+
+    def set_netdev(self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None) -> None:
+        """Show these netdevs below the device; none is what a VF in another namespace looks like."""
+        folder = self._folder(address) / "net"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for netdev in filter(None, netdevs):
+            (folder / netdev.name).mkdir()
+            values = {
+                "ifindex": netdev.index,
+                "address": netdev.address,
+                "mtu": netdev.mtu,
+                "type": self._arphrd(address),
+            }
+            for name, value in values.items():
+                (folder / netdev.name / name).write_text(f"{value}\n")
+
+    def set_attribute(self, address: devices.PciAddress, name: str, value: object) -> None:
+        """Write any attribute below the device, such as numa_node or net/eth0/phys_port_name."""
+        self._write(address, name, value)
+
+    def remove(self, address: devices.PciAddress) -> None:
+        """Hot-unplug the device."""
+        shutil.rmtree(self._folder(address), ignore_errors=True)
+        (self.root / "bus/pci/devices" / address).unlink(missing_ok=True)
+
+    def _add_vf(self, pf: devices.PciAddress, model: Model, index: int) -> devices.PciAddress:
+        number = devices.routing_id(pf) + model.offset + index * model.stride
+        pci = f"{pf.split(':')[0]}:{number >> 8:02x}:{number >> 3 & 0x1F:02x}.{number & 7}"
+        address = self._add_device(pci, model.vendor, model.vf_device, model)
+        self._models[address] = model
+        (self._folder(address) / "physfn").symlink_to(f"../{pf}")
+        (self._folder(pf) / f"virtfn{index}").symlink_to(f"../{address}")
+        self.set_driver(address, model.vf_driver)
+        self.set_netdev(address, None)
+        return address
+
+    def _add_device(self, pci: str, vendor: str, device: str, model: Model) -> devices.PciAddress:
+        address = devices.pci_address(pci)
+        self._folder(address).mkdir(parents=True)
+        (self.root / "bus/pci/devices" / address).symlink_to(f"../../../devices/pci0000:00/{address}")
+        self._write(address, "class", "0x020000")
+        self._write(address, "vendor", f"0x{vendor}")
+        self._write(address, "device", f"0x{device}")
+        self._write(address, "numa_node", model.numa_node)
+        return address
+
+    def _arphrd(self, address: devices.PciAddress) -> int:
+        return _ARPHRD[self._models.get(address, IGB).link_type]
+
+    def _folder(self, address: devices.PciAddress) -> pathlib.Path:
+        return self.root / "devices/pci0000:00" / address
+
+    def _write(self, address: devices.PciAddress, name: str, value: object) -> None:
+        (self._folder(address) / name).write_text(f"{value}\n")
