@@ -1,0 +1,124 @@
+"""`hack/lab`: boots a guest with two SR-IOV network cards on this machine's own files and runs a command in it.
+
+Exit status of `run`: the command's; 125 where the lab failed, 69 where this machine can have none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from hack.guest import boot, cache, errors, jobs, nics, parts, progress
+
+PROJECT = Path(__file__).parents[2]
+FAILED, UNAVAILABLE = 125, os.EX_UNAVAILABLE
+PASSED_ON = ("TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "CI")
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parser().parse_args(argv)
+    shown = progress.Progress(sys.stderr, quiet=getattr(options, "quiet", False))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        verb: Callable[[argparse.Namespace, progress.Progress], int] = options.verb
+        return verb(options, shown)
+    except errors.LabError as error:
+        shown.clear()
+        print(f"lab: {error}", file=sys.stderr)
+        return UNAVAILABLE if isinstance(error, errors.UnavailableError) else FAILED
+    except KeyboardInterrupt:
+        shown.clear()
+        return 128 + signal.SIGINT
+
+
+def run(options: argparse.Namespace, shown: progress.Progress) -> int:
+    """Boots a guest and runs the command in it."""
+    if os.geteuid() != 0:
+        raise errors.UnavailableError("only root can share this machine's files with a guest; run hack/lab as root")
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    out = options.out.resolve() if options.out else None
+    job = jobs.Job(options.command, PROJECT, _environment(options.env), out, options.numvfs)
+    limits = boot.Limits(options.memory, options.cpus, options.timeout)
+    with cache.borrowed(options.cache, shown) as have:
+        return boot.run(have, job, limits, _to_stdout, shown, console=options.console).status
+
+
+def fetch(options: argparse.Namespace, shown: progress.Progress) -> int:
+    """Fills the cache with QEMU and a kernel, or verifies what is in it."""
+    have = cache.fetch(options.cache, shown)
+    shown.clear()
+    print(f"QEMU and Linux {have.release} in {options.cache}")
+    return 0
+
+
+def status(options: argparse.Namespace, _: progress.Progress) -> int:
+    """Says what is cached; fails where nothing is."""
+    have = parts.load(options.cache / "parts")
+    print(f"QEMU and Linux {have.release} in {options.cache}" if have else f"nothing in {options.cache}")
+    return 0 if have else 1
+
+
+def clean(options: argparse.Namespace, _: progress.Progress) -> int:
+    """Empties the cache."""
+    cache.clean(options.cache)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hack/lab", description=__doc__, formatter_class=_Raw)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    made = {verb: verbs.add_parser(verb.__name__, help=verb.__doc__) for verb in (run, fetch, status, clean)}
+    for verb, each in made.items():
+        each.set_defaults(verb=verb)
+        each.add_argument("--cache", type=Path, default=cache.default(), metavar="DIR", help="default: %(default)s")
+    _add_run(made[run])
+    return parser
+
+
+def _add_run(add: argparse.ArgumentParser) -> None:
+    size = boot.Limits()
+    add.add_argument("--out", type=Path, metavar="DIR", help="a folder the command can write to, as $LAB_OUT")
+    add.add_argument("--timeout", type=float, default=size.timeout, metavar="SECONDS", help="for the command")
+    add.add_argument("--memory", default=size.memory, metavar="SIZE", help="of the guest, default %(default)s")
+    add.add_argument("--cpus", type=int, default=size.cpus, metavar="N", help="of the guest, default %(default)s")
+    add.add_argument("--numvfs", type=int, default=nics.VFS_PER_PF, metavar="N", help="VFs of each PF, 0 to 7")
+    add.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the command")
+    add.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's kernel messages")
+    add.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
+
+
+def _environment(asked: Sequence[str]) -> dict[str, str]:
+    """What the command sees of ours. A terminal at this end cannot be seen from the guest, so it is told of it."""
+    chosen = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if sys.stdout.isatty():
+        chosen = {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)} | chosen
+    for entry in asked:
+        name, given, value = entry.partition("=")
+        chosen[name] = value if given else os.environ.get(name, "")
+    return chosen
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    """Keeps the description's line breaks."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

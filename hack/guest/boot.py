@@ -1,0 +1,157 @@
+"""Boots a guest for one job and carries its output and its exit status out, live and unmixed.
+
+Two virtio serial ports do that: `control` for the guest's own words (ready, exit, fail), `output` for what the
+command writes. Kernel messages have the console, which is read only when something went wrong. Leaves nothing
+behind, not a process, not a file, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.guest import errors, jobs, machine, parts, progress
+
+BOOT_LIMIT = 180.0  # seconds; 10 to 15 are usual under emulation on an idle machine
+LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How big a guest is and how many seconds its command may take."""
+
+    memory: str = "2G"
+    cpus: int = 2
+    timeout: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The command's exit status and the seconds until it was started."""
+
+    status: int
+    booted_after: float
+
+
+def run(
+    have: parts.Parts,
+    job: jobs.Job,
+    limits: Limits,
+    sink: Callable[[bytes], object],
+    shown: progress.Progress,
+    *,
+    console: Path | None = None,
+) -> Outcome:
+    """Boots, runs, returns. `sink` gets the command's output as it comes; `console` keeps the kernel's messages."""
+    with tempfile.TemporaryDirectory(prefix="sriov-lab-") as folder:
+        log = console or Path(folder) / "console"
+        log.write_bytes(b"")
+        initrd = Path(folder) / "initrd"
+        initrd.write_bytes(jobs.initrd(job, have))
+        fast = machine.accelerated(Path("/proc/cpuinfo").read_text())
+        built = machine.Machine(limits.memory, limits.cpus, fast, initrd, log.absolute(), job.out)
+        with _qemu(have, built) as (control, output):
+            return _Watch(control, output, sink, shown, log=log, timeout=limits.timeout).outcome()
+
+
+@contextlib.contextmanager
+def _qemu(have: parts.Parts, built: machine.Machine) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A running QEMU as our ends of its two ports. setpriv ends it even where we are killed without a word."""
+    control, its_control = socket.socketpair()
+    output, its_output = socket.socketpair()
+    with control, output, its_control, its_output:
+        ports = its_control.fileno(), its_output.fileno()
+        with built.console.open("ab") as log:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *machine.arguments(have, built, *ports)],
+                env={"PATH": os.defpath, "QEMU_MODULE_DIR": str(have.qemu_modules)}, pass_fds=ports,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        its_control.close()
+        its_output.close()
+        try:
+            yield control, output
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+class _Watch:
+    """Follows one guest from its first sign of life to its end."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        output: socket.socket,
+        sink: Callable[[bytes], object],
+        shown: progress.Progress,
+        *,
+        log: Path,
+        timeout: float,
+    ) -> None:
+        self._sink, self._shown, self._log, self._timeout = sink, shown, log, timeout
+        self._begun = time.monotonic()
+        self._deadline = self._begun + BOOT_LIMIT
+        self._ready: float | None = None
+        self._words = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ, self._hear)
+        self._selector.register(output, selectors.EVENT_READ, self._sink)
+
+    def outcome(self) -> Outcome:
+        """Until both ports are closed: what is in them when QEMU ends is still to be read."""
+        with self._selector:
+            while self._selector.get_map():
+                if self._ready is None:
+                    self._shown.show("booting the guest")
+                for key, _ in self._selector.select(1.0):
+                    self._read(key)
+                self._check_time()
+        return self._concluded()
+
+    def _read(self, key: selectors.SelectorKey) -> None:
+        assert isinstance(key.fileobj, socket.socket)
+        try:
+            data = key.fileobj.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if data:
+            key.data(data)
+        else:
+            self._selector.unregister(key.fileobj)
+
+    def _hear(self, data: bytes) -> None:
+        self._words += data
+        if self._ready is None and b"ready " in self._words:
+            self._ready = time.monotonic() - self._begun
+            self._deadline = time.monotonic() + self._timeout
+            self._shown.clear()
+
+    def _check_time(self) -> None:
+        if time.monotonic() < self._deadline:
+            return
+        if self._ready is None:
+            raise errors.LabError(f"the guest did not boot within {BOOT_LIMIT:.0f} s{self._last_lines()}")
+        raise errors.LabError(f"the command was still running after {self._timeout:.0f} s and was ended with its guest")
+
+    def _concluded(self) -> Outcome:
+        said = dict(line.split(" ", 1) for line in self._words.decode(errors="replace").splitlines() if " " in line)
+        if "fail" in said:
+            raise errors.LabError(f"the guest could not be set up: {said['fail']}{self._last_lines()}")
+        if "exit" not in said or self._ready is None:
+            raise errors.LabError(f"the guest stopped before the command had ended{self._last_lines()}")
+        return Outcome(int(said["exit"]), self._ready)
+
+    def _last_lines(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "".join(f"\n    {line}" for line in ["; its last words:", *lines]).replace("\n    ;", ";", 1)

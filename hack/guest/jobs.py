@@ -1,0 +1,63 @@
+"""What a guest is booted for: one command, its folder and environment, and how many VFs it finds.
+
+Turned into the files that the guest's init reads (see `init`). Pure but for reading the parts.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.guest import initramfs, parts
+
+ROOT_MODULES = ("9pnet_virtio", "9p", "overlay")
+NIC_MODULES = ("igb", "igbvf")
+
+
+@dataclass(frozen=True)
+class Job:
+    """`command` runs as root in folder `cwd`; `out` is the folder of this machine it may write to."""
+
+    command: Sequence[str]
+    cwd: Path
+    environment: Mapping[str, str]
+    out: Path | None = None
+    numvfs: int = 7
+
+
+def initrd(job: Job, have: parts.Parts) -> bytes:
+    """The initramfs that boots into the job."""
+    table = (have.modules / "modules.dep").read_text()
+    root, nic = (initramfs.load_order(table, wanted) for wanted in (ROOT_MODULES, NIC_MODULES))
+    modules = {_file(path): initramfs.unpacked(have.modules / path) for path in (*root, *nic)}
+    settings = {
+        "root_modules": " ".join(map(_file, root)),
+        "nic_modules": " ".join(map(_file, nic)),
+        "modules": str(have.modules.parent),
+        "numvfs": str(job.numvfs),
+        "out": str(job.out or ""),
+    }
+    return initramfs.archive(
+        [
+            ("init", Path(__file__).with_name("init").read_bytes()),
+            ("bin/busybox", have.busybox.read_bytes()),
+            ("job/settings", "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()).encode()),
+            ("job/command", script(job).encode()),
+            *((f"job/{name}", body) for name, body in modules.items()),
+        ]
+    )
+
+
+def script(job: Job) -> str:
+    """The command as a shell script, with nothing of the guest's own environment but PATH."""
+    environment = {"HOME": "/root", "LANG": "C.UTF-8", "SRIOV_LAB": "guest", **job.environment}
+    if job.out:
+        environment["LAB_OUT"] = str(job.out)
+    words = [f"{name}={value}" for name, value in environment.items()]
+    return f'cd {shlex.quote(str(job.cwd))} && exec env -i PATH="$PATH" {shlex.join([*words, *job.command])}\n'
+
+
+def _file(path: str) -> str:
+    return f"{initramfs.module_name(path)}.ko"

@@ -1,0 +1,66 @@
+"""The guest as a QEMU command line. Pure: what is decided here is tested without a boot.
+
+Hardware acceleration only where the CPU has it: /dev/kvm may exist and still not run a stock kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.guest import nics, parts
+
+# panic=-1 with -no-reboot ends QEMU when the kernel dies; the rest buys seconds under emulation.
+KERNEL = "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust_cpu=1 net.ifnames=0"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A guest's size and the files of one run: its initramfs, its console's log, the one folder it may write."""
+
+    memory: str
+    cpus: int
+    accelerated: bool
+    initrd: Path
+    console: Path
+    out: Path | None
+
+
+def accelerated(cpuinfo: str) -> bool:
+    """Whether /proc/cpuinfo shows hardware virtualisation (Intel vmx, AMD svm)."""
+    return re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo, re.MULTILINE) is not None
+
+
+def arguments(have: parts.Parts, machine: Machine, control: int, output: int) -> list[str]:
+    """QEMU's arguments. `control` and `output` are file descriptors of connected stream sockets that it inherits."""
+    acceleration = ["-accel", "kvm", "-cpu", "host"] if machine.accelerated else ["-accel", "tcg", "-cpu", "max"]
+    return [
+        *have.qemu(),
+        *(word for folder in have.firmware for word in ("-L", str(folder))),
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", *acceleration,
+        "-m", machine.memory, "-smp", str(machine.cpus),
+        "-kernel", str(have.kernel), "-initrd", str(machine.initrd), "-append", KERNEL,
+        "-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console",
+        "-device", "virtio-serial-pci,id=ports",
+        *_port(1, "control", control),
+        *_port(2, "output", output),
+        *_share("root", Path("/"), ",readonly=on"),
+        *(_share("out", machine.out) if machine.out else []),
+        *nics.arguments(),
+    ]  # fmt: skip
+
+
+def _port(number: int, name: str, descriptor: int) -> list[str]:
+    device = f"virtserialport,bus=ports.0,chardev={name},nr={number}"
+    return ["-chardev", f"socket,id={name},fd={descriptor}", "-device", device]
+
+
+def _share(tag: str, path: Path, access: str = "") -> list[str]:
+    backend = f"local,id={tag},path={_value(path)},security_model=none,multidevs=remap{access}"
+    return ["-fsdev", backend, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+
+
+def _value(path: Path) -> str:
+    """QEMU splits options at commas; a doubled one stands for itself."""
+    return str(path).replace(",", ",,")
