@@ -1,0 +1,97 @@
+"""What the kernel says about PCI devices and netdevs as they come, go and change. The one door to pyudev.
+
+It listens to the kernel itself (NETLINK_KOBJECT_UEVENT, group 1), not to udevd, which no container has. An event is a
+reason to look at sysfs again, never a fact to build on: it may come late, and when the socket overflows it is lost.
+Netdev events are those of the network namespace in which the monitor was opened (kernel lib/kobject_uevent.c).
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import pathlib
+from collections.abc import AsyncGenerator, Mapping
+
+import pyudev
+
+from sriov import devices, errors
+
+SUBSYSTEMS = ("pci", "net")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """`action` is add, remove, change, move, bind or unbind; `pci` is the device, or the one that the netdev is of."""
+
+    action: str
+    subsystem: str
+    pci: devices.PciAddress | None
+    name: str
+
+
+RESCAN = Event("rescan", "", None, "")
+"""Events were lost: look at everything."""
+
+
+class Monitor:
+    """Receives events from now on. Raises KernelError where the kernel or libudev does not let it.
+
+    `buffer` is the socket's in bytes; None is the system's, which takes some hundred events. More needs CAP_NET_ADMIN.
+    """
+
+    def __init__(self, buffer: int | None = None) -> None:
+        try:
+            self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+            for subsystem in SUBSYSTEMS:
+                self._monitor.filter_by(subsystem)
+            if buffer is not None:
+                self._monitor.set_receive_buffer_size(buffer)
+            self._monitor.start()
+        except (OSError, ImportError) as error:
+            code = getattr(error, "errno", None) or errno.ENOSYS
+            raise errors.KernelError("listen to uevents", code, "is libudev1 installed?") from error
+
+    def fileno(self) -> int:
+        number: int = self._monitor.fileno()
+        return number
+
+    def receive(self) -> Event | None:
+        """The next event, or None where there is none yet. Never waits."""
+        try:
+            device = self._monitor.poll(0)
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return RESCAN
+            raise errors.KernelError("receive a uevent", error.errno or errno.EIO) from error
+        return None if device is None else parse(dict(device.properties))
+
+
+async def watch(monitor: Monitor) -> AsyncGenerator[Event, None]:
+    """Events as they come, without an end. Raises KernelError."""
+    while True:
+        await _readable(monitor.fileno())
+        while (event := monitor.receive()) is not None:
+            yield event
+
+
+def parse(properties: Mapping[str, str]) -> Event:
+    """An event from its variables: ACTION, SUBSYSTEM and DEVPATH, which is relative to sysfs."""
+    path = pathlib.PurePath(properties.get("DEVPATH", ""))
+    return Event(properties.get("ACTION", ""), properties.get("SUBSYSTEM", ""), _nearest_pci(path), path.name)
+
+
+def _nearest_pci(path: pathlib.PurePath) -> devices.PciAddress | None:
+    for part in reversed(path.parts):
+        with contextlib.suppress(errors.DeviceError):
+            return devices.pci_address(part)
+    return None
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
