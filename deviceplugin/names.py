@@ -1,0 +1,52 @@
+"""What a resource is called by the kubelet, in a container's environment and on disk. Pure."""
+
+import hashlib
+import re
+
+# What the kubelet accepts: IsExtendedResourceName in kubernetes pkg/apis/core/v1/helper/helpers.go. The prefix may have
+# 253 characters with the 9 of "requests." before it.
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_PREFIX = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+
+NAME_MAX = 63
+PREFIX_MAX = 253 - len("requests.")
+PATH_MAX = 107  # sun_path of struct sockaddr_un, without its NUL
+
+
+def name_is_valid(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def prefix_is_valid(prefix: str) -> bool:
+    reserved = prefix.endswith("kubernetes.io") or prefix.startswith("requests.")
+    return not reserved and len(prefix) <= PREFIX_MAX and _PREFIX.fullmatch(prefix) is not None
+
+
+def resource(prefix: str, name: str) -> str:
+    """The extended resource that pods ask for, as in `intel.com/sriov`."""
+    return f"{prefix}/{name}"
+
+
+def variable(prefix: str, name: str) -> str:
+    """The environment variable: upper case, dots become underscores, hyphens stay, as with the incumbent."""
+    return f"PCIDEVICE_{prefix}_{name}".upper().replace(".", "_")
+
+
+def info_variable(prefix: str, name: str) -> str:
+    """The variable with the devices' properties."""
+    return f"{variable(prefix, name)}_INFO"
+
+
+def socket(prefix: str, name: str, room: int) -> str:
+    """The plugin's socket, a bare file name of at most `room` bytes; a long one is cut and made unique by a hash.
+
+    Raises ValueError where the room does not hold even that.
+    """
+    whole = f"{prefix}_{name}"
+    if len(whole) + len(".sock") <= room:
+        return f"{whole}.sock"
+    tail = f"-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock"
+    if room < len(tail) + 1:
+        raise ValueError(f"a socket's path holds {PATH_MAX} bytes, too few for a file name in this directory")
+    return whole[: room - len(tail)] + tail
