@@ -1,0 +1,138 @@
+"""The DevicePlugin service of one resource, over grpc.aio: what the kubelet asks, answered from the last snapshot.
+
+It never looks at hardware and knows no sockets. ListAndWatch says the whole list at once and again when it changed,
+to every stream there is: an old kubelet's may linger beside the new one's. Nothing here takes time, since the kubelet
+sets no deadline on Allocate and admits no pod meanwhile.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+import grpc
+
+from deviceplugin import allocation, pools
+from deviceplugin._pb import deviceplugin_pb2 as pb
+from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
+
+
+class _Context(Protocol):
+    """What is used of grpc.aio.ServicerContext."""
+
+    async def write(self, message: object) -> None: ...
+    async def abort(self, code: object, details: str) -> NoReturn: ...
+
+
+class _AllocateRequest(Protocol):
+    @property
+    def container_requests(self) -> list["_ContainerAllocateRequest"]: ...
+
+
+class _ContainerAllocateRequest(Protocol):
+    @property
+    def devices_ids(self) -> list[str]: ...
+
+
+class _Stream:
+    """One ListAndWatch. `news` wakes it, `over` ends it."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self.over = False
+
+
+class Servicer:
+    """Serves one pool. Outlives the sockets it is served on, so that a new one starts with what is known.
+
+    `stream_ended` is called when a ListAndWatch is over, whoever ended it; `refused` when an Allocate was refused,
+    since then the kubelet's picture is not ours.
+    """
+
+    def __init__(self, pool: pools.Pool, stream_ended: Callable[[], None], refused: Callable[[], None]) -> None:
+        self.pool = pool
+        self._stream_ended = stream_ended
+        self._refused = refused
+        self._streams: set[_Stream] = set()
+        self.opened = 0  # streams ever
+
+    @property
+    def streams(self) -> int:
+        """How many ListAndWatch streams are open."""
+        return len(self._streams)
+
+    def publish(self, pool: pools.Pool) -> bool:
+        """Make this the snapshot; streams hear of it if it says anything new. Returns whether it does."""
+        if pool == self.pool:
+            return False
+        self.pool = pool
+        for stream in self._streams:
+            stream.news.set()
+        return True
+
+    def end_streams(self) -> None:
+        """End every stream that is open now, properly, so that the server has nothing to cut off."""
+        for stream in self._streams:
+            stream.over = True
+            stream.news.set()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Make the server serve this."""
+        pb_grpc.add_DevicePluginServicer_to_server(self, server)
+
+    async def GetDevicePluginOptions(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
+        return pb.DevicePluginOptions()
+
+    async def ListAndWatch(self, request: object, context: _Context) -> None:  # noqa: ARG002, N802
+        stream = _Stream()
+        self._streams.add(stream)
+        self.opened += 1
+        log.info("the kubelet watches %s", self.pool.resource)
+        try:
+            await self._tell(stream, context)
+        finally:
+            self._streams.discard(stream)
+            log.info("the kubelet watches %s no more", self.pool.resource)
+            self._stream_ended()
+
+    async def _tell(self, stream: _Stream, context: _Context) -> None:
+        said = None
+        while not stream.over:
+            if self.pool != said:
+                said = self.pool
+                await context.write(response(said))
+            else:
+                await stream.news.wait()
+                stream.news.clear()
+
+    async def Allocate(self, request: _AllocateRequest, context: _Context) -> object:  # noqa: N802
+        asked = [list(container.devices_ids) for container in request.container_requests]
+        try:
+            answers = [allocation.environment(self.pool, ids) for ids in asked]
+        except allocation.AllocationError as error:
+            log.warning("refused to allocate: %s", error)
+            self._refused()
+            code = grpc.StatusCode.FAILED_PRECONDITION if error.retryable else grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error))
+        log.info("allocated %s: %s", self.pool.resource, "; ".join(",".join(ids) for ids in asked))
+        return pb.AllocateResponse(container_responses=[pb.ContainerAllocateResponse(envs=envs) for envs in answers])
+
+    async def GetPreferredAllocation(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
+        return pb.PreferredAllocationResponse()
+
+    async def PreStartContainer(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
+        return pb.PreStartContainerResponse()
+
+
+def response(pool: pools.Pool) -> object:
+    """The pool as a ListAndWatchResponse. Without a NUMA node there is no topology, as -1 would be a node."""
+    return pb.ListAndWatchResponse(devices=[_device(device) for device in pool.devices])
+
+
+def _device(device: pools.Device) -> object:
+    if device.numa_node is None:
+        return pb.Device(ID=device.id, health=device.health.value)
+    nodes = pb.TopologyInfo(nodes=[pb.NUMANode(ID=device.numa_node)])
+    return pb.Device(ID=device.id, health=device.health.value, topology=nodes)
