@@ -1,0 +1,189 @@
+"""The kubelet's side of us: one resource's socket, its registration, and registering again whenever that is lost.
+
+The order is the kubelet's: it dials our socket inside Register, so we serve before we register, and it opens
+ListAndWatch once and never again (pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go, client.go). So whatever ends
+a registration ends the socket with it, and the next one starts from nothing: there are never two.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import random
+import urllib.parse
+from collections.abc import AsyncIterator
+
+import grpc
+
+from deviceplugin import names, pools, servicer, watch
+from deviceplugin._pb import deviceplugin_pb2 as pb
+from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
+
+VERSION = "v1beta1"
+SOCKET = "kubelet.sock"
+
+# A channel of its own: a shared one would remember how long the last kubelet was away before it connects again.
+_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. `register` is longer than the 10 in which the kubelet dials back; `first_stream` is how long it may
+    take to open ListAndWatch; a registration that lasted `settled` is not a failure."""
+
+    poll: float = 1.0
+    register: float = 15.0
+    first_stream: float = 10.0
+    stop: float = 0.5
+    settled: float = 10.0
+    backoff: float = 0.2
+    backoff_max: float = 15.0
+
+
+def backoff(attempt: int, jitter: float, timings: Timings) -> float:
+    """Seconds before the next attempt, doubling from attempt 0 on; `jitter`, 0 to 1, takes up to half of it off."""
+    longest = min(timings.backoff_max, timings.backoff * 2.0 ** min(attempt, 30))
+    return longest * (1 - jitter / 2)
+
+
+class Registration:
+    """Keeps one resource known to whatever kubelet there is. `run` ends only by cancellation, its socket with it."""
+
+    def __init__(self, pool: pools.Pool, folder: pathlib.Path, refused: asyncio.Event, timings: Timings) -> None:
+        self.servicer = servicer.Servicer(pool, self.nudge, refused.set)
+        self._resource = pool.resource
+        # The hidden name, one longer, has to fit too.
+        room = names.PATH_MAX - len(os.fsencode(folder / ".x")) + 1
+        self._own = folder / names.socket(pool.prefix, pool.name, room)
+        self._kubelet = folder / SOCKET
+        self._timings = timings
+        self._news = asyncio.Event()
+        self._complaint = ""
+
+    def nudge(self) -> None:
+        """Look at the directory soon."""
+        self._news.set()
+
+    async def run(self) -> None:
+        attempt = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            started, kubelet = loop.time(), watch.identity(self._kubelet)
+            if await self._attempt() is watch.Lost.SOCKET_REPLACED:
+                await self._stand_by()
+            attempt = 0 if loop.time() - started > self._timings.settled else attempt + 1
+            await self._pause(backoff(attempt, random.SystemRandom().random(), self._timings), kubelet)
+
+    async def _attempt(self) -> watch.Lost | None:
+        """Register and stay registered. Returns why that is over, None where it never was."""
+        try:
+            async with self._served() as own:
+                reason = await self._registered(own)
+        except grpc.aio.AioRpcError as error:
+            self._complain(f"the kubelet refuses: {error.code().name}: {error.details()}")
+        except (OSError, RuntimeError) as error:  # grpc says RuntimeError when it cannot bind
+            self._complain(str(error))
+        else:
+            log.warning("%s has to register again: %s", self._resource, reason.value)
+            return reason
+        return None
+
+    def _complain(self, complaint: str) -> None:
+        """Once for each cause: a kubelet may be away for hours."""
+        if complaint != self._complaint:
+            log.warning("%s cannot register, trying on: %s", self._resource, complaint)
+        self._complaint = complaint
+
+    @contextlib.asynccontextmanager
+    async def _served(self) -> AsyncIterator[watch.Identity]:
+        """Serve on a socket that is complete, and only root's, before it has its name."""
+        hidden = self._own.with_name(f".{self._own.name}")
+        _refuse_other_files(self._own)
+        server = grpc.aio.server()
+        self.servicer.add_to(server)
+        own = None
+        try:
+            _bind(server, hidden)
+            await server.start()
+            own = watch.identity(hidden)
+            hidden.rename(self._own)
+            if own is None:
+                raise FileNotFoundError(f"{hidden} was removed")
+            yield own
+        finally:
+            self.servicer.end_streams()
+            await server.stop(self._timings.stop)
+            if own is not None and watch.identity(self._own) == own:
+                self._own.unlink(missing_ok=True)
+
+    async def _registered(self, own: watch.Identity) -> watch.Lost:
+        before = watch.Sight(own, watch.identity(self._kubelet))
+        if before.kubelet is None:
+            raise FileNotFoundError(f"there is no {self._kubelet}, is the kubelet running?")
+        opened = self.servicer.opened
+        await self._register()
+        self._complaint = ""
+        log.info("registered %s with %d devices", self._resource, len(self.servicer.pool.devices))
+        return await self._until_lost(before, opened)
+
+    async def _register(self) -> None:
+        request = pb.RegisterRequest(
+            version=VERSION, endpoint=self._own.name, resource_name=self._resource, options=pb.DevicePluginOptions()
+        )
+        async with grpc.aio.insecure_channel(address(self._kubelet), options=_CHANNEL) as channel:
+            await pb_grpc.RegistrationStub(channel).Register(request, timeout=self._timings.register)
+
+    async def _until_lost(self, before: watch.Sight, opened: int) -> watch.Lost:
+        """Returns what happened. `opened` is how many streams there had been before the registration."""
+        clock = asyncio.get_running_loop().time
+        patience = clock() + self._timings.first_stream
+        while True:
+            now = watch.Sight(watch.identity(self._own), watch.identity(self._kubelet))
+            awaited = self.servicer.opened == opened and clock() < patience
+            reason = watch.lost(before, now, watched=self.servicer.streams > 0 or awaited)
+            if reason is not None:
+                return reason
+            await self._nudged(self._timings.poll)
+
+    async def _stand_by(self) -> None:
+        """The newer of two device plugins goes first, as in a rolling update; when it is gone it is our turn again."""
+        log.warning("%s is left to the other device plugin while that one runs", self._resource)
+        while await watch.accepts(self._own):
+            await asyncio.sleep(self._timings.poll)
+
+    async def _pause(self, seconds: float, kubelet: watch.Identity | None) -> None:
+        """Wait, but not for a kubelet that has just come."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        while clock() < end and watch.identity(self._kubelet) in (None, kubelet):
+            await self._nudged(min(self._timings.poll, end - clock()))
+
+    async def _nudged(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+
+def address(path: pathlib.Path) -> str:
+    """A unix socket as gRPC names it."""
+    return f"unix:{urllib.parse.quote(str(path))}"
+
+
+def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
+    """gRPC removes a socket that was left at the path, and removes the path again when it stops, whoever's it then is:
+    hence the hidden name. Raises RuntimeError."""
+    umask = os.umask(0o177)
+    try:
+        server.add_insecure_port(address(path))
+    finally:
+        os.umask(umask)
+
+
+def _refuse_other_files(path: pathlib.Path) -> None:
+    if os.path.lexists(path) and watch.identity(path) is None:
+        raise FileExistsError(f"{path} is in the way and is no socket; remove it")
