@@ -1,0 +1,273 @@
+"""A stand-in kubelet: a real gRPC server that treats device plugins as the kubelet's device manager does.
+
+It removes every socket when it starts, checks version and name, dials back inside Register, opens ListAndWatch once
+and never again, and takes each answer for the whole list. It hands devices to pods and remembers them.
+`python -m tests.fakes.kubelet --dir DIR --control SOCKET` runs it alone; the control socket takes a line of JSON with
+`do` and answers with one.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import stat
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from deviceplugin._pb import deviceplugin_pb2 as pb
+from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+
+_NAME = re.compile(r"[a-z0-9.-]{1,244}/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_CHANNEL = (("grpc.use_local_subchannel_pool", 1),)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A device as a plugin last described it."""
+
+    id: str
+    healthy: bool
+    numa_node: int | None = None
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Endpoint:
+    """A plugin that has registered: its channel, its ListAndWatch, and what that has said, oldest first.
+
+    `dialled` is how many seconds it took to answer inside Register.
+    """
+
+    resource: str
+    socket: pathlib.Path
+    channel: grpc.aio.Channel
+    stub: pb_grpc.DevicePluginStub
+    watching: asyncio.Task[None] | None = None
+    dialled: float = 0.0
+    said: list[dict[str, Device]] = dataclasses.field(default_factory=list)
+
+
+class Kubelet:
+    """The kubelet below `root`, a folder that stands for /var/lib/kubelet. `registrations` are names in order."""
+
+    def __init__(self, root: pathlib.Path, patience: float = 10.0) -> None:
+        """`patience` is how many seconds it dials back."""
+        self.patience = patience
+        self.folder = root / "device-plugins"
+        self.socket = self.folder / "kubelet.sock"
+        self.registrations: list[str] = []
+        self.endpoints: dict[str, Endpoint] = {}
+        self.pods: dict[str, dict[str, list[str]]] = {}
+        self._server: grpc.aio.Server | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def resources(self) -> dict[str, dict[str, Device]]:
+        """The devices of each resource, by ID, as last heard."""
+        return {name: endpoint.said[-1] if endpoint.said else {} for name, endpoint in self.endpoints.items()}
+
+    @property
+    def streams(self) -> int:
+        """How many ListAndWatch streams are open."""
+        return sum(
+            endpoint.watching is not None and not endpoint.watching.done() for endpoint in self.endpoints.values()
+        )
+
+    async def start(self) -> None:
+        """CleanupPluginDirectory, then serve."""
+        self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.wipe()
+        self._server = grpc.aio.server()
+        pb_grpc.add_RegistrationServicer_to_server(self, self._server)
+        self._server.add_insecure_port(f"unix:{self.socket}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Go down as a process does: no farewell to the plugins, and what they said is forgotten. Pods stay."""
+        assert self._server is not None
+        await self._server.stop(None)
+        for endpoint in list(self.endpoints.values()):
+            await self._hang_up(endpoint)
+        self.endpoints.clear()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def wipe(self) -> None:
+        """Remove every socket, whoever's it is; keep files and folders."""
+        for path in self.folder.iterdir():
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                path.unlink()
+
+    async def break_stream(self, resource: str) -> None:
+        """End a ListAndWatch from this side, as a kubelet does that cannot read it. It is not opened again."""
+        watching = self.endpoints[resource].watching
+        assert watching is not None
+        watching.cancel()
+        await asyncio.wait({watching})
+
+    async def wait_for(self, resource: str, count: int, timeout: float = 5.0) -> dict[str, Device]:
+        """Wait until the resource has this many healthy devices. Raises TimeoutError."""
+        await self.wait_until(lambda: resource in self.resources and len(self._healthy(resource)) == count, timeout)
+        return self.resources[resource]
+
+    async def wait_until(self, met: Callable[[], bool], timeout: float = 5.0) -> None:
+        """Wait until something heard makes it true. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while not met():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def allocate(self, pod: str, resource: str, count: int) -> dict[str, str]:
+        """Give the pod healthy devices that no pod has; returns its environment. Raises LookupError, AioRpcError."""
+        taken = {device for held in self.pods.values() for device in held.get(resource, [])}
+        free = [device for device in self._healthy(resource) if device not in taken]
+        if len(free) < count:
+            raise LookupError(f"{resource} has {len(free)} free devices, {pod} wants {count}")
+        envs = await self.request(resource, free[:count])
+        self.pods.setdefault(pod, {}).setdefault(resource, []).extend(free[:count])
+        return envs
+
+    async def request(self, resource: str, ids: list[str]) -> dict[str, str]:
+        """Allocate these devices, whatever anybody thinks of it. Raises AioRpcError."""
+        asked = pb.AllocateRequest(container_requests=[pb.ContainerAllocateRequest(devices_ids=ids)])
+        answer = await self.endpoints[resource].stub.Allocate(asked)
+        return dict(answer.container_responses[0].envs)
+
+    def free(self, pod: str) -> None:
+        """The pod is gone. No plugin is told."""
+        self.pods.pop(pod, None)
+
+    async def Register(self, request: pb.RegisterRequest, context: grpc.aio.ServicerContext) -> object:
+        if request.version != "v1beta1":
+            raise ValueError(f"{request.version} is not supported")
+        if not _NAME.fullmatch(request.resource_name) or "kubernetes.io/" in request.resource_name:
+            raise ValueError(f"the ResourceName {request.resource_name!r} is invalid")
+        endpoint = await self._dial(request.resource_name, self.folder / request.endpoint)
+        older = self.endpoints.get(request.resource_name)
+        self.endpoints[request.resource_name] = endpoint
+        if older is not None:
+            await self._hang_up(older)
+        self.registrations.append(request.resource_name)
+        endpoint.watching = asyncio.create_task(self._watch(endpoint))
+        self._changed.set()
+        return pb.Empty()
+
+    async def _dial(self, resource: str, path: pathlib.Path) -> Endpoint:
+        channel = grpc.aio.insecure_channel(f"unix:{path}", options=_CHANNEL)
+        endpoint = Endpoint(resource, path, channel, pb_grpc.DevicePluginStub(channel))
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            await endpoint.stub.GetDevicePluginOptions(pb.Empty(), timeout=self.patience, wait_for_ready=True)
+        except grpc.aio.AioRpcError:
+            await channel.close()
+            raise
+        endpoint.dialled = clock() - began
+        return endpoint
+
+    async def _watch(self, endpoint: Endpoint) -> None:
+        try:
+            async for answer in endpoint.stub.ListAndWatch(pb.Empty()):
+                endpoint.said.append({device.ID: _device(device) for device in answer.devices})
+                self._changed.set()
+        except grpc.aio.AioRpcError:
+            pass  # not tried again: the plugin has to register
+        finally:
+            if endpoint.said:
+                last = endpoint.said[-1].values()
+                endpoint.said.append({device.id: dataclasses.replace(device, healthy=False) for device in last})
+            self._changed.set()
+
+    async def _hang_up(self, endpoint: Endpoint) -> None:
+        if endpoint.watching is not None:
+            endpoint.watching.cancel()
+            await asyncio.wait({endpoint.watching})
+        await endpoint.channel.close()
+
+    def _healthy(self, resource: str) -> list[str]:
+        return [device.id for device in self.resources.get(resource, {}).values() if device.healthy]
+
+
+def _device(device: pb.Device) -> Device:
+    nodes = [node.ID for node in device.topology.nodes]
+    return Device(device.ID, device.health == "Healthy", nodes[0] if nodes else None)
+
+
+class Control:
+    """The control socket: `{"do": "allocate", "pod": "p1", "resource": "intel.com/a", "count": 1}` and the like."""
+
+    def __init__(self, kubelet: Kubelet) -> None:
+        self._kubelet = kubelet
+        self._verbs: dict[str, Callable[[dict[str, object]], Awaitable[object]]] = {
+            "resources": self._resources,
+            "wait": self._wait,
+            "allocate": self._allocate,
+            "free": self._free,
+            "restart": self._restart,
+        }
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(json.dumps(await self._answer(json.loads(line))).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, request: dict[str, object]) -> dict[str, object]:
+        try:
+            return {"result": await self._verbs[str(request.get("do"))](request)}
+        except (LookupError, TimeoutError, grpc.aio.AioRpcError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    async def _resources(self, request: dict[str, object]) -> object:
+        return {
+            name: [dataclasses.asdict(device) for device in devices.values()]
+            for name, devices in self._kubelet.resources.items()
+        }
+
+    async def _wait(self, request: dict[str, object]) -> object:
+        count, timeout = int(str(request["devices"])), float(str(request.get("timeout", 10)))
+        return sorted(await self._kubelet.wait_for(str(request["resource"]), count, timeout))
+
+    async def _allocate(self, request: dict[str, object]) -> object:
+        count = int(str(request.get("count", 1)))
+        return {"envs": await self._kubelet.allocate(str(request["pod"]), str(request["resource"]), count)}
+
+    async def _free(self, request: dict[str, object]) -> object:
+        self._kubelet.free(str(request["pod"]))
+        return None
+
+    async def _restart(self, request: dict[str, object]) -> object:
+        await self._kubelet.restart()
+        return None
+
+
+async def _run(root: pathlib.Path, control: pathlib.Path) -> None:
+    kubelet = Kubelet(root)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await kubelet.start()
+    control.unlink(missing_ok=True)
+    async with await asyncio.start_unix_server(Control(kubelet).serve, control):
+        await stop.wait()
+    await kubelet.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kubelet", description="A stand-in kubelet.")
+    parser.add_argument("--dir", type=pathlib.Path, required=True, help="stands for /var/lib/kubelet")
+    parser.add_argument("--control", type=pathlib.Path, required=True, help="socket to create, takes lines of JSON")
+    flags = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(flags.dir, flags.control))
+
+
+if __name__ == "__main__":
+    main()
