@@ -3,6 +3,7 @@
     SriovError              message and remedy
     ├── DeviceError         the PCI address does not name a VF that can be handed out
     ├── SettingError        a setting has a value that cannot be honoured
+    │   └── UnsupportedError      … by this VF's driver
     ├── NetnsError          the namespace is missing or is no network namespace
     ├── BusyError           somebody else holds the VF, or it is not ready; try again later
     ├── LedgerError         the run directory cannot be read or written
@@ -32,7 +33,11 @@ class DeviceError(SriovError):
 
 
 class SettingError(SriovError):
-    """A VF setting is out of range, or this VF's driver cannot do it."""
+    """A VF setting is out of range or contradicts another."""
+
+
+class UnsupportedError(SettingError):
+    """The VF's driver cannot do what was asked."""
 
 
 class NetnsError(SriovError):

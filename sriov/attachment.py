@@ -1,0 +1,167 @@
+"""Giving a VF to a pod: a pure plan, and its application with undo.
+
+The order carries the promises. The PF states the VLAN before the VF can carry a frame. The VF takes its address while
+no MAC is administered, since igbvf refuses it afterwards, and the PF administers it after that, since igb does not pass
+it on. The link comes up last. The host never sees the pod's name or MAC: the move renames, and the MAC follows it.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import logging
+
+from sriov import detachment, devices, errors, kernel, ledger, netns, settings, sysfs, vfconfig
+from sriov.node import Node
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's."""
+
+    vf: devices.VF
+    owner: ledger.Owner
+    wanted: settings.VfSettings
+    mtu: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StateVf:
+    """The PF states the whole VF, without an administered MAC."""
+
+    target: vfconfig.Target
+    wanted: settings.VfSettings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """The netdev goes into the pod under its name there."""
+
+    index: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configure:
+    """In the pod: address, MTU, admin state; what is None stays."""
+
+    name: str
+    address: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Administer:
+    """The PF pins the MAC, so that spoof checking holds the pod to it."""
+
+    target: vfconfig.Target
+    wanted: settings.VfSettings
+
+
+Step = StateVf | Move | Configure | Administer
+
+
+def plan(
+    target: vfconfig.Target, netdev: sysfs.Netdev, wanted: settings.VfSettings, mtu: int | None, ifname: str
+) -> tuple[Step, ...]:
+    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted."""
+    start = (StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC)), Move(netdev.index, ifname))
+    mtu = mtu or netdev.mtu
+    if wanted.mac == settings.NO_MAC:
+        return (*start, Configure(ifname, netdev.address, mtu, up=True))
+    pinned = (Configure(ifname, wanted.mac, mtu), Administer(target, wanted), Configure(ifname, up=True))
+    return (*start, *pinned)
+
+
+def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:
+    """Write the record, then carry the plan out; returns the netdev as it is in the pod.
+
+    On a failure the VF is at home and at the baseline again and the record is gone; where even that fails, the record
+    stays for whoever comes next. Raises what the failing step raised.
+    """
+    netdev = node.tree.netdev(request.vf.pci)
+    if netdev is None:
+        raise errors.BusyError(
+            f"VF {request.vf.pci} has no netdev in the host's namespace",
+            "another container may hold it; try again later",
+        )
+    target = node.target(request.vf, netdev.address)
+    steps = plan(target, netdev, request.wanted, request.mtu, request.owner.ifname)
+    record = _record(request, netdev, pod)
+    with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as undo:
+        _refuse_taken_name(inner, request.owner.ifname)
+        book.write(record)
+        undo.callback(_undo, node, book, record, pod)
+        for step in steps:
+            _apply(step, node, net, inner, pod)
+        link = _with_its_mac(inner, request)
+        undo.pop_all()
+    return link
+
+
+def _record(request: Request, netdev: sysfs.Netdev, pod: netns.Netns) -> ledger.Record:
+    return ledger.Record(
+        pci=request.vf.pci,
+        owner=request.owner,
+        netns=pod.identity,
+        home=ledger.Home(name=netdev.name, address=netdev.address, mtu=netdev.mtu),
+        wanted=request.wanted,
+        mtu=request.mtu or netdev.mtu,
+    )
+
+
+def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+    match step:
+        case StateVf():
+            vfconfig.state(net, step.target, step.wanted, node.unsupported)
+        case Move():
+            net.move(step.index, pod, step.name)
+        case Configure():
+            inner.set_link(step.name, address=step.address, mtu=step.mtu, up=step.up)
+        case Administer():
+            net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
+
+
+def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
+    """Also an altname counts: the kernel finds a link by either, and refuses both for a rename."""
+    try:
+        taken = inner.link(name)
+    except errors.KernelError as error:
+        if error.errno == errno.ENODEV:
+            return
+        raise
+    raise errors.NetnsError(
+        f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
+        "give this network another interface name",
+    )
+
+
+def _with_its_mac(inner: kernel.Kernel, request: Request) -> kernel.Link:
+    """The link as the kernel shows it, once it has the MAC asked for.
+
+    Some drivers take an administered MAC over only when the link goes down (igbvf); that costs a bounce, so it is what
+    is tried when the address is not there yet, and not before.
+    """
+    name, mac = request.owner.ifname, request.wanted.mac
+    link = inner.link(name)
+    if mac in (settings.NO_MAC, link.address):
+        return link
+    inner.set_link(name, up=False)
+    inner.set_link(name, up=True)
+    link = inner.link(name)
+    if link.address != mac:
+        raise errors.UnsupportedError(
+            f"the driver of VF {request.vf.pci} keeps MAC {link.address}, mac {mac} did not take effect",
+            "leave `mac` out, or use another NIC",
+        )
+    return link
+
+
+def _undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns) -> None:
+    """The first error is what the user hears; a failing undo leaves the record, and with it the work, to the next."""
+    try:
+        detachment.detach(node, book, record, pod)
+    except errors.SriovError as error:
+        _log.error("VF %s of %s is left to be restored: %s", record.pci, record.owner.container_id, error)

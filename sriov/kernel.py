@@ -1,0 +1,86 @@
+"""What the project asks of a kernel, and what it hears back: values and one Protocol, nothing that acts.
+
+`netlink.Netlink` is the kernel of this machine; the tests have one in memory, and one contract suite runs on both.
+Links are addressed by index, or by name where the index is not known yet.
+"""
+
+import dataclasses
+import ipaddress
+from collections.abc import Set
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sriov import netns, settings
+
+IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+EVERYWHERE_4 = ipaddress.ip_network("0.0.0.0/0")
+EVERYWHERE_6 = ipaddress.ip_network("::/0")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """A netdev as one namespace sees it. `parent` is its PCI address where the kernel says so (from 5.14 on)."""
+
+    index: int
+    name: str
+    address: str
+    mtu: int
+    up: bool
+    parent: str | None
+    altnames: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes."""
+
+    dst: IpNetwork
+    gateway: IpAddress | None = None
+    mtu: int | None = None
+    advmss: int | None = None
+    priority: int | None = None
+    table: int | None = None
+    scope: int | None = None
+
+
+LinkRef = int | str
+"""A link's index, or its name."""
+
+
+class Kernel(Protocol):
+    """Requests in one network namespace. Every one raises KernelError when the kernel refuses."""
+
+    def link(self, ref: LinkRef) -> Link: ...
+
+    def links(self) -> tuple[Link, ...]: ...
+
+    def set_link(
+        self, ref: LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+    ) -> None:
+        """Set what is not None, in one request; the kernel applies address, MTU, then the admin state."""
+
+    def rename(self, index: int, name: str) -> None: ...
+
+    def move(self, index: int, target: netns.Netns, name: str) -> None:
+        """Move into `target` and rename, in one request. A taken name may show after the move."""
+
+    def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
+        """State these settings of the PF's VF in one request. After a refusal some of them may have been applied."""
+
+    def vf(self, pf: int, vf: int) -> settings.VfSettings:
+        """Read one VF back. The kernel gathers all VFs of the PF for it under its global lock: not for the hot path."""
+
+    def add_address(self, index: int, address: IpInterface) -> None: ...
+
+    def addresses(self, index: int) -> tuple[IpInterface, ...]: ...
+
+    def add_route(self, index: int, route: Route) -> None: ...
+
+    def routes(self, index: int) -> tuple[Route, ...]:
+        """Destination, gateway, priority and table of the link's unicast routes."""
+
+    def inside(self, target: netns.Netns) -> AbstractContextManager["Kernel"]:
+        """The same requests in another namespace, until the context ends; nothing of it is held afterwards."""

@@ -1,0 +1,179 @@
+"""The one door to pyroute2: every netlink request of this project (`kernel.Kernel`), and nothing that decides."""
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Iterator, Set
+from typing import Any
+
+import pyroute2
+from pyroute2.netlink.exceptions import NetlinkError
+
+from sriov import errors, kernel, netns, settings
+
+# include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
+_RTEXT_FILTER_VF = 1
+_RTEXT_FILTER_SKIP_STATS = 8
+_IFF_UP = 1
+_LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
+
+
+class Netlink:
+    """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in."""
+
+    def __init__(self) -> None:
+        self._route = pyroute2.IPRoute()
+
+    def close(self) -> None:
+        self._route.close()
+
+    def link(self, ref: kernel.LinkRef) -> kernel.Link:
+        with _refusals(f"show link {ref}"):
+            found = self._route.link("get", **_by(ref))
+        return _link(found[0])
+
+    def links(self) -> tuple[kernel.Link, ...]:
+        with _refusals("list links"):
+            return tuple(_link(message) for message in self._route.link("dump"))
+
+    def set_link(
+        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+    ) -> None:
+        change: dict[str, Any] = {"address": address, "mtu": mtu}
+        if up is not None:
+            change["state"] = "up" if up else "down"
+        change = {key: value for key, value in change.items() if value is not None}
+        with _refusals(f"set {change} on link {ref}"):
+            self._route.link("set", **_by(ref), **change)
+
+    def rename(self, index: int, name: str) -> None:
+        with _refusals(f"rename link {index} to {name}"):
+            self._route.link("set", index=index, ifname=name)
+
+    def move(self, index: int, target: netns.Netns, name: str) -> None:
+        with _refusals(f"move link {index} into another namespace as {name}"):
+            self._route.link("set", index=index, net_ns_fd=target.fd, ifname=name)
+
+    def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
+        names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
+        with _refusals(f"set {names} on VF {vf} of link {pf}"):
+            self._route.link("set", index=pf, vf=_vf_request(vf, wanted, which))
+
+    def vf(self, pf: int, vf: int) -> settings.VfSettings:
+        with _refusals(f"show VF {vf} of link {pf}"):
+            found = self._route.link("get", index=pf, ext_mask=_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+        for info in (found[0].get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]:
+            # By its own field, never by its place in the list: the list may have gaps.
+            if info[1].get_attr("IFLA_VF_MAC")["vf"] == vf:
+                return _vf_settings(info[1])
+        raise errors.KernelError(f"show VF {vf} of link {pf}", 22)
+
+    def add_address(self, index: int, address: kernel.IpInterface) -> None:
+        with _refusals(f"add address {address} to link {index}"):
+            self._route.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+
+    def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        with _refusals(f"list addresses of link {index}"):
+            found = list(self._route.addr("dump", index=index))
+        pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in found)
+        return tuple(ipaddress.ip_interface(f"{address}/{length}") for address, length in pairs)
+
+    def add_route(self, index: int, route: kernel.Route) -> None:
+        with _refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
+            self._route.route("add", oif=index, **_route_request(route))
+
+    def routes(self, index: int) -> tuple[kernel.Route, ...]:
+        with _refusals(f"list routes of link {index}"):
+            found = list(self._route.route("dump", oif=index))
+        return tuple(_route(message) for message in found if message["type"] == 1)  # RTN_UNICAST
+
+    @contextlib.contextmanager
+    def inside(self, target: netns.Netns) -> Iterator["Netlink"]:
+        with netns.entered(target):
+            other = Netlink()
+        try:
+            yield other
+        finally:
+            other.close()
+
+
+@contextlib.contextmanager
+def _refusals(request: str) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise errors.KernelError(request, error.code) from error
+
+
+def _by(ref: kernel.LinkRef) -> dict[str, kernel.LinkRef]:
+    return {"index": ref} if isinstance(ref, int) else {"ifname": ref}
+
+
+def _link(message: Any) -> kernel.Link:
+    properties = message.get_attr("IFLA_PROP_LIST")
+    bus = message.get_attr("IFLA_PARENT_DEV_BUS_NAME")
+    return kernel.Link(
+        index=message["index"],
+        name=message.get_attr("IFLA_IFNAME"),
+        address=message.get_attr("IFLA_ADDRESS") or "",
+        mtu=message.get_attr("IFLA_MTU"),
+        up=bool(message["flags"] & _IFF_UP),
+        parent=message.get_attr("IFLA_PARENT_DEV_NAME") if bus == "pci" else None,
+        altnames=tuple(properties.altnames()) if properties else (),
+    )
+
+
+def _vf_request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> dict[str, Any]:
+    every: dict[settings.Setting, Any] = {
+        settings.Setting.MAC: ("mac", wanted.mac),
+        settings.Setting.VLAN: ("vlan", {"vlan": wanted.vlan, "qos": wanted.qos}),
+        settings.Setting.SPOOFCHK: ("spoofchk", int(wanted.spoofchk)),
+        settings.Setting.TRUST: ("trust", int(wanted.trust)),
+        settings.Setting.LINK_STATE: ("link_state", _LINK_STATES.index(wanted.link_state)),
+        settings.Setting.RATE: ("rate", {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate}),
+    }
+    return {"vf": vf, **dict(every[setting] for setting in which)}
+
+
+def _vf_settings(info: Any) -> settings.VfSettings:
+    vlan, rate = info.get_attr("IFLA_VF_VLAN"), info.get_attr("IFLA_VF_RATE")
+    trust, state = info.get_attr("IFLA_VF_TRUST"), info.get_attr("IFLA_VF_LINK_STATE")
+    return settings.VfSettings(
+        mac=info.get_attr("IFLA_VF_MAC")["mac"][:17],
+        vlan=vlan["vlan"],
+        qos=vlan["qos"],
+        spoofchk=info.get_attr("IFLA_VF_SPOOFCHK")["spoofchk"] == 1,
+        trust=trust is not None and trust["trust"] == 1,
+        link_state=_LINK_STATES[state["link_state"]] if state else settings.LinkState.AUTO,
+        min_tx_rate=rate["min_tx_rate"] if rate else 0,
+        max_tx_rate=rate["max_tx_rate"] if rate else 0,
+    )
+
+
+def _family(network: kernel.IpNetwork) -> int:
+    return socket.AF_INET if network.version == 4 else socket.AF_INET6
+
+
+def _route_request(route: kernel.Route) -> dict[str, Any]:
+    request: dict[str, Any] = {"dst": str(route.dst), "family": _family(route.dst)}
+    optional = {"priority": route.priority, "table": route.table, "scope": route.scope}
+    request.update({key: value for key, value in optional.items() if value is not None})
+    if route.gateway is not None:
+        request["gateway"] = str(route.gateway)
+    elif route.scope is None and route.dst.version == 4:
+        request["scope"] = 253  # RT_SCOPE_LINK: an on-link destination
+    metrics = {key: value for key, value in {"mtu": route.mtu, "advmss": route.advmss}.items() if value is not None}
+    if metrics:
+        request["metrics"] = metrics
+    return request
+
+
+def _route(message: Any) -> kernel.Route:
+    everywhere = kernel.EVERYWHERE_4 if message["family"] == socket.AF_INET else kernel.EVERYWHERE_6
+    dst, gateway = message.get_attr("RTA_DST"), message.get_attr("RTA_GATEWAY")
+    return kernel.Route(
+        dst=ipaddress.ip_network(f"{dst}/{message['dst_len']}") if dst else everywhere,
+        gateway=ipaddress.ip_address(gateway) if gateway else None,
+        priority=message.get_attr("RTA_PRIORITY"),
+        table=message.get_attr("RTA_TABLE"),
+    )

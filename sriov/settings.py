@@ -1,0 +1,120 @@
+"""What can be set on a VF: names, ranges, and the baseline that every VF is at while nobody owns it. Pure.
+
+Each Setting is one attribute of the kernel's IFLA_VF_INFO (include/uapi/linux/if_link.h), set through the PF.
+"""
+
+import dataclasses
+import enum
+import re
+
+from sriov import errors
+
+NO_MAC = "00:00:00:00:00:00"
+"""As an administered address: none, the VF chooses its own."""
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_U32 = 2**32 - 1
+
+
+class LinkState(enum.Enum):
+    """Whether a VF's link follows its PF's. The value is what the network configuration says."""
+
+    AUTO = "auto"
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class Setting(enum.Enum):
+    """One thing a driver supports or not. VLAN is VLAN and QoS, RATE is both rates: the kernel takes them together."""
+
+    MAC = "mac"
+    VLAN = "vlan"
+    SPOOFCHK = "spoofchk"
+    TRUST = "trust"
+    LINK_STATE = "link_state"
+    RATE = "tx_rate"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VfSettings:
+    """The PF's whole view of a VF. The defaults are the baseline.
+
+    `mac` is the administered address; `vlan` 0 is untagged; `qos` the 802.1p priority, 0 to 7; rates are in Mbit/s,
+    0 is no limit.
+    """
+
+    mac: str = NO_MAC
+    vlan: int = 0
+    qos: int = 0
+    spoofchk: bool = True
+    trust: bool = False
+    link_state: LinkState = LinkState.AUTO
+    min_tx_rate: int = 0
+    max_tx_rate: int = 0
+
+    def value(self, setting: Setting) -> object:
+        """What one Setting stands at, for comparing and for messages."""
+        match setting:
+            case Setting.VLAN:
+                return (self.vlan, self.qos)
+            case Setting.RATE:
+                return (self.min_tx_rate, self.max_tx_rate)
+            case _:
+                return getattr(self, setting.value)
+
+
+BASELINE = VfSettings()
+EVERY_SETTING = frozenset(Setting)
+
+
+def asked(wanted: VfSettings) -> frozenset[Setting]:
+    """The settings that differ from the baseline: those that a driver has to support for this VF."""
+    return frozenset(setting for setting in Setting if wanted.value(setting) != BASELINE.value(setting))
+
+
+def in_range(key: str, value: int, low: int, high: int) -> int:
+    """`value`, or a SettingError that names the key, the value and the range."""
+    if not low <= value <= high:
+        raise errors.SettingError(f"{key} {value} is out of range", f"use a value from {low} to {high}")
+    return value
+
+
+def vlan(value: int) -> int:
+    """4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it."""
+    return in_range("vlan", value, 0, 4094)
+
+
+def qos(value: int) -> int:
+    return in_range("vlanQoS", value, 0, 7)
+
+
+def rate(key: str, value: int) -> int:
+    """Mbit/s, as the kernel's 32-bit field takes it."""
+    return in_range(key, value, 0, _U32)
+
+
+def mac(text: str) -> str:
+    """A unicast, non-zero hardware address, in lower case. Raises SettingError."""
+    address = text.lower()
+    if not _MAC.fullmatch(address):
+        raise errors.SettingError(f"mac {text!r} is not a hardware address", "write six octets: 02:00:00:00:00:01")
+    if int(address[:2], 16) & 1:
+        raise errors.SettingError(
+            f"mac {text!r} is a multicast address", "a VF needs a unicast one: make the first octet even"
+        )
+    if address == NO_MAC:
+        raise errors.SettingError(f"mac {text!r} is all zero", "leave `mac` out to keep the VF's own address")
+    return address
+
+
+def check_together(wanted: VfSettings) -> VfSettings:
+    """The rules between settings. Raises SettingError."""
+    if wanted.qos and not wanted.vlan:
+        raise errors.SettingError(
+            f"vlanQoS {wanted.qos} is set without a vlan", "the priority travels in the VLAN tag: set vlan to 1 to 4094"
+        )
+    if wanted.max_tx_rate and wanted.min_tx_rate > wanted.max_tx_rate:
+        raise errors.SettingError(
+            f"min_tx_rate {wanted.min_tx_rate} exceeds max_tx_rate {wanted.max_tx_rate}", "raise max_tx_rate"
+        )
+    return wanted

@@ -1,0 +1,90 @@
+"""Stating a VF's whole configuration through its PF, on drivers that support only part of it.
+
+The whole VF is stated each time, so that nothing a former owner left behind survives. Where a driver refuses, each
+setting is asked for alone: what was asked for and is refused is an error that names it; a baseline value that the
+driver cannot even be told is what the VF has anyway. What a PF does not support is remembered: this is paid once.
+"""
+
+import dataclasses
+import errno
+from collections.abc import Set
+
+from sriov import errors, kernel, settings
+from sriov.settings import Setting
+
+# How drivers say "not this": igb for link state, for min_tx_rate, for a MAC, for 802.1ad.
+_REFUSALS = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """A VF as its PF knows it: PF link index, VF index. `own_mac` is its netdev's address in the host."""
+
+    pf: int
+    vf: int
+    own_mac: str
+
+
+class Unsupported:
+    """What the drivers of this node have refused so far, by PF link index."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, frozenset[Setting]] = {}
+
+    def of(self, pf: int) -> frozenset[Setting]:
+        return self._known.get(pf, frozenset())
+
+    def add(self, pf: int, setting: Setting) -> None:
+        self._known[pf] = self.of(pf) | {setting}
+
+
+def state(net: kernel.Kernel, target: Target, wanted: settings.VfSettings, unsupported: Unsupported) -> None:
+    """Set everything: what `wanted` says, which is the baseline where nobody asked.
+
+    Raises UnsupportedError for a setting that was asked for and refused, KernelError for any other failure. Some
+    settings may have been applied by then: restate the baseline.
+    """
+    asked = settings.asked(wanted)
+    which = settings.EVERY_SETTING - (unsupported.of(target.pf) - asked)
+    try:
+        net.set_vf(target.pf, target.vf, wanted, which)
+    except errors.KernelError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        for setting in sorted(which, key=lambda each: each.value):
+            _state_one(net, target, wanted, setting, unsupported)
+
+
+def _state_one(
+    net: kernel.Kernel, target: Target, wanted: settings.VfSettings, setting: Setting, unsupported: Unsupported
+) -> None:
+    only: Set[Setting] = {setting}
+    try:
+        net.set_vf(target.pf, target.vf, wanted, only)
+    except errors.KernelError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        if setting in settings.asked(wanted):
+            raise errors.UnsupportedError(
+                f"the driver of VF {target.vf} refuses {setting.value} {_shown(wanted, setting)} ({error.message})",
+                f"leave {setting.value} out of the network configuration, or use another NIC",
+            ) from error
+        if setting is Setting.MAC:
+            # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
+            net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
+        elif error.errno == errno.EOPNOTSUPP:
+            unsupported.add(target.pf, setting)
+        else:
+            raise
+
+
+def _shown(wanted: settings.VfSettings, setting: Setting) -> str:
+    match setting:
+        case Setting.VLAN:
+            return f"{wanted.vlan} with vlanQoS {wanted.qos}"
+        case Setting.RATE:
+            return f"min {wanted.min_tx_rate} max {wanted.max_tx_rate}"
+        case Setting.LINK_STATE:
+            return wanted.link_state.value
+        case _:
+            return str(wanted.value(setting))

@@ -1,0 +1,51 @@
+"""A node in memory with VFs and one pod, and what an attachment on it needs."""
+
+import dataclasses
+import pathlib
+
+from sriov import attachment, detachment, devices, kernel, ledger, netns, node, settings
+from tests.fakes import memory_kernel, world
+
+MAC = "02:00:00:00:cc:01"
+WANTED = settings.VfSettings(mac=MAC, vlan=100, qos=3, spoofchk=False, trust=True, max_tx_rate=200)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bench:
+    machine: world.World
+    node: node.Node
+    book: ledger.Ledger
+    pod: netns.Netns
+    vfs: tuple[devices.PciAddress, ...]
+
+    def request(self, wanted: settings.VfSettings = WANTED, vf: int = 0, **owner: str) -> attachment.Request:
+        who = {"container_id": "c1", "ifname": "net1", "network": "n1", "netns": "/run/netns/pod"} | owner
+        return attachment.Request(self.node.lookup(self.vfs[vf]), ledger.Owner(**who), wanted)
+
+    def attach(self, request: attachment.Request) -> kernel.Link:
+        return attachment.attach(self.node, self.book, request, self.pod)
+
+    def detach(self, vf: int = 0, pod: netns.Netns | None = None) -> None:
+        record = self.book.read(self.vfs[vf])
+        assert record is not None
+        detachment.detach(self.node, self.book, record, pod)
+
+    def in_pod(self, name: str = "net1") -> kernel.Link:
+        return memory_kernel.MemoryKernel(self.machine, self.pod.identity).link(name)
+
+    def at_home(self, name: str) -> kernel.Link:
+        return memory_kernel.MemoryKernel(self.machine, self.machine.home.identity).link(name)
+
+    def vf_state(self, vf: int = 0) -> settings.VfSettings:
+        """As the PF shows it."""
+        net = memory_kernel.MemoryKernel(self.machine, self.machine.home.identity)
+        return net.vf(net.link("enp1s0").index, vf)
+
+
+def make(folder: pathlib.Path, profile: world.Profile = world.IGB) -> Bench:
+    machine = world.World(folder)
+    vfs = machine.add_pf("0000:01:00.0", "enp1s0", profile)
+    book = ledger.Ledger(folder / "run")
+    book.create()
+    here = node.Node(machine.node.tree, memory_kernel.opener(machine), machine.home, patience=0)
+    return Bench(machine, here, book, machine.namespace("pod"), vfs)

@@ -1,0 +1,171 @@
+"""A kernel in memory, behind the same Protocol as netlink.Netlink, for tests without root, hardware or time."""
+
+import contextlib
+import dataclasses
+import errno
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager
+
+from sriov import errors, kernel, netns, settings
+from sriov.settings import Setting
+from tests.fakes.world import Device, Identity, Pf, Profile, World
+
+
+def opener(world: World) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
+    """Requests in the host's namespace, as node.Node wants them."""
+    return lambda: contextlib.nullcontext(MemoryKernel(world, world.home.identity))
+
+
+class MemoryKernel:
+    """Requests in one namespace of a World."""
+
+    def __init__(self, world: World, where: Identity) -> None:
+        self._world = world
+        self._where = where
+
+    def link(self, ref: kernel.LinkRef) -> kernel.Link:
+        return self._device(f"show link {ref}", ref).link
+
+    def links(self) -> tuple[kernel.Link, ...]:
+        self._world.count("list links")
+        return tuple(each.link for each in self._world.here(self._where))
+
+    def set_link(
+        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+    ) -> None:
+        request = f"set link {ref} address {address} mtu {mtu} up {up}"
+        device = self._device(request, ref)
+        if address is not None:
+            self._set_address(request, device, address)
+        if mtu is not None:
+            if not 68 <= mtu <= 9216:
+                raise errors.KernelError(request, errno.EINVAL)
+            device.link = dataclasses.replace(device.link, mtu=mtu)
+        if up is not None:
+            self._world.bring(device, up)
+        self._world.changed(device)
+
+    def rename(self, index: int, name: str) -> None:
+        request = f"rename link {index} to {name}"
+        device = self._device(request, index)
+        self._check_name(request, self._where, name, device)
+        device.link = dataclasses.replace(device.link, name=name)
+        self._world.changed(device)
+
+    def move(self, index: int, target: netns.Netns, name: str) -> None:
+        request = f"move link {index} as {name}"
+        device = self._device(request, index)
+        current = device.link.name
+        if self._world.find(target.identity, current):
+            current = name
+            self._check_name(request, target.identity, name, device)
+        self._world.relocate(device, target.identity, current)
+        # As in do_setlink(): the name is looked at only after the move, which a refusal does not take back.
+        self._check_name(request, target.identity, name, device)
+        device.link = dataclasses.replace(device.link, name=name)
+        self._world.changed(device)
+
+    def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[Setting]) -> None:
+        request = f"set {sorted(each.value for each in which)} on VF {vf} of link {pf}"
+        self._world.count(request)
+        table = self._vf_table(request, pf, vf)
+        # do_setvfinfo() in net/core/rtnetlink.c takes the attributes one by one and stops at the first refusal.
+        for setting in (each for each in Setting if each in which):
+            _check_driver(request, table.profile, wanted, setting)
+            self._world.administer(pf, vf, _merged(table.vfs[vf], wanted, setting))
+
+    def vf(self, pf: int, vf: int) -> settings.VfSettings:
+        request = f"show VF {vf} of link {pf}"
+        self._world.count(request)
+        return self._vf_table(request, pf, vf).vfs[vf]
+
+    def add_address(self, index: int, address: kernel.IpInterface) -> None:
+        request = f"add address {address} to link {index}"
+        device = self._device(request, index)
+        if address in device.addresses:
+            raise errors.KernelError(request, errno.EEXIST)
+        device.addresses.append(address)
+
+    def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        return tuple(self._device(f"list addresses of link {index}", index).addresses)
+
+    def add_route(self, index: int, route: kernel.Route) -> None:
+        request = f"add route {route.dst} to link {index}"
+        device = self._device(request, index)
+        if not device.link.up:
+            raise errors.KernelError(request, errno.ENETDOWN)
+        if route.gateway and not any(route.gateway in address.network for address in device.addresses):
+            raise errors.KernelError(request, errno.ENETUNREACH)
+        device.routes.append(route)
+
+    def routes(self, index: int) -> tuple[kernel.Route, ...]:
+        device = self._device(f"list routes of link {index}", index)
+        direct = [kernel.Route(address.network) for address in device.addresses]
+        return (*direct, *device.routes)
+
+    @contextlib.contextmanager
+    def inside(self, target: netns.Netns) -> Iterator["MemoryKernel"]:
+        yield MemoryKernel(self._world, target.identity)
+
+    def _device(self, request: str, ref: kernel.LinkRef) -> Device:
+        self._world.count(request)
+        device = self._world.find(self._where, ref)
+        if device is None:
+            raise errors.KernelError(request, errno.ENODEV)
+        return device
+
+    def _check_name(self, request: str, where: Identity, name: str, mover: Device) -> None:
+        holder = self._world.find(where, name)
+        if holder not in (None, mover):
+            raise errors.KernelError(request, errno.EEXIST)
+
+    def _set_address(self, request: str, device: Device, address: str) -> None:
+        if int(address[:2], 16) & 1:
+            raise errors.KernelError(request, errno.EADDRNOTAVAIL)
+        pf = self._world.pf(device.slot[0]) if device.slot else None
+        if pf and device.slot:
+            administered = pf.vfs[device.slot[1]].mac != settings.NO_MAC
+            if pf.profile.keeps_administered and administered:
+                raise errors.KernelError(request, errno.EADDRNOTAVAIL)
+            if pf.profile.ignores_own_address:
+                return
+        device.link = dataclasses.replace(device.link, address=address)
+
+    def _vf_table(self, request: str, pf: int, vf: int) -> Pf:
+        device = self._world.find(self._where, pf)
+        if device is None:
+            raise errors.KernelError(request, errno.ENODEV)
+        table = self._world.pf(pf)
+        if table is None:
+            raise errors.KernelError(request, errno.EOPNOTSUPP)
+        if not 0 <= vf < len(table.vfs):
+            raise errors.KernelError(request, errno.EINVAL)
+        return table
+
+
+def _check_driver(request: str, profile: Profile, wanted: settings.VfSettings, setting: Setting) -> None:
+    if setting in profile.unsupported:
+        raise errors.KernelError(request, errno.EOPNOTSUPP)
+    if setting is Setting.RATE and wanted.min_tx_rate and not profile.min_rate:
+        raise errors.KernelError(request, errno.EINVAL)
+    if setting is Setting.MAC:
+        if int(wanted.mac[:2], 16) & 1:
+            raise errors.KernelError(request, errno.EINVAL)
+        if wanted.mac == settings.NO_MAC and not profile.clears_mac:
+            raise errors.KernelError(request, errno.EINVAL)
+
+
+def _merged(now: settings.VfSettings, wanted: settings.VfSettings, setting: Setting) -> settings.VfSettings:
+    match setting:
+        case Setting.VLAN:
+            return dataclasses.replace(now, vlan=wanted.vlan, qos=wanted.qos)
+        case Setting.RATE:
+            return dataclasses.replace(now, min_tx_rate=wanted.min_tx_rate, max_tx_rate=wanted.max_tx_rate)
+        case Setting.MAC:
+            return dataclasses.replace(now, mac=wanted.mac)
+        case Setting.SPOOFCHK:
+            return dataclasses.replace(now, spoofchk=wanted.spoofchk)
+        case Setting.TRUST:
+            return dataclasses.replace(now, trust=wanted.trust)
+        case Setting.LINK_STATE:
+            return dataclasses.replace(now, link_state=wanted.link_state)

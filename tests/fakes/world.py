@@ -1,0 +1,178 @@
+"""A machine in memory: namespaces, links, PFs with their tables of VFs, and the sysfs tree that follows every change.
+
+memory_kernel.MemoryKernel is a socket into it. Drivers answer as a `Profile` says; the igb profile is what igb and
+igbvf of Linux 6.12 answered when asked. Any request can be made to fail: `world.fail_at(k)`.
+"""
+
+import dataclasses
+import errno
+import itertools
+import os
+import pathlib
+
+from sriov import devices, errors, kernel, netns, settings, sysfs
+from sriov.settings import Setting
+from tests.fakes import sysfs_tree
+
+Identity = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """How a driver behaves.
+
+    `keeps_administered`: a VF refuses its own address change while a MAC is administered. `ignores_own_address`: it
+    says yes to an address and keeps the old one.
+    """
+
+    unsupported: frozenset[Setting] = frozenset()
+    min_rate: bool = True
+    clears_mac: bool = True
+    keeps_administered: bool = True
+    takes_mac_at_down: bool = True
+    ignores_own_address: bool = False
+
+
+IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False)
+PERMISSIVE = Profile()
+STUBBORN = Profile(clears_mac=False, keeps_administered=False)
+
+
+@dataclasses.dataclass(slots=True)
+class Device:
+    """A netdev and where it is. `slot` is PF link index and VF index where it is a VF."""
+
+    link: kernel.Link
+    where: Identity
+    slot: tuple[int, int] | None = None
+    addresses: list[kernel.IpInterface] = dataclasses.field(default_factory=list)
+    routes: list[kernel.Route] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Pf:
+    profile: Profile
+    pci: devices.PciAddress
+    vfs: list[settings.VfSettings]
+
+
+class World:
+    """The machine. Its namespaces are files in `folder`, so that a handle's identity is real."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.node = sysfs_tree.SysfsTree(folder / "sys")
+        self.requests: list[str] = []
+        self._folder = folder
+        self._fail_at = 0
+        self._errno = errno.EIO
+        self._numbers = itertools.count(2)
+        self._devices: list[Device] = []
+        self._pfs: dict[int, Pf] = {}
+        self.home = self.namespace("host")
+
+    def namespace(self, name: str) -> netns.Netns:
+        """A handle of the namespace `name`, which begins to exist with the first."""
+        path = self._folder / f"ns-{name}"
+        path.touch()
+        return netns.Netns(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def add_pf(self, pci: str, name: str, profile: Profile = IGB, vfs: int = 7) -> tuple[devices.PciAddress, ...]:
+        """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
+        index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
+        address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
+        self._pfs[index] = Pf(profile, address, [settings.BASELINE] * vfs)
+        made = []
+        for number, vf in enumerate(self._vf_addresses(address)):
+            own = f"02:00:00:{index:02x}:00:{number:02x}"
+            self._add(kernel.Link(0, f"{name}v{number}", own, 1500, False, vf), (index, number))
+            self._show(vf)
+            made.append(vf)
+        return tuple(made)
+
+    def add_link(self, name: str, where: netns.Netns) -> int:
+        """A virtual link such as a veth: no PCI parent, dies with its namespace."""
+        return self._add(kernel.Link(0, name, "02:00:00:ff:00:01", 1500, False, None), None, where.identity)
+
+    def destroy(self, name: str) -> None:
+        """End a namespace: VFs come home under the name they have, down and without addresses; virtual links die."""
+        with self.namespace(name) as gone:
+            identity = gone.identity
+        (self._folder / f"ns-{name}").unlink()
+        for device in [each for each in self._devices if each.where == identity]:
+            if device.link.parent is None:
+                self._devices.remove(device)
+            else:
+                self.relocate(device, self.home.identity, self._free(device.link))
+
+    def close(self) -> None:
+        self.home.close()
+
+    def fail_at(self, number: int, code: int = errno.EIO) -> None:
+        """Let the `number`-th request from now on fail, counting from 1; 0 for none."""
+        self.requests.clear()
+        self._fail_at, self._errno = number, code
+
+    def snapshot(self) -> object:
+        """Everything a test may want to find unchanged."""
+        links = sorted((each.where, each.link.index, repr(each)) for each in self._devices)
+        return links, {index: list(pf.vfs) for index, pf in self._pfs.items()}
+
+    # What follows is for MemoryKernel.
+
+    def count(self, request: str) -> None:
+        self.requests.append(request)
+        if len(self.requests) == self._fail_at:
+            raise errors.KernelError(request, self._errno)
+
+    def find(self, where: Identity, ref: kernel.LinkRef) -> Device | None:
+        here = (each for each in self._devices if each.where == where)
+        if isinstance(ref, int):
+            return next((each for each in here if each.link.index == ref), None)
+        return next((each for each in here if ref == each.link.name or ref in each.link.altnames), None)
+
+    def here(self, where: Identity) -> list[Device]:
+        return [each for each in self._devices if each.where == where]
+
+    def pf(self, index: int) -> Pf | None:
+        return self._pfs.get(index)
+
+    def relocate(self, device: Device, where: Identity, name: str) -> None:
+        device.where, device.addresses, device.routes = where, [], []
+        device.link = dataclasses.replace(device.link, name=name)
+        self.bring(device, False)
+
+    def bring(self, device: Device, up: bool) -> None:
+        """Set the admin state. igbvf takes an administered address over when it goes down."""
+        if device.link.up and not up and device.slot:
+            pf = self._pfs[device.slot[0]]
+            mac = pf.vfs[device.slot[1]].mac
+            if pf.profile.takes_mac_at_down and mac != settings.NO_MAC:
+                device.link = dataclasses.replace(device.link, address=mac)
+        device.link = dataclasses.replace(device.link, up=up)
+        self.changed(device)
+
+    def changed(self, device: Device) -> None:
+        if device.link.parent and device.slot:
+            self._show(devices.pci_address(device.link.parent))
+
+    def administer(self, pf: int, vf: int, wanted: settings.VfSettings) -> None:
+        self._pfs[pf].vfs[vf] = wanted
+
+    def _add(self, link: kernel.Link, slot: tuple[int, int] | None, where: Identity | None = None) -> int:
+        index = next(self._numbers)
+        self._devices.append(Device(dataclasses.replace(link, index=index), where or self.home.identity, slot))
+        return index
+
+    def _vf_addresses(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
+        folder = self.node.tree.pci(pf)
+        links = sorted(folder.glob("virtfn*"), key=lambda link: int(link.name.removeprefix("virtfn")))
+        return [devices.pci_address(link.readlink().name) for link in links]
+
+    def _show(self, vf: devices.PciAddress) -> None:
+        """sysfs shows a netdev only in the namespace that it is in."""
+        found = [each.link for each in self.here(self.home.identity) if each.link.parent == vf]
+        shown = [sysfs.Netdev(link.name, link.index, link.address, link.mtu) for link in found]
+        self.node.set_netdev(vf, *shown)
+
+    def _free(self, link: kernel.Link) -> str:
+        return f"dev{link.index}" if self.find(self.home.identity, link.name) else link.name

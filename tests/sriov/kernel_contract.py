@@ -1,0 +1,197 @@
+"""What every kernel.Kernel must do. The kernel in memory and the machine's own run the same tests.
+
+`Bench` is what a test needs to stand on: a link to play with (a veth, or a VF), an empty namespace, and a way home.
+"""
+
+import abc
+import dataclasses
+import errno
+import ipaddress
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from sriov import errors, kernel, netns, settings
+from sriov.settings import Setting
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bench:
+    net: kernel.Kernel
+    home: netns.Netns
+    pod: netns.Netns
+    link: kernel.Link
+
+
+class LinkContract(abc.ABC):
+    """Links, names, addresses, routes, namespaces."""
+
+    @pytest.fixture
+    @abc.abstractmethod
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[Bench]:
+        """A fresh bench."""
+
+    def test_a_link_is_found_by_index_and_by_name(self, bench: Bench) -> None:
+        assert bench.net.link(bench.link.index) == bench.net.link(bench.link.name) == bench.link
+        assert bench.link in bench.net.links()
+
+    @pytest.mark.parametrize("ref", [999999, "nosuchlink"])
+    def test_an_absent_link_is_enodev(self, bench: Bench, ref: kernel.LinkRef) -> None:
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.link(ref)
+        assert caught.value.errno == errno.ENODEV
+
+    def test_address_mtu_and_state_in_one_request(self, bench: Bench) -> None:
+        bench.net.set_link(bench.link.index, address="02:00:00:00:aa:01", mtu=1400, up=True)
+        link = bench.net.link(bench.link.index)
+        assert (link.address, link.mtu, link.up) == ("02:00:00:00:aa:01", 1400, True)
+        bench.net.set_link(bench.link.name, up=False)
+        assert not bench.net.link(bench.link.index).up
+
+    def test_a_multicast_address_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.set_link(bench.link.index, address="01:00:00:00:aa:01")
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    def test_an_absurd_mtu_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.set_link(bench.link.index, mtu=1_000_000)
+        assert caught.value.errno == errno.EINVAL
+
+    def test_one_request_moves_and_renames(self, bench: Bench) -> None:
+        bench.net.set_link(bench.link.index, up=True)
+        bench.net.move(bench.link.index, bench.pod, "net1")
+        with bench.net.inside(bench.pod) as inner:
+            moved = inner.link("net1")
+            assert (moved.address, moved.mtu, moved.up) == (bench.link.address, bench.link.mtu, False)
+            assert moved.parent == bench.link.parent
+            with pytest.raises(errors.KernelError):
+                bench.net.link(bench.link.name)
+            inner.move(moved.index, bench.home, bench.link.name)
+        assert bench.net.link(bench.link.name).address == bench.link.address
+
+    def test_a_move_drops_addresses(self, bench: Bench) -> None:
+        bench.net.add_address(bench.link.index, ipaddress.ip_interface("192.0.2.1/24"))
+        bench.net.move(bench.link.index, bench.pod, "net1")
+        with bench.net.inside(bench.pod) as inner:
+            assert inner.addresses(inner.link("net1").index) == ()
+            inner.move(inner.link("net1").index, bench.home, bench.link.name)
+
+    def test_a_taken_name_shows_after_the_move(self, bench: Bench) -> None:
+        """The link is in the namespace then, under its old name: whoever moves has to bring it back."""
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.move(bench.link.index, bench.pod, "lo")
+        assert caught.value.errno == errno.EEXIST
+        with bench.net.inside(bench.pod) as inner:
+            inner.move(inner.link(bench.link.name).index, bench.home, bench.link.name)
+
+    def test_rename(self, bench: Bench) -> None:
+        bench.net.rename(bench.link.index, "other0")
+        assert bench.net.link("other0").index == bench.link.index
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.rename(bench.link.index, "lo")
+        assert caught.value.errno == errno.EEXIST
+        bench.net.rename(bench.link.index, bench.link.name)
+
+    def test_addresses_and_routes(self, bench: Bench) -> None:
+        index = bench.link.index
+        route = kernel.Route(ipaddress.ip_network("198.51.100.0/24"), ipaddress.ip_address("192.0.2.254"))
+        with pytest.raises(errors.KernelError) as down:
+            bench.net.add_route(index, route)
+        assert down.value.errno in (errno.ENETDOWN, errno.ENETUNREACH)
+        bench.net.set_link(index, up=True)
+        with pytest.raises(errors.KernelError) as unreachable:
+            bench.net.add_route(index, route)
+        assert unreachable.value.errno == errno.ENETUNREACH
+        for text in ("192.0.2.1/24", "2001:db8::1/64"):
+            bench.net.add_address(index, ipaddress.ip_interface(text))
+            assert ipaddress.ip_interface(text) in bench.net.addresses(index)
+        bench.net.add_route(index, route)
+        assert (route.dst, route.gateway) in {(each.dst, each.gateway) for each in bench.net.routes(index)}
+
+    def test_an_address_twice_is_eexist(self, bench: Bench) -> None:
+        address = ipaddress.ip_interface("192.0.2.1/24")
+        bench.net.add_address(bench.link.index, address)
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.add_address(bench.link.index, address)
+        assert caught.value.errno == errno.EEXIST
+
+    def test_a_link_without_vfs_supports_none(self, bench: Bench) -> None:
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.set_vf(bench.link.index, 0, settings.BASELINE, {Setting.VLAN})
+        assert caught.value.errno == errno.EOPNOTSUPP
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VfBench:
+    """A PF's link index and its first VF's index and netdev, at home and at the baseline."""
+
+    net: kernel.Kernel
+    pf: int
+    vf: int
+    link: kernel.Link
+
+
+class IgbContract(abc.ABC):
+    """How igb and igbvf behave, as measured on Linux 6.12."""
+
+    @pytest.fixture
+    @abc.abstractmethod
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[VfBench]:
+        """A fresh bench."""
+
+    def state(self, bench: VfBench, which: Setting, **values: object) -> settings.VfSettings:
+        wanted = settings.VfSettings(**values)  # type: ignore[arg-type]
+        bench.net.set_vf(bench.pf, bench.vf, wanted, {which})
+        return bench.net.vf(bench.pf, bench.vf)
+
+    def refused(self, bench: VfBench, which: Setting, **values: object) -> int:
+        with pytest.raises(errors.KernelError) as caught:
+            self.state(bench, which, **values)
+        return caught.value.errno
+
+    def test_what_is_set_is_read_back(self, bench: VfBench) -> None:
+        found = self.state(bench, Setting.VLAN, vlan=100, qos=3)
+        assert (found.vlan, found.qos) == (100, 3)
+        assert self.state(bench, Setting.TRUST, trust=True).trust
+        assert not self.state(bench, Setting.SPOOFCHK, spoofchk=False).spoofchk
+
+    def test_one_request_sets_several(self, bench: VfBench) -> None:
+        wanted = settings.VfSettings(vlan=7, trust=True, spoofchk=False)
+        bench.net.set_vf(bench.pf, bench.vf, wanted, settings.EVERY_SETTING - {Setting.LINK_STATE})
+        assert bench.net.vf(bench.pf, bench.vf) == wanted
+
+    def test_refusals(self, bench: VfBench) -> None:
+        assert self.refused(bench, Setting.LINK_STATE) == errno.EOPNOTSUPP
+        assert self.refused(bench, Setting.RATE, min_tx_rate=10) == errno.EINVAL
+        assert self.refused(bench, Setting.MAC, mac="01:00:00:00:00:01") == errno.EINVAL
+
+    def test_an_absent_vf_is_einval(self, bench: VfBench) -> None:
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.set_vf(bench.pf, 99, settings.BASELINE, {Setting.VLAN})
+        assert caught.value.errno == errno.EINVAL
+
+    def test_an_administered_mac_blocks_the_vfs_own(self, bench: VfBench) -> None:
+        mac = "02:00:00:00:bb:01"
+        assert self.state(bench, Setting.MAC, mac=mac).mac == mac
+        assert bench.net.link(bench.link.index).address == bench.link.address
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.set_link(bench.link.index, address=mac)
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    def test_clear_set_administer_puts_the_mac_on_the_vf(self, bench: VfBench) -> None:
+        mac = "02:00:00:00:bb:02"
+        self.state(bench, Setting.MAC)
+        bench.net.set_link(bench.link.index, address=mac)
+        assert self.state(bench, Setting.MAC, mac=mac).mac == mac
+        assert bench.net.link(bench.link.index).address == mac
+        bench.net.set_link(bench.link.index, up=True)
+        assert bench.net.link(bench.link.index).address == mac
+
+    def test_an_administered_mac_is_taken_over_at_down(self, bench: VfBench) -> None:
+        bench.net.set_link(bench.link.index, up=True)
+        self.state(bench, Setting.MAC, mac="02:00:00:00:bb:03")
+        assert bench.net.link(bench.link.index).address == bench.link.address
+        bench.net.set_link(bench.link.index, up=False)
+        assert bench.net.link(bench.link.index).address == "02:00:00:00:bb:03"

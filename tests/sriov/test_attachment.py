@@ -1,0 +1,234 @@
+"""Attaching and detaching on the kernel in memory, with every request failing in turn."""
+
+import dataclasses
+import errno
+import pathlib
+
+import pytest
+
+from sriov import attachment, devices, errors, settings, sysfs, vfconfig
+from tests.fakes import bench, world
+
+TARGET = vfconfig.Target(2, 0, "02:00:00:02:00:00")
+NETDEV = sysfs.Netdev("enp1s0v0", 3, "02:00:00:02:00:00", 1500)
+
+
+@pytest.fixture
+def here(tmp_path: pathlib.Path) -> bench.Bench:
+    return bench.make(tmp_path)
+
+
+def test_the_plan_without_a_mac_is_three_steps() -> None:
+    wanted = settings.VfSettings(vlan=5)
+    assert attachment.plan(TARGET, NETDEV, wanted, None, "net1") == (
+        attachment.StateVf(TARGET, wanted),
+        attachment.Move(3, "net1"),
+        attachment.Configure("net1", NETDEV.address, 1500, up=True),
+    )
+
+
+def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is_up() -> None:
+    steps = attachment.plan(TARGET, NETDEV, bench.WANTED, 1400, "net1")
+    assert steps == (
+        attachment.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
+        attachment.Move(3, "net1"),
+        attachment.Configure("net1", bench.MAC, 1400),
+        attachment.Administer(TARGET, bench.WANTED),
+        attachment.Configure("net1", up=True),
+    )
+
+
+def test_c25_the_vf_is_in_the_pod_as_asked(here: bench.Bench) -> None:
+    link = here.attach(here.request())
+    assert link == here.in_pod()
+    assert (link.name, link.address, link.up, link.parent) == ("net1", bench.MAC, True, here.vfs[0])
+    assert here.vf_state() == bench.WANTED
+    record = here.book.read(here.vfs[0])
+    assert record is not None
+    assert (record.home.name, record.wanted, record.netns) == ("enp1s0v0", bench.WANTED, here.pod.identity)
+
+
+def test_detach_leaves_the_node_as_it_was(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    here.attach(here.request())
+    here.detach(pod=here.pod)
+    assert here.machine.snapshot() == before
+    assert list(here.book.records()) == []
+
+
+@pytest.mark.parametrize(
+    "profile", [world.IGB, world.PERMISSIVE, world.STUBBORN], ids=["igb", "permissive", "stubborn"]
+)
+@pytest.mark.parametrize("code", [errno.EIO, errno.EBUSY])
+def test_f1_every_request_failing_in_turn_leaves_the_vf_as_before(
+    tmp_path: pathlib.Path, profile: world.Profile, code: int
+) -> None:
+    """The first ADD, which learns what the driver lacks, has the most requests."""
+    for k in range(1, _requests_of_a_first_add(tmp_path / "0", profile) + 1):
+        here = bench.make(tmp_path / str(k), profile)
+        request = here.request()
+        before = here.machine.snapshot()
+        here.machine.fail_at(k, code)
+        with pytest.raises(errors.KernelError):
+            here.attach(request)
+        here.machine.fail_at(0)
+        _assert_as_before(here, before, profile)
+
+
+def _requests_of_a_first_add(folder: pathlib.Path, profile: world.Profile) -> int:
+    here = bench.make(folder, profile)
+    request = here.request()
+    here.machine.fail_at(0)
+    here.attach(request)
+    assert len(here.machine.requests) >= 7
+    return len(here.machine.requests)
+
+
+def _assert_as_before(here: bench.Bench, before: object, profile: world.Profile) -> None:
+    if profile.clears_mac:
+        assert here.machine.snapshot() == before
+    else:
+        own = dataclasses.replace(settings.BASELINE, mac=here.at_home("enp1s0v0").address)
+        assert here.vf_state() in (settings.BASELINE, own)
+    assert list(here.book.records()) == []
+
+
+def test_a_failing_undo_leaves_the_record_and_the_next_detach_finishes(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    refused = here.request(dataclasses.replace(bench.WANTED, min_tx_rate=10))
+    here.machine.fail_at(0)
+    with pytest.raises(errors.UnsupportedError):
+        here.attach(refused)
+    asked = len(here.machine.requests)
+    for k in range(1, asked + 1):
+        here.machine.fail_at(0)
+        here.attach(here.request())
+        here.machine.fail_at(k)
+        try:
+            here.detach(pod=here.pod)
+        except errors.KernelError:
+            assert here.book.read(here.vfs[0]) is not None
+            here.machine.fail_at(0)
+            here.detach(pod=here.pod)
+        here.machine.fail_at(0)
+        assert here.machine.snapshot() == before
+
+
+def test_f5_a_destroyed_namespace_sends_the_vf_home_and_detach_cleans_it(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    here.attach(here.request())
+    here.machine.destroy("pod")
+    assert here.at_home("net1").address == bench.MAC
+    here.detach()
+    assert here.machine.snapshot() == before
+
+
+def test_f5_with_its_pod_name_taken_in_the_host(here: bench.Bench) -> None:
+    here.attach(here.request())
+    here.machine.add_link("net1", here.machine.home)
+    here.machine.destroy("pod")
+    here.detach()
+    assert here.at_home("enp1s0v0").address == "02:00:00:02:00:00"
+
+
+def test_a_vf_whose_host_name_was_taken_gets_one_of_its_own(here: bench.Bench) -> None:
+    here.attach(here.request())
+    here.machine.add_link("enp1s0v0", here.machine.home)
+    here.detach(pod=here.pod)
+    assert here.at_home("vf000001100").parent == here.vfs[0]
+    assert here.vf_state() == settings.BASELINE
+
+
+def test_f4_the_vf_is_found_in_the_pod_by_its_pci_address_not_its_name(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    here.attach(here.request())
+    with here.node.kernel() as net, net.inside(here.pod) as inner:
+        inner.rename(inner.link("net1").index, "renamed")
+    here.detach(pod=here.pod)
+    assert here.machine.snapshot() == before
+
+
+def test_f62_another_pods_namespace_at_the_same_path_is_left_alone(here: bench.Bench) -> None:
+    here.attach(here.request())
+    other = here.machine.namespace("other")
+    stranger = here.machine.add_link("net1", other)
+    with pytest.raises(errors.BusyError, match="neither in the host nor in the pod"):
+        here.detach(pod=other)
+    with here.node.kernel() as net, net.inside(other) as inner:
+        assert inner.link("net1").index == stranger
+    other.close()
+
+
+def test_f28_a_vf_that_is_gone_is_forgotten(here: bench.Bench) -> None:
+    here.attach(here.request())
+    here.machine.node.set_numvfs(devices.pci_address("0000:01:00.0"), 0)
+    here.detach(pod=here.pod)
+    assert list(here.book.records()) == []
+
+
+def test_f14_what_the_last_owner_left_does_not_reach_the_next(here: bench.Bench) -> None:
+    with here.node.kernel() as net:
+        leak = settings.VfSettings(mac="02:00:00:00:dd:01", vlan=666, trust=True, spoofchk=False, max_tx_rate=1)
+        net.set_vf(net.link("enp1s0").index, 0, leak, settings.EVERY_SETTING - {settings.Setting.LINK_STATE})
+    here.attach(here.request(settings.BASELINE))
+    assert here.vf_state() == settings.BASELINE
+
+
+def test_c26_a_taken_name_changes_nothing(here: bench.Bench) -> None:
+    here.machine.add_link("net1", here.pod)
+    before = here.machine.snapshot()
+    with pytest.raises(errors.NetnsError, match="interface net1 exists"):
+        here.attach(here.request())
+    assert here.machine.snapshot() == before
+    assert list(here.book.records()) == []
+
+
+def test_a_taken_host_name_in_the_pod_is_undone(here: bench.Bench) -> None:
+    """The kernel refuses such a move only where the pod's name is taken too; here it renames on the way."""
+    here.machine.add_link("enp1s0v0", here.pod)
+    assert here.attach(here.request()).name == "net1"
+
+
+def test_f35_an_unsupported_setting_that_was_asked_for_names_key_and_value(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    with pytest.raises(errors.UnsupportedError, match="link_state disable"):
+        here.attach(here.request(settings.VfSettings(link_state=settings.LinkState.DISABLE)))
+    assert here.machine.snapshot() == before
+
+
+def test_f35_the_baseline_is_not_asked_of_a_driver_that_has_no_such_thing(here: bench.Bench) -> None:
+    here.attach(here.request())
+    here.machine.fail_at(0)
+    here.attach(here.request(vf=1, ifname="net2"))
+    stated = [request for request in here.machine.requests if request.startswith("set [")]
+    assert stated == [
+        "set ['mac', 'spoofchk', 'trust', 'tx_rate', 'vlan'] on VF 1 of link 2",
+        "set ['mac'] on VF 1 of link 2",
+    ]
+
+
+def test_f31_a_driver_that_cannot_clear_a_mac_gets_the_vfs_own(tmp_path: pathlib.Path) -> None:
+    here = bench.make(tmp_path, world.STUBBORN)
+    here.attach(here.request())
+    here.detach(pod=here.pod)
+    assert here.vf_state().mac == here.at_home("enp1s0v0").address == "02:00:00:02:00:00"
+
+
+def test_f30_a_driver_that_takes_the_mac_only_at_down_is_bounced(tmp_path: pathlib.Path) -> None:
+    here = bench.make(tmp_path, dataclasses.replace(world.IGB, ignores_own_address=True))
+    assert here.attach(here.request()).address == bench.MAC
+
+
+def test_f30_a_mac_that_never_takes_effect_is_an_error(tmp_path: pathlib.Path) -> None:
+    deaf = dataclasses.replace(world.IGB, ignores_own_address=True, takes_mac_at_down=False)
+    here = bench.make(tmp_path, deaf)
+    before = here.machine.snapshot()
+    with pytest.raises(errors.UnsupportedError, match="did not take effect"):
+        here.attach(here.request())
+    assert here.machine.snapshot() == before
+
+
+def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:
+    here.attach(here.request())
+    with pytest.raises(errors.BusyError, match="no netdev in the host"):
+        here.attach(here.request(container_id="c2", ifname="net9"))

@@ -1,0 +1,86 @@
+"""Records survive, are found, and damage costs nobody a VF."""
+
+import pathlib
+import stat
+
+import pytest
+
+from sriov import devices, errors, ledger, settings
+
+VF = devices.pci_address("0000:01:10.0")
+
+
+def record(pci: devices.PciAddress = VF, container_id: str = "c1", ifname: str = "net1") -> ledger.Record:
+    return ledger.Record(
+        pci=pci,
+        owner=ledger.Owner(container_id=container_id, ifname=ifname, network="n1", netns="/run/netns/x"),
+        netns=(4, 1),
+        home=ledger.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500),
+        wanted=settings.VfSettings(vlan=7, link_state=settings.LinkState.ENABLE),
+        mtu=1400,
+    )
+
+
+@pytest.fixture
+def book(tmp_path: pathlib.Path) -> ledger.Ledger:
+    made = ledger.Ledger(tmp_path / "run")
+    made.create()
+    return made
+
+
+def test_what_is_written_is_read(book: ledger.Ledger) -> None:
+    assert book.read(VF) is None
+    book.write(record())
+    assert book.read(VF) == record()
+    book.remove(VF)
+    book.remove(VF)
+    assert book.read(VF) is None
+
+
+def test_only_root_can_look(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    book.write(record())
+    path = tmp_path / "run/vfs/0000:01:10.0.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_f45_an_attachment_is_found_by_both_its_names(book: ledger.Ledger) -> None:
+    other = devices.pci_address("0000:01:10.2")
+    book.write(record(container_id="a-b", ifname="c"))
+    book.write(record(other, container_id="a", ifname="b-c"))
+    found = book.find("a", "b-c")
+    assert found is not None
+    assert found.pci == other
+    assert book.find("a", "net1") is None
+
+
+def test_f8_a_damaged_record_is_set_aside_at_every_length(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    book.write(record())
+    path = tmp_path / "run/vfs/0000:01:10.0.json"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert book.read(VF) is None
+        assert path.with_name("0000:01:10.0.json.damaged").exists()
+        assert list(book.records()) == []
+
+
+def test_a_ledger_that_was_never_created_is_empty(tmp_path: pathlib.Path) -> None:
+    assert list(ledger.Ledger(tmp_path / "absent").records()) == []
+
+
+def test_f10_an_unusable_directory_is_a_clear_error(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(errors.LedgerError, match="cannot use the ledger"):
+        ledger.Ledger(tmp_path / "run").create()
+    with pytest.raises(errors.LedgerError, match="cannot use the ledger"):
+        ledger.Ledger(tmp_path / "run").write(record())
+
+
+def test_f53_a_symlink_planted_as_the_draft_is_not_followed(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run/vfs/0000:01:10.0.tmp").symlink_to(victim)
+    with pytest.raises(errors.LedgerError):
+        book.write(record())
+    assert victim.read_text() == "precious"

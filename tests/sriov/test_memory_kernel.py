@@ -1,0 +1,33 @@
+"""The kernel in memory keeps the contract that the real one keeps (tests/kernel, tests/lab)."""
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes import memory_kernel, world
+from tests.sriov import kernel_contract
+
+
+class TestLinks(kernel_contract.LinkContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.Bench]:
+        machine = world.World(tmp_path)
+        pod = machine.namespace("pod")
+        for namespace in (machine.home, pod):
+            machine.add_link("lo", namespace)
+        index = machine.add_link("veth0", machine.home)
+        net = memory_kernel.MemoryKernel(machine, machine.home.identity)
+        yield kernel_contract.Bench(net, machine.home, pod, net.link(index))
+        pod.close()
+        machine.close()
+
+
+class TestIgb(kernel_contract.IgbContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:
+        machine = world.World(tmp_path)
+        machine.add_pf("0000:01:00.0", "enp1s0")
+        net = memory_kernel.MemoryKernel(machine, machine.home.identity)
+        yield kernel_contract.VfBench(net, net.link("enp1s0").index, 0, net.link("enp1s0v0"))
+        machine.close()

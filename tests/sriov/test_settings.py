@@ -1,0 +1,67 @@
+"""Ranges and rules of VF settings. F34: each refusal names the key, the value and the remedy."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sriov import errors, settings
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "named"),
+    [
+        (settings.vlan, 4095, "vlan 4095"),
+        (settings.vlan, 5000, "vlan 5000"),
+        (settings.vlan, -1, "vlan -1"),
+        (settings.qos, 8, "vlanQoS 8"),
+        (lambda value: settings.rate("max_tx_rate", value), 2**32, "max_tx_rate 4294967296"),
+    ],
+)
+def test_f34_out_of_range(check: Callable[[int], int], value: int, named: str) -> None:
+    with pytest.raises(errors.SettingError, match=named) as caught:
+        check(value)
+    assert "use a value from 0 to" in caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [0, 1, 4094])
+def test_f34_in_range(value: int) -> None:
+    assert settings.vlan(value) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("01:00:00:00:00:01", "multicast"),
+        ("ff:ff:ff:ff:ff:ff", "multicast"),
+        ("00:00:00:00:00:00", "all zero"),
+        ("02:00:00:00:00", "not a hardware address"),
+        ("02:00:00:00:00:01\n", "not a hardware address"),
+        ("02-00-00-00-00-01", "not a hardware address"),
+        ("", "not a hardware address"),
+    ],
+)
+def test_c39_a_mac_that_no_vf_can_have(text: str, why: str) -> None:
+    with pytest.raises(errors.SettingError, match=why):
+        settings.mac(text)
+
+
+def test_a_mac_is_lower_case() -> None:
+    assert settings.mac("02:AB:cd:00:00:01") == "02:ab:cd:00:00:01"
+
+
+def test_qos_without_a_vlan() -> None:
+    with pytest.raises(errors.SettingError, match="vlanQoS 3 is set without a vlan"):
+        settings.check_together(settings.VfSettings(qos=3))
+
+
+def test_a_minimum_above_the_maximum() -> None:
+    with pytest.raises(errors.SettingError, match="min_tx_rate 10 exceeds max_tx_rate 5"):
+        settings.check_together(settings.VfSettings(min_tx_rate=10, max_tx_rate=5))
+    no_maximum = settings.VfSettings(min_tx_rate=10)
+    assert settings.check_together(no_maximum) is no_maximum
+
+
+def test_asked_is_what_differs_from_the_baseline() -> None:
+    assert settings.asked(settings.BASELINE) == frozenset()
+    wanted = settings.VfSettings(qos=1, max_tx_rate=5)
+    assert settings.asked(wanted) == {settings.Setting.VLAN, settings.Setting.RATE}
