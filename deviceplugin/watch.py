@@ -12,7 +12,7 @@ import enum
 import os
 import pathlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import watchfiles
 
@@ -80,15 +80,14 @@ async def changes(folder: pathlib.Path, changed: Callable[[], None], poll: float
     `poll` is in seconds: how often to see whether it is still the same folder.
     """
     while True:
-        watched = _folder(folder)
-        if watched is not None:
-            with contextlib.suppress(OSError, RuntimeError):  # removed between two looks, or out of inotify watches
-                await _changes_of(folder, watched, changed, poll)
+        with contextlib.suppress(OSError, RuntimeError), _pinned(folder) as pin:  # there is none, or no inotify left
+            await _changes_of(folder, pin, changed, poll)
         changed()
         await asyncio.sleep(poll)
 
 
-async def _changes_of(folder: pathlib.Path, watched: tuple[int, int], changed: Callable[[], None], poll: float) -> None:
+async def _changes_of(folder: pathlib.Path, pin: int, changed: Callable[[], None], poll: float) -> None:
+    """Returns when the path is not the pinned folder any more."""
     events = watchfiles.awatch(
         folder,
         watch_filter=None,
@@ -102,13 +101,15 @@ async def _changes_of(folder: pathlib.Path, watched: tuple[int, int], changed: C
         async for batch in events:
             if batch:
                 changed()
-            if _folder(folder) != watched:
+            if not os.path.samestat(folder.stat(), os.fstat(pin)):
                 return
 
 
-def _folder(path: pathlib.Path) -> tuple[int, int] | None:
+@contextlib.contextmanager
+def _pinned(folder: pathlib.Path) -> Iterator[int]:
+    """Hold the folder's inode, so that its number is given to no other while we compare."""
+    pin = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        yield pin
+    finally:
+        os.close(pin)
