@@ -1,6 +1,6 @@
 """The device plugin's command line and its process: flags, log, signals, exit status.
 
-Exit status 0 after SIGTERM or SIGINT, 1 when the configuration cannot be used, 2 for wrong flags.
+Exit status 0 after SIGTERM or SIGINT, 1 when the configuration or a directory cannot be used, 2 for wrong flags.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from deviceplugin import conf, plugin
-from sriov import sysfs
+from sriov import errors, sysfs
 
 log = logging.getLogger("deviceplugin")
 
@@ -23,15 +23,15 @@ _LEVELS = ("debug", "info", "warning", "error")
 def main(arguments: Sequence[str]) -> int:
     flags = _parser().parse_args(arguments)
     _log_to_stderr(flags.log_level)
+    options = plugin.Options(flags.kubelet_root_dir, sysfs.Tree(flags.sysfs), resync=flags.resync_interval)
     try:
         configuration = conf.load(flags.config_file, flags.resource_prefix)
-    except conf.ConfigError as error:
+        for warning in configuration.warnings:
+            log.warning("%s", warning)
+        asyncio.run(_run(configuration, options))
+    except errors.SriovError as error:
         print(error, file=sys.stderr)
         return 1
-    for warning in configuration.warnings:
-        log.warning("%s", warning)
-    options = plugin.Options(flags.kubelet_root_dir, sysfs.Tree(flags.sysfs), resync=flags.resync_interval)
-    asyncio.run(_run(configuration, options))
     return 0
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import re
 
+from sriov import errors
+
 # What the kubelet accepts: IsExtendedResourceName in kubernetes pkg/apis/core/v1/helper/helpers.go. The prefix may have
 # 253 characters with the 9 of "requests." before it.
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
@@ -41,12 +43,15 @@ def info_variable(prefix: str, name: str) -> str:
 def socket(prefix: str, name: str, room: int) -> str:
     """The plugin's socket, a bare file name of at most `room` bytes; a long one is cut and made unique by a hash.
 
-    Raises ValueError where the room does not hold even that.
+    Raises SriovError where the room does not hold even that.
     """
     whole = f"{prefix}_{name}"
     if len(whole) + len(".sock") <= room:
         return f"{whole}.sock"
     tail = f"-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock"
     if room < len(tail) + 1:
-        raise ValueError(f"a socket's path holds {PATH_MAX} bytes, too few for a file name in this directory")
+        raise errors.SriovError(
+            f"the kubelet's directory is too deep for {whole}: a socket's path holds {PATH_MAX} bytes",
+            "use a shorter --kubelet-root-dir",
+        )
     return whole[: room - len(tail)] + tail

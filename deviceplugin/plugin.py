@@ -40,7 +40,7 @@ class Plugin:
         self._registrations: tuple[kubelet.Registration, ...] = ()
 
     async def run(self) -> None:
-        """Raises ValueError where the kubelet's directory has too long a name for a socket."""
+        """Raises SriovError where the kubelet's directory is too deep for a socket."""
         monitor = _monitor()  # before the first scan, so that nothing happens unseen between the two
         timings = self._options.timings
         dealt = await self._dealt() or pools.assign(inventory.Inventory({}, {}), self._configuration)

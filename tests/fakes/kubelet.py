@@ -40,11 +40,11 @@ class Device:
 class Endpoint:
     """A plugin that has registered: its channel, its ListAndWatch, and what that has said, oldest first.
 
-    `dialled` is how many seconds it took to answer inside Register.
+    `name` is its socket's as registered; `dialled` is how many seconds it took to answer inside Register.
     """
 
     resource: str
-    socket: pathlib.Path
+    name: str
     channel: grpc.aio.Channel
     stub: pb_grpc.DevicePluginStub
     watching: asyncio.Task[None] | None = None
@@ -56,7 +56,8 @@ class Kubelet:
     """The kubelet below `root`, a folder that stands for /var/lib/kubelet. `registrations` are names in order."""
 
     def __init__(self, root: pathlib.Path, patience: float = 10.0) -> None:
-        """`patience` is how many seconds it dials back."""
+        """`patience` is how many seconds it dials back; the next `refusals` registrations are refused."""
+        self.refusals = 0
         self.patience = patience
         self.folder = root / "device-plugins"
         self.socket = self.folder / "kubelet.sock"
@@ -78,10 +79,11 @@ class Kubelet:
             endpoint.watching is not None and not endpoint.watching.done() for endpoint in self.endpoints.values()
         )
 
-    async def start(self) -> None:
+    async def start(self, *, wipe: bool = True) -> None:
         """CleanupPluginDirectory, then serve."""
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self.wipe()
+        if wipe:
+            self.wipe()
         self._server = grpc.aio.server()
         pb_grpc.add_RegistrationServicer_to_server(self, self._server)
         self._server.add_insecure_port(f"unix:{self.socket}")
@@ -149,7 +151,10 @@ class Kubelet:
             raise ValueError(f"{request.version} is not supported")
         if not _NAME.fullmatch(request.resource_name) or "kubernetes.io/" in request.resource_name:
             raise ValueError(f"the ResourceName {request.resource_name!r} is invalid")
-        endpoint = await self._dial(request.resource_name, self.folder / request.endpoint)
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise ValueError("refused, as told")
+        endpoint = await self._dial(request.resource_name, request.endpoint)
         older = self.endpoints.get(request.resource_name)
         self.endpoints[request.resource_name] = endpoint
         if older is not None:
@@ -159,9 +164,9 @@ class Kubelet:
         self._changed.set()
         return pb.Empty()
 
-    async def _dial(self, resource: str, path: pathlib.Path) -> Endpoint:
-        channel = grpc.aio.insecure_channel(f"unix:{path}", options=_CHANNEL)
-        endpoint = Endpoint(resource, path, channel, pb_grpc.DevicePluginStub(channel))
+    async def _dial(self, resource: str, name: str) -> Endpoint:
+        channel = grpc.aio.insecure_channel(f"unix:{self.folder / name}", options=_CHANNEL)
+        endpoint = Endpoint(resource, name, channel, pb_grpc.DevicePluginStub(channel))
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
