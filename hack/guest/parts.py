@@ -95,7 +95,7 @@ def _sealed(folder: Path, same: Callable[[Path, list[int | str]], bool]) -> Part
         manifest = json.loads((folder / MANIFEST).read_text())
         parts = Parts(folder / "root", manifest["release"])
         intact = all(same(parts.root / name, entry) for name, entry in manifest["files"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return parts if intact else None
 

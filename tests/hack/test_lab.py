@@ -1,0 +1,79 @@
+"""`hack/lab` itself, with two boots: one that ends as it should, one that is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parents[2] / "hack" / "lab"
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """All temporary files in one folder, which must be empty in the end."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    yield {**os.environ, "TMPDIR": str(folder), "FORCE_COLOR": "1"}
+    assert list(folder.iterdir()) == []
+
+
+def available(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode == os.EX_UNAVAILABLE and os.environ.get("CI") != "true":
+        pytest.skip(done.stderr.splitlines()[-1])
+
+
+def guests_of(folder: str) -> list[bytes]:
+    """The command lines of the processes that use files in `folder`."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes())
+        except OSError:
+            continue
+    return [line for line in lines if folder.encode() in line]
+
+
+def test_a_command_runs_and_its_output_files_and_status_come_home(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "a, folder"
+    script = 'echo output; echo error >&2; echo "$SRIOV_LAB $FORCE_COLOR" >"$LAB_OUT/file"; kill -9 $$'
+    done = subprocess.run(
+        [LAB, "run", "--quiet", "--numvfs", "0", "--out", out.name, "--console", "console", "--", "sh", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    available(done)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGKILL, "output\nerror\n", "")
+    assert (out / "file").read_text() == "guest 1\n"
+    assert (tmp_path / "console").stat().st_size > 0
+
+
+def test_an_interrupted_guest_leaves_nothing_behind(environment: dict[str, str]) -> None:
+    started = subprocess.Popen([LAB, "run", "--", "true"], env=environment, stderr=subprocess.PIPE, text=True)
+    with started:
+        deadline = time.monotonic() + 300  # the cache may have to be filled
+        while started.poll() is None and not guests_of(environment["TMPDIR"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        started.terminate()
+        _, said = started.communicate()
+    available(subprocess.CompletedProcess([], started.returncode, stderr=said))
+    assert started.returncode == 128 + signal.SIGTERM
+    assert guests_of(environment["TMPDIR"]) == []
+
+
+def test_a_user_who_is_not_root_is_told_so() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user")
+    script = "import os, sys; from hack.guest import __main__ as m; os.setuid(65534); sys.exit(m.main(sys.argv[1:]))"
+    done = subprocess.run(
+        ["python3", "-c", script, "run", "--cache", "/nowhere", "--", "true"],
+        cwd=LAB.parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_UNAVAILABLE, 1)
+    assert "only root" in done.stderr

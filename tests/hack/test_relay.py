@@ -1,0 +1,118 @@
+"""An ordinary `pytest tests/lab` in a project like ours whose hack/lab boots nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+# What hack/lab does for `run --out DIR --env NAME=VALUE -- COMMAND`, on this machine.
+HERE = """#!/bin/sh
+export SRIOV_LAB=guest LAB_OUT="$3" "$5"
+shift 6
+exec "$@"
+"""
+
+TESTS = """
+import os, pytest
+
+def test_passes():
+    assert os.environ["SRIOV_LAB"] == "guest"
+
+def test_fails():
+    print("seen by the guest")
+    assert 1 == 2
+
+def test_skips():
+    pytest.skip("not today")
+
+@pytest.mark.xfail(strict=True)
+def test_expected_to_fail():
+    assert False
+
+@pytest.mark.parametrize("text", ["a b", "é[]"])
+def test_odd_names(text):
+    pass
+
+@pytest.fixture
+def broken():
+    yield
+    raise OSError("in teardown")
+
+def test_breaks_after(broken):
+    pass
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    lab = tmp_path / "tests" / "lab"
+    lab.mkdir(parents=True)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    for name in ("__init__.py", "conftest.py", "relay.py"):
+        shutil.copy(PROJECT / "tests" / "lab" / name, lab)
+    (tmp_path / "tests" / "__init__.py").touch()
+    (lab / "test_things.py").write_text(TESTS)
+    (tmp_path / "hack").mkdir()
+    (tmp_path / "temporary").mkdir()
+    return tmp_path
+
+
+def run(project: Path, script: str, *arguments: str, **environment: str) -> str:
+    (project / "hack" / "lab").write_text(script)
+    (project / "hack" / "lab").chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "SRIOV_LAB", "LAB_OUT"}}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/lab", "-p", "no:cacheprovider", *arguments],
+        cwd=project, env={**kept, "TMPDIR": str(project / "temporary"), **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def summary(output: str) -> str:
+    return re.sub(r" in \S+ =.*", "", output.splitlines()[-1]).strip("= ")
+
+
+def test_every_report_is_the_guests(project: Path) -> None:
+    output = run(project, HERE)
+    assert summary(output) == "1 failed, 4 passed, 1 skipped, 1 xfailed, 1 error"
+    assert "seen by the guest" in output and "assert 1 == 2" in output and "in teardown" in output
+    assert "not today" in output
+
+
+def test_only_what_is_selected_runs_in_the_guest(project: Path) -> None:
+    output = run(project, HERE, "-k", "odd or passes")
+    assert summary(output) == "3 passed, 4 deselected"
+    assert list((project / "temporary").iterdir()) == []
+
+
+def test_the_guests_log_is_kept_and_named_when_a_test_fails(project: Path) -> None:
+    output = run(project, HERE, "-k", "fails")
+    found = re.search(r"its log: (\S+)", output)
+    assert found is not None and "1 failed" in Path(found[1]).read_text()
+
+
+def test_where_no_guest_can_be_had_tests_are_skipped_with_the_reason(project: Path) -> None:
+    output = run(project, "#!/bin/sh\necho 'lab: this machine is not Debian' >&2\nexit 69\n")
+    assert summary(output) == "7 skipped"
+    assert "lab: this machine is not Debian" in output
+
+
+def test_where_they_must_run_no_guest_is_a_failure(project: Path) -> None:
+    output = run(project, "#!/bin/sh\necho 'lab: not root' >&2\nexit 69\n", CI="true")
+    assert summary(output) == "7 errors"
+    assert "lab: not root" in output
+
+
+def test_a_guest_that_dies_fails_the_tests_it_owes(project: Path) -> None:
+    output = run(project, "#!/bin/sh\necho 'lab: the guest did not boot'\nexit 125\n", "-k", "passes")
+    assert summary(output) == "6 deselected, 1 error"
+    assert "lab: the guest did not boot" in output

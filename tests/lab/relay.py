@@ -1,0 +1,109 @@
+"""One guest for a whole test session: runs the selected tests in it and brings every report home as it is made.
+
+The guest's pytest appends each report to a file in the one folder it shares with us; a line without a report says
+that a test is over. Refuses to judge: outcome, traceback and captured output are the guest's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+Report = dict[str, Any]  # as pytest_report_to_serializable makes it
+
+REPORTS = "reports.jsonl"
+SELECTION = "selection"
+LOG = "guest.log"
+# Importing what pip happens to have installed for pytest costs an emulated CPU 8 of 14 seconds.
+NO_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
+POLL = 0.1  # seconds
+LAST_LINES = 25
+
+
+class NoGuestError(Exception):
+    """The guest has no report for a test; `unavailable` if this machine can have no guest at all."""
+
+    def __init__(self, reason: str, *, unavailable: bool) -> None:
+        super().__init__(reason)
+        self.unavailable = unavailable
+
+
+class Relay:
+    """A running guest, its tests and their reports. `folder` holds everything it writes."""
+
+    def __init__(self, lab: Path, folder: Path, tests: Sequence[str]) -> None:
+        self._folder = folder
+        self._reports: dict[str, list[Report]] = defaultdict(list)
+        self._finished: set[str] = set()
+        (folder / SELECTION).write_text("".join(f"{test}\n" for test in tests))
+        (folder / REPORTS).touch()
+        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"@{folder / SELECTION}"]
+        with (folder / LOG).open("wb") as log:
+            self._guest = subprocess.Popen(
+                [lab, "run", "--out", folder, "--env", NO_PLUGINS, "--", *inside],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self._lines = self._read_lines()
+
+    def reports(self, test: str) -> list[Report]:
+        """The reports of one test (setup, call, teardown), once it is over in the guest."""
+        while test not in self._finished:
+            ended = self._guest.poll() is not None
+            self._take_new()
+            if ended and test not in self._finished:
+                raise self._no_guest(test)
+            if test not in self._finished:
+                time.sleep(POLL)
+        return self._reports[test]
+
+    def stop(self) -> None:
+        """Ends the guest if it has not ended by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guest.wait(5)  # its pytest may be printing its summary
+        self._guest.terminate()
+        self._guest.wait()
+
+    def _take_new(self) -> None:
+        for line in self._lines:
+            if line is None:
+                return
+            entry = json.loads(line)
+            if entry["report"] is None:
+                self._finished.add(entry["test"])
+                continue
+            if isinstance(entry["report"]["longrepr"], list):  # where a skip is; JSON knows no tuples
+                entry["report"]["longrepr"] = tuple(entry["report"]["longrepr"])
+            self._reports[entry["test"]].append(entry["report"])
+
+    def _read_lines(self) -> Iterator[str | None]:
+        """Whole lines, and None each time there is no further one yet."""
+        rest = ""
+        with (self._folder / REPORTS).open() as file:
+            while True:
+                rest += file.readline()
+                if not rest.endswith("\n"):
+                    yield None
+                    continue
+                yield rest
+                rest = ""
+
+    def _no_guest(self, test: str) -> NoGuestError:
+        lines = (self._folder / LOG).read_text(errors="replace").splitlines()
+        if self._guest.returncode == os.EX_UNAVAILABLE:
+            return NoGuestError(lines[-1], unavailable=True)
+        tail = "\n".join(lines[-LAST_LINES:])
+        return NoGuestError(f"the guest did not report {test}; its log ends:\n{tail}", unavailable=False)
+
+
+def note(folder: Path, test: str, report: Report | None) -> None:
+    """In the guest: one line of the file that `Relay` reads."""
+    with (folder / REPORTS).open("a") as file:
+        file.write(json.dumps({"test": test, "report": report}) + "\n")
