@@ -54,10 +54,12 @@ class Plugin:
                 group.create_task(registration.run())
 
     async def _listen(self, monitor: uevents.Monitor) -> None:
-        async with contextlib.aclosing(uevents.watch(monitor)) as events:
-            async for event in events:
+        try:
+            async for event in uevents.watch(monitor):
                 log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
                 self._stale.set()
+        except errors.KernelError as error:
+            log.warning("no more uevents, changes are seen at the next resync: %s", error)
 
     async def _follow(self) -> None:
         while True:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import pathlib
+import socket
 from collections.abc import AsyncGenerator, Mapping
 
 import pyudev
@@ -60,9 +61,10 @@ class Monitor:
         try:
             device = self._monitor.poll(0)
         except OSError as error:
-            if error.errno == errno.ENOBUFS:
+            code = error.errno or _pending_error(self.fileno())  # pyudev sees POLLERR and does not ask which
+            if code == errno.ENOBUFS:
                 return RESCAN
-            raise errors.KernelError("receive a uevent", error.errno or errno.EIO) from error
+            raise errors.KernelError("receive a uevent", code or errno.EIO) from error
         return None if device is None else parse(dict(device.properties))
 
 
@@ -85,6 +87,12 @@ def _nearest_pci(path: pathlib.PurePath) -> devices.PciAddress | None:
         with contextlib.suppress(errors.DeviceError):
             return devices.pci_address(part)
     return None
+
+
+def _pending_error(descriptor: int) -> int:
+    """The socket's error, which asking clears: a netlink socket that overflowed has ENOBUFS (netlink(7))."""
+    with socket.fromfd(descriptor, socket.AF_NETLINK, socket.SOCK_RAW) as duplicate:
+        return duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 async def _readable(descriptor: int) -> None:
