@@ -56,8 +56,10 @@ class Kubelet:
     """The kubelet below `root`, a folder that stands for /var/lib/kubelet. `registrations` are names in order."""
 
     def __init__(self, root: pathlib.Path, patience: float = 10.0) -> None:
-        """`patience` is how many seconds it dials back; the next `refusals` registrations are refused."""
+        """`patience` is how many seconds it dials back; of the next registrations `refusals` are refused,
+        and for `unwatched` ListAndWatch is not called."""
         self.refusals = 0
+        self.unwatched = 0
         self.patience = patience
         self.folder = root / "device-plugins"
         self.socket = self.folder / "kubelet.sock"
@@ -91,8 +93,9 @@ class Kubelet:
 
     async def stop(self) -> None:
         """Go down as a process does: no farewell to the plugins, and what they said is forgotten. Pods stay."""
-        assert self._server is not None
-        await self._server.stop(None)
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
         for endpoint in list(self.endpoints.values()):
             await self._hang_up(endpoint)
         self.endpoints.clear()
@@ -160,7 +163,10 @@ class Kubelet:
         if older is not None:
             await self._hang_up(older)
         self.registrations.append(request.resource_name)
-        endpoint.watching = asyncio.create_task(self._watch(endpoint))
+        if self.unwatched > 0:
+            self.unwatched -= 1
+        else:
+            endpoint.watching = asyncio.create_task(self._watch(endpoint))
         self._changed.set()
         return pb.Empty()
 
