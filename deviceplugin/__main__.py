@@ -10,7 +10,7 @@ import logging
 import pathlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deviceplugin import conf, plugin
 from sriov import errors, sysfs
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     """Flags have two dashes or one, as the incumbent's."""
     parser = argparse.ArgumentParser("deviceplugin", description="Advertises SR-IOV VFs to the kubelet.")
 
-    def flag(name: str, kind: type, default: object, text: str) -> None:
+    def flag(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
         parser.add_argument(
             f"--{name}", f"-{name}", type=kind, default=default, metavar="", help=f"{text} (%(default)s)"
         )
@@ -66,17 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     flag("sysfs", pathlib.Path, pathlib.Path("/sys"), "where the hardware is read")
     flag("run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "the CNI's ledger, not read yet")
     flag("resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
-    flag("log-level", str, "info", f"one of {', '.join(_LEVELS)}, or a number, which is info")
+    flag("log-level", _level, "info", f"one of {', '.join(_LEVELS)}, or a number, which is info")
     parser.add_argument("--log-dir", help=argparse.SUPPRESS)  # the incumbent's manifests pass it; the log is on stderr
     return parser
 
 
-def _log_to_stderr(level: str) -> None:
+def _level(text: str) -> str:
     """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
-    name = "info" if level.isdecimal() else level.lower()
+    name = "info" if text.isdecimal() else text.lower()
     if name not in _LEVELS:
-        raise SystemExit(f"--log-level {level} is none of {', '.join(_LEVELS)} and no number")
-    logging.basicConfig(stream=sys.stderr, level=name.upper(), format="%(asctime)s %(levelname)s %(message)s")
+        raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(_LEVELS)}")
+    return name
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change of every file
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 

@@ -81,8 +81,9 @@ class Registration:
     async def _attempt(self) -> watch.Lost | None:
         """Register and stay registered. Returns why that is over, None where it never was."""
         try:
+            kubelet = self._kubelet_present()
             async with self._served() as own:
-                reason = await self._registered(own)
+                reason = await self._registered(watch.Sight(own, kubelet))
         except grpc.aio.AioRpcError as error:
             self._complain(f"the kubelet refuses: {error.code().name}: {error.details()}")
         except (OSError, RuntimeError) as error:  # grpc says RuntimeError when it cannot bind
@@ -120,10 +121,13 @@ class Registration:
             if own is not None and watch.identity(self._own) == own:
                 self._own.unlink(missing_ok=True)
 
-    async def _registered(self, own: watch.Identity) -> watch.Lost:
-        before = watch.Sight(own, watch.identity(self._kubelet))
-        if before.kubelet is None:
+    def _kubelet_present(self) -> watch.Identity:
+        found = watch.identity(self._kubelet)
+        if found is None:
             raise FileNotFoundError(f"there is no {self._kubelet}, is the kubelet running?")
+        return found
+
+    async def _registered(self, before: watch.Sight) -> watch.Lost:
         opened = self.servicer.opened
         await self._register()
         self._complaint = ""
