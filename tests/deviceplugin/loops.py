@@ -1,0 +1,35 @@
+"""Runs a test's coroutine and sees that it leaves no task behind."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+
+def run(coroutine: Coroutine[object, object, None], timeout: float = 20.0) -> None:
+    asyncio.run(_alone(coroutine, timeout))
+
+
+async def _alone(coroutine: Coroutine[object, object, None], timeout: float) -> None:
+    await asyncio.wait_for(coroutine, timeout)
+    await asyncio.sleep(0.05)  # grpc.aio ends its own tasks in the next turns of the loop
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert not left, left
+
+
+@contextlib.asynccontextmanager
+async def running(endless: Coroutine[object, object, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run something beside the test that ends only by cancellation; what it dies of is raised here."""
+    task = asyncio.create_task(endless)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(met: Callable[[], bool], timeout: float = 5.0) -> None:
+    """Look until it is so. Raises TimeoutError."""
+    async with asyncio.timeout(timeout):
+        while not met():
+            await asyncio.sleep(0.01)

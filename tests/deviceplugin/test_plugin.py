@@ -1,0 +1,172 @@
+"""The whole device plugin in this process: a tree for hardware, the stand-in kubelet for the kubelet."""
+
+import asyncio
+import os
+import pathlib
+import subprocess
+from collections.abc import Callable, Coroutine
+
+import grpc
+import pytest
+
+from deviceplugin import conf, plugin
+from sriov import devices, sysfs
+from tests.deviceplugin import loops
+from tests.fakes import kubelet as fake
+from tests.fakes import sysfs_tree
+
+PF0 = sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500)
+PF1 = sysfs.Netdev("enp2s0", 3, "52:54:00:00:00:02", 1500)
+CONFIG = b"""{"resourceList": [
+    {"resourceName": "first", "selectors": {"pfNames": ["enp1s0#0-1"]}},
+    {"resourceName": "second", "selectors": {"pfNames": ["enp2s0"]}},
+    {"resourceName": "rest"}]}"""
+
+
+class Node:
+    """Two NICs, of which one has 4 VFs, a kubelet, and a device plugin that is not running yet."""
+
+    def __init__(self, root: pathlib.Path, resync: float) -> None:
+        self.tree = sysfs_tree.SysfsTree(root / "sys")
+        self.first = self.tree.add_pf("0000:01:00.0", PF0, numvfs=4)
+        self.second = self.tree.add_pf("0000:02:00.0", PF1)
+        self.kubelet = fake.Kubelet(root / "kubelet")
+        options = plugin.Options(root / "kubelet", self.tree.tree, resync=resync)
+        self.plugin = plugin.Plugin(conf.parse(CONFIG, "config.json", "intel.com"), options)
+
+    async def counts(self, first: int, second: int, rest: int, timeout: float = 5.0) -> None:
+        """Wait until the kubelet counts so many healthy devices in each pool."""
+        for name, count in (("first", first), ("second", second), ("rest", rest)):
+            await self.kubelet.wait_for(f"intel.com/{name}", count, timeout)
+
+
+def on_node(root: pathlib.Path, body: Callable[[Node], Coroutine[object, object, None]], resync: float = 60.0) -> None:
+    async def whole() -> None:
+        node = Node(root, resync)
+        await node.kubelet.start()
+        try:
+            async with loops.running(node.plugin.run()):
+                await body(node)
+        finally:
+            await node.kubelet.stop()
+
+    loops.run(whole())
+
+
+def test_every_resource_is_advertised_an_empty_one_too(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        assert sorted(node.kubelet.registrations) == ["intel.com/first", "intel.com/rest", "intel.com/second"]
+        assert list(node.kubelet.resources["intel.com/first"]) == ["0000:01:10.0", "0000:01:10.2"]
+
+    on_node(tmp_path, body)
+
+
+def test_vfs_that_come_and_go_are_told_without_a_new_registration(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        node.tree.set_numvfs(node.second, 3)
+        await node.counts(2, 3, 2)
+        node.tree.set_numvfs(node.first, 1)
+        await node.counts(1, 3, 0)
+        assert len(node.kubelet.registrations) == 3
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def test_d28_d29_a_driver_that_goes_and_comes_back_changes_health_only(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        vf = devices.pci_address("0000:01:10.0")
+        await node.counts(2, 0, 2)
+        node.tree.set_driver(vf, None)
+        listed = await node.kubelet.wait_for("intel.com/first", 1)
+        assert [device.healthy for device in listed.values()] == [False, True]
+        with pytest.raises(grpc.aio.AioRpcError, match="has no driver") as caught:
+            await node.kubelet.request("intel.com/first", [vf])
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        node.tree.set_driver(vf, "vfio-pci")
+        await node.counts(2, 0, 2)
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def test_d25_looking_again_at_the_same_hardware_says_nothing(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        await asyncio.sleep(0.6)
+        assert [len(endpoint.said) for endpoint in node.kubelet.endpoints.values()] == [1, 1, 1]
+
+    on_node(tmp_path, body, resync=0.05)
+
+
+def test_d32_a_refused_request_is_followed_by_the_true_list(tmp_path: pathlib.Path) -> None:
+    """No event told of the change, and the next resync is a minute away."""
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        node.tree.set_numvfs(node.second, 2)
+        with pytest.raises(grpc.aio.AioRpcError, match="has no device") as caught:
+            await node.kubelet.request("intel.com/second", ["0000:02:10.0"])
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await node.counts(2, 2, 2, timeout=2)
+        await node.kubelet.request("intel.com/second", ["0000:02:10.0"])
+
+    on_node(tmp_path, body)
+
+
+@pytest.mark.root
+def test_a_uevent_makes_it_look(tmp_path: pathlib.Path) -> None:
+    """Any netdev's: a veth pair stands for the VF that came."""
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        node.tree.set_numvfs(node.second, 2)
+        name = f"ue{os.getpid()}"
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", f"{name}p"], check=True)
+        try:
+            await node.counts(2, 2, 2, timeout=2)
+        finally:
+            subprocess.run(["ip", "link", "del", name], check=True)
+
+    on_node(tmp_path, body)
+
+
+def test_hardware_that_cannot_be_read_keeps_what_was_known(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        strange = node.tree.tree.pci(node.first) / "virtfn9"
+        strange.symlink_to("../not-a-pci-address")
+        node.tree.set_numvfs(node.second, 2)
+        await loops.until(lambda: "cannot read the hardware, keeping what was known" in caplog.text)
+        assert await node.kubelet.wait_for("intel.com/second", 0) == {}
+        strange.unlink()
+        await node.counts(2, 2, 2)
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def test_d10_many_resources_and_kubelet_restarts_starve_nobody(tmp_path: pathlib.Path) -> None:
+    """50 sockets; after three restarts every one is watched once and answers."""
+    listed = ",".join(f'{{"resourceName": "r{number}"}}' for number in range(50))
+    configuration = conf.parse(f'{{"resourceList": [{listed}]}}'.encode(), "config.json", "intel.com")
+    tree = sysfs_tree.SysfsTree(tmp_path / "sys")
+    tree.add_pf("0000:01:00.0", PF0, numvfs=1)
+
+    async def body() -> None:
+        kubelet = fake.Kubelet(tmp_path)
+        await kubelet.start()
+        try:
+            async with loops.running(plugin.Plugin(configuration, plugin.Options(tmp_path, tree.tree)).run()):
+                for _ in range(3):
+                    await kubelet.wait_until(lambda: kubelet.streams == 50, timeout=10)
+                    await kubelet.restart()
+                await kubelet.wait_until(lambda: kubelet.streams == 50, timeout=10)
+                await kubelet.wait_for("intel.com/r0", 1)
+                envs = await kubelet.allocate("p", "intel.com/r0", 1)
+                assert envs["PCIDEVICE_INTEL_COM_R0"] == "0000:01:10.0"
+        finally:
+            await kubelet.stop()
+
+    loops.run(body(), timeout=60)
