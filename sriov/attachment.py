@@ -90,14 +90,14 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
     target = node.target(request.vf, netdev.address)
     steps = plan(target, netdev, request.wanted, request.mtu, request.owner.ifname)
     record = _record(request, netdev, pod)
-    with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as undo:
+    with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
-        undo.callback(_undo, node, book, record, pod)
+        stack.callback(undo, node, book, record, pod)
         for step in steps:
             _apply(step, node, net, inner, pod)
         link = _with_its_mac(inner, request)
-        undo.pop_all()
+        stack.pop_all()
     return link
 
 
@@ -132,7 +132,7 @@ def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
         if error.errno == errno.ENODEV:
             return
         raise
-    raise errors.NetnsError(
+    raise errors.NameTakenError(
         f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
         "give this network another interface name",
     )
@@ -159,8 +159,11 @@ def _with_its_mac(inner: kernel.Kernel, request: Request) -> kernel.Link:
     return link
 
 
-def _undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns) -> None:
-    """The first error is what the user hears; a failing undo leaves the record, and with it the work, to the next."""
+def undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns) -> None:
+    """Take back an attachment that failed.
+
+    The first error is what the user hears: a failing undo is logged, and the record stays for whoever comes next.
+    """
     try:
         detachment.detach(node, book, record, pod)
     except errors.SriovError as error:

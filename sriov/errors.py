@@ -5,6 +5,7 @@
     ├── SettingError        a setting has a value that cannot be honoured
     │   └── UnsupportedError      … by this VF's driver
     ├── NetnsError          the namespace is missing or is no network namespace
+    ├── NameTakenError      the pod has an interface of that name
     ├── BusyError           somebody else holds the VF, or it is not ready; try again later
     ├── LedgerError         the run directory cannot be read or written
     └── KernelError         the kernel refused a request; carries its errno
@@ -42,6 +43,10 @@ class UnsupportedError(SettingError):
 
 class NetnsError(SriovError):
     """The network namespace does not exist or is something else."""
+
+
+class NameTakenError(SriovError):
+    """The pod has an interface, or an altname, of the name the VF was to get."""
 
 
 class BusyError(SriovError):

@@ -76,6 +76,17 @@ class World:
         path.touch()
         return netns.Netns(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
+    def adopt(self, fd: int) -> netns.Netns:
+        """As netns.adopt: only files that stand for a namespace are one."""
+        if pathlib.Path(f"/proc/self/fd/{fd}").readlink().name.startswith("ns-"):
+            return netns.Netns(fd)
+        os.close(fd)
+        raise errors.NetnsError("the file is not a network namespace", "pass one of World.namespace")
+
+    def path(self, name: str) -> str:
+        """What CNI_NETNS would say for the namespace `name`."""
+        return str(self._folder / f"ns-{name}")
+
     def add_pf(self, pci: str, name: str, profile: Profile = IGB, vfs: int = 7) -> tuple[devices.PciAddress, ...]:
         """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)

@@ -177,7 +177,7 @@ def test_f14_what_the_last_owner_left_does_not_reach_the_next(here: bench.Bench)
 def test_c26_a_taken_name_changes_nothing(here: bench.Bench) -> None:
     here.machine.add_link("net1", here.pod)
     before = here.machine.snapshot()
-    with pytest.raises(errors.NetnsError, match="interface net1 exists"):
+    with pytest.raises(errors.NameTakenError, match="interface net1 exists"):
         here.attach(here.request())
     assert here.machine.snapshot() == before
     assert list(here.book.records()) == []

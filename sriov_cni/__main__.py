@@ -1,0 +1,71 @@
+"""The CNI daemon: `python -m sriov_cni`."""
+
+import argparse
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from sriov import errors, kernel, ledger, netlink, netns, node, sysfs
+from sriov_cni import commands, server
+
+_THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
+
+KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
+
+
+def main(argv: Sequence[str], open_kernel: KernelOpener | None = None) -> int:
+    """Run until SIGTERM. `open_kernel` is the machine's kernel unless a test brings another."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        asyncio.run(_run(options, open_kernel or open_netlink))
+    except errors.SriovError as error:
+        print(f"sriov_cni: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def open_netlink() -> Iterator[kernel.Kernel]:
+    with contextlib.closing(netlink.Netlink()) as net:
+        yield net
+
+
+async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
+    book = ledger.Ledger(options.run_dir)
+    book.create()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "vf"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with netns.own() as home:
+        here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
+        path = options.socket or options.run_dir / "cni.sock"
+        await server.Server(commands.Commands(here, book)).serve(path, stop)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sriov_cni",
+        description="The daemon behind the CNI plugin: moves VFs into pods and takes them back. Needs root.",
+    )
+    parser.add_argument(
+        "--run-dir", type=pathlib.Path, default="/run/sriov", help="the ledger and the socket (%(default)s)"
+    )
+    parser.add_argument("--socket", type=pathlib.Path, help="where the shim connects (RUN_DIR/cni.sock)")
+    parser.add_argument("--sysfs", type=pathlib.Path, default="/sys", help="the sysfs to read (%(default)s)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,225 @@
+"""The network configuration: decoded, checked, frozen. Nobody downstream sees a dict.
+
+Keys are those of sriov-cni, and `mtu`. A key with a wrong JSON type is a decoding failure (6), a value out of range an
+invalid configuration (7), a value that no VF can have an unsupported field (2); each names key, value and remedy.
+"""
+
+import dataclasses
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from sriov import devices, errors, settings
+from sriov_cni import failure, skel, wire
+from sriov_cni.failure import Code
+
+VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+NEWEST = VERSIONS[-1]
+WITHOUT_CHECK = VERSIONS[:2]
+
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_PLUGIN = re.compile(r"[a-zA-Z0-9_.\-]+")
+_VLAN_PROTOCOL = "802.1q"
+_REMEDY = "pass one JSON object, as in the README"
+_T = TypeVar("_T")
+_MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver know their own maximum
+
+
+class _Ipam(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+class _RuntimeConfig(msgspec.Struct, frozen=True, rename="camel"):
+    mac: str | None = None
+    device_id: str | None = msgspec.field(default=None, name="deviceID")
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """Stdin as it came. `null` is an absent key, as in Go."""
+
+    cni_version: str | None = msgspec.field(default=None, name="cniVersion")
+    name: str | None = None
+    device_id: str | None = msgspec.field(default=None, name="deviceID")
+    vlan: int | None = None
+    vlan_qos: int | None = msgspec.field(default=None, name="vlanQoS")
+    vlan_proto: str | None = msgspec.field(default=None, name="vlanProto")
+    mac: str | None = None
+    spoofchk: str | None = None
+    trust: str | None = None
+    link_state: str | None = None
+    min_tx_rate: int | None = None
+    max_tx_rate: int | None = None
+    mtu: int | None = None
+    ipam: _Ipam | None = None
+    runtime_config: _RuntimeConfig | None = msgspec.field(default=None, name="runtimeConfig")
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """What a DEL may rely on: the rest may be what the ADD was refused for, and the DEL that follows must succeed."""
+
+    cni_version: Any = msgspec.field(default=None, name="cniVersion")
+    name: Any = None
+    device_id: Any = msgspec.field(default=None, name="deviceID")
+    ipam: Any = None
+    prev_result: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="prevResult")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Network:
+    """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address where there is a sound one."""
+
+    version: str
+    name: str
+    device: devices.PciAddress | None
+    ipam: str | None
+    prev_result: bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """What ADD asks for, checked. `mtu` None keeps the VF's."""
+
+    pci: devices.PciAddress
+    wanted: settings.VfSettings
+    mtu: int | None
+
+
+def version(stdin: bytes) -> str:
+    """The version to answer in, for as far as it can be told; never fails."""
+    try:
+        found = _decode(stdin, _Envelope).cni_version
+    except failure.CniError:
+        return NEWEST
+    return found if isinstance(found, str) and found else NEWEST
+
+
+def network(stdin: bytes) -> Network:
+    """Decode what every command needs. Raises CniError with code 1, 5, 6 or 7."""
+    envelope = _decode(stdin, _Envelope)
+    if not isinstance(envelope.name or "", str) or not isinstance(envelope.cni_version or "", str):
+        raise failure.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
+    if not _NETWORK.fullmatch(envelope.name or ""):
+        raise _invalid(
+            f"name {envelope.name!r} is not a network name", "give the network a `name` of letters and digits"
+        )
+    if envelope.cni_version not in VERSIONS:
+        # An absent version means 0.1.0 (libcni, ParseVersion).
+        named = envelope.cni_version or "0.1.0"
+        raise failure.CniError(
+            Code.INCOMPATIBLE_VERSION, f"cniVersion {named!r} is not supported", f"use one of {', '.join(VERSIONS)}"
+        )
+    raw = bytes(envelope.prev_result)
+    prev_result = None if raw in (b"", b"null", b"{}") else raw
+    return Network(envelope.cni_version, envelope.name, _sound_device(envelope), _sound_ipam(envelope), prev_result)
+
+
+def attachment(stdin: bytes, args: str) -> Attachment:
+    """Check what an ADD asks for, CNI_ARGS included. Raises CniError with code 2, 4, 6 or 7."""
+    document = _decode(stdin, _Document)
+    _check_ipam(document)
+    device = _device(document)
+    try:
+        return Attachment(devices.pci_address(device), _wanted(document, args), _mtu(document.mtu))
+    except errors.SriovError as error:
+        raise failure.from_sriov(error) from error
+
+
+def _decode(stdin: bytes, kind: type[_T]) -> _T:
+    if len(stdin) > wire.STDIN_LIMIT:
+        raise failure.CniError(Code.IO, f"stdin is longer than {wire.STDIN_LIMIT} bytes", "shorten the configuration")
+    try:
+        return msgspec.json.decode(stdin, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        message = f"stdin is not a network configuration: {error}"
+        raise failure.CniError(Code.DECODING, message, _REMEDY) from error
+
+
+def _sound_device(envelope: _Envelope) -> devices.PciAddress | None:
+    try:
+        return devices.pci_address(envelope.device_id)
+    except errors.DeviceError:
+        return None
+
+
+def _sound_ipam(envelope: _Envelope) -> str | None:
+    plugin = envelope.ipam.get("type") if isinstance(envelope.ipam, dict) else None
+    return plugin if isinstance(plugin, str) and _is_plugin(plugin) else None
+
+
+def _is_plugin(name: str) -> bool:
+    return _PLUGIN.fullmatch(name) is not None and name not in (".", "..")
+
+
+def _check_ipam(document: _Document) -> None:
+    plugin = document.ipam.type if document.ipam else None
+    if plugin and not _is_plugin(plugin):
+        raise _invalid(f"ipam.type {plugin!r} is not a plugin's name", "write the name of a file on CNI_PATH")
+
+
+def _device(document: _Document) -> str:
+    injected = document.runtime_config.device_id if document.runtime_config else None
+    if injected and document.device_id and injected != document.device_id:
+        raise _invalid(
+            f"deviceID {document.device_id!r} and runtimeConfig.deviceID {injected!r} differ", "leave one of them out"
+        )
+    device = injected or document.device_id
+    if not device:
+        raise _invalid(
+            "VF pci addr is required: the configuration has no deviceID",
+            "let Multus fill it in from the annotation k8s.v1.cni.cncf.io/resourceName, or write `deviceID` yourself",
+        )
+    return device
+
+
+def _wanted(document: _Document, args: str) -> settings.VfSettings:
+    protocol = document.vlan_proto or _VLAN_PROTOCOL
+    if protocol.lower() != _VLAN_PROTOCOL:
+        raise failure.CniError(
+            Code.UNSUPPORTED_FIELD, f"vlanProto {protocol!r} is not supported", f"only {_VLAN_PROTOCOL} is"
+        )
+    mac = _mac(document, args)
+    return settings.check_together(
+        settings.VfSettings(
+            mac=settings.NO_MAC if mac is None else settings.mac(mac),
+            vlan=settings.vlan(document.vlan or 0),
+            qos=settings.qos(document.vlan_qos or 0),
+            spoofchk=_switch("spoofchk", document.spoofchk, settings.BASELINE.spoofchk),
+            trust=_switch("trust", document.trust, settings.BASELINE.trust),
+            link_state=_link_state(document.link_state),
+            min_tx_rate=settings.rate("min_tx_rate", document.min_tx_rate or 0),
+            max_tx_rate=settings.rate("max_tx_rate", document.max_tx_rate or 0),
+        )
+    )
+
+
+def _mac(document: _Document, args: str) -> str | None:
+    """runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
+    runtime = document.runtime_config.mac if document.runtime_config else None
+    return runtime or skel.arguments(args).get("MAC") or document.mac or None
+
+
+def _switch(key: str, value: str | None, default: bool) -> bool:
+    if not value:
+        return default
+    if value not in ("on", "off"):
+        raise failure.CniError(Code.UNSUPPORTED_FIELD, f"{key} {value!r} is neither on nor off", 'write "on" or "off"')
+    return value == "on"
+
+
+def _link_state(value: str | None) -> settings.LinkState:
+    try:
+        return settings.LinkState(value or "auto")
+    except ValueError:
+        known = ", ".join(each.value for each in settings.LinkState)
+        raise failure.CniError(
+            Code.UNSUPPORTED_FIELD, f"invalid link_state value: {value}", f"use one of {known}"
+        ) from None
+
+
+def _mtu(value: int | None) -> int | None:
+    return None if value is None else settings.in_range("mtu", value, *_MTU)
+
+
+def _invalid(message: str, details: str) -> failure.CniError:
+    return failure.CniError(Code.INVALID_CONFIG, message, details)

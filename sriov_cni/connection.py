@@ -1,0 +1,95 @@
+"""One shim's connection: frames in and out, the namespace's descriptor, and who is on the other side.
+
+Every descriptor that arrives is owned here and closed with the connection, however many there are.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+
+from sriov_cni import wire
+
+_RIGHTS = socket.CMSG_SPACE(4 * struct.calcsize("i"))
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Connection:
+    """A connected, non-blocking unix socket.
+
+    Raises WireError for a broken protocol, OSError for a broken connection.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._descriptors: list[int] = []
+
+    @property
+    def uid(self) -> int:
+        """The user that connected, as the kernel knows it (SO_PEERCRED)."""
+        data = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(data)[1])
+
+    async def read(self, expected: bytes) -> bytes:
+        """The payload of the next frame, which must be of this kind."""
+        kind, length = wire.head(await self._exactly(wire.HEAD))
+        if kind != expected:
+            raise wire.WireError(f"a frame of kind {kind!r} where {expected!r} was due")
+        return await self._exactly(length)
+
+    async def write(self, frame: bytes) -> None:
+        await self._loop.sock_sendall(self._sock, frame)
+
+    def take_descriptor(self) -> int | None:
+        """The descriptor that came along, which now belongs to the caller."""
+        return self._descriptors.pop(0) if self._descriptors else None
+
+    def is_gone(self) -> bool:
+        """Whether the other side has closed, as a killed shim does."""
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+        self._sock.close()
+
+    async def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = await self._some(size - len(data))
+            if not part:
+                raise ConnectionResetError("the shim closed the connection")
+            data += part
+        return data
+
+    async def _some(self, limit: int) -> bytes:
+        while True:
+            try:
+                data, ancillary, _, _ = self._sock.recvmsg(limit, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                await self._readable()
+                continue
+            for level, kind, content in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    self._descriptors += struct.unpack(f"{len(content) // 4}i", content[: len(content) // 4 * 4])
+            return data
+
+    async def _readable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self._sock, _resolve, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(self._sock)
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

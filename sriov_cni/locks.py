@@ -1,0 +1,32 @@
+"""One lock a VF, so that one call at a time works on it while the other VFs go on."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from sriov import devices, errors
+
+_PATIENCE = 60.0  # seconds, half of what the kubelet allows a call
+
+
+class VfLocks:
+    """Locks by PCI address, for one event loop. They end with the process, which is what a crash needs."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._patience = patience
+        self._locks: dict[devices.PciAddress, asyncio.Lock] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, pci: devices.PciAddress) -> AsyncIterator[None]:
+        """Hold the VF's lock. Raises BusyError when another call keeps it for too long."""
+        lock = self._locks.setdefault(pci, asyncio.Lock())
+        try:
+            await asyncio.wait_for(lock.acquire(), self._patience)
+        except TimeoutError:
+            raise errors.BusyError(
+                f"another call has been working on VF {pci} for {self._patience:g} s", "try again later"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,124 @@
+"""CNI results of every version we speak: what an IPAM plugin answered, and what we answer. Pure.
+
+Within one process a result has one shape, that of 1.1.0; `encode` leaves out what an older version does not know
+(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise).
+"""
+
+import dataclasses
+import ipaddress
+from typing import Any
+
+import msgspec
+
+from sriov import kernel
+from sriov_cni import failure
+from sriov_cni.failure import Code
+
+_WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")
+_WITH_1_1_FIELDS = ("1.1.0",)
+
+
+class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`mtu` in bytes; `pci_id` the VF's PCI address."""
+
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    sandbox: str = ""
+    pci_id: str = msgspec.field(default="", name="pciID")
+
+
+class Ip(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`address` with its prefix length; `interface` an index into the result's interfaces."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    dst: str
+    gw: str = ""
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
+
+
+class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
+    nameservers: list[str] = []
+    domain: str = ""
+    search: list[str] = []
+    options: list[str] = []
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A result of any version from 0.3.0 on."""
+
+    interfaces: list[Interface] = []
+    ips: list[Ip] = []
+    routes: list[Route] = []
+    dns: Dns = Dns()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Addressing:
+    """A result's addresses and routes as the kernel takes them."""
+
+    addresses: tuple[kernel.IpInterface, ...]
+    routes: tuple[kernel.Route, ...]
+
+
+def decode(data: bytes, what: str) -> Result:
+    """Read a result; `what` names it in the error. Raises CniError with code 6."""
+    try:
+        return msgspec.json.decode(data, type=Result)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise failure.CniError(
+            Code.DECODING, f"{what} is not a CNI result: {error}", "see its documentation"
+        ) from error
+
+
+def addressing(result: Result, what: str) -> Addressing:
+    """Raises CniError with code 6 for an address that is none."""
+    try:
+        addresses = tuple(ipaddress.ip_interface(ip.address) for ip in result.ips)
+        gateways = [ipaddress.ip_address(ip.gateway) for ip in result.ips if ip.gateway]
+        return Addressing(addresses, tuple(_route(route, gateways) for route in result.routes))
+    except ValueError as error:
+        raise failure.CniError(Code.DECODING, f"{what} has {error}", "see its documentation") from error
+
+
+def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
+    """A route without a gateway goes over the first address' gateway of its family, as other plugins have it."""
+    dst = ipaddress.ip_network(route.dst, strict=False)
+    gateway = ipaddress.ip_address(route.gw) if route.gw else None
+    if gateway is None and route.scope is None:
+        gateway = next((each for each in gateways if each.version == dst.version), None)
+    return kernel.Route(
+        dst, gateway, route.mtu or None, route.advmss or None, route.priority or None, route.table, route.scope
+    )
+
+
+def of_pod(interface: Interface, leased: Result) -> Result:
+    """Our answer: one interface, and whatever the IPAM plugin gave it."""
+    ips = [msgspec.structs.replace(ip, interface=0) for ip in leased.ips]
+    return Result([interface], ips, leased.routes, leased.dns)
+
+
+def encode(result: Result, version: str) -> bytes:
+    """The JSON document for stdout in this version."""
+    document: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(result)}
+    if version in _WITH_IP_VERSION:
+        for ip in document.get("ips", []):
+            ip["version"] = str(ipaddress.ip_interface(ip["address"]).version)
+    if version not in _WITH_1_1_FIELDS:
+        document["interfaces"] = [_keep(each, {"name", "mac", "sandbox"}) for each in document["interfaces"]]
+        if "routes" in document:
+            document["routes"] = [_keep(each, {"dst", "gw"}) for each in document["routes"]]
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _keep(fields: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key in known}

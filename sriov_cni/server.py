@@ -1,0 +1,134 @@
+"""The daemon's socket: takes a shim's call, has it carried out, sends the answer. Every failure becomes an answer."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Callable
+
+from sriov import errors, netns
+from sriov_cni import commands, conf, connection, failure, skel, wire
+from sriov_cni.failure import Code
+
+_log = logging.getLogger(__name__)
+_CALL_SECONDS = 30  # for a shim to say what it wants
+
+
+class Server:
+    """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError."""
+
+    def __init__(self, work: commands.Commands, adopt: Callable[[int], netns.Netns] = netns.adopt) -> None:
+        self._work = work
+        self._adopt = adopt
+        self._calls: set[asyncio.Task[None]] = set()
+        self._uids = {0, os.geteuid()}
+
+    async def serve(self, path: pathlib.Path, stop: asyncio.Event) -> None:
+        """Accept calls until `stop`, then finish those under way. The socket is root's alone."""
+        loop = asyncio.get_running_loop()
+        with contextlib.closing(bind(path)) as listening:
+            _log.info("listening on %s", path)
+            accepting = asyncio.create_task(self._accept(loop, listening))
+            await stop.wait()
+            accepting.cancel()
+            # A successor may have taken the name over already.
+            if path.exists() and path.stat().st_ino == os.fstat(listening.fileno()).st_ino:
+                path.unlink()
+        if self._calls:
+            _log.info("finishing %d calls", len(self._calls))
+            await asyncio.wait(self._calls)
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+        while True:
+            sock, _ = await loop.sock_accept(listening)
+            sock.setblocking(False)
+            task = asyncio.create_task(self._handle(connection.Connection(sock)))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _handle(self, shim: connection.Connection) -> None:
+        try:
+            if shim.uid not in self._uids:
+                _log.warning("refused a call of uid %d", shim.uid)
+                return
+            async with asyncio.timeout(_CALL_SECONDS):
+                env = wire.environment(await shim.read(wire.ENVIRONMENT))
+                stdin = await shim.read(wire.STDIN)
+            await self._answer(shim, env, stdin)
+        except (wire.WireError, OSError, TimeoutError) as error:
+            _log.warning("lost a shim: %s", error)
+        finally:
+            shim.close()
+
+    async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
+        started = time.monotonic()
+        # The namespace is let go before the answer: from then on the runtime may destroy it.
+        with contextlib.ExitStack() as held:
+            status, stdout, outcome = await self._outcome(shim, env, stdin, held)
+        name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
+        _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
+        await shim.write(wire.answer(status, stdout))
+
+    async def _outcome(
+        self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
+    ) -> tuple[int, bytes, str]:
+        """Exit status, stdout, and what the log says."""
+        try:
+            call = self._call(shim, env, stdin, held)
+            stdout = await self._work.run(call)
+            if shim.is_gone():
+                await self._work.give_up(call)
+                return 1, b"", "the runtime did not wait for it; taken back"
+            return 0, stdout, "done"
+        except failure.CniError as error:
+            told = failure.encode(error, conf.version(stdin))
+            return 1, told, f"error {error.code}: {error.message}; {error.details}"
+        except Exception as error:  # the process' edge: the runtime gets an answer whatever happens
+            _log.exception("an unexpected failure")
+            unexpected = failure.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
+            return 1, failure.encode(unexpected, conf.version(stdin)), "failed unexpectedly"
+
+    def _call(
+        self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
+    ) -> commands.Call:
+        invocation = skel.invocation(env)
+        pod = None
+        if (descriptor := shim.take_descriptor()) is not None:
+            with contextlib.suppress(errors.NetnsError):
+                pod = held.enter_context(self._adopt(descriptor))
+        return commands.Call(invocation, stdin, pod, _ipam_runner(shim))
+
+
+def _ipam_runner(shim: connection.Connection) -> commands.RunIpam:
+    async def run(command: str, plugin: str) -> wire.Outcome:
+        try:
+            await shim.write(wire.ipam_request(command, plugin))
+            return wire.outcome(await shim.read(wire.IPAM))
+        except (OSError, wire.WireError) as error:
+            message = f"IPAM {command} of {plugin!r} has no outcome: {error}"
+            raise failure.CniError(Code.TRY_AGAIN, message, "the runtime ended the call; it tries again") from error
+
+    return run
+
+
+def bind(path: pathlib.Path) -> socket.socket:
+    """A listening socket at `path`, put there whole, in the place of a former daemon's. Raises LedgerError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        draft.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(draft))
+        finally:
+            os.umask(before)
+        sock.listen(512)
+        draft.rename(path)
+    except OSError as error:
+        sock.close()
+        raise errors.LedgerError(f"cannot listen on {path}: {error.strerror}", "give another --socket") from error
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,153 @@
+#!/usr/bin/python3 -IS
+"""What the runtime executes for every pod: hands the call to the daemon, runs the IPAM plugin, prints the answer.
+
+One self-contained file of built-in modules, because its start is on every pod's way. It parses no JSON and decides
+nothing; wire.py describes the frames. The environment it reads for itself: SRIOV_CNI_SOCKET (the daemon's socket),
+SRIOV_CNI_WAIT (seconds to wait for a daemon that is being replaced).
+"""
+
+import _socket
+import posix
+import select
+import sys
+import time
+
+SOCKET = b"/run/sriov/cni.sock"
+WAIT = b"10"
+LONGEST_CALL = 110  # seconds; the kubelet gives up after 120
+STDIN_LIMIT = 1 << 20
+STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
+NO_PLUGIN = 127
+
+ENVIRONMENT, STDIN, IPAM, ANSWER = b"E", b"S", b"I", b"A"
+
+
+def main() -> int:
+    env = posix.environ
+    stdin = read_stdin()
+    try:
+        daemon = connect(env.get(b"SRIOV_CNI_SOCKET", SOCKET), float(env.get(b"SRIOV_CNI_WAIT", WAIT)))
+        send_call(daemon, env, stdin)
+        while True:
+            kind, payload = receive(daemon)
+            if kind == ANSWER:
+                write_all(1, payload[1:])
+                return payload[0]
+            command, plugin = payload.split(b"\0")
+            status, output = run_ipam(env, stdin, command, plugin)
+            daemon.sendall(frame(IPAM, bytes((status,)) + output))
+    except (OSError, EOFError) as error:
+        return give_up(str(error))
+
+
+def read_stdin() -> bytes:
+    """All of stdin, up to one byte beyond the limit, so that the daemon sees that it was too much."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    data = b""
+    while len(data) <= STDIN_LIMIT and poll.poll(STDIN_PAUSE):
+        part = posix.read(0, 65536)
+        if not part:
+            break
+        data += part
+    return data[: STDIN_LIMIT + 1]
+
+
+def connect(path: bytes, wait: float) -> _socket.socket:
+    deadline = time.monotonic() + wait
+    while True:
+        daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            daemon.settimeout(LONGEST_CALL)
+            daemon.connect(path)
+            return daemon
+        except OSError:
+            daemon.close()
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+
+
+def send_call(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes) -> None:
+    """The namespace travels as a descriptor: what it names cannot be swapped for another on the way."""
+    ours = b"\0".join(key + b"=" + value for key, value in env.items() if key.startswith(b"CNI_"))
+    first = frame(ENVIRONMENT, ours)
+    try:
+        netns = posix.open(env.get(b"CNI_NETNS", b""), posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except OSError:
+        sent = daemon.send(first)  # the daemon knows which commands can do without
+    else:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, netns.to_bytes(4, sys.byteorder))
+        sent = daemon.sendmsg([first], [rights])
+        posix.close(netns)
+    daemon.sendall(first[sent:] + frame(STDIN, stdin))
+
+
+def frame(kind: bytes, payload: bytes) -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def receive(daemon: _socket.socket) -> tuple[bytes, bytes]:
+    head = receive_exactly(daemon, 5)
+    return head[:1], receive_exactly(daemon, int.from_bytes(head[1:], "big"))
+
+
+def receive_exactly(daemon: _socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = daemon.recv(size - len(data))
+        if not part:
+            raise EOFError("the daemon closed the connection")
+        data += part
+    return data
+
+
+def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: bytes) -> tuple[int, bytes]:
+    """Exit status and stdout of the plugin: same environment and stdin, stderr to ours (CNI spec, section 4)."""
+    path = find_plugin(env.get(b"CNI_PATH", b""), plugin)
+    if path is None:
+        return NO_PLUGIN, b""
+    source = posix.memfd_create("stdin", posix.MFD_CLOEXEC)
+    write_all(source, stdin)
+    posix.lseek(source, 0, 0)
+    output, sink = posix.pipe2(posix.O_CLOEXEC)
+    streams = [(posix.POSIX_SPAWN_DUP2, source, 0), (posix.POSIX_SPAWN_DUP2, sink, 1)]
+    child = posix.posix_spawn(path, [path], {**env, b"CNI_COMMAND": command}, file_actions=streams)
+    posix.close(sink)
+    posix.close(source)
+    data = b""
+    while part := posix.read(output, 65536):
+        data += part
+    posix.close(output)
+    status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
+    return status if status >= 0 else 255, data
+
+
+def find_plugin(search: bytes, plugin: bytes) -> bytes | None:
+    """The first regular file of that name on CNI_PATH; relative folders do not count."""
+    for folder in search.split(b":"):
+        path = folder + b"/" + plugin
+        try:
+            if folder.startswith(b"/") and posix.stat(path).st_mode & 0o170000 == 0o100000:
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def give_up(reason: str) -> int:
+    """CNI error 11: the runtime tries again. The reason is text of the operating system, without quotes."""
+    message = "the sriov daemon does not answer: " + reason.replace("\\", "").replace('"', "")
+    remedy = "is sriov_cni running on this node? see its log"
+    error = f'{{"cniVersion":"1.1.0","code":11,"msg":"{message}","details":"{remedy}"}}\n'
+    write_all(1, error.encode())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

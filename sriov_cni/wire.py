@@ -1,0 +1,72 @@
+"""The frames between shim and daemon, in one place. Pure: bytes to values and back.
+
+A frame is one byte of kind, four bytes of length (big endian), and the payload. In order:
+
+    shim → daemon   E  the CNI_* environment, KEY=VALUE, separated by NUL; the namespace's descriptor comes with it
+    shim → daemon   S  stdin as it came
+    daemon → shim   I  run an IPAM plugin: CNI_COMMAND, NUL, the plugin's name
+    shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 when it is not on CNI_PATH
+    daemon → shim   A  the answer: one byte of exit status, then what goes to stdout. The last frame.
+
+There may be no I, or several.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+ENVIRONMENT = b"E"
+STDIN = b"S"
+IPAM = b"I"
+ANSWER = b"A"
+
+HEAD = 5
+STDIN_LIMIT = 1 << 20
+LONGEST = 4 * STDIN_LIMIT
+NO_PLUGIN = 127
+
+
+Environment = Mapping[str, str]
+
+
+class WireError(Exception):
+    """The other side does not keep to the protocol. The connection is of no more use."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an IPAM plugin ended: its exit status, 255 for a signal, and its stdout."""
+
+    status: int
+    stdout: bytes
+
+
+def frame(kind: bytes, payload: bytes) -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def head(data: bytes) -> tuple[bytes, int]:
+    """Kind and payload length of the five bytes that begin a frame."""
+    kind, length = data[:1], int.from_bytes(data[1:HEAD], "big")
+    if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER) or length > LONGEST:
+        raise WireError(f"a frame of kind {kind!r} with {length} bytes")
+    return kind, length
+
+
+def environment(payload: bytes) -> Environment:
+    """The variables; bytes that are not UTF-8 survive as surrogates and fail validation later."""
+    pairs = (each.partition(b"=") for each in payload.split(b"\0") if each)
+    return {key.decode(errors="surrogateescape"): value.decode(errors="surrogateescape") for key, _, value in pairs}
+
+
+def ipam_request(command: str, plugin: str) -> bytes:
+    return frame(IPAM, command.encode() + b"\0" + plugin.encode())
+
+
+def outcome(payload: bytes) -> Outcome:
+    if not payload:
+        raise WireError("an IPAM outcome without its exit status")
+    return Outcome(payload[0], payload[1:])
+
+
+def answer(status: int, stdout: bytes) -> bytes:
+    return frame(ANSWER, bytes((status,)) + stdout)

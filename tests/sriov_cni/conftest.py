@@ -1,0 +1,40 @@
+"""A node in memory with a daemon on it, and a runtime that calls."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes import bench
+from tests.sriov_cni import harness
+
+IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24","gateway":"10.1.0.1"}],"routes":[{"dst":"0.0.0.0/0"}]}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CniNode:
+    """`plugins` is the folder on CNI_PATH; it holds the IPAM plugin `fixed`, which always gives 10.1.0.5/24."""
+
+    bench: bench.Bench
+    client: harness.Client
+    plugins: pathlib.Path
+
+    @property
+    def vf(self) -> str:
+        return self.bench.vfs[0]
+
+    def conf(self, **keys: object) -> dict[str, object]:
+        return harness.configuration(self.vf, **keys)
+
+
+@pytest.fixture
+def cni(tmp_path: pathlib.Path) -> Iterator[CniNode]:
+    made = bench.make(tmp_path)
+    plugins = tmp_path / "plugins"
+    harness.ipam_plugin(plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
+    socket = tmp_path / "cni.sock"
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt):
+        yield CniNode(made, harness.Client(socket, str(plugins), made.machine.path("pod")), plugins)
+    made.pod.close()
+    made.machine.close()

@@ -1,0 +1,117 @@
+"""The CNI as a runtime meets it: the real shim as a process, the real daemon on a real socket, behind it any kernel."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sriov import ledger, netns, node
+from sriov_cni import commands, server
+
+SHIM = pathlib.Path(__file__).parents[2] / "sriov_cni/shim.py"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What a runtime gets. `document` is stdout as JSON, None where it is empty."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout) if self.stdout else None
+
+    @property
+    def code(self) -> int:
+        """The error code, 0 for success. Checks the shape that every error has."""
+        if self.status == 0:
+            return 0
+        assert set(self.document) <= {"cniVersion", "code", "msg", "details"}, self.document
+        assert isinstance(self.document["msg"], str)
+        return int(self.document["code"])
+
+    @property
+    def message(self) -> str:
+        return f"{self.document['msg']} | {self.document.get('details', '')}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """A runtime: environment and stdin in, Answer out."""
+
+    socket: pathlib.Path
+    cni_path: str
+    netns: str
+
+    def call(self, command: str, stdin: object, **env: str | None) -> Answer:
+        """Run the shim. `env` adds CNI_… variables without the prefix; None takes one away. Bytes go as they are."""
+        usual = {"COMMAND": command, "CONTAINERID": "c1", "NETNS": self.netns, "IFNAME": "net1", "PATH": self.cni_path}
+        chosen: Mapping[str, str | None] = {**usual, **env}
+        environment = {f"CNI_{key}": value for key, value in chosen.items() if value is not None}
+        data = stdin if isinstance(stdin, bytes) else json.dumps(stdin).encode()
+        done = subprocess.run(
+            [sys.executable, "-IS", str(SHIM)],
+            input=data,
+            capture_output=True,
+            env={
+                "SRIOV_CNI_SOCKET": str(self.socket),
+                "SRIOV_CNI_WAIT": "5",
+                "PATH": os.environ["PATH"],
+                **environment,
+            },
+            timeout=60,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def configuration(device: str, **keys: object) -> dict[str, object]:
+    """A network configuration; None takes a key away."""
+    usual: dict[str, object] = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov", "deviceID": device}
+    return {key: value for key, value in {**usual, **keys}.items() if value is not None}
+
+
+@contextlib.contextmanager
+def daemon(
+    here: node.Node, book: ledger.Ledger, socket: pathlib.Path, adopt: Callable[[int], netns.Netns] = netns.adopt
+) -> Iterator[None]:
+    """The daemon in a thread of this process."""
+    book.create()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(server.Server(commands.Commands(here, book), adopt).serve(socket, stop))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def ipam_plugin(folder: pathlib.Path, name: str, script: str) -> None:
+    """An IPAM plugin that is a shell script; it notes each call in NAME.calls beside it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f'#!/bin/sh\necho "$CNI_COMMAND" >> "$0.calls"\ncat > "$0.stdin"\n{script}\n')
+    path.chmod(0o755)
+
+
+def ipam_calls(folder: pathlib.Path, name: str) -> list[str]:
+    calls = folder / f"{name}.calls"
+    return calls.read_text().split() if calls.exists() else []
