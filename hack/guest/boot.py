@@ -149,7 +149,8 @@ class _Watch:
         if "fail" in said:
             raise errors.LabError(f"the guest could not be set up: {said['fail']}{self._last_lines()}")
         if "exit" not in said or self._ready is None:
-            raise errors.LabError(f"the guest stopped before the command had ended{self._last_lines()}")
+            missed = "started" if self._ready is None else "ended"
+            raise errors.LabError(f"the guest stopped before the command had {missed}{self._last_lines()}")
         return Outcome(int(said["exit"]), self._ready)
 
     def _last_lines(self) -> str:

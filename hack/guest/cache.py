@@ -32,11 +32,12 @@ def default() -> Path:
 def borrowed(cache: Path, shown: progress.Progress) -> Iterator[parts.Parts]:
     """The parts, fetched first if need be; nobody empties the cache until they are given back."""
     with _locked(cache, fcntl.LOCK_SH) as lock:
-        have = parts.load(cache / "parts")
-        if have is None:
+        while (have := parts.load(cache / "parts")) is None:
+            shown.show("waiting for the cache")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            have = parts.load(cache / "parts") or _fill(cache, shown)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            if parts.load(cache / "parts") is None:
+                _fill(cache, shown)
+            fcntl.flock(lock, fcntl.LOCK_SH)  # which lets go for a moment, so the loop looks again
         yield have
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hack.guest import nics, parts
 
 # panic=-1 with -no-reboot ends QEMU when the kernel dies; the rest buys seconds under emulation.
-KERNEL = "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust_cpu=1 net.ifnames=0"
+KERNEL = "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust_cpu=1 intel_iommu=on iommu=pt"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def arguments(have: parts.Parts, machine: Machine, control: int, output: int) ->
         *have.qemu(),
         *(word for folder in have.firmware for word in ("-L", str(folder))),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", *acceleration,
+        "-device", "intel-iommu,intremap=off",  # a VF has an IOMMU group, so vfio-pci takes it as on real hardware
         "-m", machine.memory, "-smp", str(machine.cpus),
         "-kernel", str(have.kernel), "-initrd", str(machine.initrd), "-append", KERNEL,
         "-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console",

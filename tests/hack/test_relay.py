@@ -65,12 +65,22 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+ELSEWHERE = """
+import os
+
+def test_of_the_machine():
+    assert "SRIOV_LAB" not in os.environ
+"""
+
+
 def run(project: Path, script: str, *arguments: str, **environment: str) -> str:
+    """What pytest prints, run on the tests of the lab after another that is none of them."""
+    (project / "tests" / "test_elsewhere.py").write_text(ELSEWHERE)
     (project / "hack" / "lab").write_text(script)
     (project / "hack" / "lab").chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name not in {"CI", "SRIOV_LAB", "LAB_OUT"}}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/lab", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "tests", "-p", "no:cacheprovider", *arguments],
         cwd=project, env={**kept, "TMPDIR": str(project / "temporary"), **environment},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -83,14 +93,14 @@ def summary(output: str) -> str:
 
 def test_every_report_is_the_guests(project: Path) -> None:
     output = run(project, HERE)
-    assert summary(output) == "1 failed, 4 passed, 1 skipped, 1 xfailed, 1 error"
+    assert summary(output) == "1 failed, 5 passed, 1 skipped, 1 xfailed, 1 error"
     assert "seen by the guest" in output and "assert 1 == 2" in output and "in teardown" in output
     assert "not today" in output
 
 
 def test_only_what_is_selected_runs_in_the_guest(project: Path) -> None:
     output = run(project, HERE, "-k", "odd or passes")
-    assert summary(output) == "3 passed, 4 deselected"
+    assert summary(output) == "3 passed, 5 deselected"
     assert list((project / "temporary").iterdir()) == []
 
 
@@ -102,17 +112,17 @@ def test_the_guests_log_is_kept_and_named_when_a_test_fails(project: Path) -> No
 
 def test_where_no_guest_can_be_had_tests_are_skipped_with_the_reason(project: Path) -> None:
     output = run(project, "#!/bin/sh\necho 'lab: this machine is not Debian' >&2\nexit 69\n")
-    assert summary(output) == "7 skipped"
+    assert summary(output) == "1 passed, 7 skipped"
     assert "lab: this machine is not Debian" in output
 
 
 def test_where_they_must_run_no_guest_is_a_failure(project: Path) -> None:
     output = run(project, "#!/bin/sh\necho 'lab: not root' >&2\nexit 69\n", CI="true")
-    assert summary(output) == "7 errors"
+    assert summary(output) == "1 passed, 7 errors"
     assert "lab: not root" in output
 
 
 def test_a_guest_that_dies_fails_the_tests_it_owes(project: Path) -> None:
     output = run(project, "#!/bin/sh\necho 'lab: the guest did not boot'\nexit 125\n", "-k", "passes")
-    assert summary(output) == "6 deselected, 1 error"
+    assert summary(output) == "7 deselected, 1 error"
     assert "lab: the guest did not boot" in output

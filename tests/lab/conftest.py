@@ -42,7 +42,9 @@ if IN_GUEST:
 
 else:
 
-    def pytest_runtest_protocol(item: pytest.Item) -> bool:
+    def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+        if not _is_ours(item):  # this hook, unlike the others here, is called for every test of a session
+            return None
         _guest(item)
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in _reports(item):
@@ -58,6 +60,10 @@ else:
             shutil.rmtree(session.stash[FOLDER])
 
 
+def _is_ours(item: pytest.Item) -> bool:
+    return Path(__file__).parent in item.path.parents
+
+
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     try:
         found = _guest(item).reports(item.nodeid)
@@ -71,7 +77,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 def _guest(item: pytest.Item) -> relay.Relay:
     stash = item.session.stash
     if GUEST not in stash:
-        tests = [each.nodeid for each in item.session.items if Path(__file__).parent in each.path.parents]
+        tests = [each.nodeid for each in item.session.items if _is_ours(each)]
         stash[FOLDER] = Path(tempfile.mkdtemp(prefix="sriov-lab-tests-"))
         stash[GUEST] = relay.Relay(PROJECT / "hack" / "lab", stash[FOLDER], tests)
         _say(item.config, f"booting a guest for {len(tests)} tests; its log: {stash[FOLDER] / relay.LOG}")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,60 @@ def test_vfs_have_the_addresses_of_the_card() -> None:
         *(f"0000:01:10.{function}" for function in (0, 2, 4, 6)),
         *(f"0000:01:11.{function}" for function in (0, 2, 4)),
     ]
+
+
+@pytest.fixture
+def vfio_pci() -> Iterator[Path]:
+    """A VF that prefers vfio-pci, until the test is over."""
+    vf = vfs_of(nics.PFS[0])[-1]
+    subprocess.run(["modprobe", "vfio-pci"], check=True)
+    yield choose_driver(vf, "vfio-pci")
+    choose_driver(vf, "")
+
+
+def choose_driver(vf: Path, name: str) -> Path:
+    (vf / "driver_override").write_text(f"{name}\n")
+    (vf / "driver" / "unbind").write_text(vf.name)
+    Path("/sys/bus/pci/drivers_probe").write_text(vf.name)
+    return vf
+
+
+def test_vfio_pci_takes_a_vf_with_an_iommu_group_of_its_own(vfio_pci: Path) -> None:
+    group = (vfio_pci / "iommu_group").resolve()
+    assert (vfio_pci / "driver").resolve().name == "vfio-pci"
+    assert [device.name for device in (group / "devices").iterdir()] == [vfio_pci.name]
+    assert Path("/dev/vfio", group.name).exists()
+
+
+def test_a_frame_from_one_cards_vf_reaches_the_other_cards() -> None:
+    sender, receiver = (next((vfs_of(pf)[0] / "net").iterdir()).name for pf in nics.PFS)
+    kind = 0x88B5  # IEEE 802 local experimental
+    frame = b"\xff" * 6 + bytes.fromhex("020000000001") + kind.to_bytes(2) + b"across".ljust(46)
+    for netdev in (sender, receiver):
+        subprocess.run(["ip", "link", "set", netdev, "up"], check=True)
+    with packets() as out, packets() as into:
+        out.bind((sender, 0))
+        into.bind((receiver, kind))
+        assert arrives(out, into, frame)
+    for netdev in (sender, receiver):
+        subprocess.run(["ip", "link", "set", netdev, "down"], check=True)
+
+
+def packets() -> socket.socket:
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+
+
+def arrives(out: socket.socket, into: socket.socket, frame: bytes) -> bool:
+    """Sends until something comes: a VF has no carrier in its first second."""
+    into.settimeout(0.5)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        out.send(frame)
+        try:
+            return into.recv(100).startswith(frame)
+        except TimeoutError:
+            continue
+    return False
 
 
 def test_files_written_here_do_not_reach_the_machine() -> None:
