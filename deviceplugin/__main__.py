@@ -1,6 +1,7 @@
 """The device plugin's command line and its process: flags, log, signals, exit status.
 
-Exit status 0 after SIGTERM or SIGINT, 1 when the configuration or a directory cannot be used, 2 for wrong flags.
+Exit status 0 after a signal that asks it to stop, 1 when the configuration or a directory cannot be used, 2 for wrong
+flags.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from sriov import errors, sysfs
 log = logging.getLogger("deviceplugin")
 
 _LEVELS = ("debug", "info", "warning", "error")
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +41,7 @@ async def _run(configuration: conf.Configuration, options: plugin.Options) -> No
     """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP:
         loop.add_signal_handler(number, stop.set)
     running = asyncio.create_task(plugin.Plugin(configuration, options).run())
     stopping = asyncio.create_task(stop.wait())

@@ -9,9 +9,10 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Collection
 
 from deviceplugin import conf, kubelet, pools, watch
-from sriov import errors, inventory, sysfs, uevents
+from sriov import devices, errors, inventory, sysfs, uevents
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Plugin:
         self._folder = options.kubelet_root / _FOLDER
         self._stale = asyncio.Event()
         self._registrations: tuple[kubelet.Registration, ...] = ()
+        self._vfs: Collection[devices.PciAddress] = ()
 
     async def run(self) -> None:
         """Raises SriovError where the kubelet's directory is too deep for a socket."""
@@ -56,8 +58,9 @@ class Plugin:
     async def _listen(self, monitor: uevents.Monitor) -> None:
         try:
             async for event in uevents.watch(monitor):
-                log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
-                self._stale.set()
+                if matters(event, self._vfs):
+                    log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
+                    self._stale.set()
         except errors.KernelError as error:
             log.warning("no more uevents, changes are seen at the next resync: %s", error)
 
@@ -77,6 +80,7 @@ class Plugin:
         except errors.SriovError as error:
             log.error("cannot read the hardware, keeping what was known: %s", error)
             return ()
+        self._vfs = found.vfs.keys()
         return pools.assign(found, self._configuration)
 
     def _publish(self, dealt: tuple[pools.Pool, ...]) -> None:
@@ -88,6 +92,14 @@ class Plugin:
     def _nudge(self) -> None:
         for registration in self._registrations:
             registration.nudge()
+
+
+def matters(event: uevents.Event, vfs: Collection[devices.PciAddress]) -> bool:
+    """Whether a pool may look different after it.
+
+    Every pod makes netdev events, of its veth and of its VF on the way in and out: those change nothing.
+    """
+    return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
 
 
 def _monitor() -> uevents.Monitor | None:

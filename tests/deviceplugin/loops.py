@@ -11,9 +11,13 @@ def run(coroutine: Coroutine[object, object, None], timeout: float = 20.0) -> No
 
 async def _alone(coroutine: Coroutine[object, object, None], timeout: float) -> None:
     await asyncio.wait_for(coroutine, timeout)
-    await asyncio.sleep(0.05)  # grpc.aio ends its own tasks in the next turns of the loop
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    assert not left, left
+    with contextlib.suppress(TimeoutError):  # grpc.aio ends its own tasks in the next turns of the loop
+        await until(lambda: not _others(), 0.5)
+    assert not _others()
+
+
+def _others() -> set[asyncio.Task[object]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 @contextlib.asynccontextmanager
@@ -32,4 +36,4 @@ async def until(met: Callable[[], bool], timeout: float = 5.0) -> None:
     """Look until it is so. Raises TimeoutError."""
     async with asyncio.timeout(timeout):
         while not met():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from deviceplugin import kubelet, names, pools
+from deviceplugin import kubelet, names, pools, watch
 from tests.deviceplugin import facts, loops
 from tests.fakes import kubelet as fake
 
@@ -43,7 +43,8 @@ class Bench:
         """The kubelet runs and knows us."""
         await self.kubelet.start()
         registration = self.registration(POOL, **timings)
-        async with loops.running(registration.run()):
+        watching = watch.changes(self.kubelet.folder, registration.nudge, timings.get("poll", 1.0))
+        async with loops.running(watching), loops.running(registration.run()):
             await self.kubelet.wait_for(RESOURCE, 2)
             yield registration
 
