@@ -2,8 +2,14 @@
 
 It removes every socket when it starts, checks version and name, dials back inside Register, opens ListAndWatch once
 and never again, and takes each answer for the whole list. It hands devices to pods and remembers them.
-`python -m tests.fakes.kubelet --dir DIR --control SOCKET` runs it alone; the control socket takes a line of JSON with
-`do` and answers with one.
+`python -m tests.fakes.kubelet --dir DIR --control SOCKET` runs it alone. The control socket takes lines of JSON and
+answers each with `{"result": ...}` or `{"error": TEXT}`:
+
+    {"do": "resources"}                                                        devices of each resource
+    {"do": "wait", "resource": NAME, "devices": COUNT, "timeout": SECONDS}     until so many are healthy; their IDs
+    {"do": "allocate", "pod": POD, "resource": NAME, "count": COUNT}           {"envs": {...}}
+    {"do": "free", "pod": POD}                                                 the pod is gone
+    {"do": "restart"}                                                          as the real one, sockets wiped
 """
 
 import argparse
@@ -212,7 +218,7 @@ def _device(device: pb.Device) -> Device:
 
 
 class Control:
-    """The control socket: `{"do": "allocate", "pod": "p1", "resource": "intel.com/a", "count": 1}` and the like."""
+    """The control socket of a kubelet that runs alone; its lines are in the module's docstring."""
 
     def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
