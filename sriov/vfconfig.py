@@ -66,8 +66,8 @@ def _state_one(
             raise
         if setting in settings.asked(wanted):
             raise errors.UnsupportedError(
-                f"the driver of VF {target.vf} refuses {setting.value} {_shown(wanted, setting)} ({error.message})",
-                f"leave {setting.value} out of the network configuration, or use another NIC",
+                f"the driver of VF {target.vf} refuses {_shown(wanted, setting)} ({error.message})",
+                "leave it out of the network configuration, or use another NIC",
             ) from error
         if setting is Setting.MAC:
             # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
@@ -79,12 +79,15 @@ def _state_one(
 
 
 def _shown(wanted: settings.VfSettings, setting: Setting) -> str:
+    """In the words of the network configuration."""
     match setting:
         case Setting.VLAN:
-            return f"{wanted.vlan} with vlanQoS {wanted.qos}"
+            return f"vlan {wanted.vlan} with vlanQoS {wanted.qos}"
         case Setting.RATE:
-            return f"min {wanted.min_tx_rate} max {wanted.max_tx_rate}"
+            return f"min_tx_rate {wanted.min_tx_rate} with max_tx_rate {wanted.max_tx_rate}"
         case Setting.LINK_STATE:
-            return wanted.link_state.value
-        case _:
-            return str(wanted.value(setting))
+            return f"link_state {wanted.link_state.value}"
+        case Setting.SPOOFCHK | Setting.TRUST:
+            return f"{setting.value} {'on' if wanted.value(setting) else 'off'}"
+        case Setting.MAC:
+            return f"mac {wanted.mac}"

@@ -145,7 +145,10 @@ def give_up(reason: str) -> int:
     message = "the sriov daemon does not answer: " + reason.replace("\\", "").replace('"', "")
     remedy = "is sriov_cni running on this node? see its log"
     error = f'{{"cniVersion":"1.1.0","code":11,"msg":"{message}","details":"{remedy}"}}\n'
-    write_all(1, error.encode())
+    try:
+        write_all(1, error.encode())
+    except OSError:
+        return 2  # and nobody reads it
     return 1
 
 

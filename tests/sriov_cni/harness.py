@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -97,6 +98,8 @@ def daemon(
 
     thread = threading.Thread(target=serve)
     thread.start()
+    while thread.is_alive() and not socket.exists():
+        time.sleep(0.005)
     try:
         yield
     finally:

@@ -7,10 +7,11 @@ import subprocess
 import pytest
 
 from sriov import settings
+from sriov.settings import Setting
 from sriov_cni import conf
 from tests.fakes import bench
 from tests.sriov_cni import harness
-from tests.sriov_cni.conftest import CniNode
+from tests.sriov_cni.conftest import IPAM, CniNode
 
 KEYS = {
     "vlan": 100,
@@ -202,22 +203,21 @@ def test_c53_check_of_a_healthy_attachment_changes_nothing(cni: CniNode) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("setting", "change", "message"),
     [
-        ({"vlan": 101, "qos": 3}, "has vlan (101, 3), not (100, 3)"),
-        ({"trust": False}, "has trust False"),
-        ({"spoofchk": True}, "has spoofchk True"),
-        ({"mac": "02:00:00:00:ee:ee"}, "has mac 02:00:00:00:ee:ee"),
-        ({"max_tx_rate": 1}, "has tx_rate"),
+        (Setting.VLAN, settings.VfSettings(vlan=101, qos=3), "has vlan (101, 3), not (100, 3)"),
+        (Setting.TRUST, settings.VfSettings(trust=False), "has trust False"),
+        (Setting.SPOOFCHK, settings.VfSettings(spoofchk=True), "has spoofchk True"),
+        (Setting.MAC, settings.VfSettings(mac="02:00:00:00:ee:ee"), "has mac 02:00:00:00:ee:ee"),
+        (Setting.RATE, settings.VfSettings(max_tx_rate=1), "has tx_rate (0, 1), not (0, 200)"),
     ],
 )
-def test_c54_check_finds_what_changed_on_the_pf(cni: CniNode, change: dict[str, object], message: str) -> None:
+def test_c54_check_finds_what_changed_on_the_pf(
+    cni: CniNode, setting: Setting, change: settings.VfSettings, message: str
+) -> None:
     result = cni.client.call("ADD", cni.conf(**KEYS)).document
     with cni.bench.node.kernel() as net:
-        changed = settings.VfSettings(**change)  # type: ignore[arg-type]
-        net.set_vf(net.link("enp1s0").index, 0, changed, settings.asked(changed) or {settings.Setting.TRUST})
-        if "spoofchk" in change:
-            net.set_vf(net.link("enp1s0").index, 0, changed, {settings.Setting.SPOOFCHK})
+        net.set_vf(net.link("enp1s0").index, 0, change, {setting})
     answer = cni.client.call("CHECK", cni.conf(**KEYS, prevResult=result))
     assert (answer.code, message in answer.message) == (101, True), answer
 
@@ -254,7 +254,7 @@ def test_c51_c52_check_without_what_it_needs(cni: CniNode, change: dict[str, obj
 
 def test_c20_calls_for_different_vfs_go_in_parallel(cni: CniNode) -> None:
     """Seven pods at once, each with an IPAM plugin that takes half a second."""
-    harness.ipam_plugin(cni.plugins, "slow", f"[ $CNI_COMMAND != ADD ] || {{ sleep 0.5; echo '{_IPAM}'; }}")
+    harness.ipam_plugin(cni.plugins, "slow", f"[ $CNI_COMMAND != ADD ] || {{ sleep 0.5; echo '{IPAM}'; }}")
     env = {"SRIOV_CNI_SOCKET": str(cni.client.socket), "CNI_PATH": cni.client.cni_path, "CNI_NETNS": cni.client.netns}
     shims = []
     for number, vf in enumerate(cni.bench.vfs):
@@ -269,6 +269,3 @@ def test_c20_calls_for_different_vfs_go_in_parallel(cni: CniNode) -> None:
         assert shim.stdout
         shim.stdout.close()
     assert all(cni.bench.in_pod(f"net{number}").up for number in range(7))
-
-
-_IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24"}]}'

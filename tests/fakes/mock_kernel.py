@@ -1,0 +1,186 @@
+"""The machine's own kernel, with what it lacks without SR-IOV hardware: veths stand in for VF netdevs.
+
+Moves, renames, addresses and routes are real. What a PF says about its VFs is a file that any process may read, except
+for the VLAN, which is real: the far end of a VF's veth is plugged into a bridge of that VLAN. The built sysfs tree
+follows each move. What a veth cannot show: it dies with its namespace, where a VF comes home (mock_node.bring_home).
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import ipaddress
+import json
+import pathlib
+import subprocess
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+
+from sriov import devices, errors, kernel, netlink, netns, settings, sysfs
+from tests.fakes import sysfs_tree
+
+
+class Vf(msgspec.Struct, kw_only=True):
+    """A VF of the mock: its PF's link index, its own, the veth's far end, and where the veth is now."""
+
+    pf: int
+    vf: int
+    far: str
+    index: int
+    where: str = "home"
+    settings: settings.VfSettings = settings.BASELINE
+
+
+class State:
+    """The file that all processes of one mock node share."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.tree = sysfs_tree.SysfsTree(folder / "sys")
+        self._path = folder / "vfs.json"
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[dict[str, Vf]]:
+        """The VFs by PCI address; what the block changes is kept, and nobody else changes it meanwhile."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            vfs = self.read()
+            yield vfs
+            self._path.write_bytes(msgspec.json.encode(vfs))
+
+    def read(self) -> dict[str, Vf]:
+        return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Vf]) if self._path.exists() else {}
+
+
+def opener(folder: pathlib.Path) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
+    """Requests in the namespace that the calling thread is in, which is the mock's host."""
+    state = State(folder)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[kernel.Kernel]:
+        with contextlib.closing(netlink.Netlink()) as net:
+            yield MockKernel(net, state, "home")
+
+    return opened
+
+
+class MockKernel:
+    """Requests in one namespace; `where` is "home" or a namespace's identity."""
+
+    def __init__(self, net: kernel.Kernel, state: State, where: str) -> None:
+        self._net = net
+        self._state = state
+        self._where = where
+
+    def link(self, ref: kernel.LinkRef) -> kernel.Link:
+        return self._with_parent(self._net.link(ref))
+
+    def links(self) -> tuple[kernel.Link, ...]:
+        return tuple(map(self._with_parent, self._net.links()))
+
+    def set_link(
+        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+    ) -> None:
+        self._net.set_link(ref, address=address, mtu=mtu, up=up)
+        self._show(self._net.link(ref))
+
+    def rename(self, index: int, name: str) -> None:
+        self._net.rename(index, name)
+        self._show(self._net.link(index))
+
+    def move(self, index: int, target: netns.Netns, name: str) -> None:
+        pci = self.link(index).parent
+        self._net.move(index, target, name)
+        if pci is None:
+            return
+        with self._net.inside(target) as there:
+            link = there.link(name)
+        with netns.own() as own, self._state.changing() as vfs:
+            # A pod's kernel moves only to the host, and the calling thread is always in the host.
+            vfs[pci].where = "home" if target.identity == own.identity else str(target.identity)
+            vfs[pci].index = link.index
+            shown = [_shown(link)] if vfs[pci].where == "home" else []
+        self._state.tree.set_netdev(devices.pci_address(pci), *shown)
+
+    def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
+        request = f"set {sorted(each.value for each in which)} on VF {vf} of link {pf}"
+        with self._state.changing() as vfs:
+            found = _vf_of(request, vfs, pf, vf)
+            for setting in which:
+                fields = _FIELDS[setting]
+                values = {field: getattr(wanted, field) for field in fields}
+                found.settings = dataclasses.replace(found.settings, **values)
+            vlan = found.settings.vlan
+        if settings.Setting.VLAN in which:
+            plug(found.far, vlan)
+
+    def vf(self, pf: int, vf: int) -> settings.VfSettings:
+        return _vf_of(f"show VF {vf} of link {pf}", self._state.read(), pf, vf).settings
+
+    def add_address(self, index: int, address: kernel.IpInterface) -> None:
+        self._net.add_address(index, address)
+
+    def addresses(self, index: int) -> tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]:
+        return self._net.addresses(index)
+
+    def add_route(self, index: int, route: kernel.Route) -> None:
+        self._net.add_route(index, route)
+
+    def routes(self, index: int) -> tuple[kernel.Route, ...]:
+        return self._net.routes(index)
+
+    @contextlib.contextmanager
+    def inside(self, target: netns.Netns) -> Iterator["MockKernel"]:
+        with self._net.inside(target) as there:
+            yield MockKernel(there, self._state, str(target.identity))
+
+    def _with_parent(self, link: kernel.Link) -> kernel.Link:
+        mine = (pci for pci, vf in self._state.read().items() if (vf.where, vf.index) == (self._where, link.index))
+        return dataclasses.replace(link, parent=next(mine, None))
+
+    def _show(self, link: kernel.Link) -> None:
+        pci = self._with_parent(link).parent
+        if pci and self._where == "home":
+            self._state.tree.set_netdev(devices.pci_address(pci), _shown(link))
+
+
+_FIELDS: dict[settings.Setting, tuple[str, ...]] = {
+    settings.Setting.MAC: ("mac",),
+    settings.Setting.VLAN: ("vlan", "qos"),
+    settings.Setting.SPOOFCHK: ("spoofchk",),
+    settings.Setting.TRUST: ("trust",),
+    settings.Setting.LINK_STATE: ("link_state",),
+    settings.Setting.RATE: ("min_tx_rate", "max_tx_rate"),
+}
+
+
+def plug(far: str, vlan: int) -> None:
+    """Connect a veth's far end to the bridge of a VLAN: the switch that real VFs have in hardware."""
+    bridge = f"vlan{vlan}"
+    known = {each["ifname"] for each in _ip_json("link", "show", "type", "bridge")}
+    if bridge not in known:
+        subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
+    subprocess.run(["ip", "link", "set", far, "master", bridge, "up"], check=True)
+
+
+def _ip_json(*arguments: str) -> Any:
+    shown = subprocess.run(["ip", "-json", *arguments], check=True, capture_output=True).stdout
+    return json.loads(shown or b"[]")
+
+
+def _vf_of(request: str, vfs: dict[str, Vf], pf: int, vf: int) -> Vf:
+    found = [each for each in vfs.values() if each.pf == pf]
+    if not found:
+        raise errors.KernelError(request, errno.EOPNOTSUPP)
+    match = [each for each in found if each.vf == vf]
+    if not match:
+        raise errors.KernelError(request, errno.EINVAL)
+    return match[0]
+
+
+def _shown(link: kernel.Link) -> sysfs.Netdev:
+    return sysfs.Netdev(link.name, link.index, link.address, link.mtu)

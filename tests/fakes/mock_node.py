@@ -1,0 +1,76 @@
+"""A node without SR-IOV hardware: a namespace that plays the host, VFs of veths in it, the sysfs that shows them.
+
+Processes of the node are started in it: `command()`. Nothing of it outlives close().
+"""
+
+import json
+import pathlib
+import subprocess
+import uuid
+
+from sriov import devices, settings, sysfs
+from tests.fakes import mock_kernel
+
+
+class MockNode:
+    """`folder` gets the sysfs tree and the PFs' memory. Needs root and iproute2."""
+
+    def __init__(self, folder: pathlib.Path, pfs: int = 2, vfs: int = 7) -> None:
+        self.folder = folder
+        self.name = f"sriov-host-{uuid.uuid4().hex[:8]}"
+        self.state = mock_kernel.State(folder)
+        _ip("netns", "add", self.name)
+        for number in range(1, pfs + 1):
+            self._add_pf(f"enp{number}s0", f"0000:{number:02x}:00.0", vfs)
+
+    @property
+    def sysfs_root(self) -> pathlib.Path:
+        return self.folder / "sys"
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command line that runs in the node."""
+        return ["ip", "netns", "exec", self.name, *arguments]
+
+    def vf_settings(self, pci: str) -> settings.VfSettings:
+        """The VF as its PF shows it."""
+        return self.state.read()[pci].settings
+
+    def netdev(self, pci: str) -> sysfs.Netdev | None:
+        """The VF's netdev in the host."""
+        return self.state.tree.tree.netdev(devices.pci_address(pci))
+
+    def bring_home(self, pci: str, name: str, address: str) -> None:
+        """What the kernel does with a VF whose namespace is gone, and cannot do with a veth."""
+        with self.state.changing() as vfs:
+            vf = vfs[pci]
+            vf.index, vf.where = self._add_veth(name, vf.far, address), "home"
+            vlan = vf.settings.vlan
+        subprocess.run(self.command("ip", "link", "set", vf.far, "master", f"vlan{vlan}", "up"), check=True)
+        self.state.tree.set_netdev(devices.pci_address(pci), sysfs.Netdev(name, vf.index, address, 1500))
+
+    def close(self) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+    def _add_pf(self, name: str, pci: str, vfs: int) -> None:
+        _ip("-n", self.name, "link", "add", name, "type", "bridge")
+        index = self._index(name)
+        tree = self.state.tree
+        pf = tree.add_pf(pci, sysfs.Netdev(name, index, f"52:54:00:00:00:{index:02x}", 1500))
+        with self.state.changing() as known:
+            for number, vf in enumerate(tree.set_numvfs(pf, vfs)):
+                netdev, address = f"{name}v{number}", f"02:00:00:{index:02x}:00:{number:02x}"
+                own = self._add_veth(netdev, f"{name}f{number}", address)
+                known[vf] = mock_kernel.Vf(pf=index, vf=number, far=f"{name}f{number}", index=own)
+                tree.set_netdev(vf, sysfs.Netdev(netdev, own, address, 1500))
+
+    def _add_veth(self, name: str, far: str, address: str) -> int:
+        _ip("-n", self.name, "link", "add", name, "address", address, "type", "veth", "peer", "name", far)
+        return self._index(name)
+
+    def _index(self, name: str) -> int:
+        shown = subprocess.run(["ip", "-n", self.name, "-json", "link", "show", name], check=True, capture_output=True)
+        return int(json.loads(shown.stdout)[0]["ifindex"])
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
