@@ -7,7 +7,6 @@ import os
 import pathlib
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,13 +23,15 @@ CONFIG: dict[str, object] = {
 
 
 @contextlib.asynccontextmanager
-async def started(root: pathlib.Path, *flags: str, config: object = CONFIG) -> AsyncIterator[Process]:
+async def started(
+    root: pathlib.Path, *flags: str, config: object = CONFIG
+) -> AsyncIterator[asyncio.subprocess.Process]:
     (root / "config.json").write_text(json.dumps(config))
     tree = sysfs_tree.SysfsTree(root / "sys")
     tree.add_pf("0000:01:00.0", sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500), numvfs=7)
     paths = [f"--config-file={root}/config.json", f"--kubelet-root-dir={root}", f"--sysfs={root}/sys"]
     command = [sys.executable, "-W", "error", "-m", "deviceplugin", *paths, *flags]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=asyncio.subprocess.PIPE)
     try:
         yield process
     finally:
@@ -39,7 +40,7 @@ async def started(root: pathlib.Path, *flags: str, config: object = CONFIG) -> A
             await process.wait()
 
 
-async def told(process: Process) -> tuple[int | None, str]:
+async def told(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     """Exit status and log, once it has ended."""
     _, log = await asyncio.wait_for(process.communicate(), 10)
     return process.returncode, log.decode()
