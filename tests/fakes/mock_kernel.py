@@ -31,7 +31,7 @@ class Vf(msgspec.Struct, kw_only=True):
     far: str
     index: int
     where: str = "home"
-    settings: settings.VfSettings = settings.BASELINE
+    state: settings.VfSettings = settings.BASELINE
 
 
 class State:
@@ -112,13 +112,13 @@ class MockKernel:
             for setting in which:
                 fields = _FIELDS[setting]
                 values = {field: getattr(wanted, field) for field in fields}
-                found.settings = dataclasses.replace(found.settings, **values)
-            vlan = found.settings.vlan
+                found.state = dataclasses.replace(found.state, **values)
+            vlan = found.state.vlan
         if settings.Setting.VLAN in which:
             plug(found.far, vlan)
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
-        return _vf_of(f"show VF {vf} of link {pf}", self._state.read(), pf, vf).settings
+        return _vf_of(f"show VF {vf} of link {pf}", self._state.read(), pf, vf).state
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
         self._net.add_address(index, address)

@@ -33,7 +33,7 @@ class MockNode:
 
     def vf_settings(self, pci: str) -> settings.VfSettings:
         """The VF as its PF shows it."""
-        return self.state.read()[pci].settings
+        return self.state.read()[pci].state
 
     def netdev(self, pci: str) -> sysfs.Netdev | None:
         """The VF's netdev in the host."""
@@ -44,7 +44,7 @@ class MockNode:
         with self.state.changing() as vfs:
             vf = vfs[pci]
             vf.index, vf.where = self._add_veth(name, vf.far, address), "home"
-            vlan = vf.settings.vlan
+            vlan = vf.state.vlan
         subprocess.run(self.command("ip", "link", "set", vf.far, "master", f"vlan{vlan}", "up"), check=True)
         self.state.tree.set_netdev(devices.pci_address(pci), sysfs.Netdev(name, vf.index, address, 1500))
 

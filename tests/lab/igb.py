@@ -1,0 +1,56 @@
+"""The guest's PFs and VFs for a test, and a way back to the baseline whatever the test did."""
+
+import contextlib
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+from sriov import devices, errors, inventory, kernel, ledger, netlink, netns, node, settings, sysfs
+
+TREE = sysfs.Tree()
+PF0 = devices.pci_address("0000:01:00.0")
+UNSUPPORTED = {settings.Setting.LINK_STATE}
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[kernel.Kernel]:
+    with contextlib.closing(netlink.Netlink()) as net:
+        yield net
+
+
+def vf(index: int) -> devices.VF:
+    """A VF of the first PF."""
+    found = [each for each in inventory.scan(TREE).vfs.values() if (each.pf, each.index) == (PF0, index)]
+    return found[0]
+
+
+def pf_index() -> int:
+    pf = TREE.netdev(PF0)
+    assert pf is not None
+    return pf.index
+
+
+@contextlib.contextmanager
+def borrowed(index: int) -> Iterator[sysfs.Netdev]:
+    """A VF's netdev at home; afterwards the VF is at the baseline, with its name and address."""
+    netdev = TREE.netdev(vf(index).pci)
+    assert netdev is not None
+    try:
+        yield netdev
+    finally:
+        with opened() as net:
+            with contextlib.suppress(errors.KernelError):
+                net.set_link(netdev.index, up=False)
+                net.rename(netdev.index, netdev.name)
+            net.set_vf(pf_index(), index, settings.BASELINE, settings.EVERY_SETTING - UNSUPPORTED)
+            net.set_link(netdev.index, address=netdev.address, mtu=netdev.mtu)
+        subprocess.run(["ip", "address", "flush", "dev", netdev.name], check=True)
+
+
+@contextlib.contextmanager
+def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
+    """This machine as an attachment sees it."""
+    book = ledger.Ledger(folder / "run")
+    book.create()
+    with netns.own() as home:
+        yield node.Node(TREE, opened, home), book

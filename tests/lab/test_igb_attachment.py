@@ -1,0 +1,131 @@
+"""Attaching and detaching real VFs."""
+
+import concurrent.futures
+import contextlib
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, settings
+from sriov.node import Node
+from tests.kernel import namespaces
+from tests.lab import igb
+
+MAC = "02:00:00:00:cc:01"
+WANTED = settings.VfSettings(mac=MAC, vlan=100, qos=3, spoofchk=False, trust=True, max_tx_rate=200)
+
+
+def request(here: Node, index: int, wanted: settings.VfSettings = WANTED, ifname: str = "net1") -> attachment.Request:
+    owner = ledger.Owner(container_id=f"c{index}", ifname=ifname, network="n1", netns="/run/netns/x")
+    return attachment.Request(here.lookup(igb.vf(index).pci), owner, wanted)
+
+
+def seen(index: int) -> tuple[object, settings.VfSettings]:
+    """What the next owner would find."""
+    with igb.opened() as net:
+        return igb.TREE.netdev(igb.vf(index).pci), net.vf(igb.pf_index(), index)
+
+
+def give_back(here: Node, book: ledger.Ledger, pci: devices.PciAddress, pod: netns.Netns | None) -> None:
+    record = book.read(pci)
+    assert record is not None
+    detachment.detach(here, book, record, pod)
+
+
+def inside(pod: netns.Netns, name: str = "net1") -> kernel.Link:
+    with igb.opened() as net, net.inside(pod) as inner:
+        return inner.link(name)
+
+
+def carrier(pod: namespaces.Namespace, name: str) -> int:
+    """A counter or state of the link in the pod, from the pod's own sysfs."""
+    show = ["ip", "netns", "exec", pod.name, "cat", f"/sys/class/net/net1/{name}"]
+    return int(subprocess.run(show, check=True, capture_output=True, text=True).stdout)
+
+
+def test_f30_the_mac_is_on_the_vf_without_a_bounce(tmp_path: pathlib.Path) -> None:
+    with igb.borrowed(0) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        ups = int((igb.TREE.pci(igb.vf(0).pci) / "net" / netdev.name / "carrier_up_count").read_text())
+        link = attachment.attach(here, book, request(here, 0), pod.handle)
+        assert (link.address, link.up, link.parent) == (MAC, True, igb.vf(0).pci)
+        _until(lambda: carrier(pod, "carrier") == 1)
+        assert carrier(pod, "carrier_up_count") - ups == 1
+        with igb.opened() as net:
+            assert net.vf(igb.pf_index(), 0) == WANTED
+        give_back(here, book, igb.vf(0).pci, pod.handle)
+
+
+def test_detach_leaves_the_vf_as_it_was(tmp_path: pathlib.Path) -> None:
+    with igb.borrowed(0), igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        for _ in range(2):
+            before = seen(0)
+            attachment.attach(here, book, request(here, 0), pod.handle)
+            give_back(here, book, igb.vf(0).pci, pod.handle)
+            # The second time around also what the PF shows as the VF's own MAC is settled.
+        assert seen(0) == before
+        assert list(book.records()) == []
+
+
+def test_f5_a_destroyed_namespace(tmp_path: pathlib.Path) -> None:
+    with igb.borrowed(1) as netdev, igb.host(tmp_path) as (here, book):
+        with namespaces.made("pod") as pod:
+            attachment.attach(here, book, request(here, 1), pod.handle)
+        _until(lambda: igb.TREE.netdev(igb.vf(1).pci) is not None)
+        stranded = igb.TREE.netdev(igb.vf(1).pci)
+        assert stranded is not None
+        assert (stranded.name, stranded.address) == ("net1", MAC)
+        give_back(here, book, igb.vf(1).pci, None)
+        assert igb.TREE.netdev(igb.vf(1).pci) == netdev
+        assert seen(1)[1].vlan == 0
+
+
+def test_f35_an_unsupported_setting_is_named_and_undone(tmp_path: pathlib.Path) -> None:
+    with igb.borrowed(2), igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        before = seen(2)[0]
+        refused = request(here, 2, settings.VfSettings(vlan=5, link_state=settings.LinkState.DISABLE))
+        with pytest.raises(errors.UnsupportedError, match="link_state disable"):
+            attachment.attach(here, book, refused, pod.handle)
+        assert seen(2)[0] == before
+        assert seen(2)[1].vlan == 0
+
+
+def test_f24_seven_vfs_of_one_pf_at_once(tmp_path: pathlib.Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for index in range(7):
+            stack.enter_context(igb.borrowed(index))
+        here, book = stack.enter_context(igb.host(tmp_path))
+        pod = stack.enter_context(namespaces.made("pod"))
+        requests = [
+            request(here, index, settings.VfSettings(vlan=10 + index, mac=f"02:00:00:00:cd:0{index}"), f"net{index}")
+            for index in range(7)
+        ]
+        with concurrent.futures.ThreadPoolExecutor(7) as pool:
+            links = list(pool.map(lambda each: attachment.attach(here, book, each, pod.handle), requests))
+            assert [link.address for link in links] == [each.wanted.mac for each in requests]
+            with igb.opened() as net:
+                assert [net.vf(igb.pf_index(), index).vlan for index in range(7)] == list(range(10, 17))
+            list(pool.map(lambda each: give_back(here, book, each.vf.pci, pod.handle), requests))
+        assert all(igb.TREE.netdev(igb.vf(index).pci) for index in range(7))
+
+
+def test_f26_numvfs_changes_under_a_pod(tmp_path: pathlib.Path) -> None:
+    """The VF vanishes from the pod and new ones come: nothing is left to restore, and nothing fails."""
+    numvfs = igb.TREE.pci(igb.PF0) / "sriov_numvfs"
+    with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        pci = igb.vf(3).pci
+        attachment.attach(here, book, request(here, 3), pod.handle)
+        numvfs.write_text("0")
+        give_back(here, book, pci, pod.handle)
+        assert list(book.records()) == []
+        numvfs.write_text("7")
+        _until(lambda: all(igb.TREE.netdev(igb.vf(index).pci) for index in range(7)))
+
+
+def _until(true: object, seconds: float = 20) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

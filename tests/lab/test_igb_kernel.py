@@ -1,0 +1,26 @@
+"""The guest's kernel keeps the contracts that the kernel in memory keeps: links with a VF, and igb with igbvf."""
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from sriov import netns
+from tests.kernel import namespaces
+from tests.lab import igb
+from tests.sriov import kernel_contract
+
+
+class TestLinks(kernel_contract.LinkContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.Bench]:
+        with igb.borrowed(5) as netdev, namespaces.made("pod") as pod, netns.own() as home, igb.opened() as net:
+            net.set_link("lo", up=True)
+            yield kernel_contract.Bench(net, home, pod.handle, net.link(netdev.index))
+
+
+class TestIgb(kernel_contract.IgbContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:
+        with igb.borrowed(6) as netdev, igb.opened() as net:
+            yield kernel_contract.VfBench(net, igb.pf_index(), 6, net.link(netdev.index))
