@@ -1,0 +1,59 @@
+"""The house keeps its own rules: style, types, walls, locked dependencies. A linter that nobody runs is a wish."""
+
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+BIN = pathlib.Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy", "sriov", "deviceplugin", "sriov_cni", "hack", "tests"],
+        ["lint-imports", "--no-cache"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_linter(command: list[str]) -> None:
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("lock", "extra"), [("requirements.lock", None), ("requirements-dev.lock", "dev")])
+def test_every_dependency_is_locked_with_hashes(lock: str, extra: str | None) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
+    locked = dict(re.findall(r"^([\w.-]+)==\S+((?: \\\n    --hash=sha256:\w{64})+)", (ROOT / lock).read_text(), re.M))
+    assert {re.match(r"[\w.-]+", each)[0] for each in wanted} <= set(locked)  # type: ignore[index]
+    named = re.findall(r"^([\w.-]+)==", (ROOT / lock).read_text(), re.M)
+    assert set(named) == set(locked), "a package without hashes"
+
+
+def test_both_locks_agree() -> None:
+    runtime, dev = (
+        set(re.findall(r"^[\w.-]+==[^ \\]+", (ROOT / name).read_text(), re.M))
+        for name in ("requirements.lock", "requirements-dev.lock")
+    )
+    assert runtime <= dev
+
+
+def test_packages_have_empty_init_files() -> None:
+    found = [path for path in ROOT.glob("*/**/__init__.py") if ".venv" not in path.parts]
+    assert len(found) > 5
+    assert [path for path in found if path.stat().st_size] == []
+
+
+def test_scripts_are_sound_shell() -> None:
+    """`bash -n` finds what would only show on the path that a user takes."""
+    scripts = [ROOT / "hack" / name for name in ("demo", "test", "lab", "venv", "packages", "gen-proto")]
+    for script in [*scripts, ROOT / ".ci/run"]:
+        assert script.stat().st_mode & 0o111, script
+        subprocess.run(["bash", "-n", script], check=True)
