@@ -57,9 +57,15 @@ class Ledger:
         self._folder = run_dir / "vfs"
 
     def create(self) -> None:
-        """Make the directory, for root alone. Call once, from the process that writes."""
-        with _io(self._folder):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the directory, for its owner alone. Call once, from the process that writes."""
+        for folder in (self._folder.parent, self._folder):
+            with _io(folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                found = folder.stat()
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise errors.LedgerError(
+                    f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
+                )
 
     def read(self, pci: devices.PciAddress) -> Record | None:
         return self._load(self._path(pci))

@@ -55,6 +55,14 @@ class _Document(msgspec.Struct, frozen=True):
     runtime_config: _RuntimeConfig | None = msgspec.field(default=None, name="runtimeConfig")
 
 
+KEYS = frozenset(each.encode_name for each in msgspec.structs.fields(_Document)) - {
+    "name",
+    "cniVersion",
+    "runtimeConfig",
+}
+"""What a network configuration may ask of this plugin, beside what every CNI configuration has."""
+
+
 class _Envelope(msgspec.Struct, frozen=True):
     """What a DEL may rely on: the rest may be what the ADD was refused for, and the DEL that follows must succeed."""
 

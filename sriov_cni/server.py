@@ -30,12 +30,13 @@ class Server:
         """Accept calls until `stop`, then finish those under way. The socket is root's alone."""
         loop = asyncio.get_running_loop()
         with contextlib.closing(bind(path)) as listening:
+            ours = path.stat().st_ino
             _log.info("listening on %s", path)
             accepting = asyncio.create_task(self._accept(loop, listening))
             await stop.wait()
             accepting.cancel()
             # A successor may have taken the name over already.
-            if path.exists() and path.stat().st_ino == os.fstat(listening.fileno()).st_ino:
+            if path.exists() and path.stat().st_ino == ours:
                 path.unlink()
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))

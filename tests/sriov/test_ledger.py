@@ -41,7 +41,7 @@ def test_only_root_can_look(book: ledger.Ledger, tmp_path: pathlib.Path) -> None
     book.write(record())
     path = tmp_path / "run/vfs/0000:01:10.0.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parents[1])} == {0o700}
 
 
 def test_f45_an_attachment_is_found_by_both_its_names(book: ledger.Ledger) -> None:
@@ -75,6 +75,14 @@ def test_f10_an_unusable_directory_is_a_clear_error(tmp_path: pathlib.Path) -> N
         ledger.Ledger(tmp_path / "run").create()
     with pytest.raises(errors.LedgerError, match="cannot use the ledger"):
         ledger.Ledger(tmp_path / "run").write(record())
+
+
+@pytest.mark.parametrize("name", ["run", "run/vfs"])
+def test_f10_a_directory_that_others_can_write_is_refused(tmp_path: pathlib.Path, name: str) -> None:
+    ledger.Ledger(tmp_path / "run").create()
+    (tmp_path / name).chmod(0o770)
+    with pytest.raises(errors.LedgerError, match="others than its owner can change"):
+        ledger.Ledger(tmp_path / "run").create()
 
 
 def test_f53_a_symlink_planted_as_the_draft_is_not_followed(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:

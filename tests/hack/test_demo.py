@@ -1,0 +1,51 @@
+"""The demo on veths: the processes, the shim and host-local as a user gets them, in real namespaces."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+DEMO = pathlib.Path(__file__).parents[2] / "hack/demo"
+PROMISED = {
+    *("ping_same_vlan", "ping_cross_pf", "ping_other_vlan_blocked", "mac_applied", "vlan_applied"),
+    *("restored_after_del", "restored_after_netns_death", "passed"),
+}
+
+
+def namespaces() -> set[str]:
+    found = pathlib.Path("/run/netns")
+    return {path.name for path in found.iterdir()} if found.exists() else set()
+
+
+@pytest.mark.root
+def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
+    before = namespaces()
+    done = subprocess.run(
+        [DEMO, "--mock", "--json", tmp_path / "demo.json"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "demo.json").read_text())
+    assert {key for key in PROMISED if report[key] is True} == PROMISED
+    assert (report["vfs_discovered"], report["resources_registered"], report["pods_attached"]) == (14, 2, 4)
+    assert "red-1 → red-2: same VLAN, same PF: an answer" in done.stdout
+    assert {name for name in namespaces() - before if name.startswith(("sriov-host", "pod-"))} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--jsn"], "unknown option --jsn; see hack/demo --help"),
+        (["--json"], "--json needs a FILE"),
+        (["--json", "/nonexistent/x.json"], "there is no directory /nonexistent for --json"),
+    ],
+)
+@pytest.mark.root
+def test_a_mistyped_command_line(arguments: list[str], says: str) -> None:
+    done = subprocess.run([DEMO, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (2, f"demo: {says}")
+
+
+def test_help() -> None:
+    done = subprocess.run([DEMO, "--help"], capture_output=True, text=True, check=True)
+    assert "--mock" in done.stdout

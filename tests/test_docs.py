@@ -1,0 +1,88 @@
+"""What the pages tell users to write is accepted, and what they say about commands is true."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from deviceplugin import conf as plugin_conf
+from sriov_cni import conf, failure
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def examples(page: str) -> list[dict[str, object]]:
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)]
+
+
+def test_the_readmes_device_plugin_configuration(tmp_path: pathlib.Path) -> None:
+    [example] = [each for each in examples("README.md") if "resourceList" in each]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(example))
+    loaded = plugin_conf.load(path, "intel.com")
+    assert [(each.prefix, each.name) for each in loaded.resources] == [
+        ("intel.com", "rail_a_fast"),
+        ("intel.com", "rail_a"),
+    ]
+    assert not loaded.warnings
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cni.md"])
+def test_network_configurations(page: str) -> None:
+    [example] = [each for each in examples(page) if each.get("type") == "sriov"]
+    stdin = json.dumps({"deviceID": "0000:01:10.0", **example}).encode()
+    assert conf.network(stdin).ipam == "host-local"
+    assert conf.attachment(stdin, "").wanted.vlan == 100
+
+
+def test_every_key_of_the_network_configuration_is_on_the_page() -> None:
+    page = (ROOT / "docs/cni.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert listed == conf.KEYS
+
+
+def test_every_error_code_is_on_the_page() -> None:
+    page = (ROOT / "docs/cni.md").read_text()
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert listed == {int(code) for code in failure.Code}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_and_folders_that_are_named_exist(page: str) -> None:
+    named = set(
+        re.findall(
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|proto)/[\w/.-]*)", (ROOT / page).read_text()
+        )
+    )
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("module", ["deviceplugin", "sriov_cni"])
+def test_the_programs_explain_themselves(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    named = set(re.findall(r"--[\w-]+", (ROOT / "README.md").read_text() + (ROOT / "docs/cni.md").read_text()))
+    known = set(re.findall(r"--[\w-]+", done.stdout))
+    assert known & named, "the pages show no option of it"
+
+
+def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
+    """What `pip install .` puts on a node."""
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("sriov", "deviceplugin", "sriov_cni"):
+        shutil.copytree(ROOT / name, source / name)
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]
+    subprocess.run(pip, check=True, capture_output=True)
+    for module in ("deviceplugin", "sriov_cni"):
+        command = [sys.executable, "-P", "-m", module, "--help"]
+        subprocess.run(command, cwd="/", env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
