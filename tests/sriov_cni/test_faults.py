@@ -1,0 +1,40 @@
+"""F1 from end to end: whatever request the kernel refuses during an ADD, the node is as before and DEL succeeds."""
+
+import errno
+
+from tests.fakes import bench
+from tests.sriov_cni import harness
+from tests.sriov_cni.conftest import CniNode
+
+KEYS = {"vlan": 100, "vlanQoS": 3, "mac": bench.MAC, "trust": "on", "mtu": 1400, "ipam": {"type": "fixed"}}
+
+
+def test_f1_each_request_of_an_add_failing_in_turn(cni: CniNode) -> None:
+    network = cni.conf(**KEYS)
+    before = cni.bench.machine.snapshot()
+    for k in range(1, _requests_of_an_add(cni, network) + 1):
+        cni.bench.machine.fail_at(k, errno.EIO)
+        answer = cni.client.call("ADD", network)
+        cni.bench.machine.fail_at(0)
+        assert (answer.code, "Input/output error" in answer.message) == (100, True), (k, answer)
+        assert cni.bench.machine.snapshot() == before, k
+        assert list(cni.bench.book.records()) == []
+        assert harness.ipam_calls(cni.plugins, "fixed")[-2:] == ["ADD", "DEL"]
+        assert cni.client.call("DEL", network).code == 0
+        assert cni.bench.machine.snapshot() == before, k
+
+
+def test_a_passing_refusal_is_try_again_later(cni: CniNode) -> None:
+    cni.bench.machine.fail_at(2, errno.EBUSY)
+    assert cni.client.call("ADD", cni.conf(**KEYS)).code == 11
+
+
+def _requests_of_an_add(cni: CniNode, network: dict[str, object]) -> int:
+    """Counted on a second ADD, when the driver's lacks are known, so that every ADD here makes as many."""
+    for _ in range(2):
+        cni.bench.machine.fail_at(0)
+        assert cni.client.call("ADD", network).code == 0
+        made = len(cni.bench.machine.requests)
+        assert cni.client.call("DEL", network).code == 0
+    assert made >= 9  # those of the attachment, an address, a route
+    return made
