@@ -8,6 +8,7 @@ it on. The link comes up last. The host never sees the pod's name or MAC: the mo
 import contextlib
 import dataclasses
 import errno
+import functools
 import logging
 
 from sriov import detachment, devices, errors, kernel, ledger, netns, settings, sysfs, vfconfig
@@ -24,6 +25,7 @@ class Request:
     owner: ledger.Owner
     wanted: settings.VfSettings
     mtu: int | None = None
+    allmulti: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,12 +46,10 @@ class Move:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configure:
-    """In the pod: address, MTU, admin state; what is None stays."""
+    """In the pod: address, MTU, flags."""
 
     name: str
-    address: str | None = None
-    mtu: int | None = None
-    up: bool | None = None
+    change: kernel.Change
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,16 +63,20 @@ class Administer:
 Step = StateVf | Move | Configure | Administer
 
 
-def plan(
-    target: vfconfig.Target, netdev: sysfs.Netdev, wanted: settings.VfSettings, mtu: int | None, ifname: str
-) -> tuple[Step, ...]:
+def plan(target: vfconfig.Target, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
     """The steps that take a VF from the host, whatever it was left with, to the pod as wanted."""
-    start = (StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC)), Move(netdev.index, ifname))
-    mtu = mtu or netdev.mtu
-    if wanted.mac == settings.NO_MAC:
-        return (*start, Configure(ifname, netdev.address, mtu, up=True))
-    pinned = (Configure(ifname, wanted.mac, mtu), Administer(target, wanted), Configure(ifname, up=True))
-    return (*start, *pinned)
+    wanted, name = request.wanted, request.owner.ifname
+    own = wanted.mac == settings.NO_MAC
+    start = (StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC)), Move(netdev.index, name))
+    change = kernel.Change(
+        address=netdev.address if own else wanted.mac,
+        mtu=request.mtu or netdev.mtu,
+        allmulti=request.allmulti,
+        promisc=False,
+    )
+    if own:
+        return (*start, Configure(name, dataclasses.replace(change, up=True)))
+    return (*start, Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
 
 
 def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:
@@ -87,28 +91,39 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
             f"VF {request.vf.pci} has no netdev in the host's namespace",
             "another container may hold it; try again later",
         )
-    target = node.target(request.vf, netdev.address)
-    steps = plan(target, netdev, request.wanted, request.mtu, request.owner.ifname)
+    steps = plan(node.target(request.vf, netdev.address), netdev, request)
     record = _record(request, netdev, pod)
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
         stack.callback(undo, node, book, record, pod)
         for step in steps:
-            _apply(step, node, net, inner, pod)
+            node.insist(functools.partial(_apply, step, node, net, inner, pod))
         link = _with_its_mac(inner, request)
         stack.pop_all()
     return link
 
 
-def _record(request: Request, netdev: sysfs.Netdev, pod: netns.Netns) -> ledger.Record:
+def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> None:
+    """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
+    record = _record(request, None, pod)
+    target = node.target(request.vf, settings.NO_MAC)
+    with node.kernel() as net, contextlib.ExitStack() as stack:
+        book.write(record)
+        stack.callback(undo, node, book, record, pod)
+        node.insist(functools.partial(vfconfig.state, net, target, request.wanted, node.unsupported))
+        stack.pop_all()
+
+
+def _record(request: Request, netdev: sysfs.Netdev | None, pod: netns.Netns) -> ledger.Record:
+    home = ledger.Home(name=netdev.name, address=netdev.address, mtu=netdev.mtu) if netdev else None
     return ledger.Record(
         pci=request.vf.pci,
         owner=request.owner,
         netns=pod.identity,
-        home=ledger.Home(name=netdev.name, address=netdev.address, mtu=netdev.mtu),
+        home=home,
         wanted=request.wanted,
-        mtu=request.mtu or netdev.mtu,
+        mtu=request.mtu or (netdev.mtu if netdev else 0),
     )
 
 
@@ -119,7 +134,7 @@ def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod
         case Move():
             net.move(step.index, pod, step.name)
         case Configure():
-            inner.set_link(step.name, address=step.address, mtu=step.mtu, up=step.up)
+            inner.set_link(step.name, step.change)
         case Administer():
             net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
 
@@ -148,8 +163,8 @@ def _with_its_mac(inner: kernel.Kernel, request: Request) -> kernel.Link:
     link = inner.link(name)
     if mac in (settings.NO_MAC, link.address):
         return link
-    inner.set_link(name, up=False)
-    inner.set_link(name, up=True)
+    inner.set_link(name, kernel.Change(up=False))
+    inner.set_link(name, kernel.Change(up=True))
     link = inner.link(name)
     if link.address != mac:
         raise errors.UnsupportedError(

@@ -4,13 +4,27 @@ Every step looks before it acts, so running it twice, or after a crash between a
 the VF in the host, under its host name, down, at the baseline, with the address and MTU it had.
 """
 
+import dataclasses
 import errno
+import functools
 import time
 
 from sriov import devices, errors, kernel, ledger, netns, settings, vfconfig
 from sriov.node import Node
 
 _POLL_SECONDS = 0.02
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Case:
+    """One VF to bring home. `net` is the host's kernel."""
+
+    node: Node
+    net: kernel.Kernel
+    vf: devices.VF
+    record: ledger.Record
+    home: ledger.Home
+    pod: netns.Netns | None
 
 
 def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
@@ -25,75 +39,88 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
         book.remove(record.pci)
         return
     with node.kernel() as net:
-        link = _at_home(node, net, record) or _fetch(node, net, record, pod) or _wait(node, net, record)
-        _scrub(node, net, vf, record, link)
+        if record.home is not None and _has_netdev(vf):
+            case = _Case(node, net, vf, record, record.home, pod)
+            _scrub(case, _at_home(case) or _fetch(case) or _wait(case))
+        else:
+            _state_baseline(node, net, vf, settings.NO_MAC)
     book.remove(record.pci)
 
 
-def _at_home(node: Node, net: kernel.Kernel, record: ledger.Record) -> kernel.Link | None:
-    netdev = node.tree.netdev(record.pci)
-    return None if netdev is None else _if_there(net, netdev.index)
+def _has_netdev(vf: devices.VF) -> bool:
+    """A VF that was bound to another driver meanwhile has no netdev that could come home."""
+    return vf.netdev is not None or (vf.driver is not None and vf.driver not in devices.USERSPACE_DRIVERS)
 
 
-def _fetch(node: Node, net: kernel.Kernel, record: ledger.Record, pod: netns.Netns | None) -> kernel.Link | None:
+def _at_home(case: _Case) -> kernel.Link | None:
+    netdev = case.node.tree.netdev(case.vf.pci)
+    return None if netdev is None else _if_there(case.net, netdev.index)
+
+
+def _fetch(case: _Case) -> kernel.Link | None:
     """Move the VF out of the pod. The move closes it and drops its addresses, so no frame leaves untagged."""
-    if pod is None:
+    if case.pod is None:
         return None
-    with net.inside(pod) as inner:
-        link = _find(inner, record, pod)
+    with case.net.inside(case.pod) as inner:
+        link = _find(case, inner, case.pod)
         if link is None:
             return None
-        name = _free_name(net, record)
-        inner.move(link.index, node.home, name)
-    return net.link(name)
+        name = _free_name(case)
+        case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
+    return case.net.link(name)
 
 
-def _find(inner: kernel.Kernel, record: ledger.Record, pod: netns.Netns) -> kernel.Link | None:
+def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | None:
     """The VF inside the pod, by its PCI address and not by its name, which anybody in there may have changed.
 
     Where the kernel does not say a link's parent, the pod must be the very namespace the VF was moved to.
     """
-    link = _if_there(inner, record.owner.ifname)
-    if link is not None and _is_ours(link, record, pod):
+    ifname = case.record.owner.ifname
+    names = {ifname, case.home.name} if pod.identity == case.record.netns else set()
+
+    def ours(link: kernel.Link) -> bool:
+        return link.name in names if link.parent is None else link.parent == case.vf.pci
+
+    link = _if_there(inner, ifname)
+    if link is not None and ours(link):
         return link
-    return next((each for each in inner.links() if _is_ours(each, record, pod)), None)
+    return next(filter(ours, inner.links()), None)
 
 
-def _is_ours(link: kernel.Link, record: ledger.Record, pod: netns.Netns) -> bool:
-    if link.parent is not None:
-        return link.parent == record.pci
-    return pod.identity == record.netns and link.name in {record.owner.ifname, record.home.name}
-
-
-def _wait(node: Node, net: kernel.Kernel, record: ledger.Record) -> kernel.Link:
+def _wait(case: _Case) -> kernel.Link:
     """The kernel takes a namespace apart in the background and brings the VF home in its own time."""
-    deadline = time.monotonic() + node.patience
+    deadline = time.monotonic() + case.node.patience
     while time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-        if link := _at_home(node, net, record):
+        if link := _at_home(case):
             return link
     raise errors.BusyError(
-        f"VF {record.pci} of container {record.owner.container_id} is neither in the host nor in the pod",
+        f"VF {case.vf.pci} of container {case.record.owner.container_id} is neither in the host nor in the pod",
         "its namespace is still held by a process; try again later",
     )
 
 
-def _scrub(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record, link: kernel.Link) -> None:
+def _scrub(case: _Case, link: kernel.Link) -> None:
     if link.up:
-        net.set_link(link.index, up=False)
-    if link.name != record.home.name and (name := _free_name(net, record)) != link.name:
-        net.rename(link.index, name)
-    target = node.target(vf, record.home.address)
-    vfconfig.state(net, target, settings.BASELINE, node.unsupported)
-    net.set_link(link.index, address=record.home.address, mtu=record.home.mtu)
+        case.net.set_link(link.index, kernel.Change(up=False))
+    if link.name != case.home.name and (name := _free_name(case)) != link.name:
+        case.net.rename(link.index, name)
+    _state_baseline(case.node, case.net, case.vf, case.home.address)
+    clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, promisc=False, allmulti=False)
+    case.node.insist(functools.partial(case.net.set_link, link.index, clean))
 
 
-def _free_name(net: kernel.Kernel, record: ledger.Record) -> str:
+def _state_baseline(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str) -> None:
+    target = node.target(vf, own_mac)
+    node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
+
+
+def _free_name(case: _Case) -> str:
     """The VF's host name; where another link took it meanwhile, a name made of its PCI address, which nobody has."""
-    holder = _if_there(net, record.home.name)
-    if holder is None or holder.parent == record.pci:
-        return record.home.name
-    return "vf" + record.pci.replace(":", "").replace(".", "")
+    holder = _if_there(case.net, case.home.name)
+    if holder is None or holder.parent == case.vf.pci:
+        return case.home.name
+    return "vf" + case.vf.pci.replace(":", "").replace(".", "")
 
 
 def _if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:

@@ -13,6 +13,9 @@ from sriov import errors
 PciAddress = NewType("PciAddress", str)
 """Domain, bus, device, function as sysfs writes them: `0000:01:10.0`."""
 
+USERSPACE_DRIVERS = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
+"""Drivers that hand a device to a program: it has no netdev then, and a pod gets it as a device node."""
+
 # Domains beyond 0xffff exist behind Intel VMD controllers.
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 

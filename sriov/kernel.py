@@ -31,6 +31,19 @@ class Link:
     up: bool
     parent: str | None
     altnames: tuple[str, ...] = ()
+    promisc: bool = False
+    allmulti: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """What to set on a link; what is None stays. The kernel applies address, MTU, then the flags."""
+
+    address: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+    promisc: bool | None = None
+    allmulti: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,10 +70,8 @@ class Kernel(Protocol):
 
     def links(self) -> tuple[Link, ...]: ...
 
-    def set_link(
-        self, ref: LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
-    ) -> None:
-        """Set what is not None, in one request; the kernel applies address, MTU, then the admin state."""
+    def set_link(self, ref: LinkRef, change: Change) -> None:
+        """All of the change in one request."""
 
     def rename(self, index: int, name: str) -> None: ...
 

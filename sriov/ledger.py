@@ -36,13 +36,16 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it."""
+    """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
+
+    `home` is None for a VF without a netdev, which does not move.
+    """
 
     version: int = 1
     pci: devices.PciAddress
     owner: Owner
     netns: tuple[int, int]
-    home: Home
+    home: Home | None
     wanted: settings.VfSettings
     mtu: int
 

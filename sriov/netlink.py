@@ -14,7 +14,7 @@ from sriov import errors, kernel, netns, settings
 # include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
-_IFF_UP = 1
+_FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
 
@@ -36,15 +36,15 @@ class Netlink:
         with _refusals("list links"):
             return tuple(_link(message) for message in self._route.link("dump"))
 
-    def set_link(
-        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
-    ) -> None:
-        change: dict[str, Any] = {"address": address, "mtu": mtu}
-        if up is not None:
-            change["state"] = "up" if up else "down"
-        change = {key: value for key, value in change.items() if value is not None}
+    def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
+        request: dict[str, Any] = {key: getattr(change, key) for key in ("address", "mtu")}
+        flags = {bit: getattr(change, name) for name, bit in _FLAGS.items() if getattr(change, name) is not None}
+        if flags:
+            request["change"] = sum(flags)
+            request["flags"] = sum(bit for bit, on in flags.items() if on)
+        request = {key: value for key, value in request.items() if value is not None}
         with _refusals(f"set {change} on link {ref}"):
-            self._route.link("set", **_by(ref), **change)
+            self._route.link("set", **_by(ref), **request)
 
     def rename(self, index: int, name: str) -> None:
         with _refusals(f"rename link {index} to {name}"):
@@ -117,7 +117,7 @@ def _link(message: Any) -> kernel.Link:
         name=message.get_attr("IFLA_IFNAME"),
         address=message.get_attr("IFLA_ADDRESS") or "",
         mtu=message.get_attr("IFLA_MTU"),
-        up=bool(message["flags"] & _IFF_UP),
+        **{name: bool(message["flags"] & bit) for name, bit in _FLAGS.items()},
         parent=message.get_attr("IFLA_PARENT_DEV_NAME") if bus == "pci" else None,
         altnames=tuple(properties.altnames()) if properties else (),
     )

@@ -1,18 +1,28 @@
 """The node an attachment happens on: its sysfs, its kernel, the namespace that is home to every free VF."""
 
 import dataclasses
+import errno
+import random
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from sriov import devices, errors, inventory, kernel, netns, sysfs, vfconfig
+
+_T = TypeVar("_T")
+
+# A PF's driver talks to firmware or to the VF through one mailbox, which a burst of pods finds in use.
+_PASSING = frozenset({errno.EBUSY, errno.EAGAIN})
+_PAUSE = (0.01, 0.1)  # seconds, drawn anew each time so that a burst does not come back as one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """Made once a process. `kernel` opens requests in the host's namespace for the calling thread.
 
-    `patience` is how many seconds to wait for what the kernel does on its own time, such as bringing the VF of a
-    destroyed namespace home.
+    `patience` is how many seconds to wait for what takes its own time: a VF of a destroyed namespace on its way home, a
+    driver that is busy.
     """
 
     tree: sysfs.Tree
@@ -31,3 +41,14 @@ class Node:
     def lookup(self, pci: devices.PciAddress) -> devices.VF:
         """The VF as sysfs shows it now. Raises DeviceError."""
         return inventory.lookup(self.tree, pci)
+
+    def insist(self, action: Callable[[], _T]) -> _T:
+        """Do what may be refused because the hardware is busy, and again until it is not or patience ends."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return action()
+            except errors.KernelError as error:
+                if error.errno not in _PASSING or time.monotonic() >= deadline:
+                    raise
+            time.sleep(random.uniform(*_PAUSE))  # noqa: S311

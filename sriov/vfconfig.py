@@ -18,7 +18,10 @@ _REFUSALS = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EADDRNOTAVAIL, errn
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """A VF as its PF knows it: PF link index, VF index. `own_mac` is its netdev's address in the host."""
+    """A VF as its PF knows it: PF link index, VF index.
+
+    `own_mac` is its netdev's address in the host; NO_MAC where it has no netdev.
+    """
 
     pf: int
     vf: int
@@ -69,7 +72,7 @@ def _state_one(
                 f"the driver of VF {target.vf} refuses {_shown(wanted, setting)} ({error.message})",
                 "leave it out of the network configuration, or use another NIC",
             ) from error
-        if setting is Setting.MAC:
+        if setting is Setting.MAC and target.own_mac != settings.NO_MAC:
             # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
             net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
         elif error.errno == errno.EOPNOTSUPP:

@@ -22,7 +22,7 @@ def check(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.
         _check_link(link, record, previous)
         if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
             raise _differs(f"interface {name} has lost its {lacking}")
-        target = node.target(vf, record.home.address)
+        target = node.target(vf, settings.NO_MAC)
         _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
 
 

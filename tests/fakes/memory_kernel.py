@@ -30,19 +30,20 @@ class MemoryKernel:
         self._world.count("list links")
         return tuple(each.link for each in self._world.here(self._where))
 
-    def set_link(
-        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
-    ) -> None:
-        request = f"set link {ref} address {address} mtu {mtu} up {up}"
+    def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
+        request = f"set link {ref} {change}"
         device = self._device(request, ref)
-        if address is not None:
-            self._set_address(request, device, address)
-        if mtu is not None:
-            if not 68 <= mtu <= 9216:
+        if change.address is not None:
+            self._set_address(request, device, change.address)
+        if change.mtu is not None:
+            if not 68 <= change.mtu <= 9216:
                 raise errors.KernelError(request, errno.EINVAL)
-            device.link = dataclasses.replace(device.link, mtu=mtu)
-        if up is not None:
-            self._world.bring(device, up)
+            device.link = dataclasses.replace(device.link, mtu=change.mtu)
+        for flag in ("promisc", "allmulti"):
+            if (value := getattr(change, flag)) is not None:
+                device.link = dataclasses.replace(device.link, **{flag: value})
+        if change.up is not None:
+            self._world.bring(device, change.up)
         self._world.changed(device)
 
     def rename(self, index: int, name: str) -> None:

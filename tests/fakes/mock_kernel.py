@@ -81,10 +81,8 @@ class MockKernel:
     def links(self) -> tuple[kernel.Link, ...]:
         return tuple(map(self._with_parent, self._net.links()))
 
-    def set_link(
-        self, ref: kernel.LinkRef, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
-    ) -> None:
-        self._net.set_link(ref, address=address, mtu=mtu, up=up)
+    def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
+        self._net.set_link(ref, change)
         self._show(self._net.link(ref))
 
     def rename(self, index: int, name: str) -> None:

@@ -40,10 +40,10 @@ def borrowed(index: int) -> Iterator[sysfs.Netdev]:
     finally:
         with opened() as net:
             with contextlib.suppress(errors.KernelError):
-                net.set_link(netdev.index, up=False)
+                net.set_link(netdev.index, kernel.Change(up=False))
                 net.rename(netdev.index, netdev.name)
             net.set_vf(pf_index(), index, settings.BASELINE, settings.EVERY_SETTING - UNSUPPORTED)
-            net.set_link(netdev.index, address=netdev.address, mtu=netdev.mtu)
+            net.set_link(netdev.index, kernel.Change(address=netdev.address, mtu=netdev.mtu))
         subprocess.run(["ip", "address", "flush", "dev", netdev.name], check=True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import netns
+from sriov import kernel, netns
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov import kernel_contract
@@ -15,7 +15,7 @@ class TestLinks(kernel_contract.LinkContract):
     @pytest.fixture
     def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.Bench]:
         with igb.borrowed(5) as netdev, namespaces.made("pod") as pod, netns.own() as home, igb.opened() as net:
-            net.set_link("lo", up=True)
+            net.set_link("lo", kernel.Change(up=True))
             yield kernel_contract.Bench(net, home, pod.handle, net.link(netdev.index))
 
 

@@ -43,24 +43,24 @@ class LinkContract(abc.ABC):
         assert caught.value.errno == errno.ENODEV
 
     def test_address_mtu_and_state_in_one_request(self, bench: Bench) -> None:
-        bench.net.set_link(bench.link.index, address="02:00:00:00:aa:01", mtu=1400, up=True)
+        bench.net.set_link(bench.link.index, kernel.Change(address="02:00:00:00:aa:01", mtu=1400, up=True))
         link = bench.net.link(bench.link.index)
         assert (link.address, link.mtu, link.up) == ("02:00:00:00:aa:01", 1400, True)
-        bench.net.set_link(bench.link.name, up=False)
+        bench.net.set_link(bench.link.name, kernel.Change(up=False))
         assert not bench.net.link(bench.link.index).up
 
     def test_a_multicast_address_is_refused(self, bench: Bench) -> None:
         with pytest.raises(errors.KernelError) as caught:
-            bench.net.set_link(bench.link.index, address="01:00:00:00:aa:01")
+            bench.net.set_link(bench.link.index, kernel.Change(address="01:00:00:00:aa:01"))
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
     def test_an_absurd_mtu_is_refused(self, bench: Bench) -> None:
         with pytest.raises(errors.KernelError) as caught:
-            bench.net.set_link(bench.link.index, mtu=1_000_000)
+            bench.net.set_link(bench.link.index, kernel.Change(mtu=1_000_000))
         assert caught.value.errno == errno.EINVAL
 
     def test_one_request_moves_and_renames(self, bench: Bench) -> None:
-        bench.net.set_link(bench.link.index, up=True)
+        bench.net.set_link(bench.link.index, kernel.Change(up=True))
         bench.net.move(bench.link.index, bench.pod, "net1")
         with bench.net.inside(bench.pod) as inner:
             moved = inner.link("net1")
@@ -100,7 +100,7 @@ class LinkContract(abc.ABC):
         with pytest.raises(errors.KernelError) as down:
             bench.net.add_route(index, route)
         assert down.value.errno in (errno.ENETDOWN, errno.ENETUNREACH)
-        bench.net.set_link(index, up=True)
+        bench.net.set_link(index, kernel.Change(up=True))
         with pytest.raises(errors.KernelError) as unreachable:
             bench.net.add_route(index, route)
         assert unreachable.value.errno == errno.ENETUNREACH
@@ -177,21 +177,21 @@ class IgbContract(abc.ABC):
         assert self.state(bench, Setting.MAC, mac=mac).mac == mac
         assert bench.net.link(bench.link.index).address == bench.link.address
         with pytest.raises(errors.KernelError) as caught:
-            bench.net.set_link(bench.link.index, address=mac)
+            bench.net.set_link(bench.link.index, kernel.Change(address=mac))
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
     def test_clear_set_administer_puts_the_mac_on_the_vf(self, bench: VfBench) -> None:
         mac = "02:00:00:00:bb:02"
         self.state(bench, Setting.MAC)
-        bench.net.set_link(bench.link.index, address=mac)
+        bench.net.set_link(bench.link.index, kernel.Change(address=mac))
         assert self.state(bench, Setting.MAC, mac=mac).mac == mac
         assert bench.net.link(bench.link.index).address == mac
-        bench.net.set_link(bench.link.index, up=True)
+        bench.net.set_link(bench.link.index, kernel.Change(up=True))
         assert bench.net.link(bench.link.index).address == mac
 
     def test_an_administered_mac_is_taken_over_at_down(self, bench: VfBench) -> None:
-        bench.net.set_link(bench.link.index, up=True)
+        bench.net.set_link(bench.link.index, kernel.Change(up=True))
         self.state(bench, Setting.MAC, mac="02:00:00:00:bb:03")
         assert bench.net.link(bench.link.index).address == bench.link.address
-        bench.net.set_link(bench.link.index, up=False)
+        bench.net.set_link(bench.link.index, kernel.Change(up=False))
         assert bench.net.link(bench.link.index).address == "02:00:00:00:bb:03"

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from sriov import attachment, devices, errors, settings, sysfs, vfconfig
+from sriov import attachment, devices, errors, kernel, settings, sysfs, vfconfig
 from tests.fakes import bench, world
 
 TARGET = vfconfig.Target(2, 0, "02:00:00:02:00:00")
@@ -18,23 +18,26 @@ def here(tmp_path: pathlib.Path) -> bench.Bench:
     return bench.make(tmp_path)
 
 
-def test_the_plan_without_a_mac_is_three_steps() -> None:
+def test_the_plan_without_a_mac_is_three_steps(here: bench.Bench) -> None:
     wanted = settings.VfSettings(vlan=5)
-    assert attachment.plan(TARGET, NETDEV, wanted, None, "net1") == (
+    assert attachment.plan(TARGET, NETDEV, here.request(wanted)) == (
         attachment.StateVf(TARGET, wanted),
         attachment.Move(3, "net1"),
-        attachment.Configure("net1", NETDEV.address, 1500, up=True),
+        attachment.Configure("net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False)),
     )
 
 
-def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is_up() -> None:
-    steps = attachment.plan(TARGET, NETDEV, bench.WANTED, 1400, "net1")
+def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is_up(
+    here: bench.Bench,
+) -> None:
+    request = dataclasses.replace(here.request(), mtu=1400, allmulti=True)
+    steps = attachment.plan(TARGET, NETDEV, request)
     assert steps == (
         attachment.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
         attachment.Move(3, "net1"),
-        attachment.Configure("net1", bench.MAC, 1400),
+        attachment.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True)),
         attachment.Administer(TARGET, bench.WANTED),
-        attachment.Configure("net1", up=True),
+        attachment.Configure("net1", kernel.Change(up=True)),
     )
 
 
@@ -45,6 +48,7 @@ def test_c25_the_vf_is_in_the_pod_as_asked(here: bench.Bench) -> None:
     assert here.vf_state() == bench.WANTED
     record = here.book.read(here.vfs[0])
     assert record is not None
+    assert record.home is not None
     assert (record.home.name, record.wanted, record.netns) == ("enp1s0v0", bench.WANTED, here.pod.identity)
 
 

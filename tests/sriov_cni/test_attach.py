@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from sriov import settings
+from sriov import kernel, settings
 from sriov.settings import Setting
 from sriov_cni import conf
 from tests.fakes import bench
@@ -231,11 +231,11 @@ def test_c54_check_finds_what_changed_in_the_pod(cni: CniNode) -> None:
         assert (answer.code, message in answer.message) == (101, True), answer
 
     with cni.bench.node.kernel() as net, net.inside(cni.bench.pod) as inner:
-        inner.set_link("net1", address="02:00:00:00:ee:01")
+        inner.set_link("net1", kernel.Change(address="02:00:00:00:ee:01"))
         check("has MAC 02:00:00:00:ee:01")
-        inner.set_link("net1", address="02:00:00:02:00:00", up=False)
+        inner.set_link("net1", kernel.Change(address="02:00:00:02:00:00", up=False))
         check("is down")
-        inner.set_link("net1", up=True)
+        inner.set_link("net1", kernel.Change(up=True))
         inner.rename(inner.link("net1").index, "other")
         check("interface net1 is not in the pod")
         inner.rename(inner.link("other").index, "net1")
