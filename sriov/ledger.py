@@ -70,6 +70,13 @@ class Ledger:
                     f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
                 )
 
+    def try_out(self) -> None:
+        """Raises LedgerError where no record could be written."""
+        path = self._folder / ".try"
+        with _io(path):
+            path.write_bytes(b"")
+            path.unlink()
+
     def read(self, pci: devices.PciAddress) -> Record | None:
         return self._load(self._path(pci))
 

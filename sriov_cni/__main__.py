@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from sriov import errors, kernel, ledger, netlink, netns, node, sysfs
-from sriov_cni import commands, server
+from sriov_cni import calls, server
 
 _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
 
@@ -50,7 +50,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
     with netns.own() as home:
         here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
         path = options.socket or options.run_dir / "cni.sock"
-        await server.Server(commands.Commands(here, book)).serve(path, stop)
+        await server.Server(calls.Daemon(here, book)).serve(path, stop)
 
 
 def _parser() -> argparse.ArgumentParser:

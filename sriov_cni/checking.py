@@ -1,29 +1,76 @@
-"""CHECK: is the pod's VF still as ADD made it? Compares, changes nothing.
+"""CHECK and STATUS: is the pod's VF still as ADD made it, and could another ADD succeed? Looks, changes nothing.
 
-Source: CNI spec 1.1, CHECK. What a chained plugin changed afterwards stands in prevResult, so that is what counts for
-the netdev; what the PF was told stands in the ledger.
+Source: CNI spec 1.1, CHECK and STATUS. What a chained plugin changed afterwards stands in prevResult, so that is what
+counts for the netdev; what the PF was told stands in the ledger.
 """
+
+import asyncio
 
 from sriov import errors, kernel, ledger, netns, settings
 from sriov.node import Node
-from sriov_cni import failure, ipam, result
+from sriov_cni import calls, conf, failure, ipam, result
+from sriov_cni.calls import Call, Daemon
 from sriov_cni.failure import Code
 
 
-def check(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:
+async def check(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command CHECK."""
+    network = conf.network(call.stdin)
+    conf.needs_version(network, "CHECK", "0.4.0")
+    if network.prev_result is None:
+        raise failure.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
+    pod = call.needs_pod(daemon.node.home)
+    previous = result.decode(network.prev_result, "prevResult")
+    record = await asyncio.to_thread(calls.find, daemon, call, network.device)
+    if record is None:
+        raise failure.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")
+    async with daemon.vf_locks.of(record.pci):
+        await asyncio.to_thread(_compare, daemon.node, record, pod, previous)
+    await call.hand_to_ipam(network)
+    return b""
+
+
+async def status(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command STATUS: the ledger can be written, the kernel answers, the IPAM plugin is ready.
+
+    That no VF is free is no failure: counting them is the device plugin's work, and this answer is for the whole node.
+    """
+    network = conf.network(call.stdin)
+    conf.needs_version(network, "STATUS", "1.1.0")
+    try:
+        await asyncio.to_thread(_try_out, daemon)
+    except errors.SriovError as error:
+        raise failure.CniError(Code.NOT_AVAILABLE, f"no VF can be attached: {error.message}", error.remedy) from error
+    await call.hand_to_ipam(network)
+    return b""
+
+
+def _try_out(daemon: Daemon) -> None:
+    daemon.book.try_out()
+    with daemon.node.kernel() as net:
+        net.links()
+
+
+def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:
     """Raises CniError with code 101 that names the first difference."""
     vf = node.lookup(record.pci)
-    name = record.owner.ifname
-    with node.kernel() as net, net.inside(pod) as inner:
-        try:
-            link = inner.link(name)
-        except errors.KernelError as error:
-            raise _differs(f"interface {name} is not in the pod") from error
-        _check_link(link, record, previous)
-        if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
-            raise _differs(f"interface {name} has lost its {lacking}")
+    with node.kernel() as net:
+        if record.home is not None:
+            with net.inside(pod) as inner:
+                _compare_netdev(inner, record, previous)
         target = node.target(vf, settings.NO_MAC)
         _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
+
+
+def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> None:
+    name = record.owner.ifname
+    try:
+        link = inner.link(name)
+    except errors.KernelError as error:
+        raise _differs(f"interface {name} is not in the pod") from error
+    _check_link(link, record, previous)
+    if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
+        raise _differs(f"interface {name} has lost its {lacking}")
 
 
 def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Result) -> None:
@@ -37,13 +84,20 @@ def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Resul
 
 
 def _ours(previous: result.Result, name: str) -> result.Addressing:
-    """The addresses that prevResult gives to our interface, and the routes that leave by them."""
+    """The addresses that prevResult gives to our interface, and its routes.
+
+    A route names no interface. Where other plugins gave addresses too, only one whose gateway is in a network of ours
+    can be told from theirs.
+    """
     mine = {index for index, each in enumerate(previous.interfaces) if each.name == name and each.sandbox}
     ips = [ip for ip in previous.ips if ip.interface is None or ip.interface in mine]
     found = result.addressing(result.Result(ips=ips, routes=previous.routes), "prevResult")
+    if len(ips) == len(previous.ips):
+        return found
     networks = [address.network for address in found.addresses]
-    routes = [route for route in found.routes if any(route.gateway in network for network in networks if route.gateway)]
-    return result.Addressing(found.addresses, tuple(routes))
+    explicit = [route.gateway for route, raw in zip(found.routes, previous.routes, strict=True) if raw.gw]
+    reachable = {gateway for gateway in explicit if any(gateway in network for network in networks)}
+    return result.Addressing(found.addresses, tuple(route for route in found.routes if route.gateway in reachable))
 
 
 def _check_vf(found: settings.VfSettings, record: ledger.Record, unsupported: frozenset[settings.Setting]) -> None:

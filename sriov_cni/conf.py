@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni import failure, skel, wire
+from sriov_cni import failure, skel, typos, wire
 from sriov_cni.failure import Code
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
-WITHOUT_CHECK = VERSIONS[:2]
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PLUGIN = re.compile(r"[a-zA-Z0-9_.\-]+")
@@ -51,8 +50,15 @@ class _Document(msgspec.Struct, frozen=True):
     min_tx_rate: int | None = None
     max_tx_rate: int | None = None
     mtu: int | None = None
+    allmulti: str | None = None
+    vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     runtime_config: _RuntimeConfig | None = msgspec.field(default=None, name="runtimeConfig")
+
+
+class _Attachment(msgspec.Struct, frozen=True):
+    container_id: str = msgspec.field(name="containerID")
+    ifname: str = ""
 
 
 KEYS = frozenset(each.encode_name for each in msgspec.structs.fields(_Document)) - {
@@ -91,6 +97,8 @@ class Attachment:
     pci: devices.PciAddress
     wanted: settings.VfSettings
     mtu: int | None
+    allmulti: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def version(stdin: bytes) -> str:
@@ -126,11 +134,42 @@ def attachment(stdin: bytes, args: str) -> Attachment:
     """Check what an ADD asks for, CNI_ARGS included. Raises CniError with code 2, 4, 6 or 7."""
     document = _decode(stdin, _Document)
     _check_ipam(document)
+    _refuse_trunk(document)
     device = _device(document)
     try:
-        return Attachment(devices.pci_address(device), _wanted(document, args), _mtu(document.mtu))
+        return Attachment(
+            devices.pci_address(device),
+            _wanted(document, args),
+            _mtu(document.mtu),
+            _switch("allmulti", document.allmulti, False),
+            typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS),
+        )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error
+
+
+def needs_version(net: Network, command: str, since: str) -> None:
+    """Raises CniError with code 1 where the configuration's version is older than the command."""
+    if VERSIONS.index(net.version) < VERSIONS.index(since):
+        raise failure.CniError(
+            Code.INCOMPATIBLE_VERSION, f"cniVersion {net.version} does not allow {command}", f"it came with {since}"
+        )
+
+
+def valid_attachments(stdin: bytes) -> frozenset[tuple[str, str]]:
+    """GC's list of container and interface names. `null` is an empty list, as Go writes it; absent is refused.
+
+    `cni.dev/attachments` is what older runtimes say (containernetworking/cni issue 1101).
+    """
+    keys = _decode(stdin, dict[str, Any])
+    key = next((each for each in ("cni.dev/valid-attachments", "cni.dev/attachments") if each in keys), None)
+    if key is None:
+        raise _invalid("GC without cni.dev/valid-attachments", "the runtime passes the attachments that are to stay")
+    try:
+        found = msgspec.convert(keys[key] or [], list[_Attachment])
+    except msgspec.ValidationError as error:
+        raise failure.CniError(Code.DECODING, f"{key}: {error}", "pass containerID and ifname of each") from error
+    return frozenset((each.container_id, each.ifname) for each in found)
 
 
 def _decode(stdin: bytes, kind: type[_T]) -> _T:
@@ -163,6 +202,15 @@ def _check_ipam(document: _Document) -> None:
     plugin = document.ipam.type if document.ipam else None
     if plugin and not _is_plugin(plugin):
         raise _invalid(f"ipam.type {plugin!r} is not a plugin's name", "write the name of a file on CNI_PATH")
+
+
+def _refuse_trunk(document: _Document) -> None:
+    if document.vlan_trunk:
+        raise failure.CniError(
+            Code.UNSUPPORTED_FIELD,
+            f"vlanTrunk {document.vlan_trunk!r}: no driver takes a list of VLANs for a VF through the kernel's netlink",
+            "set one `vlan`, or leave both out and tag in the pod",
+        )
 
 
 def _device(document: _Document) -> str:

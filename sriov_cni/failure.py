@@ -19,6 +19,7 @@ class Code(enum.IntEnum):
     INVALID_CONFIG = 7
     INVALID_NETNS = 8
     TRY_AGAIN = 11
+    NOT_AVAILABLE = 50
     KERNEL = 100
     CHECK = 101
     INTERNAL = 999

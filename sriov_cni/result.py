@@ -101,10 +101,12 @@ def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
     )
 
 
-def of_pod(interface: Interface, leased: Result) -> Result:
-    """Our answer: one interface, and whatever the IPAM plugin gave it."""
-    ips = [msgspec.structs.replace(ip, interface=0) for ip in leased.ips]
-    return Result([interface], ips, leased.routes, leased.dns)
+def merge(previous: Result, interface: Interface, leased: Result) -> Result:
+    """Our answer: what plugins before us made, our interface, and whatever the IPAM plugin gave it."""
+    ours = len(previous.interfaces)
+    ips = [msgspec.structs.replace(ip, interface=ours) for ip in leased.ips]
+    dns = previous.dns if leased.dns == Dns() else leased.dns
+    return Result([*previous.interfaces, interface], [*previous.ips, *ips], [*previous.routes, *leased.routes], dns)
 
 
 def encode(result: Result, version: str) -> bytes:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from sriov import errors, netns
-from sriov_cni import commands, conf, connection, failure, skel, wire
+from sriov_cni import calls, commands, conf, connection, failure, repair, skel, wire
 from sriov_cni.failure import Code
 
 _log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _CALL_SECONDS = 30  # for a shim to say what it wants
 class Server:
     """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError."""
 
-    def __init__(self, work: commands.Commands, adopt: Callable[[int], netns.Netns] = netns.adopt) -> None:
-        self._work = work
+    def __init__(self, daemon: calls.Daemon, adopt: Callable[[int], netns.Netns] = netns.adopt) -> None:
+        self._daemon = daemon
         self._adopt = adopt
         self._calls: set[asyncio.Task[None]] = set()
         self._uids = {0, os.geteuid()}
@@ -32,9 +32,13 @@ class Server:
         with contextlib.closing(bind(path)) as listening:
             ours = path.stat().st_ino
             _log.info("listening on %s", path)
-            accepting = asyncio.create_task(self._accept(loop, listening))
+            chores = [
+                asyncio.create_task(self._accept(loop, listening)),
+                asyncio.create_task(repair.keep_repairing(self._daemon)),
+            ]
             await stop.wait()
-            accepting.cancel()
+            for chore in chores:
+                chore.cancel()
             # A successor may have taken the name over already.
             if path.exists() and path.stat().st_ino == ours:
                 path.unlink()
@@ -79,9 +83,9 @@ class Server:
         """Exit status, stdout, and what the log says."""
         try:
             call = self._call(shim, env, stdin, held)
-            stdout = await self._work.run(call)
+            stdout = await commands.run(self._daemon, call)
             if shim.is_gone():
-                await self._work.give_up(call)
+                await commands.give_up(self._daemon, call)
                 return 1, b"", "the runtime did not wait for it; taken back"
             return 0, stdout, "done"
         except failure.CniError as error:
@@ -94,16 +98,16 @@ class Server:
 
     def _call(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
-    ) -> commands.Call:
+    ) -> calls.Call:
         invocation = skel.invocation(env)
         pod = None
         if (descriptor := shim.take_descriptor()) is not None:
             with contextlib.suppress(errors.NetnsError):
                 pod = held.enter_context(self._adopt(descriptor))
-        return commands.Call(invocation, stdin, pod, _ipam_runner(shim))
+        return calls.Call(invocation, stdin, pod, _ipam_runner(shim))
 
 
-def _ipam_runner(shim: connection.Connection) -> commands.RunIpam:
+def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
     async def run(command: str, plugin: str) -> wire.Outcome:
         try:
             await shim.write(wire.ipam_request(command, plugin))

@@ -22,6 +22,8 @@ class Command(enum.Enum):
     ADD = "ADD"
     DEL = "DEL"
     CHECK = "CHECK"
+    GC = "GC"
+    STATUS = "STATUS"
     VERSION = "VERSION"
 
 
@@ -82,7 +84,8 @@ def invocation(env: Mapping[str, str]) -> Invocation:
     """Check the environment; everything missing is reported at once. Raises CniError with code 4."""
     command = _command(env.get("CNI_COMMAND", ""))
     if command not in _FOR_A_POD:
-        return Invocation(command)
+        # libcni sets the other variables too, to anything.
+        return Invocation(command, path=env.get("CNI_PATH", ""))
     missing = [each.name for each in _VARIABLES if command in each.required and not env.get(each.name)]
     if missing:
         raise _invalid(f"required variables are missing: {', '.join(missing)}", "the runtime sets them for each call")

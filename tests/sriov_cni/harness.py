@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sriov import ledger, netns, node
-from sriov_cni import commands, server
+from sriov_cni import calls, server
 
 SHIM = pathlib.Path(__file__).parents[2] / "sriov_cni/shim.py"
 
@@ -92,7 +92,7 @@ def daemon(
 
     def serve() -> None:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(server.Server(commands.Commands(here, book), adopt).serve(socket, stop))
+        loop.run_until_complete(server.Server(calls.Daemon(here, book), adopt).serve(socket, stop))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 

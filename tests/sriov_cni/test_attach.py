@@ -91,6 +91,7 @@ def test_f6_a_dead_owners_vf_is_scrubbed_before_the_next_owner_has_it(cni: CniNo
             assert inner.link("net1").address == "02:00:00:02:00:00"
     record = cni.bench.book.read(cni.bench.vfs[0])
     assert record is not None
+    assert record.home is not None
     assert (record.owner.container_id, record.home.name) == ("c2", "enp1s0v0")
 
 

@@ -1,0 +1,125 @@
+"""ADD: validate, lock, attach while the IPAM plugin works, address, answer; or everything back as it was."""
+
+import asyncio
+import contextlib
+
+from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, settings
+from sriov_cni import conf, failure, ipam, result
+from sriov_cni.calls import Call, Daemon, log
+from sriov_cni.failure import Code
+
+
+async def add(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
+    network = conf.network(call.stdin)
+    wanted = conf.attachment(call.stdin, call.invocation.args)
+    previous = result.decode(network.prev_result, "prevResult") if network.prev_result else result.Result()
+    _needs_cni_path(call, network)
+    pod = call.needs_pod(daemon.node.home)
+    request = _request(daemon, call, network, wanted)
+    async with daemon.vf_locks.of(wanted.pci):
+        interface, leased = await _attach(daemon, call, network, request, pod)
+    for warning in wanted.warnings:
+        log.warning("network %s: %s", network.name, warning)
+    return result.encode(result.merge(previous, interface, leased), network.version)
+
+
+async def _attach(
+    daemon: Daemon, call: Call, network: conf.Network, request: attachment.Request, pod: netns.Netns
+) -> tuple[result.Interface, result.Result]:
+    async with contextlib.AsyncExitStack() as undo:
+        await asyncio.to_thread(_end_former_owner, daemon, request)
+        leasing = asyncio.create_task(_lease(call, network))
+        undo.push_async_callback(_release, call, network, leasing)
+        link = await asyncio.to_thread(_give, daemon, request, pod)
+        undo.push_async_callback(_take_back, daemon, request.vf.pci, pod)
+        leased = await leasing
+        addressing = result.addressing(leased, f"the answer of IPAM plugin {network.ipam!r}")
+        if link is not None and addressing.addresses:
+            await asyncio.to_thread(_configure, daemon, pod, link, addressing)
+        undo.pop_all()
+    return _interface(call, request, link), leased
+
+
+def _give(daemon: Daemon, request: attachment.Request, pod: netns.Netns) -> kernel.Link | None:
+    if request.vf.driver in devices.USERSPACE_DRIVERS:
+        attachment.attach_userspace(daemon.node, daemon.book, request, pod)
+        return None
+    return attachment.attach(daemon.node, daemon.book, request, pod)
+
+
+def _interface(call: Call, request: attachment.Request, link: kernel.Link | None) -> result.Interface:
+    """Name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that its pod knows it by."""
+    sandbox, pci = call.invocation.netns, request.vf.pci
+    if link is not None:
+        return result.Interface(link.name, link.address, link.mtu, sandbox, pci)
+    mac = "" if request.wanted.mac == settings.NO_MAC else request.wanted.mac
+    return result.Interface(request.owner.ifname, mac, 0, sandbox, pci)
+
+
+def _needs_cni_path(call: Call, network: conf.Network) -> None:
+    if network.ipam and not call.invocation.path:
+        raise failure.CniError(
+            Code.INVALID_ENVIRONMENT, "required variables are missing: CNI_PATH", f"{network.ipam} is looked for there"
+        )
+
+
+def _request(daemon: Daemon, call: Call, network: conf.Network, wanted: conf.Attachment) -> attachment.Request:
+    """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError."""
+    vf = daemon.node.lookup(wanted.pci)
+    if vf.driver is None:
+        raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    pf = daemon.node.tree.netdev(vf.pf)
+    if wanted.mtu and pf and wanted.mtu > pf.mtu:
+        raise errors.SettingError(
+            f"mtu {wanted.mtu} exceeds the {pf.mtu} of PF {pf.name}", f"raise the PF's, or use at most {pf.mtu}"
+        )
+    owner = ledger.Owner(
+        container_id=call.invocation.container_id,
+        ifname=call.invocation.ifname,
+        network=network.name,
+        netns=call.invocation.netns,
+    )
+    return attachment.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
+
+
+def _end_former_owner(daemon: Daemon, request: attachment.Request) -> None:
+    """A VF that is back in the host has lost its owner: finish that detach first."""
+    record = daemon.book.read(request.vf.pci)
+    if record is None:
+        return
+    if daemon.node.tree.netdev(request.vf.pci) is None:
+        raise errors.BusyError(
+            f"VF {record.pci} is held by container {record.owner.container_id} as {record.owner.ifname}",
+            "its DEL has not come yet; try again later",
+        )
+    detachment.detach(daemon.node, daemon.book, record, None)
+
+
+def _configure(daemon: Daemon, pod: netns.Netns, link: kernel.Link, addressing: result.Addressing) -> None:
+    with daemon.node.kernel() as net, net.inside(pod) as inner:
+        ipam.configure(inner, link.index, addressing)
+
+
+async def _lease(call: Call, network: conf.Network) -> result.Result:
+    if not network.ipam:
+        return result.Result()
+    return ipam.lease(network.ipam, await call.run_ipam("ADD", network.ipam))
+
+
+async def _release(call: Call, network: conf.Network, leasing: asyncio.Task[result.Result]) -> None:
+    """Undo an IPAM ADD, also one that failed: it may have noted something down all the same (CNI spec, section 4)."""
+    await asyncio.wait([leasing])
+    leasing.exception()
+    if not network.ipam:
+        return
+    try:
+        ipam.check(network.ipam, await call.run_ipam("DEL", network.ipam))
+    except failure.CniError as error:
+        log.error("IPAM DEL after a failed ADD of %s: %s", call.invocation.container_id, error)
+
+
+async def _take_back(daemon: Daemon, pci: devices.PciAddress, pod: netns.Netns) -> None:
+    record = daemon.book.read(pci)
+    if record is not None:
+        await asyncio.to_thread(attachment.undo, daemon.node, daemon.book, record, pod)

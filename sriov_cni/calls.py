@@ -1,0 +1,63 @@
+"""One CNI call and what it is carried out with. Every command takes both and nothing else."""
+
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
+
+from sriov import devices, ledger, netns
+from sriov.node import Node
+from sriov_cni import conf, failure, ipam, locks, skel, wire
+from sriov_cni.failure import Code
+
+log = logging.getLogger("sriov_cni")
+
+RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
+"""Runs an IPAM plugin where the shim is: CNI_COMMAND and plugin name to outcome."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Daemon:
+    """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it."""
+
+    node: Node
+    book: ledger.Ledger
+    vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One call as the shim sent it. `pod` is the open namespace, None where there is none; who made it closes it."""
+
+    invocation: skel.Invocation
+    stdin: bytes
+    pod: netns.Netns | None
+    run_ipam: RunIpam
+
+    def owns(self, record: ledger.Record | None) -> bool:
+        return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)
+
+    def needs_pod(self, home: netns.Netns) -> netns.Netns:
+        """The pod's namespace. Raises CniError with code 4 or 8 where it cannot take a VF."""
+        path = self.invocation.netns
+        if self.pod is None:
+            raise failure.CniError(
+                Code.INVALID_ENVIRONMENT, f"CNI_NETNS {path!r} is not a network namespace", "does the pod still exist?"
+            )
+        if self.pod.identity == home.identity:
+            raise failure.CniError(
+                Code.INVALID_NETNS, f"CNI_NETNS {path!r} is the host's own namespace", "a VF goes into a pod's"
+            )
+        return self.pod
+
+    async def hand_to_ipam(self, network: conf.Network) -> None:
+        """The call's own command, carried out by the IPAM plugin too. Raises the plugin's error."""
+        if network.ipam:
+            ipam.check(network.ipam, await self.run_ipam(self.invocation.command.value, network.ipam))
+
+
+def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
+    """The record of the call's attachment; `device` is where to look first."""
+    record = daemon.book.read(device) if device else None
+    if call.owns(record):
+        return record
+    return daemon.book.find(call.invocation.container_id, call.invocation.ifname)

@@ -1,0 +1,74 @@
+"""DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from sriov import detachment, devices, errors, ledger, netns
+from sriov_cni import calls, conf, failure
+from sriov_cni.calls import Call, Daemon
+from sriov_cni.failure import Code
+
+
+async def delete(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
+    network = conf.network(call.stdin)
+    releasing = asyncio.create_task(call.hand_to_ipam(network))
+    try:
+        await give_back(daemon, call, network.device)
+    finally:
+        await asyncio.wait([releasing])
+    releasing.result()
+    return b""
+
+
+async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> None:
+    """Detach the call's VF, if it has one. `device` is where to look first."""
+    record = await asyncio.to_thread(calls.find, daemon, call, device)
+    if record is None:
+        return
+    async with daemon.vf_locks.of(record.pci):
+        # Another call may have been quicker, and the VF may be somebody else's by now.
+        record = daemon.book.read(record.pci)
+        if record is not None and call.owns(record):
+            await asyncio.to_thread(detachment.detach, daemon.node, daemon.book, record, call.pod)
+
+
+async def collect(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command GC: ends every attachment of this network that is not on the runtime's list."""
+    network = conf.network(call.stdin)
+    conf.needs_version(network, "GC", "1.1.0")
+    valid = conf.valid_attachments(call.stdin)
+    problems = []
+    for record in list(daemon.book.records()):
+        owner = record.owner
+        if owner.network == network.name and (owner.container_id, owner.ifname) not in valid:
+            try:
+                await _end(daemon, record)
+            except errors.SriovError as error:
+                problems.append(f"{record.pci}: {error}")
+    await call.hand_to_ipam(network)
+    if problems:
+        raise failure.CniError(Code.KERNEL, f"{len(problems)} attachments could not be ended", "; ".join(problems))
+    return b""
+
+
+async def _end(daemon: Daemon, stale: ledger.Record) -> None:
+    async with daemon.vf_locks.of(stale.pci):
+        record = daemon.book.read(stale.pci)
+        if record is None or record.owner != stale.owner:
+            return
+        with _still_there(record) as pod:
+            await asyncio.to_thread(detachment.detach, daemon.node, daemon.book, record, pod)
+
+
+@contextlib.contextmanager
+def _still_there(record: ledger.Record) -> Iterator[netns.Netns | None]:
+    """The pod's namespace, if its path leads to the very one that the VF went to."""
+    try:
+        pod = netns.open_path(record.owner.netns)
+    except errors.NetnsError:
+        yield None
+        return
+    with pod:
+        yield pod if pod.identity == record.netns else None
