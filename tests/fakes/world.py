@@ -1,7 +1,8 @@
 """A machine in memory: namespaces, links, PFs with their tables of VFs, and the sysfs tree that follows every change.
 
 memory_kernel.MemoryKernel is a socket into it. Drivers answer as a `Profile` says; the igb profile is what igb and
-igbvf of Linux 6.12 answered when asked. Any request can be made to fail: `world.fail_at(k)`.
+igbvf of Linux 6.12 answered when asked. Any request can be made to fail: `world.fail_at(k)`. Where `world.life` is set,
+each request is one of the effects of that daemon.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import pathlib
 
 from sriov import devices, errors, kernel, netns, settings, sysfs
 from sriov.settings import Setting
-from tests.fakes import sysfs_tree
+from tests.fakes import life, sysfs_tree
 
 Identity = tuple[int, int]
 
@@ -62,6 +63,7 @@ class World:
     def __init__(self, folder: pathlib.Path) -> None:
         self.node = sysfs_tree.SysfsTree(folder / "sys")
         self.requests: list[str] = []
+        self.life: life.Life | None = None
         self._folder = folder
         self._fail_at = 0
         self._errno = errno.EIO
@@ -92,13 +94,38 @@ class World:
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
         address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
         self._pfs[index] = Pf(profile, address, [settings.BASELINE] * vfs)
-        made = []
-        for number, vf in enumerate(self._vf_addresses(address)):
-            own = f"02:00:00:{index:02x}:00:{number:02x}"
-            self._add(kernel.Link(0, f"{name}v{number}", own, 1500, False, vf), (index, number))
-            self._show(vf)
-            made.append(vf)
+        made = self._vf_addresses(address)
+        for vf in made:
+            self.bind(vf)
         return tuple(made)
+
+    def set_numvfs(self, pf: devices.PciAddress, numvfs: int) -> None:
+        """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and at the baseline."""
+        index = self._index(pf)
+        self._devices = [each for each in self._devices if each.slot is None or each.slot[0] != index]
+        self._pfs[index].vfs = [settings.BASELINE] * numvfs
+        for vf in self.node.set_numvfs(pf, numvfs):
+            self.bind(vf)
+
+    def unbind(self, vf: devices.PciAddress) -> None:
+        """Take the VF's driver away, and with it the netdev, wherever it is. What the PF knows stays."""
+        self._devices = [each for each in self._devices if each.link.parent != vf]
+        self.node.set_driver(vf, None)
+        self._show(vf)
+
+    def bind(self, vf: devices.PciAddress) -> None:
+        """Give the VF its driver: a new netdev in the host. igbvf takes an administered address from the start."""
+        pf = next(pf for pf in self._pfs.values() if vf in self._vf_addresses(pf.pci))
+        index, number = self._index(pf.pci), self._vf_addresses(pf.pci).index(vf)
+        name = f"{self._named(index)}v{number}"
+        own = f"02:00:00:{index:02x}:00:{number:02x}"
+        address = own if pf.vfs[number].mac == settings.NO_MAC else pf.vfs[number].mac
+        self.node.set_driver(vf, "igbvf")
+        link = kernel.Link(0, name, address, 1500, False, vf)
+        if self.find(self.home.identity, name):
+            link = dataclasses.replace(link, name=f"eth{number}")
+        self._add(link, (index, number))
+        self._show(vf)
 
     def add_link(self, name: str, where: netns.Netns) -> int:
         """A virtual link such as a veth: no PCI parent, dies with its namespace."""
@@ -128,9 +155,20 @@ class World:
         links = sorted((each.where, each.link.index, repr(each)) for each in self._devices)
         return links, {index: list(pf.vfs) for index, pf in self._pfs.items()}
 
+    def netdevs(self, vf: devices.PciAddress) -> list[Device]:
+        """The VF's netdevs in all namespaces; more or less than one would be a wonder."""
+        return [each for each in self._devices if each.link.parent == vf]
+
+    def namespaces(self) -> dict[Identity, str]:
+        """Those that exist, by identity."""
+        found = {path.stat(): path.name.removeprefix("ns-") for path in self._folder.glob("ns-*")}
+        return {(status.st_dev, status.st_ino): name for status, name in found.items()}
+
     # What follows is for MemoryKernel.
 
     def count(self, request: str) -> None:
+        if self.life:
+            self.life.effect(request)
         self.requests.append(request)
         if len(self.requests) == self._fail_at:
             raise errors.KernelError(request, self._errno)
@@ -173,6 +211,12 @@ class World:
         index = next(self._numbers)
         self._devices.append(Device(dataclasses.replace(link, index=index), where or self.home.identity, slot))
         return index
+
+    def _index(self, pf: devices.PciAddress) -> int:
+        return next(index for index, each in self._pfs.items() if each.pci == pf)
+
+    def _named(self, index: int) -> str:
+        return next(each.link.name for each in self._devices if each.link.index == index)
 
     def _vf_addresses(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
         folder = self.node.tree.pci(pf)

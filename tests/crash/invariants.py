@@ -1,0 +1,97 @@
+"""What holds on a node whatever died and when, as one function. I1 to I6 of the conformance table.
+
+Each is a fact about the machine, the ledger and the lease file; none asks the product.
+"""
+
+import dataclasses
+from collections.abc import Set
+
+from sriov import devices, ledger, settings
+from tests.crash import mortal
+
+
+def assert_sound(here: mortal.MortalNode, unknown: Set[devices.PciAddress] = frozenset()) -> None:
+    """I1, I2, I6: at any time between two calls. `unknown` are VFs that somebody else has set something on."""
+    records = here.records()
+    for vf in here.vfs:
+        if here.machine.node.tree.pci(vf).exists():
+            _in_one_place(here, vf)
+            if vf not in records and vf not in unknown:
+                _clean(here, vf)
+    _only_our_files(here)
+
+
+def assert_settled(here: mortal.MortalNode) -> None:
+    """I5 and the rest of I6: once every container had its DEL, nobody holds anything."""
+    assert_sound(here)
+    assert here.records() == {}
+    assert here.ipam.held() == set(), "I5: an address is leaked"
+
+
+def _in_one_place(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
+    """I1: one netdev in one namespace that exists; sysfs shows it in the host and nowhere else."""
+    found = here.machine.netdevs(vf)
+    assert len(found) <= 1, f"I1: {vf} is in {len(found)} places"
+    for each in found:
+        assert each.where in here.machine.namespaces(), f"I1: {vf} is nowhere"
+        shown = here.machine.node.tree.netdev_name(vf)
+        assert shown == (each.link.name if each.where == here.machine.home.identity else None), f"I1: {vf} {shown}"
+
+
+def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
+    """I2: a VF that nobody has is at home, down, as it came, and its PF knows nothing of former owners."""
+    for each in here.machine.netdevs(vf):
+        assert each.where == here.machine.home.identity, f"I2: {vf} is in a pod and nobody knows"
+        assert dataclasses.replace(each.link, index=here.homes[vf].index) == here.homes[vf], "I2: the netdev"
+        assert (each.addresses, each.routes) == ([], []), f"I2: {vf} has kept addresses"
+        assert each.slot is not None
+        stated = state_of(here, vf)
+        assert stated in _baselines(here, vf), f"I2: {vf} has kept {stated}"
+
+
+def state_of(here: mortal.MortalNode, vf: devices.PciAddress) -> settings.VfSettings:
+    """What the PF has the VF at."""
+    [device] = here.machine.netdevs(vf)
+    assert device.slot is not None
+    table = here.machine.pf(device.slot[0])
+    assert table is not None
+    return table.vfs[device.slot[1]]
+
+
+def _baselines(here: mortal.MortalNode, vf: devices.PciAddress) -> tuple[settings.VfSettings, ...]:
+    """A driver that cannot clear a MAC is told the VF's own."""
+    if here.profile.clears_mac:
+        return (settings.BASELINE,)
+    return settings.BASELINE, dataclasses.replace(settings.BASELINE, mac=here.homes[vf].address)
+
+
+def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress, wanted: settings.VfSettings) -> None:
+    """What the pod sees is what was asked for, and the ledger says so."""
+    [device] = here.machine.netdevs(vf)
+    assert here.machine.namespaces()[device.where] == container, f"{vf} is not in {container}"
+    assert device.link.up
+    assert device.link.name == mortal.IFNAME
+    assert device.link.mtu == here.homes[vf].mtu
+    assert state_of(here, vf) == _stated(here, vf, wanted)
+    mac = here.homes[vf].address if wanted.mac == settings.NO_MAC else wanted.mac
+    assert device.link.address == mac
+    assert len(device.addresses) == len(device.routes) == 1
+    record: ledger.Record = here.records()[vf]
+    assert record.belongs_to(container, mortal.IFNAME)
+    assert (container, mortal.IFNAME) in here.ipam.held()
+
+
+def _stated(here: mortal.MortalNode, vf: devices.PciAddress, wanted: settings.VfSettings) -> settings.VfSettings:
+    if here.profile.clears_mac or wanted.mac != settings.NO_MAC:
+        return wanted
+    kept = state_of(here, vf).mac
+    assert kept in (settings.NO_MAC, here.homes[vf].address), f"{vf} has kept MAC {kept}"
+    return dataclasses.replace(wanted, mac=kept)
+
+
+def _only_our_files(here: mortal.MortalNode) -> None:
+    """I6: nothing outside the ledger's folder, and in there records and drafts alone."""
+    names = {path.name for path in here.folder.iterdir() if not path.name.startswith("ns-")}
+    assert names == {"sys", "run", "leases.json"}, f"I6: {names}"
+    left = [path.name for path in (here.run_dir / "vfs").iterdir() if path.suffix not in (".json", ".tmp")]
+    assert left == [], f"I6: {left}"

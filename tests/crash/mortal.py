@@ -1,0 +1,137 @@
+"""A node in memory whose daemon can die between any two of its effects, and the runtime that calls it.
+
+The calls go to commands.Commands, as the server makes them; one event loop, no threads, no processes, no time.
+"""
+
+import asyncio
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from sriov import devices, ledger, netns, node
+from sriov_cni import commands, failure, skel, wire
+from tests.crash import executors, leases
+from tests.fakes import life, memory_kernel, mortal_ledger, world
+
+PF = "0000:01:00.0"
+IFNAME = "net1"
+Keys = Mapping[str, object]
+"""What a network configuration says beside the usual."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the runtime hears. `code` 0 is success; `died` is a daemon that never answered."""
+
+    code: int = 0
+    document: Any = None
+    message: str = ""
+    died: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return not self.died and self.code == 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """How an ADD's two halves meet: after how many turns of the event loop the kernel's and the plugin's come."""
+
+    work: int
+    ipam: int
+
+
+IPAM_LAST = Order(0, 0)
+IPAM_FIRST = Order(4, 0)
+IPAM_AROUND = Order(2, 6)
+
+
+class MortalNode:
+    """The machine, its ledger's and its IPAM plugin's files in `folder`; `restart` gives it a new daemon."""
+
+    def __init__(
+        self, folder: pathlib.Path, profile: world.Profile = world.IGB, order: Order = IPAM_LAST, vfs: int = 2
+    ) -> None:
+        self.folder = folder
+        self.run_dir = folder / "run"
+        self.machine = world.World(folder)
+        self.profile = profile
+        self.vfs = self.machine.add_pf(PF, "enp1s0", profile, vfs)
+        self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
+        self.ipam = leases.Leases(folder / "leases.json", order.ipam)
+        self._runner = asyncio.Runner()
+        loop = self._runner.get_loop()
+        loop.set_exception_handler(_except_of_the_dead)
+        loop.set_default_executor(executors.Later(loop, order.work) if order.work else executors.AtOnce())
+        self.restart()
+
+    def restart(self) -> None:
+        """A new daemon: nothing of the old one's memory, all of its files."""
+        self.life = self.machine.life = life.Life()
+        self.book = mortal_ledger.MortalLedger(self.run_dir, self.life)
+        self.book.create()
+        opener = memory_kernel.opener(self.machine)
+        here = node.Node(self.machine.node.tree, opener, self.machine.home, patience=0)
+        self._commands = commands.Commands(here, self.book)
+
+    def close(self) -> None:
+        self._runner.close()
+        self.machine.close()
+
+    def pod(self, name: str) -> None:
+        """Let there be a namespace of this name."""
+        self.machine.namespace(name).close()
+
+    def records(self) -> dict[devices.PciAddress, ledger.Record]:
+        """What a process that only reads sees, whoever is dead."""
+        return {record.pci: record for record in ledger.Ledger(self.run_dir).records()}
+
+    def add(self, container: str, keys: Keys, vf: int = 0) -> Answer:
+        return self.call("ADD", container, vf, container, keys)
+
+    def delete(self, container: str, vf: int = 0, netns_name: str | None = None) -> Answer:
+        """With "" for `netns_name` the runtime does not know the namespace any more."""
+        return self.call("DEL", container, vf, container if netns_name is None else netns_name, {})
+
+    def call(self, command: str, container: str, vf: int, netns_name: str, keys: Keys) -> Answer:
+        document: dict[str, object] = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov", "ipam": {"type": "pool"}}
+        stdin = json.dumps(document | {"deviceID": self.vfs[vf], **keys}).encode()
+        env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_PATH": "/opt/cni/bin"}
+        env["CNI_NETNS"] = self.machine.path(netns_name) if netns_name else ""
+        invocation = skel.invocation(env)
+        pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
+
+        async def ipam(verb: str, _: str) -> wire.Outcome:
+            return await self.ipam.run(verb, (container, IFNAME), self.life)
+
+        try:
+            return self._runner.run(self._answer(commands.Call(invocation, stdin, pod, ipam)))
+        except life.Killed:
+            return Answer(died=True)
+        finally:
+            _close(pod)
+
+    async def _answer(self, call: commands.Call) -> Answer:
+        try:
+            stdout = await self._commands.run(call)
+            answer = Answer(0, json.loads(stdout) if stdout else None)
+        except failure.CniError as error:
+            answer = Answer(int(error.code), None, f"{error.message}; {error.details}")
+        self.life.effect("answer")
+        return answer
+
+    def _exists(self, name: str) -> bool:
+        return name in self.machine.namespaces().values()
+
+
+def _close(pod: netns.Netns | None) -> None:
+    if pod is not None:
+        pod.close()
+
+
+def _except_of_the_dead(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Nobody waits for what a dead daemon was doing beside."""
+    if not isinstance(context.get("exception"), life.Killed):
+        loop.default_exception_handler(context)

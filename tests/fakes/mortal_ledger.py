@@ -1,0 +1,31 @@
+"""A ledger whose operations on the directory are effects of a daemon that may die between any two of them."""
+
+import contextlib
+import pathlib
+
+import msgspec
+
+from sriov import devices, ledger
+from tests.fakes.life import Life
+
+
+class MortalLedger(ledger.Ledger):
+    """As ledger.Ledger. A death in the middle of a write leaves what it would leave: an empty, half or whole draft."""
+
+    def __init__(self, run_dir: pathlib.Path, life: Life) -> None:
+        super().__init__(run_dir)
+        self._vfs = run_dir / "vfs"
+        self._life = life
+
+    def write(self, record: ledger.Record) -> None:
+        draft, data = self._vfs / f"{record.pci}.tmp", msgspec.json.encode(record)
+        self._life.effect(f"open {draft.name}")
+        for written in (b"", data[: len(data) // 2], data):
+            with contextlib.suppress(OSError):  # a full disk: the real write says so
+                draft.write_bytes(written)
+            self._life.effect(f"go on after {len(written)} bytes of {draft.name}")
+        super().write(record)
+
+    def remove(self, pci: devices.PciAddress) -> None:
+        self._life.effect(f"remove the record of {pci}")
+        super().remove(pci)
