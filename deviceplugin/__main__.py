@@ -1,84 +1,98 @@
-"""The device plugin's command line and its process: flags, log, signals, exit status.
+"""The device plugin's process: flags to objects, log, signals, exit status.
 
 Exit status 0 after a signal that asks it to stop, 1 when the configuration or a directory cannot be used, 2 for wrong
-flags.
+flags. A dry run ends with 1 when the configuration has an error.
 """
 
 import argparse
 import asyncio
 import contextlib
 import logging
-import pathlib
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from deviceplugin import conf, plugin
-from sriov import errors, sysfs
+from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin
+from sriov import discovery, errors, sysfs
 
 log = logging.getLogger("deviceplugin")
 
-_LEVELS = ("debug", "info", "warning", "error")
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str]) -> int:
-    flags = _parser().parse_args(arguments)
-    _log_to_stderr(flags.log_level)
-    options = plugin.Options(flags.kubelet_root_dir, sysfs.Tree(flags.sysfs), resync=flags.resync_interval)
+    given = flags.parser().parse_args(arguments)
+    if given.dry_run:
+        return _dry_run(given)
+    _log_to_stderr(given.log_level)
     try:
-        configuration = conf.load(flags.config_file, flags.resource_prefix)
-        for warning in configuration.warnings:
-            log.warning("%s", warning)
-        asyncio.run(_run(configuration, options))
-    except errors.SriovError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        asyncio.run(_run(plugin.Plugin(_options(given))))
+    except* errors.SriovError as group:
+        print(*_leaves(group), sep="\n", file=sys.stderr)
+        return_code = 1
+    else:
+        return_code = 0
+    return return_code
 
 
-async def _run(configuration: conf.Configuration, options: plugin.Options) -> None:
+def _options(given: argparse.Namespace) -> plugin.Options:
+    root = given.kubelet_root_dir
+    watched = given.registration == "watcher"
+    door = doors.Watched(root / "plugins_registry") if watched else doors.Direct(root / "device-plugins")
+    return plugin.Options(
+        config=given.config_file,
+        prefix=given.resource_prefix,
+        door=door,
+        node=_node(given),
+        places=handout.Places(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
+        health=given.health_address,
+        resync=given.resync_interval,
+    )
+
+
+def _node(given: argparse.Namespace) -> observer.Node:
+    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir)
+
+
+async def _run(running: plugin.Plugin) -> None:
     """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
-    running = asyncio.create_task(plugin.Plugin(configuration, options).run())
+    main_task = asyncio.create_task(running.run())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    running.cancel()
+    main_task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        await main_task
     log.info("stopped")
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Flags have two dashes or one, as the incumbent's."""
-    parser = argparse.ArgumentParser("deviceplugin", description="Advertises SR-IOV VFs to the kubelet.")
-
-    def flag(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-        parser.add_argument(
-            f"--{name}", f"-{name}", type=kind, default=default, metavar="", help=f"{text} (%(default)s)"
-        )
-
-    flag("config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "which resources there are")
-    flag("resource-prefix", str, "intel.com", "prefix of resources that state none")
-    flag("kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins/kubelet.sock")
-    flag("sysfs", pathlib.Path, pathlib.Path("/sys"), "where the hardware is read")
-    flag("run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "the CNI's ledger, not read yet")
-    flag("resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
-    flag("log-level", _level, "info", f"one of {', '.join(_LEVELS)}, or a number, which is info")
-    parser.add_argument("--log-dir", help=argparse.SUPPRESS)  # the incumbent's manifests pass it; the log is on stderr
-    return parser
+def _dry_run(given: argparse.Namespace) -> int:
+    """Everything that is wrong is printed, and all of it at once."""
+    as_json = given.output == "json"
+    try:
+        configuration = conf.load(given.config_file, given.resource_prefix)
+    except conf.ConfigError as error:
+        print(dryrun.errors_as_json(str(error)) if as_json else error)
+        return 1
+    node = _node(given)
+    catalog = discovery.scan(node.tree, node.proc, node.dev)
+    managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
+    listed = dryrun.rows(catalog, configuration, conditions.Conditions(conditions.down(catalog), {}, managed))
+    print(dryrun.as_json(configuration, listed) if as_json else dryrun.as_table(configuration, listed))
+    for warning in () if as_json else configuration.warnings:
+        print(f"warning: {warning}")
+    return 0
 
 
-def _level(text: str) -> str:
-    """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
-    name = "info" if text.isdecimal() else text.lower()
-    if name not in _LEVELS:
-        raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(_LEVELS)}")
-    return name
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def _log_to_stderr(level: str) -> None:

@@ -1,14 +1,17 @@
-"""What a container gets for its VFs: environment variables, as the incumbent writes them. Pure.
+"""What a container gets for its devices: environment, device nodes, CDI names, annotations. Pure.
 
 Nothing is remembered: the kubelet asks again for the same VF when a pod's next container uses it, or the next pod,
 and never says that one is free (pkg/kubelet/cm/devicemanager/manager.go, devicesToAllocate).
 """
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from deviceplugin import names, pools
+from deviceplugin import access, cdi, names, pools
 from sriov import errors
+
+_GO_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})  # encoding/json, HTMLEscape
 
 
 class AllocationError(errors.SriovError):
@@ -22,36 +25,61 @@ class AllocationError(errors.SriovError):
         self.retryable = retryable
 
 
-def environment(pool: pools.Pool, ids: Sequence[str]) -> dict[str, str]:
-    """The variables of one container that was given these devices, in the request's order.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """For one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. Mounts: none."""
 
-    `PCIDEVICE_<PREFIX>_<NAME>` lists their PCI addresses, separated by commas; the same with `_INFO` is JSON that has
-    an object of properties for each. Raises AllocationError.
-    """
-    _check(pool, ids)
-    info = {address: {"generic": {"deviceID": address}} for address in ids}
+    envs: Mapping[str, str]
+    nodes: tuple[access.Node, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def answer(pool: pools.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:
+    """What one container gets that was given these devices, in the request's order. Raises AllocationError."""
+    chosen = select(pool, ids)
+    envs = environment(pool, chosen)
+    if delivery is cdi.Delivery.NODES:
+        every = (node for device in chosen for node in access.nodes(device, pool.shared))
+        return Answer(envs, tuple({node.host: node for node in every}.values()))
+    qualified = cdi.qualified_names(pool.settings, [each for each in chosen if access.nodes(each, pool.shared)])
+    if delivery is cdi.Delivery.FIELD:
+        return Answer(envs, cdi_devices=qualified)
+    return Answer(envs, annotations=cdi.annotations(pool.settings, qualified))
+
+
+def environment(pool: pools.Pool, chosen: Sequence[pools.Device]) -> dict[str, str]:
+    """`PCIDEVICE_<PREFIX>_<NAME>` lists the devices' IDs, separated by commas; the same with `_INFO` is JSON that has
+    an object of properties for each, in Go's spelling: sorted keys, no spaces."""
+    settings = pool.settings
+    info = {device.id: access.info(device, settings, pool.shared) for device in chosen}
+    encoded = json.dumps(info, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return {
-        names.variable(pool.prefix, pool.name): ",".join(ids),
-        names.info_variable(pool.prefix, pool.name): json.dumps(info, sort_keys=True, separators=(",", ":")),
+        names.variable(settings.prefix, settings.name): ",".join(device.id for device in chosen),
+        names.info_variable(settings.prefix, settings.name): encoded.translate(_GO_ESCAPES),
     }
 
 
-def _check(pool: pools.Pool, ids: Sequence[str]) -> None:
+def select(pool: pools.Pool, ids: Sequence[str]) -> tuple[pools.Device, ...]:
+    """The pool's devices of these IDs. Raises AllocationError."""
     members = {device.id: device for device in pool.devices}
-    seen: set[str] = set()
-    for address in ids:
-        if address not in members:
-            raise AllocationError(
-                f"{pool.resource} has no device {address!r}", "the kubelet will be sent the list again", retryable=False
-            )
-        if address in seen:
-            raise AllocationError(
-                f"the request names {address} of {pool.resource} twice", "ask for each device once", retryable=False
-            )
-        if members[address].health is not pools.Health.HEALTHY:
-            raise AllocationError(
-                f"device {address} of {pool.resource} has no driver",
-                f"bind one: look at /sys/bus/pci/devices/{address}/driver",
-                retryable=True,
-            )
-        seen.add(address)
+    chosen: dict[str, pools.Device] = {}
+    for one in ids:
+        if one not in members:
+            remedy = "the kubelet will be sent the list again"
+            raise AllocationError(f"{pool.resource} has no device {one!r}", remedy, retryable=False)
+        if one in chosen:
+            message = f"the request names {one} of {pool.resource} twice"
+            raise AllocationError(message, "ask for each device once", retryable=False)
+        chosen[one] = _healthy(pool, members[one])
+    return tuple(chosen.values())
+
+
+def _healthy(pool: pools.Pool, device: pools.Device) -> pools.Device:
+    if device.ailment is not None:
+        raise AllocationError(
+            f"device {device.id} of {pool.resource} is unhealthy: it {device.ailment}",
+            f"look at /sys/bus/pci/devices/{device.facts.pci}",
+            retryable=True,
+        )
+    return device

@@ -12,22 +12,13 @@ import logging
 import os
 import pathlib
 import random
-import urllib.parse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 
-from deviceplugin import names, pools, servicer, watch
-from deviceplugin._pb import deviceplugin_pb2 as pb
-from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+from deviceplugin import doors, handout, names, pools, servicer, watch
 
 log = logging.getLogger(__name__)
-
-VERSION = "v1beta1"
-SOCKET = "kubelet.sock"
-
-# A channel of its own: a shared one would remember how long the last kubelet was away before it connects again.
-_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,13 +44,23 @@ def backoff(attempt: int, jitter: float, timings: Timings) -> float:
 class Registration:
     """Keeps one resource known to whatever kubelet there is. `run` ends only by cancellation, its socket with it."""
 
-    def __init__(self, pool: pools.Pool, folder: pathlib.Path, refused: asyncio.Event, timings: Timings) -> None:
-        self.servicer = servicer.Servicer(pool, self.nudge, refused.set)
+    def __init__(
+        self,
+        pool: pools.Pool,
+        door: doors.Door,
+        giver: handout.Handout,
+        refused: Callable[[], None],
+        timings: Timings,
+    ) -> None:
+        """`refused` is called when an Allocate was refused."""
+        self.servicer = servicer.Servicer(pool, giver, self.nudge, refused)
+        self.known = False
+        """Whether a kubelet has taken us, and watches."""
         self._resource = pool.resource
         # The hidden name, one longer, has to fit too.
-        room = names.PATH_MAX - len(os.fsencode(folder / ".x")) + 1
-        self._own = folder / names.socket(pool.prefix, pool.name, room)
-        self._kubelet = folder / SOCKET
+        room = names.PATH_MAX - len(os.fsencode(door.folder / ".x")) + 1
+        self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
+        self._door = door
         self._timings = timings
         self._news = asyncio.Event()
         self._complaint = ""
@@ -72,7 +73,7 @@ class Registration:
         attempt = 0
         loop = asyncio.get_running_loop()
         while True:
-            started, kubelet = loop.time(), watch.identity(self._kubelet)
+            started, kubelet = loop.time(), self._door.kubelet()
             if await self._attempt() is watch.Lost.SOCKET_REPLACED:
                 await self._stand_by()
             attempt = 0 if loop.time() - started > self._timings.settled else attempt + 1
@@ -84,13 +85,15 @@ class Registration:
             kubelet = self._kubelet_present()
             async with self._served() as own:
                 reason = await self._registered(watch.Sight(own, kubelet))
-        except grpc.aio.AioRpcError as error:
-            self._complain(f"the kubelet refuses: {error.code().name}: {error.details()}")
+        except doors.RefusedError as error:
+            self._complain(f"the kubelet refuses: {error}")
         except (OSError, RuntimeError) as error:  # grpc says RuntimeError when it cannot bind
             self._complain(str(error))
         else:
             log.warning("%s has to register again: %s", self._resource, reason.value)
             return reason
+        finally:
+            self.known = False
         return None
 
     def _complain(self, complaint: str) -> None:
@@ -106,6 +109,7 @@ class Registration:
         _refuse_other_files(self._own)
         server = grpc.aio.server()
         self.servicer.add_to(server)
+        self._door.add_to(server, self._resource)
         own = None
         try:
             _bind(server, hidden)
@@ -122,33 +126,53 @@ class Registration:
                 self._own.unlink(missing_ok=True)
 
     def _kubelet_present(self) -> watch.Identity:
-        found = watch.identity(self._kubelet)
+        found = self._door.kubelet()
         if found is None:
-            raise FileNotFoundError(f"there is no {self._kubelet}, is the kubelet running?")
+            raise FileNotFoundError(f"there is no kubelet at {self._door.folder}, is it running?")
         return found
 
     async def _registered(self, before: watch.Sight) -> watch.Lost:
         opened = self.servicer.opened
-        await self._register()
+        reason = await self._introduced(before)
+        if reason is not None:
+            return reason
+        self.known = True
         self._complaint = ""
         log.info("registered %s with %d devices", self._resource, len(self.servicer.pool.devices))
         return await self._until_lost(before, opened)
 
-    async def _register(self) -> None:
-        request = pb.RegisterRequest(
-            version=VERSION, endpoint=self._own.name, resource_name=self._resource, options=pb.DevicePluginOptions()
-        )
-        async with grpc.aio.insecure_channel(address(self._kubelet), options=_CHANNEL) as channel:
-            await pb_grpc.RegistrationStub(channel).Register(request, timeout=self._timings.register)
+    async def _introduced(self, before: watch.Sight) -> watch.Lost | None:
+        """Returns why it has to begin anew, None where the kubelet has taken us.
+
+        A socket that is removed while the kubelet dials it would keep both waiting until its patience is over.
+        """
+        timeout = self._timings.register
+        introduction = asyncio.ensure_future(self._door.introduce(self._resource, self._own.name, timeout))
+        introduction.add_done_callback(lambda _: self.nudge())
+        try:
+            while not introduction.done():
+                reason = watch.lost(before, self._sight(), watched=True)
+                if reason is not None:
+                    return reason
+                await self._nudged(self._timings.poll)
+            introduction.result()
+        finally:
+            introduction.cancel()
+        return None
+
+    def _sight(self) -> watch.Sight:
+        return watch.Sight(watch.identity(self._own), self._door.kubelet())
 
     async def _until_lost(self, before: watch.Sight, opened: int) -> watch.Lost:
         """Returns what happened. `opened` is how many streams there had been before the registration."""
         clock = asyncio.get_running_loop().time
         patience = clock() + self._timings.first_stream
         while True:
-            now = watch.Sight(watch.identity(self._own), watch.identity(self._kubelet))
-            awaited = self.servicer.opened == opened and clock() < patience
-            reason = watch.lost(before, now, watched=self.servicer.streams > 0 or awaited)
+            if self.servicer.streams:
+                patience = clock() + self._door.grace
+            elif self.servicer.opened > opened:
+                patience, opened = min(patience, clock() + self._door.grace), self.servicer.opened
+            reason = watch.lost(before, self._sight(), watched=self.servicer.streams > 0 or clock() < patience)
             if reason is not None:
                 return reason
             await self._nudged(self._timings.poll)
@@ -163,7 +187,7 @@ class Registration:
         """Wait, but not for a kubelet that has just come."""
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
-        while clock() < end and watch.identity(self._kubelet) in (None, kubelet):
+        while clock() < end and self._door.kubelet() in (None, kubelet):
             await self._nudged(min(self._timings.poll, end - clock()))
 
     async def _nudged(self, seconds: float) -> None:
@@ -173,17 +197,12 @@ class Registration:
         self._news.clear()
 
 
-def address(path: pathlib.Path) -> str:
-    """A unix socket as gRPC names it."""
-    return f"unix:{urllib.parse.quote(str(path))}"
-
-
 def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
     """gRPC removes a socket that was left at the path, and removes the path again when it stops, whoever's it then is:
     hence the hidden name. Raises RuntimeError."""
     umask = os.umask(0o177)
     try:
-        server.add_insecure_port(address(path))
+        server.add_insecure_port(doors.address(path))
     finally:
         os.umask(umask)
 

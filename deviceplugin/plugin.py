@@ -1,7 +1,8 @@
-"""The device plugin: hardware in, one registration a resource out, and what keeps the two in step.
+"""The device plugin: hardware and configuration in, one registration a resource out, and what keeps them in step.
 
-A uevent, a refused Allocate or the slow resync makes it look at sysfs again; what it finds goes to every resource, and
-only what changed goes to the kubelet, which writes its checkpoint to disk for each list it is sent.
+What is found goes to every resource, and only what changed goes to the kubelet, which writes its checkpoint to disk
+for each list it is sent. A new configuration changes the resources that it changes: the others' sockets, streams and
+pods notice nothing.
 """
 
 import asyncio
@@ -9,102 +10,211 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Collection
 
-from deviceplugin import conf, kubelet, pools, watch
-from sriov import devices, errors, inventory, sysfs, uevents
+from deviceplugin import conf, doors, handout, kubelet, observer, pools, resources, status, watch
+from sriov import candidates, errors
 
 log = logging.getLogger(__name__)
 
-_FOLDER = "device-plugins"  # below the kubelet's root directory
+_TURN = 0.01  # seconds between two looks at whether a stream has been written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """Where the node's files are, and seconds: how long to gather uevents, and how often to look without any."""
+    """`config` and `prefix` are read again when the file changes. Seconds: `debounce` gathers what happens at once,
+    `resync` is between two looks without any reason, `farewell` is given to the kubelet to hear of an empty pool."""
 
-    kubelet_root: pathlib.Path = pathlib.Path("/var/lib/kubelet")
-    tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
+    config: pathlib.Path
+    prefix: str
+    door: doors.Door
+    node: observer.Node = dataclasses.field(default_factory=observer.Node)
+    places: handout.Places = dataclasses.field(default_factory=handout.Places)
+    patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
+    timings: kubelet.Timings = dataclasses.field(default_factory=kubelet.Timings)
+    health: str = ""
     debounce: float = 0.1
     resync: float = 30.0
-    timings: kubelet.Timings = dataclasses.field(default_factory=kubelet.Timings)
+    farewell: float = 2.0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Served:
+    """A resource that the kubelet knows of, and the task that keeps it so."""
+
+    registration: kubelet.Registration
+    task: asyncio.Task[None]
 
 
 class Plugin:
-    """All resources of one configuration. `run` ends only by cancellation, or by a failure that no retry mends."""
+    """All resources of the configuration. `run` ends only by cancellation, or by a failure that no retry mends."""
 
-    def __init__(self, configuration: conf.Configuration, options: Options) -> None:
-        self._configuration = configuration
+    def __init__(self, options: Options) -> None:
+        """Raises ConfigError where the file cannot be used: there is no older one to keep."""
         self._options = options
-        self._folder = options.kubelet_root / _FOLDER
-        self._stale = asyncio.Event()
-        self._registrations: tuple[kubelet.Registration, ...] = ()
-        self._vfs: Collection[devices.PciAddress] = ()
+        self._text = conf.data(options.config)
+        self._configuration = conf.parse(self._text, str(options.config), options.prefix)
+        self._config_error = ""
+        self._wake = asyncio.Event()
+        self._observer = observer.Observer(options.node, options.patience, self._wake.set)
+        self._giver = handout.Handout(options.places)
+        self._served: dict[str, _Served] = {}
+        self._where: dict[str, str] = {}  # device to resource, as last dealt
+        self._told: dict[str, str] = {}  # device to what the log has said of it
 
     async def run(self) -> None:
         """Raises SriovError where the kubelet's directory is too deep for a socket."""
-        monitor = _monitor()  # before the first scan, so that nothing happens unseen between the two
+        _warn(self._configuration)
+        monitor = observer.monitor()  # before the first scan, so that nothing happens unseen between the two
         timings = self._options.timings
-        dealt = await self._dealt() or pools.assign(inventory.Inventory({}, {}), self._configuration)
-        self._registrations = tuple(kubelet.Registration(pool, self._folder, self._stale, timings) for pool in dealt)
         async with asyncio.TaskGroup() as group:
+            await self._refresh(group)
+            self._giver.sweep()
             if monitor is not None:
-                group.create_task(self._listen(monitor))
-            group.create_task(self._follow())
-            group.create_task(watch.changes(self._folder, self._nudge, timings.poll))
-            for registration in self._registrations:
-                group.create_task(registration.run())
+                group.create_task(self._observer.listen(monitor))
+            group.create_task(self._observer.listen_to_links())
+            group.create_task(self._follow(group))
+            group.create_task(watch.changes(self._options.door.folder, self._nudge, timings.poll))
+            group.create_task(watch.changes(self._options.config.parent, self._wake.set, timings.poll))
+            if self._options.health:
+                group.create_task(status.serve(self._options.health, self.status))
 
-    async def _listen(self, monitor: uevents.Monitor) -> None:
-        try:
-            async for event in uevents.watch(monitor):
-                if matters(event, self._vfs):
-                    log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
-                    self._stale.set()
-        except errors.KernelError as error:
-            log.warning("no more uevents, changes are seen at the next resync: %s", error)
+    def status(self) -> status.Status:
+        """For the health endpoint."""
+        listed = tuple(_status(one.registration) for one in self._served.values())
+        return status.Status(str(self._options.config), self._config_error, listed)
 
-    async def _follow(self) -> None:
+    async def _follow(self, group: asyncio.TaskGroup) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._options.resync):
-                    await self._stale.wait()
+                async with asyncio.timeout(self._rest()):
+                    await self._wake.wait()
             await asyncio.sleep(self._options.debounce)
-            self._stale.clear()
-            self._publish(await self._dealt())
+            self._wake.clear()
+            self._reload()
+            await self._refresh(group)
 
-    async def _dealt(self) -> tuple[pools.Pool, ...]:
-        """The pools as sysfs has them now; none where it cannot be read, which is temporary and no reason to stop."""
+    def _rest(self) -> float:
+        """Seconds until there is reason to look without being told."""
+        due = self._observer.next_look
+        if due is None:
+            return self._options.resync
+        return min(self._options.resync, max(0.0, due - asyncio.get_running_loop().time()))
+
+    def _reload(self) -> None:
+        """Take the file if it is another one now, and is good; say once what is wrong with it."""
         try:
-            found = await asyncio.to_thread(inventory.scan, self._options.tree)
-        except errors.SriovError as error:
-            log.error("cannot read the hardware, keeping what was known: %s", error)
-            return ()
-        self._vfs = found.vfs.keys()
-        return pools.assign(found, self._configuration)
+            text = conf.data(self._options.config)
+            if text == self._text:
+                self._config_error = ""
+                return
+            self._configuration = conf.parse(text, str(self._options.config), self._options.prefix)
+        except conf.ConfigError as error:
+            if str(error) != self._config_error:
+                log.error("the configuration is kept as it was, the file is no good: %s", error)
+            self._config_error = str(error)
+            return
+        self._text, self._config_error = text, ""
+        log.info("the configuration has changed, it has %d resources", len(self._configuration.resources))
+        _warn(self._configuration)
 
-    def _publish(self, dealt: tuple[pools.Pool, ...]) -> None:
-        for registration, pool in zip(self._registrations, dealt, strict=False):
-            if registration.servicer.publish(pool):
-                healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
-                log.info("%s has %d devices, %d of them healthy", pool.resource, len(pool.devices), healthy)
+    async def _refresh(self, group: asyncio.TaskGroup) -> None:
+        """Look at the node, deal its devices out, and have the kubelet know."""
+        try:
+            catalog, now = await self._observer.look(asyncio.get_running_loop().time())
+        except errors.SriovError as error:
+            # Temporary, and no reason to stop. New resources are there all the same, only empty.
+            log.error("cannot read the hardware, keeping what was known: %s", error)
+            self._serve(group, tuple(self._known(each) for each in self._configuration.resources))
+            return
+        dealt = pools.assign(catalog, self._configuration, now, self._where)
+        where = {device.id: pool.resource for pool in dealt for device in pool.devices}
+        await self._take_back({name for name in where if self._where.get(name, where[name]) != where[name]})
+        self._where = where
+        self._log(catalog, dealt)
+        self._serve(group, dealt)
+
+    async def _take_back(self, moving: set[str]) -> None:
+        """A device leaves its old resource before it is in another, lest two pods be given it."""
+        for served in self._served.values() if moving else ():
+            pool = served.registration.servicer.pool
+            staying = tuple(device for device in pool.devices if device.id not in moving)
+            served.registration.servicer.publish(dataclasses.replace(pool, devices=staying))
+            await self._heard(served.registration)
+
+    async def _heard(self, registration: kubelet.Registration) -> None:
+        """Wait until the kubelet has been told, but not for long: it may be away."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.farewell):
+                while not registration.servicer.told:
+                    await asyncio.sleep(_TURN)
+
+    def _known(self, settings: resources.Resource) -> pools.Pool:
+        served = self._served.get(settings.full_name)
+        return pools.Pool(settings) if served is None else served.registration.servicer.pool
+
+    def _serve(self, group: asyncio.TaskGroup, dealt: tuple[pools.Pool, ...]) -> None:
+        """Publish what is known, register what is new, withdraw what is gone."""
+        names = {pool.resource for pool in dealt}
+        for name in [name for name in self._served if name not in names]:
+            group.create_task(self._withdraw(self._served.pop(name)))
+        for pool in dealt:
+            self._giver.announce(pool)
+            if pool.resource not in self._served:
+                self._served[pool.resource] = self._begin(group, pool)
+            elif self._served[pool.resource].registration.servicer.publish(pool):
+                log.info("%s has %s", pool.resource, _count(pool))
+
+    def _begin(self, group: asyncio.TaskGroup, pool: pools.Pool) -> _Served:
+        options = self._options
+        log.info("%s has %s", pool.resource, _count(pool))
+        begun = kubelet.Registration(pool, options.door, self._giver, self._wake.set, options.timings)
+        return _Served(begun, group.create_task(begun.run()))
+
+    async def _withdraw(self, served: _Served) -> None:
+        """Say that there are none any more, and go. The kubelet keeps what pods have."""
+        servicer = served.registration.servicer
+        log.info("%s is withdrawn", servicer.pool.resource)
+        self._giver.forget(servicer.pool)
+        servicer.publish(pools.Pool(servicer.pool.settings))
+        await self._heard(served.registration)
+        served.task.cancel()
+
+    def _log(self, catalog: candidates.Catalog, dealt: tuple[pools.Pool, ...]) -> None:
+        """What is out of order with a device, when it begins and when it ends."""
+        said = {
+            device.id: f"{device.id} of {pool.resource} is unhealthy: it {device.ailment}"
+            for pool in dealt
+            for device in pool.devices
+            if device.ailment
+        }
+        for one in catalog.candidates.values():
+            if one.host_use is not None and one.id not in self._where:
+                said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
+        for name in said.keys() | self._told.keys():
+            if name not in said:
+                log.info("%s is in order again", name)
+            elif self._told.get(name) != said[name]:
+                log.warning("%s", said[name])
+        self._told = said
 
     def _nudge(self) -> None:
-        for registration in self._registrations:
-            registration.nudge()
+        for served in self._served.values():
+            served.registration.nudge()
 
 
-def matters(event: uevents.Event, vfs: Collection[devices.PciAddress]) -> bool:
-    """Whether a pool may look different after it.
-
-    Every pod makes netdev events, of its veth and of its VF on the way in and out: those change nothing.
-    """
-    return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
+def _warn(configuration: resources.Configuration) -> None:
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
 
 
-def _monitor() -> uevents.Monitor | None:
-    try:
-        return uevents.Monitor()
-    except errors.KernelError as error:
-        log.warning("no uevents, changes are seen at the next resync: %s", error)
-        return None
+def _count(pool: pools.Pool) -> str:
+    healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
+    return f"{len(pool.devices)} devices, {healthy} of them healthy"
+
+
+def _status(registration: kubelet.Registration) -> status.ResourceStatus:
+    pool = registration.servicer.pool
+    healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
+    return status.ResourceStatus(
+        pool.resource, len(pool.devices), healthy, registration.known, registration.servicer.streams
+    )

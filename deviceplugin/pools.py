@@ -1,16 +1,22 @@
-"""Which VF belongs to which resource, and what the kubelet is told about it. Pure.
+"""Which device goes to which resource, and whether it is healthy. Pure.
 
-A VF is in one pool at most: the first in file order that takes it, as with the incumbent. A pool that takes no VF is
-there all the same, so that it can fill later. What a pod holds is listed like the rest: nothing but the kubelet
-knows what is allocated, and a VF missing from the list keeps its pod's containers from restarting.
+A device belongs to the first pool that takes it, in file order, so that no two pods are ever given the same. Empty
+pools are pools too: devices may come later. What a pod holds is listed like the rest: nothing but the kubelet knows
+what is allocated, and a device missing from the list keeps its pod's containers from restarting.
 """
 
 import dataclasses
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 
-from deviceplugin import conf, names, selectors
-from sriov import devices, inventory
+from deviceplugin import conditions, resources, selectors
+from sriov import candidates, hostnet
+
+_ROLES = {
+    resources.Kind.NET: {candidates.Role.VF, candidates.Role.PF, candidates.Role.NIC},
+    resources.Kind.ACCELERATOR: {candidates.Role.ACCELERATOR},
+    resources.Kind.AUXILIARY: {candidates.Role.SF, candidates.Role.AUXILIARY},
+}
 
 
 class Health(enum.Enum):
@@ -22,48 +28,116 @@ class Health(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A VF as the kubelet sees it. `id` is its PCI address; `numa_node` is None where it is unknown or unwanted."""
+    """A device as the kubelet sees it, with the facts behind and the selector that took it.
+
+    `numa_node` is None where it is unknown or unwanted; `ailment` is why it is unhealthy.
+    """
 
     id: str
-    health: Health
-    numa_node: int | None
+    facts: candidates.Candidate
+    selector: selectors.Selector = selectors.EVERY
+    numa_node: int | None = None
+    ailment: str | None = None
+
+    @property
+    def health(self) -> Health:
+        return Health.HEALTHY if self.ailment is None else Health.UNHEALTHY
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pool:
-    """A resource and its devices in PCI order."""
+    """A resource and its devices in the catalog's order. `shared` are the node-wide device nodes of this machine."""
 
-    prefix: str
-    name: str
-    devices: tuple[Device, ...]
+    settings: resources.Resource
+    devices: tuple[Device, ...] = ()
+    shared: frozenset[str] = frozenset()
 
     @property
     def resource(self) -> str:
-        """The extended resource that pods ask for, as in `intel.com/sriov`."""
-        return names.resource(self.prefix, self.name)
+        return self.settings.full_name
+
+    @property
+    def listing(self) -> tuple[tuple[str, Health, int | None], ...]:
+        """What the kubelet is told: a change anywhere else is none to it."""
+        return tuple((device.id, device.health, device.numa_node) for device in self.devices)
 
 
-def assign(found: inventory.Inventory, configuration: conf.Configuration) -> tuple[Pool, ...]:
-    """Deal the VFs out: one pool a resource of the configuration, in its order."""
-    taken: set[devices.PciAddress] = set()
+def assign(
+    found: candidates.Catalog,
+    configuration: resources.Configuration,
+    now: conditions.Conditions = conditions.NONE,
+    before: Mapping[str, str] | None = None,
+) -> tuple[Pool, ...]:
+    """Deal the devices out: one pool a resource of the configuration, in its order.
+
+    `before` says in which resource a device was, by full name: one that has lost its driver stays there, unhealthy.
+    """
+    taken: set[str] = set()
     dealt = []
     for resource in configuration.resources:
-        chosen = [vf for vf in found.vfs.values() if vf.pci not in taken and _wants(resource, vf)]
-        taken.update(vf.pci for vf in chosen)
-        dealt.append(_pool(resource, chosen))
+        members = tuple(_members(resource, found, now, before or {}, taken))
+        taken.update(member.id for member in members)
+        dealt.append(Pool(resource, members, found.shared))
     return tuple(dealt)
 
 
-def _wants(resource: conf.Resource, vf: devices.VF) -> bool:
-    return resource.alternatives is None or selectors.any_matches(resource.alternatives, vf)
+def _members(
+    resource: resources.Resource,
+    found: candidates.Catalog,
+    now: conditions.Conditions,
+    before: Mapping[str, str],
+    taken: set[str],
+) -> Iterator[Device]:
+    for one in found.candidates.values():
+        if one.id in taken:
+            continue
+        chosen = choose(resource, one, now, stays=before.get(one.id) == resource.full_name)
+        if isinstance(chosen, selectors.Selector):
+            numa_node = None if resource.exclude_topology else one.numa_node
+            yield Device(one.id, one, chosen, numa_node, ailment(resource.checks, one, now))
 
 
-def _pool(resource: conf.Resource, chosen: Iterable[devices.VF]) -> Pool:
-    topology = not resource.exclude_topology
-    members = tuple(Device(vf.pci, _health(vf), vf.numa_node if topology else None) for vf in chosen)
-    return Pool(resource.prefix, resource.name, members)
+def choose(
+    resource: resources.Resource, one: candidates.Candidate, now: conditions.Conditions, *, stays: bool = False
+) -> selectors.Selector | str:
+    """The first selector of the resource that takes the device, or why none does. `stays`: it was in there."""
+    barred = _barred(resource, one, now, stays=stays)
+    if barred is not None:
+        return barred
+    if resource.alternatives is None:
+        wrong_role = resource.kind is resources.Kind.NET and one.role is not candidates.Role.VF
+        return "without selectors a pool takes VFs only" if wrong_role else selectors.EVERY
+    refusals = []
+    for selector in resource.alternatives:
+        refusal = selectors.refusal(selector, one, any_driver=stays and one.driver is None)
+        if refusal is None:
+            return selector
+        refusals.append(refusal)
+    return "; ".join(refusals) or "the list of selectors is empty"
 
 
-def _health(vf: devices.VF) -> Health:
-    """A VF without a driver is of no use to a pod. One without a netdev is: it is in a pod, or has vfio-pci."""
-    return Health.UNHEALTHY if vf.driver is None else Health.HEALTHY
+def _barred(
+    resource: resources.Resource, one: candidates.Candidate, now: conditions.Conditions, *, stays: bool
+) -> str | None:
+    """Why the device is not for pods, or not for this kind of resource, whatever the selectors say."""
+    if one.role not in _ROLES[resource.kind]:
+        return f"the pool is of type {resource.kind.value}, it is a {one.role.value}"
+    if one.numvfs or (one.role is candidates.Role.PF and one.pci in now.managed):
+        return "it is a PF whose VFs are for pods"
+    if one.driver is None and one.role is not candidates.Role.VF and not stays:
+        return "it has no driver"
+    use = one.host_use
+    if use is not None and not (resource.host_addresses and use.use is hostnet.Use.ADDRESS):
+        return f"it carries traffic of the host: {use.text}"
+    return None
+
+
+def ailment(checks: resources.Checks, one: candidates.Candidate, now: conditions.Conditions) -> str | None:
+    """Why a device is unhealthy. One without a netdev may be in a pod, or have vfio-pci: that says nothing."""
+    if checks.driver and one.driver is None:
+        return "has no driver"
+    if checks.cleanup and one.id in now.dirty:
+        return now.dirty[one.id]
+    if checks.pf and one.pf is not None:
+        return now.down.get(one.pf)
+    return None

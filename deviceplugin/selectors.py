@@ -1,43 +1,59 @@
-"""Which VFs a selector of config.json takes. Pure: facts in, an answer out; the config's JSON is read in conf.
+"""Which devices a selector of config.json takes. Pure: facts in, an answer out; the JSON is read in criteria.
 
-Values inside a key are alternatives, keys must all hold, and of a list of selectors one has to match. A key without
-values is no constraint. Unlike the incumbent, every item of `pfNames` and `rootDevices` that names the VF's PF
-counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too.
+Values inside a key are alternatives, keys must all hold, and the first of a list of selectors that fits is the one
+whose isRdma, needVhostNet and vdpaType count. A key without values is no constraint. Unlike the incumbent, every item
+of `pfNames` and `rootDevices` that names the device's PF counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too.
 """
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from sriov import devices
+from sriov import candidates
 
 _RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Functions:
-    """A PF, by netdev name or PCI address in lower case, and which of its VFs.
+    """A PF, by netdev name or PCI address in lower case, and which of its VFs or SFs.
 
-    `ranges` are pairs of first and last VF index, both included; None is all VFs.
+    `ranges` are pairs of first and last index, both included; None is all of them.
     """
 
     pf: str
     ranges: tuple[tuple[int, int], ...] | None = None
 
-    def __contains__(self, index: int) -> bool:
-        return self.ranges is None or any(first <= index <= last for first, last in self.ranges)
+    def __contains__(self, index: int | None) -> bool:
+        if self.ranges is None:
+            return True
+        return index is not None and any(first <= index <= last for first, last in self.ranges)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Selector:
-    """One object of `selectors`. Vendor and device are four lower-case hex digits; an empty set is no constraint."""
+    """One object of `selectors`; an empty set is no constraint. Vendor and device are four lower-case hex digits.
+
+    `need_vhost_net` constrains nothing. `is_rdma` and `vdpa_type` constrain, and give the container device nodes.
+    """
 
     vendors: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
     drivers: frozenset[str] = frozenset()
     pci_addresses: frozenset[str] = frozenset()
+    acpi_indexes: frozenset[str] = frozenset()
+    aux_types: frozenset[str] = frozenset()
     pf_names: tuple[Functions, ...] = ()
     root_devices: tuple[Functions, ...] = ()
+    link_types: frozenset[str] = frozenset()
+    ddp_profiles: frozenset[str] = frozenset()
+    pkeys: frozenset[int] = frozenset()
+    is_rdma: bool = False
+    need_vhost_net: bool = False
+    vdpa_type: str | None = None
+
+
+EVERY = Selector()
 
 
 def functions(text: str) -> Functions:
@@ -64,27 +80,49 @@ def _pair(entry: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def matches(selector: Selector, vf: devices.VF) -> bool:
-    """Whether every key of the selector holds for this VF."""
-    return (
-        _one_of(selector.vendors, vf.vendor)
-        and _one_of(selector.devices, vf.device)
-        and _one_of(selector.drivers, vf.driver)
-        and _one_of(selector.pci_addresses, vf.pci)
-        and _listed(selector.pf_names, vf.pf_netdev, vf.index)
-        and _listed(selector.root_devices, vf.pf, vf.index)
+def refusal(selector: Selector, one: candidates.Candidate, *, any_driver: bool = False) -> str | None:
+    """The first key that does not hold, with the device's value; None if the selector takes the device.
+
+    `any_driver` leaves the driver out, for a device that has lost its own.
+    """
+    return next(_refusals(selector, one, any_driver=any_driver), None)
+
+
+def _refusals(selector: Selector, one: candidates.Candidate, *, any_driver: bool) -> Iterator[str]:
+    values: tuple[tuple[str, frozenset[str], str | None], ...] = (
+        ("vendors", selector.vendors, one.vendor),
+        ("devices", selector.devices, one.device),
+        ("drivers", frozenset() if any_driver else selector.drivers, one.driver),
+        ("pciAddresses", selector.pci_addresses, one.id),
+        ("acpiIndexes", selector.acpi_indexes, one.acpi_index),
+        ("auxTypes", selector.aux_types, one.aux_type),
+        ("linkTypes", selector.link_types, one.link_type.value),
     )
+    for key, wanted, value in values:
+        if wanted and value not in wanted:
+            yield f"{key}: it has {value or 'none'}"
+    yield from _misplaced(selector, one)
+    yield from _unfit(selector, one)
 
 
-def any_matches(alternatives: Iterable[Selector], vf: devices.VF) -> bool:
-    """Whether one of the selectors takes this VF."""
-    return any(matches(selector, vf) for selector in alternatives)
+def _misplaced(selector: Selector, one: candidates.Candidate) -> Iterator[str]:
+    for key, wanted, pf in (
+        ("pfNames", selector.pf_names, one.pf_netdev),
+        ("rootDevices", selector.root_devices, one.pf),
+    ):
+        name = (pf or "").lower()
+        if wanted and not any(item.pf == name and one.index in item for item in wanted):
+            yield f"{key}: it is {f'{pf}#{one.index}' if pf else 'of no PF with such a name'}"
 
 
-def _one_of(wanted: frozenset[str], value: str | None) -> bool:
-    return not wanted or value in wanted
-
-
-def _listed(wanted: tuple[Functions, ...], pf: str | None, index: int) -> bool:
-    name = (pf or "").lower()
-    return not wanted or any(item.pf == name and index in item for item in wanted)
+def _unfit(selector: Selector, one: candidates.Candidate) -> Iterator[str]:
+    if selector.ddp_profiles:
+        yield "ddpProfiles: cannot be read without devlink, so nothing has one"
+    pkey = None if one.rdma is None else one.rdma.pkey
+    if selector.pkeys and pkey not in selector.pkeys:
+        yield f"pKeys: it has {'none' if pkey is None else f'0x{pkey:04x}'}"
+    if selector.is_rdma and one.rdma is None:
+        yield "isRdma: it has no RDMA device"
+    kind = None if one.vdpa is None else one.vdpa.type
+    if selector.vdpa_type is not None and kind != selector.vdpa_type:
+        yield f"vdpaType: it has {kind or 'none'}"

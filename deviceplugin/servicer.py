@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 import grpc
 
-from deviceplugin import allocation, pools
+from deviceplugin import allocation, doors, handout, pools, preferences
 from deviceplugin._pb import deviceplugin_pb2 as pb
 from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
 
@@ -36,12 +36,24 @@ class _ContainerAllocateRequest(Protocol):
     def devices_ids(self) -> list[str]: ...
 
 
+class _PreferredRequest(Protocol):
+    @property
+    def container_requests(self) -> list["_ContainerPreferredRequest"]: ...
+
+
+class _ContainerPreferredRequest(Protocol):
+    available_deviceIDs: list[str]  # noqa: N815
+    must_include_deviceIDs: list[str]  # noqa: N815
+    allocation_size: int
+
+
 class _Stream:
-    """One ListAndWatch. `news` wakes it, `over` ends it."""
+    """One ListAndWatch. `news` wakes it, `over` ends it; `said` is what the kubelet was told last."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self.over = False
+        self.said: object = None
 
 
 class Servicer:
@@ -51,8 +63,11 @@ class Servicer:
     since then the kubelet's picture is not ours.
     """
 
-    def __init__(self, pool: pools.Pool, stream_ended: Callable[[], None], refused: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: pools.Pool, giver: handout.Handout, stream_ended: Callable[[], None], refused: Callable[[], None]
+    ) -> None:
         self.pool = pool
+        self._giver = giver
         self._stream_ended = stream_ended
         self._refused = refused
         self._streams: set[_Stream] = set()
@@ -65,12 +80,16 @@ class Servicer:
 
     def publish(self, pool: pools.Pool) -> bool:
         """Make this the snapshot; streams hear of it if it says anything new. Returns whether it does."""
-        if pool == self.pool:
-            return False
+        new = pool.listing != self.pool.listing
         self.pool = pool
-        for stream in self._streams:
+        for stream in self._streams if new else ():
             stream.news.set()
-        return True
+        return new
+
+    @property
+    def told(self) -> bool:
+        """Whether every stream has said what the pool is now."""
+        return all(stream.said == self.pool.listing for stream in self._streams)
 
     def end_streams(self) -> None:
         """End every stream that is open now, properly, so that the server has nothing to cut off."""
@@ -83,7 +102,7 @@ class Servicer:
         pb_grpc.add_DevicePluginServicer_to_server(self, server)
 
     async def GetDevicePluginOptions(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
-        return pb.DevicePluginOptions()
+        return doors.options()
 
     async def ListAndWatch(self, request: object, context: _Context) -> None:  # noqa: ARG002, N802
         stream = _Stream()
@@ -98,11 +117,11 @@ class Servicer:
             self._stream_ended()
 
     async def _tell(self, stream: _Stream, context: _Context) -> None:
-        said = None
         while not stream.over:
-            if self.pool != said:
-                said = self.pool
-                await context.write(response(said))
+            listing = self.pool.listing
+            if listing != stream.said:
+                await context.write(response(self.pool))
+                stream.said = listing
             else:
                 await stream.news.wait()
                 stream.news.clear()
@@ -110,17 +129,25 @@ class Servicer:
     async def Allocate(self, request: _AllocateRequest, context: _Context) -> object:  # noqa: N802
         asked = [list(container.devices_ids) for container in request.container_requests]
         try:
-            answers = [allocation.environment(self.pool, ids) for ids in asked]
+            answers = self._giver.allocate(self.pool, asked)
         except allocation.AllocationError as error:
             log.warning("refused to allocate: %s", error)
             self._refused()
             code = grpc.StatusCode.FAILED_PRECONDITION if error.retryable else grpc.StatusCode.INVALID_ARGUMENT
             await context.abort(code, str(error))
         log.info("allocated %s: %s", self.pool.resource, "; ".join(",".join(ids) for ids in asked))
-        return pb.AllocateResponse(container_responses=[pb.ContainerAllocateResponse(envs=envs) for envs in answers])
+        return pb.AllocateResponse(container_responses=[_container(each) for each in answers])
 
-    async def GetPreferredAllocation(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
-        return pb.PreferredAllocationResponse()
+    async def GetPreferredAllocation(self, request: _PreferredRequest, context: _Context) -> object:  # noqa: ARG002, N802
+        chosen = [
+            preferences.preferred(
+                self.pool, each.available_deviceIDs, each.must_include_deviceIDs, each.allocation_size
+            )
+            for each in request.container_requests
+        ]
+        return pb.PreferredAllocationResponse(
+            container_responses=[pb.ContainerPreferredAllocationResponse(deviceIDs=ids) for ids in chosen]
+        )
 
     async def PreStartContainer(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
         return pb.PreStartContainerResponse()
@@ -136,3 +163,14 @@ def _device(device: pools.Device) -> object:
         return pb.Device(ID=device.id, health=device.health.value)
     nodes = pb.TopologyInfo(nodes=[pb.NUMANode(ID=device.numa_node)])
     return pb.Device(ID=device.id, health=device.health.value, topology=nodes)
+
+
+def _container(given: allocation.Answer) -> object:
+    return pb.ContainerAllocateResponse(
+        envs=dict(given.envs),
+        devices=[
+            pb.DeviceSpec(container_path=node.container, host_path=node.host, permissions="rw") for node in given.nodes
+        ],
+        annotations=dict(given.annotations),
+        cdi_devices=[pb.CDIDevice(name=name) for name in given.cdi_devices],
+    )

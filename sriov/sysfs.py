@@ -12,19 +12,26 @@ import re
 from sriov import devices
 
 # A representor's port name (kernel: drivers/net/ethernet/mellanox/mlx5/core/esw/devlink_port.c) is pf0vf3 or c1pf0sf88.
-_REPRESENTOR = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
-_ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
+_REPRESENTOR = re.compile(r"(c\d+)?pf\d+(vf|sf)(?P<number>\d+)")
+_PAGE = 4096  # an attribute is at most a page long
+ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
 
 
-def text(path: pathlib.Path) -> str | None:
-    """One attribute without its newline."""
+def text(path: pathlib.Path | str) -> str | None:
+    """One attribute without its newline. Plain system calls, since a node has thousands of attributes."""
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(descriptor, _PAGE).decode("ascii", "replace").strip()
+    except OSError:  # carrier and speed are refused while a netdev is down
+        return None
+    finally:
+        os.close(descriptor)
 
 
-def integer(path: pathlib.Path) -> int | None:
+def integer(path: pathlib.Path | str) -> int | None:
     """One attribute as a number, decimal or 0x."""
     value = text(path)
     try:
@@ -33,15 +40,21 @@ def integer(path: pathlib.Path) -> int | None:
         return None
 
 
-def target(path: pathlib.Path) -> str | None:
+def target(path: pathlib.Path | str) -> str | None:
     """The last component of what a link points to: a driver's name, a device's address."""
+    parts = link(path)
+    return parts[-1] if parts else None
+
+
+def link(path: pathlib.Path | str) -> tuple[str, ...]:
+    """The components of what a link points to; none where it is not a link."""
     try:
-        return path.readlink().name
+        return tuple(os.readlink(path).split("/"))  # noqa: PTH115 (pathlib takes three times as long)
     except OSError:
-        return None
+        return ()
 
 
-def names(path: pathlib.Path) -> tuple[str, ...]:
+def names(path: pathlib.Path | str) -> tuple[str, ...]:
     """The entries of a directory, sorted; empty where there is none."""
     try:
         return tuple(sorted(os.listdir(path)))
@@ -77,7 +90,7 @@ class Tree:
         folder = self.pci(address) / "net"
         found = names(folder)
         if len(found) > 1:
-            found = tuple(name for name in found if not _is_representor(folder / name))
+            found = tuple(name for name in found if represents(folder / name) is None)
         return found[0] if len(found) == 1 else None
 
     def netdev(self, address: devices.PciAddress) -> Netdev | None:
@@ -93,12 +106,14 @@ class Tree:
         if netdev is None:
             return devices.LinkType.UNKNOWN
         kind = integer(self.pci(address) / "net" / netdev / "type")
-        return _ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
+        return ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
     def numa_node(self, address: devices.PciAddress) -> int | None:
         node = integer(self.pci(address) / "numa_node")
         return None if node is None or node < 0 else node
 
 
-def _is_representor(folder: pathlib.Path) -> bool:
-    return _REPRESENTOR.fullmatch(text(folder / "phys_port_name") or "") is not None
+def represents(folder: pathlib.Path | str) -> int | None:
+    """Of which VF or SF a netdev is the representor; None if it is none."""
+    found = _REPRESENTOR.fullmatch(text(f"{folder}/phys_port_name") or "")
+    return None if found is None else int(found["number"])

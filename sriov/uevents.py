@@ -17,7 +17,7 @@ import pyudev
 
 from sriov import devices, errors
 
-SUBSYSTEMS = ("pci", "net")
+SUBSYSTEMS = ("pci", "net", "auxiliary", "infiniband", "vdpa", "uio")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

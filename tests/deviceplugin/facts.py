@@ -1,34 +1,70 @@
-"""VFs and pools for tests that need no tree."""
+"""Devices, pools and settings for tests that need no tree."""
 
-from deviceplugin import pools
-from sriov import devices, inventory
+import json
+import pathlib
+
+from deviceplugin import conf, handout, pools, resources
+from sriov import candidates, devices, discovery, sysfs
+from tests.fakes import procfs, sysfs_tree
+
+SETTINGS = resources.Resource("intel.com", "a")
+NOWHERE = handout.Places(pathlib.Path("/proc/nowhere"), pathlib.Path("/proc/nowhere"))
+"""No file can be written there."""
 
 
-def vf(index: int = 0, pf: str = "0000:01:00.0", pf_netdev: str | None = "enp1s0", **other: object) -> devices.VF:
+def vf(
+    index: int = 0, pf: str = "0000:01:00.0", pf_netdev: str | None = "enp1s0", **other: object
+) -> candidates.Candidate:
     """VF `index` of an Intel 82576, on the same bus as its PF, in a pod; `other` are fields of its own."""
     slot = 16 * 8 + index
+    address = f"{pf[:7]}:{slot >> 3:02x}.{slot & 7}"
     fields: dict[str, object] = {
-        "pci": devices.PciAddress(f"{pf[:7]}:{slot >> 3:02x}.{slot & 7}"),
+        "id": address,
+        "role": candidates.Role.VF,
+        "pci": devices.PciAddress(address),
         "pf": devices.PciAddress(pf),
         "pf_netdev": pf_netdev,
         "index": index,
         "vendor": "8086",
         "device": "10ca",
         "driver": "igbvf",
-        "netdev": None,
-        "numa_node": None,
         "link_type": devices.LinkType.ETHER,
     }
-    return devices.VF(**(fields | other))  # type: ignore[arg-type]
+    return candidates.Candidate(**(fields | other))  # type: ignore[arg-type]
 
 
-def node(*vfs: devices.VF) -> inventory.Inventory:
-    return inventory.Inventory({}, {one.pci: one for one in vfs})
+def node(*listed: candidates.Candidate, shared: frozenset[str] = frozenset()) -> candidates.Catalog:
+    return candidates.Catalog({one.id: one for one in listed}, shared)
 
 
 def pool(*members: pools.Device, name: str = "a") -> pools.Pool:
-    return pools.Pool("intel.com", name, members)
+    return pools.Pool(resources.Resource("intel.com", name), members)
 
 
-def device(number: int = 0, health: pools.Health = pools.Health.HEALTHY, numa_node: int | None = None) -> pools.Device:
-    return pools.Device(f"0000:01:{number >> 3:02x}.{number & 7}", health, numa_node)
+def device(number: int = 0, ailment: str | None = None, numa_node: int | None = None) -> pools.Device:
+    one = vf(number, id=f"0000:01:{number >> 3:02x}.{number & 7}")
+    return pools.Device(one.id, one, numa_node=numa_node, ailment=ailment)
+
+
+class Machine:
+    """A built node: a sysfs and a procfs below a folder."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.sys = sysfs_tree.SysfsTree(root / "sys")
+        self.proc = procfs.Procfs(root / "proc")
+
+    def catalog(self) -> candidates.Catalog:
+        return discovery.scan(self.sys.tree, self.proc.root, self.root / "dev")
+
+    def deal(self, *entries: object) -> dict[str, list[str]]:
+        """Which device goes where, by the entries of a resourceList."""
+        return {pool.settings.name: [device.id for device in pool.devices] for pool in self.pools(*entries)}
+
+    def pools(self, *entries: object) -> tuple[pools.Pool, ...]:
+        configuration = conf.parse(json.dumps({"resourceList": entries}).encode(), "config.json", "intel.com")
+        return pools.assign(self.catalog(), configuration)
+
+
+PF0 = sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500)
+PF1 = sysfs.Netdev("enp2s0", 3, "52:54:00:00:00:02", 1500)

@@ -7,14 +7,14 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from deviceplugin import conf, selectors
+from deviceplugin import conf, resources, selectors
 
 
-def parse(*resources: object) -> conf.Configuration:
-    return conf.parse(json.dumps({"resourceList": resources}).encode(), "config.json", "intel.com")
+def parse(*entries: object) -> resources.Configuration:
+    return conf.parse(json.dumps({"resourceList": entries}).encode(), "config.json", "intel.com")
 
 
-def only(resource: dict[str, object]) -> conf.Resource:
+def only(resource: dict[str, object]) -> resources.Resource:
     (read,) = parse(resource).resources
     return read
 
@@ -57,8 +57,8 @@ def test_a_whole_file() -> None:
         pf_names=(selectors.Functions("enp1s0", ((0, 3), (5, 5))),),
         root_devices=(selectors.Functions("0000:01:00.0"),),
     )
-    first = conf.Resource("example.com", "net", (chosen,), exclude_topology=True)
-    assert read == conf.Configuration((first, conf.Resource("intel.com", "rest")))
+    first = resources.Resource("example.com", "net", (chosen,), exclude_topology=True)
+    assert read == resources.Configuration((first, resources.Resource("intel.com", "rest")))
 
 
 def test_selectors_may_be_an_object_or_a_list() -> None:
@@ -95,7 +95,7 @@ def test_the_last_of_two_equal_keys_wins() -> None:
 
 def test_null_is_the_zero_value() -> None:
     text = {"resourceName": "a", "resourcePrefix": None, "deviceType": None, "excludeTopology": None}
-    assert only(text | {"selectors": {"vendors": None, "drivers": []}}) == conf.Resource(
+    assert only(text | {"selectors": {"vendors": None, "drivers": []}}) == resources.Resource(
         "intel.com", "a", (selectors.Selector(),)
     )
     assert conf.parse(b'{"resourceList": null}', "", "intel.com").resources == ()
@@ -104,7 +104,7 @@ def test_null_is_the_zero_value() -> None:
 def test_unknown_keys_are_ignored_and_named() -> None:
     text = b'{"x": 1, "resourceList": [{"resourceName": "a", "sriovMode": true, "selectors": [{"IsRdmaa": [{}]}]}]}'
     read = conf.parse(text, "config.json", "intel.com")
-    assert read.resources == (conf.Resource("intel.com", "a", (selectors.Selector(),)),)
+    assert read.resources == (resources.Resource("intel.com", "a", (selectors.Selector(),)),)
     assert read.warnings == (
         "config.json: x is not a known key, it is ignored",
         "config.json: resourceList[0].sriovMode is not a known key, it is ignored",
@@ -112,47 +112,111 @@ def test_unknown_keys_are_ignored_and_named() -> None:
     )
 
 
+def test_every_key_of_a_netdevice_selector() -> None:
+    read = selector(
+        acpiIndexes=["101"],
+        linkTypes=["infiniband"],
+        pKeys=["0x1", "0xABCD", "8001"],
+        IsRdma=True,
+        NeedVhostNet=True,
+    )
+    assert read == selectors.Selector(
+        acpi_indexes=frozenset({"101"}),
+        link_types=frozenset({"infiniband"}),
+        pkeys=frozenset({0x1, 0xABCD, 0x8001}),
+        is_rdma=True,
+        need_vhost_net=True,
+    )
+    assert selector(vdpaType="virtio").vdpa_type == "virtio"
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("kind", "key", "value"),
     [
-        ("isRdma", True),
-        ("IsRdma", True),
-        ("linkTypes", ["ether"]),
-        ("vdpaType", "vhost"),
-        ("pKeys", ["0x8001"]),
-        ("acpiIndexes", ["101"]),
-        ("ddpProfiles", ["GTP"]),
-        ("auxTypes", ["sf"]),
+        ("netDevice", "auxTypes", ["sf"]),
+        ("accelerator", "pfNames", 7),
+        ("accelerator", "isRdma", True),
+        ("auxNetDevice", "pciAddresses", ["0000:01:10.0"]),
+        ("auxNetDevice", "vdpaType", "vhost"),
     ],
 )
-def test_a_constraint_that_comes_later_is_told_to_widen_the_pool(key: str, value: object) -> None:
-    (warning,) = parse({"resourceName": "a", "selectors": {key: value}}).warnings
-    assert f"config.json: resourceList[0].selectors.{key[0].lower()}{key[1:]} {json.dumps(value)}" in warning
-    assert "TAKES VFs THAT IT SHOULD EXCLUDE" in warning
+def test_keys_of_another_kind_of_resource_are_ignored_and_named(kind: str, key: str, value: object) -> None:
+    """Whatever their value: the incumbent does not look at it either."""
+    given = {key: value, "auxTypes": ["sf"]}
+    read = parse({"resourceName": "a", "deviceType": kind, "selectors": given})
+    expected = frozenset({"sf"}) if kind == "auxNetDevice" else frozenset()
+    assert read.resources[0].alternatives == (selectors.Selector(aux_types=expected),)
+    assert any(f"selectors.{key} is not a key of {kind} resources, it is ignored" in text for text in read.warnings)
 
 
-def test_what_only_adds_to_a_pod_is_told_too_but_not_as_that() -> None:
-    entry = {"resourceName": "a", "additionalInfo": {"*": {"k": "v"}}, "selectors": {"needVhostNet": True}}
-    warnings = parse(entry).warnings
-    assert [warning.split()[1] for warning in warnings] == [
-        "resourceList[0].additionalInfo",
-        "resourceList[0].selectors.needVhostNet",
-    ]
-    assert all(warning.endswith("is not honoured yet, it is ignored") for warning in warnings)
+def test_rdma_and_vdpa_exclude_one_another() -> None:
+    text = json.dumps({"resourceList": [{"resourceName": "a", "selectors": {"isRdma": True, "vdpaType": "vhost"}}]})
+    assert 'selectors.vdpaType is "vhost": it excludes isRdma; keep one of the two' in refused(text.encode())
 
 
-def test_a_later_constraint_that_constrains_nothing_is_no_matter() -> None:
-    assert parse({"resourceName": "a", "selectors": {"isRdma": False, "linkTypes": [], "pKeys": None}}).warnings == ()
+@pytest.mark.parametrize("given", [None, {}, {"auxTypes": []}, {"auxTypes": ["eth"]}, [{"auxTypes": ["sf", "rdma"]}]])
+def test_an_auxiliary_resource_needs_its_type(given: object) -> None:
+    entry = {"resourceName": "a", "deviceType": "auxNetDevice", "selectors": given}
+    assert 'write "auxTypes": ["sf"]' in refused(json.dumps({"resourceList": [entry]}).encode())
 
 
-@pytest.mark.parametrize("kind", ["accelerator", "auxNetDevice"])
-def test_a_resource_for_other_devices_takes_no_vf(kind: str) -> None:
-    """It would take those of the resources after it."""
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    [
+        ({"ddpProfiles": ["GTP"]}, "ddpProfiles cannot be evaluated without devlink: it matches nothing"),
+        ({"vdpaType": "vhostt"}, 'vdpaType is "vhostt", not vhost or virtio: it matches nothing'),
+        ({"linkTypes": ["ethernet"]}, 'linkTypes[0] is "ethernet", which no device has'),
+        ({"pKeys": ["0x10000"]}, 'pKeys[0] is "0x10000", which no device has'),
+        ({"acpiIndexes": ["-1"]}, 'acpiIndexes[0] is "-1", which no device has'),
+    ],
+)
+def test_a_constraint_that_nothing_meets_is_told(keys: dict[str, object], warning: str) -> None:
+    assert warning in parse({"resourceName": "a", "selectors": keys}).warnings[0]
+
+
+def test_additional_info_is_by_address_in_full() -> None:
     read = parse(
-        {"resourceName": "fpga", "deviceType": kind, "selectors": {"vendors": ["8086"]}}, {"resourceName": "a"}
+        {
+            "resourceName": "a",
+            "additionalInfo": {
+                "*": {"token": "1"},
+                "01:10.0": {"token": None},
+                "0000:0A:10.0": None,
+                "eth0": {"k": "v"},
+            },
+        }
     )
-    assert [resource.name for resource in read.resources] == ["a"]
-    assert f"deviceType {kind} is not honoured yet, intel.com/fpga is not advertised" in read.warnings[0]
+    assert read.resources[0].additional_info == {
+        "*": {"token": "1"},
+        "0000:01:10.0": {"token": ""},
+        "0000:0a:10.0": {},
+        "eth0": {"k": "v"},
+    }
+    assert read.warnings == (
+        "config.json: resourceList[0].additionalInfo.eth0 is neither * nor a PCI address: it matches nothing",
+    )
+
+
+def test_our_own_keys() -> None:
+    plain = only({"resourceName": "a"})
+    assert (plain.policy, plain.checks, plain.host_addresses) == (
+        resources.Policy.SPREAD,
+        resources.Checks(pf=False, driver=True, cleanup=True),
+        False,
+    )
+    given: dict[str, object] = {"checkHealthOnPf": True, "checkHealthOnDriver": False, "checkHealthOnCleanup": False}
+    given |= {"checkHealthOnDeviceExist": True, "offerHostAddresses": True}
+    read = only({"resourceName": "a", "allocationPolicy": "packed"} | given)
+    assert (read.policy, read.checks, read.host_addresses) == (
+        resources.Policy.PACKED,
+        resources.Checks(pf=True, driver=False, cleanup=False),
+        True,
+    )
+
+
+@pytest.mark.parametrize("kind", list(resources.Kind))
+def test_every_kind_of_resource(kind: resources.Kind) -> None:
+    assert only({"resourceName": "a", "deviceType": kind.value, "selectors": {"auxTypes": ["sf"]}}).kind is kind
 
 
 def test_ids_and_addresses_are_brought_into_the_kernels_form() -> None:
@@ -187,7 +251,15 @@ def test_a_value_that_no_device_has_still_constrains_and_is_told(key: str, value
         ({"resourceName": "a", "selectors": {"vendors": [8086]}}, "selectors.vendors[0] is 8086: expected `str`"),
         ({"resourceName": "a", "selectors": "all"}, 'selectors is "all": it has to be an object'),
         ({"resourceName": "a", "excludeTopology": "true"}, 'excludeTopology is "true": expected `bool`'),
-        ({"resourceName": "a", "deviceType": "netdevice"}, 'deviceType is "netdevice": there is no such device type'),
+        (
+            {"resourceName": "a", "deviceType": "netdevice"},
+            'deviceType is "netdevice": there is no such value; write netDevice, accel',
+        ),
+        (
+            {"resourceName": "a", "allocationPolicy": "best"},
+            'allocationPolicy is "best": there is no such value; write packed, spread, numa, pcie',
+        ),
+        ({"resourceName": "a", "additionalInfo": {"*": {"k": 7}}}, "additionalInfo"),
         ({"resourceName": 7}, "resourceList[0].resourceName is 7: expected `str`, got `int`"),
         ({"resourceName": "x_"}, 'resourceList[0].resourceName is "x_": the kubelet accepts no such name; use 1 to 63'),
         ({}, 'resourceList[0].resourceName is "": the kubelet accepts no such name'),

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from deviceplugin import kubelet, names, pools, watch
+from deviceplugin import doors, handout, kubelet, names, pools, watch
 from tests.deviceplugin import facts, loops
 from tests.fakes import kubelet as fake
 
@@ -36,7 +36,9 @@ class Bench:
         return self.kubelet.folder / ENDPOINT
 
     def registration(self, pool: pools.Pool = POOL, **timings: float) -> kubelet.Registration:
-        return kubelet.Registration(pool, self.kubelet.folder, self.refused, kubelet.Timings(**timings))
+        door = doors.Direct(self.kubelet.folder)
+        giver = handout.Handout(facts.NOWHERE)
+        return kubelet.Registration(pool, door, giver, self.refused.set, kubelet.Timings(**timings))
 
     @contextlib.asynccontextmanager
     async def registered(self, **timings: float) -> AsyncIterator[kubelet.Registration]:

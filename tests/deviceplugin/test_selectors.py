@@ -7,13 +7,26 @@ import pytest
 from hypothesis import strategies
 
 from deviceplugin import selectors
+from sriov import candidates, devices, infiniband, vdpas
 from tests.deviceplugin import facts
 
-VF = facts.vf(2, vendor="15b3", device="1018", driver="mlx5_core")
+VF = facts.vf(
+    2,
+    vendor="15b3",
+    device="1018",
+    driver="mlx5_core",
+    acpi_index="101",
+    rdma=infiniband.Rdma(("mlx5_3",), ("uverbs3",), 0x8001),
+    vdpa=vdpas.Vdpa("vdpa0", "vhost", "/dev/vhost-vdpa-0"),
+)
+
+
+def matches(selector: selectors.Selector, device: candidates.Candidate) -> bool:
+    return selectors.refusal(selector, device) is None
 
 
 def one(key: str, *values: object) -> selectors.Selector:
-    container = frozenset if key in ("vendors", "devices", "drivers", "pci_addresses") else tuple
+    container = tuple if key in ("pf_names", "root_devices") else frozenset
     return selectors.Selector(**{key: container(values)})  # type: ignore[arg-type]
 
 
@@ -24,58 +37,87 @@ def one(key: str, *values: object) -> selectors.Selector:
         ("devices", "1018", "10ca"),
         ("drivers", "mlx5_core", "mlx5"),
         ("pci_addresses", "0000:01:10.2", "0000:01:10.3"),
+        ("acpi_indexes", "101", "102"),
+        ("link_types", "ether", "infiniband"),
+        ("pkeys", 0x8001, 0x1),
         ("pf_names", selectors.Functions("enp1s0"), selectors.Functions("enp1")),
         ("root_devices", selectors.Functions("0000:01:00.0"), selectors.Functions("0000:01:00.1")),
     ],
 )
 def test_values_of_a_key_are_alternatives(key: str, right: object, wrong: object) -> None:
-    assert selectors.matches(one(key, right), VF)
-    assert selectors.matches(one(key, wrong, right), VF)
-    assert not selectors.matches(one(key, wrong), VF)
+    assert matches(one(key, right), VF)
+    assert matches(one(key, wrong, right), VF)
+    assert not matches(one(key, wrong), VF)
 
 
 def test_keys_must_all_hold() -> None:
     both = selectors.Selector(vendors=frozenset({"15b3"}), drivers=frozenset({"mlx5_core"}))
-    assert selectors.matches(both, VF)
-    assert not selectors.matches(dataclasses.replace(both, drivers=frozenset({"vfio-pci"})), VF)
-    assert not selectors.matches(dataclasses.replace(both, vendors=frozenset({"8086"})), VF)
+    assert matches(both, VF)
+    assert not matches(dataclasses.replace(both, drivers=frozenset({"vfio-pci"})), VF)
+    assert not matches(dataclasses.replace(both, vendors=frozenset({"8086"})), VF)
 
 
 def test_no_key_takes_every_vf() -> None:
-    assert selectors.matches(selectors.Selector(), VF)
-
-
-def test_selectors_of_a_list_are_alternatives() -> None:
-    wrong, right = one("vendors", "8086"), one("vendors", "15b3")
-    assert selectors.any_matches([wrong, right], VF)
-    assert not selectors.any_matches([wrong, wrong], VF)
-    assert not selectors.any_matches([], VF)
+    assert matches(selectors.Selector(), VF)
 
 
 def test_pf_names_match_in_any_case() -> None:
-    assert selectors.matches(one("pf_names", selectors.functions("ENP1s0#2")), VF)
+    assert matches(one("pf_names", selectors.functions("ENP1s0#2")), VF)
 
 
 def test_every_item_of_a_pf_counts() -> None:
     """The incumbent looks at the first only."""
     items = one("pf_names", selectors.functions("enp1s0#0-1"), selectors.functions("enp1s0#2"))
-    assert [selectors.matches(items, facts.vf(index)) for index in range(4)] == [True, True, True, False]
+    assert [matches(items, facts.vf(index)) for index in range(4)] == [True, True, True, False]
 
 
 def test_a_range_is_of_its_own_pf() -> None:
     items = one("pf_names", selectors.functions("enp1s0#0"), selectors.functions("enp2s0#1"))
-    assert not selectors.matches(items, facts.vf(1))
-    assert selectors.matches(items, facts.vf(1, pf="0000:02:00.0", pf_netdev="enp2s0"))
+    assert not matches(items, facts.vf(1))
+    assert matches(items, facts.vf(1, pf="0000:02:00.0", pf_netdev="enp2s0"))
 
 
 def test_a_vf_whose_pf_has_no_netdev_has_no_pf_name() -> None:
     nameless = dataclasses.replace(VF, pf_netdev=None)
-    assert not selectors.matches(one("pf_names", selectors.functions("enp1s0")), nameless)
-    assert selectors.matches(one("root_devices", selectors.functions("0000:01:00.0#2")), nameless)
+    assert not matches(one("pf_names", selectors.functions("enp1s0")), nameless)
+    assert matches(one("root_devices", selectors.functions("0000:01:00.0#2")), nameless)
 
 
 def test_a_vf_without_a_driver_matches_no_driver() -> None:
-    assert not selectors.matches(one("drivers", ""), dataclasses.replace(VF, driver=None))
+    assert not matches(one("drivers", ""), dataclasses.replace(VF, driver=None))
+
+
+def test_is_rdma_and_vdpa_type_constrain_and_need_vhost_net_does_not() -> None:
+    plain = facts.vf()
+    assert matches(selectors.Selector(is_rdma=True), VF)
+    assert not matches(selectors.Selector(is_rdma=True), plain)
+    assert matches(selectors.Selector(vdpa_type="vhost"), VF)
+    assert not matches(selectors.Selector(vdpa_type="virtio"), VF)
+    assert not matches(selectors.Selector(vdpa_type="vhost"), plain)
+    assert matches(selectors.Selector(need_vhost_net=True), plain)
+
+
+def test_what_cannot_be_evaluated_matches_nothing_and_says_so() -> None:
+    assert "cannot be read without devlink" in str(selectors.refusal(one("ddp_profiles", "GTP"), VF))
+
+
+def test_a_vf_in_a_pod_that_took_its_rdma_device_along_has_rdma_still() -> None:
+    away = dataclasses.replace(VF, rdma=infiniband.Rdma((), ("uverbs3",)))
+    assert matches(selectors.Selector(is_rdma=True), away)
+
+
+def test_a_pf_and_a_nic_have_no_pf() -> None:
+    pf = dataclasses.replace(VF, role=candidates.Role.PF, pf=None, pf_netdev=None, index=None)
+    assert not matches(one("pf_names", selectors.functions("enp1s0")), pf)
+    assert not matches(one("root_devices", selectors.functions("0000:01:00.0")), pf)
+
+
+def test_a_refusal_names_the_first_key_and_the_devices_value() -> None:
+    wrong = selectors.Selector(drivers=frozenset({"vfio-pci"}), link_types=frozenset({"infiniband"}))
+    assert selectors.refusal(wrong, VF) == "drivers: it has mlx5_core"
+    assert selectors.refusal(one("pf_names", selectors.functions("enp1s0#0-1")), VF) == "pfNames: it is enp1s0#2"
+    unknown = dataclasses.replace(VF, link_type=devices.LinkType.UNKNOWN)
+    assert selectors.refusal(one("link_types", "ether"), unknown) == "linkTypes: it has none"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import grpc
 import pytest
 
-from deviceplugin import pools, servicer
+from deviceplugin import handout, pools, servicer
 from deviceplugin._pb import deviceplugin_pb2 as pb
 from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
 from tests.deviceplugin import facts, loops
 
-BOTH = facts.pool(facts.device(0), facts.device(1, pools.Health.UNHEALTHY))
+BOTH = facts.pool(facts.device(0), facts.device(1, "has no driver"))
 ONE = facts.pool(facts.device(0))
 
 
@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, pool: pools.Pool) -> None:
         self.ended = 0
         self.refused = 0
-        self.servicer = servicer.Servicer(pool, self._count_ended, self._count_refused)
+        self.servicer = servicer.Servicer(pool, handout.Handout(facts.NOWHERE), self._count_ended, self._count_refused)
         self.stub: pb_grpc.DevicePluginStub = None
 
     def _count_ended(self) -> None:
@@ -75,9 +75,7 @@ def test_d20_the_list_comes_at_once_even_if_empty(tmp_path: pathlib.Path) -> Non
 
 
 def test_d21_d22_d30_the_list_says_it_all() -> None:
-    full = facts.pool(
-        facts.device(0, numa_node=0), facts.device(1, pools.Health.UNHEALTHY), facts.device(2, numa_node=1)
-    )
+    full = facts.pool(facts.device(0, numa_node=0), facts.device(1, "has no driver"), facts.device(2, numa_node=1))
     listed = servicer.response(full).devices  # type: ignore[attr-defined]
     assert [(device.ID, device.health) for device in listed] == [
         ("0000:01:00.0", "Healthy"),
@@ -89,7 +87,7 @@ def test_d21_d22_d30_the_list_says_it_all() -> None:
 
 
 def test_d27_the_kubelet_can_receive_more_vfs_than_a_node_has() -> None:
-    many = facts.pool(*(pools.Device(f"{number:04x}:01:00.0", pools.Health.HEALTHY, 1) for number in range(16384)))
+    many = facts.pool(*(pools.Device(f"{number:04x}:01:00.0", facts.vf(), numa_node=1) for number in range(16384)))
     assert servicer.response(many).ByteSize() < 1 << 20  # type: ignore[attr-defined]
 
 
@@ -98,6 +96,7 @@ def test_d25_only_a_change_is_told(tmp_path: pathlib.Path) -> None:
         stream = bench.stub.ListAndWatch(pb.Empty())
         await bench.ids(stream)
         assert not bench.servicer.publish(facts.pool(*BOTH.devices))
+        assert bench.servicer.told
         with pytest.raises(TimeoutError):
             await bench.ids(stream, 0.3)
 
@@ -147,17 +146,33 @@ def test_a_stream_ends_by_cancellation_or_when_told_and_each_end_is_noticed(tmp_
     on_bench(tmp_path, BOTH, body)
 
 
-def test_d8_d40_d41_what_we_do_not_do_is_answered_emptily(tmp_path: pathlib.Path) -> None:
+def test_d8_d41_options(tmp_path: pathlib.Path) -> None:
+    """As in Register: a preference is to be had, and nothing is done when a container starts."""
+
     async def body(bench: Bench) -> None:
-        assert await bench.stub.GetDevicePluginOptions(pb.Empty()) == pb.DevicePluginOptions()
+        options = await bench.stub.GetDevicePluginOptions(pb.Empty())
+        assert options == pb.DevicePluginOptions(pre_start_required=False, get_preferred_allocation_available=True)
         assert await bench.stub.PreStartContainer(pb.PreStartContainerRequest(devices_ids=["x"])) == (
             pb.PreStartContainerResponse()
         )
-        asked = pb.ContainerPreferredAllocationRequest(available_deviceIDs=["x"], allocation_size=1)
-        request = pb.PreferredAllocationRequest(container_requests=[asked])
-        assert await bench.stub.GetPreferredAllocation(request) == pb.PreferredAllocationResponse()
 
     on_bench(tmp_path, BOTH, body)
+
+
+def test_d40_a_preference_for_each_container(tmp_path: pathlib.Path) -> None:
+    ids = [facts.device(number).id for number in range(4)]
+
+    async def body(bench: Bench) -> None:
+        asked = [
+            pb.ContainerPreferredAllocationRequest(
+                available_deviceIDs=ids, must_include_deviceIDs=must, allocation_size=size
+            )
+            for must, size in (([], 1), ([ids[3]], 2), ([], 9))
+        ]
+        answer = await bench.stub.GetPreferredAllocation(pb.PreferredAllocationRequest(container_requests=asked))
+        assert [list(each.deviceIDs) for each in answer.container_responses] == [[ids[0]], [ids[3], ids[0]], ids]
+
+    on_bench(tmp_path, facts.pool(*(facts.device(number) for number in range(4))), body)
 
 
 def test_d31_one_answer_a_container_in_order(tmp_path: pathlib.Path) -> None:
@@ -200,7 +215,7 @@ def test_d35_d36_devices_are_not_locked_and_requests_may_meet(tmp_path: pathlib.
 
 def test_a_healed_device_can_be_allocated(tmp_path: pathlib.Path) -> None:
     async def body(bench: Bench) -> None:
-        healed = dataclasses.replace(BOTH.devices[1], health=pools.Health.HEALTHY)
+        healed = dataclasses.replace(BOTH.devices[1], ailment=None)
         assert bench.servicer.publish(facts.pool(healed))
         assert (await bench.allocate([healed.id]))[0]["PCIDEVICE_INTEL_COM_A"] == healed.id
 

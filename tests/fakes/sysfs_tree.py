@@ -4,6 +4,7 @@ The defaults are an Intel 82576 as QEMU emulates it (igb: VF offset 0x80, stride
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 
@@ -39,10 +40,17 @@ class SysfsTree:
         self.root = root
         self.tree = sysfs.Tree(root)
         self._models: dict[str, Model] = {}
+        self._below: dict[str, str] = {}  # bridges by PCI bus
         (root / "bus/pci/devices").mkdir(parents=True, exist_ok=True)
 
-    def add_pf(self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB, numvfs: int = 0) -> devices.PciAddress:
-        """A PF with `numvfs` VFs; VF netdevs come with set_netdev, as a driver brings them later."""
+    def add_pf(
+        self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB, numvfs: int = 0, below: str = ""
+    ) -> devices.PciAddress:
+        """A PF with `numvfs` VFs; VF netdevs come with set_netdev, as a driver brings them later.
+
+        `below` are the PCI bridges between root and PF, as in `0000:00:01.0/0000:02:00.0`.
+        """
+        self._below[pci.rpartition(":")[0]] = below
         address = self._add_device(pci, model.vendor, model.pf_device, model)
         self._models[address] = model
         self._write(address, "sriov_totalvfs", model.totalvfs)
@@ -94,14 +102,86 @@ class SysfsTree:
             for name, value in values.items():
                 (folder / netdev.name / name).write_text(f"{value}\n")
 
+    def add_accelerator(
+        self, pci: str, vendor: str = "8086", device: str = "0d5c", driver: str | None = "pci-pf-stub"
+    ) -> devices.PciAddress:
+        """A processing accelerator, PCI class 12h."""
+        address = self._add_device(pci, vendor, device, IGB)
+        self._write(address, "class", "0x120000")
+        self.set_driver(address, driver)
+        return address
+
+    def add_sf(
+        self, pf: devices.PciAddress, name: str, number: int, netdev: sysfs.Netdev | None = None
+    ) -> pathlib.Path:
+        """An auxiliary device as in `mlx5_core.sf.4`, a subfunction of that number; returns its folder."""
+        folder = self._folder(pf) / name
+        (folder / "net").mkdir(parents=True)
+        (folder / "sfnum").write_text(f"{number}\n")
+        if netdev is not None:
+            (folder / "net" / netdev.name).mkdir()
+            (folder / "net" / netdev.name / "type").write_text(f"{self._arphrd(pf)}\n")
+        self._link("bus/auxiliary/devices", name, folder)
+        return folder
+
+    def set_iommu_group(self, address: devices.PciAddress, number: int, name: str | None = None) -> None:
+        """`name` is vfio-noiommu where there is no IOMMU."""
+        folder = self.root / "kernel/iommu_groups" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            (folder / "name").write_text(f"{name}\n")
+        link = self._folder(address) / "iommu_group"
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(folder, link.parent))
+
+    def set_rdma(
+        self, address: devices.PciAddress | pathlib.Path, number: int, *, pkey: int = 0xFFFF, at_home: bool = True
+    ) -> None:
+        """RDMA device `mlx5_NUMBER` with its character devices; away from home only those are seen."""
+        folder = address if isinstance(address, pathlib.Path) else self._folder(address)
+        shutil.rmtree(folder / "infiniband", ignore_errors=True)
+        for name in (
+            f"infiniband_verbs/uverbs{number}",
+            f"infiniband_mad/umad{number}",
+            f"infiniband_mad/issm{number}",
+        ):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        if at_home:
+            keys = folder / f"infiniband/mlx5_{number}/ports/1/pkeys"
+            keys.mkdir(parents=True)
+            (keys / "0").write_text(f"0x{pkey:04x}\n")
+
+    def set_vdpa(self, address: devices.PciAddress, number: int, driver: str = "vhost_vdpa") -> None:
+        """vDPA device `vdpaNUMBER` on the device."""
+        folder = self._folder(address) / f"vdpa{number}"
+        folder.mkdir()
+        (self.root / "bus/vdpa/drivers" / driver).mkdir(parents=True, exist_ok=True)
+        (folder / "driver").symlink_to(f"../../../../bus/vdpa/drivers/{driver}")
+        if driver == "vhost_vdpa":
+            (folder / f"vhost-vdpa-{number}").mkdir()
+        self._link("bus/vdpa/devices", f"vdpa{number}", folder)
+
+    def set_uio(self, address: devices.PciAddress, name: str) -> None:
+        (self._folder(address) / "uio" / name).mkdir(parents=True)
+
+    def set_master(self, address: devices.PciAddress, netdev: str, master: str) -> None:
+        """Make the netdev a port of a bond or bridge."""
+        (self.root / "devices/virtual/net" / master).mkdir(parents=True, exist_ok=True)
+        (self._folder(address) / "net" / netdev / "master").symlink_to(f"../../../../virtual/net/{master}")
+
+    def set_misc(self, *names: str) -> None:
+        """Misc devices that the kernel has: rdma_cm, vhost-net, tun."""
+        for name in names:
+            (self.root / "class/misc" / name).mkdir(parents=True, exist_ok=True)
+
     def set_attribute(self, address: devices.PciAddress, name: str, value: object) -> None:
         """Write any attribute below the device, such as numa_node or net/eth0/phys_port_name."""
         self._write(address, name, value)
 
     def remove(self, address: devices.PciAddress) -> None:
         """Hot-unplug the device."""
-        shutil.rmtree(self._folder(address), ignore_errors=True)
         (self.root / "bus/pci/devices" / address).unlink(missing_ok=True)
+        shutil.rmtree(self._folder(address), ignore_errors=True)
 
     def _add_vf(self, pf: devices.PciAddress, model: Model, index: int) -> devices.PciAddress:
         number = devices.routing_id(pf) + model.offset + index * model.stride
@@ -117,7 +197,7 @@ class SysfsTree:
     def _add_device(self, pci: str, vendor: str, device: str, model: Model) -> devices.PciAddress:
         address = devices.pci_address(pci)
         self._folder(address).mkdir(parents=True)
-        (self.root / "bus/pci/devices" / address).symlink_to(f"../../../devices/pci0000:00/{address}")
+        self._link("bus/pci/devices", address, self._folder(address))
         self._write(address, "class", "0x020000")
         self._write(address, "vendor", f"0x{vendor}")
         self._write(address, "device", f"0x{device}")
@@ -127,8 +207,12 @@ class SysfsTree:
     def _arphrd(self, address: devices.PciAddress) -> int:
         return _ARPHRD[self._models.get(address, IGB).link_type]
 
+    def _link(self, folder: str, name: str, target: pathlib.Path) -> None:
+        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / folder / name).symlink_to(os.path.relpath(target, self.root / folder))
+
     def _folder(self, address: devices.PciAddress) -> pathlib.Path:
-        return self.root / "devices/pci0000:00" / address
+        return self.root / "devices/pci0000:00" / self._below.get(address.rpartition(":")[0], "") / address
 
     def _write(self, address: devices.PciAddress, name: str, value: object) -> None:
         (self._folder(address) / name).write_text(f"{value}\n")

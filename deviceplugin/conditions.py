@@ -1,0 +1,59 @@
+"""What makes devices unhealthy for now, and how long it must last before the kubelet hears of it. Pure.
+
+A link that flaps must not thrash the kubelet, which writes its checkpoint to disk at every list; and the ledger has a
+VF's record shortly before it leaves the host and until just after it is back. So both count only once they have
+lasted, in both directions.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from sriov import candidates, devices
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conditions:
+    """`down`: PFs without a link, by address; `dirty`: devices that a pod left behind; each with the reason.
+
+    `managed` are PFs whose VFs are, or were, what pods are given, so that the PF itself never is.
+    """
+
+    down: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    dirty: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    managed: frozenset[devices.PciAddress] = frozenset()
+
+
+NONE = Conditions()
+
+
+def down(catalog: candidates.Catalog) -> dict[str, str]:
+    """PFs that cannot carry traffic now. One without a netdev, as with a userspace driver, says nothing."""
+    found: dict[str, str] = {}
+    for pf, link in catalog.uplinks.items():
+        if not link.up:
+            found[pf] = f"its PF {link.netdev} is down"
+        elif link.carrier is False:
+            found[pf] = f"its PF {link.netdev} has no carrier"
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settling:
+    """What is told of some keys, and since when the node has said otherwise (seconds of any steady clock)."""
+
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    doubted: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def next_look(self, delay: float) -> float | None:
+        """When the oldest doubt is over."""
+        return min(self.doubted.values()) + delay if self.doubted else None
+
+
+def settle(before: Settling, seen: Mapping[str, str], now: float, delay: float) -> Settling:
+    """Take in what is seen now; a key that differs from what is told is told anew after `delay` seconds of that."""
+    differs = [key for key in before.told.keys() | seen.keys() if (key in before.told) != (key in seen)]
+    doubted = {key: before.doubted.get(key, now) for key in differs}
+    over = {key for key, since in doubted.items() if now - since >= delay}
+    told = {key: seen.get(key, text) for key, text in before.told.items() if key not in over}
+    told |= {key: text for key, text in seen.items() if key in over}
+    return Settling(told, {key: since for key, since in doubted.items() if key not in over})

@@ -1,0 +1,100 @@
+"""The command line: the incumbent's flags, with one dash or two, and ours."""
+
+import argparse
+import pathlib
+from collections.abc import Callable
+
+from deviceplugin import cdi
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_GLOG = ("v", "vmodule", "stderrthreshold", "log_dir", "log-dir", "log_backtrace_at")
+_GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "deviceplugin", description="Advertises SR-IOV VFs to the kubelet.", allow_abbrev=False
+    )
+    _add_files(made)
+    _add_kubelet(made)
+    _add_modes(made)
+    _add_ignored(made)
+    return made
+
+
+def delivery(flags: argparse.Namespace) -> cdi.Delivery:
+    """How containers get device nodes."""
+    if not flags.use_cdi:
+        return cdi.Delivery.NODES
+    return cdi.Delivery.ANNOTATIONS if flags.cdi_annotations else cdi.Delivery.FIELD
+
+
+def _flag(made: argparse.ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
+    made.add_argument(f"--{name}", f"-{name}", type=kind, default=default, metavar="", help=f"{text} (%(default)s)")
+
+
+def _add_files(made: argparse.ArgumentParser) -> None:
+    _flag(made, "config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "which resources there are")
+    _flag(made, "resource-prefix", str, "intel.com", "prefix of resources that state none")
+    _flag(made, "sysfs", pathlib.Path, pathlib.Path("/sys"), "where the hardware is read")
+    _flag(made, "procfs", pathlib.Path, pathlib.Path("/proc"), "where the host's routes and addresses are read")
+    _flag(made, "dev", pathlib.Path, pathlib.Path("/dev"), "where shared device nodes are looked for, beside sysfs")
+    _flag(made, "run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "holds the CNI's ledger, which is only read")
+    devinfo = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
+    _flag(made, "devinfo-dir", pathlib.Path, devinfo, "where device-info files are written for Multus")
+    _flag(made, "cdi-dir", pathlib.Path, pathlib.Path("/var/run/cdi"), "where CDI specs are written")
+
+
+def _add_kubelet(made: argparse.ArgumentParser) -> None:
+    _flag(made, "kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins")
+    _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
+    _flag(made, "health-address", str, "", "127.0.0.1:PORT or unix:PATH to answer /livez, /healthz and /status")
+    _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
+    _flag(made, "log-level", _level, "info", f"one of {', '.join(LEVELS)}, or a number, which is info")
+
+
+def _add_modes(made: argparse.ArgumentParser) -> None:
+    _switch(made, "use-cdi", "hand out device nodes by CDI")
+    _switch(made, "cdi-annotations", "with --use-cdi: by annotations, for kubelets before 1.28")
+    _switch(made, "dry-run", "print which device goes to which resource and why, then end; needs no kubelet")
+    output = "of --dry-run: table or json (%(default)s)"
+    made.add_argument("--output", "-output", choices=("table", "json"), default="table", help=output)
+
+
+def _switch(made: argparse.ArgumentParser, name: str, text: str) -> None:
+    """As Go's: alone, or with =true or =false."""
+    made.add_argument(
+        f"--{name}", f"-{name}", type=_boolean, nargs="?", const=True, default=False, metavar="", help=text
+    )
+
+
+def _add_ignored(made: argparse.ArgumentParser) -> None:
+    """glog's flags, which the incumbent's manifests pass: the log is on stderr, and its level is --log-level."""
+    for name in _GLOG:
+        made.add_argument(f"--{name}", f"-{name}", help=argparse.SUPPRESS)
+    for name in _GLOG_SWITCHES:
+        made.add_argument(f"--{name}", f"-{name}", nargs="?", help=argparse.SUPPRESS)
+
+
+def _boolean(text: str) -> bool:
+    """What Go's strconv.ParseBool takes."""
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise argparse.ArgumentTypeError(f"invalid boolean value {text!r}, use true or false")
+
+
+def _registration(text: str) -> str:
+    if text not in ("direct", "watcher"):
+        raise argparse.ArgumentTypeError(f"invalid registration {text!r}, use direct or watcher")
+    return text
+
+
+def _level(text: str) -> str:
+    """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
+    name = "info" if text.isdecimal() else text.lower()
+    if name not in LEVELS:
+        raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(LEVELS)}")
+    return name

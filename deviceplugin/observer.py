@@ -1,0 +1,132 @@
+"""The node's hardware as it is now: looks at it when there is reason to, and says what is out of order.
+
+Reasons are uevents, link changes, a refused Allocate, and the slow resync. What it finds is a catalog and the
+conditions that hold, already settled; what to make of them is decided in pools.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable, Collection
+
+from deviceplugin import conditions
+from sriov import candidates, devices, discovery, errors, ledger, links, sysfs, uevents
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """Where the node shows itself: sysfs, procfs, /dev, and the CNI's run directory with its ledger."""
+
+    tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
+    proc: pathlib.Path = pathlib.Path("/proc")
+    dev: pathlib.Path = pathlib.Path("/dev")
+    run_dir: pathlib.Path = pathlib.Path("/run/sriov")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind."""
+
+    link: float = 1.0
+    cleanup: float = 10.0
+
+
+class Observer:
+    """`wake` is called when it is time to look."""
+
+    def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
+        self._node = node
+        self._patience = patience
+        self._wake = wake
+        self._links: conditions.Settling | None = None
+        self._leftovers = conditions.Settling()
+        self._managed: frozenset[devices.PciAddress] = frozenset()
+        self._vfs: Collection[str] = ()
+
+    async def look(self, now: float) -> tuple[candidates.Catalog, conditions.Conditions]:
+        """Read everything. `now` is in seconds of any steady clock. Raises SriovError."""
+        catalog = await asyncio.to_thread(discovery.scan, self._node.tree, self._node.proc, self._node.dev)
+        left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(self._node.run_dir))
+        seen = conditions.down(catalog)
+        # What is down from the start has been so for long enough.
+        before = self._links or conditions.Settling(told=seen)
+        self._links = conditions.settle(before, seen, now, self._patience.link)
+        self._leftovers = conditions.settle(self._leftovers, left, now, self._patience.cleanup)
+        self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
+        self._vfs = {one.id for one in catalog.candidates.values() if one.role is candidates.Role.VF}
+        return catalog, conditions.Conditions(self._links.told, self._leftovers.told, self._managed)
+
+    @property
+    def next_look(self) -> float | None:
+        """When something may have lasted long enough, by the clock of `look`."""
+        doubts = (self._links or conditions.Settling()).next_look(self._patience.link)
+        leftover = self._leftovers.next_look(self._patience.cleanup)
+        return min((each for each in (doubts, leftover) if each is not None), default=None)
+
+    async def listen(self, monitor: uevents.Monitor) -> None:
+        """Wake at uevents, for as long as the kernel tells them."""
+        try:
+            async for event in uevents.watch(monitor):
+                if matters(event, self._vfs):
+                    log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
+                    self._wake()
+        except errors.KernelError as error:
+            log.warning("no more uevents, changes are seen at the next resync: %s", error)
+
+    async def listen_to_links(self) -> None:
+        """Wake when a PF's link is not what it was; other links change with every pod."""
+        try:
+            heard = links.monitor()
+        except errors.KernelError as error:
+            log.warning("no link changes are heard, they are seen at the next resync: %s", error)
+            return
+        known: dict[devices.PciAddress, candidates.Uplink] = {}
+        async for _ in links.changes(heard):
+            now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+            if now != known:
+                known = now
+                self._wake()
+
+    def _uplinks(self) -> dict[devices.PciAddress, str]:
+        named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)
+        return {pf: netdev for pf, netdev in named if netdev is not None}
+
+
+def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
+    """Whether a pool may look different after it.
+
+    Every pod makes netdev events, of its veth and of its VF on the way in and out: those change nothing.
+    """
+    return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
+
+
+def leftovers(catalog: candidates.Catalog, book: ledger.Ledger) -> dict[str, str]:
+    """VFs that are at home though the ledger says that a pod has them: their detach has not finished.
+
+    Raises nothing: a ledger that cannot be read says nothing of a VF.
+    """
+    found: dict[str, str] = {}
+    for one in catalog.candidates.values():
+        if one.role is candidates.Role.VF and one.netdevs and _held(book, one.pci):
+            found[one.id] = "was left behind by a pod and is not clean yet"
+    return found
+
+
+def _held(book: ledger.Ledger, pci: devices.PciAddress) -> bool:
+    try:
+        return book.read(pci) is not None
+    except errors.LedgerError as error:
+        log.debug("%s", error)
+        return False
+
+
+def monitor() -> uevents.Monitor | None:
+    """None where the kernel tells no uevents: then the resync has to do."""
+    try:
+        return uevents.Monitor()
+    except errors.KernelError as error:
+        log.warning("no uevents, changes are seen at the next resync: %s", error)
+        return None

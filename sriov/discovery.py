@@ -1,0 +1,221 @@
+"""Finds every device of this node that a pod might be given, and reads all that is known of it.
+
+PCI network devices (VFs, PFs, plain NICs), processing accelerators, and the subfunctions (SFs) on the auxiliary bus
+(Documentation/ABI/testing/sysfs-bus-pci; mlx5 writes `sfnum`, drivers/net/ethernet/mellanox/mlx5/core/sf/dev/dev.c).
+A device's folder is listed once, so that nothing is opened that is not there: a node may have a thousand of them.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import types
+from collections.abc import Iterator, Mapping
+
+from sriov import candidates, devices, errors, hostnet, infiniband, sysfs, vdpas
+
+_CLASSES = {"0x02": "netDevice", "0x12": "accelerator"}  # PCI Code and ID Assignment, base classes 02h and 12h
+_AUXILIARY = re.compile(r"(?P<driver>[A-Za-z0-9_-]+)\.(?P<type>[A-Za-z0-9_]+)\.\d+")
+_SHARED = ("infiniband/rdma_cm", "vhost-net", "net/tun")
+_IFF_UP = 1  # include/uapi/linux/if.h
+_NO_IOMMU = "vfio-noiommu"  # kernel: drivers/vfio/group.c names such a group so
+
+
+def scan(tree: sysfs.Tree, proc: pathlib.Path, dev: pathlib.Path) -> candidates.Catalog:
+    """Read the node: sysfs, the routes and addresses below `proc`, and which shared device nodes there are.
+
+    Raises DeviceError where there is no list of PCI devices: that is not the same as an empty one.
+    """
+    if not tree.pci_devices.is_dir():
+        raise errors.DeviceError(f"there is no {tree.pci_devices}", "is sysfs mounted there? name it with --sysfs")
+    reader = _Reader(tree, hostnet.finder(proc), vdpas.read(tree))
+    found = dict(sorted((one.id, one) for one in reader.pci()))
+    found |= {one.id: one for one in reader.auxiliary(found)}
+    return candidates.Catalog(types.MappingProxyType(found), _shared(tree, dev), types.MappingProxyType(reader.uplinks))
+
+
+def _shared(tree: sysfs.Tree, dev: pathlib.Path) -> frozenset[str]:
+    """A container without privileges has its own /dev; the class of misc devices is the kernel's."""
+    loaded = sysfs.names(f"{tree.root}/class/misc")
+    return frozenset(f"/dev/{path}" for path in _SHARED if path.rpartition("/")[2] in loaded or (dev / path).exists())
+
+
+def uplink(tree: sysfs.Tree, pf: devices.PciAddress, netdev: str) -> candidates.Uplink:
+    """The state of a PF's netdev now."""
+    folder = f"{tree.root}/bus/pci/devices/{pf}/net/{netdev}"
+    carrier = sysfs.integer(f"{folder}/carrier")
+    flags = sysfs.integer(f"{folder}/flags")
+    up = flags is None or flags & _IFF_UP != 0
+    return candidates.Uplink(netdev, up, None if carrier is None else carrier == 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Pf:
+    """What its VFs are told of a PF: their indices by address, and their representors by index."""
+
+    netdev: str | None
+    link_type: devices.LinkType
+    vfs: Mapping[str, int]
+    representors: Mapping[int, str]
+
+
+class _Reader:
+    """One scan; PFs are read when the first of their VFs is."""
+
+    def __init__(
+        self, tree: sysfs.Tree, host_use: hostnet.Lookup, vdpas: Mapping[devices.PciAddress, vdpas.Vdpa]
+    ) -> None:
+        self._tree = tree
+        self._root = f"{tree.root}/bus/pci/devices"
+        self._host_use = host_use
+        self._vdpas = vdpas
+        self._pfs: dict[str, _Pf] = {}
+        self.uplinks: dict[devices.PciAddress, candidates.Uplink] = {}
+
+    def pci(self) -> Iterator[candidates.Candidate]:
+        for name in sysfs.names(self._root):
+            kind = _CLASSES.get((sysfs.text(f"{self._root}/{name}/class") or "")[:4])
+            if kind is not None:
+                with contextlib.suppress(errors.DeviceError):
+                    yield self._device(devices.pci_address(name), accelerator=kind == "accelerator")
+
+    def _device(self, address: devices.PciAddress, *, accelerator: bool) -> candidates.Candidate:
+        folder = f"{self._root}/{address}"
+        entries = frozenset(sysfs.names(folder))
+        physfn = sysfs.target(f"{folder}/physfn") if "physfn" in entries else None
+        pf = None if physfn is None else self._pf(physfn)
+        netdevs, kind = self._netdevs(folder, entries)
+        index = None if pf is None else pf.vfs.get(address)
+        plain = candidates.Candidate(
+            id=address,
+            role=_role(entries, accelerator=accelerator),
+            pci=address,
+            vendor=_id(folder, "vendor"),
+            device=_id(folder, "device"),
+            driver=sysfs.target(f"{folder}/driver") if "driver" in entries else None,
+            numa_node=_numa_node(folder),
+            netdevs=netdevs,
+            link_type=kind,
+            bridges=_bridges(folder),
+            acpi_index=sysfs.text(f"{folder}/acpi_index") if "acpi_index" in entries else None,
+            iommu=_iommu(folder) if "iommu_group" in entries else None,
+            uio=next(iter(sysfs.names(f"{folder}/uio")), None) if "uio" in entries else None,
+            rdma=infiniband.read(folder, entries),
+            vdpa=self._vdpas.get(address),
+            numvfs=(sysfs.integer(f"{folder}/sriov_numvfs") or 0) if "sriov_numvfs" in entries else 0,
+            host_use=self._used(folder, netdevs),
+        )
+        if pf is None or physfn is None:
+            return plain
+        return dataclasses.replace(
+            plain,
+            pf=devices.pci_address(physfn),
+            pf_netdev=pf.netdev,
+            index=index,
+            link_type=kind if kind is not devices.LinkType.UNKNOWN else pf.link_type,
+            representor=None if index is None else pf.representors.get(index),
+        )
+
+    def auxiliary(self, parents: Mapping[str, candidates.Candidate]) -> Iterator[candidates.Candidate]:
+        """Auxiliary devices that are on a network device."""
+        root = f"{self._tree.root}/bus/auxiliary/devices"
+        for name in sysfs.names(root):
+            matched = _AUXILIARY.fullmatch(name)
+            parent = parents.get(_parent_pci(f"{root}/{name}"))
+            if matched is not None and parent is not None and parent.role is not candidates.Role.ACCELERATOR:
+                yield self._auxiliary(f"{root}/{name}", name, matched["type"], parent)
+
+    def _auxiliary(self, folder: str, name: str, aux_type: str, parent: candidates.Candidate) -> candidates.Candidate:
+        entries = frozenset(sysfs.names(folder))
+        netdevs, kind = self._netdevs(folder, entries)
+        pf = self._pf(parent.pf or parent.pci)
+        return dataclasses.replace(
+            parent,
+            id=name,
+            role=candidates.Role.SF if aux_type == "sf" else candidates.Role.AUXILIARY,
+            pf=parent.pf or parent.pci,
+            pf_netdev=pf.netdev,
+            index=sysfs.integer(f"{folder}/sfnum"),
+            netdevs=netdevs,
+            link_type=kind if kind is not devices.LinkType.UNKNOWN else pf.link_type,
+            iommu=None,
+            uio=None,
+            rdma=infiniband.read(folder, entries),
+            vdpa=None,
+            representor=None,
+            aux_type=aux_type,
+            numvfs=0,
+            host_use=self._used(folder, netdevs),
+        )
+
+    def _pf(self, pf: str) -> _Pf:
+        known = self._pfs.get(pf)
+        if known is None:
+            known = self._pfs[pf] = self._read_pf(devices.pci_address(pf))
+        return known
+
+    def _read_pf(self, address: devices.PciAddress) -> _Pf:
+        folder = f"{self._root}/{address}"
+        links = [name for name in sysfs.names(folder) if name.startswith("virtfn")]
+        netdev = self._tree.netdev_name(address)
+        if netdev is not None:
+            self.uplinks[address] = uplink(self._tree, address, netdev)
+        beside = {sysfs.represents(f"{folder}/net/{name}"): name for name in _others(folder, netdev)}
+        return _Pf(
+            netdev,
+            self._tree.link_type(address, netdev),
+            {sysfs.target(f"{folder}/{link}") or "": int(link.removeprefix("virtfn")) for link in links},
+            {index: name for index, name in beside.items() if index is not None},
+        )
+
+    def _netdevs(self, folder: str, entries: frozenset[str]) -> tuple[tuple[str, ...], devices.LinkType]:
+        """Its netdevs in this namespace, without representors, and the link type of the first."""
+        found = sysfs.names(f"{folder}/net") if "net" in entries else ()
+        if len(found) > 1:
+            found = tuple(name for name in found if sysfs.represents(f"{folder}/net/{name}") is None)
+        kind = sysfs.integer(f"{folder}/net/{found[0]}/type") if found else None
+        return found, sysfs.ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
+
+    def _used(self, folder: str, netdevs: tuple[str, ...]) -> hostnet.HostUse | None:
+        uses = (self._host_use(name, f"{folder}/net/{name}") for name in netdevs)
+        return next(filter(None, uses), None)
+
+
+def _role(entries: frozenset[str], *, accelerator: bool) -> candidates.Role:
+    if accelerator:
+        return candidates.Role.ACCELERATOR
+    if "physfn" in entries:
+        return candidates.Role.VF
+    return candidates.Role.PF if "sriov_totalvfs" in entries else candidates.Role.NIC
+
+
+def _id(folder: str, name: str) -> str:
+    return (sysfs.text(f"{folder}/{name}") or "").removeprefix("0x")
+
+
+def _numa_node(folder: str) -> int | None:
+    node = sysfs.integer(f"{folder}/numa_node")
+    return None if node is None or node < 0 else node
+
+
+def _bridges(folder: str) -> tuple[str, ...]:
+    """From what the bus's link points to: ../../../devices/pci0000:00/0000:00:02.0/0000:01:10.0."""
+    parts = sysfs.link(folder)
+    return parts[parts.index("devices") + 1 : -1] if "devices" in parts else ()
+
+
+def _iommu(folder: str) -> candidates.IommuGroup | None:
+    number = sysfs.target(f"{folder}/iommu_group")
+    if number is None:
+        return None
+    return candidates.IommuGroup(number, sysfs.text(f"{folder}/iommu_group/name") == _NO_IOMMU)
+
+
+def _parent_pci(link: str) -> str:
+    """The PCI device that an auxiliary device is on: the part before its own in what the bus's link points to."""
+    return "".join(sysfs.link(link)[-2:-1])
+
+
+def _others(folder: str, netdev: str | None) -> list[str]:
+    found = sysfs.names(f"{folder}/net")
+    return [name for name in found if name != netdev] if len(found) > 1 else []

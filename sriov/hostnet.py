@@ -1,0 +1,103 @@
+"""Which netdevs carry the host's own traffic, so that no pod may ever be given their device.
+
+Routes and addresses are those of /proc/net (Documentation/filesystems/proc.rst; formats in the kernel's
+net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), so of the network namespace of whoever asks. An IPv4 address
+shows by the route to its own network that the kernel makes for it.
+"""
+
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from sriov import sysfs
+
+_REJECT = 0x0200  # RTF_REJECT, include/uapi/linux/route.h: an "unreachable" route, as IPv6 has on lo
+_UP = 0x0001  # RTF_UP
+
+
+class Use(enum.Enum):
+    """How the host uses a netdev."""
+
+    DEFAULT_ROUTE = "default route"
+    PART = "part of another netdev"
+    ADDRESS = "address"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostUse:
+    """`text` completes "it is the host's: "."""
+
+    use: Use
+    text: str
+
+
+def routed(proc: pathlib.Path) -> Mapping[str, HostUse]:
+    """The netdevs with a default route, or else an address, of the host; link-local ones do not count."""
+    found: dict[str, HostUse] = {}
+    for name in _addressed(proc):
+        found[name] = HostUse(Use.ADDRESS, f"{name} has an address of the host")
+    for version, name in _default_routes(proc):
+        found[name] = HostUse(Use.DEFAULT_ROUTE, f"{name} carries the host's default route (IPv{version})")
+    return found
+
+
+def part_of(folder: str, name: str) -> HostUse | None:
+    """Whether a netdev is the port or the lower device of another: bond, bridge, team, VLAN. `folder` is sysfs's."""
+    master = sysfs.target(f"{folder}/master")
+    if master is not None:
+        return HostUse(Use.PART, f"{name} is a port of {master}")
+    for entry in sysfs.names(folder):
+        if entry.startswith("upper_"):
+            return HostUse(Use.PART, f"{entry.removeprefix('upper_')} stands on {name}")
+    return None
+
+
+def _default_routes(proc: pathlib.Path) -> Iterator[tuple[int, str]]:
+    for name, destination, _gateway, flags, _, _, _, mask in _rows(proc / "net/route", 8):
+        if _is_zero(destination) and _is_zero(mask) and int(flags, 16) & (_UP | _REJECT) == _UP:
+            yield 4, name
+    for destination, length, _, _, _, _, _, _, flags, name in _rows(proc / "net/ipv6_route", 10):
+        if _is_zero(destination) and _is_zero(length) and not int(flags, 16) & _REJECT:
+            yield 6, name
+
+
+def _addressed(proc: pathlib.Path) -> Iterator[str]:
+    for name, destination, *_ in _rows(proc / "net/route", 8):
+        if not _is_zero(destination):
+            yield name
+    for _address, _index, _length, scope, _flags, name in _rows(proc / "net/if_inet6", 6):
+        if _is_zero(scope):  # global; 0x20 is link-local
+            yield name
+
+
+def _is_zero(text: str) -> bool:
+    return int(text, 16) == 0
+
+
+def _rows(path: pathlib.Path, columns: int) -> Iterator[list[str]]:
+    """The table's rows, the first so many columns. A heading, or a row that is cut off, is none."""
+    for line in _lines(path):
+        row = line.split()[:columns]
+        if len(row) == columns and row[0] != "Iface":
+            yield row
+
+
+def _lines(path: pathlib.Path) -> Iterable[str]:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return ()
+
+
+Lookup = Callable[[str, str], HostUse | None]
+
+
+def finder(proc: pathlib.Path) -> Lookup:
+    """Reads the tables once; what it returns takes a netdev's name and its folder in sysfs."""
+    known = routed(proc)
+
+    def use(name: str, folder: str) -> HostUse | None:
+        return known.get(name) or part_of(folder, name)
+
+    return use

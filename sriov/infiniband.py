@@ -1,0 +1,40 @@
+"""What a device offers for RDMA, read from its own folder in sysfs.
+
+A device's names leave the host with its netdev where RDMA is exclusive to namespaces (`rdma system set netns
+exclusive`), but its character devices stay: so those count as RDMA too, and a restart while pods run loses nothing.
+Layout: Documentation/ABI/stable/sysfs-class-infiniband; umad and issm are of ib_umad, ucm went with Linux 4.20.
+"""
+
+import dataclasses
+from collections.abc import Collection
+
+from sriov import sysfs
+
+_CLASSES = {"infiniband_verbs": "uverbs", "infiniband_mad": "umad", "infiniband_cm": "ucm"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rdma:
+    """`devices` are RDMA devices as in `mlx5_2`, empty while a pod has them; `nodes` are names below /dev/infiniband.
+
+    `pkey` is the first partition key of the first port, None where there is none to read.
+    """
+
+    devices: tuple[str, ...]
+    nodes: tuple[str, ...]
+    pkey: int | None = None
+
+
+def read(folder: str, entries: Collection[str]) -> Rdma | None:
+    """The RDMA side of a device; None where it has none. `entries` are the names in its folder."""
+    devices = sysfs.names(f"{folder}/infiniband") if "infiniband" in entries else ()
+    nodes = tuple(node for name in _CLASSES if name in entries for node in sysfs.names(f"{folder}/{name}"))
+    if not devices and not nodes and not any(".rdma." in entry for entry in entries):
+        return None
+    return Rdma(devices, nodes, _pkey(folder, devices))
+
+
+def _pkey(folder: str, devices: tuple[str, ...]) -> int | None:
+    if not devices:
+        return None
+    return sysfs.integer(f"{folder}/infiniband/{devices[0]}/ports/1/pkeys/0")
