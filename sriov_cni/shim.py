@@ -7,6 +7,7 @@ SRIOV_CNI_WAIT (seconds to wait for a daemon that is being replaced).
 """
 
 import _socket
+import fcntl
 import posix
 import select
 import sys
@@ -18,6 +19,8 @@ LONGEST_CALL = 110  # seconds; the kubelet gives up after 120
 STDIN_LIMIT = 1 << 20
 STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
 NO_PLUGIN = 127
+LIFELINE = 13  # the descriptor that a plugin inherits beside its streams; ours are lower
+SIGKILL = 9
 
 ENVIRONMENT, STDIN, IPAM, ANSWER = b"E", b"S", b"I", b"A"
 
@@ -111,16 +114,31 @@ def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: byte
     write_all(source, stdin)
     posix.lseek(source, 0, 0)
     output, sink = posix.pipe2(posix.O_CLOEXEC)
-    streams = [(posix.POSIX_SPAWN_DUP2, source, 0), (posix.POSIX_SPAWN_DUP2, sink, 1)]
-    child = posix.posix_spawn(path, [path], {**env, b"CNI_COMMAND": command}, file_actions=streams)
-    posix.close(sink)
-    posix.close(source)
+    lifeline, ours = posix.pipe2(posix.O_CLOEXEC)
+    inherited = ((source, 0), (sink, 1), (lifeline, LIFELINE))
+    files = [(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in inherited]
+    child = posix.posix_spawn(path, [path], {**env, b"CNI_COMMAND": command}, file_actions=files)
+    tie_to_our_life(child, lifeline)
+    for fd, _ in inherited:
+        posix.close(fd)
     data = b""
     while part := posix.read(output, 65536):
         data += part
     posix.close(output)
+    posix.close(ours)
     status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
     return status if status >= 0 else 255, data
+
+
+def tie_to_our_life(child: int, lifeline: int) -> None:
+    """A runtime that gives up kills us, which we cannot tell the plugin: so the kernel does.
+
+    The plugin holds the reading end of a pipe whose writing end is ours alone. When that closes, the kernel sends the
+    pipe's owner its signal (fcntl(2), F_SETOWN and F_SETSIG; fs/pipe.c, pipe_release).
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, child)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.FASYNC)
 
 
 def find_plugin(search: bytes, plugin: bytes) -> bytes | None:

@@ -8,18 +8,20 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from sriov_cni import wire
 from tests.sriov_cni import harness
 
-# What a bare interpreter brings, and the three modules that the shim asks for: `_socket`, `select`, `posix`.
+# What a bare interpreter brings, and the modules that the shim asks for: `_socket`, `fcntl`, `posix`, `select`.
 ALLOWED = {
     *("__main__", "_abc", "_codecs", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_io", "_signal"),
     *("_socket", "_thread", "_warnings", "_weakref", "abc", "builtins", "codecs", "encodings", "encodings.aliases"),
-    *("encodings.utf_8", "io", "marshal", "posix", "select", "sys", "time", "zipimport"),
+    *("encodings.utf_8", "fcntl", "io", "marshal", "posix", "select", "sys", "time", "zipimport"),
 }
 
 
@@ -118,3 +120,32 @@ def test_closed_stdout_is_an_error_and_no_traceback(tmp_path: pathlib.Path) -> N
         os.close(writer)
     assert done.returncode == 2
     assert done.stderr == b""
+
+
+def test_an_ipam_plugin_does_not_outlive_its_shim(tmp_path: pathlib.Path) -> None:
+    harness.ipam_plugin(tmp_path, "endless", 'echo $$ > "$0.pid"; exec sleep 60')
+    env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_PATH": str(tmp_path), "PATH": os.environ["PATH"]}
+    with daemon_that(tmp_path / "s", wire.ipam_request("ADD", "endless")):
+        with subprocess.Popen([str(harness.SHIM)], stdin=subprocess.DEVNULL, env=env) as shim:
+            plugin = int(_eventually(lambda: (tmp_path / "endless.pid").read_text().strip()))
+            assert _state(plugin) in "SDR"
+            shim.kill()
+        assert _eventually(lambda: _state(plugin) in "ZX")
+
+
+def _state(pid: int) -> str:
+    """The process' state letter; X where it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
+def _eventually(probe: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            if found := probe():
+                return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen within 10 s")
