@@ -136,7 +136,7 @@ class Servicer:
             code = grpc.StatusCode.FAILED_PRECONDITION if error.retryable else grpc.StatusCode.INVALID_ARGUMENT
             await context.abort(code, str(error))
         log.info("allocated %s: %s", self.pool.resource, "; ".join(",".join(ids) for ids in asked))
-        return pb.AllocateResponse(container_responses=[_container(each) for each in answers])
+        return pb.AllocateResponse(container_responses=[container(each) for each in answers])
 
     async def GetPreferredAllocation(self, request: _PreferredRequest, context: _Context) -> object:  # noqa: ARG002, N802
         chosen = [
@@ -165,7 +165,8 @@ def _device(device: pools.Device) -> object:
     return pb.Device(ID=device.id, health=device.health.value, topology=nodes)
 
 
-def _container(given: allocation.Answer) -> object:
+def container(given: allocation.Answer) -> object:
+    """The answer as a ContainerAllocateResponse."""
     return pb.ContainerAllocateResponse(
         envs=dict(given.envs),
         devices=[

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from deviceplugin import doors, handout, observer, plugin
-from sriov import devices, uevents
+from sriov import devices, ledger, settings, sysfs, uevents
 from tests.deviceplugin import facts, loops
 from tests.fakes import kubelet as fake
 
@@ -51,7 +51,7 @@ def options(root: pathlib.Path, resync: float) -> plugin.Options:
         doors.Direct(root / "kubelet/device-plugins"),
         observer.Node(facts.Machine(root).sys.tree, root / "proc", root / "dev", root / "run"),
         handout.Places(root / "devinfo", root / "cdi"),
-        observer.Patience(link=0.2, cleanup=0.3),
+        observer.Patience(link=0.25, cleanup=0.3),
         resync=resync,
     )
 
@@ -147,6 +147,214 @@ def test_d32_a_refused_request_is_followed_by_the_true_list(tmp_path: pathlib.Pa
 )
 def test_d25_what_every_pod_causes_is_no_reason_to_look(event: uevents.Event, matters: bool) -> None:
     assert observer.matters(event, {facts.vf().pci}) is matters
+
+
+NEW = {"resourceName": "new", "selectors": {"pfNames": ["enp1s0#0"]}}
+
+
+def test_a_new_configuration_changes_what_it_changes(tmp_path: pathlib.Path) -> None:
+    """Devices move to a new resource; the other's registration, socket and stream notice nothing."""
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        rest = node.kubelet.endpoints["intel.com/rest"]
+        node.configure(NEW, *CONFIG)
+        assert list(await node.kubelet.wait_for("intel.com/new", 1)) == ["0000:01:10.0"]
+        await node.counts(1, 0, 2)
+        assert node.kubelet.endpoints["intel.com/rest"] is rest
+        assert len(rest.said) == 1
+        assert len(node.kubelet.registrations) == 4
+
+    on_node(tmp_path, body)
+
+
+def test_a_device_leaves_its_old_resource_before_it_is_in_another(tmp_path: pathlib.Path) -> None:
+    """Also where the new one comes first in the file."""
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        seen: list[set[str]] = []
+
+        def both() -> bool:
+            first, rest = (set(node.kubelet.resources.get(f"intel.com/{name}", {})) for name in ("first", "rest"))
+            seen.append(first & rest)
+            return len(rest) == 4
+
+        node.configure(*reversed(CONFIG))
+        await node.kubelet.wait_until(both)
+        assert set().union(*seen) == set()
+
+    on_node(tmp_path, body)
+
+
+def test_a_resource_that_is_removed_is_said_to_be_empty_and_then_withdrawn(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        rest = node.kubelet.endpoints["intel.com/rest"]
+        node.configure(*CONFIG[:2])
+        await loops.until(lambda: not (node.kubelet.folder / rest.name).exists())
+        assert [len(said) for said in rest.said] == [2, 0, 0]  # the last is the kubelet's own, at the stream's end
+        await node.counts(2, 0, 0)
+        node.configure(*CONFIG)
+        await node.counts(2, 0, 2)
+
+    on_node(tmp_path, body)
+
+
+def test_a_configmaps_symlinks_are_followed(tmp_path: pathlib.Path) -> None:
+    """As the kubelet mounts one: the file is a link through ..data, and ..data is what is replaced."""
+
+    def publish(version: str, *entries: object) -> None:
+        folder = tmp_path / "etc" / version
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"resourceList": entries}))
+        (tmp_path / "etc/..data_tmp").symlink_to(version)
+        (tmp_path / "etc/..data_tmp").rename(tmp_path / "etc/..data")
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        node.config.unlink()
+        publish("..1", *CONFIG)
+        node.config.symlink_to("..data/config.json")
+        publish("..2", NEW, *CONFIG)
+        await node.kubelet.wait_for("intel.com/new", 1)
+
+    on_node(tmp_path, body)
+
+
+def test_a_bad_file_keeps_the_old_configuration_and_is_told_once(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        node.config.write_text('{"resourceList": [{"resourceName": "x_"}]}')
+        await loops.until(lambda: node.plugin.status().config_error != "")
+        await asyncio.sleep(0.5)  # some looks
+        told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        (only,) = told
+        place = f'{node.config}: resourceList[0].resourceName is "x_": the kubelet accepts no such name; use 1 to 63'
+        assert only.startswith(f"the configuration is kept as it was, the file is no good: {place}")
+        assert "the configuration in force is an older one" in node.plugin.status().problems[0]
+        await node.counts(2, 0, 2)
+        node.configure(NEW, *CONFIG)
+        await node.kubelet.wait_for("intel.com/new", 1)
+        assert node.plugin.status().problems == []
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def test_a_file_that_is_gone_for_a_while_keeps_the_old_configuration(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        text = node.config.read_text()
+        node.config.unlink()
+        await loops.until(lambda: "cannot be read" in node.plugin.status().config_error)
+        await node.counts(2, 0, 2)
+        node.config.write_text(text)
+        await loops.until(lambda: node.plugin.status().problems == [])
+        assert len(node.kubelet.registrations) == 3
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+CHECKED = [{"resourceName": "first", "checkHealthOnPf": True}]
+
+
+def test_d28_a_pf_without_carrier_and_back(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.kubelet.wait_for("intel.com/first", 4)
+        node.tree.set_attribute(node.first, "net/enp1s0/carrier", 0)
+        assert len(await node.kubelet.wait_for("intel.com/first", 0)) == 4
+        node.tree.set_attribute(node.first, "net/enp1s0/carrier", 1)
+        await node.kubelet.wait_for("intel.com/first", 4)
+        assert len(node.kubelet.registrations) == 1
+
+    on_node(tmp_path, body, resync=0.1, entries=CHECKED)
+
+
+def test_d28_a_link_that_flaps_says_nothing(tmp_path: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        await node.kubelet.wait_for("intel.com/first", 4)
+        for carrier in (0, 1) * 10:
+            node.tree.set_attribute(node.first, "net/enp1s0/carrier", carrier)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
+        assert len(node.kubelet.endpoints["intel.com/first"].said) == 1
+
+    on_node(tmp_path, body, resync=0.05, entries=CHECKED)
+
+
+def test_d29_a_vf_that_a_pod_left_behind_is_unhealthy_until_it_is_clean(tmp_path: pathlib.Path) -> None:
+    """In the ledger while in a pod: healthy. In the ledger and at home for longer than a detach takes: not."""
+    vf = devices.pci_address("0000:01:10.0")
+
+    async def body(node: Node) -> None:
+        book = ledger.Ledger(tmp_path / "run")
+        book.create()
+        book.write(record(vf))
+        await node.counts(2, 0, 2)
+        node.tree.set_netdev(vf, sysfs.Netdev("eth0", 30, "02:00:00:00:00:30", 1500))
+        listed = await node.kubelet.wait_for("intel.com/first", 1)
+        assert [device.healthy for device in listed.values()] == [False, True]
+        book.remove(vf)
+        await node.counts(2, 0, 2)
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def record(vf: devices.PciAddress) -> ledger.Record:
+    owner = ledger.Owner(container_id="c", ifname="net1", network="n", netns="/run/netns/x")
+    home = ledger.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
+    return ledger.Record(pci=vf, owner=owner, netns=(1, 2), home=home, wanted=settings.VfSettings(), mtu=1500)
+
+
+def test_d29_a_driver_that_is_gone_keeps_the_vf_in_the_resource_that_selects_by_driver(tmp_path: pathlib.Path) -> None:
+    entries = [
+        {"resourceName": "first", "selectors": {"drivers": ["igbvf"]}},
+        {"resourceName": "second", "selectors": {"drivers": ["vfio-pci"]}},
+    ]
+    vf = devices.pci_address("0000:01:10.0")
+
+    async def body(node: Node) -> None:
+        await node.kubelet.wait_for("intel.com/first", 4)
+        node.tree.set_driver(vf, None)
+        assert len(await node.kubelet.wait_for("intel.com/first", 3)) == 4
+        node.tree.set_driver(vf, "vfio-pci")
+        assert list(await node.kubelet.wait_for("intel.com/second", 1)) == [vf]
+        assert len(await node.kubelet.wait_for("intel.com/first", 3)) == 3
+
+    on_node(tmp_path, body, resync=0.1, entries=entries)
+
+
+def test_what_carries_the_hosts_traffic_is_told_once(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        vf = devices.pci_address("0000:01:10.0")
+        node.tree.set_netdev(vf, sysfs.Netdev("enp1s0v0", 30, "02:00:00:00:00:30", 1500))
+        node.machine.proc.route("enp1s0v0", "0.0.0.0/0")
+        await node.counts(1, 0, 2)
+        await asyncio.sleep(0.3)
+        told = [record.getMessage() for record in caplog.records if "not offered" in record.getMessage()]
+        assert told == [
+            f"{vf} is not offered, it carries traffic of the host: enp1s0v0 carries the host's default route (IPv4)"
+        ]
+
+    on_node(tmp_path, body, resync=0.1)
+
+
+def test_d39_device_info_is_written_at_allocate_and_outlives_the_plugin(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "devinfo/intel.com-first-0000:01:10.0-device.json"
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        assert not path.exists()
+        await node.kubelet.allocate("p", "intel.com/first", 1)
+        assert json.loads(path.read_text())["pci"] == {"pci-address": "0000:01:10.0", "pf-pci-address": node.first}
+        assert path.stat().st_mode & 0o777 == 0o444
+        await node.kubelet.request("intel.com/first", ["0000:01:10.0"])
+
+    on_node(tmp_path, body)
+    assert path.exists()
 
 
 @pytest.mark.root

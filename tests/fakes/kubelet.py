@@ -28,6 +28,8 @@ import grpc
 
 from deviceplugin._pb import deviceplugin_pb2 as pb
 from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+from deviceplugin._pb import pluginregistration_pb2 as watched_pb
+from deviceplugin._pb import pluginregistration_pb2_grpc as watched_grpc
 
 _NAME = re.compile(r"[a-z0-9.-]{1,244}/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1),)
@@ -61,9 +63,12 @@ class Endpoint:
 class Kubelet:
     """The kubelet below `root`, a folder that stands for /var/lib/kubelet. `registrations` are names in order."""
 
-    def __init__(self, root: pathlib.Path, patience: float = 10.0) -> None:
+    def __init__(self, root: pathlib.Path, patience: float = 10.0, *, watching: bool = False) -> None:
         """`patience` is how many seconds it dials back; of the next registrations `refusals` are refused,
-        and for `unwatched` ListAndWatch is not called."""
+        and for `unwatched` ListAndWatch is not called. `watching` turns on its plugin watcher."""
+        self.plugins = root / "plugins_registry"
+        self._watching = watching
+        self._watcher: asyncio.Task[None] | None = None
         self.refusals = 0
         self.unwatched = 0
         self.patience = patience
@@ -96,9 +101,16 @@ class Kubelet:
         pb_grpc.add_RegistrationServicer_to_server(self, self._server)
         self._server.add_insecure_port(f"unix:{self.socket}")
         await self._server.start()
+        if self._watching:
+            self.plugins.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._watcher = asyncio.create_task(self._watch_plugins())
 
     async def stop(self) -> None:
         """Go down as a process does: no farewell to the plugins, and what they said is forgotten. Pods stay."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait({self._watcher})
+            self._watcher = None
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
@@ -163,22 +175,52 @@ class Kubelet:
         if self.refusals > 0:
             self.refusals -= 1
             raise ValueError("refused, as told")
-        endpoint = await self._dial(request.resource_name, request.endpoint)
-        older = self.endpoints.get(request.resource_name)
-        self.endpoints[request.resource_name] = endpoint
+        await self._admit(request.resource_name, self.folder / request.endpoint)
+        return pb.Empty()
+
+    async def _watch_plugins(self) -> None:
+        """The plugin watcher: dials every socket that is new there, once (pkg/kubelet/pluginmanager)."""
+        known: dict[pathlib.Path, tuple[int, int]] = {}
+        while True:
+            found = {path: _identity(path) for path in self.plugins.glob("[!.]*") if path.is_socket()}
+            for path, identity in found.items():
+                if known.get(path) != identity:
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        await self._meet(path)
+            known = found
+            await asyncio.sleep(0.02)
+
+    async def _meet(self, path: pathlib.Path) -> None:
+        async with grpc.aio.insecure_channel(f"unix:{path}", options=_CHANNEL) as channel:
+            stub = watched_grpc.RegistrationStub(channel)
+            info = await stub.GetInfo(watched_pb.InfoRequest(), timeout=1)
+            status = watched_pb.RegistrationStatus(plugin_registered=True)
+            if info.type != "DevicePlugin" or "v1beta1" not in info.supported_versions:
+                status = watched_pb.RegistrationStatus(error=f"cannot validate {info}")
+            elif self.refusals > 0:
+                self.refusals -= 1
+                status = watched_pb.RegistrationStatus(error="refused, as told")
+            else:
+                await self._admit(info.name, pathlib.Path(info.endpoint or path))
+            await stub.NotifyRegistrationStatus(status, timeout=5)
+
+    async def _admit(self, resource: str, path: pathlib.Path) -> None:
+        """Dial the plugin, take it in the place of an older one, and watch it."""
+        endpoint = await self._dial(resource, path)
+        older = self.endpoints.get(resource)
+        self.endpoints[resource] = endpoint
         if older is not None:
             await self._hang_up(older)
-        self.registrations.append(request.resource_name)
+        self.registrations.append(resource)
         if self.unwatched > 0:
             self.unwatched -= 1
         else:
             endpoint.watching = asyncio.create_task(self._watch(endpoint))
         self._changed.set()
-        return pb.Empty()
 
-    async def _dial(self, resource: str, name: str) -> Endpoint:
-        channel = grpc.aio.insecure_channel(f"unix:{self.folder / name}", options=_CHANNEL)
-        endpoint = Endpoint(resource, name, channel, pb_grpc.DevicePluginStub(channel))
+    async def _dial(self, resource: str, path: pathlib.Path) -> Endpoint:
+        channel = grpc.aio.insecure_channel(f"unix:{path}", options=_CHANNEL)
+        endpoint = Endpoint(resource, path.name, channel, pb_grpc.DevicePluginStub(channel))
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -210,6 +252,11 @@ class Kubelet:
 
     def _healthy(self, resource: str) -> list[str]:
         return [device.id for device in self.resources.get(resource, {}).values() if device.healthy]
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_ino, found.st_mtime_ns
 
 
 def _device(device: pb.Device) -> Device:
