@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from sriov import errors, kernel, ledger, netlink, netns, node, sysfs
-from sriov_cni import calls, server
+from sriov import announcing, errors, kernel, ledger, netlink, netns, node, sysfs
+from sriov_cni import calls, policy, predecessor, server
 
 _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
 
@@ -50,7 +50,14 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
     with netns.own() as home:
         here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
         path = options.socket or options.run_dir / "cni.sock"
-        await server.Server(calls.Daemon(here, book)).serve(path, stop)
+        daemon = calls.Daemon(
+            here,
+            book,
+            announcing.Announcer,
+            policy.Guard(options.policy),
+            predecessor.Predecessor(options.predecessor_dir),
+        )
+        await server.Server(daemon).serve(path, stop)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--socket", type=pathlib.Path, help="where the shim connects (RUN_DIR/cni.sock)")
     parser.add_argument("--sysfs", type=pathlib.Path, default="/sys", help="the sysfs to read (%(default)s)")
+    parser.add_argument(
+        "--policy",
+        type=pathlib.Path,
+        default="/etc/sriov-underlay/policy.json",
+        help="what network configurations may ask for; everything where it does not exist (%(default)s)",
+    )
+    parser.add_argument(
+        "--predecessor-dir",
+        type=pathlib.Path,
+        default="/var/lib/cni/sriov",
+        help="records of pods that sriov-cni attached (%(default)s)",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return parser
 

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 
-from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, settings
-from sriov_cni import conf, failure, ipam, result
+from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, settings
+from sriov_cni import announce, conf, failure, ipam, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -36,7 +36,9 @@ async def _attach(
         leased = await leasing
         addressing = result.addressing(leased, f"the answer of IPAM plugin {network.ipam!r}")
         if link is not None and addressing.addresses:
-            await asyncio.to_thread(_configure, daemon, pod, link, addressing)
+            announcer = await asyncio.to_thread(_configure, daemon, pod, link, addressing)
+            if announcer is not None:
+                daemon.later(announce.announce(announcer))
         undo.pop_all()
     return _interface(call, request, link), leased
 
@@ -69,6 +71,8 @@ def _request(daemon: Daemon, call: Call, network: conf.Network, wanted: conf.Att
     vf = daemon.node.lookup(wanted.pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    if daemon.guard is not None:
+        daemon.guard.check(vf, wanted.wanted)
     pf = daemon.node.tree.netdev(vf.pf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -85,7 +89,7 @@ def _request(daemon: Daemon, call: Call, network: conf.Network, wanted: conf.Att
 
 def _end_former_owner(daemon: Daemon, request: attachment.Request) -> None:
     """A VF that is back in the host has lost its owner: finish that detach first."""
-    record = daemon.book.read(request.vf.pci)
+    record = daemon.record_of(request.vf.pci)
     if record is None:
         return
     if daemon.node.tree.netdev(request.vf.pci) is None:
@@ -93,12 +97,21 @@ def _end_former_owner(daemon: Daemon, request: attachment.Request) -> None:
             f"VF {record.pci} is held by container {record.owner.container_id} as {record.owner.ifname}",
             "its DEL has not come yet; try again later",
         )
-    detachment.detach(daemon.node, daemon.book, record, None)
+    daemon.detach(record, None)
 
 
-def _configure(daemon: Daemon, pod: netns.Netns, link: kernel.Link, addressing: result.Addressing) -> None:
-    with daemon.node.kernel() as net, net.inside(pod) as inner:
-        ipam.configure(inner, link.index, addressing)
+def _configure(
+    daemon: Daemon, pod: netns.Netns, link: kernel.Link, addressing: result.Addressing
+) -> announcing.Announcer | None:
+    """Addresses and routes; what is left to do is to announce them."""
+    announcer = daemon.announce(pod, link, addressing.addresses) if daemon.announce else None
+    with contextlib.ExitStack() as undo:
+        if announcer is not None:
+            undo.callback(announcer.close)
+        with daemon.node.kernel() as net, net.inside(pod) as inner:
+            ipam.configure(inner, link.index, addressing)
+        undo.pop_all()
+    return announcer
 
 
 async def _lease(call: Call, network: conf.Network) -> result.Result:

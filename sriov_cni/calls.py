@@ -1,12 +1,14 @@
 """One CNI call and what it is carried out with. Every command takes both and nothing else."""
 
+import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-from sriov import devices, ledger, netns
+from sriov import announcing, detachment, devices, kernel, ledger, netns
 from sriov.node import Node
-from sriov_cni import conf, failure, ipam, locks, skel, wire
+from sriov_cni import conf, failure, ipam, locks, policy, predecessor, skel, wire
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
@@ -15,13 +17,43 @@ RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
 """Runs an IPAM plugin where the shim is: CNI_COMMAND and plugin name to outcome."""
 
 
+Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
+"""Makes what announces an interface's addresses: announcing.Announcer, or nothing where there is no real namespace."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Daemon:
-    """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it."""
+    """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
+
+    `chores` holds what goes on after an answer, so that the daemon's end waits for it.
+    """
 
     node: Node
     book: ledger.Ledger
+    announce: Announce | None = None
+    guard: policy.Guard | None = None
+    former: predecessor.Predecessor | None = None
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
+    chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this off the call's way."""
+        task = asyncio.create_task(work)
+        self.chores.add(task)
+        task.add_done_callback(self.chores.discard)
+
+    def record_of(self, pci: devices.PciAddress) -> ledger.Record | None:
+        """Who holds the VF, by our ledger or by the predecessor's."""
+        record = self.book.read(pci)
+        if record is None and self.former is not None:
+            return self.former.of_device(pci)
+        return record
+
+    def detach(self, record: ledger.Record, pod: netns.Netns | None) -> None:
+        """Take the VF back and forget its owner, wherever that is written. Blocks."""
+        detachment.detach(self.node, self.book, record, pod)
+        if self.former is not None:
+            self.former.end(record)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,4 +92,8 @@ def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledge
     record = daemon.book.read(device) if device else None
     if call.owns(record):
         return record
-    return daemon.book.find(call.invocation.container_id, call.invocation.ifname)
+    names = call.invocation.container_id, call.invocation.ifname
+    record = daemon.book.find(*names)
+    if record is None and daemon.former is not None:
+        return daemon.former.find(*names)
+    return record

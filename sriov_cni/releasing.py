@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-from sriov import detachment, devices, errors, ledger, netns
+from sriov import devices, errors, ledger, netns
 from sriov_cni import calls, conf, failure
 from sriov_cni.calls import Call, Daemon
 from sriov_cni.failure import Code
@@ -29,9 +29,9 @@ async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | Non
         return
     async with daemon.vf_locks.of(record.pci):
         # Another call may have been quicker, and the VF may be somebody else's by now.
-        record = daemon.book.read(record.pci)
+        record = await asyncio.to_thread(daemon.record_of, record.pci)
         if record is not None and call.owns(record):
-            await asyncio.to_thread(detachment.detach, daemon.node, daemon.book, record, call.pod)
+            await asyncio.to_thread(daemon.detach, record, call.pod)
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
@@ -59,7 +59,7 @@ async def _end(daemon: Daemon, stale: ledger.Record) -> None:
         if record is None or record.owner != stale.owner:
             return
         with _still_there(record) as pod:
-            await asyncio.to_thread(detachment.detach, daemon.node, daemon.book, record, pod)
+            await asyncio.to_thread(daemon.detach, record, pod)
 
 
 @contextlib.contextmanager

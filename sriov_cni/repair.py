@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sriov import detachment, errors, ledger
+from sriov import errors, ledger
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
@@ -33,7 +33,7 @@ async def _finish(daemon: Daemon, seen: ledger.Record) -> None:
         async with daemon.vf_locks.of(seen.pci):
             record = daemon.book.read(seen.pci)
             if record == seen and _is_home(daemon, record):
-                await asyncio.to_thread(detachment.detach, daemon.node, daemon.book, record, None)
+                await asyncio.to_thread(daemon.detach, record, None)
                 log.warning("VF %s came home without a DEL of %s: restored", record.pci, record.owner.container_id)
     except errors.SriovError as error:
         log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner.container_id, error)

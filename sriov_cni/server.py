@@ -45,6 +45,8 @@ class Server:
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))
             await asyncio.wait(self._calls)
+        if self._daemon.chores:
+            await asyncio.wait(self._daemon.chores)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         while True:

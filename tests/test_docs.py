@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from deviceplugin import conf as plugin_conf
-from sriov_cni import conf, failure
+from sriov_cni import conf, failure, policy
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -37,6 +37,13 @@ def test_network_configurations(page: str) -> None:
     stdin = json.dumps({"deviceID": "0000:01:10.0", **example}).encode()
     assert conf.network(stdin).ipam == "host-local"
     assert conf.attachment(stdin, "").wanted.vlan == 100
+
+
+def test_the_policy(tmp_path: pathlib.Path) -> None:
+    [example] = [each for each in examples("docs/cni.md") if "rules" in each]
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(example))
+    assert len(policy.load(path).rules) == 2
 
 
 def test_every_key_of_the_network_configuration_is_on_the_page() -> None:
