@@ -73,13 +73,13 @@ async def _run(running: plugin.Plugin) -> None:
 def _dry_run(given: argparse.Namespace) -> int:
     """Everything that is wrong is printed, and all of it at once."""
     as_json = given.output == "json"
+    node = _node(given)
     try:
         configuration = conf.load(given.config_file, given.resource_prefix)
-    except conf.ConfigError as error:
+        catalog = discovery.scan(node.tree, node.proc, node.dev)
+    except errors.SriovError as error:
         print(dryrun.errors_as_json(str(error)) if as_json else error)
         return 1
-    node = _node(given)
-    catalog = discovery.scan(node.tree, node.proc, node.dev)
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     listed = dryrun.rows(catalog, configuration, conditions.Conditions(conditions.down(catalog), {}, managed))
     print(dryrun.as_json(configuration, listed) if as_json else dryrun.as_table(configuration, listed))

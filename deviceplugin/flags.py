@@ -31,7 +31,8 @@ def delivery(flags: argparse.Namespace) -> cdi.Delivery:
 
 
 def _flag(made: argparse.ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-    made.add_argument(f"--{name}", f"-{name}", type=kind, default=default, metavar="", help=f"{text} (%(default)s)")
+    names = [f"--{name}", f"-{name}"] + (["--config"] if name == "config-file" else [])
+    made.add_argument(*names, type=kind, default=default, metavar="", help=f"{text} (%(default)s)")
 
 
 def _add_files(made: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from deviceplugin._pb import deviceplugin_pb2, pluginregistration_pb2, podresources_pb2
+from deviceplugin._pb import deviceplugin_pb2, pluginregistration_pb2
+from sriov_cni._pb import podresources_pb2
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -24,7 +24,7 @@ CONFIG: dict[str, object] = {
 
 @contextlib.asynccontextmanager
 async def started(
-    root: pathlib.Path, *flags: str, config: object = CONFIG
+    root: pathlib.Path, *flags: str, config: object = CONFIG, before: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     (root / "config.json").write_text(json.dumps(config))
     tree = sysfs_tree.SysfsTree(root / "sys")
@@ -32,7 +32,7 @@ async def started(
     folders = {"kubelet-root-dir": root, "sysfs": root / "sys", "procfs": root / "proc", "dev": root / "dev"}
     folders |= {"run-dir": root / "run", "devinfo-dir": root / "devinfo", "cdi-dir": root / "cdi"}
     paths = [f"--config-file={root}/config.json", *(f"--{name}={path}" for name, path in folders.items())]
-    command = [sys.executable, "-W", "error", "-m", "deviceplugin", *paths, *flags]
+    command = [*before, sys.executable, "-W", "error", "-m", "deviceplugin", *paths, *flags]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=asyncio.subprocess.PIPE)
     try:
         yield process
@@ -116,6 +116,11 @@ def test_d4_a_directory_too_deep_ends_it_with_what_to_do(tmp_path: pathlib.Path)
     ("flags", "status", "text"),
     [
         (["-config-file=/nowhere.json", "--log-dir=sriovdp", "--log-level=10"], 1, "/nowhere.json cannot be read"),
+        (["-config-file=/nowhere.json", "-use-cdi", "-v", "10", "-logtostderr"], 1, "/nowhere.json cannot be read"),
+        (["-config-file=/nowhere.json", "--use-cdi=false", "--alsologtostderr=true"], 1, "/nowhere.json cannot"),
+        (["--use-cdi=perhaps"], 2, "invalid boolean value 'perhaps', use true or false"),
+        (["--registration=both"], 2, "invalid registration 'both', use direct or watcher"),
+        (["--health-address=somewhere"], 1, "cannot serve health at somewhere"),
         (["--log-level", "loud"], 2, "invalid log level"),
         (["--use-magic"], 2, "unrecognized arguments: --use-magic"),
     ],
@@ -128,5 +133,63 @@ def test_flags(tmp_path: pathlib.Path, flags: list[str], status: int, text: str)
             ended, log = await told(process)
         assert ended == status
         assert text in log
+
+    loops.run(body())
+
+
+RESTRICTED = """
+mount --bind "$1" "$1"
+mount -o remount,bind,ro /
+shift
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all "$@"
+"""
+
+
+@pytest.mark.root
+def test_it_needs_no_capability_and_a_read_only_root(tmp_path: pathlib.Path) -> None:
+    """It registers, hands out a device, writes what Multus reads, takes a new configuration, and stops."""
+    before = ["unshare", "--mount", "--propagation=private", "sh", "-euc", RESTRICTED, "sh", str(tmp_path)]
+
+    async def body() -> None:
+        kubelet = fake.Kubelet(tmp_path)
+        await kubelet.start()
+        async with started(tmp_path, before=before) as process:
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            capabilities = {line.split()[1] for line in status.splitlines() if line.startswith(("CapEff", "CapBnd"))}
+            assert capabilities == {"0" * 16}
+            mounts = pathlib.Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()
+            assert [line.split()[5].split(",")[0] for line in mounts if line.split()[4] == "/"][-1] == "ro"
+            await kubelet.allocate("p1", "intel.com/igb_vf", 1)
+            assert os.listdir(tmp_path / "devinfo") == ["intel.com-igb_vf-0000:01:10.0-device.json"]
+            (tmp_path / "config.json").write_text('{"resourceList": [{"resourceName": "new"}]}')
+            await kubelet.wait_for("intel.com/new", 7, timeout=10)
+            process.terminate()
+            code, log = await told(process)
+        assert code == 0
+        assert "Traceback" not in log
+        await kubelet.stop()
+
+    loops.run(body(), timeout=40)
+
+
+def test_by_the_plugin_watcher_with_health_and_cdi(tmp_path: pathlib.Path) -> None:
+    async def body() -> None:
+        kubelet = fake.Kubelet(tmp_path, watching=True)
+        await kubelet.start()
+        health = tmp_path / "health.sock"
+        flags = ["--registration=watcher", f"--health-address=unix:{health}", "--use-cdi"]
+        async with started(tmp_path, *flags) as process:
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
+            assert sorted(os.listdir(tmp_path / "plugins_registry")) == ["intel.com_igb_vf.sock", "intel.com_x.sock"]
+            assert os.listdir(kubelet.folder) == ["kubelet.sock"]
+            reader, writer = await asyncio.open_unix_connection(health)
+            writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+            writer.close()
+            process.terminate()
+            code, log = await told(process)
+        assert (code, "Traceback" in log) == (0, False)
+        await kubelet.stop()
 
     loops.run(body())
