@@ -55,6 +55,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             book,
             announcing.Announcer,
             policy.Guard(options.policy),
+            options.pod_resources_socket,
             predecessor.Predecessor(options.predecessor_dir),
         )
         await server.Server(daemon).serve(path, stop)
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         type=pathlib.Path,
         default="/var/lib/cni/sriov",
         help="records of pods that sriov-cni attached (%(default)s)",
+    )
+    parser.add_argument(
+        "--pod-resources-socket",
+        type=pathlib.Path,
+        default="/var/lib/kubelet/pod-resources/kubelet.sock",
+        help="asked for a pod's device where the configuration names none (%(default)s)",
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return parser

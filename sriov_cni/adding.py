@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, settings
-from sriov_cni import announce, conf, failure, ipam, result
+from sriov_cni import announce, choosing, conf, failure, ipam, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -16,8 +16,9 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     previous = result.decode(network.prev_result, "prevResult") if network.prev_result else result.Result()
     _needs_cni_path(call, network)
     pod = call.needs_pod(daemon.node.home)
-    request = _request(daemon, call, network, wanted)
-    async with daemon.vf_locks.of(wanted.pci):
+    pci = await choosing.choose(daemon, call, wanted)
+    request = _request(daemon, call, network, pci, wanted)
+    async with daemon.vf_locks.of(pci):
         interface, leased = await _attach(daemon, call, network, request, pod)
     for warning in wanted.warnings:
         log.warning("network %s: %s", network.name, warning)
@@ -66,9 +67,11 @@ def _needs_cni_path(call: Call, network: conf.Network) -> None:
         )
 
 
-def _request(daemon: Daemon, call: Call, network: conf.Network, wanted: conf.Attachment) -> attachment.Request:
+def _request(
+    daemon: Daemon, call: Call, network: conf.Network, pci: devices.PciAddress, wanted: conf.Attachment
+) -> attachment.Request:
     """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError."""
-    vf = daemon.node.lookup(wanted.pci)
+    vf = daemon.node.lookup(pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
     if daemon.guard is not None:

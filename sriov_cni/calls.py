@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Daemon:
     book: ledger.Ledger
     announce: Announce | None = None
     guard: policy.Guard | None = None
+    pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
     former: predecessor.Predecessor | None = None
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)

@@ -40,6 +40,7 @@ class _Document(msgspec.Struct, frozen=True):
     cni_version: str | None = msgspec.field(default=None, name="cniVersion")
     name: str | None = None
     device_id: str | None = msgspec.field(default=None, name="deviceID")
+    resource_name: str | None = msgspec.field(default=None, name="resourceName")
     vlan: int | None = None
     vlan_qos: int | None = msgspec.field(default=None, name="vlanQoS")
     vlan_proto: str | None = msgspec.field(default=None, name="vlanProto")
@@ -92,13 +93,14 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attachment:
-    """What ADD asks for, checked. `mtu` None keeps the VF's."""
+    """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`."""
 
-    pci: devices.PciAddress
+    pci: devices.PciAddress | None
     wanted: settings.VfSettings
     mtu: int | None
     allmulti: bool = False
     warnings: tuple[str, ...] = ()
+    resource: str = ""
 
 
 def version(stdin: bytes) -> str:
@@ -138,11 +140,12 @@ def attachment(stdin: bytes, args: str) -> Attachment:
     device = _device(document)
     try:
         return Attachment(
-            devices.pci_address(device),
+            None if device is None else devices.pci_address(device),
             _wanted(document, args),
             _mtu(document.mtu),
             _switch("allmulti", document.allmulti, False),
             typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS),
+            document.resource_name or "",
         )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error
@@ -213,17 +216,17 @@ def _refuse_trunk(document: _Document) -> None:
         )
 
 
-def _device(document: _Document) -> str:
+def _device(document: _Document) -> str | None:
     injected = document.runtime_config.device_id if document.runtime_config else None
     if injected and document.device_id and injected != document.device_id:
         raise _invalid(
             f"deviceID {document.device_id!r} and runtimeConfig.deviceID {injected!r} differ", "leave one of them out"
         )
-    device = injected or document.device_id
-    if not device:
+    device = injected or document.device_id or None
+    if device is None and not document.resource_name:
         raise _invalid(
-            "VF pci addr is required: the configuration has no deviceID",
-            "let Multus fill it in from the annotation k8s.v1.cni.cncf.io/resourceName, or write `deviceID` yourself",
+            "VF pci addr is required: the configuration has no deviceID and no resourceName",
+            "let Multus fill deviceID in from the annotation k8s.v1.cni.cncf.io/resourceName, or write one of them",
         )
     return device
 

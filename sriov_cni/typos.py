@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Iterable
 
-# What the CNI spec, libcni, Multus and IPAM put there; `pciBusID` and `resourceName` come from Multus.
+# What the CNI spec, libcni, Multus and IPAM put there; `pciBusID` comes from Multus.
 _FOREIGN = frozenset(
     {"cniVersion", "name", "type", "capabilities", "args", "dns", "ipMasq", "runtimeConfig", "prevResult", "plugins"}
-    | {"pciBusID", "resourceName", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "cniVersions"}
+    | {"pciBusID", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "cniVersions"}
 )
 _LOGGING = frozenset({"logFile", "logLevel"})
 _CLOSE = 0.75

@@ -39,6 +39,16 @@ def test_network_configurations(page: str) -> None:
     assert conf.attachment(stdin, "").wanted.vlan == 100
 
 
+def test_the_network_list_for_nodes_without_multus() -> None:
+    [example] = [each for each in examples("docs/cni.md") if "plugins" in each]
+    plugins = example["plugins"]
+    assert isinstance(plugins, list)
+    [plugin] = plugins
+    stdin = json.dumps({"cniVersion": example["cniVersion"], "name": example["name"], **plugin}).encode()
+    wanted = conf.attachment(stdin, "")
+    assert (wanted.pci, wanted.resource, wanted.wanted.vlan) == (None, "intel.com/rail_a", 100)
+
+
 def test_the_policy(tmp_path: pathlib.Path) -> None:
     [example] = [each for each in examples("docs/cni.md") if "rules" in each]
     path = tmp_path / "policy.json"

@@ -1,0 +1,54 @@
+"""Which devices the kubelet gave to a pod: its PodResources API, for networks that no Multus fills a deviceID into.
+
+Source: kubernetes/kubelet pkg/apis/podresources/v1. The API says what a pod holds and not which interface is to have
+which device; that is settled by order: containers as the pod lists them, devices by PCI address. Importing this imports
+grpc.
+"""
+
+import asyncio
+import pathlib
+
+import grpc
+
+from sriov import devices, errors
+from sriov_cni._pb import podresources_pb2, podresources_pb2_grpc
+
+# A node's whole list in one message; 16 MiB is what Multus allows too.
+_OPTIONS = (("grpc.max_receive_message_length", 16 << 20), ("grpc.use_local_subchannel_pool", 1))
+_TIMEOUT = 10.0  # seconds
+_TRIES = 5  # the kubelet answers 100 requests a second and refuses the rest
+_PAUSE = 0.2  # seconds
+
+
+async def devices_of(kubelet: pathlib.Path, namespace: str, pod: str, resource: str) -> tuple[devices.PciAddress, ...]:
+    """The PCI addresses of `resource` (prefix/name) that this pod holds, each once.
+
+    Raises BusyError where the kubelet does not answer, DeviceError where a device is no PCI device.
+    """
+    async with grpc.aio.insecure_channel(f"unix:{kubelet}", options=_OPTIONS) as channel:
+        listed = await _list(podresources_pb2_grpc.PodResourcesListerStub(channel), kubelet)
+    ids: list[str] = []
+    for found in listed.pod_resources:
+        if (found.namespace, found.name) == (namespace, pod):
+            for container in found.containers:
+                given = [each for each in container.devices if each.resource_name == resource]
+                # One resource may come in several entries, one a NUMA node.
+                ids += sorted(device for each in given for device in each.device_ids)
+    return tuple(devices.pci_address(each) for each in dict.fromkeys(ids))
+
+
+async def _list(
+    stub: podresources_pb2_grpc.PodResourcesListerStub, kubelet: pathlib.Path
+) -> podresources_pb2.ListPodResourcesResponse:
+    request = podresources_pb2.ListPodResourcesRequest()
+    for number in range(1, _TRIES + 1):
+        try:
+            return await stub.List(request, timeout=_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or number == _TRIES:
+                raise errors.BusyError(
+                    f"the kubelet's PodResources API at {kubelet} does not answer: {error.code().name}",
+                    "is the kubelet running? --pod-resources-socket says where it listens",
+                ) from error
+        await asyncio.sleep(_PAUSE * number)
+    raise AssertionError("unreachable")

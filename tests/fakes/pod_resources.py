@@ -1,0 +1,71 @@
+"""The kubelet's PodResources API as a real gRPC server on a unix socket, in a thread."""
+
+import asyncio
+import contextlib
+import dataclasses
+import pathlib
+import threading
+from collections.abc import Iterator
+
+import grpc
+
+from sriov_cni._pb import podresources_pb2 as pb
+from sriov_cni._pb import podresources_pb2_grpc as pb_grpc
+
+
+@dataclasses.dataclass(slots=True)
+class PodResources:
+    """`pods`: (namespace, name) to its containers, each a list of (resource, device IDs). `refusals` come first."""
+
+    pods: dict[tuple[str, str], list[list[tuple[str, list[str]]]]]
+    refusals: int = 0
+    calls: int = 0
+
+    async def List(
+        self, request: pb.ListPodResourcesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListPodResourcesResponse:
+        self.calls += 1
+        if self.calls <= self.refusals:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
+        pods = [
+            pb.PodResources(
+                namespace=namespace,
+                name=name,
+                containers=[
+                    pb.ContainerResources(
+                        devices=[pb.ContainerDevices(resource_name=each, device_ids=ids) for each, ids in container]
+                    )
+                    for container in containers
+                ],
+            )
+            for (namespace, name), containers in self.pods.items()
+        ]
+        return pb.ListPodResourcesResponse(pod_resources=pods)
+
+
+@contextlib.contextmanager
+def serving(path: pathlib.Path, api: PodResources) -> Iterator[None]:
+    loop = asyncio.new_event_loop()
+    stop, ready = asyncio.Event(), threading.Event()
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        pb_grpc.add_PodResourcesListerServicer_to_server(api, server)
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+        ready.set()
+        await stop.wait()
+        await server.stop(None)
+
+    def run() -> None:
+        loop.run_until_complete(serve())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    ready.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
