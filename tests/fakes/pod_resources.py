@@ -14,7 +14,7 @@ from sriov_cni._pb import podresources_pb2_grpc as pb_grpc
 
 
 @dataclasses.dataclass(slots=True)
-class PodResources:
+class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
     """`pods`: (namespace, name) to its containers, each a list of (resource, device IDs). `refusals` come first."""
 
     pods: dict[tuple[str, str], list[list[tuple[str, list[str]]]]]
