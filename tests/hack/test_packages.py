@@ -11,8 +11,12 @@ PACKAGES = Path(__file__).parents[2] / "hack" / "packages"
 
 
 def run(*arguments: str, before: tuple[str, ...] = (), path: str = os.environ["PATH"]) -> tuple[int, str]:
-    command = [*before, str(PACKAGES), *arguments]
-    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
+    """The script comes in by stdin: another user may not be allowed to read this checkout."""
+    command = [*before, "bash", "-s", "--", *arguments]
+    script = PACKAGES.read_text()
+    done = subprocess.run(
+        command, input=script, env={"PATH": path}, capture_output=True, text=True, check=False, cwd="/"
+    )
     assert done.stdout == ""
     return done.returncode, done.stderr
 
