@@ -111,19 +111,23 @@ class Registration:
         self.servicer.add_to(server)
         self._door.add_to(server, self._resource)
         own = None
+        starting: asyncio.Future[None] | None = None
         try:
             _bind(server, hidden)
-            await server.start()
+            starting = asyncio.ensure_future(server.start())
+            await asyncio.shield(starting)
             own = watch.identity(hidden)
             hidden.rename(self._own)
             if own is None:
                 raise FileNotFoundError(f"{hidden} was removed")
             yield own
         finally:
-            self.servicer.end_streams()
-            await server.stop(self._timings.stop)
             if own is not None and watch.identity(self._own) == own:
                 self._own.unlink(missing_ok=True)
+            self.servicer.end_streams()
+            if starting is not None:
+                await asyncio.wait({starting})  # grpc fails to stop a server that is half started
+            await server.stop(self._timings.stop)
 
     def _kubelet_present(self) -> watch.Identity:
         found = self._door.kubelet()

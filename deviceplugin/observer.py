@@ -45,11 +45,13 @@ class Observer:
         self._leftovers = conditions.Settling()
         self._managed: frozenset[devices.PciAddress] = frozenset()
         self._vfs: Collection[str] = ()
+        self._memory: discovery.Memory = {}
 
     async def look(self, now: float) -> tuple[candidates.Catalog, conditions.Conditions]:
         """Read everything. `now` is in seconds of any steady clock. Raises SriovError."""
-        catalog = await asyncio.to_thread(discovery.scan, self._node.tree, self._node.proc, self._node.dev)
-        left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(self._node.run_dir))
+        node = self._node
+        catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
+        left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
         seen = conditions.down(catalog)
         # What is down from the start has been so for long enough.
         before = self._links or conditions.Settling(told=seen)

@@ -7,6 +7,7 @@ A device's folder is listed once, so that nothing is opened that is not there: a
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import re
 import types
@@ -21,14 +22,29 @@ _IFF_UP = 1  # include/uapi/linux/if.h
 _NO_IOMMU = "vfio-noiommu"  # kernel: drivers/vfio/group.c names such a group so
 
 
-def scan(tree: sysfs.Tree, proc: pathlib.Path, dev: pathlib.Path) -> candidates.Catalog:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Identity:
+    """What a device is for as long as it is there, which its folder's inode number tells: kernfs gives each anew."""
+
+    inode: int
+    pci_class: str
+    vendor: str
+    device: str
+    bridges: tuple[str, ...]
+
+
+Memory = dict[str, _Identity]
+"""What need not be read again, by name in /sys/bus/pci/devices; a scan fills and tidies it."""
+
+
+def scan(tree: sysfs.Tree, proc: pathlib.Path, dev: pathlib.Path, memory: Memory | None = None) -> candidates.Catalog:
     """Read the node: sysfs, the routes and addresses below `proc`, and which shared device nodes there are.
 
     Raises DeviceError where there is no list of PCI devices: that is not the same as an empty one.
     """
     if not tree.pci_devices.is_dir():
         raise errors.DeviceError(f"there is no {tree.pci_devices}", "is sysfs mounted there? name it with --sysfs")
-    reader = _Reader(tree, hostnet.finder(proc), vdpas.read(tree))
+    reader = _Reader(tree, hostnet.finder(proc), vdpas.read(tree), {} if memory is None else memory)
     found = dict(sorted((one.id, one) for one in reader.pci()))
     found |= {one.id: one for one in reader.auxiliary(found)}
     return candidates.Catalog(types.MappingProxyType(found), _shared(tree, dev), types.MappingProxyType(reader.uplinks))
@@ -63,57 +79,73 @@ class _Reader:
     """One scan; PFs are read when the first of their VFs is."""
 
     def __init__(
-        self, tree: sysfs.Tree, host_use: hostnet.Lookup, vdpas: Mapping[devices.PciAddress, vdpas.Vdpa]
+        self,
+        tree: sysfs.Tree,
+        host_use: hostnet.Lookup,
+        vdpa_devices: Mapping[devices.PciAddress, vdpas.Vdpa],
+        memory: Memory,
     ) -> None:
         self._tree = tree
         self._root = f"{tree.root}/bus/pci/devices"
         self._host_use = host_use
-        self._vdpas = vdpas
+        self._vdpas = vdpa_devices
+        self._memory = memory
         self._pfs: dict[str, _Pf] = {}
         self.uplinks: dict[devices.PciAddress, candidates.Uplink] = {}
 
     def pci(self) -> Iterator[candidates.Candidate]:
-        for name in sysfs.names(self._root):
-            kind = _CLASSES.get((sysfs.text(f"{self._root}/{name}/class") or "")[:4])
-            if kind is not None:
+        names = sysfs.names(self._root)
+        for gone in self._memory.keys() - set(names):
+            del self._memory[gone]
+        for name in names:
+            identity = self._identity(name)
+            kind = None if identity is None else _CLASSES.get(identity.pci_class)
+            if identity is not None and kind is not None:
                 with contextlib.suppress(errors.DeviceError):
-                    yield self._device(devices.pci_address(name), accelerator=kind == "accelerator")
+                    yield self._device(devices.pci_address(name), identity, accelerator=kind == "accelerator")
 
-    def _device(self, address: devices.PciAddress, *, accelerator: bool) -> candidates.Candidate:
+    def _identity(self, name: str) -> _Identity | None:
+        folder = f"{self._root}/{name}"
+        try:
+            inode = os.stat(folder).st_ino  # noqa: PTH116 (a thousand times a scan)
+        except OSError:
+            return None  # it went just now
+        known = self._memory.get(name)
+        if known is None or known.inode != inode:
+            base = (sysfs.text(f"{folder}/class") or "")[:4]
+            known = _Identity(inode, base, _id(folder, "vendor"), _id(folder, "device"), _bridges(folder))
+            self._memory[name] = known
+        return known
+
+    def _device(self, address: devices.PciAddress, identity: _Identity, *, accelerator: bool) -> candidates.Candidate:
         folder = f"{self._root}/{address}"
         entries = frozenset(sysfs.names(folder))
         physfn = sysfs.target(f"{folder}/physfn") if "physfn" in entries else None
         pf = None if physfn is None else self._pf(physfn)
         netdevs, kind = self._netdevs(folder, entries)
         index = None if pf is None else pf.vfs.get(address)
-        plain = candidates.Candidate(
+        return candidates.Candidate(
             id=address,
             role=_role(entries, accelerator=accelerator),
             pci=address,
-            vendor=_id(folder, "vendor"),
-            device=_id(folder, "device"),
+            vendor=identity.vendor,
+            device=identity.device,
             driver=sysfs.target(f"{folder}/driver") if "driver" in entries else None,
             numa_node=_numa_node(folder),
+            pf=None if physfn is None else devices.pci_address(physfn),
+            pf_netdev=None if pf is None else pf.netdev,
+            index=index,
             netdevs=netdevs,
-            link_type=kind,
-            bridges=_bridges(folder),
+            link_type=kind if pf is None or kind is not devices.LinkType.UNKNOWN else pf.link_type,
+            bridges=identity.bridges,
             acpi_index=sysfs.text(f"{folder}/acpi_index") if "acpi_index" in entries else None,
             iommu=_iommu(folder) if "iommu_group" in entries else None,
             uio=next(iter(sysfs.names(f"{folder}/uio")), None) if "uio" in entries else None,
             rdma=infiniband.read(folder, entries),
             vdpa=self._vdpas.get(address),
+            representor=None if pf is None or index is None else pf.representors.get(index),
             numvfs=(sysfs.integer(f"{folder}/sriov_numvfs") or 0) if "sriov_numvfs" in entries else 0,
             host_use=self._used(folder, netdevs),
-        )
-        if pf is None or physfn is None:
-            return plain
-        return dataclasses.replace(
-            plain,
-            pf=devices.pci_address(physfn),
-            pf_netdev=pf.netdev,
-            index=index,
-            link_type=kind if kind is not devices.LinkType.UNKNOWN else pf.link_type,
-            representor=None if index is None else pf.representors.get(index),
         )
 
     def auxiliary(self, parents: Mapping[str, candidates.Candidate]) -> Iterator[candidates.Candidate]:

@@ -27,6 +27,8 @@ class Rdma:
 
 def read(folder: str, entries: Collection[str]) -> Rdma | None:
     """The RDMA side of a device; None where it has none. `entries` are the names in its folder."""
+    if not any("infiniband" in entry or ".rdma." in entry for entry in entries):
+        return None
     devices = sysfs.names(f"{folder}/infiniband") if "infiniband" in entries else ()
     nodes = tuple(node for name in _CLASSES if name in entries for node in sysfs.names(f"{folder}/{name}"))
     if not devices and not nodes and not any(".rdma." in entry for entry in entries):

@@ -181,9 +181,7 @@ def test_f44_d13_it_always_converges_and_leaks_nothing(tmp_path: pathlib.Path) -
             await asyncio.gather(*(ordeal(chaos, ROUNDS // NODES - third) for chaos in nodes))
             slack = 20 * NODES  # a configuration more or less, and calls that are just ending
             limits = [each + slack for each in before]
-            await loops.until(
-                lambda: all(now <= then + slack for now, then in zip(held(), before, strict=True)), SETTLE
-            )
+            await loops.until(lambda: all(now <= most for now, most in zip(held(), limits, strict=True)), SETTLE)
             assert resident() - memory < 8 * 1024, "kB grew in the last two thirds"
 
     loops.run(body(), timeout=900)
