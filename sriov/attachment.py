@@ -63,20 +63,28 @@ class Administer:
 Step = StateVf | Move | Configure | Administer
 
 
-def plan(target: vfconfig.Target, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
-    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted."""
+def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
+    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted.
+
+    Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
+    """
     wanted, name = request.wanted, request.owner.ifname
     own = wanted.mac == settings.NO_MAC
-    start = (StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC)), Move(netdev.index, name))
     change = kernel.Change(
         address=netdev.address if own else wanted.mac,
         mtu=request.mtu or netdev.mtu,
         allmulti=request.allmulti,
         promisc=False,
     )
+    move = Move(netdev.index, name)
+    if target is None:
+        vfconfig.refuse_without_pf(wanted, has_netdev=True)
+        return (move, Configure(name, dataclasses.replace(change, up=True)))
+    state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
     if own:
-        return (*start, Configure(name, dataclasses.replace(change, up=True)))
-    return (*start, Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
+        return (state, move, Configure(name, dataclasses.replace(change, up=True)))
+    pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
+    return (state, move, *pinned)
 
 
 def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:
@@ -108,6 +116,10 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: net
     """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
     record = _record(request, None, pod)
     target = node.target(request.vf, settings.NO_MAC)
+    if target is None:
+        vfconfig.refuse_without_pf(request.wanted, has_netdev=False)
+        book.write(record)
+        return
     with node.kernel() as net, contextlib.ExitStack() as stack:
         book.write(record)
         stack.callback(undo, node, book, record, pod)

@@ -112,6 +112,8 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
 
 def _state_baseline(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str) -> None:
     target = node.target(vf, own_mac)
+    if target is None:
+        return
     node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
 
 

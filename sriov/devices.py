@@ -51,12 +51,13 @@ class PF:
 class VF:
     """A virtual function. `index` is what `ip link set PF vf INDEX` takes.
 
+    `pf` is None inside a virtual machine that was given the VF: its PF is out of reach, on another machine.
     `netdev` is None while the VF is in another namespace, has no driver, or has a userspace driver (vfio-pci).
     `pf_netdev` is None where the PF has no netdev. `link_type` is the VF netdev's, else its PF's.
     """
 
     pci: PciAddress
-    pf: PciAddress
+    pf: PciAddress | None
     pf_netdev: str | None
     index: int
     vendor: str

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 from sriov import devices, errors, sysfs
 
+# Drivers that know nothing but VFs; and VFs of drivers that know both (drivers/net/ethernet/mellanox/mlx5/core/main.c,
+# the entries of mlx5_core_pci_table that are MLX5_PCI_DEV_IS_VF).
+_VF_DRIVERS = frozenset({"igbvf", "ixgbevf", "iavf"})
+_VF_IDS = frozenset(("15b3", each) for each in ("1012", "1014", "1016", "1018", "101a", "101c", "101e", "a2d3"))
 _NETWORK_CLASS = "0x02"  # PCI code and ID assignment, base class 02h: network controller
 
 
@@ -35,11 +39,15 @@ def scan(tree: sysfs.Tree) -> Inventory:
 def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
     """Read one VF. Its index follows from its PF's VF offset and stride, so that no other VF is looked at.
 
+    A VF whose PF is on another machine (we are a virtual machine) is known by its driver or its ids.
+
     Raises DeviceError when there is no such device, or it is a PF, or not an SR-IOV VF.
     """
     path = tree.pci(address)
     physfn = sysfs.target(path / "physfn")
     if physfn is None:
+        if _is_vf_without_pf(tree, address):
+            return _read_vf(tree, address, None, None, 0)
         raise _not_a_vf(tree, address)
     pf = devices.pci_address(physfn)
     index = _index_by_routing_id(tree, pf, address)
@@ -50,6 +58,14 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
             f"PF {pf} does not list {address} among its VFs", f"is it being removed? look at {tree.pci(pf)}/virtfn*"
         )
     return _read_vf(tree, address, pf, tree.netdev_name(pf), index)
+
+
+def _is_vf_without_pf(tree: sysfs.Tree, address: devices.PciAddress) -> bool:
+    path = tree.pci(address)
+    if (path / "sriov_totalvfs").exists() or not (sysfs.text(path / "class") or "").startswith(_NETWORK_CLASS):
+        return False
+    ids = _id(sysfs.text(path / "vendor")), _id(sysfs.text(path / "device"))
+    return ids in _VF_IDS or sysfs.target(path / "driver") in _VF_DRIVERS
 
 
 def _not_a_vf(tree: sysfs.Tree, address: devices.PciAddress) -> errors.DeviceError:
@@ -104,11 +120,13 @@ def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
 
 
 def _read_vf(
-    tree: sysfs.Tree, address: devices.PciAddress, pf: devices.PciAddress, pf_netdev: str | None, index: int
+    tree: sysfs.Tree, address: devices.PciAddress, pf: devices.PciAddress | None, pf_netdev: str | None, index: int
 ) -> devices.VF:
     path = tree.pci(address)
     netdev = tree.netdev_name(address)
     kind = tree.link_type(address, netdev)
+    if kind is devices.LinkType.UNKNOWN and pf is not None:
+        kind = tree.link_type(pf, pf_netdev)
     return devices.VF(
         pci=address,
         pf=pf,
@@ -119,7 +137,7 @@ def _read_vf(
         driver=sysfs.target(path / "driver"),
         netdev=netdev,
         numa_node=tree.numa_node(address),
-        link_type=kind if kind is not devices.LinkType.UNKNOWN else tree.link_type(pf, pf_netdev),
+        link_type=kind,
     )
 
 

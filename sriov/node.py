@@ -31,8 +31,10 @@ class Node:
     unsupported: vfconfig.Unsupported = dataclasses.field(default_factory=vfconfig.Unsupported)
     patience: float = 3.0
 
-    def target(self, vf: devices.VF, own_mac: str) -> vfconfig.Target:
-        """How the PF addresses the VF. Raises BusyError where the PF has no netdev."""
+    def target(self, vf: devices.VF, own_mac: str) -> vfconfig.Target | None:
+        """How the PF addresses the VF; None where it is on another machine. Raises BusyError where it has no netdev."""
+        if vf.pf is None:
+            return None
         pf = self.tree.netdev(vf.pf)
         if pf is None:
             raise errors.BusyError(f"PF {vf.pf} of VF {vf.pci} has no netdev", "is its driver loaded?")

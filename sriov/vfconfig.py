@@ -58,6 +58,16 @@ def state(net: kernel.Kernel, target: Target, wanted: settings.VfSettings, unsup
             _state_one(net, target, wanted, setting, unsupported)
 
 
+def refuse_without_pf(wanted: settings.VfSettings, has_netdev: bool) -> None:
+    """Raises UnsupportedError for the first setting that only a PF can make; a netdev takes its MAC itself."""
+    itself = {Setting.MAC} if has_netdev else set()
+    for setting in sorted(settings.asked(wanted) - itself, key=lambda each: each.value):
+        raise errors.UnsupportedError(
+            f"{_shown(wanted, setting)} needs the VF's PF, which is not on this machine",
+            "set it where the PF is, and leave it out here",
+        )
+
+
 def _state_one(
     net: kernel.Kernel, target: Target, wanted: settings.VfSettings, setting: Setting, unsupported: Unsupported
 ) -> None:

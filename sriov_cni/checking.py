@@ -59,7 +59,8 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
             with net.inside(pod) as inner:
                 _compare_netdev(inner, record, previous)
         target = node.target(vf, settings.NO_MAC)
-        _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
+        if target is not None:
+            _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
 
 
 def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> None:

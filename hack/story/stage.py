@@ -48,6 +48,7 @@ class Igb:
         return ("sriov_cni",)
 
     def vf_settings(self, vf: devices.VF) -> settings.VfSettings:
+        assert vf.pf is not None
         pf = self.tree.netdev(vf.pf)
         assert pf is not None
         with contextlib.closing(netlink.Netlink()) as net:

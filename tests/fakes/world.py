@@ -127,6 +127,14 @@ class World:
         self._add(link, (index, number))
         self._show(vf)
 
+    def add_vf_without_pf(self, pci: str, name: str) -> devices.PciAddress:
+        """A VF as a virtual machine has it: a PCI function with a VF's driver and no physfn."""
+        address = self.node.add_plain_nic(pci, None)
+        self.node.set_driver(address, "igbvf")
+        index = self._add(kernel.Link(0, name, "02:00:00:99:00:01", 1500, False, address), None)
+        self.node.set_netdev(address, sysfs.Netdev(name, index, "02:00:00:99:00:01", 1500))
+        return address
+
     def add_link(self, name: str, where: netns.Netns) -> int:
         """A virtual link such as a veth: no PCI parent, dies with its namespace."""
         return self._add(kernel.Link(0, name, "02:00:00:ff:00:01", 1500, False, None), None, where.identity)
@@ -201,7 +209,7 @@ class World:
         self.changed(device)
 
     def changed(self, device: Device) -> None:
-        if device.link.parent and device.slot:
+        if device.link.parent:
             self._show(devices.pci_address(device.link.parent))
 
     def administer(self, pf: int, vf: int, wanted: settings.VfSettings) -> None:
