@@ -1,6 +1,6 @@
 """A node in memory whose daemon can die between any two of its effects, and the runtime that calls it.
 
-The calls go to commands.Commands, as the server makes them; one event loop, no threads, no processes, no time.
+The calls go to commands.run, as the server makes them; one event loop, no threads, no processes, no time.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sriov import devices, ledger, netns, node
-from sriov_cni import commands, failure, skel, wire
+from sriov_cni import calls, commands, failure, repair, skel, wire
 from tests.crash import executors, leases
 from tests.fakes import life, memory_kernel, mortal_ledger, world
 
@@ -58,6 +58,7 @@ class MortalNode:
         self.run_dir = folder / "run"
         self.machine = world.World(folder)
         self.profile = profile
+        self.pf = devices.pci_address(PF)
         self.vfs = self.machine.add_pf(PF, "enp1s0", profile, vfs)
         self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
         self.ipam = leases.Leases(folder / "leases.json", order.ipam)
@@ -74,7 +75,7 @@ class MortalNode:
         self.book.create()
         opener = memory_kernel.opener(self.machine)
         here = node.Node(self.machine.node.tree, opener, self.machine.home, patience=0)
-        self._commands = commands.Commands(here, self.book)
+        self._daemon = calls.Daemon(here, self.book)
 
     def close(self) -> None:
         self._runner.close()
@@ -87,6 +88,14 @@ class MortalNode:
     def records(self) -> dict[devices.PciAddress, ledger.Record]:
         """What a process that only reads sees, whoever is dead."""
         return {record.pci: record for record in ledger.Ledger(self.run_dir).records()}
+
+    def repair(self) -> Answer:
+        """What a daemon does at its start and now and then."""
+        try:
+            self._runner.run(repair.repair(self._daemon))
+        except life.Killed:
+            return Answer(died=True)
+        return Answer()
 
     def add(self, container: str, keys: Keys, vf: int = 0) -> Answer:
         return self.call("ADD", container, vf, container, keys)
@@ -107,15 +116,15 @@ class MortalNode:
             return await self.ipam.run(verb, (container, IFNAME), self.life)
 
         try:
-            return self._runner.run(self._answer(commands.Call(invocation, stdin, pod, ipam)))
+            return self._runner.run(self._answer(calls.Call(invocation, stdin, pod, ipam)))
         except life.Killed:
             return Answer(died=True)
         finally:
             _close(pod)
 
-    async def _answer(self, call: commands.Call) -> Answer:
+    async def _answer(self, call: calls.Call) -> Answer:
         try:
-            stdout = await self._commands.run(call)
+            stdout = await commands.run(self._daemon, call)
             answer = Answer(0, json.loads(stdout) if stdout else None)
         except failure.CniError as error:
             answer = Answer(int(error.code), None, f"{error.message}; {error.details}")

@@ -22,6 +22,17 @@ def deleting(container: str, netns_name: str | None = None) -> Call:
     return lambda here: here.delete(container, netns_name=netns_name)
 
 
+def repairing(here: mortal.MortalNode) -> mortal.Answer:
+    return here.repair()
+
+
+def repair(here: mortal.MortalNode) -> None:
+    """Every VF that is at home is nobody's afterwards."""
+    here.repair()
+    for vf in here.records():
+        assert here.machine.netdevs(vf)[0].where != here.machine.home.identity, f"{vf} is not repaired"
+
+
 def add(container: str) -> Step:
     """An ADD that must succeed, and give what was asked for."""
 

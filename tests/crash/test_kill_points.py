@@ -31,6 +31,7 @@ CALLS = {
     "add": Interrupted((), adding("c1")),
     "add_after_a_dead_owner": Interrupted((add("c1"), end("c1")), adding("c2")),
     "del": Interrupted((add("c1"),), deleting("c1")),
+    "repair": Interrupted((add("c1"), end("c1")), steps.repairing),
     "del_of_the_dead": Interrupted((add("c1"), end("c1")), deleting("c1", "")),
 }
 
@@ -38,6 +39,7 @@ ALL_END = (end("c1"), end("c2"))
 # What happens after the death. Every container gets its DEL at some time.
 SEQUELS = {
     "del_twice": (delete("c2"), delete("c1"), delete("c1"), delete("c2")),
+    "repaired_then_del": (*ALL_END, steps.repair, delete("c1"), delete("c2")),
     "namespace_dies": (*ALL_END, delete("c1"), delete("c2"), delete("c2"), delete("c1")),
     "namespace_dies_and_del_has_none": (*ALL_END, delete("c1", ""), delete("c2", ""), delete("c1", "")),
     "del_has_none_while_it_lives": (delete_elsewhere("c1", ""), delete("c2"), delete("c1")),
