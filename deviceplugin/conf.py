@@ -42,6 +42,9 @@ class _RawResource(msgspec.Struct, rename="camel"):
     offer_host_addresses: bool = False
 
 
+RESOURCE_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_RawResource))
+
+
 def load(path: pathlib.Path, default_prefix: str) -> resources.Configuration:
     """Read the file. Raises ConfigError, also where there is no file."""
     return parse(data(path), str(path), default_prefix)

@@ -36,7 +36,7 @@ class _Raw(msgspec.Struct, rename="camel"):
 
 _COMMON = {"vendors", "devices", "drivers", "acpiIndexes"}
 _ON_A_PF = {"pfNames", "rootDevices", "linkTypes", "isRdma", "needVhostNet"}
-_KEYS = {
+KEYS = {
     resources.Kind.NET: _COMMON | _ON_A_PF | {"pciAddresses", "ddpProfiles", "pKeys", "vdpaType"},
     resources.Kind.ACCELERATOR: _COMMON | {"pciAddresses"},
     resources.Kind.AUXILIARY: _COMMON | _ON_A_PF | {"auxTypes"},
@@ -78,8 +78,8 @@ def _known(reader: gojson.Reader, value: object, path: str, kind: resources.Kind
     """The object without the keys that only other kinds of resources have."""
     if not isinstance(value, Mapping):
         return value
-    own = {key.lower() for key in _KEYS[kind]}
-    others = {key.lower(): key for key in set().union(*_KEYS.values()) if key.lower() not in own}
+    own = {key.lower() for key in KEYS[kind]}
+    others = {key.lower(): key for key in set().union(*KEYS.values()) if key.lower() not in own}
     for key in value:
         if key.lower() in others:
             reader.warn(f"{path}.{others[key.lower()]} is not a key of {kind.value} resources, it is ignored")

@@ -173,7 +173,7 @@ def test_it_needs_no_capability_and_a_read_only_root(tmp_path: pathlib.Path) -> 
     loops.run(body(), timeout=40)
 
 
-def test_by_the_plugin_watcher_with_health_and_cdi(tmp_path: pathlib.Path) -> None:
+def test_d47_by_the_plugin_watcher_because_it_was_asked_for(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         kubelet = fake.Kubelet(tmp_path, watching=True)
         await kubelet.start()
