@@ -14,6 +14,7 @@ from sriov import errors, kernel, netns, settings
 # include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
+_ETH_P_8021AD = 0x88A8
 _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
@@ -126,13 +127,25 @@ def _link(message: Any) -> kernel.Link:
 def _vf_request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> dict[str, Any]:
     every: dict[settings.Setting, Any] = {
         settings.Setting.MAC: ("mac", wanted.mac),
-        settings.Setting.VLAN: ("vlan", {"vlan": wanted.vlan, "qos": wanted.qos}),
+        settings.Setting.VLAN: ("vlan", _vlan_request(wanted)),
         settings.Setting.SPOOFCHK: ("spoofchk", int(wanted.spoofchk)),
         settings.Setting.TRUST: ("trust", int(wanted.trust)),
         settings.Setting.LINK_STATE: ("link_state", _LINK_STATES.index(wanted.link_state)),
         settings.Setting.RATE: ("rate", {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate}),
     }
     return {"vf": vf, **dict(every[setting] for setting in which)}
+
+
+def _vlan_request(wanted: settings.VfSettings) -> Any:
+    """802.1Q as every kernel and driver knows it; a protocol can be said only in a list."""
+    tag = {"vlan": wanted.vlan, "qos": wanted.qos}
+    return tag if wanted.proto is settings.VlanProto.Q else [{**tag, "proto": _ETH_P_8021AD}]
+
+
+def _proto(info: Any) -> settings.VlanProto:
+    tags = (info.get_attr("IFLA_VF_VLAN_LIST") or {"attrs": []})["attrs"]
+    provider = any(tag[1]["proto"] == _ETH_P_8021AD for tag in tags)
+    return settings.VlanProto.AD if provider else settings.VlanProto.Q
 
 
 def _vf_settings(info: Any) -> settings.VfSettings:
@@ -142,6 +155,7 @@ def _vf_settings(info: Any) -> settings.VfSettings:
         mac=info.get_attr("IFLA_VF_MAC")["mac"][:17],
         vlan=vlan["vlan"],
         qos=vlan["qos"],
+        proto=_proto(info),
         spoofchk=info.get_attr("IFLA_VF_SPOOFCHK")["spoofchk"] == 1,
         trust=trust is not None and trust["trust"] == 1,
         link_state=_LINK_STATES[state["link_state"]] if state else settings.LinkState.AUTO,

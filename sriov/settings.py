@@ -24,8 +24,18 @@ class LinkState(enum.Enum):
     DISABLE = "disable"
 
 
+class VlanProto(enum.Enum):
+    """The tag's EtherType: a customer's (C-VLAN) or a provider's (S-VLAN, "QinQ")."""
+
+    Q = "802.1q"
+    AD = "802.1ad"
+
+
 class Setting(enum.Enum):
-    """One thing a driver supports or not. VLAN is VLAN and QoS, RATE is both rates: the kernel takes them together."""
+    """One thing a driver supports or not.
+
+    VLAN is VLAN, QoS and protocol, RATE is both rates: the kernel takes them together.
+    """
 
     MAC = "mac"
     VLAN = "vlan"
@@ -46,6 +56,7 @@ class VfSettings:
     mac: str = NO_MAC
     vlan: int = 0
     qos: int = 0
+    proto: VlanProto = VlanProto.Q
     spoofchk: bool = True
     trust: bool = False
     link_state: LinkState = LinkState.AUTO
@@ -56,7 +67,7 @@ class VfSettings:
         """What one Setting stands at, for comparing and for messages."""
         match setting:
             case Setting.VLAN:
-                return (self.vlan, self.qos)
+                return (self.vlan, self.qos, self.proto.value)
             case Setting.RATE:
                 return (self.min_tx_rate, self.max_tx_rate)
             case _:
@@ -72,20 +83,33 @@ def asked(wanted: VfSettings) -> frozenset[Setting]:
     return frozenset(setting for setting in Setting if wanted.value(setting) != BASELINE.value(setting))
 
 
-def in_range(key: str, value: int, low: int, high: int) -> int:
-    """`value`, or a SettingError that names the key, the value and the range."""
+def in_range(name: str, value: int, low: int, high: int) -> int:
+    """`value`, or a SettingError that names the setting, the value and the range."""
     if not low <= value <= high:
-        raise errors.SettingError(f"{key} {value} is out of range", f"use a value from {low} to {high}")
+        raise errors.SettingError(
+            f"{name} {value} invalid: value must be in the range {low}-{high}", f"use a value from {low} to {high}"
+        )
     return value
 
 
+# The first half of these messages is sriov-cni's, since tools match on it.
 def vlan(value: int) -> int:
     """4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it."""
-    return in_range("vlan", value, 0, 4094)
+    return in_range("vlan id", value, 0, 4094)
 
 
 def qos(value: int) -> int:
-    return in_range("vlanQoS", value, 0, 7)
+    return in_range("vlan QoS PCP", value, 0, 7)
+
+
+def proto(text: str) -> VlanProto:
+    """Either spelling, as in 802.1Q."""
+    try:
+        return VlanProto(text.lower())
+    except ValueError:
+        raise errors.SettingError(
+            f"vlan Proto {text} invalid: value must be '802.1Q' or '802.1ad'", "leave it out for 802.1Q"
+        ) from None
 
 
 def rate(key: str, value: int) -> int:
@@ -111,7 +135,12 @@ def check_together(wanted: VfSettings) -> VfSettings:
     """The rules between settings. Raises SettingError."""
     if wanted.qos and not wanted.vlan:
         raise errors.SettingError(
-            f"vlanQoS {wanted.qos} is set without a vlan", "the priority travels in the VLAN tag: set vlan to 1 to 4094"
+            f"vlanQoS {wanted.qos}: non-zero vlan id must be configured to set vlan QoS to a non-zero value",
+            "the priority travels in the VLAN tag: set vlan to 1 to 4094",
+        )
+    if wanted.proto is VlanProto.AD and not wanted.vlan:
+        raise errors.SettingError(
+            "vlanProto 802.1ad: non-zero vlan id must be configured to set vlan proto 802.1ad", "set vlan to 1 to 4094"
         )
     if wanted.max_tx_rate and wanted.min_tx_rate > wanted.max_tx_rate:
         raise errors.SettingError(

@@ -95,7 +95,7 @@ def _shown(wanted: settings.VfSettings, setting: Setting) -> str:
     """In the words of the network configuration."""
     match setting:
         case Setting.VLAN:
-            return f"vlan {wanted.vlan} with vlanQoS {wanted.qos}"
+            return f"vlan {wanted.vlan} with vlanQoS {wanted.qos} and vlanProto {wanted.proto.value}"
         case Setting.RATE:
             return f"min_tx_rate {wanted.min_tx_rate} with max_tx_rate {wanted.max_tx_rate}"
         case Setting.LINK_STATE:

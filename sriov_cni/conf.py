@@ -19,7 +19,6 @@ NEWEST = VERSIONS[-1]
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PLUGIN = re.compile(r"[a-zA-Z0-9_.\-]+")
-_VLAN_PROTOCOL = "802.1q"
 _REMEDY = "pass one JSON object, as in the README"
 _T = TypeVar("_T")
 _MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver know their own maximum
@@ -232,17 +231,13 @@ def _device(document: _Document) -> str | None:
 
 
 def _wanted(document: _Document, args: str) -> settings.VfSettings:
-    protocol = document.vlan_proto or _VLAN_PROTOCOL
-    if protocol.lower() != _VLAN_PROTOCOL:
-        raise failure.CniError(
-            Code.UNSUPPORTED_FIELD, f"vlanProto {protocol!r} is not supported", f"only {_VLAN_PROTOCOL} is"
-        )
     mac = _mac(document, args)
     return settings.check_together(
         settings.VfSettings(
             mac=settings.NO_MAC if mac is None else settings.mac(mac),
             vlan=settings.vlan(document.vlan or 0),
             qos=settings.qos(document.vlan_qos or 0),
+            proto=settings.proto(document.vlan_proto or settings.VlanProto.Q.value),
             spoofchk=_switch("spoofchk", document.spoofchk, settings.BASELINE.spoofchk),
             trust=_switch("trust", document.trust, settings.BASELINE.trust),
             link_state=_link_state(document.link_state),

@@ -149,6 +149,8 @@ def _check_driver(request: str, profile: Profile, wanted: settings.VfSettings, s
         raise errors.KernelError(request, errno.EOPNOTSUPP)
     if setting is Setting.RATE and wanted.min_tx_rate and not profile.min_rate:
         raise errors.KernelError(request, errno.EINVAL)
+    if setting is Setting.VLAN and wanted.proto is settings.VlanProto.AD and not profile.provider_vlan:
+        raise errors.KernelError(request, errno.EPROTONOSUPPORT)
     if setting is Setting.MAC:
         if int(wanted.mac[:2], 16) & 1:
             raise errors.KernelError(request, errno.EINVAL)
@@ -159,7 +161,7 @@ def _check_driver(request: str, profile: Profile, wanted: settings.VfSettings, s
 def _merged(now: settings.VfSettings, wanted: settings.VfSettings, setting: Setting) -> settings.VfSettings:
     match setting:
         case Setting.VLAN:
-            return dataclasses.replace(now, vlan=wanted.vlan, qos=wanted.qos)
+            return dataclasses.replace(now, vlan=wanted.vlan, qos=wanted.qos, proto=wanted.proto)
         case Setting.RATE:
             return dataclasses.replace(now, min_tx_rate=wanted.min_tx_rate, max_tx_rate=wanted.max_tx_rate)
         case Setting.MAC:

@@ -147,7 +147,7 @@ class MockKernel:
 
 _FIELDS: dict[settings.Setting, tuple[str, ...]] = {
     settings.Setting.MAC: ("mac",),
-    settings.Setting.VLAN: ("vlan", "qos"),
+    settings.Setting.VLAN: ("vlan", "qos", "proto"),
     settings.Setting.SPOOFCHK: ("spoofchk",),
     settings.Setting.TRUST: ("trust",),
     settings.Setting.LINK_STATE: ("link_state",),

@@ -28,13 +28,14 @@ class Profile:
 
     unsupported: frozenset[Setting] = frozenset()
     min_rate: bool = True
+    provider_vlan: bool = True
     clears_mac: bool = True
     keeps_administered: bool = True
     takes_mac_at_down: bool = True
     ignores_own_address: bool = False
 
 
-IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False)
+IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False)
 PERMISSIVE = Profile()
 STUBBORN = Profile(clears_mac=False, keeps_administered=False)
 

@@ -10,11 +10,11 @@ from sriov import errors, settings
 @pytest.mark.parametrize(
     ("check", "value", "named"),
     [
-        (settings.vlan, 4095, "vlan 4095"),
-        (settings.vlan, 5000, "vlan 5000"),
-        (settings.vlan, -1, "vlan -1"),
-        (settings.qos, 8, "vlanQoS 8"),
-        (lambda value: settings.rate("max_tx_rate", value), 2**32, "max_tx_rate 4294967296"),
+        (settings.vlan, 4095, "vlan id 4095 invalid"),
+        (settings.vlan, 5000, "vlan id 5000 invalid"),
+        (settings.vlan, -1, "vlan id -1 invalid"),
+        (settings.qos, 8, "vlan QoS PCP 8 invalid"),
+        (lambda value: settings.rate("max_tx_rate", value), 2**32, "max_tx_rate 4294967296 invalid"),
     ],
 )
 def test_f34_out_of_range(check: Callable[[int], int], value: int, named: str) -> None:
@@ -50,7 +50,7 @@ def test_a_mac_is_lower_case() -> None:
 
 
 def test_qos_without_a_vlan() -> None:
-    with pytest.raises(errors.SettingError, match="vlanQoS 3 is set without a vlan"):
+    with pytest.raises(errors.SettingError, match="vlanQoS 3: non-zero vlan id must be configured"):
         settings.check_together(settings.VfSettings(qos=3))
 
 

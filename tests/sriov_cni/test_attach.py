@@ -206,7 +206,7 @@ def test_c53_check_of_a_healthy_attachment_changes_nothing(cni: CniNode) -> None
 @pytest.mark.parametrize(
     ("setting", "change", "message"),
     [
-        (Setting.VLAN, settings.VfSettings(vlan=101, qos=3), "has vlan (101, 3), not (100, 3)"),
+        (Setting.VLAN, settings.VfSettings(vlan=101, qos=3), "has vlan (101, 3, '802.1q'), not (100, 3, '802.1q')"),
         (Setting.TRUST, settings.VfSettings(trust=False), "has trust False"),
         (Setting.SPOOFCHK, settings.VfSettings(spoofchk=True), "has spoofchk True"),
         (Setting.MAC, settings.VfSettings(mac="02:00:00:00:ee:ee"), "has mac 02:00:00:00:ee:ee"),

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import pathlib
 
 import pytest
 
 from sriov import devices, settings
 from sriov_cni import calls, conf, repair, typos
-from tests.fakes import bench
+from tests.fakes import bench, world
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
 
@@ -190,3 +191,12 @@ def test_a_key_that_is_ignored_is_told(key: str, says: str) -> None:
     [line] = typos.warnings([key, "name", "pciBusID", "cni.dev/attachments", "vlan"], conf.KEYS)
     assert repr(key) in line
     assert says in line
+
+
+def test_a_providers_vlan_where_the_driver_knows_it(tmp_path: pathlib.Path) -> None:
+    here = bench.make(tmp_path, world.PERMISSIVE)
+    wanted = settings.VfSettings(vlan=5, proto=settings.VlanProto.AD)
+    here.attach(here.request(wanted))
+    assert here.vf_state() == wanted
+    here.detach(pod=here.pod)
+    assert here.vf_state() == settings.BASELINE

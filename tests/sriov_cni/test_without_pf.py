@@ -30,7 +30,7 @@ def test_it_is_attached_and_comes_back(guest: tuple[CniNode, devices.PciAddress]
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"vlan": 100}, "vlan 100 with vlanQoS 0 needs the VF's PF"),
+        ({"vlan": 100}, "vlan 100 with vlanQoS 0 and vlanProto 802.1q needs the VF's PF"),
         ({"trust": "on"}, "trust on needs the VF's PF"),
         ({"spoofchk": "off"}, "spoofchk off needs the VF's PF"),
         ({"link_state": "enable"}, "link_state enable needs the VF's PF"),
