@@ -110,6 +110,8 @@ class NodeMachine(stateful.RuleBasedStateMachine):
         elif not answer.died:
             assert trouble.number or not free or name in self.given, f"I4: {answer}"
             assert not self._holds(name) or name in self.given, f"a failed ADD has left its record: {answer}"
+            leased = (name, mortal.IFNAME) in self.here.ipam.held()
+            assert not leased or name in self.given, f"I5: a failed ADD has left its address: {answer}"
             assert free or self.here.machine.snapshot() == before, f"C37: a refused ADD has changed something: {answer}"
         self.owed.add(name)
 
