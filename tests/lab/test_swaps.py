@@ -18,7 +18,7 @@ from sriov import attachment, detachment, ledger, netns, node, settings, sysfs
 from tests.kernel import namespaces
 from tests.lab import igb
 
-# A swap takes about half a second in an emulated guest. The guest runs what the machine has selected.
+# A swap takes one to two seconds in an emulated guest. The guest runs what the machine has selected.
 SWAPS = (20, 200) if {"SRIOV_LONG", "SRIOV_LAB"} & {*os.environ} else (20,)
 VFS = (0, 1)
 HOME_MTU = 1500
