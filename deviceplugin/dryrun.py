@@ -43,9 +43,9 @@ def _row(
 ) -> Row:
     why_not = {}
     for resource in configuration.resources:
-        chosen = pools.choose(resource, one, now)
-        if isinstance(chosen, str):
-            why_not[resource.full_name] = chosen
+        reason = pools.why_not(resource, one, now)
+        if reason is not None:
+            why_not[resource.full_name] = reason
         elif resource.full_name != home:
             why_not[resource.full_name] = f"{home} comes first in the file"
     pf = None if one.pf is None else f"{one.pf_netdev or one.pf}#{one.index}"

@@ -92,28 +92,33 @@ def _members(
         if one.id in taken:
             continue
         chosen = choose(resource, one, now, stays=before.get(one.id) == resource.full_name)
-        if isinstance(chosen, selectors.Selector):
+        if chosen is not None:
             numa_node = None if resource.exclude_topology else one.numa_node
             yield Device(one.id, one, chosen, numa_node, ailment(resource.checks, one, now))
 
 
 def choose(
     resource: resources.Resource, one: candidates.Candidate, now: conditions.Conditions, *, stays: bool = False
-) -> selectors.Selector | str:
-    """The first selector of the resource that takes the device, or why none does. `stays`: it was in there."""
-    barred = _barred(resource, one, now, stays=stays)
-    if barred is not None:
-        return barred
+) -> selectors.Selector | None:
+    """The first selector of the resource that takes the device. `stays`: the device was in there before."""
+    if _barred(resource, one, now, stays=stays) is not None:
+        return None
     if resource.alternatives is None:
-        wrong_role = resource.kind is resources.Kind.NET and one.role is not candidates.Role.VF
-        return "without selectors a pool takes VFs only" if wrong_role else selectors.EVERY
-    refusals = []
-    for selector in resource.alternatives:
-        refusal = selectors.refusal(selector, one, any_driver=stays and one.driver is None)
-        if refusal is None:
-            return selector
-        refusals.append(refusal)
-    return "; ".join(refusals) or "the list of selectors is empty"
+        return selectors.EVERY
+    any_driver = stays and one.driver is None
+    fitting = (each for each in resource.alternatives if selectors.matches(each, one, any_driver=any_driver))
+    return next(fitting, None)
+
+
+def why_not(resource: resources.Resource, one: candidates.Candidate, now: conditions.Conditions) -> str | None:
+    """Why the resource does not take the device; None if it does."""
+    barred = _barred(resource, one, now, stays=False)
+    if barred is not None or resource.alternatives is None:
+        return barred
+    refusals = [selectors.refusal(each, one) for each in resource.alternatives]
+    if None in refusals:
+        return None
+    return "; ".join(filter(None, refusals)) or "the list of selectors is empty"
 
 
 def _barred(
@@ -126,6 +131,8 @@ def _barred(
         return "it is a PF whose VFs are for pods"
     if one.driver is None and one.role is not candidates.Role.VF and not stays:
         return "it has no driver"
+    if resource.alternatives is None and resource.kind is resources.Kind.NET and one.role is not candidates.Role.VF:
+        return "without selectors a pool takes VFs only"
     use = one.host_use
     if use is not None and not (resource.host_addresses and use.use is hostnet.Use.ADDRESS):
         return f"it carries traffic of the host: {use.text}"

@@ -80,6 +80,37 @@ def _pair(entry: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
+def matches(selector: Selector, one: candidates.Candidate, *, any_driver: bool = False) -> bool:
+    """Whether the selector takes the device; `refusal` says why not, which takes four times as long."""
+    pkey = None if one.rdma is None else one.rdma.pkey
+    return (
+        _one_of(selector.vendors, one.vendor)
+        and _one_of(selector.devices, one.device)
+        and (any_driver or _one_of(selector.drivers, one.driver))
+        and _one_of(selector.pci_addresses, one.id)
+        and _one_of(selector.acpi_indexes, one.acpi_index)
+        and _one_of(selector.aux_types, one.aux_type)
+        and _listed(selector.pf_names, one.pf_netdev, one.index)
+        and _listed(selector.root_devices, one.pf, one.index)
+        and _one_of(selector.link_types, one.link_type.value)
+        and not selector.ddp_profiles
+        and (not selector.pkeys or pkey in selector.pkeys)
+        and (not selector.is_rdma or one.rdma is not None)
+        and (selector.vdpa_type is None or (one.vdpa is not None and one.vdpa.type == selector.vdpa_type))
+    )
+
+
+def _one_of(wanted: frozenset[str], value: str | None) -> bool:
+    return not wanted or value in wanted
+
+
+def _listed(wanted: tuple[Functions, ...], pf: str | None, index: int | None) -> bool:
+    if not wanted:
+        return True
+    name = (pf or "").lower()
+    return any(item.pf == name and index in item for item in wanted)
+
+
 def refusal(selector: Selector, one: candidates.Candidate, *, any_driver: bool = False) -> str | None:
     """The first key that does not hold, with the device's value; None if the selector takes the device.
 
@@ -99,7 +130,7 @@ def _refusals(selector: Selector, one: candidates.Candidate, *, any_driver: bool
         ("linkTypes", selector.link_types, one.link_type.value),
     )
     for key, wanted, value in values:
-        if wanted and value not in wanted:
+        if not _one_of(wanted, value):
             yield f"{key}: it has {value or 'none'}"
     yield from _misplaced(selector, one)
     yield from _unfit(selector, one)

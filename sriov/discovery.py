@@ -30,6 +30,8 @@ class _Identity:
     pci_class: str
     vendor: str
     device: str
+    numa_node: int | None
+    physfn: str | None
     bridges: tuple[str, ...]
 
 
@@ -112,15 +114,14 @@ class _Reader:
             return None  # it went just now
         known = self._memory.get(name)
         if known is None or known.inode != inode:
-            base = (sysfs.text(f"{folder}/class") or "")[:4]
-            known = _Identity(inode, base, _id(folder, "vendor"), _id(folder, "device"), _bridges(folder))
+            known = _identify(folder, inode)
             self._memory[name] = known
         return known
 
     def _device(self, address: devices.PciAddress, identity: _Identity, *, accelerator: bool) -> candidates.Candidate:
         folder = f"{self._root}/{address}"
         entries = frozenset(sysfs.names(folder))
-        physfn = sysfs.target(f"{folder}/physfn") if "physfn" in entries else None
+        physfn = identity.physfn
         pf = None if physfn is None else self._pf(physfn)
         netdevs, kind = self._netdevs(folder, entries)
         index = None if pf is None else pf.vfs.get(address)
@@ -131,7 +132,7 @@ class _Reader:
             vendor=identity.vendor,
             device=identity.device,
             driver=sysfs.target(f"{folder}/driver") if "driver" in entries else None,
-            numa_node=_numa_node(folder),
+            numa_node=identity.numa_node,
             pf=None if physfn is None else devices.pci_address(physfn),
             pf_netdev=None if pf is None else pf.netdev,
             index=index,
@@ -219,6 +220,18 @@ def _role(entries: frozenset[str], *, accelerator: bool) -> candidates.Role:
     if "physfn" in entries:
         return candidates.Role.VF
     return candidates.Role.PF if "sriov_totalvfs" in entries else candidates.Role.NIC
+
+
+def _identify(folder: str, inode: int) -> _Identity:
+    return _Identity(
+        inode,
+        (sysfs.text(f"{folder}/class") or "")[:4],
+        _id(folder, "vendor"),
+        _id(folder, "device"),
+        _numa_node(folder),
+        sysfs.target(f"{folder}/physfn"),
+        _bridges(folder),
+    )
 
 
 def _id(folder: str, name: str) -> str:

@@ -22,7 +22,10 @@ VF = facts.vf(
 
 
 def matches(selector: selectors.Selector, device: candidates.Candidate) -> bool:
-    return selectors.refusal(selector, device) is None
+    """The answer, which has to be the same as whether there is a reason against it."""
+    answer = selectors.matches(selector, device)
+    assert answer == (selectors.refusal(selector, device) is None)
+    return answer
 
 
 def one(key: str, *values: object) -> selectors.Selector:

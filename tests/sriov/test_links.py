@@ -20,12 +20,8 @@ def veth() -> Iterator[str]:
 
 
 @pytest.mark.root
-def test_a_link_that_goes_up_is_heard_and_silence_is_silence(veth: str) -> None:
+def test_a_link_that_goes_up_is_heard(veth: str) -> None:
     async def body() -> None:
-        heard = links.monitor()
-        async with contextlib.aclosing(links.changes(heard)) as changes:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(anext(changes), 0.2)
         heard = links.monitor()
         async with contextlib.aclosing(links.changes(heard)) as changes:
             subprocess.run(["ip", "link", "set", veth, "up"], check=True)
