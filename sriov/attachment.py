@@ -82,7 +82,9 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         return (move, Configure(name, dataclasses.replace(change, up=True)))
     state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
     if own:
-        return (state, move, Configure(name, dataclasses.replace(change, up=True)))
+        # Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again.
+        elsewhere = Configure(name, kernel.Change(address=settings.aside(netdev.address)))
+        return (state, move, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
     pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
     return (state, move, *pinned)
 

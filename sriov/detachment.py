@@ -43,7 +43,7 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
             case = _Case(node, net, vf, record, record.home, pod)
             _scrub(case, _at_home(case) or _fetch(case) or _wait(case))
         else:
-            _state_baseline(node, net, vf, settings.NO_MAC)
+            _state_baseline(node, net, vf, record.home.address if record.home else settings.NO_MAC)
     book.remove(record.pci)
 
 
@@ -103,9 +103,13 @@ def _wait(case: _Case) -> kernel.Link:
 def _scrub(case: _Case, link: kernel.Link) -> None:
     if link.up:
         case.net.set_link(link.index, kernel.Change(up=False))
+        link = case.net.link(link.index)
     if link.name != case.home.name and (name := _free_name(case)) != link.name:
         case.net.rename(link.index, name)
     _state_baseline(case.node, case.net, case.vf, case.home.address)
+    if link.address == case.home.address:
+        # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
+        case.net.set_link(link.index, kernel.Change(address=settings.aside(case.home.address)))
     clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, promisc=False, allmulti=False)
     case.node.insist(functools.partial(case.net.set_link, link.index, clean))
 

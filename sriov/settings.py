@@ -131,6 +131,15 @@ def mac(text: str) -> str:
     return address
 
 
+def aside(address: str) -> str:
+    """Another unicast address that nobody has, to be taken for a moment.
+
+    Telling a netdev the address that it has already is telling it nothing: the kernel does not ask the driver.
+    """
+    first = int(address[:2], 16) ^ 0x04
+    return f"{first:02x}{address[2:]}" if first else f"0c{address[2:]}"
+
+
 def check_together(wanted: VfSettings) -> VfSettings:
     """The rules between settings. Raises SettingError."""
     if wanted.qos and not wanted.vlan:

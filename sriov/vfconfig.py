@@ -40,6 +40,11 @@ class Unsupported:
     def add(self, pf: int, setting: Setting) -> None:
         self._known[pf] = self.of(pf) | {setting}
 
+    def forget(self, pf: int, settled: Set[Setting]) -> None:
+        """These were set after all: a PF may learn, as mlx5 does when it leaves switchdev mode."""
+        if self.of(pf) & settled:
+            self._known[pf] = self.of(pf) - settled
+
 
 def state(net: kernel.Kernel, target: Target, wanted: settings.VfSettings, unsupported: Unsupported) -> None:
     """Set everything: what `wanted` says, which is the baseline where nobody asked.
@@ -56,6 +61,8 @@ def state(net: kernel.Kernel, target: Target, wanted: settings.VfSettings, unsup
             raise
         for setting in sorted(which, key=lambda each: each.value):
             _state_one(net, target, wanted, setting, unsupported)
+    else:
+        unsupported.forget(target.pf, which)
 
 
 def refuse_without_pf(wanted: settings.VfSettings, has_netdev: bool) -> None:
@@ -74,6 +81,7 @@ def _state_one(
     only: Set[Setting] = {setting}
     try:
         net.set_vf(target.pf, target.vf, wanted, only)
+        unsupported.forget(target.pf, only)
     except errors.KernelError as error:
         if error.errno not in _REFUSALS:
             raise
@@ -82,9 +90,10 @@ def _state_one(
                 f"the driver of VF {target.vf} refuses {_shown(wanted, setting)} ({error.message})",
                 "leave it out of the network configuration, or use another NIC",
             ) from error
-        if setting is Setting.MAC and target.own_mac != settings.NO_MAC:
+        if setting is Setting.MAC:
             # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
-            net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
+            if target.own_mac != settings.NO_MAC:
+                net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
         elif error.errno == errno.EOPNOTSUPP:
             unsupported.add(target.pf, setting)
         else:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, settings
-from sriov_cni import announce, choosing, conf, failure, ipam, result
+from sriov_cni import announce, calls, choosing, conf, failure, ipam, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -31,7 +31,7 @@ async def _attach(
     async with contextlib.AsyncExitStack() as undo:
         await asyncio.to_thread(_end_former_owner, daemon, request)
         leasing = asyncio.create_task(_lease(call, network))
-        undo.push_async_callback(_release, call, network, leasing)
+        undo.push_async_callback(_release, daemon, call, network, leasing)
         link = await asyncio.to_thread(_give, daemon, request, pod)
         undo.push_async_callback(_take_back, daemon, request.vf.pci, pod)
         leased = await leasing
@@ -123,11 +123,17 @@ async def _lease(call: Call, network: conf.Network) -> result.Result:
     return ipam.lease(network.ipam, await call.run_ipam("ADD", network.ipam))
 
 
-async def _release(call: Call, network: conf.Network, leasing: asyncio.Task[result.Result]) -> None:
-    """Undo an IPAM ADD, also one that failed: it may have noted something down all the same (CNI spec, section 4)."""
+async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: asyncio.Task[result.Result]) -> None:
+    """Undo an IPAM ADD, also one that failed: it may have noted something down all the same (CNI spec, section 4).
+
+    Not where the interface has another VF already: the address that goes by its name is in use.
+    """
     await asyncio.wait([leasing])
     leasing.exception()
     if not network.ipam:
+        return
+    in_use = await asyncio.to_thread(calls.find, daemon, call, None)
+    if in_use is not None:
         return
     try:
         ipam.check(network.ipam, await call.run_ipam("DEL", network.ipam))

@@ -27,7 +27,6 @@ def make(folder: pathlib.Path) -> Iterator[Make]:
     made[0].close()
 
 
-@pytest.mark.xfail(strict=True, reason="what a PF once did not support is never stated again, also where it was set")
 def test_f14_a_driver_that_has_learnt_vlans_since(make: Make) -> None:
     """As mlx5 that goes from switchdev to legacy mode: EOPNOTSUPP at first, then VLANs work."""
     without = dataclasses.replace(world.PERMISSIVE, unsupported=frozenset({settings.Setting.VLAN}))
@@ -60,7 +59,6 @@ def test_f8_a_damaged_record_costs_the_next_pod_nothing(make: Make) -> None:
     assert device.link.address != steps.MAC
 
 
-@pytest.mark.xfail(strict=True, reason="an ADD that is refused for its name releases the first attachment's address")
 def test_c36_a_second_add_with_another_vf_leaves_the_first_its_address(make: Make) -> None:
     here = make(world.IGB)
     assert here.add("c1", steps.KEYS).ok
@@ -68,7 +66,6 @@ def test_c36_a_second_add_with_another_vf_leaves_the_first_its_address(make: Mak
     invariants.assert_given(here, "c1", here.vfs[0], steps.WANTED)
 
 
-@pytest.mark.xfail(strict=True, reason="a MAC that cannot be cleared is an error where the VF has no netdev")
 def test_f31_del_of_a_vf_without_a_netdev_whose_driver_clears_no_mac(make: Make) -> None:
     here = make(world.STUBBORN)
     assert here.add("c1", {"vlan": 5}).ok

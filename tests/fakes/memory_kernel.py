@@ -74,6 +74,9 @@ class MemoryKernel:
         for setting in (each for each in Setting if each in which):
             _check_driver(request, table.profile, wanted, setting)
             self._world.administer(pf, vf, _merged(table.vfs[vf], wanted, setting))
+            if setting is Setting.MAC:
+                # igb_set_vf_mac() writes whatever it is given into the VF's receive filter, also none.
+                table.heard[vf] = wanted.mac
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
         request = f"show VF {vf} of link {pf}"
@@ -130,7 +133,10 @@ class MemoryKernel:
                 raise errors.KernelError(request, errno.EADDRNOTAVAIL)
             if pf.profile.ignores_own_address:
                 return
+        if address == device.link.address:
+            return  # the kernel does not bother the driver with what it has already
         device.link = dataclasses.replace(device.link, address=address)
+        self._world.hear(device)
 
     def _vf_table(self, request: str, pf: int, vf: int) -> Pf:
         device = self._world.find(self._where, pf)

@@ -53,9 +53,12 @@ class Device:
 
 @dataclasses.dataclass(slots=True)
 class Pf:
+    """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame."""
+
     profile: Profile
     pci: devices.PciAddress
     vfs: list[settings.VfSettings]
+    heard: list[str]
 
 
 class World:
@@ -94,7 +97,7 @@ class World:
         """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
         address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
-        self._pfs[index] = Pf(profile, address, [settings.BASELINE] * vfs)
+        self._pfs[index] = Pf(profile, address, [settings.BASELINE] * vfs, [settings.NO_MAC] * vfs)
         made = self._vf_addresses(address)
         for vf in made:
             self.bind(vf)
@@ -103,6 +106,7 @@ class World:
     def set_numvfs(self, pf: devices.PciAddress, numvfs: int) -> None:
         """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and at the baseline."""
         index = self._index(pf)
+        self._pfs[index].heard = [settings.NO_MAC] * numvfs
         self._devices = [each for each in self._devices if each.slot is None or each.slot[0] != index]
         self._pfs[index].vfs = [settings.BASELINE] * numvfs
         for vf in self.node.set_numvfs(pf, numvfs):
@@ -126,6 +130,7 @@ class World:
         if self.find(self.home.identity, name):
             link = dataclasses.replace(link, name=f"eth{number}")
         self._add(link, (index, number))
+        pf.heard[number] = address
         self._show(vf)
 
     def add_vf_without_pf(self, pci: str, name: str) -> devices.PciAddress:
@@ -162,7 +167,7 @@ class World:
     def snapshot(self) -> object:
         """Everything a test may want to find unchanged."""
         links = sorted((each.where, each.link.index, repr(each)) for each in self._devices)
-        return links, {index: list(pf.vfs) for index, pf in self._pfs.items()}
+        return links, {index: (list(pf.vfs), list(pf.heard)) for index, pf in self._pfs.items()}
 
     def netdevs(self, vf: devices.PciAddress) -> list[Device]:
         """The VF's netdevs in all namespaces; more or less than one would be a wonder."""
@@ -206,6 +211,7 @@ class World:
             mac = pf.vfs[device.slot[1]].mac
             if pf.profile.takes_mac_at_down and mac != settings.NO_MAC:
                 device.link = dataclasses.replace(device.link, address=mac)
+            self.hear(device)
         device.link = dataclasses.replace(device.link, up=up)
         self.changed(device)
 
@@ -215,6 +221,11 @@ class World:
 
     def administer(self, pf: int, vf: int, wanted: settings.VfSettings) -> None:
         self._pfs[pf].vfs[vf] = wanted
+
+    def hear(self, device: Device, address: str | None = None) -> None:
+        """The PF lets frames to this address, the netdev's own where none is given, through to the VF."""
+        if device.slot:
+            self._pfs[device.slot[0]].heard[device.slot[1]] = address or device.link.address
 
     def _add(self, link: kernel.Link, slot: tuple[int, int] | None, where: Identity | None = None) -> int:
         index = next(self._numbers)

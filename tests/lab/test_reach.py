@@ -21,10 +21,7 @@ def pings(pod: namespaces.Namespace, address: str) -> bool:
     "macs",
     [
         ("02:00:00:00:ce:04", "02:00:00:00:ce:05"),
-        pytest.param(
-            (settings.NO_MAC, settings.NO_MAC),
-            marks=pytest.mark.xfail(strict=True, reason="igb is told to forget the VF's own MAC and not told it again"),
-        ),
+        (settings.NO_MAC, settings.NO_MAC),
     ],
     ids=["with a mac", "with the VF's own"],
 )

@@ -18,11 +18,12 @@ def here(tmp_path: pathlib.Path) -> bench.Bench:
     return bench.make(tmp_path)
 
 
-def test_the_plan_without_a_mac_is_three_steps(here: bench.Bench) -> None:
+def test_the_plan_without_a_mac_lets_the_vf_say_its_own_again(here: bench.Bench) -> None:
     wanted = settings.VfSettings(vlan=5)
     assert attachment.plan(TARGET, NETDEV, here.request(wanted)) == (
         attachment.StateVf(TARGET, wanted),
         attachment.Move(3, "net1"),
+        attachment.Configure("net1", kernel.Change(address="06:00:00:02:00:00")),
         attachment.Configure("net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False)),
     )
 
@@ -116,6 +117,18 @@ def test_a_failing_undo_leaves_the_record_and_the_next_detach_finishes(here: ben
             here.detach(pod=here.pod)
         here.machine.fail_at(0)
         assert here.machine.snapshot() == before
+
+
+@pytest.mark.parametrize("mac", [bench.MAC, settings.NO_MAC])
+def test_the_vf_is_heard_in_the_pod_and_at_home(here: bench.Bench, mac: str) -> None:
+    """igb forgets the VF's own MAC with the administered one."""
+    pf = here.machine.pf(2)
+    assert pf is not None
+    own = pf.heard[0]
+    link = here.attach(here.request(settings.VfSettings(mac=mac)))
+    assert pf.heard[0] == link.address
+    here.detach(pod=here.pod)
+    assert pf.heard[0] == own == here.at_home("enp1s0v0").address
 
 
 def test_f5_a_destroyed_namespace_sends_the_vf_home_and_detach_cleans_it(here: bench.Bench) -> None:
@@ -226,10 +239,11 @@ def test_f30_a_driver_that_takes_the_mac_only_at_down_is_bounced(tmp_path: pathl
 def test_f30_a_mac_that_never_takes_effect_is_an_error(tmp_path: pathlib.Path) -> None:
     deaf = dataclasses.replace(world.IGB, ignores_own_address=True, takes_mac_at_down=False)
     here = bench.make(tmp_path, deaf)
-    before = here.machine.snapshot()
     with pytest.raises(errors.UnsupportedError, match="did not take effect"):
         here.attach(here.request())
-    assert here.machine.snapshot() == before
+    assert here.vf_state() == settings.BASELINE
+    assert here.at_home("enp1s0v0").address == "02:00:00:02:00:00"
+    assert list(here.book.records()) == []
 
 
 def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:

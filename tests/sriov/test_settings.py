@@ -65,3 +65,10 @@ def test_asked_is_what_differs_from_the_baseline() -> None:
     assert settings.asked(settings.BASELINE) == frozenset()
     wanted = settings.VfSettings(qos=1, max_tx_rate=5)
     assert settings.asked(wanted) == {settings.Setting.VLAN, settings.Setting.RATE}
+
+
+@pytest.mark.parametrize(
+    "address", ["02:00:00:00:00:01", "06:00:00:00:00:01", "04:00:00:00:00:00", "f2:aa:bb:cc:dd:ee"]
+)
+def test_aside_is_another_address_that_a_vf_may_have(address: str) -> None:
+    assert settings.mac(settings.aside(address)) != address
