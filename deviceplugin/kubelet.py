@@ -64,6 +64,7 @@ class Registration:
         self._timings = timings
         self._news = asyncio.Event()
         self._complaint = ""
+        self._stopping: asyncio.Future[None] | None = None
 
     def nudge(self) -> None:
         """Look at the directory soon."""
@@ -127,7 +128,9 @@ class Registration:
             self.servicer.end_streams()
             if starting is not None:
                 await asyncio.wait({starting})  # grpc fails to stop a server that is half started
-            await server.stop(self._timings.stop)
+            # In a task of its own: grpc waits by asyncio.wait_for, which can lose a cancellation (CPython 3.11).
+            self._stopping = asyncio.ensure_future(server.stop(self._timings.stop))
+            await asyncio.wait({self._stopping})
 
     def _kubelet_present(self) -> watch.Identity:
         found = self._door.kubelet()

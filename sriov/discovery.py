@@ -31,8 +31,12 @@ class _Identity:
     vendor: str
     device: str
     numa_node: int | None
-    physfn: str | None
     bridges: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the device was all there when it was read; of a VF, physfn comes later still, so it is not here."""
+        return bool(self.pci_class and self.vendor and self.device and self.bridges)
 
 
 Memory = dict[str, _Identity]
@@ -115,13 +119,14 @@ class _Reader:
         known = self._memory.get(name)
         if known is None or known.inode != inode:
             known = _identify(folder, inode)
-            self._memory[name] = known
+            if known.whole:
+                self._memory[name] = known
         return known
 
     def _device(self, address: devices.PciAddress, identity: _Identity, *, accelerator: bool) -> candidates.Candidate:
         folder = f"{self._root}/{address}"
         entries = frozenset(sysfs.names(folder))
-        physfn = identity.physfn
+        physfn = sysfs.target(f"{folder}/physfn") if "physfn" in entries else None
         pf = None if physfn is None else self._pf(physfn)
         netdevs, kind = self._netdevs(folder, entries)
         index = None if pf is None else pf.vfs.get(address)
@@ -229,7 +234,6 @@ def _identify(folder: str, inode: int) -> _Identity:
         _id(folder, "vendor"),
         _id(folder, "device"),
         _numa_node(folder),
-        sysfs.target(f"{folder}/physfn"),
         _bridges(folder),
     )
 

@@ -84,6 +84,7 @@ async def _measure() -> list[figures.Figure]:
         figures.Figure("allocate_ms_p50", figures.percentile(allocations, 0.5)),
         figures.Figure("allocate_ms_p99", figures.percentile(allocations, 0.99), 5),
         figures.Figure("rss_mb", resident, 56, "incumbent: 37 to 45"),
+        figures.Figure("load_1m", os.getloadavg()[0], None, "of the machine, this benchmark's own included"),
         figures.Figure("cpu_s", cpu, None, "of the whole run; incumbent: 2.5 for the start alone"),
     ]
 

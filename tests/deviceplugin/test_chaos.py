@@ -14,6 +14,8 @@ import random
 import shutil
 import socket
 
+import pytest
+
 from deviceplugin import doors, handout, kubelet, observer, plugin
 from tests.deviceplugin import facts, loops
 from tests.fakes import kubelet as fake
@@ -42,7 +44,7 @@ class Chaos:
         self.chance = random.Random(seed)  # noqa: S311
         self.machine = facts.Machine(root)
         self.pf = self.machine.sys.add_pf("0000:01:00.0", facts.PF0, numvfs=4)
-        self.kubelet = fake.Kubelet(root / "kubelet")
+        self.kubelet = fake.Kubelet(root / "k")
         self.config = root / "etc/config.json"
         self.config.parent.mkdir()
         self.expected: dict[str, int] = {}
@@ -126,16 +128,22 @@ class Chaos:
         await asyncio.sleep(self.chance.uniform(0, 0.1))
         self.machine.sys.set_numvfs(self.pf, 4)
 
+    def seen(self) -> tuple[dict[str, int], dict[str, int], list[str]]:
+        """Healthy devices of the resources that the kubelet watches, our streams of each, and the files there are."""
+        watched = [name for name, endpoint in self.kubelet.endpoints.items() if _lives(endpoint)]
+        listed = {name: self.kubelet.resources[name].values() for name in watched}
+        return (
+            {name: sum(device.healthy for device in each) for name, each in listed.items()},
+            {one.name: one.watched for one in self.plugin.status().resources},
+            sorted(os.listdir(self.kubelet.folder)),
+        )
+
     def in_order(self) -> bool:
         """Every resource has one living stream and its devices, and nothing else is there."""
-        watched = {name for name, endpoint in self.kubelet.endpoints.items() if _lives(endpoint)}
-        healthy = {name: sum(device.healthy for device in self.kubelet.resources[name].values()) for name in watched}
-        sockets = {path.name for path in self.kubelet.folder.glob("*")}
-        streams = {one.name: one.watched for one in self.plugin.status().resources}
-        return (
-            healthy == self.expected
-            and streams == dict.fromkeys(self.expected, 1)
-            and sockets == {"kubelet.sock", *(f"{name.replace('/', '_')}.sock" for name in self.expected)}
+        return self.seen() == (
+            self.expected,
+            dict.fromkeys(self.expected, 1),
+            sorted(["kubelet.sock", *(f"{name.replace('/', '_')}.sock" for name in self.expected)]),
         )
 
 
@@ -162,14 +170,16 @@ async def ordeal(chaos: Chaos, rounds: int) -> None:
         try:
             await loops.until(chaos.in_order, SETTLE)
         except TimeoutError:
-            raise AssertionError(f"{chaos.root.name}, round {number}, seed {SEED}: not {chaos.expected}") from None
+            found = f"{chaos.seen()}, not {chaos.expected}, {chaos.plugin.status()}"
+            raise AssertionError(f"node {chaos.root.name}, round {number}, seed {SEED}: {found}") from None
 
 
-def test_f44_d13_it_always_converges_and_leaks_nothing(tmp_path: pathlib.Path) -> None:
+def test_f44_d13_it_always_converges_and_leaks_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("c")  # a socket's path holds 107 bytes
     print(f"SRIOV_CHAOS_SEED={SEED}")
 
     async def body() -> None:
-        nodes = [Chaos(tmp_path / str(number), SEED + number) for number in range(NODES)]
+        nodes = [Chaos(folder / str(number), SEED + number) for number in range(NODES)]
         async with contextlib.AsyncExitStack() as stack:
             for chaos in nodes:
                 await chaos.kubelet.start()

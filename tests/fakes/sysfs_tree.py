@@ -197,11 +197,12 @@ class SysfsTree:
     def _add_device(self, pci: str, vendor: str, device: str, model: Model) -> devices.PciAddress:
         address = devices.pci_address(pci)
         self._folder(address).mkdir(parents=True)
-        self._link("bus/pci/devices", address, self._folder(address))
         self._write(address, "class", "0x020000")
         self._write(address, "vendor", f"0x{vendor}")
         self._write(address, "device", f"0x{device}")
         self._write(address, "numa_node", model.numa_node)
+        # Last, as in the kernel (drivers/base/core.c, device_add); of a VF, physfn comes later still.
+        self._link("bus/pci/devices", address, self._folder(address))
         return address
 
     def _arphrd(self, address: devices.PciAddress) -> int:
