@@ -29,7 +29,7 @@ async def _attach(
     daemon: Daemon, call: Call, network: conf.Network, request: attachment.Request, pod: netns.Netns
 ) -> tuple[result.Interface, result.Result]:
     async with contextlib.AsyncExitStack() as undo:
-        await asyncio.to_thread(_end_former_owner, daemon, request)
+        await asyncio.to_thread(_end_former_owner, daemon, request, pod)
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)
         link = await asyncio.to_thread(_give, daemon, request, pod)
@@ -90,12 +90,13 @@ def _request(
     return attachment.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
 
 
-def _end_former_owner(daemon: Daemon, request: attachment.Request) -> None:
-    """A VF that is back in the host has lost its owner: finish that detach first."""
+def _end_former_owner(daemon: Daemon, request: attachment.Request, pod: netns.Netns) -> None:
+    """Finish a detach that never came: the VF is back in the host, or its owner itself comes with a new namespace."""
     record = daemon.record_of(request.vf.pci)
     if record is None:
         return
-    if daemon.node.tree.netdev(request.vf.pci) is None:
+    restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
+    if daemon.node.tree.netdev(request.vf.pci) is None and not restarted:
         raise errors.BusyError(
             f"VF {record.pci} is held by container {record.owner.container_id} as {record.owner.ifname}",
             "its DEL has not come yet; try again later",
@@ -136,7 +137,7 @@ async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: a
     if in_use is not None:
         return
     try:
-        ipam.check(network.ipam, await call.run_ipam("DEL", network.ipam))
+        await call.release_address(network)
     except failure.CniError as error:
         log.error("IPAM DEL after a failed ADD of %s: %s", call.invocation.container_id, error)
 

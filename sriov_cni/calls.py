@@ -1,13 +1,14 @@
 """One CNI call and what it is carried out with. Every command takes both and nothing else."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from sriov import announcing, detachment, devices, kernel, ledger, netns
+from sriov import announcing, detachment, devices, errors, kernel, ledger, netns
 from sriov.node import Node
 from sriov_cni import conf, failure, ipam, locks, policy, predecessor, skel, wire
 from sriov_cni.failure import Code
@@ -52,8 +53,12 @@ class Daemon:
         return record
 
     def detach(self, record: ledger.Record, pod: netns.Netns | None) -> None:
-        """Take the VF back and forget its owner, wherever that is written. Blocks."""
-        detachment.detach(self.node, self.book, record, pod)
+        """Take the VF back and forget its owner, wherever that is written. Blocks.
+
+        A runtime that has lost its state comes with another namespace than the VF went to, or with none.
+        """
+        with _where_it_went(record, pod) as place:
+            detachment.detach(self.node, self.book, record, place)
         if self.former is not None:
             self.former.end(record)
 
@@ -87,6 +92,26 @@ class Call:
         """The call's own command, carried out by the IPAM plugin too. Raises the plugin's error."""
         if network.ipam:
             ipam.check(network.ipam, await self.run_ipam(self.invocation.command.value, network.ipam))
+
+    async def release_address(self, network: conf.Network) -> None:
+        """IPAM's DEL, whatever the call's own command is. Raises the plugin's error."""
+        if network.ipam:
+            ipam.check(network.ipam, await self.run_ipam("DEL", network.ipam))
+
+
+@contextlib.contextmanager
+def _where_it_went(record: ledger.Record, pod: netns.Netns | None) -> Iterator[netns.Netns | None]:
+    """The namespace that the VF was moved to: what the call brought, else what its recorded path still leads to."""
+    if pod is not None and pod.identity == record.netns:
+        yield pod
+        return
+    try:
+        recorded = netns.open_path(record.owner.netns)
+    except errors.NetnsError:
+        yield pod
+        return
+    with recorded:
+        yield recorded if recorded.identity == record.netns else pod
 
 
 def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:

@@ -16,13 +16,14 @@ async def run(daemon: Daemon, call: Call) -> bytes:
 
 
 async def give_up(daemon: Daemon, call: Call) -> None:
-    """The runtime is gone and will not learn that its ADD succeeded: take the VF back."""
+    """The runtime is gone and will not learn that its ADD succeeded: take the VF and its address back."""
     if call.invocation.command is not skel.Command.ADD:
         return
     try:
         await releasing.give_back(daemon, call, None)
-    except errors.SriovError as error:
-        log.error("VF of %s is left to be restored by its DEL: %s", call.invocation.container_id, error)
+        await call.release_address(conf.network(call.stdin))
+    except (errors.SriovError, failure.CniError) as error:
+        log.error("%s is left to be cleaned up by its DEL: %s", call.invocation.container_id, error)
 
 
 async def _version(_: Daemon, call: Call) -> bytes:

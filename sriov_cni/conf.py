@@ -114,7 +114,7 @@ def version(stdin: bytes) -> str:
 def network(stdin: bytes) -> Network:
     """Decode what every command needs. Raises CniError with code 1, 5, 6 or 7."""
     envelope = _decode(stdin, _Envelope)
-    if not isinstance(envelope.name or "", str) or not isinstance(envelope.cni_version or "", str):
+    if not all(each is None or isinstance(each, str) for each in (envelope.name, envelope.cni_version)):
         raise failure.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
     if not _NETWORK.fullmatch(envelope.name or ""):
         raise _invalid(

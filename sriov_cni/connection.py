@@ -45,15 +45,6 @@ class Connection:
         """The descriptor that came along, which now belongs to the caller."""
         return self._descriptors.pop(0) if self._descriptors else None
 
-    def is_gone(self) -> bool:
-        """Whether the other side has closed, as a killed shim does."""
-        try:
-            return self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
     def close(self) -> None:
         for descriptor in self._descriptors:
             os.close(descriptor)

@@ -1,10 +1,8 @@
 """DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
-from sriov import devices, errors, ledger, netns
+from sriov import devices, errors, ledger
 from sriov_cni import calls, conf, failure
 from sriov_cni.calls import Call, Daemon
 from sriov_cni.failure import Code
@@ -18,6 +16,7 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
         await give_back(daemon, call, network.device)
     finally:
         await asyncio.wait([releasing])
+        releasing.exception()  # ours goes first where both fail
     releasing.result()
     return b""
 
@@ -58,17 +57,4 @@ async def _end(daemon: Daemon, stale: ledger.Record) -> None:
         record = daemon.book.read(stale.pci)
         if record is None or record.owner != stale.owner:
             return
-        with _still_there(record) as pod:
-            await asyncio.to_thread(daemon.detach, record, pod)
-
-
-@contextlib.contextmanager
-def _still_there(record: ledger.Record) -> Iterator[netns.Netns | None]:
-    """The pod's namespace, if its path leads to the very one that the VF went to."""
-    try:
-        pod = netns.open_path(record.owner.netns)
-    except errors.NetnsError:
-        yield None
-        return
-    with pod:
-        yield pod if pod.identity == record.netns else None
+        await asyncio.to_thread(daemon.detach, record, None)

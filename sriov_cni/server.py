@@ -71,32 +71,31 @@ class Server:
             shim.close()
 
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
+        """Carry the call out, answer, and take back what nobody is there to hear of."""
         started = time.monotonic()
-        # The namespace is let go before the answer: from then on the runtime may destroy it.
         with contextlib.ExitStack() as held:
-            status, stdout, outcome = await self._outcome(shim, env, stdin, held)
-        name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
-        _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
-        await shim.write(wire.answer(status, stdout))
+            call, answer, outcome = await self._outcome(shim, env, stdin, held)
+            name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
+            _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
+            if not await _delivered(shim, answer) and call is not None:
+                _log.warning("%r: the runtime did not wait for it", name)
+                await commands.give_up(self._daemon, call)
 
     async def _outcome(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
-    ) -> tuple[int, bytes, str]:
-        """Exit status, stdout, and what the log says."""
+    ) -> tuple[calls.Call | None, bytes, str]:
+        """The call if it succeeded, the answer's frame, and what the log says."""
         try:
             call = self._call(shim, env, stdin, held)
             stdout = await commands.run(self._daemon, call)
-            if shim.is_gone():
-                await commands.give_up(self._daemon, call)
-                return 1, b"", "the runtime did not wait for it; taken back"
-            return 0, stdout, "done"
+            return call, wire.answer(0, stdout), "done"
         except failure.CniError as error:
             told = failure.encode(error, conf.version(stdin))
-            return 1, told, f"error {error.code}: {error.message}; {error.details}"
+            return None, wire.answer(1, told), f"error {error.code}: {error.message}; {error.details}"
         except Exception as error:  # the process' edge: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
             unexpected = failure.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
-            return 1, failure.encode(unexpected, conf.version(stdin)), "failed unexpectedly"
+            return None, wire.answer(1, failure.encode(unexpected, conf.version(stdin))), "failed unexpectedly"
 
     def _call(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
@@ -107,6 +106,15 @@ class Server:
             with contextlib.suppress(errors.NetnsError):
                 pod = held.enter_context(self._adopt(descriptor))
         return calls.Call(invocation, stdin, pod, _ipam_runner(shim))
+
+
+async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
+    try:
+        async with asyncio.timeout(_CALL_SECONDS):
+            await shim.write(answer)
+            return await shim.read(wire.DELIVERED) == b"\1"
+    except (OSError, wire.WireError, TimeoutError):
+        return False
 
 
 def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:

@@ -19,28 +19,58 @@ LONGEST_CALL = 110  # seconds; the kubelet gives up after 120
 STDIN_LIMIT = 1 << 20
 STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
 NO_PLUGIN = 127
+UNREAD = 254  # exit status where nobody reads our stdout
 LIFELINE = 13  # the descriptor that a plugin inherits beside its streams; ours are lower
 SIGKILL = 9
+ETXTBSY = 26
+BUSY_TRIES, BUSY_PAUSE = 5, 0.2  # seconds
 
-ENVIRONMENT, STDIN, IPAM, ANSWER = b"E", b"S", b"I", b"A"
+ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED = b"E", b"S", b"I", b"A", b"D"
 
 
 def main() -> int:
     env = posix.environ
     stdin = read_stdin()
     try:
-        daemon = connect(env.get(b"SRIOV_CNI_SOCKET", SOCKET), float(env.get(b"SRIOV_CNI_WAIT", WAIT)))
+        wait = env.get(b"SRIOV_CNI_WAIT", WAIT)
+        seconds = float(wait if wait.replace(b".", b"", 1).isdigit() else WAIT)
+        daemon = connect(env.get(b"SRIOV_CNI_SOCKET", SOCKET), seconds)
         send_call(daemon, env, stdin)
-        while True:
+        kind, payload = receive(daemon)
+        while kind == IPAM:
+            serve_ipam(daemon, env, stdin, payload)
             kind, payload = receive(daemon)
-            if kind == ANSWER:
-                write_all(1, payload[1:])
-                return payload[0]
-            command, plugin = payload.split(b"\0")
-            status, output = run_ipam(env, stdin, command, plugin)
-            daemon.sendall(frame(IPAM, bytes((status,)) + output))
     except (OSError, EOFError) as error:
         return give_up(str(error))
+    return deliver(daemon, env, stdin, payload)
+
+
+def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answer: bytes) -> int:
+    """Print the answer and say whether somebody was there to read it.
+
+    Then wait for the daemon to hang up: until it has let go of the namespace, or, where a runtime died before it could
+    read, until it has taken everything back, for which it may want the IPAM plugin once more.
+    """
+    status = answer[0]
+    try:
+        write_all(1, answer[1:])
+    except OSError:
+        status = UNREAD
+    try:
+        daemon.sendall(frame(DELIVERED, bytes((status != UNREAD,))))
+        while True:
+            serve_ipam(daemon, env, stdin, receive(daemon)[1])
+    except (OSError, EOFError):
+        return status
+
+
+def serve_ipam(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, request: bytes) -> None:
+    command, plugin = request.split(b"\0")
+    try:
+        status, output = run_ipam(env, stdin, command, plugin)
+    except OSError as error:
+        status, output = 255, str(error).encode()
+    daemon.sendall(frame(IPAM, bytes((status,)) + output))
 
 
 def read_stdin() -> bytes:
@@ -117,7 +147,7 @@ def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: byte
     lifeline, ours = posix.pipe2(posix.O_CLOEXEC)
     inherited = ((source, 0), (sink, 1), (lifeline, LIFELINE))
     files = [(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in inherited]
-    child = posix.posix_spawn(path, [path], {**env, b"CNI_COMMAND": command}, file_actions=files)
+    child = spawn(path, {**env, b"CNI_COMMAND": command}, files)
     tie_to_our_life(child, lifeline)
     for fd, _ in inherited:
         posix.close(fd)
@@ -128,6 +158,18 @@ def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: byte
     posix.close(ours)
     status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
     return status if status >= 0 else 255, data
+
+
+def spawn(path: bytes, env: dict[bytes, bytes], files: list[tuple[int, int, int]]) -> int:
+    """Start the plugin; one that is being replaced this moment (ETXTBSY) is tried again, as libcni does."""
+    for _ in range(BUSY_TRIES):
+        try:
+            return posix.posix_spawn(path, [path], env, file_actions=files)
+        except OSError as error:
+            if error.errno != ETXTBSY:
+                raise
+        time.sleep(BUSY_PAUSE)
+    return posix.posix_spawn(path, [path], env, file_actions=files)
 
 
 def tie_to_our_life(child: int, lifeline: int) -> None:
@@ -166,7 +208,7 @@ def give_up(reason: str) -> int:
     try:
         write_all(1, error.encode())
     except OSError:
-        return 2  # and nobody reads it
+        return UNREAD
     return 1
 
 

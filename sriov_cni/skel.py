@@ -59,8 +59,9 @@ def _ifname(value: str) -> str | None:
     return None
 
 
-def _anything(_: str) -> str | None:
-    return None
+def _text(value: str) -> str | None:
+    """Bytes that are no UTF-8 arrive as surrogates, which nothing can write down."""
+    return "must be UTF-8" if any("\ud800" <= char <= "\udfff" for char in value) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ class _Variable:
 
 _VARIABLES = (
     _Variable("CNI_CONTAINERID", "container_id", _FOR_A_POD, _container_id),
-    _Variable("CNI_NETNS", "netns", frozenset({Command.ADD, Command.CHECK}), _anything),
+    _Variable("CNI_NETNS", "netns", frozenset({Command.ADD, Command.CHECK}), _text),
     _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _ifname),
-    _Variable("CNI_ARGS", "args", frozenset(), _anything),
-    _Variable("CNI_PATH", "path", frozenset(), _anything),
+    _Variable("CNI_ARGS", "args", frozenset(), _text),
+    _Variable("CNI_PATH", "path", frozenset(), _text),
 )
 
 

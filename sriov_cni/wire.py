@@ -6,9 +6,11 @@ A frame is one byte of kind, four bytes of length (big endian), and the payload.
     shim → daemon   S  stdin as it came
     daemon → shim   I  run an IPAM plugin: CNI_COMMAND, NUL, the plugin's name
     shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 when it is not on CNI_PATH
-    daemon → shim   A  the answer: one byte of exit status, then what goes to stdout. The last frame.
+    daemon → shim   A  the answer: one byte of exit status, then what goes to stdout
+    shim → daemon   D  whether it could be printed: one byte, 1 or 0
 
-There may be no I, or several.
+There may be no I, or several. After D the daemon may want another I, to undo what nobody heard of; then it hangs up,
+and the shim exits. So the runtime goes on only after the daemon has let go of the namespace.
 """
 
 import dataclasses
@@ -18,6 +20,7 @@ ENVIRONMENT = b"E"
 STDIN = b"S"
 IPAM = b"I"
 ANSWER = b"A"
+DELIVERED = b"D"
 
 HEAD = 5
 STDIN_LIMIT = 1 << 20
@@ -47,7 +50,7 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 def head(data: bytes) -> tuple[bytes, int]:
     """Kind and payload length of the five bytes that begin a frame."""
     kind, length = data[:1], int.from_bytes(data[1:HEAD], "big")
-    if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER) or length > LONGEST:
+    if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED) or length > LONGEST:
         raise WireError(f"a frame of kind {kind!r} with {length} bytes")
     return kind, length
 

@@ -98,13 +98,11 @@ def _shown(index: int, pod: netns.Netns) -> Shown:
     with igb.opened() as net, net.inside(pod) as inner:
         link = inner.link("net1")
         seen = net.vf(igb.pf_index(), index)
-        if seen.mac == settings.NO_MAC:  # cleared is nobody's
-            seen = dataclasses.replace(seen, mac=link.address)
         return Shown(seen, link.address, link.mtu, frozenset(inner.addresses(link.index)))
 
 
 def _expected(tenant: Tenant, netdev: sysfs.Netdev) -> Shown:
-    """Without an administered MAC, igb shows the VF's own or none."""
+    """Without an administered MAC, igb shows the VF's own."""
     mac = netdev.address if tenant.wanted.mac == settings.NO_MAC else tenant.wanted.mac
     addresses = frozenset({tenant.address, _link_local(mac)})
     return Shown(dataclasses.replace(tenant.wanted, mac=mac), mac, tenant.mtu or HOME_MTU, addresses)

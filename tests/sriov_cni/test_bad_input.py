@@ -58,6 +58,8 @@ GOOD = "0000:01:10.0"
         ({"cniVersion": None}, 1, "cniVersion '0.1.0' is not supported"),
         ({"cniVersion": "1.2.0"}, 1, "cniVersion '1.2.0' is not supported"),
         ({"cniVersion": 1}, 6, "must be strings"),
+        ({"cniVersion": []}, 6, "must be strings"),
+        ({"cniVersion": False}, 6, "must be strings"),
         ({"prevResult": {"interfaces": "eth0"}}, 6, "prevResult is not a CNI result"),
         ({"vlanTrunk": "100-110"}, 2, "vlanTrunk '100-110'"),
         ({"allmulti": "yes"}, 2, "allmulti 'yes' is neither on nor off"),

@@ -100,7 +100,8 @@ def test_the_daemons_answer_and_status_are_ours(tmp_path: pathlib.Path) -> None:
 def test_it_sends_only_cni_variables_and_stdin_as_it_came(tmp_path: pathlib.Path) -> None:
     with daemon_that(tmp_path / "s", wire.answer(0, b"")) as heard:
         run({"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_X": "a=b", "SECRET": "1"}, b"\0\xffraw")
-    assert b"".join(heard) == wire.frame(wire.ENVIRONMENT, b"CNI_X=a=b") + wire.frame(wire.STDIN, b"\0\xffraw")
+    call = wire.frame(wire.ENVIRONMENT, b"CNI_X=a=b") + wire.frame(wire.STDIN, b"\0\xffraw")
+    assert b"".join(heard) == call + wire.frame(wire.DELIVERED, b"\1")
 
 
 def test_a_fifo_as_namespace_does_not_block(tmp_path: pathlib.Path) -> None:
@@ -110,7 +111,7 @@ def test_a_fifo_as_namespace_does_not_block(tmp_path: pathlib.Path) -> None:
 
 
 def test_closed_stdout_is_an_error_and_no_traceback(tmp_path: pathlib.Path) -> None:
-    with daemon_that(tmp_path / "s", wire.answer(0, b"x")):
+    with daemon_that(tmp_path / "s", wire.answer(0, b"x")) as heard:
         env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s")}
         reader, writer = os.pipe()
         os.close(reader)
@@ -118,8 +119,9 @@ def test_closed_stdout_is_an_error_and_no_traceback(tmp_path: pathlib.Path) -> N
             [str(harness.SHIM)], input=b"", stdout=writer, stderr=subprocess.PIPE, env=env, check=False, timeout=30
         )
         os.close(writer)
-    assert done.returncode == 2
+    assert done.returncode == 254
     assert done.stderr == b""
+    assert b"".join(heard).endswith(wire.frame(wire.DELIVERED, b"\0"))
 
 
 def test_an_ipam_plugin_does_not_outlive_its_shim(tmp_path: pathlib.Path) -> None:
@@ -149,3 +151,33 @@ def _eventually(probe: Callable[[], Any]) -> Any:
                 return found
         time.sleep(0.02)
     raise AssertionError("it did not happen within 10 s")
+
+
+@pytest.mark.parametrize("wait", ["abc", "nan", "-1", ""])
+def test_a_wait_that_is_no_number_is_the_usual_one(tmp_path: pathlib.Path, wait: str) -> None:
+    with daemon_that(tmp_path / "s", wire.answer(0, b"{}")):
+        assert run({"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "SRIOV_CNI_WAIT": wait}).status == 0
+
+
+def test_an_ipam_plugin_that_cannot_be_started_says_so(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "plain").write_text("no program")
+    env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_PATH": str(tmp_path)}
+    with daemon_that(tmp_path / "s", wire.ipam_request("ADD", "plain") + wire.answer(0, b"")) as heard:
+        run(env)
+    assert b"Permission denied" in b"".join(heard)
+
+
+def test_c82_an_ipam_plugin_that_is_being_replaced_is_waited_for(tmp_path: pathlib.Path) -> None:
+    plugin = tmp_path / "busy"
+    plugin.write_bytes(pathlib.Path("/bin/true").read_bytes())
+    plugin.chmod(0o755)
+    env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_PATH": str(tmp_path)}
+    call = wire.ipam_request("ADD", "busy") + wire.answer(0, b"")
+    with contextlib.ExitStack() as stack:
+        writing = stack.enter_context(plugin.open("r+b"))
+        heard = stack.enter_context(daemon_that(tmp_path / "s", call))
+        shim = stack.enter_context(subprocess.Popen([str(harness.SHIM)], stdin=subprocess.DEVNULL, env=env))
+        time.sleep(0.3)
+        writing.close()
+        assert shim.wait(timeout=20) == 0
+    assert wire.frame(wire.IPAM, b"\0") in b"".join(heard)
