@@ -31,9 +31,9 @@ def down(catalog: candidates.Catalog) -> dict[str, str]:
     found: dict[str, str] = {}
     for pf, link in catalog.uplinks.items():
         if not link.up:
-            found[pf] = f"its PF {link.netdev} is down"
+            found[pf] = f"has its PF {link.netdev} down"
         elif link.carrier is False:
-            found[pf] = f"its PF {link.netdev} has no carrier"
+            found[pf] = f"has its PF {link.netdev} without carrier"
     return found
 
 

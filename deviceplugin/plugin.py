@@ -190,7 +190,7 @@ class Plugin:
         for one in catalog.candidates.values():
             if one.host_use is not None and one.id not in self._where:
                 said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
-        for name in said.keys() | self._told.keys():
+        for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
                 log.info("%s is in order again", name)
             elif self._told.get(name) != said[name]:

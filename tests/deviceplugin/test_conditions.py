@@ -15,8 +15,8 @@ PF = devices.PciAddress("0000:01:00.0")
     [
         (True, True, None),
         (True, None, None),
-        (True, False, "its PF p0 has no carrier"),
-        (False, None, "its PF p0 is down"),
+        (True, False, "has its PF p0 without carrier"),
+        (False, None, "has its PF p0 down"),
     ],
 )
 def test_d29_the_link_of_a_pf(up: bool, carrier: bool | None, reason: str | None) -> None:

@@ -129,11 +129,14 @@ class Kubelet:
                 path.unlink()
 
     async def break_stream(self, resource: str) -> None:
-        """End a ListAndWatch from this side, as a kubelet does that cannot read it. It is not opened again."""
-        watching = self.endpoints[resource].watching
-        assert watching is not None
-        watching.cancel()
-        await asyncio.wait({watching})
+        """End a ListAndWatch from this side, as a kubelet does that cannot read it. It is not opened again.
+
+        The connection goes with it (pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, runClient). That matters:
+        a call that is cancelled while grpc.aio begins it may begin all the same.
+        """
+        endpoint = self.endpoints[resource]
+        assert endpoint.watching is not None
+        await self._hang_up(endpoint)
 
     async def wait_for(self, resource: str, count: int, timeout: float = 5.0) -> dict[str, Device]:
         """Wait until the resource has this many healthy devices. Raises TimeoutError."""
