@@ -15,6 +15,7 @@ from sriov_cni.failure import Code
 
 _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to say what it wants
+_DELIVERY_SECONDS = 10  # for a shim to print the answer
 
 
 class Server:
@@ -110,7 +111,7 @@ class Server:
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
     try:
-        async with asyncio.timeout(_CALL_SECONDS):
+        async with asyncio.timeout(_DELIVERY_SECONDS):
             await shim.write(answer)
             return await shim.read(wire.DELIVERED) == b"\1"
     except (OSError, wire.WireError, TimeoutError):

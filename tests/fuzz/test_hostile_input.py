@@ -69,6 +69,7 @@ class Victim:
                 await reader.readexactly(int.from_bytes(head[1:], "big"))
                 writer.write(wire.frame(wire.IPAM, bytes((wire.NO_PLUGIN,))))
             answer = await reader.readexactly(int.from_bytes(head[1:], "big"))
+            writer.write(wire.frame(wire.DELIVERED, b"\1"))
             assert await reader.read() == b"", "more than one answer"
             return answer[0], answer[1:]
         finally:
