@@ -47,6 +47,15 @@ def borrowed(index: int) -> Iterator[sysfs.Netdev]:
         subprocess.run(["ip", "address", "flush", "dev", netdev.name], check=True)
 
 
+def reset(index: int) -> None:
+    """Let the VF say hello again: a PF that went down listens to no VF that has not been reset since (igbvf: at down)."""
+    netdev = TREE.netdev(vf(index).pci)
+    assert netdev is not None
+    with opened() as net:
+        for up in (True, False):
+            net.set_link(netdev.index, kernel.Change(up=up))
+
+
 @contextlib.contextmanager
 def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
     """This machine as an attachment sees it."""

@@ -97,6 +97,8 @@ def test_d28_pf_down_and_up(tmp_path: pathlib.Path) -> None:
         await followed("PF up", kubelet.wait_for(POOL, 7, FOLLOW))
 
     on_node(tmp_path, body)
+    for index in range(7):
+        igb.reset(index)
 
 
 def test_d29_a_vf_unbound_and_bound(tmp_path: pathlib.Path) -> None:
