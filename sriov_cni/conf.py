@@ -231,13 +231,18 @@ def _device(document: _Document) -> str | None:
 
 
 def _wanted(document: _Document, args: str) -> settings.VfSettings:
+    proto = settings.proto(document.vlan_proto or settings.VlanProto.Q.value)
+    if proto is settings.VlanProto.AD and document.vlan:
+        raise failure.CniError(
+            Code.UNSUPPORTED_FIELD, "vlanProto 802.1ad is not supported yet", "leave it out for 802.1Q"
+        )
     mac = _mac(document, args)
     return settings.check_together(
         settings.VfSettings(
             mac=settings.NO_MAC if mac is None else settings.mac(mac),
             vlan=settings.vlan(document.vlan or 0),
             qos=settings.qos(document.vlan_qos or 0),
-            proto=settings.proto(document.vlan_proto or settings.VlanProto.Q.value),
+            proto=proto,
             spoofchk=_switch("spoofchk", document.spoofchk, settings.BASELINE.spoofchk),
             trust=_switch("trust", document.trust, settings.BASELINE.trust),
             link_state=_link_state(document.link_state),

@@ -48,7 +48,7 @@ def borrowed(index: int) -> Iterator[sysfs.Netdev]:
 
 
 def reset(index: int) -> None:
-    """Let the VF say hello again: a PF that went down listens to no VF that has not been reset since (igbvf: at down)."""
+    """A PF that went down listens to no VF that has not been reset since; igbvf resets its VF when it goes down."""
     netdev = TREE.netdev(vf(index).pci)
     assert netdev is not None
     with opened() as net:

@@ -165,8 +165,6 @@ class IgbContract(abc.ABC):
     def test_refusals(self, bench: VfBench) -> None:
         assert self.refused(bench, Setting.LINK_STATE) == errno.EOPNOTSUPP
         assert self.refused(bench, Setting.RATE, min_tx_rate=10) == errno.EINVAL
-        provider = self.refused(bench, Setting.VLAN, vlan=5, proto=settings.VlanProto.AD)
-        assert provider == errno.EPROTONOSUPPORT
         assert self.refused(bench, Setting.MAC, mac="01:00:00:00:00:01") == errno.EINVAL
 
     def test_an_absent_vf_is_einval(self, bench: VfBench) -> None:
