@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from sriov import devices, ledger, netns, node
 from sriov_cni import calls, commands, failure, repair, skel, wire
@@ -49,7 +49,10 @@ IPAM_AROUND = Order(2, 6)
 
 
 class MortalNode:
-    """The machine, its ledger's and its IPAM plugin's files in `folder`; `restart` gives it a new daemon."""
+    """The machine, its ledger's and its IPAM plugin's files in `folder`; `restart` gives it a new daemon.
+
+    It has an event loop and namespaces, which `close` or the end of a `with` gives back.
+    """
 
     def __init__(
         self, folder: pathlib.Path, profile: world.Profile = world.IGB, order: Order = IPAM_LAST, vfs: int = 2
@@ -80,6 +83,12 @@ class MortalNode:
     def close(self) -> None:
         self._runner.close()
         self.machine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def pod(self, name: str) -> None:
         """Let there be a namespace of this name."""

@@ -24,11 +24,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def here(folder: pathlib.Path) -> Iterator[mortal.MortalNode]:
-    made = mortal.MortalNode(folder)
-    for name in steps.CONTAINERS:
-        made.pod(name)
-    yield made
-    made.close()
+    with mortal.MortalNode(folder) as made:
+        for name in steps.CONTAINERS:
+            made.pod(name)
+        yield made
 
 
 def test_f9_a_write_that_stops_at_any_byte_leaves_the_former_record(here: mortal.MortalNode) -> None:

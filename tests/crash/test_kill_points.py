@@ -60,18 +60,16 @@ def deaths(folder: pathlib.Path, chosen: Interrupted, profile: str, order: str) 
     """A node for each point at which the daemon can die in this call: dead there, and a new daemon started."""
     for k in itertools.count(1):
         (folder / str(k)).mkdir()
-        here = node(folder / str(k), PROFILES[profile], ORDERS[order])
-        steps.take(here, chosen.before)
-        here.life.die_before(k)
-        answer = chosen.call(here)
-        if not answer.died:
-            assert answer.ok, answer
-            here.close()
-            assert k > 6, "the call has hardly any effects: is it made?"
-            return
-        here.restart()
-        yield here
-        here.close()
+        with node(folder / str(k), PROFILES[profile], ORDERS[order]) as here:
+            steps.take(here, chosen.before)
+            here.life.die_before(k)
+            answer = chosen.call(here)
+            if not answer.died:
+                assert answer.ok, answer
+                assert k > 6, "the call has hardly any effects: is it made?"
+                return
+            here.restart()
+            yield here
 
 
 def follow(here: mortal.MortalNode, sequel: tuple[steps.Step, ...]) -> None:
@@ -110,17 +108,16 @@ def test_a_second_death_in_the_del_that_follows(folder: pathlib.Path) -> None:
     for k in range(4, 100, 4):
         for j in itertools.count(1):
             (folder / f"{k}-{j}").mkdir()
-            here = node(folder / f"{k}-{j}", world.IGB, mortal.IPAM_LAST)
-            here.life.die_before(k)
-            if not here.add("c1", steps.KEYS).died:
-                assert counted > 50
-                return
-            here.restart()
-            here.life.die_before(j)
-            died = here.delete("c1").died
-            here.restart()
-            follow(here, SEQUELS["del_twice"])
-            here.close()
+            with node(folder / f"{k}-{j}", world.IGB, mortal.IPAM_LAST) as here:
+                here.life.die_before(k)
+                if not here.add("c1", steps.KEYS).died:
+                    assert counted > 50
+                    return
+                here.restart()
+                here.life.die_before(j)
+                died = here.delete("c1").died
+                here.restart()
+                follow(here, SEQUELS["del_twice"])
             counted += 1
             if not died:
                 break
