@@ -1,11 +1,24 @@
-"""Tests that need root are skipped elsewhere, with the reason; with CI=true such a skip is a failure."""
+"""For all tests: those that need root are skipped elsewhere, with the reason; with CI=true such a skip is a failure.
 
+What a test forgets to close is an error of its own module, and not of whichever test the garbage collector runs in.
+"""
+
+import asyncio
+import gc
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
 MUST_RUN = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_left_unclosed() -> Iterator[None]:
+    yield
+    asyncio.set_event_loop(None)  # the last one set is held until another is
+    gc.collect()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
