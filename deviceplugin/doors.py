@@ -17,6 +17,10 @@ from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
 from deviceplugin._pb import pluginregistration_pb2 as watched_pb
 from deviceplugin._pb import pluginregistration_pb2_grpc as watched_grpc
 
+# Else gRPC's event loop side is torn down when the last server and channel are collected, which has no end where a call
+# is still being given up (grpc/grpc issue 22365, pull request 40989): the whole plugin would wait for it.
+grpc.aio.init_grpc_aio()
+
 VERSION = "v1beta1"
 SOCKET = "kubelet.sock"
 

@@ -13,6 +13,10 @@ import grpc
 from sriov import devices, errors
 from sriov_cni._pb import podresources_pb2, podresources_pb2_grpc
 
+# Else the last channel's end would tear down gRPC's event loop side, which may have no end and would hold up the daemon
+# (grpc/grpc issue 22365, pull request 40989).
+grpc.aio.init_grpc_aio()
+
 # A node's whole list in one message; 16 MiB is what Multus allows too.
 _OPTIONS = (("grpc.max_receive_message_length", 16 << 20), ("grpc.use_local_subchannel_pool", 1))
 _TIMEOUT = 10.0  # seconds
