@@ -8,6 +8,7 @@ from typing import Any
 
 import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
 from sriov import errors, kernel, netns, settings
 
@@ -15,6 +16,10 @@ from sriov import errors, kernel, netns, settings
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _ETH_P_8021AD = 0x88A8
+# struct ifla_vf_vlan_info (include/uapi/linux/if_link.h) ends in two bytes of padding that pyroute2 0.9 leaves out, and
+# the kernel refuses what is shorter than the structure (do_setvfinfo() in net/core/rtnetlink.c).
+_VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
+_VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
@@ -139,7 +144,7 @@ def _vf_request(vf: int, wanted: settings.VfSettings, which: Set[settings.Settin
 def _vlan_request(wanted: settings.VfSettings) -> Any:
     """802.1Q as every kernel and driver knows it; a protocol can be said only in a list."""
     tag = {"vlan": wanted.vlan, "qos": wanted.qos}
-    return tag if wanted.proto is settings.VlanProto.Q else [{**tag, "proto": _ETH_P_8021AD}]
+    return tag if wanted.proto is settings.VlanProto.Q else [{**tag, "proto": _ETH_P_8021AD, "padding": 0}]
 
 
 def _proto(info: Any) -> settings.VlanProto:

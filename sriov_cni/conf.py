@@ -232,10 +232,6 @@ def _device(document: _Document) -> str | None:
 
 def _wanted(document: _Document, args: str) -> settings.VfSettings:
     proto = settings.proto(document.vlan_proto or settings.VlanProto.Q.value)
-    if proto is settings.VlanProto.AD and document.vlan:
-        raise failure.CniError(
-            Code.UNSUPPORTED_FIELD, "vlanProto 802.1ad is not supported yet", "leave it out for 802.1Q"
-        )
     mac = _mac(document, args)
     return settings.check_together(
         settings.VfSettings(

@@ -166,6 +166,8 @@ class IgbContract(abc.ABC):
         assert self.refused(bench, Setting.LINK_STATE) == errno.EOPNOTSUPP
         assert self.refused(bench, Setting.RATE, min_tx_rate=10) == errno.EINVAL
         assert self.refused(bench, Setting.MAC, mac="01:00:00:00:00:01") == errno.EINVAL
+        provider = settings.VlanProto.AD
+        assert self.refused(bench, Setting.VLAN, vlan=5, proto=provider) == errno.EPROTONOSUPPORT
 
     def test_an_absent_vf_is_einval(self, bench: VfBench) -> None:
         with pytest.raises(errors.KernelError) as caught:

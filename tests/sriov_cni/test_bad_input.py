@@ -34,7 +34,7 @@ GOOD = "0000:01:10.0"
         ({"vlanQoS": 8, "vlan": 1}, 7, "vlan QoS PCP 8 invalid: value must be in the range 0-7"),
         ({"vlanQoS": 3}, 7, "vlanQoS 3: non-zero vlan id must be configured"),
         ({"vlanProto": "802.1ad"}, 7, "non-zero vlan id must be configured to set vlan proto 802.1ad"),
-        ({"vlanProto": "802.1ad", "vlan": 5}, 2, "vlanProto 802.1ad is not supported yet"),
+        ({"vlanProto": "802.1ad", "vlan": 5}, 2, "refuses vlan 5 with vlanQoS 0 and vlanProto 802.1ad"),
         ({"vlanProto": "802.1x"}, 7, "vlan Proto 802.1x invalid: value must be '802.1Q' or '802.1ad'"),
         ({"mac": "01:00:00:00:00:01"}, 7, "'01:00:00:00:00:01' is a multicast address"),
         ({"mac": "nonsense"}, 7, "'nonsense' is not a hardware address"),
