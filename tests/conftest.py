@@ -11,7 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import tiers
+
 MUST_RUN = os.environ.get("CI") == "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(tiers.Tiers())
 
 
 @pytest.fixture(autouse=True, scope="module")
