@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from hack.guest import boot, cache, errors, jobs, nics, parts, progress
+from hack.guest import boot, cache, errors, jobs, netdevsim, nics, parts, progress
 
 PROJECT = Path(__file__).parents[2]
 FAILED, UNAVAILABLE = 125, os.EX_UNAVAILABLE
@@ -45,15 +45,17 @@ def run(options: argparse.Namespace, shown: progress.Progress) -> int:
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     out = options.out.resolve() if options.out else None
-    job = jobs.Job(options.command, PROJECT, _environment(options.env), out, options.numvfs)
     limits = boot.Limits(options.memory, options.cpus, options.timeout)
     with cache.borrowed(options.cache, shown) as have:
+        simulator = netdevsim.built(options.cache, have, shown) if options.netdevsim else None
+        job = jobs.Job(options.command, PROJECT, _environment(options.env), out, options.numvfs, simulator)
         return boot.run(have, job, limits, _to_stdout, shown, console=options.console).status
 
 
 def fetch(options: argparse.Namespace, shown: progress.Progress) -> int:
     """Fills the cache with QEMU and a kernel, or verifies what is in it."""
     have = cache.fetch(options.cache, shown)
+    netdevsim.verify(options.cache, shown)
     shown.clear()
     print(f"QEMU and Linux {have.release} in {options.cache}")
     return 0
@@ -90,6 +92,7 @@ def _add_run(add: argparse.ArgumentParser) -> None:
     add.add_argument("--memory", default=size.memory, metavar="SIZE", help="of the guest, default %(default)s")
     add.add_argument("--cpus", type=int, default=size.cpus, metavar="N", help="of the guest, default %(default)s")
     add.add_argument("--numvfs", type=int, default=nics.VFS_PER_PF, metavar="N", help="VFs of each PF, 0 to 7")
+    add.add_argument("--netdevsim", action="store_true", help="load the kernel's simulator of network cards, too")
     add.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the command")
     add.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's kernel messages")
     add.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hack.guest import errors, progress
+from hack.guest import errors, mirrors, progress
 
 # The guest is the same on every Debian: QEMU >= 8 and Linux 6.12 are in the backports of Debian 12.
 SUITES = ("bookworm", "bookworm-backports")
@@ -38,11 +38,16 @@ class Apt:
         """Reads the package lists."""
         self._get(["update", "--error-on=any"], "reading package lists", shown)
 
-    def download(self, packages: Sequence[str], shown: progress.Progress) -> list[Path]:
-        """The packages and everything they need, verified by apt, as .deb files."""
+    def download(self, packages: Sequence[str], what: str, shown: progress.Progress) -> list[Path]:
+        """The packages and everything they need, verified by apt, as .deb files. `what` they are is shown."""
         verb = ["install", "--yes", "--download-only", "--no-install-recommends", "-t", SUITES[-1]]
-        self._get([*verb, *packages], "downloading QEMU and a kernel", shown)
+        self._get([*verb, *packages], f"downloading {what}", shown)
         return sorted(self.archives.glob("*.deb"))
+
+    def download_alone(self, packages: Sequence[str], what: str, shown: progress.Progress) -> list[Path]:
+        """These packages and nothing that they need, in this order."""
+        self._get(["download", "-t", SUITES[-1], *packages], f"downloading {what}", shown)
+        return [next(self.archives.glob(f"{package.partition('=')[0]}_*.deb")) for package in packages]
 
     def _get(self, arguments: Sequence[str], what: str, shown: progress.Progress) -> None:
         reader, writer = os.pipe()
@@ -50,8 +55,9 @@ class Apt:
             command = ["apt-get", *self._options(), "-o", f"APT::Status-Fd={writer}", *arguments]
             shown.show(what)
             with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(writer,)
-            ) as process:
+                command,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(writer,), cwd=self.archives,
+            ) as process:  # fmt: skip
                 os.close(writer)
                 for line in status:
                     fraction = downloaded(line)
@@ -75,6 +81,20 @@ class Apt:
             "APT::Sandbox::User": "root",  # the cache may be in a folder that apt's own user cannot enter
         }
         return ["-q", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
+
+
+def fetched(folder: Path, take: Callable[[Apt], list[Path]], shown: progress.Progress) -> list[Path]:
+    """What `take` gets from the first of this machine's mirrors that has it, kept below `folder`."""
+    reason = errors.UnavailableError("no Debian archive in /etc/apt/sources.list or sources.list.d")
+    private = Apt(folder)
+    for address in mirrors.archives(mirrors.read(Path("/etc/apt"))):
+        try:
+            private.use(address)
+            private.update(shown)
+            return take(private)
+        except errors.UnavailableError as error:
+            reason = error
+    raise reason
 
 
 def downloaded(line: str) -> float | None:

@@ -16,7 +16,7 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.guest import apt, errors, mirrors, parts, progress
+from hack.guest import apt, errors, parts, progress
 
 PACKAGES = ("qemu-system-x86", "linux-image-amd64", "busybox-static", "kmod")
 # A third of the kernel's modules can have no device in the guest; without them depmod takes half the time.
@@ -77,7 +77,7 @@ def _fill(cache: Path, shown: progress.Progress) -> parts.Parts:
     new = cache / "parts.new"
     for path in (new, cache / "parts"):
         shutil.rmtree(path, ignore_errors=True)
-    _unpack(_download(apt.Apt(cache / "apt"), shown), new / "root", shown)
+    unpack(_download(cache / "apt", shown), new / "root", shown)
     shutil.rmtree(cache / "apt")
     have = parts.found(new / "root")
     shown.show("indexing the kernel's modules")
@@ -90,20 +90,17 @@ def _fill(cache: Path, shown: progress.Progress) -> parts.Parts:
     return parts.Parts(cache / "parts" / "root", have.release)
 
 
-def _download(private: apt.Apt, shown: progress.Progress) -> list[Path]:
-    mirror = mirrors.archives(mirrors.read(Path("/etc/apt")))
-    reason = errors.UnavailableError("no Debian archive in /etc/apt/sources.list or sources.list.d")
-    for address in mirror:
-        try:
-            private.use(address)
-            private.update(shown)
-            return private.download(PACKAGES, shown)
-        except errors.UnavailableError as error:
-            reason = error
-    raise errors.UnavailableError(f"no QEMU >= 8 obtainable from this machine's mirror (bookworm-backports): {reason}")
+def _download(folder: Path, shown: progress.Progress) -> list[Path]:
+    try:
+        return apt.fetched(folder, lambda private: private.download(PACKAGES, "QEMU and a kernel", shown), shown)
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(
+            f"no QEMU >= 8 obtainable from this machine's mirror (bookworm-backports): {error}"
+        ) from error
 
 
-def _unpack(packages: list[Path], root: Path, shown: progress.Progress) -> None:
+def unpack(packages: list[Path], root: Path, shown: progress.Progress) -> None:
+    """Side by side below `root`; no package's scripts are run."""
     root.mkdir(parents=True)
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(subprocess.check_call, ["dpkg", "-x", str(deb), str(root)]) for deb in packages]

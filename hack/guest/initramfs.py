@@ -7,6 +7,7 @@ it and need neither a shared folder nor a place on the kernel command line. Refu
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def load_order(modules_dep: str, wanted: Iterable[str]) -> list[str]:
         path, _, needs = line.partition(":")
         table[module_name(path)] = [*reversed(needs.split()), path]
     return list(dict.fromkeys(path for name in wanted for path in table.get(name, ())))
+
+
+def needs(module: bytes) -> list[str]:
+    """What has to be loaded before a module that depmod's table does not know, from its .modinfo section."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module)
+    return found[1].decode().split(",") if found and found[1] else []
 
 
 def module_name(path: str) -> str:

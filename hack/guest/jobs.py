@@ -18,13 +18,17 @@ NIC_MODULES = ("igb", "igbvf")
 
 @dataclass(frozen=True)
 class Job:
-    """`command` runs as root in folder `cwd`; `out` is the folder of this machine it may write to."""
+    """`command` runs as root in folder `cwd`; `out` is the folder of this machine it may write to.
+
+    `simulator` is a netdevsim module to be loaded, with what it needs.
+    """
 
     command: Sequence[str]
     cwd: Path
     environment: Mapping[str, str]
     out: Path | None = None
     numvfs: int = 7
+    simulator: Path | None = None
 
 
 def initrd(job: Job, have: parts.Parts) -> bytes:
@@ -32,9 +36,11 @@ def initrd(job: Job, have: parts.Parts) -> bytes:
     table = (have.modules / "modules.dep").read_text()
     root, nic = (initramfs.load_order(table, wanted) for wanted in (ROOT_MODULES, NIC_MODULES))
     modules = {_file(path): initramfs.unpacked(have.modules / path) for path in (*root, *nic)}
+    simulator = _simulator(job, have, table)
     settings = {
         "root_modules": " ".join(map(_file, root)),
         "nic_modules": " ".join(map(_file, nic)),
+        "simulator_modules": " ".join(simulator),
         "modules": str(have.modules.parent),
         "numvfs": str(job.numvfs),
         "out": str(job.out or ""),
@@ -45,9 +51,18 @@ def initrd(job: Job, have: parts.Parts) -> bytes:
             ("bin/busybox", have.busybox.read_bytes()),
             ("job/settings", "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()).encode()),
             ("job/command", script(job).encode()),
-            *((f"job/{name}", body) for name, body in modules.items()),
+            *((f"job/{name}", body) for name, body in (modules | simulator).items()),
         ]
     )
+
+
+def _simulator(job: Job, have: parts.Parts, table: str) -> dict[str, bytes]:
+    """netdevsim and what it needs, in load order; nothing where the job has no use for it."""
+    if job.simulator is None:
+        return {}
+    body = job.simulator.read_bytes()
+    needed = initramfs.load_order(table, initramfs.needs(body))
+    return {_file(path): initramfs.unpacked(have.modules / path) for path in needed} | {job.simulator.name: body}
 
 
 def script(job: Job) -> str:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from hack.guest import apt, cache, errors, mirrors, progress
+from hack.guest import apt, cache, errors, progress
 
 PROGRAMS = ("podman", "conmon", "crun", "containerd", "runc")
 _ASKED = tuple(f"{name}/bookworm" for name in ("podman", "crun", "containerd", "runc"))  # podman 5 has no CNI
@@ -65,7 +65,7 @@ def _fill(store: pathlib.Path) -> None:
     for folder in (new, debs := store.with_name("runtimes.apt")):
         shutil.rmtree(folder, ignore_errors=True)
     new.mkdir()
-    for deb in _downloaded(apt.Apt(debs), shown):
+    for deb in _downloaded(debs, shown):
         name = deb.name.partition("_")[0]
         if name in PROGRAMS or (name.startswith("lib") and name != "libc6" and "perl" not in name):
             subprocess.run(["dpkg", "-x", deb, new], check=True)
@@ -74,16 +74,13 @@ def _fill(store: pathlib.Path) -> None:
     shown.clear()
 
 
-def _downloaded(private: apt.Apt, shown: progress.Progress) -> list[pathlib.Path]:
-    reason = errors.UnavailableError("no Debian archive in /etc/apt/sources.list or sources.list.d")
-    for address in mirrors.archives(mirrors.read(pathlib.Path("/etc/apt"))):
-        try:
-            private.use(address)
-            private.update(shown)
-            return private.download(_ASKED, shown)
-        except errors.UnavailableError as error:
-            reason = error
-    raise errors.UnavailableError(f"no podman and containerd obtainable from this machine's mirror: {reason}")
+def _downloaded(folder: pathlib.Path, shown: progress.Progress) -> list[pathlib.Path]:
+    try:
+        return apt.fetched(folder, lambda private: private.download(_ASKED, "podman and containerd", shown), shown)
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(
+            f"no podman and containerd obtainable from this machine's mirror: {error}"
+        ) from error
 
 
 def wanted() -> bool:
