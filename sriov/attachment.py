@@ -11,7 +11,7 @@ import errno
 import functools
 import logging
 
-from sriov import detachment, devices, errors, kernel, ledger, netns, settings, sysfs, vfconfig
+from sriov import detachment, devices, errors, kernel, ledger, netns, rdma, settings, sysfs, vfconfig
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
@@ -19,13 +19,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's."""
+    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it."""
 
     vf: devices.VF
     owner: ledger.Owner
     wanted: settings.VfSettings
     mtu: int | None = None
     allmulti: bool = False
+    rdma: tuple[kernel.RdmaDevice, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class Move:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MoveRdma:
+    """An RDMA device follows its netdev."""
+
+    device: kernel.RdmaDevice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Configure:
     """In the pod: address, MTU, flags."""
 
@@ -60,7 +68,7 @@ class Administer:
     wanted: settings.VfSettings
 
 
-Step = StateVf | Move | Configure | Administer
+Step = StateVf | Move | MoveRdma | Configure | Administer
 
 
 def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
@@ -76,17 +84,18 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         allmulti=request.allmulti,
         promisc=False,
     )
-    move = Move(netdev.index, name)
+    # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
+    moves: tuple[Step, ...] = (Move(netdev.index, name), *map(MoveRdma, request.rdma))
     if target is None:
         vfconfig.refuse_without_pf(wanted, has_netdev=True)
-        return (move, Configure(name, dataclasses.replace(change, up=True)))
+        return (*moves, Configure(name, dataclasses.replace(change, up=True)))
     state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
     if own:
         # Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again.
         elsewhere = Configure(name, kernel.Change(address=settings.aside(netdev.address)))
-        return (state, move, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
+        return (state, *moves, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
     pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
-    return (state, move, *pinned)
+    return (state, *moves, *pinned)
 
 
 def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:
@@ -138,6 +147,7 @@ def _record(request: Request, netdev: sysfs.Netdev | None, pod: netns.Netns) -> 
         home=home,
         wanted=request.wanted,
         mtu=request.mtu or (netdev.mtu if netdev else 0),
+        rdma=request.rdma,
     )
 
 
@@ -147,6 +157,8 @@ def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod
             vfconfig.state(net, step.target, step.wanted, node.unsupported)
         case Move():
             net.move(step.index, pod, step.name)
+        case MoveRdma():
+            rdma.move(net, step.device, pod)
         case Configure():
             inner.set_link(step.name, step.change)
         case Administer():

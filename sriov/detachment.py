@@ -9,7 +9,7 @@ import errno
 import functools
 import time
 
-from sriov import devices, errors, kernel, ledger, netns, settings, vfconfig
+from sriov import devices, errors, kernel, ledger, netns, rdma, settings, vfconfig
 from sriov.node import Node
 
 _POLL_SECONDS = 0.02
@@ -39,6 +39,8 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
         book.remove(record.pci)
         return
     with node.kernel() as net:
+        # First: what is open on the RDMA device ends with the move, so that no RDMA frame leaves untagged either.
+        rdma.bring_home(node, net, record, pod)
         if record.home is not None and _has_netdev(vf):
             case = _Case(node, net, vf, record, record.home, pod)
             _scrub(case, _at_home(case) or _fetch(case) or _wait(case))

@@ -6,6 +6,7 @@ Layout: Documentation/ABI/stable/sysfs-class-infiniband; umad and issm are of ib
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Collection
 
 from sriov import sysfs
@@ -25,11 +26,16 @@ class Rdma:
     pkey: int | None = None
 
 
+def names(folder: pathlib.Path | str) -> tuple[str, ...]:
+    """The RDMA devices of the PCI device in `folder` that this namespace has, as in `mlx5_2`."""
+    return sysfs.names(f"{folder}/infiniband")
+
+
 def read(folder: str, entries: Collection[str]) -> Rdma | None:
     """The RDMA side of a device; None where it has none. `entries` are the names in its folder."""
     if not any("infiniband" in entry or ".rdma." in entry for entry in entries):
         return None
-    devices = sysfs.names(f"{folder}/infiniband") if "infiniband" in entries else ()
+    devices = names(folder) if "infiniband" in entries else ()
     nodes = tuple(node for name in _CLASSES if name in entries for node in sysfs.names(f"{folder}/{name}"))
     if not devices and not nodes and not any(".rdma." in entry for entry in entries):
         return None

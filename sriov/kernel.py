@@ -59,6 +59,14 @@ class Route:
     scope: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RdmaDevice:
+    """An RDMA device as in `mlx5_2`. Its index stays as long as its driver; its name is anybody's to change."""
+
+    index: int
+    name: str
+
+
 LinkRef = int | str
 """A link's index, or its name."""
 
@@ -92,6 +100,18 @@ class Kernel(Protocol):
 
     def routes(self, index: int) -> tuple[Route, ...]:
         """Destination, gateway, priority and table of the link's unicast routes."""
+
+    def rdma_is_exclusive(self) -> bool:
+        """Whether every RDMA device is in one namespace alone, as after `rdma system set netns exclusive`."""
+
+    def rdma_devices(self) -> tuple[RdmaDevice, ...]:
+        """What this namespace may use; nothing where the kernel has no RDMA."""
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        """Move into `target`; what programs have open on it ends. EOPNOTSUPP where its driver cannot do that."""
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        """EEXIST where any device of the machine has that name."""
 
     def inside(self, target: netns.Netns) -> AbstractContextManager["Kernel"]:
         """The same requests in another namespace, until the context ends; nothing of it is held afterwards."""

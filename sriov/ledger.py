@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sriov import devices, errors, settings
+from sriov import devices, errors, kernel, settings
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
 
-    `home` is None for a VF without a netdev, which does not move.
+    `home` is None for a VF without a netdev, which does not move. `rdma` are the RDMA devices that go with it, as they
+    were in the host; records of older versions have none.
     """
 
     version: int = 1
@@ -48,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     home: Home | None
     wanted: settings.VfSettings
     mtu: int
+    rdma: tuple[kernel.RdmaDevice, ...] = ()
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

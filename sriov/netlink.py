@@ -1,16 +1,19 @@
-"""The one door to pyroute2: every netlink request of this project (`kernel.Kernel`), and nothing that decides."""
+"""The one door to pyroute2: every request to a kernel (`kernel.Kernel`), and nothing that decides."""
 
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterator, Set
-from typing import Any
+from typing import Any, TypeVar
 
 import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
-from sriov import errors, kernel, netns, settings
+from sriov import errors, kernel, netns, nldev, settings
+
+_T = TypeVar("_T")
 
 # include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
 _RTEXT_FILTER_VF = 1
@@ -25,21 +28,28 @@ _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.Lin
 
 
 class Netlink:
-    """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in."""
+    """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in.
 
-    def __init__(self) -> None:
+    `where` is that namespace, if it is not the thread's own; whoever gives it keeps it open.
+    """
+
+    def __init__(self, where: netns.Netns | None = None) -> None:
+        self._where = where
         self._route = pyroute2.IPRoute()
+        self._rdma: nldev.Nldev | None = None
 
     def close(self) -> None:
         self._route.close()
+        if self._rdma is not None:
+            self._rdma.close()
 
     def link(self, ref: kernel.LinkRef) -> kernel.Link:
-        with _refusals(f"show link {ref}"):
+        with refusals(f"show link {ref}"):
             found = self._route.link("get", **_by(ref))
         return _link(found[0])
 
     def links(self) -> tuple[kernel.Link, ...]:
-        with _refusals("list links"):
+        with refusals("list links"):
             return tuple(_link(message) for message in self._route.link("dump"))
 
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
@@ -49,24 +59,24 @@ class Netlink:
             request["change"] = sum(flags)
             request["flags"] = sum(bit for bit, on in flags.items() if on)
         request = {key: value for key, value in request.items() if value is not None}
-        with _refusals(f"set {change} on link {ref}"):
+        with refusals(f"set {change} on link {ref}"):
             self._route.link("set", **_by(ref), **request)
 
     def rename(self, index: int, name: str) -> None:
-        with _refusals(f"rename link {index} to {name}"):
+        with refusals(f"rename link {index} to {name}"):
             self._route.link("set", index=index, ifname=name)
 
     def move(self, index: int, target: netns.Netns, name: str) -> None:
-        with _refusals(f"move link {index} into another namespace as {name}"):
+        with refusals(f"move link {index} into another namespace as {name}"):
             self._route.link("set", index=index, net_ns_fd=target.fd, ifname=name)
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
-        with _refusals(f"set {names} on VF {vf} of link {pf}"):
+        with refusals(f"set {names} on VF {vf} of link {pf}"):
             self._route.link("set", index=pf, vf=_vf_request(vf, wanted, which))
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
-        with _refusals(f"show VF {vf} of link {pf}"):
+        with refusals(f"show VF {vf} of link {pf}"):
             found = self._route.link("get", index=pf, ext_mask=_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
         for info in (found[0].get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]:
             # By its own field, never by its place in the list: the list may have gaps.
@@ -75,28 +85,57 @@ class Netlink:
         raise errors.KernelError(f"show VF {vf} of link {pf}", 22)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
-        with _refusals(f"add address {address} to link {index}"):
+        with refusals(f"add address {address} to link {index}"):
             self._route.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
 
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
-        with _refusals(f"list addresses of link {index}"):
+        with refusals(f"list addresses of link {index}"):
             found = list(self._route.addr("dump", index=index))
         pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in found)
         return tuple(ipaddress.ip_interface(f"{address}/{length}") for address, length in pairs)
 
     def add_route(self, index: int, route: kernel.Route) -> None:
-        with _refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
+        with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
             self._route.route("add", oif=index, **_route_request(route))
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
-        with _refusals(f"list routes of link {index}"):
+        with refusals(f"list routes of link {index}"):
             found = list(self._route.route("dump", oif=index))
         return tuple(_route(message) for message in found if message["type"] == 1)  # RTN_UNICAST
+
+    def rdma_is_exclusive(self) -> bool:
+        with refusals("show how namespaces share RDMA devices"):
+            try:
+                return not self._nldev().shared()
+            except OSError as error:
+                return _none_without_rdma(error, False)
+
+    def rdma_devices(self) -> tuple[kernel.RdmaDevice, ...]:
+        with refusals("list RDMA devices"):
+            try:
+                return tuple(kernel.RdmaDevice(*each) for each in self._nldev().devices())
+            except OSError as error:
+                return _none_without_rdma(error, ())
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        with refusals(f"move RDMA device {index} into another namespace"):
+            self._nldev().move(index, target.fd)
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        with refusals(f"rename RDMA device {index} to {name}"):
+            self._nldev().rename(index, name)
+
+    def _nldev(self) -> nldev.Nldev:
+        """Opened when it is needed: a VF without an RDMA device does not pay for it."""
+        if self._rdma is None:
+            with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+                self._rdma = nldev.Nldev()
+        return self._rdma
 
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["Netlink"]:
         with netns.entered(target):
-            other = Netlink()
+            other = Netlink(target)
         try:
             yield other
         finally:
@@ -104,11 +143,21 @@ class Netlink:
 
 
 @contextlib.contextmanager
-def _refusals(request: str) -> Iterator[None]:
+def refusals(request: str) -> Iterator[None]:
+    """What pyroute2 raises becomes a KernelError, also where there can be no socket of that kind."""
     try:
         yield
     except NetlinkError as error:
         raise errors.KernelError(request, error.code) from error
+    except OSError as error:
+        raise errors.KernelError(request, error.errno or errno.EIO) from error
+
+
+def _none_without_rdma(error: OSError, none: _T) -> _T:
+    """A kernel without ib_core knows no such socket; then there is nothing to ask."""
+    if error.errno != errno.EPROTONOSUPPORT:
+        raise error
+    return none
 
 
 def _by(ref: kernel.LinkRef) -> dict[str, kernel.LinkRef]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, settings
-from sriov_cni import announce, calls, choosing, conf, failure, ipam, result
+from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -19,17 +20,25 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     pci = await choosing.choose(daemon, call, wanted)
     request = _request(daemon, call, network, pci, wanted)
     async with daemon.vf_locks.of(pci):
-        interface, leased = await _attach(daemon, call, network, request, pod)
+        interface, leased = await _attach(daemon, call, network, request, pod, isolated=wanted.rdma)
     for warning in wanted.warnings:
         log.warning("network %s: %s", network.name, warning)
     return result.encode(result.merge(previous, interface, leased), network.version)
 
 
 async def _attach(
-    daemon: Daemon, call: Call, network: conf.Network, request: attachment.Request, pod: netns.Netns
+    daemon: Daemon,
+    call: Call,
+    network: conf.Network,
+    request: attachment.Request,
+    pod: netns.Netns,
+    *,
+    isolated: bool | None,
 ) -> tuple[result.Interface, result.Result]:
     async with contextlib.AsyncExitStack() as undo:
         await asyncio.to_thread(_end_former_owner, daemon, request, pod)
+        moving = await isolation.moving(daemon, call, request.vf.pci, isolated)
+        request = dataclasses.replace(request, rdma=moving)
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)
         link = await asyncio.to_thread(_give, daemon, request, pod)

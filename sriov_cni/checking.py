@@ -58,6 +58,7 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
         if record.home is not None:
             with net.inside(pod) as inner:
                 _compare_netdev(inner, record, previous)
+                _compare_rdma(inner, record)
         target = node.target(vf, settings.NO_MAC)
         if target is not None:
             _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
@@ -72,6 +73,14 @@ def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: resul
     _check_link(link, record, previous)
     if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
         raise _differs(f"interface {name} has lost its {lacking}")
+
+
+def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
+    """By index: under which name a pod has its RDMA device is its own affair."""
+    there = {each.index for each in inner.rdma_devices()} if record.rdma else set()
+    for device in record.rdma:
+        if device.index not in there:
+            raise _differs(f"RDMA device {device.name} of VF {record.pci} is not in the pod")
 
 
 def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Result) -> None:

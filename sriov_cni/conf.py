@@ -51,6 +51,7 @@ class _Document(msgspec.Struct, frozen=True):
     max_tx_rate: int | None = None
     mtu: int | None = None
     allmulti: str | None = None
+    rdma_isolation: bool | None = msgspec.field(default=None, name="rdmaIsolation")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     runtime_config: _RuntimeConfig | None = msgspec.field(default=None, name="runtimeConfig")
@@ -92,7 +93,10 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attachment:
-    """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`."""
+    """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
+
+    `rdma` None leaves it to the node whether RDMA devices move.
+    """
 
     pci: devices.PciAddress | None
     wanted: settings.VfSettings
@@ -100,6 +104,7 @@ class Attachment:
     allmulti: bool = False
     warnings: tuple[str, ...] = ()
     resource: str = ""
+    rdma: bool | None = None
 
 
 def version(stdin: bytes) -> str:
@@ -145,6 +150,7 @@ def attachment(stdin: bytes, args: str) -> Attachment:
             _switch("allmulti", document.allmulti, False),
             typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS),
             document.resource_name or "",
+            document.rdma_isolation,
         )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error

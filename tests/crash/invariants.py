@@ -36,6 +36,7 @@ def _in_one_place(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
         assert each.where in here.machine.namespaces(), f"I1: {vf} is nowhere"
         shown = here.machine.node.tree.netdev_name(vf)
         assert shown == (each.link.name if each.where == here.machine.home.identity else None), f"I1: {vf} {shown}"
+    assert {each.where for each in here.machine.rdmas(vf)} <= here.machine.namespaces().keys(), f"I1: {vf}'s RDMA"
 
 
 def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
@@ -45,6 +46,8 @@ def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
         assert dataclasses.replace(each.link, index=here.homes[vf].index) == here.homes[vf], "I2: the netdev"
         assert (each.addresses, each.routes) == ([], []), f"I2: {vf} has kept addresses"
         assert each.slot is not None
+        for rdma in here.machine.rdmas(vf):
+            assert (rdma.where, rdma.device) == (here.machine.home.identity, here.rdma[vf]), f"I2: {vf}'s RDMA device"
         stated = state_of(here, vf)
         assert stated in _baselines(here, vf), f"I2: {vf} has kept {stated}"
 
@@ -69,6 +72,7 @@ def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress
     """What the pod sees is what was asked for, and the ledger says so."""
     [device] = here.machine.netdevs(vf)
     assert here.machine.namespaces()[device.where] == container, f"{vf} is not in {container}"
+    assert {each.where for each in here.machine.rdmas(vf)} <= {device.where}, f"{vf}'s RDMA device is elsewhere"
     assert device.link.up
     assert device.link.name == mortal.IFNAME
     assert device.link.mtu == here.homes[vf].mtu

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sriov import devices, ledger, netns, node
+from sriov import devices, kernel, ledger, netns, node
 from sriov_cni import calls, commands, failure, repair, skel, wire
 from tests.crash import executors, leases
 from tests.fakes import life, memory_kernel, mortal_ledger, world
@@ -63,6 +63,7 @@ class MortalNode:
         self.profile = profile
         self.pf = devices.pci_address(PF)
         self.vfs = self.machine.add_pf(PF, "enp1s0", profile, vfs)
+        self.rdma: dict[devices.PciAddress, kernel.RdmaDevice] = {}
         self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
         self.ipam = leases.Leases(folder / "leases.json", order.ipam)
         self._runner = asyncio.Runner()
@@ -70,6 +71,11 @@ class MortalNode:
         loop.set_exception_handler(_except_of_the_dead)
         loop.set_default_executor(executors.Later(loop, order.work) if order.work else executors.AtOnce())
         self.restart()
+
+    def give_rdma(self) -> None:
+        """An RDMA device for every VF, each in one namespace alone."""
+        self.machine.rdma_is_exclusive = True
+        self.rdma = {vf: self.machine.add_rdma(vf) for vf in self.vfs}
 
     def restart(self) -> None:
         """A new daemon: nothing of the old one's memory, all of its files."""
@@ -121,7 +127,9 @@ class MortalNode:
         invocation = skel.invocation(env)
         pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
 
-        async def ipam(verb: str, _: str) -> wire.Outcome:
+        async def ipam(verb: str, plugin: str) -> wire.Outcome:
+            if plugin != "pool":
+                return await self._no_plugin(plugin)
             return await self.ipam.run(verb, (container, IFNAME), self.life)
 
         try:
@@ -130,6 +138,12 @@ class MortalNode:
             return Answer(died=True)
         finally:
             _close(pod)
+
+    async def _no_plugin(self, name: str) -> wire.Outcome:
+        self.life.effect(f"ask for {name}")
+        await asyncio.sleep(0)
+        self.life.effect(f"hear of {name}")
+        return wire.Outcome(wire.NO_PLUGIN, b"")
 
     async def _answer(self, call: calls.Call) -> Answer:
         try:

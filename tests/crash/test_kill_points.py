@@ -49,18 +49,22 @@ SEQUELS = {
 }
 
 
-def node(folder: pathlib.Path, profile: world.Profile, order: mortal.Order) -> mortal.MortalNode:
+def node(folder: pathlib.Path, profile: world.Profile, order: mortal.Order, *, rdma: bool = False) -> mortal.MortalNode:
     here = mortal.MortalNode(folder, profile, order)
+    if rdma:
+        here.give_rdma()
     for name in steps.CONTAINERS:
         here.pod(name)
     return here
 
 
-def deaths(folder: pathlib.Path, chosen: Interrupted, profile: str, order: str) -> Iterator[mortal.MortalNode]:
+def deaths(
+    folder: pathlib.Path, chosen: Interrupted, profile: str, order: str, *, rdma: bool = False
+) -> Iterator[mortal.MortalNode]:
     """A node for each point at which the daemon can die in this call: dead there, and a new daemon started."""
     for k in itertools.count(1):
         (folder / str(k)).mkdir()
-        with node(folder / str(k), PROFILES[profile], ORDERS[order]) as here:
+        with node(folder / str(k), PROFILES[profile], ORDERS[order], rdma=rdma) as here:
             steps.take(here, chosen.before)
             here.life.die_before(k)
             answer = chosen.call(here)
@@ -99,6 +103,13 @@ def test_a_death_at_every_point_with_ipam_at_another_pace(folder: pathlib.Path, 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_death_at_every_point_on_other_drivers(folder: pathlib.Path, call: str, profile: str, sequel: str) -> None:
     for here in deaths(folder, CALLS[call], profile, "ipam_last"):
+        follow(here, SEQUELS[sequel])
+
+
+@pytest.mark.parametrize("sequel", SEQUELS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_death_at_every_point_with_an_rdma_device(folder: pathlib.Path, call: str, sequel: str) -> None:
+    for here in deaths(folder, CALLS[call], "igb", "ipam_last", rdma=True):
         follow(here, SEQUELS[sequel])
 
 

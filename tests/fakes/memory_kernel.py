@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from sriov import errors, kernel, netns, settings
 from sriov.settings import Setting
-from tests.fakes.world import Device, Identity, Pf, Profile, World
+from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
 
 
 def opener(world: World) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
@@ -107,6 +107,30 @@ class MemoryKernel:
         direct = [kernel.Route(address.network) for address in device.addresses]
         return (*direct, *device.routes)
 
+    def rdma_is_exclusive(self) -> bool:
+        self._world.count("show how namespaces share RDMA devices")
+        return self._world.rdma_is_exclusive
+
+    def rdma_devices(self) -> tuple[kernel.RdmaDevice, ...]:
+        self._world.count("list RDMA devices")
+        return tuple(each.device for each in self._world.rdma_here(self._where))
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        request = f"move RDMA device {index}"
+        rdma = self._rdma(request, index)
+        if not self._world.rdma_is_exclusive or not rdma.movable:
+            raise errors.KernelError(request, errno.EOPNOTSUPP)
+        rdma.where = target.identity
+        self._world.show_rdma(rdma.pci)
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        request = f"rename RDMA device {index} to {name}"
+        rdma = self._rdma(request, index)
+        if self._world.rdma_named(name) not in (None, rdma):
+            raise errors.KernelError(request, errno.EEXIST)
+        rdma.device = dataclasses.replace(rdma.device, name=name)
+        self._world.show_rdma(rdma.pci)
+
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["MemoryKernel"]:
         yield MemoryKernel(self._world, target.identity)
@@ -117,6 +141,13 @@ class MemoryKernel:
         if device is None:
             raise errors.KernelError(request, errno.ENODEV)
         return device
+
+    def _rdma(self, request: str, index: int) -> Rdma:
+        self._world.count(request)
+        found = next((each for each in self._world.rdma_here(self._where) if each.device.index == index), None)
+        if found is None:
+            raise errors.KernelError(request, errno.EINVAL)  # as nldev_set_doit() says it, not ENODEV
+        return found
 
     def _check_name(self, request: str, where: Identity, name: str, mover: Device) -> None:
         holder = self._world.find(where, name)

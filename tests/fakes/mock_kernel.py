@@ -130,6 +130,18 @@ class MockKernel:
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         return self._net.routes(index)
 
+    def rdma_is_exclusive(self) -> bool:
+        return self._net.rdma_is_exclusive()
+
+    def rdma_devices(self) -> tuple[kernel.RdmaDevice, ...]:
+        return self._net.rdma_devices()
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        self._net.move_rdma(index, target)
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        self._net.rename_rdma(index, name)
+
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["MockKernel"]:
         with self._net.inside(target) as there:

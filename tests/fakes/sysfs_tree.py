@@ -135,21 +135,35 @@ class SysfsTree:
         link.symlink_to(os.path.relpath(folder, link.parent))
 
     def set_rdma(
-        self, address: devices.PciAddress | pathlib.Path, number: int, *, pkey: int = 0xFFFF, at_home: bool = True
+        self,
+        address: devices.PciAddress | pathlib.Path,
+        number: int,
+        *,
+        pkey: int = 0xFFFF,
+        at_home: bool = True,
+        name: str = "",
     ) -> None:
         """RDMA device `mlx5_NUMBER` with its character devices; away from home only those are seen."""
         folder = address if isinstance(address, pathlib.Path) else self._folder(address)
-        shutil.rmtree(folder / "infiniband", ignore_errors=True)
-        for name in (
+        device = folder / "infiniband" / (name or f"mlx5_{number}")
+        shutil.rmtree(device, ignore_errors=True)
+        for node in (
             f"infiniband_verbs/uverbs{number}",
             f"infiniband_mad/umad{number}",
             f"infiniband_mad/issm{number}",
         ):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / node).mkdir(parents=True, exist_ok=True)
         if at_home:
-            keys = folder / f"infiniband/mlx5_{number}/ports/1/pkeys"
+            keys = device / "ports/1/pkeys"
             keys.mkdir(parents=True)
             (keys / "0").write_text(f"0x{pkey:04x}\n")
+        elif device.parent.exists() and not any(device.parent.iterdir()):
+            device.parent.rmdir()
+
+    def clear_rdma(self, address: devices.PciAddress) -> None:
+        """The device has lost its driver, and with it its RDMA device, wherever that was."""
+        for name in ("infiniband", "infiniband_verbs", "infiniband_mad"):
+            shutil.rmtree(self._folder(address) / name, ignore_errors=True)
 
     def set_vdpa(self, address: devices.PciAddress, number: int, driver: str = "vhost_vdpa") -> None:
         """vDPA device `vdpaNUMBER` on the device."""

@@ -52,6 +52,16 @@ class Device:
 
 
 @dataclasses.dataclass(slots=True)
+class Rdma:
+    """A VF's RDMA device and where it is. `movable`: its driver can take it from whoever has it open."""
+
+    device: kernel.RdmaDevice
+    pci: devices.PciAddress
+    where: Identity
+    movable: bool = True
+
+
+@dataclasses.dataclass(slots=True)
 class Pf:
     """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame."""
 
@@ -68,12 +78,14 @@ class World:
         self.node = sysfs_tree.SysfsTree(folder / "sys")
         self.requests: list[str] = []
         self.life: life.Life | None = None
+        self.rdma_is_exclusive = False
         self._folder = folder
         self._fail_at = 0
         self._errno = errno.EIO
         self._numbers = itertools.count(2)
         self._devices: list[Device] = []
         self._pfs: dict[int, Pf] = {}
+        self._rdmas: list[Rdma] = []
         self.home = self.namespace("host")
 
     def namespace(self, name: str) -> netns.Netns:
@@ -109,12 +121,16 @@ class World:
         self._pfs[index].heard = [settings.NO_MAC] * numvfs
         self._devices = [each for each in self._devices if each.slot is None or each.slot[0] != index]
         self._pfs[index].vfs = [settings.BASELINE] * numvfs
+        gone = self._vf_addresses(pf)
+        self._rdmas = [each for each in self._rdmas if each.pci not in gone]
         for vf in self.node.set_numvfs(pf, numvfs):
             self.bind(vf)
 
     def unbind(self, vf: devices.PciAddress) -> None:
         """Take the VF's driver away, and with it the netdev, wherever it is. What the PF knows stays."""
         self._devices = [each for each in self._devices if each.link.parent != vf]
+        self._rdmas = [each for each in self._rdmas if each.pci != vf]
+        self.node.clear_rdma(vf)
         self.node.set_driver(vf, None)
         self._show(vf)
 
@@ -145,6 +161,14 @@ class World:
         """A virtual link such as a veth: no PCI parent, dies with its namespace."""
         return self._add(kernel.Link(0, name, "02:00:00:ff:00:01", 1500, False, None), None, where.identity)
 
+    def add_rdma(self, vf: devices.PciAddress, movable: bool = True) -> kernel.RdmaDevice:
+        """Give the VF an RDMA device; what mlx5_core and irdma do when they bind."""
+        index = next(self._numbers)
+        device = kernel.RdmaDevice(index, f"mlx5_{index}")
+        self._rdmas.append(Rdma(device, vf, self.home.identity, movable))
+        self.show_rdma(vf)
+        return device
+
     def destroy(self, name: str) -> None:
         """End a namespace: VFs come home under the name they have, down and without addresses; virtual links die."""
         with self.namespace(name) as gone:
@@ -155,6 +179,10 @@ class World:
                 self._devices.remove(device)
             else:
                 self.relocate(device, self.home.identity, self._free(device.link))
+        for rdma in self._rdmas:
+            if rdma.where == identity:
+                rdma.where = self.home.identity
+                self.show_rdma(rdma.pci)
 
     def close(self) -> None:
         self.home.close()
@@ -167,11 +195,19 @@ class World:
     def snapshot(self) -> object:
         """Everything a test may want to find unchanged."""
         links = sorted((each.where, each.link.index, repr(each)) for each in self._devices)
-        return links, {index: (list(pf.vfs), list(pf.heard)) for index, pf in self._pfs.items()}
+        return (
+            links,
+            list(map(repr, self._rdmas)),
+            {index: (list(pf.vfs), list(pf.heard)) for index, pf in self._pfs.items()},
+        )
 
     def netdevs(self, vf: devices.PciAddress) -> list[Device]:
         """The VF's netdevs in all namespaces; more or less than one would be a wonder."""
         return [each for each in self._devices if each.link.parent == vf]
+
+    def rdmas(self, vf: devices.PciAddress) -> list[Rdma]:
+        """The VF's RDMA devices in all namespaces."""
+        return [each for each in self._rdmas if each.pci == vf]
 
     def namespaces(self) -> dict[Identity, str]:
         """Those that exist, by identity."""
@@ -195,6 +231,21 @@ class World:
 
     def here(self, where: Identity) -> list[Device]:
         return [each for each in self._devices if each.where == where]
+
+    def rdma_here(self, where: Identity) -> list[Rdma]:
+        """Those that may be used there; where they are shared, all of them everywhere."""
+        return [each for each in self._rdmas if not self.rdma_is_exclusive or each.where == where]
+
+    def rdma_named(self, name: str) -> Rdma | None:
+        """In any namespace: names are the machine's."""
+        return next((each for each in self._rdmas if each.device.name == name), None)
+
+    def show_rdma(self, vf: devices.PciAddress) -> None:
+        """sysfs shows a device's name only where it is, its character devices everywhere."""
+        self.node.clear_rdma(vf)
+        for rdma in self.rdmas(vf):
+            at_home = rdma.where == self.home.identity
+            self.node.set_rdma(vf, rdma.device.index, at_home=at_home, name=rdma.device.name)
 
     def pf(self, index: int) -> Pf | None:
         return self._pfs.get(index)

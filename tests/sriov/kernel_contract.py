@@ -122,6 +122,72 @@ class LinkContract(abc.ABC):
             bench.net.set_vf(bench.link.index, 0, settings.BASELINE, {Setting.VLAN})
         assert caught.value.errno == errno.EOPNOTSUPP
 
+    def test_a_namespace_without_rdma_devices_has_none(self, bench: Bench) -> None:
+        """Also where the kernel has no RDMA at all."""
+        with bench.net.inside(bench.pod) as inner:
+            assert inner.rdma_devices() == ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RdmaBench:
+    """Two RDMA devices in the host whose driver cannot move them, as rxe cannot, in exclusive mode."""
+
+    net: kernel.Kernel
+    pod: netns.Netns
+    device: kernel.RdmaDevice
+    other: kernel.RdmaDevice
+
+
+class RdmaContract(abc.ABC):
+    """RDMA devices, as drivers/infiniband/core/nldev.c and device.c treat them; measured with rxe on Linux 6.12."""
+
+    @pytest.fixture
+    @abc.abstractmethod
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[RdmaBench]:
+        """A fresh bench."""
+
+    @abc.abstractmethod
+    def share(self, bench: RdmaBench) -> None:
+        """Change the mode, and what may not be there for that; the bench is used up."""
+
+    def test_the_mode_is_told_in_every_namespace(self, bench: RdmaBench) -> None:
+        assert bench.net.rdma_is_exclusive()
+        with bench.net.inside(bench.pod) as inner:
+            assert inner.rdma_is_exclusive()
+        self.share(bench)
+        assert not bench.net.rdma_is_exclusive()
+
+    def test_a_device_is_seen_in_its_namespace_alone(self, bench: RdmaBench) -> None:
+        assert {bench.device, bench.other} <= set(bench.net.rdma_devices())
+        with bench.net.inside(bench.pod) as inner:
+            assert inner.rdma_devices() == ()
+
+    def test_a_move_that_the_driver_cannot_do_changes_nothing(self, bench: RdmaBench) -> None:
+        before = bench.net.rdma_devices()
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.move_rdma(bench.device.index, bench.pod)
+        assert caught.value.errno == errno.EOPNOTSUPP
+        assert bench.net.rdma_devices() == before
+
+    def test_an_absent_device_is_einval(self, bench: RdmaBench) -> None:
+        with pytest.raises(errors.KernelError) as moved:
+            bench.net.move_rdma(9999, bench.pod)
+        with pytest.raises(errors.KernelError) as renamed:
+            bench.net.rename_rdma(9999, "other0")
+        assert (moved.value.errno, renamed.value.errno) == (errno.EINVAL, errno.EINVAL)
+
+    def test_a_device_of_another_namespace_is_absent(self, bench: RdmaBench) -> None:
+        with bench.net.inside(bench.pod) as inner, pytest.raises(errors.KernelError) as caught:
+            inner.rename_rdma(bench.device.index, "mine0")
+        assert caught.value.errno == errno.EINVAL
+
+    def test_a_new_name_leaves_the_index(self, bench: RdmaBench) -> None:
+        bench.net.rename_rdma(bench.device.index, "other0")
+        assert kernel.RdmaDevice(bench.device.index, "other0") in bench.net.rdma_devices()
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.rename_rdma(bench.device.index, bench.other.name)
+        assert caught.value.errno == errno.EEXIST
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VfBench:

@@ -23,6 +23,22 @@ class TestLinks(kernel_contract.LinkContract):
         machine.close()
 
 
+class TestRdma(kernel_contract.RdmaContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.RdmaBench]:
+        self._machine = machine = world.World(tmp_path)
+        vfs = machine.add_pf("0000:01:00.0", "enp1s0")
+        machine.rdma_is_exclusive = True
+        made = [machine.add_rdma(vf, movable=False) for vf in vfs[:2]]
+        net = memory_kernel.MemoryKernel(machine, machine.home.identity)
+        with machine.namespace("pod") as pod:
+            yield kernel_contract.RdmaBench(net, pod, *made)
+        machine.close()
+
+    def share(self, bench: kernel_contract.RdmaBench) -> None:
+        self._machine.rdma_is_exclusive = False
+
+
 class TestIgb(kernel_contract.IgbContract):
     @pytest.fixture
     def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:

@@ -1,0 +1,38 @@
+"""Whether a VF's RDMA devices go into the pod with it: where each is in one namespace, and nobody else moves them.
+
+rdma-cni, chained behind this plugin, looks for the device in the host and fails where there is none (cmd/rdma/main.go,
+CmdAdd). A plugin cannot see its chain; so where rdma-cni is installed the device is left to it, unless the
+configuration says otherwise. A VF without an RDMA device costs one look into sysfs.
+"""
+
+import asyncio
+
+from sriov import devices, errors, infiniband, kernel, rdma
+from sriov_cni import wire
+from sriov_cni.calls import Call, Daemon, log
+
+_RDMA_CNI = "rdma"  # the name of rdma-cni's file, which is what a configuration's `type` says
+
+
+async def moving(
+    daemon: Daemon, call: Call, pci: devices.PciAddress, wanted: bool | None
+) -> tuple[kernel.RdmaDevice, ...]:
+    """The devices to move. Raises SettingError where isolation is `wanted` and all namespaces share them."""
+    names = infiniband.names(daemon.node.tree.pci(pci))
+    if not names or wanted is False:
+        return ()
+    found = await asyncio.to_thread(rdma.movable, daemon.node, pci)
+    if wanted and not found:
+        raise errors.SettingError(
+            f"rdmaIsolation true: all namespaces share RDMA device {names[0]} of VF {pci}",
+            "`rdma system set netns exclusive` when the node boots, or leave it out",
+        )
+    if found and wanted is None and await _is_installed(call):
+        log.info("RDMA device %s of VF %s is left to rdma-cni; rdmaIsolation true moves it here", names[0], pci)
+        return ()
+    return found
+
+
+async def _is_installed(call: Call) -> bool:
+    outcome = await call.run_ipam("VERSION", _RDMA_CNI)
+    return outcome.status != wire.NO_PLUGIN
