@@ -97,6 +97,20 @@ class MortalKernel:
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         return self._net.routes(index)
 
+    def rdma_is_exclusive(self) -> bool:
+        return self._net.rdma_is_exclusive()
+
+    def rdma_devices(self) -> tuple[kernel.RdmaDevice, ...]:
+        return self._net.rdma_devices()
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        with self._life.request():
+            self._net.move_rdma(index, target)
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        with self._life.request():
+            self._net.rename_rdma(index, name)
+
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["MortalKernel"]:
         with self._net.inside(target) as other:
