@@ -1,16 +1,17 @@
 """`hack/lab`: boots a guest with two SR-IOV network cards on this machine's own files and runs a command in it.
 
-Exit status of `run`: the command's; 125 where the lab failed, 69 where this machine can have none.
+Exit status of `run` and `shell`: the command's; 125 where the lab failed, 69 where this machine can have none.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -40,6 +41,25 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace, shown: progress.Progress) -> int:
     """Boots a guest and runs the command in it."""
+    return _boot(options, options.command, _environment(options.env), shown)
+
+
+def shell(options: argparse.Namespace, shown: progress.Progress) -> int:
+    """Boots a guest with a stand-in kubelet, the device plugin and the CNI daemon, and gives a prompt on it."""
+    size = shutil.get_terminal_size()
+    seen = {"PYTHONPATH": str(PROJECT), "COLUMNS": str(size.columns), "LINES": str(size.lines)}
+    command = [sys.executable, "-P", "-m", "hack.story.shell"]
+    return _boot(options, command, seen | _environment(options.env), shown, terminal=True)
+
+
+def _boot(
+    options: argparse.Namespace,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    shown: progress.Progress,
+    *,
+    terminal: bool = False,
+) -> int:
     if os.geteuid() != 0:
         raise errors.UnavailableError("only root can share this machine's files with a guest; run hack/lab as root")
     if options.out:
@@ -48,7 +68,7 @@ def run(options: argparse.Namespace, shown: progress.Progress) -> int:
     limits = boot.Limits(options.memory, options.cpus, options.timeout)
     with cache.borrowed(options.cache, shown) as have:
         simulator = netdevsim.built(options.cache, have, shown) if options.netdevsim else None
-        job = jobs.Job(options.command, PROJECT, _environment(options.env), out, options.numvfs, simulator)
+        job = jobs.Job(command, PROJECT, environment, out, options.numvfs, simulator, terminal)
         return boot.run(have, job, limits, _to_stdout, shown, console=options.console).status
 
 
@@ -77,18 +97,20 @@ def clean(options: argparse.Namespace, _: progress.Progress) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hack/lab", description=__doc__, formatter_class=_Raw)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    made = {verb: verbs.add_parser(verb.__name__, help=verb.__doc__) for verb in (run, fetch, status, clean)}
+    made = {verb: verbs.add_parser(verb.__name__, help=verb.__doc__) for verb in (run, shell, fetch, status, clean)}
     for verb, each in made.items():
         each.set_defaults(verb=verb)
         each.add_argument("--cache", type=Path, default=cache.default(), metavar="DIR", help="default: %(default)s")
-    _add_run(made[run])
+    _add_guest(made[run], boot.Limits())
+    made[run].add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
+    _add_guest(made[shell], boot.Limits(timeout=math.inf))
     return parser
 
 
-def _add_run(add: argparse.ArgumentParser) -> None:
-    size = boot.Limits()
-    add.add_argument("--out", type=Path, metavar="DIR", help="a folder the command can write to, as $LAB_OUT")
-    add.add_argument("--timeout", type=float, default=size.timeout, metavar="SECONDS", help="for the command")
+def _add_guest(add: argparse.ArgumentParser, size: boot.Limits) -> None:
+    add.add_argument("--out", type=Path, metavar="DIR", help="a folder the guest can write to, there $LAB_OUT")
+    limit = "until the guest is ended, default %(default)s"
+    add.add_argument("--timeout", type=float, default=size.timeout, metavar="SECONDS", help=limit)
     add.add_argument("--memory", default=size.memory, metavar="SIZE", help="of the guest, default %(default)s")
     add.add_argument("--cpus", type=int, default=size.cpus, metavar="N", help="of the guest, default %(default)s")
     add.add_argument("--numvfs", type=int, default=nics.VFS_PER_PF, metavar="N", help="VFs of each PF, 0 to 7")
@@ -96,7 +118,6 @@ def _add_run(add: argparse.ArgumentParser) -> None:
     add.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the command")
     add.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's kernel messages")
     add.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
 
 
 def _environment(asked: Sequence[str]) -> dict[str, str]:

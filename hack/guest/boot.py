@@ -1,4 +1,4 @@
-"""Boots a guest for one job and carries its output and its exit status out, live and unmixed.
+"""Boots a guest for one job and carries its output and its exit status out, live and unmixed; what is typed, in.
 
 Two virtio serial ports do that: `control` for the guest's own words (ready, exit, fail), `output` for what the
 command writes. Kernel messages have the console, which is read only when something went wrong. Leaves nothing
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.guest import errors, jobs, machine, parts, progress
+from hack.guest import errors, jobs, keyboard, machine, parts, progress
 
 BOOT_LIMIT = 180.0  # seconds; 10 to 15 are usual under emulation on an idle machine
 LAST_LINES = 15
@@ -58,9 +58,10 @@ def run(
         initrd = Path(folder) / "initrd"
         initrd.write_bytes(jobs.initrd(job, have))
         fast = machine.accelerated(Path("/proc/cpuinfo").read_text())
-        built = machine.Machine(limits.memory, limits.cpus, fast, initrd, log.absolute(), job.out)
-        with _qemu(have, built) as (control, output):
-            return _Watch(control, output, sink, shown, log=log, timeout=limits.timeout).outcome()
+        built = machine.Machine(limits.memory, limits.cpus, fast, initrd, log.absolute(), job.out, job.terminal)
+        keys = keyboard.Keyboard() if job.terminal else contextlib.nullcontext()
+        with _qemu(have, built) as (control, output), keys as typed:
+            return _Watch(control, output, sink, shown, log=log, timeout=limits.timeout, typed=typed).outcome()
 
 
 @contextlib.contextmanager
@@ -98,20 +99,23 @@ class _Watch:
         *,
         log: Path,
         timeout: float,
+        typed: keyboard.Keyboard | None,
     ) -> None:
         self._sink, self._shown, self._log, self._timeout = sink, shown, log, timeout
+        self._output, self._typed = output, typed
         self._begun = time.monotonic()
         self._deadline = self._begun + BOOT_LIMIT
         self._ready: float | None = None
         self._words = b""
         self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ, self._hear)
-        self._selector.register(output, selectors.EVENT_READ, self._sink)
+        self._selector.register(control, selectors.EVENT_READ, (control.recv, self._hear))
+        self._selector.register(output, selectors.EVENT_READ, (output.recv, self._sink))
+        self._ports = {control, output}
 
     def outcome(self) -> Outcome:
         """Until both ports are closed: what is in them when QEMU ends is still to be read."""
         with self._selector:
-            while self._selector.get_map():
+            while self._ports & {key.fileobj for key in self._selector.get_map().values()}:
                 if self._ready is None:
                     self._shown.show("booting the guest")
                 for key, _ in self._selector.select(1.0):
@@ -120,13 +124,13 @@ class _Watch:
         return self._concluded()
 
     def _read(self, key: selectors.SelectorKey) -> None:
-        assert isinstance(key.fileobj, socket.socket)
+        read, take = key.data
         try:
-            data = key.fileobj.recv(1 << 16)
+            data = read(1 << 16)
         except ConnectionResetError:
             data = b""
         if data:
-            key.data(data)
+            take(data)
         else:
             self._selector.unregister(key.fileobj)
 
@@ -136,6 +140,12 @@ class _Watch:
             self._ready = time.monotonic() - self._begun
             self._deadline = time.monotonic() + self._timeout
             self._shown.clear()
+            if self._typed is not None:
+                self._selector.register(self._typed.begin(), selectors.EVENT_READ, (self._typed.read, self._type))
+
+    def _type(self, keys: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the guest has just ended
+            self._output.sendall(keys)
 
     def _check_time(self) -> None:
         if time.monotonic() < self._deadline:

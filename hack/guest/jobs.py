@@ -20,7 +20,7 @@ NIC_MODULES = ("igb", "igbvf")
 class Job:
     """`command` runs as root in folder `cwd`; `out` is the folder of this machine it may write to.
 
-    `simulator` is a netdevsim module to be loaded, with what it needs.
+    `simulator` is a netdevsim module to be loaded, with what it needs. With `terminal` the command has a terminal.
     """
 
     command: Sequence[str]
@@ -29,6 +29,7 @@ class Job:
     out: Path | None = None
     numvfs: int = 7
     simulator: Path | None = None
+    terminal: bool = False
 
 
 def initrd(job: Job, have: parts.Parts) -> bytes:
@@ -44,6 +45,7 @@ def initrd(job: Job, have: parts.Parts) -> bytes:
         "modules": str(have.modules.parent),
         "numvfs": str(job.numvfs),
         "out": str(job.out or ""),
+        "terminal": "/dev/hvc0" if job.terminal else "",
     }
     return initramfs.archive(
         [

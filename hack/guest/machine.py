@@ -17,7 +17,10 @@ KERNEL = "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust
 
 @dataclass(frozen=True)
 class Machine:
-    """A guest's size and the files of one run: its initramfs, its console's log, the one folder it may write."""
+    """A guest's size and the files of one run: its initramfs, its console's log, the one folder it may write.
+
+    With `terminal` its output port is one, /dev/hvc0 in there, which carries what is typed too.
+    """
 
     memory: str
     cpus: int
@@ -25,6 +28,7 @@ class Machine:
     initrd: Path
     console: Path
     out: Path | None
+    terminal: bool = False
 
 
 def accelerated(cpuinfo: str) -> bool:
@@ -44,16 +48,16 @@ def arguments(have: parts.Parts, machine: Machine, control: int, output: int) ->
         "-kernel", str(have.kernel), "-initrd", str(machine.initrd), "-append", KERNEL,
         "-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console",
         "-device", "virtio-serial-pci,id=ports",
-        *_port(1, "control", control),
-        *_port(2, "output", output),
+        *_port("virtserialport", 1, "control", control),
+        *_port("virtconsole" if machine.terminal else "virtserialport", 2, "output", output),
         *_share("root", Path("/"), ",readonly=on"),
         *(_share("out", machine.out) if machine.out else []),
         *nics.arguments(),
     ]  # fmt: skip
 
 
-def _port(number: int, name: str, descriptor: int) -> list[str]:
-    device = f"virtserialport,bus=ports.0,chardev={name},nr={number}"
+def _port(kind: str, number: int, name: str, descriptor: int) -> list[str]:
+    device = f"{kind},bus=ports.0,chardev={name},nr={number}"
     return ["-chardev", f"socket,id={name},fd={descriptor}", "-device", device]
 
 

@@ -32,7 +32,7 @@ class Node:
         self._folder = folder
         self._kubelet_dir = folder / "kubelet"
         self._control = folder / "control.sock"
-        self._run_dir = folder / "run"
+        self.run_dir = folder / "run"
         self._stack = contextlib.ExitStack()
 
     def start_kubelet(self) -> None:
@@ -47,9 +47,9 @@ class Node:
         self._start("deviceplugin", "deviceplugin", *options, "--sysfs", str(self.stage.tree.root))
 
     def start_cni_daemon(self) -> None:
-        options = ("--run-dir", str(self._run_dir), "--sysfs", str(self.stage.tree.root))
+        options = ("--run-dir", str(self.run_dir), "--sysfs", str(self.stage.tree.root))
         self._start("sriov_cni", *self.stage.daemon(), *options)
-        self._until((self._run_dir / "cni.sock").exists, "the CNI daemon's socket")
+        self._until((self.run_dir / "cni.sock").exists, "the CNI daemon's socket")
 
     def ask_kubelet(self, **request: object) -> Any:
         """One question over the stand-in kubelet's control socket."""
@@ -70,7 +70,7 @@ class Node:
             "CNI_NETNS": netns,
             "CNI_IFNAME": "net1",
             "CNI_PATH": str(stages.HOST_LOCAL),
-            "SRIOV_CNI_SOCKET": str(self._run_dir / "cni.sock"),
+            "SRIOV_CNI_SOCKET": str(self.run_dir / "cni.sock"),
             "PATH": os.environ["PATH"],
         }
         shim = [sys.executable, "-IS", str(PROJECT / "sriov_cni/shim.py")]
