@@ -7,12 +7,13 @@ flags. A dry run ends with 1 when the configuration has an error.
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin
+from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
 from sriov import discovery, errors, sysfs
 
 log = logging.getLogger("deviceplugin")
@@ -80,6 +81,9 @@ def _dry_run(given: argparse.Namespace) -> int:
     except errors.SriovError as error:
         print(dryrun.errors_as_json(str(error)) if as_json else error)
         return 1
+    if configuration.asks_for_profiles:
+        catalog, trouble = profiles.fill_in(catalog, node.devlink)
+        configuration = dataclasses.replace(configuration, warnings=(*configuration.warnings, *filter(None, [trouble])))
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     listed = dryrun.rows(catalog, configuration, conditions.Conditions(conditions.down(catalog), {}, managed))
     print(dryrun.as_json(configuration, listed) if as_json else dryrun.as_table(configuration, listed))

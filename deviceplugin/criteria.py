@@ -91,8 +91,6 @@ def _check(reader: gojson.Reader, raw: _Raw, path: str, kind: resources.Kind) ->
         reader.refuse(f"{path}.vdpaType", raw.vdpa_type, "it excludes isRdma", "keep one of the two")
     if raw.vdpa_type and raw.vdpa_type not in vdpas.TYPES.values():
         reader.warn(f"{path}.vdpaType is {gojson.shown(raw.vdpa_type)}, not vhost or virtio: it matches nothing")
-    if raw.ddp_profiles:
-        reader.warn(f"{path}.ddpProfiles cannot be evaluated without devlink: it matches nothing")
     if kind is resources.Kind.AUXILIARY and (not raw.aux_types or any(text != "sf" for text in raw.aux_types)):
         reader.refuse(f"{path}.auxTypes", raw.aux_types, "subfunctions are all there is", 'write "auxTypes": ["sf"]')
 

@@ -10,7 +10,7 @@ import logging
 import pathlib
 from collections.abc import Callable, Collection
 
-from deviceplugin import conditions
+from deviceplugin import conditions, profiles
 from sriov import candidates, devices, discovery, errors, ledger, links, sysfs, uevents
 
 log = logging.getLogger(__name__)
@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """Where the node shows itself: sysfs, procfs, /dev, and the CNI's run directory with its ledger."""
+    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, and devlink."""
 
     tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
     proc: pathlib.Path = pathlib.Path("/proc")
     dev: pathlib.Path = pathlib.Path("/dev")
     run_dir: pathlib.Path = pathlib.Path("/run/sriov")
+    devlink: profiles.Source = profiles.of_this_machine
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,11 +47,16 @@ class Observer:
         self._managed: frozenset[devices.PciAddress] = frozenset()
         self._vfs: Collection[str] = ()
         self._memory: discovery.Memory = {}
+        self._said = ""
 
-    async def look(self, now: float) -> tuple[candidates.Catalog, conditions.Conditions]:
+    async def look(
+        self, now: float, *, with_profiles: bool = False
+    ) -> tuple[candidates.Catalog, conditions.Conditions]:
         """Read everything. `now` is in seconds of any steady clock. Raises SriovError."""
         node = self._node
         catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
+        if with_profiles:
+            catalog = await self._with_profiles(catalog)
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
         seen = conditions.down(catalog)
         # What is down from the start has been so for long enough.
@@ -60,6 +66,13 @@ class Observer:
         self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
         self._vfs = {one.id for one in catalog.candidates.values() if one.role is candidates.Role.VF}
         return catalog, conditions.Conditions(self._links.told, self._leftovers.told, self._managed)
+
+    async def _with_profiles(self, catalog: candidates.Catalog) -> candidates.Catalog:
+        catalog, trouble = await asyncio.to_thread(profiles.fill_in, catalog, self._node.devlink)
+        if trouble and trouble != self._said:
+            log.warning("%s", trouble)
+        self._said = trouble
+        return catalog
 
     @property
     def next_look(self) -> float | None:

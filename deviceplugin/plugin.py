@@ -120,7 +120,8 @@ class Plugin:
     async def _refresh(self, group: asyncio.TaskGroup) -> None:
         """Look at the node, deal its devices out, and have the kubelet know."""
         try:
-            catalog, now = await self._observer.look(asyncio.get_running_loop().time())
+            clock = asyncio.get_running_loop().time()
+            catalog, now = await self._observer.look(clock, with_profiles=self._configuration.asks_for_profiles)
         except errors.SriovError as error:
             # Temporary, and no reason to stop. New resources are there all the same, only empty.
             log.error("cannot read the hardware, keeping what was known: %s", error)

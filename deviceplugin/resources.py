@@ -63,3 +63,8 @@ class Configuration:
 
     resources: tuple[Resource, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def asks_for_profiles(self) -> bool:
+        """Whether any selector has ddpProfiles."""
+        return any(each.ddp_profiles for resource in self.resources for each in resource.alternatives or ())

@@ -93,7 +93,7 @@ def matches(selector: Selector, one: candidates.Candidate, *, any_driver: bool =
         and _listed(selector.pf_names, one.pf_netdev, one.index)
         and _listed(selector.root_devices, one.pf, one.index)
         and _one_of(selector.link_types, one.link_type.value)
-        and not selector.ddp_profiles
+        and _one_of(selector.ddp_profiles, one.ddp_profile)
         and (not selector.pkeys or pkey in selector.pkeys)
         and (not selector.is_rdma or one.rdma is not None)
         and (selector.vdpa_type is None or (one.vdpa is not None and one.vdpa.type == selector.vdpa_type))
@@ -128,6 +128,7 @@ def _refusals(selector: Selector, one: candidates.Candidate, *, any_driver: bool
         ("acpiIndexes", selector.acpi_indexes, one.acpi_index),
         ("auxTypes", selector.aux_types, one.aux_type),
         ("linkTypes", selector.link_types, one.link_type.value),
+        ("ddpProfiles", selector.ddp_profiles, one.ddp_profile),
     )
     for key, wanted, value in values:
         if not _one_of(wanted, value):
@@ -147,8 +148,6 @@ def _misplaced(selector: Selector, one: candidates.Candidate) -> Iterator[str]:
 
 
 def _unfit(selector: Selector, one: candidates.Candidate) -> Iterator[str]:
-    if selector.ddp_profiles:
-        yield "ddpProfiles: cannot be read without devlink, so nothing has one"
     pkey = None if one.rdma is None else one.rdma.pkey
     if selector.pkeys and pkey not in selector.pkeys:
         yield f"pKeys: it has {'none' if pkey is None else f'0x{pkey:04x}'}"

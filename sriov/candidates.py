@@ -33,6 +33,7 @@ class Candidate:
     `vendor`, `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` where the
     PF has a netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the
     root on. `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` says why the host cannot spare it.
+    `ddp_profile` is the name of what runs in its NIC's pipeline; sysfs does not say it, so a scan leaves it out.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Candidate:
     aux_type: str | None = None
     numvfs: int = 0
     host_use: hostnet.HostUse | None = None
+    ddp_profile: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The one door to pyroute2: every request to a kernel (`kernel.Kernel`), and nothing that decides."""
+"""The door to pyroute2: every request that reads or changes links (`kernel.Kernel`), and nothing that decides."""
 
 import contextlib
 import errno

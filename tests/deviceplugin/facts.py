@@ -1,9 +1,11 @@
 """Devices, pools and settings for tests that need no tree."""
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Iterator
 
-from deviceplugin import conf, handout, pools, resources
+from deviceplugin import conf, handout, pools, profiles, resources
 from sriov import candidates, devices, discovery, sysfs
 from tests.fakes import procfs, sysfs_tree
 
@@ -47,15 +49,20 @@ def device(number: int = 0, ailment: str | None = None, numa_node: int | None = 
 
 
 class Machine:
-    """A built node: a sysfs and a procfs below a folder."""
+    """A built node: a sysfs and a procfs below a folder, and what devlink says of its NICs' DDP profiles."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
         self.sys = sysfs_tree.SysfsTree(root / "sys")
         self.proc = procfs.Procfs(root / "proc")
+        self.ddp: dict[devices.PciAddress, str] = {}
 
     def catalog(self) -> candidates.Catalog:
         return discovery.scan(self.sys.tree, self.proc.root, self.root / "dev")
+
+    @contextlib.contextmanager
+    def devlink(self) -> Iterator[profiles.Ask]:
+        yield self.ddp.get
 
     def deal(self, *entries: object) -> dict[str, list[str]]:
         """Which device goes where, by the entries of a resourceList."""
@@ -63,7 +70,10 @@ class Machine:
 
     def pools(self, *entries: object) -> tuple[pools.Pool, ...]:
         configuration = conf.parse(json.dumps({"resourceList": entries}).encode(), "config.json", "intel.com")
-        return pools.assign(self.catalog(), configuration)
+        catalog = self.catalog()
+        if configuration.asks_for_profiles:
+            catalog, _ = profiles.fill_in(catalog, self.devlink)
+        return pools.assign(catalog, configuration)
 
 
 PF0 = sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500)

@@ -163,7 +163,6 @@ def test_an_auxiliary_resource_needs_its_type(given: object) -> None:
 @pytest.mark.parametrize(
     ("keys", "warning"),
     [
-        ({"ddpProfiles": ["GTP"]}, "ddpProfiles cannot be evaluated without devlink: it matches nothing"),
         ({"vdpaType": "vhostt"}, 'vdpaType is "vhostt", not vhost or virtio: it matches nothing'),
         ({"linkTypes": ["ethernet"]}, 'linkTypes[0] is "ethernet", which no device has'),
         ({"pKeys": ["0x10000"]}, 'pKeys[0] is "0x10000", which no device has'),

@@ -33,6 +33,13 @@ def run(node: facts.Machine, config: object, *flags: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def test_profiles_that_no_nic_tells_are_a_warning(node: facts.Machine) -> None:
+    code, told = run(node, [{"resourceName": "a", "selectors": {"ddpProfiles": ["COMMS"]}}])
+    assert code == 0
+    assert "warning: ddpProfiles matches nothing: " in told
+    assert "intel.com/a: 0 devices, NOTHING MATCHES" in told
+
+
 CONFIG = [
     {"resourceName": "first", "selectors": {"pfNames": ["enp1s0#0-1"]}},
     {"resourceName": "fpga", "deviceType": "accelerator"},

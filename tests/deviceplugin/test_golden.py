@@ -43,6 +43,7 @@ def node(tmp_path: pathlib.Path) -> facts.Machine:
     machine.sys.set_vdpa(address(A2), 0)
     machine.sys.set_vdpa(address(A3), 1, "virtio_vdpa")
     machine.sys.set_misc("rdma_cm", "vhost-net", "tun")
+    machine.ddp[address("0000:01:00.0")] = "ICE COMMS Package"
     return machine
 
 
@@ -81,7 +82,8 @@ SELECTORS = [
     ("rootDevices", {"rootDevices": ["0000:01:00.0#1", "0000:02:00.0"]}, [A1, B0, B1]),
     ("linkTypes", {"linkTypes": ["infiniband"]}, [C0]),
     ("linkTypes more than one", {"linkTypes": ["infiniband", "ether"], "devices": ["1018", "101c"]}, [B0, B1, C0]),
-    ("ddpProfiles differs", {"ddpProfiles": ["GTPv1-C/U IPv4/IPv6 payload"]}, []),
+    ("ddpProfiles", {"ddpProfiles": ["ICE COMMS Package", "GTP"]}, [A0, A1, A2, A3]),
+    ("ddpProfiles that nothing runs", {"ddpProfiles": ["GTPv1-C/U IPv4/IPv6 payload"]}, []),
     ("pKeys", {"pKeys": ["0x8001"]}, [B0]),
     ("pKeys as written in its README differs", {"pKeys": ["0x1"]}, [B1]),
     ("isRdma", {"isRdma": True}, [B0, B1]),

@@ -100,8 +100,11 @@ def test_is_rdma_and_vdpa_type_constrain_and_need_vhost_net_does_not() -> None:
     assert matches(selectors.Selector(need_vhost_net=True), plain)
 
 
-def test_what_cannot_be_evaluated_matches_nothing_and_says_so() -> None:
-    assert "cannot be read without devlink" in str(selectors.refusal(one("ddp_profiles", "GTP"), VF))
+def test_a_ddp_profile_is_its_name_to_the_letter() -> None:
+    comms = dataclasses.replace(VF, ddp_profile="ICE COMMS Package")
+    assert matches(one("ddp_profiles", "ICE COMMS Package"), comms)
+    assert selectors.refusal(one("ddp_profiles", "ice comms package"), comms) == "ddpProfiles: it has ICE COMMS Package"
+    assert selectors.refusal(one("ddp_profiles", "ICE COMMS Package"), VF) == "ddpProfiles: it has none"
 
 
 def test_a_vf_in_a_pod_that_took_its_rdma_device_along_has_rdma_still() -> None:

@@ -1,0 +1,81 @@
+"""What a device says about itself by devlink: a door to pyroute2 of its own, for the device plugin.
+
+The device plugin opens it only where a configuration wants it, since pyroute2 takes long to import. Reads and changes
+nothing. The kernel asks for no capability (net/devlink/netlink_gen.c: DEVLINK_CMD_INFO_GET has no GENL_ADMIN_PERM);
+instances are those of the network namespace that the socket is opened in.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyroute2 import netlink as base
+from pyroute2.netlink import devlink as messages
+from pyroute2.netlink import generic
+from pyroute2.netlink.exceptions import NetlinkError
+
+from sriov import devices, errors
+
+# Documentation/networking/devlink/devlink-info.rst: the name of the DDP package that ice has loaded into the NIC.
+_DDP_PROFILE = "fw.app.name"
+_RUNNING = "DEVLINK_ATTR_INFO_VERSION_RUNNING"
+_ABSENT = frozenset({errno.ENODEV, errno.EOPNOTSUPP})
+_REMEDY = "try `devlink dev info` where the device plugin runs, or leave ddpProfiles out"
+
+
+class _Family(generic.AsyncGenericNetlinkSocket):  # type: ignore[misc]
+    module_err_level = "debug"  # a kernel without devlink is told by the error alone
+
+
+class _Socket(generic.GenericNetlinkSocket):  # type: ignore[misc]
+    async_class = _Family
+
+
+class Devlink:
+    """Belongs to one thread. Raises KernelError where the kernel has no devlink."""
+
+    def __init__(self) -> None:
+        with _refusals("look for devlink"):
+            self._socket = _Socket()
+        with contextlib.ExitStack() as undo, _refusals("look for devlink"):
+            undo.callback(self.close)
+            self._socket.bind("devlink", messages.devlinkcmd)
+            undo.pop_all()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ddp_profile(self, pci: devices.PciAddress) -> str | None:
+        """The name of the profile that a NIC runs; None where it says none. Raises KernelError."""
+        return self.running("pci", pci).get(_DDP_PROFILE)
+
+    def running(self, bus: str, device: str) -> Mapping[str, str]:
+        """Versions in use by name; none where there is no such instance, or its driver tells nothing."""
+        message = messages.devlinkcmd()
+        message["cmd"] = messages.DEVLINK_CMD_INFO_GET
+        message["version"] = 1
+        message["attrs"] = [["DEVLINK_ATTR_BUS_NAME", bus], ["DEVLINK_ATTR_DEV_NAME", device]]
+        with _refusals(f"tell the versions of {bus}/{device}"):
+            try:
+                answers = list(self._socket.nlm_request(message, self._socket.prid, base.NLM_F_REQUEST))
+            except NetlinkError as error:
+                if error.code not in _ABSENT:
+                    raise
+                return {}
+        return dict(_version(each) for answer in answers for each in answer.get_attrs(_RUNNING))
+
+
+def _version(nested: Any) -> tuple[str, str]:
+    return nested.get_attr("DEVLINK_ATTR_INFO_VERSION_NAME"), nested.get_attr("DEVLINK_ATTR_INFO_VERSION_VALUE")
+
+
+@contextlib.contextmanager
+def _refusals(request: str) -> Iterator[None]:
+    """Also where there can be no socket: the rules of a container may forbid it."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise errors.KernelError(request, error.code, _REMEDY) from error
+    except OSError as error:
+        raise errors.KernelError(request, error.errno or errno.EIO, _REMEDY) from error
