@@ -37,7 +37,7 @@ async def _attach(
 ) -> tuple[result.Interface, result.Result]:
     async with contextlib.AsyncExitStack() as undo:
         await asyncio.to_thread(_end_former_owner, daemon, request, pod)
-        moving = await isolation.moving(daemon, call, request.vf.pci, isolated)
+        moving = await isolation.moving(daemon, call, request.vf, isolated)
         request = dataclasses.replace(request, rdma=moving)
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)

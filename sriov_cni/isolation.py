@@ -14,23 +14,33 @@ from sriov_cni.calls import Call, Daemon, log
 _RDMA_CNI = "rdma"  # the name of rdma-cni's file, which is what a configuration's `type` says
 
 
-async def moving(
-    daemon: Daemon, call: Call, pci: devices.PciAddress, wanted: bool | None
-) -> tuple[kernel.RdmaDevice, ...]:
-    """The devices to move. Raises SettingError where isolation is `wanted` and all namespaces share them."""
-    names = infiniband.names(daemon.node.tree.pci(pci))
-    if not names or wanted is False:
+async def moving(daemon: Daemon, call: Call, vf: devices.VF, wanted: bool | None) -> tuple[kernel.RdmaDevice, ...]:
+    """The devices to move. Raises SettingError where isolation is `wanted` and cannot be given."""
+    names = infiniband.names(daemon.node.tree.pci(vf.pci))
+    if not names or wanted is False or _is_infiniband(vf, wanted):
         return ()
-    found = await asyncio.to_thread(rdma.movable, daemon.node, pci)
+    found = await asyncio.to_thread(rdma.movable, daemon.node, vf.pci)
     if wanted and not found:
         raise errors.SettingError(
-            f"rdmaIsolation true: all namespaces share RDMA device {names[0]} of VF {pci}",
+            f"rdmaIsolation true: all namespaces share RDMA device {names[0]} of VF {vf.pci}",
             "`rdma system set netns exclusive` when the node boots, or leave it out",
         )
     if found and wanted is None and await _is_installed(call):
-        log.info("RDMA device %s of VF %s is left to rdma-cni; rdmaIsolation true moves it here", names[0], pci)
+        log.info("RDMA device %s of VF %s is left to rdma-cni; rdmaIsolation true moves it here", names[0], vf.pci)
         return ()
     return found
+
+
+def _is_infiniband(vf: devices.VF, wanted: bool | None) -> bool:
+    """An InfiniBand netdev is made of its RDMA device and ends when that moves (ipoib_main.c, ipoib_remove_one)."""
+    if vf.link_type is not devices.LinkType.INFINIBAND:
+        return False
+    if wanted:
+        raise errors.UnsupportedError(
+            f"rdmaIsolation true: the netdev of InfiniBand VF {vf.pci} does not survive it",
+            "leave it out, or use an Ethernet VF",
+        )
+    return True
 
 
 async def _is_installed(call: Call) -> bool:

@@ -53,6 +53,21 @@ def test_a_vf_without_one_has_nothing_to_isolate(cni: CniNode) -> None:
     assert cni.client.call("ADD", cni.conf(deviceID=cni.bench.vfs[1], rdmaIsolation=True)).code == 0
 
 
+@pytest.mark.parametrize(("key", "code"), [(None, 0), (False, 0), (True, 2)])
+@pytest.mark.usefixtures("device")
+def test_infiniband_devices_stay(cni: CniNode, key: bool | None, code: int) -> None:
+    """With its RDMA device an InfiniBand netdev would go too."""
+    cni.bench.machine.node.set_attribute(cni.bench.vfs[0], "net/enp1s0v0/type", 32)
+    answer = cni.client.call("ADD", cni.conf(rdmaIsolation=key))
+    assert (answer.code, place(cni)) == (code, "host"), answer
+
+
+def test_without_a_cni_path_there_is_no_rdma_cni(cni: CniNode, device: kernel.RdmaDevice) -> None:
+    assert cni.client.call("ADD", cni.conf(), PATH=None).code == 0
+    assert [each.device for each in cni.bench.machine.rdmas(cni.bench.vfs[0])] == [device]
+    assert place(cni) == "pod"
+
+
 def test_a_string_is_no_answer_to_whether_it_moves(cni: CniNode) -> None:
     assert cni.client.call("ADD", cni.conf(rdmaIsolation="on")).code == 6
 
