@@ -11,7 +11,21 @@ import errno
 import functools
 import logging
 
-from sriov import detachment, devices, errors, kernel, ledger, netns, rdma, settings, sysfs, vfconfig
+from sriov import (
+    detachment,
+    devices,
+    errors,
+    homes,
+    kernel,
+    ledger,
+    netdevs,
+    netns,
+    nsids,
+    rdma,
+    settings,
+    sysfs,
+    vfconfig,
+)
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
@@ -110,8 +124,9 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
             f"VF {request.vf.pci} has no netdev in the host's namespace",
             "another container may hold it; try again later",
         )
-    steps = plan(node.target(request.vf, netdev.address), netdev, request)
-    record = _record(request, netdev, pod)
+    home = book.homes.settle(node.tree, request.vf.pci, netdev)
+    steps = plan(node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request)
+    record = _record(request, pod, home=home)
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
@@ -125,7 +140,8 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
 
 def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> None:
     """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
-    record = _record(request, None, pod)
+    with node.kernel() as net:
+        record = _record(request, pod, mark=net.mark(pod))
     target = node.target(request.vf, settings.NO_MAC)
     if target is None:
         vfconfig.refuse_without_pf(request.wanted, has_netdev=False)
@@ -138,15 +154,17 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: net
         stack.pop_all()
 
 
-def _record(request: Request, netdev: sysfs.Netdev | None, pod: netns.Netns) -> ledger.Record:
-    home = ledger.Home(name=netdev.name, address=netdev.address, mtu=netdev.mtu) if netdev else None
+def _record(
+    request: Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
+) -> ledger.Record:
     return ledger.Record(
         pci=request.vf.pci,
         owner=request.owner,
         netns=pod.identity,
         home=home,
         wanted=request.wanted,
-        mtu=request.mtu or (netdev.mtu if netdev else 0),
+        mtu=request.mtu or (home.mtu if home else 0),
+        mark=mark,
         rdma=request.rdma,
     )
 
@@ -160,7 +178,7 @@ def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod
         case MoveRdma():
             rdma.move(net, step.device, pod)
         case Configure():
-            inner.set_link(step.name, step.change)
+            netdevs.configure(inner, step.name, step.change)
         case Administer():
             net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
 
@@ -189,8 +207,7 @@ def _with_its_mac(inner: kernel.Kernel, request: Request) -> kernel.Link:
     link = inner.link(name)
     if mac in (settings.NO_MAC, link.address):
         return link
-    inner.set_link(name, kernel.Change(up=False))
-    inner.set_link(name, kernel.Change(up=True))
+    netdevs.bounce(inner, name)
     link = inner.link(name)
     if link.address != mac:
         raise errors.UnsupportedError(

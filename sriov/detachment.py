@@ -9,7 +9,7 @@ import errno
 import functools
 import time
 
-from sriov import devices, errors, kernel, ledger, netns, rdma, settings, vfconfig
+from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, vfconfig
 from sriov.node import Node
 
 _POLL_SECONDS = 0.02
@@ -23,7 +23,7 @@ class _Case:
     net: kernel.Kernel
     vf: devices.VF
     record: ledger.Record
-    home: ledger.Home
+    home: homes.Home
     pod: netns.Netns | None
 
 
@@ -47,6 +47,12 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
         else:
             _state_baseline(node, net, vf, record.home.address if record.home else settings.NO_MAC)
     book.remove(record.pci)
+
+
+def is_inside(node: Node, pci: devices.PciAddress, pod: netns.Netns) -> bool:
+    """Whether the VF is in this namespace, by its PCI address alone."""
+    with node.kernel() as net, net.inside(pod) as inner:
+        return any(link.parent == pci for link in inner.links())
 
 
 def _has_netdev(vf: devices.VF) -> bool:
@@ -97,7 +103,7 @@ def _wait(case: _Case) -> kernel.Link:
         if link := _at_home(case):
             return link
     raise errors.BusyError(
-        f"VF {case.vf.pci} of container {case.record.owner.container_id} is neither in the host nor in the pod",
+        f"VF {case.vf.pci} of {case.record.owner} is neither in the host nor in the pod",
         "its namespace is still held by a process; try again later",
     )
 
@@ -111,9 +117,9 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
     _state_baseline(case.node, case.net, case.vf, case.home.address)
     if link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
-        case.net.set_link(link.index, kernel.Change(address=settings.aside(case.home.address)))
+        netdevs.configure(case.net, link.index, kernel.Change(address=settings.aside(case.home.address)))
     clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, promisc=False, allmulti=False)
-    case.node.insist(functools.partial(case.net.set_link, link.index, clean))
+    case.node.insist(functools.partial(netdevs.configure, case.net, link.index, clean))
 
 
 def _state_baseline(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str) -> None:
@@ -128,7 +134,7 @@ def _free_name(case: _Case) -> str:
     holder = _if_there(case.net, case.home.name)
     if holder is None or holder.parent == case.vf.pci:
         return case.home.name
-    return "vf" + case.vf.pci.replace(":", "").replace(".", "")
+    return devices.fallback_name(case.vf.pci)
 
 
 def _if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:

@@ -85,3 +85,8 @@ def routing_id(address: PciAddress) -> int:
     _, bus, rest = address.split(":")
     slot, function = rest.split(".")
     return int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)
+
+
+def fallback_name(address: PciAddress) -> str:
+    """A netdev name for the device that no other has, where its own is taken or forgotten."""
+    return "vf" + address.replace(":", "").replace(".", "")

@@ -10,7 +10,7 @@ from collections.abc import Set
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from sriov import netns, settings
+from sriov import netns, nsids, settings
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -115,3 +115,9 @@ class Kernel(Protocol):
 
     def inside(self, target: netns.Netns) -> AbstractContextManager["Kernel"]:
         """The same requests in another namespace, until the context ends; nothing of it is held afterwards."""
+
+    def mark(self, target: netns.Netns) -> nsids.Mark | None:
+        """What tells later whether the namespace still exists, without holding it; None where nothing does."""
+
+    def is_gone(self, mark: nsids.Mark) -> bool:
+        """Whether the namespace is destroyed, for certain."""

@@ -5,15 +5,13 @@ knows what to restore. On tmpfs: a reboot resets every VF, so it may forget too,
 each record whole against a crash of the process. Any process may read it; only the CNI daemon writes.
 """
 
-import contextlib
 import logging
-import os
 import pathlib
 from collections.abc import Iterator
 
 import msgspec
 
-from sriov import devices, errors, kernel, settings
+from sriov import devices, errors, homes, kernel, nsids, runfiles, settings
 
 _log = logging.getLogger(__name__)
 
@@ -26,19 +24,19 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     netns: str
 
+    def __str__(self) -> str:
+        return f"container {self.container_id} as {self.ifname}" if self.container_id else "an unknown container"
 
-class Home(msgspec.Struct, frozen=True, kw_only=True):
-    """The VF's netdev as it was in the host. `mtu` in bytes."""
 
-    name: str
-    address: str
-    mtu: int
+UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
+"""Of a VF whose record is damaged."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
 
-    `home` is None for a VF without a netdev, which does not move. `rdma` are the RDMA devices that go with it, as they
+    `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
+    still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
     were in the host; records of older versions have none.
     """
 
@@ -46,9 +44,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pci: devices.PciAddress
     owner: Owner
     netns: tuple[int, int]
-    home: Home | None
+    home: homes.Home | None
     wanted: settings.VfSettings
     mtu: int
+    mark: nsids.Mark | None = None
     rdma: tuple[kernel.RdmaDevice, ...] = ()
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
@@ -60,22 +59,18 @@ class Ledger:
 
     def __init__(self, run_dir: pathlib.Path) -> None:
         self._folder = run_dir / "vfs"
+        self.homes = homes.Homes(run_dir / "homes")
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Call once, from the process that writes."""
         for folder in (self._folder.parent, self._folder):
-            with _io(folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                found = folder.stat()
-            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise errors.LedgerError(
-                    f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
-                )
+            runfiles.make_folder(folder)
+        self.homes.create()
 
     def try_out(self) -> None:
         """Raises LedgerError where no record could be written."""
         path = self._folder / ".try"
-        with _io(path):
+        with runfiles.refusals(path):
             path.write_bytes(b"")
             path.unlink()
 
@@ -83,21 +78,15 @@ class Ledger:
         return self._load(self._path(pci))
 
     def write(self, record: Record) -> None:
-        path = self._path(record.pci)
-        draft = path.with_suffix(".tmp")
-        with _io(path):
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with open(fd, "wb") as file:
-                file.write(msgspec.json.encode(record))
-            draft.rename(path)
+        runfiles.write(self._path(record.pci), msgspec.json.encode(record))
 
     def remove(self, pci: devices.PciAddress) -> None:
         """Forget the VF; nothing happens where there is no record."""
-        with _io(self._path(pci)):
+        with runfiles.refusals(self._path(pci)):
             self._path(pci).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
-        with _io(self._folder):
+        with runfiles.refusals(self._folder):
             paths = sorted(self._folder.glob("*.json")) if self._folder.exists() else []
         yield from filter(None, map(self._load, paths))
 
@@ -109,24 +98,18 @@ class Ledger:
         return self._folder / f"{pci}.json"
 
     def _load(self, path: pathlib.Path) -> Record | None:
+        data = runfiles.read(path)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Record)
-        except FileNotFoundError:
-            return None
+            return None if data is None else msgspec.json.decode(data, type=Record)
         except msgspec.MsgspecError as error:
-            # A damaged record must not block the VF for ever: the next ADD states the whole VF anyway.
-            _log.warning("ledger record %s is damaged (%s), kept as %s.damaged", path, error, path.name)
-            with _io(path):
-                path.rename(path.with_name(f"{path.name}.damaged"))
+            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, error)
+            return self._of_unknown_owner(path)
+
+    def _of_unknown_owner(self, path: pathlib.Path) -> Record | None:
+        """Somebody had the VF, and may have it still. It is scrubbed before it is anybody else's."""
+        try:
+            pci = devices.pci_address(path.stem)
+        except errors.DeviceError:
             return None
-        except OSError as error:
-            raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "is the run directory root's?") from error
-
-
-@contextlib.contextmanager
-def _io(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = "free space there, or give another --run-dir"
-        raise errors.LedgerError(f"cannot use the ledger {path}: {error.strerror}", remedy) from error
+        home = self.homes.last(pci)
+        return Record(pci=pci, owner=UNKNOWN, netns=(0, 0), home=home, wanted=settings.BASELINE, mtu=home.mtu)

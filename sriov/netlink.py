@@ -11,7 +11,7 @@ import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
-from sriov import errors, kernel, netns, nldev, settings
+from sriov import errors, kernel, netns, nldev, nsids, settings
 
 _T = TypeVar("_T")
 
@@ -140,6 +140,12 @@ class Netlink:
             yield other
         finally:
             other.close()
+
+    def mark(self, target: netns.Netns) -> nsids.Mark | None:
+        return nsids.mark(target)
+
+    def is_gone(self, mark: nsids.Mark) -> bool:
+        return nsids.is_gone(mark)
 
 
 @contextlib.contextmanager

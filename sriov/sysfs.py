@@ -85,6 +85,13 @@ class Tree:
     def pci(self, address: devices.PciAddress) -> pathlib.Path:
         return self.pci_devices / address
 
+    def birth(self, address: devices.PciAddress) -> int:
+        """A number that another device at the same address does not have: the inode of its folder. 0 without one."""
+        try:
+            return os.stat(self.pci(address)).st_ino  # noqa: PTH116
+        except OSError:
+            return 0
+
     def netdev_name(self, address: devices.PciAddress) -> str | None:
         """The device's netdev in this namespace; the uplink where there are representors beside it."""
         folder = self.pci(address) / "net"

@@ -100,15 +100,17 @@ def _request(
 
 
 def _end_former_owner(daemon: Daemon, request: attachment.Request, pod: netns.Netns) -> None:
-    """Finish a detach that never came: the VF is back in the host, or its owner itself comes with a new namespace."""
+    """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
     record = daemon.record_of(request.vf.pci)
     if record is None:
         return
     restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
-    if daemon.node.tree.netdev(request.vf.pci) is None and not restarted:
+    if daemon.node.tree.netdev(request.vf.pci) is None and not restarted and not daemon.has_ended(record):
         raise errors.BusyError(
-            f"VF {record.pci} is held by container {record.owner.container_id} as {record.owner.ifname}",
-            "its DEL has not come yet; try again later",
+            f"VF {record.pci} is held by {record.owner}",
+            "its DEL has not come yet; try again later"
+            if record.owner != ledger.UNKNOWN
+            else "its ledger record is damaged: remove that file once no pod uses the VF",
         )
     daemon.detach(record, None)
 

@@ -52,6 +52,13 @@ class Daemon:
             return self.former.of_device(pci)
         return record
 
+    def has_ended(self, record: ledger.Record) -> bool:
+        """Whether the owner's namespace is destroyed, of a VF whose place does not show it: one without a netdev."""
+        if record.mark is None:
+            return False
+        with self.node.kernel() as net:
+            return net.is_gone(record.mark)
+
     def detach(self, record: ledger.Record, pod: netns.Netns | None) -> None:
         """Take the VF back and forget its owner, wherever that is written. Blocks.
 
@@ -74,6 +81,12 @@ class Call:
 
     def owns(self, record: ledger.Record | None) -> bool:
         return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)
+
+    def has_inside(self, node: Node, record: ledger.Record | None) -> bool:
+        """Whether the VF, whose owner nobody knows any more, is in the pod that this call is about. Blocks."""
+        if record is None or record.owner != ledger.UNKNOWN or self.pod is None:
+            return False
+        return detachment.is_inside(node, record.pci, self.pod)
 
     def needs_pod(self, home: netns.Netns) -> netns.Netns:
         """The pod's namespace. Raises CniError with code 4 or 8 where it cannot take a VF."""

@@ -12,7 +12,7 @@ import stat
 
 import msgspec
 
-from sriov import devices, errors, ledger, settings
+from sriov import devices, errors, homes, ledger, settings
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Predecessor:
 def _record(cached: _Cached, container_id: str, ifname: str) -> ledger.Record:
     """`netns` is unknown: the VF is recognised in the pod by its PCI address alone."""
     original = cached.original
-    home = ledger.Home(name=original.host_if_name, address=original.effective_mac.lower(), mtu=original.mtu or 1500)
+    home = homes.Home(name=original.host_if_name, address=original.effective_mac.lower(), mtu=original.mtu or 1500)
     return ledger.Record(
         pci=devices.pci_address(cached.device_id),
         owner=ledger.Owner(container_id=container_id, ifname=ifname, network=cached.name, netns=""),

@@ -23,14 +23,23 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
 
 async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> None:
     """Detach the call's VF, if it has one. `device` is where to look first."""
-    record = await asyncio.to_thread(calls.find, daemon, call, device)
+    record = await asyncio.to_thread(_found, daemon, call, device)
     if record is None:
         return
     async with daemon.vf_locks.of(record.pci):
         # Another call may have been quicker, and the VF may be somebody else's by now.
-        record = await asyncio.to_thread(daemon.record_of, record.pci)
-        if record is not None and call.owns(record):
-            await asyncio.to_thread(daemon.detach, record, call.pod)
+        await asyncio.to_thread(_detach, daemon, call, record.pci)
+
+
+def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
+    record = calls.find(daemon, call, device)
+    return daemon.book.read(device) if record is None and device else record
+
+
+def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
+    record = daemon.record_of(pci)
+    if record is not None and (call.owns(record) or call.has_inside(daemon.node, record)):
+        daemon.detach(record, call.pod)
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:

@@ -1,8 +1,8 @@
-"""VFs whose owner is gone come home without a DEL: they are found here, at the daemon's start and now and then."""
+"""VFs whose owner is gone without a DEL: they are found here, at the daemon's start and now and then."""
 
 import asyncio
 
-from sriov import errors, ledger
+from sriov import errors, inventory, ledger
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
@@ -10,20 +10,33 @@ INTERVAL = 10.0  # seconds
 
 async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
     """Look at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
+    await asyncio.to_thread(get_to_know, daemon)
     while True:
         await repair(daemon)
         await asyncio.sleep(interval)
 
 
+def get_to_know(daemon: Daemon) -> None:
+    """Note the own address of each VF that is nobody's, before anybody can give it another. Once, at the start."""
+    tree, homes = daemon.node.tree, daemon.book.homes
+    try:
+        taken = {record.pci for record in daemon.book.records()}
+        for pci in inventory.scan(tree).vfs.keys() - taken:
+            if (netdev := tree.netdev(pci)) is not None:
+                homes.settle(tree, pci, netdev)
+    except errors.LedgerError as error:
+        log.error("repair: %s", error)
+
+
 async def repair(daemon: Daemon) -> None:
-    """Finish the detach of every VF that has a record and is in the host all the same."""
+    """Finish the detach of every VF that has a record and no living owner."""
     try:
         records = list(daemon.book.records())
     except errors.LedgerError as error:
         log.error("repair: %s", error)
         return
     for record in records:
-        if _is_home(daemon, record):
+        if await asyncio.to_thread(_is_over, daemon, record):
             await _finish(daemon, record)
 
 
@@ -31,14 +44,22 @@ async def _finish(daemon: Daemon, seen: ledger.Record) -> None:
     """An ADD under way has a record before its VF has moved: it also has the lock."""
     try:
         async with daemon.vf_locks.of(seen.pci):
-            record = daemon.book.read(seen.pci)
-            if record == seen and _is_home(daemon, record):
-                await asyncio.to_thread(daemon.detach, record, None)
-                log.warning("VF %s came home without a DEL of %s: restored", record.pci, record.owner.container_id)
+            if await asyncio.to_thread(_end, daemon, seen):
+                log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
     except errors.SriovError as error:
-        log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner.container_id, error)
+        log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
 
 
-def _is_home(daemon: Daemon, record: ledger.Record) -> bool:
-    """A VF without a netdev does not move, so that its place says nothing about its owner."""
-    return record.home is not None and daemon.node.tree.netdev(record.pci) is not None
+def _end(daemon: Daemon, seen: ledger.Record) -> bool:
+    record = daemon.book.read(seen.pci)
+    if record is None or record.owner != seen.owner or not _is_over(daemon, record):
+        return False
+    daemon.detach(record, None)
+    return True
+
+
+def _is_over(daemon: Daemon, record: ledger.Record) -> bool:
+    """Its netdev is at home, or, since a VF without a netdev does not move, its owner's namespace is destroyed."""
+    if record.home is not None and daemon.node.tree.netdev(record.pci) is not None:
+        return True
+    return daemon.has_ended(record)

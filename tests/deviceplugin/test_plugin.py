@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from deviceplugin import doors, handout, observer, plugin
-from sriov import devices, ledger, settings, sysfs, uevents
+from sriov import devices, homes, ledger, settings, sysfs, uevents
 from tests.deviceplugin import facts, loops
 from tests.fakes import kubelet as fake
 
@@ -304,7 +304,7 @@ def test_d29_a_vf_that_a_pod_left_behind_is_unhealthy_until_it_is_clean(tmp_path
 
 def record(vf: devices.PciAddress) -> ledger.Record:
     owner = ledger.Owner(container_id="c", ifname="net1", network="n", netns="/run/netns/x")
-    home = ledger.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
+    home = homes.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
     return ledger.Record(pci=vf, owner=owner, netns=(1, 2), home=home, wanted=settings.VfSettings(), mtu=1500)
 
 

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 
-from sriov import errors, kernel, netns, settings
+from sriov import errors, kernel, netns, nsids, settings
 from sriov.settings import Setting
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
 
@@ -135,6 +135,14 @@ class MemoryKernel:
     def inside(self, target: netns.Netns) -> Iterator["MemoryKernel"]:
         yield MemoryKernel(self._world, target.identity)
 
+    def mark(self, target: netns.Netns) -> nsids.Mark:
+        self._world.count("mark a namespace")
+        return nsids.Mark(self._where, *self._world.numbers_of(target.identity))
+
+    def is_gone(self, mark: nsids.Mark) -> bool:
+        self._world.count(f"ask for {mark}")
+        return mark.home == self._where and (mark.number, mark.own) not in self._world.numbers.values()
+
     def _device(self, request: str, ref: kernel.LinkRef) -> Device:
         self._world.count(request)
         device = self._world.find(self._where, ref)
@@ -166,6 +174,8 @@ class MemoryKernel:
                 return
         if address == device.link.address:
             return  # the kernel does not bother the driver with what it has already
+        if pf and device.slot and device.slot[1] in pf.deaf_to and not device.link.up:
+            raise errors.KernelError(request, errno.EADDRNOTAVAIL)
         device.link = dataclasses.replace(device.link, address=address)
         self._world.hear(device)
 

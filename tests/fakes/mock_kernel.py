@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from sriov import devices, errors, kernel, netlink, netns, settings, sysfs
+from sriov import devices, errors, kernel, netlink, netns, nsids, settings, sysfs
 from tests.fakes import sysfs_tree
 
 
@@ -146,6 +146,12 @@ class MockKernel:
     def inside(self, target: netns.Netns) -> Iterator["MockKernel"]:
         with self._net.inside(target) as there:
             yield MockKernel(there, self._state, str(target.identity))
+
+    def mark(self, target: netns.Netns) -> nsids.Mark | None:
+        return self._net.mark(target)
+
+    def is_gone(self, mark: nsids.Mark) -> bool:
+        return self._net.is_gone(mark)
 
     def _with_parent(self, link: kernel.Link) -> kernel.Link:
         mine = (pci for pci, vf in self._state.read().items() if (vf.where, vf.index) == (self._where, link.index))

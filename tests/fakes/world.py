@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import pathlib
+from collections.abc import Callable
 
 from sriov import devices, errors, kernel, netns, settings, sysfs
 from sriov.settings import Setting
@@ -63,12 +64,16 @@ class Rdma:
 
 @dataclasses.dataclass(slots=True)
 class Pf:
-    """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame."""
+    """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame.
+
+    `deaf_to` are the VFs that were not reset since the PF went down: it takes nothing from them.
+    """
 
     profile: Profile
     pci: devices.PciAddress
     vfs: list[settings.VfSettings]
     heard: list[str]
+    deaf_to: set[int] = dataclasses.field(default_factory=set)
 
 
 class World:
@@ -82,10 +87,12 @@ class World:
         self._folder = folder
         self._fail_at = 0
         self._errno = errno.EIO
+        self._between: tuple[int, Callable[[], None]] = (0, lambda: None)
         self._numbers = itertools.count(2)
         self._devices: list[Device] = []
         self._pfs: dict[int, Pf] = {}
         self._rdmas: list[Rdma] = []
+        self.numbers: dict[Identity, tuple[int, int]] = {}
         self.home = self.namespace("host")
 
     def namespace(self, name: str) -> netns.Netns:
@@ -125,6 +132,12 @@ class World:
         self._rdmas = [each for each in self._rdmas if each.pci not in gone]
         for vf in self.node.set_numvfs(pf, numvfs):
             self.bind(vf)
+
+    def reset_pf(self, pf: devices.PciAddress) -> None:
+        """Take the PF down and up, as igb does it: it forgets its VFs' addresses and waits for each VF's own reset."""
+        table = self._pfs[self._index(pf)]
+        table.heard = [settings.NO_MAC] * len(table.vfs)
+        table.deaf_to = {*range(len(table.vfs))}
 
     def unbind(self, vf: devices.PciAddress) -> None:
         """Take the VF's driver away, and with it the netdev, wherever it is. What the PF knows stays."""
@@ -173,6 +186,7 @@ class World:
         """End a namespace: VFs come home under the name they have, down and without addresses; virtual links die."""
         with self.namespace(name) as gone:
             identity = gone.identity
+        self.numbers.pop(identity, None)
         (self._folder / f"ns-{name}").unlink()
         for device in [each for each in self._devices if each.where == identity]:
             if device.link.parent is None:
@@ -191,6 +205,11 @@ class World:
         """Let the `number`-th request from now on fail, counting from 1; 0 for none."""
         self.requests.clear()
         self._fail_at, self._errno = number, code
+
+    def before(self, number: int, happens: Callable[[], None]) -> None:
+        """Let something happen just before the `number`-th request from now on."""
+        self.requests.clear()
+        self._between = number, happens
 
     def snapshot(self) -> object:
         """Everything a test may want to find unchanged."""
@@ -220,8 +239,18 @@ class World:
         if self.life:
             self.life.effect(request)
         self.requests.append(request)
+        if len(self.requests) == self._between[0]:
+            self._between[1]()
         if len(self.requests) == self._fail_at:
             raise errors.KernelError(request, self._errno)
+
+    def numbers_of(self, where: Identity) -> tuple[int, int]:
+        """The host's number for a namespace, the lowest that is free, and the namespace's for itself."""
+        if where not in self.numbers:
+            taken = {number for number, _ in self.numbers.values()}
+            number = next(each for each in itertools.count() if each not in taken)
+            self.numbers[where] = (number, next(self._numbers) << 16)
+        return self.numbers[where]
 
     def find(self, where: Identity, ref: kernel.LinkRef) -> Device | None:
         here = (each for each in self._devices if each.where == where)
@@ -260,6 +289,7 @@ class World:
         if device.link.up and not up and device.slot:
             pf = self._pfs[device.slot[0]]
             mac = pf.vfs[device.slot[1]].mac
+            pf.deaf_to.discard(device.slot[1])
             if pf.profile.takes_mac_at_down and mac != settings.NO_MAC:
                 device.link = dataclasses.replace(device.link, address=mac)
             self.hear(device)
@@ -275,7 +305,7 @@ class World:
 
     def hear(self, device: Device, address: str | None = None) -> None:
         """The PF lets frames to this address, the netdev's own where none is given, through to the VF."""
-        if device.slot:
+        if device.slot and device.slot[1] not in self._pfs[device.slot[0]].deaf_to:
             self._pfs[device.slot[0]].heard[device.slot[1]] = address or device.link.address
 
     def _add(self, link: kernel.Link, slot: tuple[int, int] | None, where: Identity | None = None) -> int:

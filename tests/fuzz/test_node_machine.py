@@ -177,10 +177,10 @@ class NodeMachine(stateful.RuleBasedStateMachine):
         self.unknown.clear()
 
     def _driver(self, vf: int) -> None:
-        """It goes, or comes back. An administered MAC that nobody knows of would stay with the new netdev."""
+        """It goes, or comes back: with an administered MAC as the netdev's own, if there is one."""
         if not self.here.machine.netdevs(self.here.vfs[vf]):
             self._driver_comes(vf)
-        elif vf not in self.unknown and self.here.profile.clears_mac:
+        else:
             self.here.machine.unbind(self.here.vfs[vf])
             self._disturbed(vf)
 

@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import pathlib
 import subprocess
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sriov import netns
 
@@ -35,3 +36,13 @@ def made(purpose: str) -> Iterator[Namespace]:
 
 def open_descriptors() -> int:
     return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether it comes to be true: the kernel does some things in its own time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -5,7 +5,21 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from sriov import devices, errors, inventory, kernel, ledger, netlink, netns, node, settings, sysfs
+from sriov import (
+    attachment,
+    detachment,
+    devices,
+    errors,
+    inventory,
+    kernel,
+    ledger,
+    netlink,
+    netns,
+    node,
+    settings,
+    sysfs,
+)
+from tests.kernel import namespaces
 
 TREE = sysfs.Tree()
 PF0 = devices.pci_address("0000:01:00.0")
@@ -47,15 +61,6 @@ def borrowed(index: int) -> Iterator[sysfs.Netdev]:
         subprocess.run(["ip", "address", "flush", "dev", netdev.name], check=True)
 
 
-def reset(index: int) -> None:
-    """A PF that went down listens to no VF that has not been reset since; igbvf resets its VF when it goes down."""
-    netdev = TREE.netdev(vf(index).pci)
-    assert netdev is not None
-    with opened() as net:
-        for up in (True, False):
-            net.set_link(netdev.index, kernel.Change(up=up))
-
-
 @contextlib.contextmanager
 def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
     """This machine as an attachment sees it."""
@@ -63,3 +68,16 @@ def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
     book.create()
     with netns.own() as home:
         yield node.Node(TREE, opened, home), book
+
+
+def hand_out(folder: pathlib.Path, index: int) -> str:
+    """Give the VF to a pod with a MAC, and take it back; returns the MAC that it had there."""
+    found, mac = vf(index), f"02:00:00:00:ce:0{index}"
+    owner = ledger.Owner(container_id="passing", ifname="net1", network="n1", netns="/run/netns/x")
+    request = attachment.Request(found, owner, settings.VfSettings(mac=mac, vlan=100))
+    with host(folder) as (here, book), namespaces.made("pod") as pod:
+        link = attachment.attach(here, book, request, pod.handle)
+        record = book.read(found.pci)
+        assert record is not None
+        detachment.detach(here, book, record, pod.handle)
+    return link.address

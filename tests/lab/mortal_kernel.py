@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 
-from sriov import kernel, netns, settings
+from sriov import kernel, netns, nsids, settings
 from sriov_cni import __main__ as daemon
 
 NEVER = -1
@@ -110,6 +110,13 @@ class MortalKernel:
     def rename_rdma(self, index: int, name: str) -> None:
         with self._life.request():
             self._net.rename_rdma(index, name)
+
+    def mark(self, target: netns.Netns) -> nsids.Mark | None:
+        with self._life.request():
+            return self._net.mark(target)
+
+    def is_gone(self, mark: nsids.Mark) -> bool:
+        return self._net.is_gone(mark)
 
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["MortalKernel"]:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import pathlib
 import subprocess
 import time
@@ -121,6 +122,48 @@ def test_f26_numvfs_changes_under_a_pod(tmp_path: pathlib.Path) -> None:
         assert list(book.records()) == []
         numvfs.write_text("7")
         _until(lambda: all(igb.TREE.netdev(igb.vf(index).pci) for index in range(7)))
+
+
+def test_f25_a_pf_that_was_down_takes_a_vf_that_was_not_reset_since(tmp_path: pathlib.Path) -> None:
+    """The VF refuses its address until it is reset: that is the kernel's own answer, and attach() copes with it."""
+    pf = igb.TREE.netdev(igb.PF0)
+    assert pf is not None
+    before = [igb.TREE.netdev(igb.vf(index).pci) for index in range(7)]
+    for state in ("down", "up"):
+        subprocess.run(["ip", "link", "set", pf.name, state], check=True)
+    _until(lambda: (igb.TREE.pci(igb.PF0) / "net" / pf.name / "carrier").read_text() == "1\n")
+    netdev = before[0]
+    assert netdev is not None
+    with igb.opened() as net, pytest.raises(errors.KernelError) as caught:
+        net.set_link(netdev.index, kernel.Change(address="02:00:00:00:ce:ff"))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    for index in range(7):
+        assert igb.hand_out(tmp_path, index) == f"02:00:00:00:ce:0{index}"
+    assert [igb.TREE.netdev(igb.vf(index).pci) for index in range(7)] == before
+
+
+def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tmp_path: pathlib.Path) -> None:
+    """igbvf makes an administered MAC its own and its permanent one when it is bound."""
+    pci, stranger = igb.vf(5).pci, "02:00:00:00:dd:01"
+    before, driver = igb.TREE.netdev(pci), igb.TREE.pci(pci) / "driver"
+    assert before is not None
+    with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        book.homes.settle(here.tree, pci, before)
+        with igb.opened() as net:
+            net.set_vf(igb.pf_index(), 5, settings.VfSettings(mac=stranger), {settings.Setting.MAC})
+        folder = driver.resolve()
+        (folder / "unbind").write_text(pci)
+        (folder / "bind").write_text(pci)
+        _until(lambda: igb.TREE.netdev(pci) is not None)
+        bound = igb.TREE.netdev(pci)
+        assert bound is not None
+        assert bound.address == stranger
+        link = attachment.attach(here, book, request(here, 5, settings.BASELINE), pod.handle)
+        assert link.address == before.address
+        give_back(here, book, pci, pod.handle)
+        after = igb.TREE.netdev(pci)
+        assert after is not None
+        assert after.address == before.address
 
 
 def _until(true: object, seconds: float = 20) -> None:

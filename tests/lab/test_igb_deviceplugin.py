@@ -98,7 +98,7 @@ def test_d28_pf_down_and_up(tmp_path: pathlib.Path) -> None:
 
     on_node(tmp_path, body)
     for index in range(7):
-        igb.reset(index)
+        assert igb.hand_out(tmp_path, index) == f"02:00:00:00:ce:0{index}", "a PF that was down serves each VF again"
 
 
 def test_d29_a_vf_unbound_and_bound(tmp_path: pathlib.Path) -> None:

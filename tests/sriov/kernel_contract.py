@@ -117,6 +117,13 @@ class LinkContract(abc.ABC):
             bench.net.add_address(bench.link.index, address)
         assert caught.value.errno == errno.EEXIST
 
+    def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
+        mark = bench.net.mark(bench.pod)
+        assert mark is not None
+        assert bench.net.mark(bench.pod) == mark
+        assert not bench.net.is_gone(mark)
+        assert bench.net.is_gone(dataclasses.replace(mark, own=mark.own ^ 1))
+
     def test_a_link_without_vfs_supports_none(self, bench: Bench) -> None:
         with pytest.raises(errors.KernelError) as caught:
             bench.net.set_vf(bench.link.index, 0, settings.BASELINE, {Setting.VLAN})

@@ -6,10 +6,11 @@ import pathlib
 
 import pytest
 
-from sriov import attachment, devices, errors, kernel, settings, sysfs, vfconfig
+from sriov import attachment, devices, errors, kernel, netdevs, settings, sysfs, vfconfig
 from tests.fakes import bench, world
 
 TARGET = vfconfig.Target(2, 0, "02:00:00:02:00:00")
+PF = devices.pci_address("0000:01:00.0")
 NETDEV = sysfs.Netdev("enp1s0v0", 3, "02:00:00:02:00:00", 1500)
 
 
@@ -250,3 +251,51 @@ def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:
     here.attach(here.request())
     with pytest.raises(errors.BusyError, match="no netdev in the host"):
         here.attach(here.request(container_id="c2", ifname="net9"))
+
+
+@pytest.mark.parametrize("wanted", [bench.WANTED, settings.BASELINE])
+def test_f25_a_vf_whose_pf_was_down_is_reset_once(here: bench.Bench, wanted: settings.VfSettings) -> None:
+    """igb takes nothing from such a VF; afterwards it hears its address, also at home."""
+    own, before = here.at_home("enp1s0v0"), here.machine.snapshot()
+    here.machine.reset_pf(PF)
+    link = here.attach(here.request(wanted))
+    assert link.up
+    assert link.address == (own.address if wanted.mac == settings.NO_MAC else wanted.mac)
+    pf = here.machine.pf(2)
+    assert pf is not None
+    assert (pf.heard[0], pf.deaf_to) == (link.address, {1, 2, 3, 4, 5, 6})
+    here.detach(pod=here.pod)
+    assert (here.at_home("enp1s0v0"), pf.heard[0]) == (own, own.address)
+    assert before != here.machine.snapshot(), "the others still wait for their reset"
+
+
+def test_f25_a_vf_that_came_home_before_its_pf_was_down(here: bench.Bench) -> None:
+    own = here.at_home("enp1s0v0")
+    here.attach(here.request())
+    here.machine.destroy("pod")
+    here.machine.reset_pf(PF)
+    here.detach()
+    assert here.at_home("enp1s0v0") == own
+
+
+def test_f25_the_pf_is_reset_before_each_request_of_an_add(tmp_path: pathlib.Path) -> None:
+    """Wherever it comes, the pod has its VF, or the VF is home; and the next ADD succeeds."""
+    for k in range(1, _requests_of_a_first_add(tmp_path / "0", world.IGB) + 1):
+        here = bench.make(tmp_path / str(k))
+        request, own = here.request(), here.at_home("enp1s0v0")
+        here.machine.before(k, lambda here=here: here.machine.reset_pf(PF))  # type: ignore[misc]
+        assert here.attach(request) == here.in_pod()
+        assert (here.in_pod().address, here.vf_state()) == (bench.MAC, bench.WANTED)
+        here.detach(pod=here.pod)
+        assert here.at_home("enp1s0v0") == own
+        assert here.attach(here.request()).address == bench.MAC
+
+
+def test_an_address_that_is_refused_for_good_is_tried_twice(here: bench.Bench) -> None:
+    link = here.at_home("enp1s0v0")
+    here.machine.fail_at(0)
+    with here.node.kernel() as net, pytest.raises(errors.KernelError) as caught:
+        netdevs.configure(net, link.index, kernel.Change(address="01:00:00:00:00:01"))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    assert len([request for request in here.machine.requests if "address='01:" in request]) == 2
+    assert here.at_home("enp1s0v0") == link

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from sriov import devices, errors, ledger, settings
+from sriov import devices, errors, homes, ledger, settings
 
 VF = devices.pci_address("0000:01:10.0")
 
@@ -15,7 +15,7 @@ def record(pci: devices.PciAddress = VF, container_id: str = "c1", ifname: str =
         pci=pci,
         owner=ledger.Owner(container_id=container_id, ifname=ifname, network="n1", netns="/run/netns/x"),
         netns=(4, 1),
-        home=ledger.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500),
+        home=homes.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500),
         wanted=settings.VfSettings(vlan=7, link_state=settings.LinkState.ENABLE),
         mtu=1400,
     )
@@ -54,15 +54,33 @@ def test_f45_an_attachment_is_found_by_both_its_names(book: ledger.Ledger) -> No
     assert book.find("a", "net1") is None
 
 
-def test_f8_a_damaged_record_is_set_aside_at_every_length(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+def test_f8_a_record_damaged_at_any_length_has_an_unknown_owner(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
     book.write(record())
     path = tmp_path / "run/vfs/0000:01:10.0.json"
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert book.read(VF) is None
-        assert path.with_name("0000:01:10.0.json.damaged").exists()
-        assert list(book.records()) == []
+        found = book.read(VF)
+        assert found
+        assert (found.pci, found.owner) == (VF, ledger.UNKNOWN)
+        assert [each.owner for each in book.records()] == [ledger.UNKNOWN]
+        assert book.find("c1", "net1") is None
+    book.remove(VF)
+    assert book.read(VF) is None
+
+
+def test_a_file_that_is_no_record_is_passed_over(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "run/vfs/notes.json").write_text("mine")
+    assert list(book.records()) == []
+
+
+def test_a_record_of_the_former_version_is_read(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    """0.1.0 had no mark."""
+    book.write(record())
+    path = tmp_path / "run/vfs/0000:01:10.0.json"
+    path.write_bytes(path.read_bytes().replace(b',"mark":null', b""))
+    assert b"mark" not in path.read_bytes()
+    assert book.read(VF) == record()
 
 
 def test_a_ledger_that_was_never_created_is_empty(tmp_path: pathlib.Path) -> None:
@@ -77,7 +95,7 @@ def test_f10_an_unusable_directory_is_a_clear_error(tmp_path: pathlib.Path) -> N
         ledger.Ledger(tmp_path / "run").write(record())
 
 
-@pytest.mark.parametrize("name", ["run", "run/vfs"])
+@pytest.mark.parametrize("name", ["run", "run/vfs", "run/homes"])
 def test_f10_a_directory_that_others_can_write_is_refused(tmp_path: pathlib.Path, name: str) -> None:
     ledger.Ledger(tmp_path / "run").create()
     (tmp_path / name).chmod(0o770)

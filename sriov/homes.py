@@ -1,0 +1,73 @@
+"""What a VF is called and which address is its own, remembered from the first time that this node's daemon saw it.
+
+What a VF shows later may be a former owner's choice: a driver makes an administered MAC the netdev's own when it is
+bound, and igbvf even calls the address of its last reset the permanent one (igbvf_reset() in
+drivers/net/ethernet/intel/igbvf/netdev.c; measured on Linux 6.12), so IFLA_PERM_ADDRESS is no witness. One small file a
+VF in the run directory; VFs that sriov_numvfs makes anew are other devices, and are seen for the first time again.
+"""
+
+import os
+import pathlib
+
+import msgspec
+
+from sriov import devices, runfiles, sysfs
+
+_MTU = 1500  # bytes, Ethernet's
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """The VF's netdev as it is in the host. `mtu` in bytes."""
+
+    name: str
+    address: str
+    mtu: int
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """`device` tells a PCI device from another that comes to have its address: sysfs.Tree.birth."""
+
+    device: int
+    home: Home
+
+
+class Homes:
+    """The files below `folder`. Raises LedgerError where the directory cannot be used."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+
+    def create(self) -> None:
+        runfiles.make_folder(self._folder)
+
+    def settle(self, tree: sysfs.Tree, pci: devices.PciAddress, netdev: sysfs.Netdev) -> Home:
+        """The home of a VF that is there and nobody's: its name and MTU as they are, its address as it first was."""
+        birth, known = tree.birth(pci), self._read(pci)
+        first = known is None or known.device != birth
+        address = netdev.address if known is None or first else known.home.address
+        home = Home(name=netdev.name, address=address, mtu=netdev.mtu)
+        if first or home != (known and known.home):
+            runfiles.write(self._path(pci), msgspec.json.encode(_Known(birth, home)))
+        return home
+
+    def last(self, pci: devices.PciAddress) -> Home:
+        """The home of a VF whose record is lost. One that was never seen gets an address that nobody has chosen."""
+        known = self._read(pci)
+        return known.home if known else Home(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
+
+    def _path(self, pci: devices.PciAddress) -> pathlib.Path:
+        return self._folder / f"{pci}.json"
+
+    def _read(self, pci: devices.PciAddress) -> _Known | None:
+        """A damaged file is as none: the VF is seen for the first time."""
+        data = runfiles.read(self._path(pci))
+        try:
+            return msgspec.json.decode(data, type=_Known) if data else None
+        except msgspec.MsgspecError:
+            return None
+
+
+def _invented() -> str:
+    """A random unicast address of the locally administered kind (IEEE 802, "U/L bit")."""
+    octets = os.urandom(6)
+    return bytes([octets[0] & 0xFC | 0x02, *octets[1:]]).hex(":")

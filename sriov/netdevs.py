@@ -1,0 +1,27 @@
+"""Changing a VF's netdev on drivers that do not listen at first."""
+
+import errno
+
+from sriov import errors, kernel
+
+
+def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> None:
+    """All of the change. A VF that refuses its address for once is reset, and asked again.
+
+    After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"),
+    and igbvf makes EADDRNOTAVAIL of it; igbvf resets its VF whenever the link goes down.
+    """
+    try:
+        net.set_link(ref, change)
+    except errors.KernelError as error:
+        if error.errno != errno.EADDRNOTAVAIL or change.address is None:
+            raise
+        bounce(net, ref)
+        net.set_link(ref, change)
+
+
+def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:
+    """Up and down again, or the other way round: the link stays as it was."""
+    up = net.link(ref).up
+    for state in (not up, up):
+        net.set_link(ref, kernel.Change(up=state))

@@ -1,0 +1,127 @@
+"""Whether a network namespace still exists, asked without holding it.
+
+The kernel numbers namespaces as seen from each other (net/core/net_namespace.c). A number holds no reference, is taken
+back when its namespace is destroyed and never before, and can be neither changed nor removed by anybody. The host's
+number for a pod may go to another pod afterwards, so the pod also gets a random number for itself: whoever has the
+host's number and not that one is somebody else. Plain netlink: pyroute2 reads these numbers but does not give them.
+"""
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Iterator
+
+from sriov import netns
+
+# include/uapi/linux/netlink.h, rtnetlink.h and net_namespace.h
+_REQUEST, _ACK = 0x1, 0x4
+_ERROR, _NEWNSID, _GETNSID = 2, 88, 90
+_NSID, _FD, _TARGET = 1, 3, 4
+_NONE = -1  # NETNSA_NSID_NOT_ASSIGNED
+
+_HEADER = struct.Struct("=IHHII")
+_FAMILY = struct.Struct("=B3x")  # struct rtgenmsg, padded
+_ATTRIBUTE = struct.Struct("=HHi")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """A namespace as the namespace `home` knows it. `number` is home's for it, `own` is the namespace's for itself."""
+
+    home: tuple[int, int]
+    number: int
+    own: int
+
+
+def mark(pod: netns.Netns) -> Mark | None:
+    """Number `pod` as seen from the calling thread's namespace; None where the kernel cannot be asked so later."""
+    with netns.own() as home, _opened() as here:
+        number = _number_of(here, pod)
+        if number == _NONE:
+            return None
+        if _seen(here, number) == _NONE:
+            with netns.entered(pod):
+                inside = _opened()
+            with inside as there:
+                _assign(there, pod, secrets.randbits(31))
+        # Before Linux 4.20 the answer is about another question; then no mark is better than one that means nothing.
+        own = _seen(here, number)
+        return Mark(home.identity, number, own) if own not in (_NONE, number) else None
+
+
+def is_gone(known: Mark) -> bool:
+    """Whether the namespace is destroyed, for certain. False also where it cannot be known."""
+    with netns.own() as home:
+        if home.identity != known.home:
+            return False
+    with _opened() as here:
+        try:
+            return _ask(here, (_NSID, known.number), (_TARGET, known.number)) != known.own
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+
+def _number_of(here: socket.socket, pod: netns.Netns) -> int:
+    with contextlib.suppress(OSError):
+        if (number := _ask(here, (_FD, pod.fd))) != _NONE:
+            return number
+        _assign(here, pod, _NONE)
+        return _ask(here, (_FD, pod.fd))
+    return _NONE
+
+
+def _seen(here: socket.socket, number: int) -> int:
+    try:
+        return _ask(here, (_NSID, number), (_TARGET, number))
+    except OSError:
+        return _NONE
+
+
+def _assign(here: socket.socket, pod: netns.Netns, number: int) -> None:
+    """-1 lets the kernel choose. Somebody else may have been quicker."""
+    with contextlib.suppress(FileExistsError):
+        _send(here, _NEWNSID, (_NSID, number), (_FD, pod.fd))
+
+
+def _ask(here: socket.socket, *attributes: tuple[int, int]) -> int:
+    return _send(here, _GETNSID, *attributes)
+
+
+@contextlib.contextmanager
+def _closing(sock: socket.socket) -> Iterator[socket.socket]:
+    with sock:
+        yield sock
+
+
+def _opened() -> contextlib.AbstractContextManager[socket.socket]:
+    """A socket of the calling thread's namespace; made at once, since the thread may be elsewhere later."""
+    return _closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE))
+
+
+def _send(here: socket.socket, kind: int, *attributes: tuple[int, int]) -> int:
+    """One request; the number that it is answered with, or -1. Raises OSError where the kernel refuses."""
+    body = _FAMILY.pack(socket.AF_UNSPEC) + b"".join(_ATTRIBUTE.pack(8, name, value) for name, value in attributes)
+    flags = _REQUEST | _ACK if kind == _NEWNSID else _REQUEST
+    here.sendall(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+    return _answer(here.recv(4096))
+
+
+def _answer(data: bytes) -> int:
+    length, kind, *_ = _HEADER.unpack_from(data)
+    if kind == _ERROR:
+        (code,) = struct.unpack_from("=i", data, _HEADER.size)
+        if code:
+            raise OSError(-code, os.strerror(-code))
+        return _NONE
+    at = _HEADER.size + _FAMILY.size
+    while at < length:
+        size, name, value = _ATTRIBUTE.unpack_from(data, at)
+        if name == _NSID:
+            return int(value)
+        at += size + 3 & ~3
+    return _NONE

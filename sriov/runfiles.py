@@ -1,0 +1,51 @@
+"""Small files of the run directory: each whole or not there, for its owner alone. Raises LedgerError.
+
+A rename makes a file whole against a crash of the process. The directory is on tmpfs, so nothing is fsynced.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from sriov import errors
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Make the directory, or refuse one that others can change."""
+    with refusals(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise errors.LedgerError(
+            f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
+        )
+
+
+def write(path: pathlib.Path, data: bytes) -> None:
+    """Put `data` there in the place of whatever is there."""
+    draft = path.with_suffix(".tmp")
+    with refusals(path):
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+        draft.rename(path)
+
+
+def read(path: pathlib.Path) -> bytes | None:
+    """What is there; None where nothing is."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "is the run directory root's?") from error
+
+
+@contextlib.contextmanager
+def refusals(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "free space there, or give another --run-dir"
+        raise errors.LedgerError(f"cannot use the ledger {path}: {error.strerror}", remedy) from error

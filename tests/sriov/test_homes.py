@@ -1,0 +1,68 @@
+"""A VF's own address is the one it was first seen with; its name and MTU are what they are."""
+
+import pathlib
+
+import pytest
+
+from sriov import devices, homes, sysfs
+from tests.fakes import sysfs_tree
+
+PF = devices.pci_address("0000:01:00.0")
+VF = devices.pci_address("0000:01:10.0")
+NETDEV = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:00:01", 1500)
+HOME = homes.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500)
+
+
+@pytest.fixture
+def hardware(tmp_path: pathlib.Path) -> sysfs_tree.SysfsTree:
+    made = sysfs_tree.SysfsTree(tmp_path / "sys")
+    made.add_pf(PF, None, numvfs=1)
+    return made
+
+
+@pytest.fixture
+def book(tmp_path: pathlib.Path) -> homes.Homes:
+    made = homes.Homes(tmp_path / "homes")
+    made.create()
+    return made
+
+
+def test_the_first_address_is_its_own(book: homes.Homes, hardware: sysfs_tree.SysfsTree) -> None:
+    assert book.settle(hardware.tree, VF, NETDEV) == HOME
+    later = sysfs.Netdev("eth7", 9, "02:00:00:00:dd:01", 9000)
+    assert book.settle(hardware.tree, VF, later) == homes.Home(name="eth7", address=HOME.address, mtu=9000)
+    assert book.last(VF) == homes.Home(name="eth7", address=HOME.address, mtu=9000)
+
+
+def test_what_is_known_already_is_not_written_again(
+    book: homes.Homes, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path
+) -> None:
+    book.settle(hardware.tree, VF, NETDEV)
+    before = (tmp_path / f"homes/{VF}.json").stat()
+    book.settle(hardware.tree, VF, NETDEV)
+    assert (tmp_path / f"homes/{VF}.json").stat().st_ino == before.st_ino
+
+
+def test_another_device_at_the_same_address_is_seen_for_the_first_time(
+    book: homes.Homes, hardware: sysfs_tree.SysfsTree
+) -> None:
+    book.settle(hardware.tree, VF, NETDEV)
+    before = hardware.tree.birth(VF)
+    folder = hardware.tree.pci(VF).resolve()
+    folder.rename(folder.with_name("former"))  # so that its inode is not given to the next
+    folder.mkdir()
+    assert hardware.tree.birth(VF) not in (0, before)
+    anew = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:00:02", 1500)
+    assert book.settle(hardware.tree, VF, anew).address == "02:00:00:00:00:02"
+
+
+def test_a_damaged_file_is_as_none(book: homes.Homes, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path) -> None:
+    (tmp_path / f"homes/{VF}.json").write_text('{"device":')
+    assert book.last(VF).name == "vf000001100"
+    assert book.settle(hardware.tree, VF, NETDEV) == HOME == book.last(VF)
+
+
+def test_an_address_that_nobody_has_chosen_is_another_each_time(book: homes.Homes) -> None:
+    invented = {book.last(VF).address for _ in range(50)}
+    assert len(invented) == 50
+    assert {int(address[:2], 16) & 3 for address in invented} == {2}
