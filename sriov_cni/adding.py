@@ -14,7 +14,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
     network = conf.network(call.stdin)
     wanted = conf.attachment(call.stdin, call.invocation.args)
-    previous = result.decode(network.prev_result, "prevResult") if network.prev_result else result.Result()
+    before = result.previous(network.prev_result, conf.VERSIONS)
     _needs_cni_path(call, network)
     pod = call.needs_pod(daemon.node.home)
     pci = await choosing.choose(daemon, call, wanted)
@@ -23,7 +23,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         interface, leased = await _attach(daemon, call, network, request, pod, isolated=wanted.rdma)
     for warning in wanted.warnings:
         log.warning("network %s: %s", network.name, warning)
-    return result.encode(result.merge(previous, interface, leased), network.version)
+    return result.encode(result.merge(before, interface, leased, wanted.dns), network.version)
 
 
 async def _attach(

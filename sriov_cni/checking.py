@@ -20,7 +20,7 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     if network.prev_result is None:
         raise failure.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
     pod = call.needs_pod(daemon.node.home)
-    previous = result.decode(network.prev_result, "prevResult")
+    previous = result.previous(network.prev_result, conf.VERSIONS)
     record = await asyncio.to_thread(calls.find, daemon, call, network.device)
     if record is None:
         raise failure.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni import failure, skel, typos, wire
+from sriov_cni import failure, result, skel, typos, wire
 from sriov_cni.failure import Code
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -54,6 +54,7 @@ class _Document(msgspec.Struct, frozen=True):
     rdma_isolation: bool | None = msgspec.field(default=None, name="rdmaIsolation")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
+    dns: result.Dns | None = None
     runtime_config: _RuntimeConfig | None = msgspec.field(default=None, name="runtimeConfig")
 
 
@@ -105,6 +106,7 @@ class Attachment:
     warnings: tuple[str, ...] = ()
     resource: str = ""
     rdma: bool | None = None
+    dns: result.Dns = dataclasses.field(default_factory=result.Dns)
 
 
 def version(stdin: bytes) -> str:
@@ -151,6 +153,7 @@ def attachment(stdin: bytes, args: str) -> Attachment:
             typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS),
             document.resource_name or "",
             document.rdma_isolation,
+            document.dns or result.Dns(),
         )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error

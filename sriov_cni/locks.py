@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 from sriov import devices, errors
 
-_PATIENCE = 60.0  # seconds, half of what the kubelet allows a call
+_PATIENCE = 20.0  # seconds: a call ends within half a minute and tells the runtime to try again
 
 
 class VfLocks:
     """Locks by PCI address, for one event loop. They end with the process, which is what a crash needs."""
 
     def __init__(self, patience: float = _PATIENCE) -> None:
-        self._patience = patience
+        self.patience = patience
         self._locks: dict[devices.PciAddress, asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
@@ -21,10 +21,10 @@ class VfLocks:
         """Hold the VF's lock. Raises BusyError when another call keeps it for too long."""
         lock = self._locks.setdefault(pci, asyncio.Lock())
         try:
-            await asyncio.wait_for(lock.acquire(), self._patience)
+            await asyncio.wait_for(lock.acquire(), self.patience)
         except TimeoutError:
             raise errors.BusyError(
-                f"another call has been working on VF {pci} for {self._patience:g} s", "try again later"
+                f"another call has been working on VF {pci} for {self.patience:g} s", "try again later"
             ) from None
         try:
             yield

@@ -1,6 +1,7 @@
 """DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
 
 import asyncio
+from collections.abc import AsyncIterator, Container
 
 from sriov import devices, errors, ledger
 from sriov_cni import calls, conf, failure
@@ -47,18 +48,27 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
     network = conf.network(call.stdin)
     conf.needs_version(network, "GC", "1.1.0")
     valid = conf.valid_attachments(call.stdin)
-    problems = []
+    problems = [each async for each in _end_all(daemon, network, valid)]
+    try:
+        await call.hand_to_ipam(network)
+    except failure.CniError as error:
+        if not problems:
+            raise
+        problems.append(f"IPAM plugin {network.ipam!r}: {error.message}")
+    if problems:
+        raise failure.CniError(Code.KERNEL, f"GC of network {network.name!r} is not complete", "; ".join(problems))
+    return b""
+
+
+async def _end_all(daemon: Daemon, network: conf.Network, valid: Container[tuple[str, str]]) -> AsyncIterator[str]:
+    """Ends what can be ended; what could not be, and why."""
     for record in list(daemon.book.records()):
         owner = record.owner
         if owner.network == network.name and (owner.container_id, owner.ifname) not in valid:
             try:
                 await _end(daemon, record)
             except errors.SriovError as error:
-                problems.append(f"{record.pci}: {error}")
-    await call.hand_to_ipam(network)
-    if problems:
-        raise failure.CniError(Code.KERNEL, f"{len(problems)} attachments could not be ended", "; ".join(problems))
-    return b""
+                yield f"{record.pci}: {error}"
 
 
 async def _end(daemon: Daemon, stale: ledger.Record) -> None:

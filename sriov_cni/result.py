@@ -6,6 +6,7 @@ Within one process a result has one shape, that of 1.1.0; `encode` leaves out wh
 
 import dataclasses
 import ipaddress
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -80,6 +81,25 @@ def decode(data: bytes, what: str) -> Result:
         ) from error
 
 
+def previous(data: bytes | None, versions: Container[str]) -> Result:
+    """prevResult, whole: what is passed on has to be a result of one of `versions`. Raises CniError with code 6.
+
+    It may leave its version out, which is the configuration's then (libcni, NewConfFromBytes).
+    """
+    if data is None:
+        return Result()
+    found = decode(data, "prevResult")
+    addressing(found, "prevResult")
+    named = _version(data)
+    if named not in ("", None) and named not in versions:
+        raise failure.CniError(Code.DECODING, f"prevResult has cniVersion {named!r}", "see its documentation")
+    return found
+
+
+def _version(data: bytes) -> object:
+    return msgspec.json.decode(data, type=dict[str, Any]).get("cniVersion")
+
+
 def addressing(result: Result, what: str) -> Addressing:
     """Raises CniError with code 6 for an address that is none."""
     try:
@@ -101,12 +121,15 @@ def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
     )
 
 
-def merge(previous: Result, interface: Interface, leased: Result) -> Result:
-    """Our answer: what plugins before us made, our interface, and whatever the IPAM plugin gave it."""
-    ours = len(previous.interfaces)
+def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Result:
+    """Our answer: what plugins before us made, our interface, and whatever the IPAM plugin gave it.
+
+    Of DNS there is one: the network configuration's, else the IPAM plugin's, else that of the plugins before us.
+    """
+    ours = len(before.interfaces)
     ips = [msgspec.structs.replace(ip, interface=ours) for ip in leased.ips]
-    dns = previous.dns if leased.dns == Dns() else leased.dns
-    return Result([*previous.interfaces, interface], [*previous.ips, *ips], [*previous.routes, *leased.routes], dns)
+    named = next((each for each in (dns, leased.dns) if each != Dns()), before.dns)
+    return Result([*before.interfaces, interface], [*before.ips, *ips], [*before.routes, *leased.routes], named)
 
 
 def encode(result: Result, version: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import ipaddress
 import pathlib
 
 import pytest
@@ -299,3 +300,69 @@ def test_an_address_that_is_refused_for_good_is_tried_twice(here: bench.Bench) -
     assert caught.value.errno == errno.EADDRNOTAVAIL
     assert len([request for request in here.machine.requests if "address='01:" in request]) == 2
     assert here.at_home("enp1s0v0") == link
+
+
+def test_f16_an_altname_in_the_pod_is_a_taken_name(here: bench.Bench) -> None:
+    index = here.machine.add_link("eth0", here.pod)
+    holder = here.machine.find(here.pod.identity, index)
+    assert holder
+    holder.link = dataclasses.replace(holder.link, altnames=("net1",))
+    before = here.machine.snapshot()
+    with pytest.raises(errors.NameTakenError, match="interface net1 exists"):
+        here.attach(here.request())
+    assert here.machine.snapshot() == before
+
+
+def test_f16_an_altname_in_the_host_is_in_the_way_home(here: bench.Bench) -> None:
+    """udev gives such names. The VF gets one of its own, and its own again the next time."""
+    here.attach(here.request())
+    index = here.machine.add_link("eth9", here.machine.home)
+    holder = here.machine.find(here.machine.home.identity, index)
+    assert holder
+    holder.link = dataclasses.replace(holder.link, altnames=("enp1s0v0",))
+    here.detach(pod=here.pod)
+    assert here.at_home("vf000001100").parent == here.vfs[0]
+    assert here.at_home("enp1s0v0").name == "eth9"
+    assert here.vf_state() == settings.BASELINE
+    assert here.attach(here.request()).name == "net1"
+
+
+def test_f18_what_a_network_manager_did_to_a_free_vf(here: bench.Bench) -> None:
+    """It brings it up and gives it an address, before the pod has it and again when it came home alone."""
+    own = here.at_home("enp1s0v0")
+
+    def managed(name: str) -> None:
+        with here.node.kernel() as net:
+            index = net.link(name).index
+            net.set_link(index, kernel.Change(up=True, promisc=True))
+            net.add_address(index, ipaddress.ip_interface("192.0.2.5/24"))
+            net.add_route(index, kernel.Route(kernel.EVERYWHERE_4, ipaddress.ip_address("192.0.2.1")))
+
+    managed("enp1s0v0")
+    link = here.attach(here.request())
+    assert (link.up, link.promisc, link.address) == (True, False, bench.MAC)
+    with here.node.kernel() as net, net.inside(here.pod) as inner:
+        assert (inner.addresses(link.index), inner.routes(link.index)) == ((), ())
+    here.machine.destroy("pod")
+    managed("net1")
+    here.detach()
+    assert here.at_home("enp1s0v0") == own
+    link = here.attach(here.request(settings.BASELINE))
+    assert link.address == own.address
+    with here.node.kernel() as net, net.inside(here.pod) as inner:
+        assert inner.addresses(link.index) == ()
+
+
+def test_f21_the_pf_is_renamed_while_a_pod_has_its_vf(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    here.attach(here.request())
+    with here.node.kernel() as net:
+        net.rename(net.link("enp1s0").index, "uplink0")
+    here.detach(pod=here.pod)
+    with here.node.kernel() as net:
+        assert net.vf(net.link("uplink0").index, 0) == settings.BASELINE
+        assert here.attach(here.request()).address == bench.MAC
+        assert net.vf(net.link("uplink0").index, 0) == bench.WANTED
+        here.detach(pod=here.pod)
+        net.rename(net.link("uplink0").index, "enp1s0")
+    assert here.machine.snapshot() == before

@@ -71,6 +71,19 @@ def test_c43_del_after_the_namespace_is_gone(cni: CniNode, gone: str) -> None:
     assert harness.ipam_calls(cni.plugins, "fixed") == ["ADD", "DEL"]
 
 
+@pytest.mark.parametrize(
+    "previous", [17, "x", [], {}, None, {"ips": 3}, {"interfaces": [{"name": 5}]}, {"cniVersion": 9}]
+)
+def test_c44_del_with_any_prev_result(cni: CniNode, previous: object) -> None:
+    before = cni.bench.machine.snapshot()
+    assert cni.client.call("ADD", cni.conf(**KEYS, ipam={"type": "fixed"})).code == 0
+    stdin = json.dumps({**cni.conf(ipam={"type": "fixed"}), "prevResult": previous}).encode()
+    answer = cni.client.call("DEL", stdin)
+    assert (answer.code, answer.stdout) == (0, "")
+    assert cni.bench.machine.snapshot() == before
+    assert harness.ipam_calls(cni.plugins, "fixed") == ["ADD", "DEL"]
+
+
 def test_c49_a_late_del_of_a_former_owner_touches_nothing(cni: CniNode) -> None:
     assert cni.client.call("ADD", cni.conf(**KEYS)).code == 0
     before = cni.bench.machine.snapshot()

@@ -76,6 +76,36 @@ def test_c59_status(cni: CniNode) -> None:
     assert cni.client.call("STATUS", cni.conf(cniVersion="1.0.0")).code == 1
 
 
+def test_c62_that_no_vf_is_free_is_no_error(cni: CniNode) -> None:
+    """Nor that there is none: what STATUS says is about the whole node, and VFs are counted by the device plugin."""
+    for number, vf in enumerate(cni.bench.vfs):
+        own = {"CONTAINERID": f"c{number}", "IFNAME": f"net{number}"}
+        assert cni.client.call("ADD", harness.configuration(vf), **own).code == 0
+    assert cni.client.call("STATUS", cni.conf()).code == 0
+    cni.bench.machine.set_numvfs(devices.pci_address("0000:01:00.0"), 0)
+    assert cni.client.call("STATUS", cni.conf()).code == 0
+
+
+def test_c68_gc_goes_on_and_tells_all_that_failed(cni: CniNode) -> None:
+    """c1 and c2 cannot be ended, since the namespace of a pod in memory cannot be opened by path; c4 can."""
+    add_three(cni)
+    with cni.bench.machine.namespace("other"):
+        fourth = harness.configuration(cni.bench.vfs[4])
+        assert cni.client.call("ADD", fourth, CONTAINERID="c4", NETNS=cni.bench.machine.path("other")).code == 0
+    cni.bench.machine.destroy("other")
+    harness.ipam_plugin(cni.plugins, "broken", 'echo \'{"code": 5, "msg": "no disk"}\'; exit 1')
+    answer = cni.client.call("GC", cni.conf(ipam={"type": "broken"}, **valid()))
+    assert answer.code == 100
+    assert [vf in answer.document["details"] for vf in cni.bench.vfs[1:5]] == [True, True, False, False]
+    assert "'broken': no disk" in answer.document["details"]
+    assert owners(cni) == {"c1", "c2", "c3"}
+    assert harness.ipam_calls(cni.plugins, "broken") == ["GC"]
+    cni.bench.machine.destroy("pod")
+    answer = cni.client.call("GC", cni.conf(ipam={"type": "broken"}, **valid()))
+    assert (answer.code, answer.document["msg"]) == (5, "no disk"), "alone, the plugin's error is passed on as it came"
+    assert owners(cni) == {"c3"}
+
+
 def test_c59_status_without_a_ledger_is_50(cni: CniNode) -> None:
     (cni.client.socket.parent / "run/vfs").rmdir()
     answer = cni.client.call("STATUS", cni.conf())
