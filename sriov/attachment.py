@@ -55,6 +55,7 @@ class StateVf:
 class Move:
     """The netdev goes into the pod under its name there."""
 
+    pci: devices.PciAddress
     index: int
     name: str
 
@@ -99,7 +100,7 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         promisc=False,
     )
     # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
-    moves: tuple[Step, ...] = (Move(netdev.index, name), *map(MoveRdma, request.rdma))
+    moves: tuple[Step, ...] = (Move(request.vf.pci, netdev.index, name), *map(MoveRdma, request.rdma))
     if target is None:
         vfconfig.refuse_without_pf(wanted, has_netdev=True)
         return (*moves, Configure(name, dataclasses.replace(change, up=True)))
@@ -174,13 +175,27 @@ def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod
         case StateVf():
             vfconfig.state(net, step.target, step.wanted, node.unsupported)
         case Move():
-            net.move(step.index, pod, step.name)
+            _move(step, net, inner, pod)
         case MoveRdma():
             rdma.move(net, step.device, pod)
         case Configure():
             netdevs.configure(inner, step.name, step.change)
         case Administer():
             net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
+
+
+def _move(step: Move, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+    """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
+    try:
+        net.move(step.index, pod, step.name)
+    except errors.KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        link = inner.link(step.name)
+        if step.name not in link.altnames or link.parent != step.pci:
+            raise
+        inner.drop_altname(link.index, step.name)
+        inner.rename(link.index, step.name)
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:

@@ -83,6 +83,8 @@ class Kernel(Protocol):
 
     def rename(self, index: int, name: str) -> None: ...
 
+    def drop_altname(self, index: int, name: str) -> None: ...
+
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         """Move into `target` and rename, in one request. A taken name may show after the move."""
 

@@ -66,6 +66,10 @@ class Netlink:
         with refusals(f"rename link {index} to {name}"):
             self._route.link("set", index=index, ifname=name)
 
+    def drop_altname(self, index: int, name: str) -> None:
+        with _refusals(f"drop altname {name} of link {index}"):
+            self._route.link("property_del", index=index, altname=name)
+
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         with refusals(f"move link {index} into another namespace as {name}"):
             self._route.link("set", index=index, net_ns_fd=target.fd, ifname=name)

@@ -68,9 +68,8 @@ def is_gone(known: Mark) -> bool:
 
 def _number_of(here: socket.socket, pod: netns.Netns) -> int:
     with contextlib.suppress(OSError):
-        if (number := _ask(here, (_FD, pod.fd))) != _NONE:
-            return number
-        _assign(here, pod, _NONE)
+        if _ask(here, (_FD, pod.fd)) == _NONE:
+            _assign(here, pod, _NONE)
         return _ask(here, (_FD, pod.fd))
     return _NONE
 
@@ -83,8 +82,8 @@ def _seen(here: socket.socket, number: int) -> int:
 
 
 def _assign(here: socket.socket, pod: netns.Netns, number: int) -> None:
-    """-1 lets the kernel choose. Somebody else may have been quicker."""
-    with contextlib.suppress(FileExistsError):
+    """-1 lets the kernel choose. Where it refuses, somebody was quicker, or the number is missed when asked for."""
+    with contextlib.suppress(OSError):
         _send(here, _NEWNSID, (_NSID, number), (_FD, pod.fd))
 
 

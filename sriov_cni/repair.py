@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sriov import errors, inventory, ledger
+from sriov import devices, errors, inventory, ledger
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
@@ -10,22 +10,27 @@ INTERVAL = 10.0  # seconds
 
 async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
     """Look at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
-    await asyncio.to_thread(get_to_know, daemon)
+    await get_to_know(daemon)
     while True:
         await repair(daemon)
         await asyncio.sleep(interval)
 
 
-def get_to_know(daemon: Daemon) -> None:
+async def get_to_know(daemon: Daemon) -> None:
     """Note the own address of each VF that is nobody's, before anybody can give it another. Once, at the start."""
-    tree, homes = daemon.node.tree, daemon.book.homes
-    try:
-        taken = {record.pci for record in daemon.book.records()}
-        for pci in inventory.scan(tree).vfs.keys() - taken:
-            if (netdev := tree.netdev(pci)) is not None:
-                homes.settle(tree, pci, netdev)
-    except errors.LedgerError as error:
-        log.error("repair: %s", error)
+    found = await asyncio.to_thread(inventory.scan, daemon.node.tree)
+    for pci in found.vfs:
+        try:
+            async with daemon.vf_locks.of(pci):
+                await asyncio.to_thread(_note, daemon, pci)
+        except errors.SriovError as error:
+            log.error("VF %s is not known yet: %s", pci, error)
+
+
+def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
+    netdev = daemon.node.tree.netdev(pci)
+    if netdev is not None and daemon.record_of(pci) is None:
+        daemon.book.homes.settle(daemon.node.tree, pci, netdev)
 
 
 async def repair(daemon: Daemon) -> None:

@@ -85,7 +85,7 @@ class MortalNode:
         opener = memory_kernel.opener(self.machine)
         here = node.Node(self.machine.node.tree, opener, self.machine.home, patience=0)
         self._daemon = calls.Daemon(here, self.book)
-        repair.get_to_know(self._daemon)
+        self._runner.run(repair.get_to_know(self._daemon))
 
     def close(self) -> None:
         self._runner.close()

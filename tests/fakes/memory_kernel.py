@@ -53,6 +53,13 @@ class MemoryKernel:
         device.link = dataclasses.replace(device.link, name=name)
         self._world.changed(device)
 
+    def drop_altname(self, index: int, name: str) -> None:
+        request = f"drop altname {name} of link {index}"
+        device = self._device(request, index)
+        if name not in device.link.altnames:
+            raise errors.KernelError(request, errno.ENOENT)
+        device.link = dataclasses.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
+
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         request = f"move link {index} as {name}"
         device = self._device(request, index)
@@ -158,8 +165,9 @@ class MemoryKernel:
         return found
 
     def _check_name(self, request: str, where: Identity, name: str, mover: Device) -> None:
+        """A link's own altname is taken too (netdev_name_in_use() in net/core/dev.c)."""
         holder = self._world.find(where, name)
-        if holder not in (None, mover):
+        if holder not in (None, mover) or (holder and name in holder.link.altnames):
             raise errors.KernelError(request, errno.EEXIST)
 
     def _set_address(self, request: str, device: Device, address: str) -> None:

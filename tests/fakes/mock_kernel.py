@@ -89,6 +89,9 @@ class MockKernel:
         self._net.rename(index, name)
         self._show(self._net.link(index))
 
+    def drop_altname(self, index: int, name: str) -> None:
+        self._net.drop_altname(index, name)
+
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         pci = self.link(index).parent
         self._net.move(index, target, name)

@@ -24,7 +24,12 @@ class TestLinks(kernel_contract.LinkContract):
             subprocess.run(["ip", "-n", home.name, "link", "set", "peer0", "up"], check=True)
             with netns.entered(home.handle):
                 net = netlink.Netlink()
-            yield kernel_contract.Bench(net, home.handle, pod.handle, net.link("veth0"))
+
+            def add_altname(name: str) -> None:
+                command = ["ip", "-n", home.name, "link", "property", "add", "dev", "veth0", "altname", name]
+                subprocess.run(command, check=True)
+
+            yield kernel_contract.Bench(net, home.handle, pod.handle, net.link("veth0"), add_altname)
             net.close()
 
 

@@ -53,7 +53,10 @@ def test_a_process_alone_keeps_it_alive() -> None:
 
 
 def test_another_namespace_with_its_number_is_not_it() -> None:
-    with namespaces.made("pod") as pod, namespaces.made("next") as following:
+    """In a home of its own, whose numbers nobody else takes."""
+    with contextlib.ExitStack() as stack:
+        home, pod, following = (stack.enter_context(namespaces.made(name)) for name in ("home", "pod", "next"))
+        stack.enter_context(netns.entered(home.handle))
         known = marked(pod.handle)
         subprocess.run(["ip", "netns", "del", pod.name], check=True)
         assert gone(known, pod.handle)

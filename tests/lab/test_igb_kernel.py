@@ -1,6 +1,7 @@
 """The guest's kernel keeps the contracts that the kernel in memory keeps: links with a VF, and igb with igbvf."""
 
 import pathlib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,11 @@ class TestLinks(kernel_contract.LinkContract):
     def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.Bench]:
         with igb.borrowed(5) as netdev, namespaces.made("pod") as pod, netns.own() as home, igb.opened() as net:
             net.set_link("lo", kernel.Change(up=True))
-            yield kernel_contract.Bench(net, home, pod.handle, net.link(netdev.index))
+
+            def add_altname(name: str) -> None:
+                subprocess.run(["ip", "link", "property", "add", "dev", netdev.name, "altname", name], check=True)
+
+            yield kernel_contract.Bench(net, home, pod.handle, net.link(netdev.index), add_altname)
 
 
 class TestIgb(kernel_contract.IgbContract):

@@ -8,7 +8,7 @@ import dataclasses
 import errno
 import ipaddress
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -22,6 +22,7 @@ class Bench:
     home: netns.Netns
     pod: netns.Netns
     link: kernel.Link
+    add_altname: Callable[[str], None]
 
 
 class LinkContract(abc.ABC):
@@ -85,6 +86,24 @@ class LinkContract(abc.ABC):
         assert caught.value.errno == errno.EEXIST
         with bench.net.inside(bench.pod) as inner:
             inner.move(inner.link(bench.link.name).index, bench.home, bench.link.name)
+
+    def test_an_altname_is_a_name_also_the_links_own(self, bench: Bench) -> None:
+        bench.add_altname("net1")
+        index = bench.link.index
+        assert bench.net.link("net1").index == index
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.rename(index, "net1")
+        assert caught.value.errno == errno.EEXIST
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.move(index, bench.pod, "net1")
+        assert caught.value.errno == errno.EEXIST
+        with bench.net.inside(bench.pod) as inner:
+            moved = inner.link("net1")
+            assert (moved.name, moved.altnames) == (bench.link.name, ("net1",)), "it is in the pod all the same"
+            inner.drop_altname(moved.index, "net1")
+            inner.rename(moved.index, "net1")
+            assert (inner.link("net1").name, inner.link("net1").altnames) == ("net1", ())
+            inner.move(moved.index, bench.home, bench.link.name)
 
     def test_rename(self, bench: Bench) -> None:
         bench.net.rename(bench.link.index, "other0")

@@ -24,7 +24,7 @@ def test_the_plan_without_a_mac_lets_the_vf_say_its_own_again(here: bench.Bench)
     wanted = settings.VfSettings(vlan=5)
     assert attachment.plan(TARGET, NETDEV, here.request(wanted)) == (
         attachment.StateVf(TARGET, wanted),
-        attachment.Move(3, "net1"),
+        attachment.Move(here.vfs[0], 3, "net1"),
         attachment.Configure("net1", kernel.Change(address="06:00:00:02:00:00")),
         attachment.Configure("net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False)),
     )
@@ -37,7 +37,7 @@ def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is
     steps = attachment.plan(TARGET, NETDEV, request)
     assert steps == (
         attachment.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
-        attachment.Move(3, "net1"),
+        attachment.Move(here.vfs[0], 3, "net1"),
         attachment.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True)),
         attachment.Administer(TARGET, bench.WANTED),
         attachment.Configure("net1", kernel.Change(up=True)),
@@ -325,6 +325,16 @@ def test_f16_an_altname_in_the_host_is_in_the_way_home(here: bench.Bench) -> Non
     assert here.at_home("enp1s0v0").name == "eth9"
     assert here.vf_state() == settings.BASELINE
     assert here.attach(here.request()).name == "net1"
+
+
+def test_f16_the_vfs_own_altname_is_its_name_in_the_pod(here: bench.Bench) -> None:
+    """udev gives a netdev altnames, and it takes them along; no other link's is ever taken away."""
+    [device] = here.machine.netdevs(here.vfs[0])
+    device.link = dataclasses.replace(device.link, altnames=("ens1v0", "net1"))
+    link = here.attach(here.request())
+    assert (link.name, link.altnames, link.address) == ("net1", ("ens1v0",), bench.MAC)
+    here.detach(pod=here.pod)
+    assert here.at_home("enp1s0v0").altnames == ("ens1v0",)
 
 
 def test_f18_what_a_network_manager_did_to_a_free_vf(here: bench.Bench) -> None:

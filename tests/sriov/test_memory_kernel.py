@@ -1,5 +1,6 @@
 """The kernel in memory keeps the contract that the real one keeps (tests/kernel, tests/lab)."""
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -18,7 +19,13 @@ class TestLinks(kernel_contract.LinkContract):
             machine.add_link("lo", namespace)
         index = machine.add_link("veth0", machine.home)
         net = memory_kernel.MemoryKernel(machine, machine.home.identity)
-        yield kernel_contract.Bench(net, machine.home, pod, net.link(index))
+
+        def add_altname(name: str) -> None:
+            device = machine.find(machine.home.identity, index)
+            assert device
+            device.link = dataclasses.replace(device.link, altnames=(name,))
+
+        yield kernel_contract.Bench(net, machine.home, pod, net.link(index), add_altname)
         pod.close()
         machine.close()
 
