@@ -96,7 +96,8 @@ class Kernel(Protocol):
 
     def add_address(self, index: int, address: IpInterface) -> None: ...
 
-    def addresses(self, index: int) -> tuple[IpInterface, ...]: ...
+    def addresses(self, index: int) -> tuple[IpInterface, ...]:
+        """Those that the link has, without an IPv6 address that a neighbour turned out to have (RFC 4862, 5.4)."""
 
     def add_route(self, index: int, route: Route) -> None: ...
 

@@ -24,6 +24,7 @@ _ETH_P_8021AD = 0x88A8
 _VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
 _VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
+_DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
 
@@ -67,7 +68,7 @@ class Netlink:
             self._route.link("set", index=index, ifname=name)
 
     def drop_altname(self, index: int, name: str) -> None:
-        with _refusals(f"drop altname {name} of link {index}"):
+        with refusals(f"drop altname {name} of link {index}"):
             self._route.link("property_del", index=index, altname=name)
 
     def move(self, index: int, target: netns.Netns, name: str) -> None:
@@ -95,7 +96,8 @@ class Netlink:
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
         with refusals(f"list addresses of link {index}"):
             found = list(self._route.addr("dump", index=index))
-        pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in found)
+        usable = (each for each in found if not (each.get_attr("IFA_FLAGS") or 0) & _DAD_FAILED)
+        pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in usable)
         return tuple(ipaddress.ip_interface(f"{address}/{length}") for address, length in pairs)
 
     def add_route(self, index: int, route: kernel.Route) -> None:
