@@ -60,7 +60,9 @@ def test_another_namespace_with_its_number_is_not_it() -> None:
         known = marked(pod.handle)
         subprocess.run(["ip", "netns", "del", pod.name], check=True)
         assert gone(known, pod.handle)
-        subprocess.run(["ip", "netns", "set", following.name, str(known.number)], check=True)
+        number = ["ip", "netns", "set", following.name, str(known.number)]
+        # The dead answers to its number no more as soon as nobody holds it, and has it until it is taken apart.
+        assert namespaces.until(lambda: subprocess.run(number, check=False, capture_output=True).returncode == 0)
         assert nsids.is_gone(known), "unmarked"
         other = marked(following.handle)
         assert other.number == known.number
