@@ -1,5 +1,6 @@
 """Attaching and detaching real VFs."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import errno
@@ -11,6 +12,7 @@ import pytest
 
 from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, settings
 from sriov.node import Node
+from sriov_cni import calls, repair
 from tests.kernel import namespaces
 from tests.lab import igb
 
@@ -164,6 +166,49 @@ def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tm
         after = igb.TREE.netdev(pci)
         assert after is not None
         assert after.address == before.address
+
+
+def test_f14_a_userspace_vf_whose_pod_is_gone_without_a_del(tmp_path: pathlib.Path) -> None:
+    """A VF without a netdev stands for one with vfio-pci, which the guest does not have: neither moves."""
+    pci = igb.vf(4).pci
+    driver = (igb.TREE.pci(pci) / "driver").resolve()
+    with igb.host(tmp_path) as (here, book):
+        daemon = calls.Daemon(here, book)
+        (driver / "unbind").write_text(pci)
+        with namespaces.made("pod") as pod:
+            attachment.attach_userspace(here, book, request(here, 4, settings.VfSettings(vlan=5)), pod.handle)
+            asyncio.run(repair.repair(daemon))
+            assert [record.pci for record in book.records()] == [pci], "a living owner's VF is left alone"
+            assert vlan(4) == 5
+
+        def released() -> bool:
+            asyncio.run(repair.repair(daemon))
+            return list(book.records()) == []
+
+        _until(released)
+        assert vlan(4) == 0
+        (driver / "bind").write_text(pci)
+        _until(lambda: igb.TREE.netdev(pci) is not None)
+
+
+def test_f21_the_pf_is_renamed_while_a_pod_has_its_vf(tmp_path: pathlib.Path) -> None:
+    pf = igb.TREE.netdev(igb.PF0)
+    assert pf is not None
+    with igb.borrowed(2) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+        attachment.attach(here, book, request(here, 2), pod.handle)
+        with igb.opened() as net:
+            net.rename(pf.index, "uplink0")
+            try:
+                give_back(here, book, igb.vf(2).pci, pod.handle)
+                assert vlan(2) == 0
+            finally:
+                net.rename(pf.index, pf.name)
+        assert igb.TREE.netdev(igb.vf(2).pci) == netdev
+
+
+def vlan(index: int) -> int:
+    with igb.opened() as net:
+        return net.vf(igb.pf_index(), index).vlan
 
 
 def _until(true: object, seconds: float = 20) -> None:
