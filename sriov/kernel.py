@@ -92,7 +92,10 @@ class Kernel(Protocol):
         """State these settings of the PF's VF in one request. After a refusal some of them may have been applied."""
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
-        """Read one VF back. The kernel gathers all VFs of the PF for it under its global lock: not for the hot path."""
+        """Read one VF back. The kernel gathers all VFs of the PF for it under its global lock: not for the hot path.
+
+        EMSGSIZE where the PF has so many that the kernel's answer breaks off before this one.
+        """
 
     def add_address(self, index: int, address: IpInterface) -> None: ...
 

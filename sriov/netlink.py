@@ -27,6 +27,8 @@ _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi
 _DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
+_TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
+
 
 class Netlink:
     """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in.
@@ -81,13 +83,17 @@ class Netlink:
             self._route.link("set", index=pf, vf=_vf_request(vf, wanted, which))
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
-        with refusals(f"show VF {vf} of link {pf}"):
+        request = f"show VF {vf} of link {pf}"
+        with refusals(request):
             found = self._route.link("get", index=pf, ext_mask=_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
-        for info in (found[0].get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]:
-            # By its own field, never by its place in the list: the list may have gaps.
-            if info[1].get_attr("IFLA_VF_MAC")["vf"] == vf:
-                return _vf_settings(info[1])
-        raise errors.KernelError(f"show VF {vf} of link {pf}", 22)
+        if not found:  # larger than what asyncio receives in one go, 256 KiB
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
+        info = _vf_info(found[0], vf)
+        if info is None and _breaks_off_before(found[0], vf):
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
+        if info is None:
+            raise errors.KernelError(request, errno.EINVAL)
+        return _vf_settings(info)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
         with refusals(f"add address {address} to link {index}"):
@@ -212,6 +218,21 @@ def _proto(info: Any) -> settings.VlanProto:
     tags = (info.get_attr("IFLA_VF_VLAN_LIST") or {"attrs": []})["attrs"]
     provider = any(tag[1]["proto"] == _ETH_P_8021AD for tag in tags)
     return settings.VlanProto.AD if provider else settings.VlanProto.Q
+
+
+def _vf_info(message: Any, vf: int) -> Any:
+    """By its own field, never by its place in the list: the list may have gaps, so a VF is at its index or before."""
+    listed = (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]
+    every = (info for _, info in reversed(listed[: vf + 1]))
+    return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
+
+
+def _breaks_off_before(message: Any, vf: int) -> bool:
+    """Whether the VF is missing because an attribute's length is 16 bits and the kernel lets the list's overflow.
+
+    rtnl_fill_vf() in net/core/rtnetlink.c closes the list without a look at its length (Linux 6.12).
+    """
+    return message["header"]["length"] > 0xFFFF and vf < (message.get_attr("IFLA_NUM_VF") or 0)
 
 
 def _vf_settings(info: Any) -> settings.VfSettings:

@@ -5,12 +5,16 @@ counts for the netdev; what the PF was told stands in the ledger.
 """
 
 import asyncio
+import errno
+import logging
 
-from sriov import errors, kernel, ledger, netns, settings
+from sriov import errors, kernel, ledger, netns, settings, vfconfig
 from sriov.node import Node
 from sriov_cni import calls, conf, failure, ipam, result
 from sriov_cni.calls import Call, Daemon
 from sriov_cni.failure import Code
+
+_log = logging.getLogger(__name__)
 
 
 async def check(daemon: Daemon, call: Call) -> bytes:
@@ -60,8 +64,22 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
                 _compare_netdev(inner, record, previous)
                 _compare_rdma(inner, record)
         target = node.target(vf, settings.NO_MAC)
-        if target is not None:
-            _check_vf(net.vf(target.pf, target.vf), record, node.unsupported.of(target.pf))
+        if target is not None and (found := _seen(net, target, record)):
+            _check_vf(found, record, node.unsupported.of(target.pf))
+
+
+def _seen(net: kernel.Kernel, target: vfconfig.Target, record: ledger.Record) -> settings.VfSettings | None:
+    """The VF as its PF shows it; None where the PF has more VFs than the kernel can show.
+
+    What cannot be looked at is no difference: a runtime would take the pod down for it.
+    """
+    try:
+        return net.vf(target.pf, target.vf)
+    except errors.KernelError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        _log.warning("CHECK of VF %s looks at its netdev only: %s", record.pci, error)
+        return None
 
 
 def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> None:

@@ -1,8 +1,8 @@
 """A machine in memory: namespaces, links, PFs with their tables of VFs, and the sysfs tree that follows every change.
 
 memory_kernel.MemoryKernel is a socket into it. Drivers answer as a `Profile` says; the igb profile is what igb and
-igbvf of Linux 6.12 answered when asked. Any request can be made to fail: `world.fail_at(k)`. Where `world.life` is set,
-each request is one of the effects of that daemon.
+igbvf of Linux 6.12 answered when asked, other drivers' are in drivers.py. Any request can be made to fail:
+`world.fail_at(k)`. Where `world.life` is set, each request is one of the effects of that daemon.
 """
 
 import dataclasses
@@ -23,17 +23,30 @@ Identity = tuple[int, int]
 class Profile:
     """How a driver behaves.
 
-    `keeps_administered`: a VF refuses its own address change while a MAC is administered. `ignores_own_address`: it
-    says yes to an address and keeps the old one.
+    `unsupported` are settings it refuses with `refusal`, `baseline_only` those of which it takes nothing but the
+    baseline; `fresh` is a new VF. `max_rate` is the PF's link speed where that limits a rate.
+    `keeps_administered`: a VF refuses its own address change, with `own_refusal`, while a MAC is administered.
+    `takes_mac_at_down`, `takes_mac_at_once`: when the VF's netdev gets an administered address.
+    `ignores_own_address`: it says yes to an address and keeps the old one.
+    `filters_by_administered`: what the PF is told is also what it lets through to the VF.
+    `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
     """
 
     unsupported: frozenset[Setting] = frozenset()
+    baseline_only: frozenset[Setting] = frozenset()
+    refusal: int = errno.EOPNOTSUPP
+    fresh: settings.VfSettings = settings.BASELINE
     min_rate: bool = True
+    max_rate: int | None = None
     provider_vlan: bool = True
     clears_mac: bool = True
     keeps_administered: bool = True
+    own_refusal: int = errno.EADDRNOTAVAIL
     takes_mac_at_down: bool = True
+    takes_mac_at_once: bool = False
     ignores_own_address: bool = False
+    filters_by_administered: bool = True
+    checks_administered: bool = False
 
 
 IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False)
@@ -116,18 +129,18 @@ class World:
         """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
         address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
-        self._pfs[index] = Pf(profile, address, [settings.BASELINE] * vfs, [settings.NO_MAC] * vfs)
+        self._pfs[index] = Pf(profile, address, [profile.fresh] * vfs, [settings.NO_MAC] * vfs)
         made = self._vf_addresses(address)
         for vf in made:
             self.bind(vf)
         return tuple(made)
 
     def set_numvfs(self, pf: devices.PciAddress, numvfs: int) -> None:
-        """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and at the baseline."""
+        """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and fresh."""
         index = self._index(pf)
         self._pfs[index].heard = [settings.NO_MAC] * numvfs
         self._devices = [each for each in self._devices if each.slot is None or each.slot[0] != index]
-        self._pfs[index].vfs = [settings.BASELINE] * numvfs
+        self._pfs[index].vfs = [self._pfs[index].profile.fresh] * numvfs
         gone = self._vf_addresses(pf)
         self._rdmas = [each for each in self._rdmas if each.pci not in gone]
         for vf in self.node.set_numvfs(pf, numvfs):
@@ -302,6 +315,25 @@ class World:
 
     def administer(self, pf: int, vf: int, wanted: settings.VfSettings) -> None:
         self._pfs[pf].vfs[vf] = wanted
+
+    def administer_mac(self, pf: int, vf: int, mac: str) -> None:
+        """What a driver does with a MAC beyond remembering it."""
+        table = self._pfs[pf]
+        if table.profile.filters_by_administered:
+            # igb_set_vf_mac() writes whatever it is given into the VF's receive filter, also none.
+            table.heard[vf] = mac
+        if table.profile.takes_mac_at_once and mac != settings.NO_MAC:
+            for device in [each for each in self._devices if each.slot == (pf, vf)]:
+                device.link = dataclasses.replace(device.link, address=mac)
+                self.hear(device)
+                self.changed(device)
+
+    def lets_out(self, pf: int, vf: int) -> bool:
+        """Whether frames with the VF's own source address get past spoof checking."""
+        [device] = [each for each in self._devices if each.slot == (pf, vf)]
+        state = self._pfs[pf].vfs[vf]
+        checked = self._pfs[pf].profile.checks_administered and state.spoofchk
+        return not checked or state.mac == device.link.address
 
     def hear(self, device: Device, address: str | None = None) -> None:
         """The PF lets frames to this address, the netdev's own where none is given, through to the VF."""

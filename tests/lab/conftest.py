@@ -61,7 +61,7 @@ else:
 
 
 def _is_ours(item: pytest.Item) -> bool:
-    return Path(__file__).parent in item.path.parents
+    return Path(__file__).parent in item.path.parents and relay.HERE not in item.stash
 
 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
@@ -79,7 +79,7 @@ def _guest(item: pytest.Item) -> relay.Relay:
     if GUEST not in stash:
         tests = [each.nodeid for each in item.session.items if _is_ours(each)]
         stash[FOLDER] = Path(tempfile.mkdtemp(prefix="sriov-lab-tests-"))
-        stash[GUEST] = relay.Relay(PROJECT / "hack" / "lab", stash[FOLDER], tests)
+        stash[GUEST] = relay.Relay(PROJECT / "hack" / "lab", stash[FOLDER], tests, stash.get(relay.OPTIONS, []))
         _say(item.config, f"booting a guest for {len(tests)} tests; its log: {stash[FOLDER] / relay.LOG}")
     return stash[GUEST]
 

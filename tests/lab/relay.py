@@ -17,6 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+# Of a test that is run by this machine's pytest after all; of a session, what else `hack/lab run` is told.
+HERE = pytest.StashKey[bool]()
+OPTIONS = pytest.StashKey[Sequence[str]]()
+
 Report = dict[str, Any]  # as pytest_report_to_serializable makes it
 
 REPORTS = "reports.jsonl"
@@ -39,7 +45,7 @@ class NoGuestError(Exception):
 class Relay:
     """A running guest, its tests and their reports. `folder` holds everything it writes."""
 
-    def __init__(self, lab: Path, folder: Path, tests: Sequence[str]) -> None:
+    def __init__(self, lab: Path, folder: Path, tests: Sequence[str], options: Sequence[str] = ()) -> None:
         self._folder = folder
         self._reports: dict[str, list[Report]] = defaultdict(list)
         self._finished: set[str] = set()
@@ -48,7 +54,7 @@ class Relay:
         inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"@{folder / SELECTION}"]
         with (folder / LOG).open("wb") as log:
             self._guest = subprocess.Popen(
-                [lab, "run", "--out", folder, "--env", NO_PLUGINS, "--", *inside],
+                [lab, "run", "--out", folder, "--env", NO_PLUGINS, *options, "--", *inside],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._lines = self._read_lines()

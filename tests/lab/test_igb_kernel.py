@@ -26,6 +26,6 @@ class TestLinks(kernel_contract.LinkContract):
 
 class TestIgb(kernel_contract.IgbContract):
     @pytest.fixture
-    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.NetdevBench]:
         with igb.borrowed(6) as netdev, igb.opened() as net:
-            yield kernel_contract.VfBench(net, igb.pf_index(), 6, net.link(netdev.index))
+            yield kernel_contract.NetdevBench(net, igb.pf_index(), 6, net.link(netdev.index))

@@ -8,7 +8,7 @@ import dataclasses
 import errno
 import ipaddress
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 import pytest
 
@@ -217,16 +217,17 @@ class RdmaContract(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VfBench:
-    """A PF's link index and its first VF's index and netdev, at home and at the baseline."""
+    """A PF's link index and the index of one of its VFs, which nobody has set anything on."""
 
     net: kernel.Kernel
     pf: int
     vf: int
-    link: kernel.Link
 
 
-class IgbContract(abc.ABC):
-    """How igb and igbvf behave, as measured on Linux 6.12."""
+class VfContract(abc.ABC):
+    """What a PF of any driver does with the settings of a VF. `settable` are those that the driver knows."""
+
+    settable: Set[Setting]
 
     @pytest.fixture
     @abc.abstractmethod
@@ -251,22 +252,54 @@ class IgbContract(abc.ABC):
 
     def test_one_request_sets_several(self, bench: VfBench) -> None:
         wanted = settings.VfSettings(vlan=7, trust=True, spoofchk=False)
-        bench.net.set_vf(bench.pf, bench.vf, wanted, settings.EVERY_SETTING - {Setting.LINK_STATE})
+        bench.net.set_vf(bench.pf, bench.vf, wanted, self.settable)
         assert bench.net.vf(bench.pf, bench.vf) == wanted
 
-    def test_refusals(self, bench: VfBench) -> None:
-        assert self.refused(bench, Setting.LINK_STATE) == errno.EOPNOTSUPP
-        assert self.refused(bench, Setting.RATE, min_tx_rate=10) == errno.EINVAL
+    def test_an_administered_mac_can_be_cleared(self, bench: VfBench) -> None:
+        mac = "02:00:00:00:bb:04"
+        assert self.state(bench, Setting.MAC, mac=mac).mac == mac
+        assert self.state(bench, Setting.MAC).mac == settings.NO_MAC
+
+    def test_values_that_no_driver_takes(self, bench: VfBench) -> None:
         assert self.refused(bench, Setting.MAC, mac="01:00:00:00:00:01") == errno.EINVAL
-        provider = settings.VlanProto.AD
-        assert self.refused(bench, Setting.VLAN, vlan=5, proto=provider) == errno.EPROTONOSUPPORT
+        assert self.refused(bench, Setting.VLAN, vlan=4097) == errno.EINVAL
+        assert self.refused(bench, Setting.VLAN, vlan=1, qos=8) == errno.EINVAL
+
+    def test_a_reserved_vlan_is_taken_so_it_is_ours_to_refuse(self, bench: VfBench) -> None:
+        assert self.state(bench, Setting.VLAN, vlan=4095).vlan == 4095
 
     def test_an_absent_vf_is_einval(self, bench: VfBench) -> None:
         with pytest.raises(errors.KernelError) as caught:
             bench.net.set_vf(bench.pf, 99, settings.BASELINE, {Setting.VLAN})
         assert caught.value.errno == errno.EINVAL
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.vf(bench.pf, 99)
+        assert caught.value.errno == errno.EINVAL
 
-    def test_an_administered_mac_blocks_the_vfs_own(self, bench: VfBench) -> None:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NetdevBench(VfBench):
+    """A VF with its netdev, at home and at the baseline."""
+
+    link: kernel.Link
+
+
+class IgbContract(VfContract):
+    """How igb and igbvf behave, as measured on Linux 6.12."""
+
+    settable = settings.EVERY_SETTING - {Setting.LINK_STATE}
+
+    @pytest.fixture
+    @abc.abstractmethod
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[NetdevBench]:
+        """A fresh bench."""
+
+    def test_refusals(self, bench: VfBench) -> None:
+        assert self.refused(bench, Setting.LINK_STATE) == errno.EOPNOTSUPP
+        assert self.refused(bench, Setting.RATE, min_tx_rate=10) == errno.EINVAL
+        assert self.refused(bench, Setting.VLAN, vlan=5, proto=settings.VlanProto.AD) == errno.EPROTONOSUPPORT
+
+    def test_an_administered_mac_blocks_the_vfs_own(self, bench: NetdevBench) -> None:
         mac = "02:00:00:00:bb:01"
         assert self.state(bench, Setting.MAC, mac=mac).mac == mac
         assert bench.net.link(bench.link.index).address == bench.link.address
@@ -274,7 +307,7 @@ class IgbContract(abc.ABC):
             bench.net.set_link(bench.link.index, kernel.Change(address=mac))
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
-    def test_clear_set_administer_puts_the_mac_on_the_vf(self, bench: VfBench) -> None:
+    def test_clear_set_administer_puts_the_mac_on_the_vf(self, bench: NetdevBench) -> None:
         mac = "02:00:00:00:bb:02"
         self.state(bench, Setting.MAC)
         bench.net.set_link(bench.link.index, kernel.Change(address=mac))
@@ -283,7 +316,7 @@ class IgbContract(abc.ABC):
         bench.net.set_link(bench.link.index, kernel.Change(up=True))
         assert bench.net.link(bench.link.index).address == mac
 
-    def test_an_administered_mac_is_taken_over_at_down(self, bench: VfBench) -> None:
+    def test_an_administered_mac_is_taken_over_at_down(self, bench: NetdevBench) -> None:
         bench.net.set_link(bench.link.index, kernel.Change(up=True))
         self.state(bench, Setting.MAC, mac="02:00:00:00:bb:03")
         assert bench.net.link(bench.link.index).address == bench.link.address

@@ -1,13 +1,15 @@
 """The kernel in memory keeps the contract that the real one keeps (tests/kernel, tests/lab)."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes import memory_kernel, world
-from tests.sriov import kernel_contract
+from sriov import settings
+from tests.fakes import drivers, memory_kernel, world
+from tests.sriov import kernel_contract, netdevsim_contract
 
 
 class TestLinks(kernel_contract.LinkContract):
@@ -48,9 +50,38 @@ class TestRdma(kernel_contract.RdmaContract):
 
 class TestIgb(kernel_contract.IgbContract):
     @pytest.fixture
-    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.NetdevBench]:
         machine = world.World(tmp_path)
         machine.add_pf("0000:01:00.0", "enp1s0")
         net = memory_kernel.MemoryKernel(machine, machine.home.identity)
-        yield kernel_contract.VfBench(net, net.link("enp1s0").index, 0, net.link("enp1s0v0"))
+        yield kernel_contract.NetdevBench(net, net.link("enp1s0").index, 0, net.link("enp1s0v0"))
         machine.close()
+
+
+class TestNetdevsim(netdevsim_contract.NetdevsimContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[kernel_contract.VfBench]:
+        with many(tmp_path, 4) as made:
+            yield dataclasses.replace(made, vf=1)
+
+
+class TestMany(netdevsim_contract.ManyContract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[kernel_contract.VfBench]:
+        with many(tmp_path, request.param) as made:
+            yield made
+
+
+@contextlib.contextmanager
+def many(folder: pathlib.Path, vfs: int) -> Iterator[kernel_contract.VfBench]:
+    """A PF as netdevsim makes it: VFs without netdevs."""
+    machine = world.World(folder)
+    machine.add_pf("0000:01:00.0", "eth0", drivers.NETDEVSIM, vfs=0)
+    net = memory_kernel.MemoryKernel(machine, machine.home.identity)
+    index = net.link("eth0").index
+    table = machine.pf(index)
+    assert table is not None
+    table.vfs = [table.profile.fresh] * vfs
+    table.heard = [settings.NO_MAC] * vfs
+    yield kernel_contract.VfBench(net, index, vfs - 1)
+    machine.close()

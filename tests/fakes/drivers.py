@@ -1,0 +1,90 @@
+"""What other drivers answer, read in the source of Linux 6.12 and not measured: world.Profile for each of them.
+
+Asked through net/core/rtnetlink.c, do_setvfinfo(), which says EOPNOTSUPP for what a driver has no function for. Below
+drivers/net/ethernet unless said otherwise. netdevsim's alone has been compared with the thing itself (tests/lab).
+"""
+
+import dataclasses
+import errno
+
+from sriov import settings
+from sriov.settings import Setting
+from tests.fakes import world
+
+ENOTSUPP = 524
+"""The kernel's own, include/linux/errno.h, which some drivers let out to user space."""
+
+_SPOOFABLE = settings.VfSettings(spoofchk=False)
+
+# drivers/net/netdevsim/netdev.c, nsim_set_vf_mac() and its neighbours: they store what they are given.
+NETDEVSIM = world.Profile(
+    fresh=_SPOOFABLE, keeps_administered=False, takes_mac_at_down=False, filters_by_administered=False
+)
+
+# mellanox/mlx5/core/en_main.c, mlx5e_set_vf_vlan(): 802.1ad is EPROTONOSUPPORT. eswitch.c,
+# mlx5_esw_set_vport_mac_locked(): multicast is EINVAL, none is taken. en_main.c, mlx5e_set_mac(): a VF may always
+# change its address. esw/acl/ingress_lgcy.c, esw_acl_ingress_lgcy_setup(): spoof checking lets out the administered
+# MAC and nothing else, also where it is all zero; a new VF has it off.
+MLX5 = world.Profile(
+    fresh=_SPOOFABLE,
+    provider_vlan=False,
+    keeps_administered=False,
+    takes_mac_at_down=False,
+    filters_by_administered=False,
+    checks_administered=True,
+)
+
+# In switchdev mode: esw/legacy.c, mlx5_eswitch_set_vport_vlan() takes VLAN 0 only; mlx5_eswitch_set_vport_spoofchk(),
+# mlx5_eswitch_set_vport_trust() and en_main.c, mlx5e_set_vf_link_state() refuse everything.
+MLX5_SWITCHDEV = dataclasses.replace(
+    MLX5,
+    unsupported=frozenset({Setting.SPOOFCHK, Setting.TRUST, Setting.LINK_STATE}),
+    baseline_only=frozenset({Setting.VLAN}),
+    checks_administered=False,
+)
+
+# The host's side of a DPU, where another processor manages the switch: mlx5_esw_allowed() in eswitch.h is false, and
+# the functions above say EPERM. VLAN 0 and any MAC are taken.
+MLX5_MANAGED_ELSEWHERE = dataclasses.replace(
+    MLX5_SWITCHDEV,
+    unsupported=MLX5_SWITCHDEV.unsupported | {Setting.RATE},
+    refusal=errno.EPERM,
+)
+
+# intel/ice/ice_sriov.c: __ice_set_vf_mac() resets the VF, which then takes the MAC; ice_set_vf_port_vlan() with
+# ice_is_supported_port_vlan_proto(): 802.1ad only in double VLAN mode; ice_set_vf_bw(): more min_tx_rate than the link
+# has is EINVAL. The VF's own address while one is administered: intel/iavf/iavf_main.c, iavf_set_mac(): EACCES.
+ICE = world.Profile(
+    provider_vlan=False,
+    own_refusal=errno.EACCES,
+    takes_mac_at_down=False,
+    takes_mac_at_once=True,
+    filters_by_administered=False,
+)
+
+# With DCB active ice_set_vf_bw() has no min_tx_rate (EOPNOTSUPP); the fake says EINVAL, and both are refusals.
+ICE_WITH_DCB = dataclasses.replace(ICE, min_rate=False)
+
+# intel/i40e/i40e_virtchnl_pf.c: i40e_ndo_set_vf_bw() has no min_tx_rate (EINVAL), i40e_ndo_set_vf_port_vlan() no
+# 802.1ad (EPROTONOSUPPORT); i40e_ndo_set_vf_mac() resets the VF. EAGAIN while another request or a reset is pending.
+I40E = dataclasses.replace(ICE, min_rate=False)
+
+# broadcom/bnxt/bnxt_sriov.c: bnxt_set_vf_bw() refuses more than the link's speed with EINVAL; bnxt_set_vf_vlan()
+# needs firmware for 802.1ad; bnxt_approve_mac(): the firmware has the last word on a VF's own address (EADDRNOTAVAIL).
+BNXT = world.Profile(provider_vlan=False, max_rate=25_000, takes_mac_at_down=False, filters_by_administered=False)
+
+# With firmware before interface 1.7.1 bnxt_set_vf_spoofchk() has no such thing.
+BNXT_OLD = dataclasses.replace(BNXT, unsupported=frozenset({Setting.SPOOFCHK}), refusal=ENOTSUPP)
+
+ALL = {
+    "igb": world.IGB,
+    "netdevsim": NETDEVSIM,
+    "mlx5": MLX5,
+    "mlx5-switchdev": MLX5_SWITCHDEV,
+    "mlx5-managed-elsewhere": MLX5_MANAGED_ELSEWHERE,
+    "ice": ICE,
+    "ice-with-dcb": ICE_WITH_DCB,
+    "i40e": I40E,
+    "bnxt": BNXT,
+    "bnxt-old": BNXT_OLD,
+}
