@@ -12,8 +12,12 @@ from collections.abc import Set
 from sriov import errors, kernel, settings
 from sriov.settings import Setting
 
-# How drivers say "not this": igb for link state, for min_tx_rate, for a MAC, for 802.1ad.
-_REFUSALS = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+# How drivers say that they have no such thing at all. The first is right. The second is the kernel's own ENOTSUPP, let
+# out by bnxt with old firmware (bnxt_sriov.c); the third is mlx5's where another processor manages the switch
+# (eswitch.h, mlx5_esw_allowed). Who lacks CAP_NET_ADMIN hears EPERM too, and cannot move a netdev either.
+_NO_SUCH_THING = frozenset({errno.EOPNOTSUPP, 524, errno.EPERM})
+# How they say "not this value": igb for min_tx_rate, for a MAC, for 802.1ad.
+_REFUSALS = _NO_SUCH_THING | {errno.EINVAL, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,12 +94,12 @@ def _state_one(
                 f"the driver of VF {target.vf} refuses {_shown(wanted, setting)} ({error.message})",
                 "leave it out of the network configuration, or use another NIC",
             ) from error
-        if setting is Setting.MAC:
+        if error.errno in _NO_SUCH_THING:
+            unsupported.add(target.pf, setting)
+        elif setting is Setting.MAC:
             # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
             if target.own_mac != settings.NO_MAC:
                 net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
-        elif error.errno == errno.EOPNOTSUPP:
-            unsupported.add(target.pf, setting)
         else:
             raise
 
