@@ -103,8 +103,8 @@ class MockKernel:
             # A pod's kernel moves only to the host, and the calling thread is always in the host.
             vfs[pci].where = "home" if target.identity == own.identity else str(target.identity)
             vfs[pci].index = link.index
-            shown = [_shown(link)] if vfs[pci].where == "home" else []
-        self._state.tree.set_netdev(devices.pci_address(pci), *shown)
+            here = [shown(link)] if vfs[pci].where == "home" else []
+        self._state.tree.set_netdev(devices.pci_address(pci), *here)
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         request = f"set {sorted(each.value for each in which)} on VF {vf} of link {pf}"
@@ -148,7 +148,7 @@ class MockKernel:
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["MockKernel"]:
         with self._net.inside(target) as there:
-            yield MockKernel(there, self._state, str(target.identity))
+            yield type(self)(there, self._state, str(target.identity))
 
     def mark(self, target: netns.Netns) -> nsids.Mark | None:
         return self._net.mark(target)
@@ -163,7 +163,7 @@ class MockKernel:
     def _show(self, link: kernel.Link) -> None:
         pci = self._with_parent(link).parent
         if pci and self._where == "home":
-            self._state.tree.set_netdev(devices.pci_address(pci), _shown(link))
+            self._state.tree.set_netdev(devices.pci_address(pci), shown(link))
 
 
 _FIELDS: dict[settings.Setting, tuple[str, ...]] = {
@@ -201,5 +201,5 @@ def _vf_of(request: str, vfs: dict[str, Vf], pf: int, vf: int) -> Vf:
     return match[0]
 
 
-def _shown(link: kernel.Link) -> sysfs.Netdev:
+def shown(link: kernel.Link) -> sysfs.Netdev:
     return sysfs.Netdev(link.name, link.index, link.address, link.mtu)

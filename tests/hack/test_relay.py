@@ -126,3 +126,42 @@ def test_a_guest_that_dies_fails_the_tests_it_owes(project: Path) -> None:
     output = run(project, "#!/bin/sh\necho 'lab: the guest did not boot'\nexit 125\n", "-k", "passes")
     assert summary(output) == "7 deselected, 1 error"
     assert "lab: the guest did not boot" in output
+
+
+TOLD = """#!/bin/sh
+echo "$@" >told
+export SRIOV_LAB=guest LAB_OUT="$3"
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+
+CHOOSING = """
+from tests.lab import relay
+
+def pytest_collection_finish(session):
+    session.stash[relay.OPTIONS] = ["--netdevsim"]
+    for item in session.items:
+        if item.name == "test_runs_here":
+            item.stash[relay.HERE] = True
+"""
+
+CHOSEN = """
+import os
+
+def test_runs_here():
+    assert "SRIOV_LAB" not in os.environ
+
+def test_runs_there():
+    assert os.environ["SRIOV_LAB"] == "guest"
+"""
+
+
+def test_a_folder_may_ask_for_more_of_the_guest_and_keep_a_test_on_the_machine(project: Path) -> None:
+    folder = project / "tests" / "lab" / "special"
+    folder.mkdir()
+    for name, text in (("__init__.py", ""), ("conftest.py", CHOOSING), ("test_special.py", CHOSEN)):
+        (folder / name).write_text(text)
+    output = run(project, TOLD, "-k", "runs_here or runs_there")
+    assert summary(output) == "2 passed, 8 deselected"
+    assert "--netdevsim --" in (project / "told").read_text()

@@ -53,7 +53,7 @@ def test_f30_the_mac_that_is_asked_for_is_on_the_vf_and_gone_afterwards(
     own = here.at_home("enp1s0v0")
     assert here.attach(here.request(settings.VfSettings(mac=bench.MAC))).address == bench.MAC
     assert here.vf_state().mac == bench.MAC
-    assert here.machine.lets_out(*here.machine.netdevs(here.vfs[0])[0].slot or (0, 0))
+    assert is_let_out(here)
     here.detach(pod=here.pod)
     assert here.at_home("enp1s0v0") == own
     assert here.vf_state().mac == settings.NO_MAC
@@ -86,6 +86,20 @@ def test_a_setting_that_is_not_there_is_asked_for_once(tmp_path: pathlib.Path, c
             here.machine.requests.clear()
             vfconfig.state(net, target, settings.BASELINE, unsupported)
             assert len(here.machine.requests) == expected
+
+
+@pytest.mark.xfail(strict=True, reason="mlx5 checks against the administered MAC, and ADD administers none unasked")
+def test_a_vf_with_its_own_mac_gets_past_spoof_checking(tmp_path: pathlib.Path) -> None:
+    """esw_acl_ingress_lgcy_setup() lets out what comes from 00:00:00:00:00:00 then, which nothing does."""
+    here = bench.make(tmp_path, drivers.MLX5)
+    here.attach(here.request(settings.BASELINE))
+    assert is_let_out(here)
+
+
+def is_let_out(here: bench.Bench) -> bool:
+    slot = here.machine.netdevs(here.vfs[0])[0].slot
+    assert slot is not None
+    return here.machine.lets_out(*slot)
 
 
 def assert_known_at(here: bench.Bench, profile: world.Profile, wanted: settings.VfSettings) -> None:
