@@ -60,7 +60,7 @@ def _build(store: Path, release: str, shown: progress.Progress) -> parts.Parts:
     work = new / "work"
     work.mkdir(parents=True)
     source = _provide(work, release, shown)
-    _make(work, release, source, store / "netdevsim.log", shown)
+    _make(work, release, source, shown)
     (new / "root").mkdir()
     shutil.move(source / MODULE, new / "root")
     shutil.rmtree(work)
@@ -121,9 +121,9 @@ def members(kernel: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             return
 
 
-def _make(work: Path, release: str, source: Path, log: Path, shown: progress.Progress) -> None:
-    """Runs the kernel's own build on the one folder. Its words are kept in `log`."""
-    root = work / "root"
+def _make(work: Path, release: str, source: Path, shown: progress.Progress) -> None:
+    """Runs the kernel's own build on the one folder. Where it fails, its words stay beside it."""
+    root, log = work / "root", work / "log"
     headers = root / "usr/src" / f"linux-headers-{release}"
     # Debian's one-line Makefile names the other half of the headers by the place where it would be installed.
     common = headers.with_name(f"linux-headers-{release.rpartition('-')[0]}-common")

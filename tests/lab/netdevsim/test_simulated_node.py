@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 POOL, VARIABLE = "intel.com/many", "PCIDEVICE_INTEL_COM_MANY"
 PER_POD = 64
 # Half a second for each in an emulated guest. The guest runs what the machine has selected.
-TAKEN = (32, 256) if {"SRIOV_LONG", "SRIOV_LAB"} & {*os.environ} else (32,)
+TAKEN = (16, 256) if {"SRIOV_LONG", "SRIOV_LAB"} & {*os.environ} else (16,)
 START = 120.0  # seconds; a process that starts in half a second elsewhere takes ten in the guest
 STATES = list(settings.LinkState)
 
