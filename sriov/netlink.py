@@ -3,29 +3,21 @@
 import contextlib
 import errno
 import ipaddress
-import socket
 from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
 import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
-from sriov import errors, kernel, netns, nldev, nsids, settings
+from sriov import errors, kernel, netns, nldev, nsids, routes, settings, vfinfo
 
 _T = TypeVar("_T")
 
 # include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
-_ETH_P_8021AD = 0x88A8
-# struct ifla_vf_vlan_info (include/uapi/linux/if_link.h) ends in two bytes of padding that pyroute2 0.9 leaves out, and
-# the kernel refuses what is shorter than the structure (do_setvfinfo() in net/core/rtnetlink.c).
-_VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
-_VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
 _DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
-_LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
 
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
 
@@ -80,7 +72,7 @@ class Netlink:
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
         with refusals(f"set {names} on VF {vf} of link {pf}"):
-            self._route.link("set", index=pf, vf=_vf_request(vf, wanted, which))
+            self._route.link("set", index=pf, vf=vfinfo.request(vf, wanted, which))
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
         request = f"show VF {vf} of link {pf}"
@@ -88,12 +80,12 @@ class Netlink:
             found = self._route.link("get", index=pf, ext_mask=_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
         if not found:  # larger than what asyncio receives in one go, 256 KiB
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
-        info = _vf_info(found[0], vf)
-        if info is None and _breaks_off_before(found[0], vf):
+        info = vfinfo.of(found[0], vf)
+        if info is None and vfinfo.breaks_off_before(found[0], vf):
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
         if info is None:
             raise errors.KernelError(request, errno.EINVAL)
-        return _vf_settings(info)
+        return vfinfo.shown(info)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
         with refusals(f"add address {address} to link {index}"):
@@ -108,12 +100,12 @@ class Netlink:
 
     def add_route(self, index: int, route: kernel.Route) -> None:
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
-            self._route.route("add", oif=index, **_route_request(route))
+            self._route.route("add", oif=index, **routes.request(route))
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         with refusals(f"list routes of link {index}"):
             found = list(self._route.route("dump", oif=index))
-        return tuple(_route(message) for message in found if message["type"] == 1)  # RTN_UNICAST
+        return tuple(routes.shown(message) for message in found if message["type"] == 1)  # RTN_UNICAST
 
     def rdma_is_exclusive(self) -> bool:
         with refusals("show how namespaces share RDMA devices"):
@@ -193,88 +185,4 @@ def _link(message: Any) -> kernel.Link:
         **{name: bool(message["flags"] & bit) for name, bit in _FLAGS.items()},
         parent=message.get_attr("IFLA_PARENT_DEV_NAME") if bus == "pci" else None,
         altnames=tuple(properties.altnames()) if properties else (),
-    )
-
-
-def _vf_request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> dict[str, Any]:
-    every: dict[settings.Setting, Any] = {
-        settings.Setting.MAC: ("mac", wanted.mac),
-        settings.Setting.VLAN: ("vlan", _vlan_request(wanted)),
-        settings.Setting.SPOOFCHK: ("spoofchk", int(wanted.spoofchk)),
-        settings.Setting.TRUST: ("trust", int(wanted.trust)),
-        settings.Setting.LINK_STATE: ("link_state", _LINK_STATES.index(wanted.link_state)),
-        settings.Setting.RATE: ("rate", {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate}),
-    }
-    return {"vf": vf, **dict(every[setting] for setting in which)}
-
-
-def _vlan_request(wanted: settings.VfSettings) -> Any:
-    """802.1Q as every kernel and driver knows it; a protocol can be said only in a list."""
-    tag = {"vlan": wanted.vlan, "qos": wanted.qos}
-    return tag if wanted.proto is settings.VlanProto.Q else [{**tag, "proto": _ETH_P_8021AD, "padding": 0}]
-
-
-def _proto(info: Any) -> settings.VlanProto:
-    tags = (info.get_attr("IFLA_VF_VLAN_LIST") or {"attrs": []})["attrs"]
-    provider = any(tag[1]["proto"] == _ETH_P_8021AD for tag in tags)
-    return settings.VlanProto.AD if provider else settings.VlanProto.Q
-
-
-def _vf_info(message: Any, vf: int) -> Any:
-    """By its own field, never by its place in the list: the list may have gaps, so a VF is at its index or before."""
-    listed = (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]
-    every = (info for _, info in reversed(listed[: vf + 1]))
-    return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
-
-
-def _breaks_off_before(message: Any, vf: int) -> bool:
-    """Whether the VF is missing because an attribute's length is 16 bits and the kernel lets the list's overflow.
-
-    rtnl_fill_vf() in net/core/rtnetlink.c closes the list without a look at its length (Linux 6.12).
-    """
-    return message["header"]["length"] > 0xFFFF and vf < (message.get_attr("IFLA_NUM_VF") or 0)
-
-
-def _vf_settings(info: Any) -> settings.VfSettings:
-    vlan, rate = info.get_attr("IFLA_VF_VLAN"), info.get_attr("IFLA_VF_RATE")
-    trust, state = info.get_attr("IFLA_VF_TRUST"), info.get_attr("IFLA_VF_LINK_STATE")
-    return settings.VfSettings(
-        mac=info.get_attr("IFLA_VF_MAC")["mac"][:17],
-        vlan=vlan["vlan"],
-        qos=vlan["qos"],
-        proto=_proto(info),
-        spoofchk=info.get_attr("IFLA_VF_SPOOFCHK")["spoofchk"] == 1,
-        trust=trust is not None and trust["trust"] == 1,
-        link_state=_LINK_STATES[state["link_state"]] if state else settings.LinkState.AUTO,
-        min_tx_rate=rate["min_tx_rate"] if rate else 0,
-        max_tx_rate=rate["max_tx_rate"] if rate else 0,
-    )
-
-
-def _family(network: kernel.IpNetwork) -> int:
-    return socket.AF_INET if network.version == 4 else socket.AF_INET6
-
-
-def _route_request(route: kernel.Route) -> dict[str, Any]:
-    request: dict[str, Any] = {"dst": str(route.dst), "family": _family(route.dst)}
-    optional = {"priority": route.priority, "table": route.table, "scope": route.scope}
-    request.update({key: value for key, value in optional.items() if value is not None})
-    if route.gateway is not None:
-        request["gateway"] = str(route.gateway)
-    elif route.scope is None and route.dst.version == 4:
-        request["scope"] = 253  # RT_SCOPE_LINK: an on-link destination
-    metrics = {key: value for key, value in {"mtu": route.mtu, "advmss": route.advmss}.items() if value is not None}
-    if metrics:
-        request["metrics"] = metrics
-    return request
-
-
-def _route(message: Any) -> kernel.Route:
-    everywhere = kernel.EVERYWHERE_4 if message["family"] == socket.AF_INET else kernel.EVERYWHERE_6
-    dst, gateway = message.get_attr("RTA_DST"), message.get_attr("RTA_GATEWAY")
-    return kernel.Route(
-        dst=ipaddress.ip_network(f"{dst}/{message['dst_len']}") if dst else everywhere,
-        gateway=ipaddress.ip_address(gateway) if gateway else None,
-        priority=message.get_attr("RTA_PRIORITY"),
-        table=message.get_attr("RTA_TABLE"),
     )

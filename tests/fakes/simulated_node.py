@@ -10,7 +10,7 @@ import pathlib
 import threading
 from collections.abc import Iterator, Set
 
-from sriov import devices, kernel, netlink, netns, settings, sysfs
+from sriov import devices, kernel, netlink, netns, settings, sysfs, vfinfo
 from sriov import node as nodes
 from tests.fakes import mock_kernel, netdevsim, sysfs_tree
 
@@ -58,7 +58,7 @@ class SimulatedNode:
         with contextlib.closing(netlink.Netlink()) as net:
             [message] = net._route.link("get", index=self.pf, ext_mask=_FILTER_VF_SKIP_STATS)
         listed = message.get_attr("IFLA_VFINFO_LIST")["attrs"]
-        return tuple(netlink._vf_settings(info) for _, info in listed)
+        return tuple(vfinfo.shown(info) for _, info in listed)
 
     def netdevs(self) -> tuple[sysfs.Netdev | None, ...]:
         """Each VF's netdev where it is in the host."""
