@@ -91,7 +91,7 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
 
     Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
     """
-    wanted, name = request.wanted, request.owner.ifname
+    wanted, name = _pinned(request, netdev), request.owner.ifname
     own = wanted.mac == settings.NO_MAC
     change = kernel.Change(
         address=netdev.address if own else wanted.mac,
@@ -111,6 +111,14 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         return (state, *moves, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
     pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
     return (state, *moves, *pinned)
+
+
+def _pinned(request: Request, netdev: sysfs.Netdev) -> settings.VfSettings:
+    """What the PF is told: the VF's own MAC too, where spoof checking would stop it otherwise."""
+    wanted = request.wanted
+    if wanted.mac != settings.NO_MAC or not wanted.spoofchk or request.vf.driver not in devices.PINNING_DRIVERS:
+        return wanted
+    return dataclasses.replace(wanted, mac=netdev.address)
 
 
 def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:

@@ -16,6 +16,12 @@ PciAddress = NewType("PciAddress", str)
 USERSPACE_DRIVERS = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
 """Drivers that hand a device to a program: it has no netdev then, and a pod gets it as a device node."""
 
+PINNING_DRIVERS = frozenset({"mlx5_core"})
+"""Drivers whose spoof checking knows a VF by its administered MAC alone: where there is none, no frame gets out.
+
+mlx5: esw_acl_ingress_lgcy_setup() in drivers/net/ethernet/mellanox/mlx5/core/esw/acl/ingress_lgcy.c.
+"""
+
 # Domains beyond 0xffff exist behind Intel VMD controllers.
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 

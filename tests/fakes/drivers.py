@@ -32,6 +32,7 @@ MLX5 = world.Profile(
     takes_mac_at_down=False,
     filters_by_administered=False,
     checks_administered=True,
+    driver="mlx5_core",
 )
 
 # In switchdev mode: esw/legacy.c, mlx5_eswitch_set_vport_vlan() takes VLAN 0 only; mlx5_eswitch_set_vport_spoofchk(),

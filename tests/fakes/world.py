@@ -30,6 +30,7 @@ class Profile:
     `ignores_own_address`: it says yes to an address and keeps the old one.
     `filters_by_administered`: what the PF is told is also what it lets through to the VF.
     `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
+    `driver` is the VFs' driver by name.
     """
 
     unsupported: frozenset[Setting] = frozenset()
@@ -47,6 +48,7 @@ class Profile:
     ignores_own_address: bool = False
     filters_by_administered: bool = True
     checks_administered: bool = False
+    driver: str = "igbvf"
 
 
 IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False)
@@ -167,7 +169,7 @@ class World:
         name = f"{self._named(index)}v{number}"
         own = f"02:00:00:{index:02x}:00:{number:02x}"
         address = own if pf.vfs[number].mac == settings.NO_MAC else pf.vfs[number].mac
-        self.node.set_driver(vf, "igbvf")
+        self.node.set_driver(vf, pf.profile.driver)
         link = kernel.Link(0, name, address, 1500, False, vf)
         if self.find(self.home.identity, name):
             link = dataclasses.replace(link, name=f"eth{number}")
