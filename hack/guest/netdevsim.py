@@ -100,23 +100,26 @@ def _download(private: apt.Apt, release: str, shown: progress.Progress) -> list[
 
 def _extracted(deb: Path, work: Path) -> Path:
     """The module's folder out of the tar of the kernel's whole source, which is in the package; read only that far."""
+    folder = work / "source"
+    folder.mkdir()
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as package:
             inner = next(member for member in package if member.name.endswith(".tar.xz"))
             with tarfile.open(fileobj=package.extractfile(inner), mode="r|xz") as kernel:
-                for member in members(kernel):
-                    kernel.extract(member, work, filter="data")
+                for name, body in files(kernel):
+                    (folder / name).write_bytes(body)
         process.kill()
-    return next(work.glob(f"*/{FOLDER}"))
+    return folder
 
 
-def members(kernel: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The folder's files lie together: whatever comes after the last of them is not read."""
+def files(kernel: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """The folder's files, which lie together: whatever comes after the last of them is not read."""
     found = False
     for member in kernel:
         if f"/{FOLDER}/" in member.name:
             found = True
-            yield member
+            body = kernel.extractfile(member)
+            yield Path(member.name).name, body.read() if body else b""
         elif found:
             return
 

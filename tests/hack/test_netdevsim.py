@@ -71,7 +71,7 @@ def test_the_kernels_source_is_read_no_further_than_needed() -> None:
             tar.addfile(tarfile.TarInfo(name))
     cut = packed.getvalue()[: 512 * len(names)] + b"x" * 512
     with tarfile.open(fileobj=io.BytesIO(cut), mode="r|") as tar:
-        assert [member.name for member in netdevsim.members(tar)] == names[1:3]
+        assert list(netdevsim.files(tar)) == [("bus.c", b""), ("dev.c", b"")]
 
 
 @pytest.mark.parametrize(
