@@ -98,6 +98,7 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         mtu=request.mtu or netdev.mtu,
         allmulti=request.allmulti,
         promisc=False,
+        noarp=False,
     )
     # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
     moves: tuple[Step, ...] = (Move(request.vf.pci, netdev.index, name), *map(MoveRdma, request.rdma))
@@ -135,7 +136,7 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
         )
     home = book.homes.settle(node.tree, request.vf.pci, netdev)
     steps = plan(node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request)
-    record = _record(request, pod, home=home)
+    record = _record(node, request, pod, home=home)
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
@@ -150,7 +151,7 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
 def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> None:
     """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
     with node.kernel() as net:
-        record = _record(request, pod, mark=net.mark(pod))
+        record = _record(node, request, pod, mark=net.mark(pod))
     target = node.target(request.vf, settings.NO_MAC)
     if target is None:
         vfconfig.refuse_without_pf(request.wanted, has_netdev=False)
@@ -164,7 +165,7 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: net
 
 
 def _record(
-    request: Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
+    node: Node, request: Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
 ) -> ledger.Record:
     return ledger.Record(
         pci=request.vf.pci,
@@ -175,6 +176,7 @@ def _record(
         mtu=request.mtu or (home.mtu if home else 0),
         mark=mark,
         rdma=request.rdma,
+        device=node.tree.birth(request.vf.pci),
     )
 
 

@@ -32,10 +32,8 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
 
     Raises BusyError when the VF cannot be found, KernelError when a request fails; the record stays then.
     """
-    try:
-        vf = node.lookup(record.pci)
-    except errors.DeviceError:
-        # The PCI device went away (numvfs changed, hot-unplug): nothing is left to restore.
+    vf = _still_there(node, record)
+    if vf is None:
         book.remove(record.pci)
         return
     with node.kernel() as net:
@@ -43,10 +41,25 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and _has_netdev(vf):
             case = _Case(node, net, vf, record, record.home, pod)
-            _scrub(case, _at_home(case) or _fetch(case) or _wait(case))
+            link = _at_home(case)
+            fetched = _fetch(case) if link is None else None
+            _scrub(case, fetched or _named(case, link or _wait(case)))
         else:
             _state_baseline(node, net, vf, record.home.address if record.home else settings.NO_MAC)
     book.remove(record.pci)
+
+
+def _still_there(node: Node, record: ledger.Record) -> devices.VF | None:
+    """None where the PCI device went away (numvfs changed, hot-unplug), also if another has its address by now.
+
+    Nothing is left to restore then: a new VF is at the baseline, and its name and address are its own.
+    """
+    if record.device not in (0, node.tree.birth(record.pci)):
+        return None
+    try:
+        return node.lookup(record.pci)
+    except errors.DeviceError:
+        return None
 
 
 def is_inside(node: Node, pci: devices.PciAddress, pod: netns.Netns) -> bool:
@@ -75,7 +88,7 @@ def _fetch(case: _Case) -> kernel.Link | None:
             return None
         name = _free_name(case)
         case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
-    return case.net.link(name)
+    return _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
 
 
 def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | None:
@@ -84,15 +97,15 @@ def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | 
     Where the kernel does not say a link's parent, the pod must be the very namespace the VF was moved to.
     """
     ifname = case.record.owner.ifname
-    names = {ifname, case.home.name} if pod.identity == case.record.netns else set()
-
-    def ours(link: kernel.Link) -> bool:
-        return link.name in names if link.parent is None else link.parent == case.vf.pci
-
     link = _if_there(inner, ifname)
-    if link is not None and ours(link):
+    if link is not None and link.parent == case.vf.pci:
         return link
-    return next(filter(ours, inner.links()), None)
+    links = inner.links()
+    names = {ifname, case.home.name} if pod.identity == case.record.netns else set()
+    by_parent = [each for each in links if each.parent == case.vf.pci]
+    # Only where there is none: a link that somebody else has made under this name has no parent either.
+    by_name = [each for each in links if each.parent is None and each.name in names]
+    return next(iter(by_parent + by_name), None)
 
 
 def _wait(case: _Case) -> kernel.Link:
@@ -108,17 +121,32 @@ def _wait(case: _Case) -> kernel.Link:
     )
 
 
-def _scrub(case: _Case, link: kernel.Link) -> None:
-    if link.up:
-        case.net.set_link(link.index, kernel.Change(up=False))
-        link = case.net.link(link.index)
+def _named(case: _Case, link: kernel.Link) -> kernel.Link:
+    """Under its host name: it has come home by itself, perhaps under the pod's.
+
+    One that was fetched came under its host name, and if it has another since, then udev gave it that.
+    """
+    link = _down(case, link)
     if link.name != case.home.name and (name := _free_name(case)) != link.name:
         case.net.rename(link.index, name)
+    return link
+
+
+def _down(case: _Case, link: kernel.Link) -> kernel.Link:
+    if not link.up:
+        return link
+    case.net.set_link(link.index, kernel.Change(up=False))
+    return case.net.link(link.index)
+
+
+def _scrub(case: _Case, link: kernel.Link) -> None:
+    link = _down(case, link)
     _state_baseline(case.node, case.net, case.vf, case.home.address)
     if link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
         netdevs.configure(case.net, link.index, kernel.Change(address=settings.aside(case.home.address)))
-    clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, promisc=False, allmulti=False)
+    off = {"promisc": False, "allmulti": False, "noarp": False}
+    clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, **off)
     case.node.insist(functools.partial(netdevs.configure, case.net, link.index, clean))
 
 

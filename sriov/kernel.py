@@ -33,6 +33,7 @@ class Link:
     altnames: tuple[str, ...] = ()
     promisc: bool = False
     allmulti: bool = False
+    noarp: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Change:
     up: bool | None = None
     promisc: bool | None = None
     allmulti: bool | None = None
+    noarp: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
     still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
-    were in the host; records of older versions have none.
+    were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). Records of
+    older versions have neither.
     """
 
     version: int = 1
@@ -49,6 +50,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int
     mark: nsids.Mark | None = None
     rdma: tuple[kernel.RdmaDevice, ...] = ()
+    device: int = 0
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

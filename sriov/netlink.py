@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 # include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
-_FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200}  # IFF_*, include/uapi/linux/if.h
+_FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200, "noarp": 0x80}  # IFF_*, include/uapi/linux/if.h
 _DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
 
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"

@@ -39,7 +39,7 @@ class MemoryKernel:
             if not 68 <= change.mtu <= 9216:
                 raise errors.KernelError(request, errno.EINVAL)
             device.link = dataclasses.replace(device.link, mtu=change.mtu)
-        for flag in ("promisc", "allmulti"):
+        for flag in ("promisc", "allmulti", "noarp"):
             if (value := getattr(change, flag)) is not None:
                 device.link = dataclasses.replace(device.link, **{flag: value})
         if change.up is not None:

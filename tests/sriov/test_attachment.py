@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import attachment, devices, errors, kernel, netdevs, settings, sysfs, vfconfig
@@ -26,7 +27,9 @@ def test_the_plan_without_a_mac_lets_the_vf_say_its_own_again(here: bench.Bench)
         attachment.StateVf(TARGET, wanted),
         attachment.Move(here.vfs[0], 3, "net1"),
         attachment.Configure("net1", kernel.Change(address="06:00:00:02:00:00")),
-        attachment.Configure("net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False)),
+        attachment.Configure(
+            "net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False, noarp=False)
+        ),
     )
 
 
@@ -38,7 +41,7 @@ def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is
     assert steps == (
         attachment.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
         attachment.Move(here.vfs[0], 3, "net1"),
-        attachment.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True)),
+        attachment.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True, noarp=False)),
         attachment.Administer(TARGET, bench.WANTED),
         attachment.Configure("net1", kernel.Change(up=True)),
     )
@@ -185,12 +188,34 @@ def test_f28_a_vf_that_is_gone_is_forgotten(here: bench.Bench) -> None:
     assert list(here.book.records()) == []
 
 
+def test_f28_another_vf_that_has_its_address_by_now_is_left_alone(here: bench.Bench) -> None:
+    """Name and address of the one that is gone are nothing to the new one."""
+    here.attach(here.request())
+    [record] = here.book.records()
+    here.book.write(msgspec.structs.replace(record, device=record.device + 1))
+    before = here.machine.snapshot()
+    here.detach(pod=here.pod)
+    assert here.machine.snapshot() == before
+    assert list(here.book.records()) == []
+
+
 def test_f14_what_the_last_owner_left_does_not_reach_the_next(here: bench.Bench) -> None:
     with here.node.kernel() as net:
         leak = settings.VfSettings(mac="02:00:00:00:dd:01", vlan=666, trust=True, spoofchk=False, max_tx_rate=1)
         net.set_vf(net.link("enp1s0").index, 0, leak, settings.EVERY_SETTING - {settings.Setting.LINK_STATE})
     here.attach(here.request(settings.BASELINE))
     assert here.vf_state() == settings.BASELINE
+
+
+def test_f4_another_link_has_the_vfs_name_in_the_pod(here: bench.Bench) -> None:
+    """It was made by the pod, which may give its links any names, and it stays there."""
+    here.attach(here.request())
+    with here.node.kernel() as net, net.inside(here.pod) as inner:
+        inner.rename(inner.link("net1").index, "renamed")
+        other = here.machine.add_link("net1", here.pod)
+        here.detach(pod=here.pod)
+        assert [link.index for link in inner.links() if link.name == "net1"] == [other]
+    assert here.at_home("enp1s0v0").parent == here.vfs[0]
 
 
 def test_c26_a_taken_name_changes_nothing(here: bench.Bench) -> None:
@@ -344,13 +369,13 @@ def test_f18_what_a_network_manager_did_to_a_free_vf(here: bench.Bench) -> None:
     def managed(name: str) -> None:
         with here.node.kernel() as net:
             index = net.link(name).index
-            net.set_link(index, kernel.Change(up=True, promisc=True))
+            net.set_link(index, kernel.Change(up=True, promisc=True, noarp=True))
             net.add_address(index, ipaddress.ip_interface("192.0.2.5/24"))
             net.add_route(index, kernel.Route(kernel.EVERYWHERE_4, ipaddress.ip_address("192.0.2.1")))
 
     managed("enp1s0v0")
     link = here.attach(here.request())
-    assert (link.up, link.promisc, link.address) == (True, False, bench.MAC)
+    assert (link.up, link.promisc, link.noarp, link.address) == (True, False, False, bench.MAC)
     with here.node.kernel() as net, net.inside(here.pod) as inner:
         assert (inner.addresses(link.index), inner.routes(link.index)) == ((), ())
     here.machine.destroy("pod")
