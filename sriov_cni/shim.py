@@ -2,8 +2,9 @@
 """What the runtime executes for every pod: hands the call to the daemon, runs the IPAM plugin, prints the answer.
 
 One self-contained file of built-in modules, because its start is on every pod's way. It parses no JSON and decides
-nothing; wire.py describes the frames. The environment it reads for itself: SRIOV_CNI_SOCKET (the daemon's socket),
-SRIOV_CNI_WAIT (seconds to wait for a daemon that is being replaced).
+nothing; wire.py describes the frames. shim.c is the same as a native program: what is changed here is changed there.
+The environment it reads for itself: SRIOV_CNI_SOCKET (the daemon's socket), SRIOV_CNI_WAIT (seconds to wait for a
+daemon that is being replaced).
 """
 
 import _socket
@@ -17,11 +18,13 @@ SOCKET = b"/run/sriov/cni.sock"
 WAIT = b"10"
 LONGEST_CALL = 110  # seconds; the kubelet gives up after 120
 STDIN_LIMIT = 1 << 20
+LONGEST = 4 * STDIN_LIMIT  # payload of a frame
+PROTOCOL = "the daemon does not keep to the protocol"
 STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
 NO_PLUGIN = 127
 UNREAD = 254  # exit status where nobody reads our stdout
 LIFELINE = 13  # the descriptor that a plugin inherits beside its streams; ours are lower
-SIGKILL = 9
+SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25  # an interpreter ignores the last two, and a plugin would go on doing so
 ETXTBSY = 26
 BUSY_TRIES, BUSY_PAUSE = 5, 0.2  # seconds
 
@@ -30,6 +33,7 @@ ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED = b"E", b"S", b"I", b"A", b"D"
 
 def main() -> int:
     env = posix.environ
+    occupy_closed_streams()
     stdin = read_stdin()
     try:
         wait = env.get(b"SRIOV_CNI_WAIT", WAIT)
@@ -40,6 +44,8 @@ def main() -> int:
         while kind == IPAM:
             serve_ipam(daemon, env, stdin, payload)
             kind, payload = receive(daemon)
+        if kind != ANSWER or not payload:
+            raise EOFError(PROTOCOL)
     except (OSError, EOFError) as error:
         return give_up(str(error))
     return deliver(daemon, env, stdin, payload)
@@ -59,18 +65,31 @@ def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answe
     try:
         daemon.sendall(frame(DELIVERED, bytes((status != UNREAD,))))
         while True:
-            serve_ipam(daemon, env, stdin, receive(daemon)[1])
+            kind, request = receive(daemon)
+            if kind != IPAM:
+                return status
+            serve_ipam(daemon, env, stdin, request)
     except (OSError, EOFError):
         return status
 
 
 def serve_ipam(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, request: bytes) -> None:
+    if request.count(b"\0") != 1:
+        raise EOFError(PROTOCOL)
     command, plugin = request.split(b"\0")
     try:
         status, output = run_ipam(env, stdin, command, plugin)
     except OSError as error:
         status, output = 255, str(error).encode()
     daemon.sendall(frame(IPAM, bytes((status,)) + output))
+
+
+def occupy_closed_streams() -> None:
+    """A closed stream's number is the next to be given, and no socket is to have it: an answer would go there."""
+    spare = 0
+    while spare <= 2:
+        spare = posix.open("/dev/null", posix.O_RDONLY)
+    posix.close(spare)
 
 
 def read_stdin() -> bytes:
@@ -122,7 +141,10 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 
 def receive(daemon: _socket.socket) -> tuple[bytes, bytes]:
     head = receive_exactly(daemon, 5)
-    return head[:1], receive_exactly(daemon, int.from_bytes(head[1:], "big"))
+    size = int.from_bytes(head[1:], "big")
+    if size > LONGEST:
+        raise EOFError(PROTOCOL)
+    return head[:1], receive_exactly(daemon, size)
 
 
 def receive_exactly(daemon: _socket.socket, size: int) -> bytes:
@@ -149,36 +171,48 @@ def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: byte
     files = [(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in inherited]
     child = spawn(path, {**env, b"CNI_COMMAND": command}, files)
     tie_to_our_life(child, lifeline)
-    for fd, _ in inherited:
-        posix.close(fd)
-    data = b""
-    while part := posix.read(output, 65536):
-        data += part
+    posix.close(source)
+    posix.close(sink)
+    data = read_output(output)
     posix.close(output)
-    posix.close(ours)
     status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, 0)  # what it left running is no business of ours
+    posix.close(lifeline)
+    posix.close(ours)
     return status if status >= 0 else 255, data
 
 
+def read_output(output: int) -> bytes:
+    """All of it, up to so much that the daemon sees that it was too much."""
+    data = b""
+    while len(data) < LONGEST and (part := posix.read(output, min(65536, LONGEST - len(data)))):
+        data += part
+    return data
+
+
 def spawn(path: bytes, env: dict[bytes, bytes], files: list[tuple[int, int, int]]) -> int:
-    """Start the plugin; one that is being replaced this moment (ETXTBSY) is tried again, as libcni does."""
+    """Start the plugin in a process group of its own.
+
+    One that is being replaced this moment (ETXTBSY) is tried again, as libcni does.
+    """
+    usual = (SIGPIPE, SIGXFSZ)
     for _ in range(BUSY_TRIES):
         try:
-            return posix.posix_spawn(path, [path], env, file_actions=files)
+            return posix.posix_spawn(path, [path], env, file_actions=files, setpgroup=0, setsigdef=usual)
         except OSError as error:
             if error.errno != ETXTBSY:
                 raise
         time.sleep(BUSY_PAUSE)
-    return posix.posix_spawn(path, [path], env, file_actions=files)
+    return posix.posix_spawn(path, [path], env, file_actions=files, setpgroup=0, setsigdef=usual)
 
 
 def tie_to_our_life(child: int, lifeline: int) -> None:
-    """A runtime that gives up kills us, which we cannot tell the plugin: so the kernel does.
+    """A runtime that gives up kills us, which we cannot tell the plugin: so the kernel kills its process group.
 
     The plugin holds the reading end of a pipe whose writing end is ours alone. When that closes, the kernel sends the
     pipe's owner its signal (fcntl(2), F_SETOWN and F_SETSIG; fs/pipe.c, pipe_release).
     """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, child)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -child)
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.FASYNC)
 

@@ -18,7 +18,7 @@ from sriov_cni import calls, server, wire
 from tests.crash import conftest
 from tests.fakes import bench
 from tests.fuzz import hostile, profiles
-from tests.sriov_cni import harness
+from tests.sriov_cni import harness, shims
 
 folder = conftest.folder
 SILENT = {"DEL", "CHECK", "GC", "STATUS"}
@@ -123,12 +123,13 @@ def test_whatever_comes_there_is_one_answer_and_nothing_changes(
     assert {"ADD 0", "DEL 0", "error 4", "error 6", "error 7"} <= set(victim.codes)
 
 
-def test_the_corpus_through_the_shim(folder: pathlib.Path) -> None:
+@pytest.mark.parametrize("shim", shims.ALL)
+def test_the_corpus_through_the_shim(folder: pathlib.Path, shim: str) -> None:
     """About a hundred calls with a process each: what a runtime would see."""
     made = bench.make(folder)
     path = folder / "cni.sock"
     with harness.daemon(made.node, made.book, path, made.machine.adopt):
-        client = harness.Client(path, "/opt/cni/bin", made.machine.path("pod"))
+        client = harness.Client(path, "/opt/cni/bin", made.machine.path("pod"), shims.command(shim))
         before, calls_made = made.machine.snapshot(), 0
         for number, value in enumerate(each for each in hostile.STRINGS if "\0" not in each and each != "\ud800"):
             variable = hostile.VARIABLES[number % 3]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes import bench
-from tests.sriov_cni import harness
+from tests.sriov_cni import harness, shims
 
 IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24","gateway":"10.1.0.1"}],"routes":[{"dst":"0.0.0.0/0"}]}'
 
@@ -28,13 +28,15 @@ class CniNode:
         return harness.configuration(self.vf, **keys)
 
 
-@pytest.fixture
-def cni(tmp_path: pathlib.Path) -> Iterator[CniNode]:
+@pytest.fixture(params=shims.BOTH)
+def cni(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[CniNode]:
+    """With each shim."""
     made = bench.make(tmp_path)
     plugins = tmp_path / "plugins"
     harness.ipam_plugin(plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
     socket = tmp_path / "cni.sock"
     with harness.daemon(made.node, made.book, socket, made.machine.adopt):
-        yield CniNode(made, harness.Client(socket, str(plugins), made.machine.path("pod")), plugins)
+        client = harness.Client(socket, str(plugins), made.machine.path("pod"), shims.command(request.param))
+        yield CniNode(made, client, plugins)
     made.pod.close()
     made.machine.close()

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sriov import ledger, netns, node
 from sriov_cni import calls, server
 
-SHIM = pathlib.Path(__file__).parents[2] / "sriov_cni/shim.py"
+PROJECT = pathlib.Path(__file__).parents[2]
+SHIM = PROJECT / "sriov_cni/shim.py"
+PYTHON = (sys.executable, "-IS", str(SHIM))
+"""The command line of the shim that needs no building."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,13 +48,21 @@ class Answer:
         return f"{self.document['msg']} | {self.document.get('details', '')}"
 
 
+def answer(status: int, stdout: bytes, stderr: bytes) -> Answer:
+    """What a shim that has ended gave. A sanitizer's complaint is no answer."""
+    assert b"Sanitizer" not in stderr, stderr.decode()
+    assert b"runtime error:" not in stderr, stderr.decode()
+    return Answer(status, stdout.decode(), stderr.decode())
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Client:
-    """A runtime: environment and stdin in, Answer out."""
+    """A runtime: environment and stdin in, Answer out. `shim` is the command line that it executes."""
 
     socket: pathlib.Path
     cni_path: str
     netns: str
+    shim: Sequence[str] = PYTHON
 
     def call(self, command: str, stdin: object, **env: str | None) -> Answer:
         """Run the shim. `env` adds CNI_… variables without the prefix; None takes one away. Bytes go as they are."""
@@ -60,7 +71,7 @@ class Client:
         environment = {f"CNI_{key}": value for key, value in chosen.items() if value is not None}
         data = stdin if isinstance(stdin, bytes) else json.dumps(stdin).encode()
         done = subprocess.run(
-            [sys.executable, "-IS", str(SHIM)],
+            self.shim,
             input=data,
             capture_output=True,
             env={
@@ -72,7 +83,7 @@ class Client:
             timeout=60,
             check=False,
         )
-        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return answer(done.returncode, done.stdout, done.stderr)
 
 
 def configuration(device: str, **keys: object) -> dict[str, object]:

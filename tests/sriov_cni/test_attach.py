@@ -202,7 +202,7 @@ def test_c23_version_lists_what_is_supported(cni: CniNode) -> None:
 
 def test_c22_version_does_not_wait_for_a_pipe_that_nobody_closes(cni: CniNode) -> None:
     env = {"SRIOV_CNI_SOCKET": str(cni.client.socket), "CNI_COMMAND": "VERSION"}
-    with subprocess.Popen([str(harness.SHIM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as shim:
+    with subprocess.Popen(cni.client.shim, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as shim:
         assert shim.stdout
         assert json.loads(shim.stdout.read())["cniVersion"] == "1.1.0"
 
@@ -273,7 +273,7 @@ def test_c20_calls_for_different_vfs_go_in_parallel(cni: CniNode) -> None:
     shims = []
     for number, vf in enumerate(cni.bench.vfs):
         own = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"c{number}", "CNI_IFNAME": f"net{number}"}
-        shim = subprocess.Popen([str(harness.SHIM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env | own)
+        shim = subprocess.Popen(cni.client.shim, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env | own)
         assert shim.stdin
         shim.stdin.write(json.dumps(harness.configuration(vf, ipam={"type": "slow"})).encode())
         shim.stdin.close()

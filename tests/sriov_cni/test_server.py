@@ -39,15 +39,19 @@ def test_a_stranger_is_hung_up_on_and_the_next_call_is_served(cni: CniNode, said
 
 
 def test_descriptors_beyond_the_namespace_are_closed(cni: CniNode) -> None:
-    before = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+    """The daemon, in this process, may have one more open for a moment, and not as many as are sent."""
+
+    def descriptors() -> int:
+        return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
     with connected(cni) as client:
         spare = os.open("/dev/null", os.O_RDONLY)
         call = wire.frame(wire.ENVIRONMENT, b"CNI_COMMAND=VERSION") + wire.frame(wire.STDIN, b"{}")
         socket.send_fds(client, [call], [spare] * 4)
         os.close(spare)
         assert client.recv(1) == wire.ANSWER
-    time.sleep(0.1)
-    assert len(list(pathlib.Path("/proc/self/fd").iterdir())) == before
+    _until(lambda: descriptors() <= before)
 
 
 def test_a_runtime_that_does_not_wait_gets_its_vf_taken_back(cni: CniNode) -> None:
@@ -56,7 +60,7 @@ def test_a_runtime_that_does_not_wait_gets_its_vf_taken_back(cni: CniNode) -> No
     before = cni.bench.machine.snapshot()
     env = {"SRIOV_CNI_SOCKET": str(cni.client.socket), "CNI_PATH": cni.client.cni_path, "CNI_NETNS": cni.client.netns}
     env |= {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1"}
-    with subprocess.Popen([str(harness.SHIM)], stdin=subprocess.PIPE, env=env) as shim:
+    with subprocess.Popen(cni.client.shim, stdin=subprocess.PIPE, env=env) as shim:
         assert shim.stdin
         shim.stdin.write(json.dumps(cni.conf(ipam={"type": "slow"})).encode())
         shim.stdin.close()
