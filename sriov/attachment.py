@@ -1,9 +1,4 @@
-"""Giving a VF to a pod: a pure plan, and its application with undo.
-
-The order carries the promises. The PF states the VLAN before the VF can carry a frame. The VF takes its address while
-no MAC is administered, since igbvf refuses it afterwards, and the PF administers it after that, since igb does not pass
-it on. The link comes up last. The host never sees the pod's name or MAC: the move renames, and the MAC follows it.
-"""
+"""Giving a VF to a pod: a plan carried out, with its record written before and its undo ready."""
 
 import contextlib
 import dataclasses
@@ -11,118 +6,13 @@ import errno
 import functools
 import logging
 
-from sriov import (
-    detachment,
-    devices,
-    errors,
-    homes,
-    kernel,
-    ledger,
-    netdevs,
-    netns,
-    nsids,
-    rdma,
-    settings,
-    sysfs,
-    vfconfig,
-)
+from sriov import detachment, errors, homes, kernel, ledger, netdevs, netns, nsids, plans, rdma, settings, vfconfig
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it."""
-
-    vf: devices.VF
-    owner: ledger.Owner
-    wanted: settings.VfSettings
-    mtu: int | None = None
-    allmulti: bool = False
-    rdma: tuple[kernel.RdmaDevice, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StateVf:
-    """The PF states the whole VF, without an administered MAC."""
-
-    target: vfconfig.Target
-    wanted: settings.VfSettings
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Move:
-    """The netdev goes into the pod under its name there."""
-
-    pci: devices.PciAddress
-    index: int
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MoveRdma:
-    """An RDMA device follows its netdev."""
-
-    device: kernel.RdmaDevice
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Configure:
-    """In the pod: address, MTU, flags."""
-
-    name: str
-    change: kernel.Change
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Administer:
-    """The PF pins the MAC, so that spoof checking holds the pod to it."""
-
-    target: vfconfig.Target
-    wanted: settings.VfSettings
-
-
-Step = StateVf | Move | MoveRdma | Configure | Administer
-
-
-def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
-    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted.
-
-    Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
-    """
-    wanted, name = _pinned(request, netdev), request.owner.ifname
-    own = wanted.mac == settings.NO_MAC
-    change = kernel.Change(
-        address=netdev.address if own else wanted.mac,
-        mtu=request.mtu or netdev.mtu,
-        allmulti=request.allmulti,
-        promisc=False,
-        noarp=False,
-    )
-    # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
-    moves: tuple[Step, ...] = (Move(request.vf.pci, netdev.index, name), *map(MoveRdma, request.rdma))
-    if target is None:
-        vfconfig.refuse_without_pf(wanted, has_netdev=True)
-        return (*moves, Configure(name, dataclasses.replace(change, up=True)))
-    state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
-    if own:
-        # Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again.
-        elsewhere = Configure(name, kernel.Change(address=settings.aside(netdev.address)))
-        return (state, *moves, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
-    pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
-    return (state, *moves, *pinned)
-
-
-def _pinned(request: Request, netdev: sysfs.Netdev) -> settings.VfSettings:
-    """What the PF is told: the VF's own MAC too, where spoof checking would stop it otherwise."""
-    wanted = request.wanted
-    if wanted.mac != settings.NO_MAC or not wanted.spoofchk or request.vf.driver not in devices.PINNING_DRIVERS:
-        return wanted
-    return dataclasses.replace(wanted, mac=netdev.address)
-
-
-def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> kernel.Link:
+def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
     """Write the record, then carry the plan out; returns the netdev as it is in the pod.
 
     On a failure the VF is at home and at the baseline again and the record is gone; where even that fails, the record
@@ -135,7 +25,9 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
             "another container may hold it; try again later",
         )
     home = book.homes.settle(node.tree, request.vf.pci, netdev)
-    steps = plan(node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request)
+    steps = plans.plan(
+        node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request
+    )
     record = _record(node, request, pod, home=home)
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         _refuse_taken_name(inner, request.owner.ifname)
@@ -148,7 +40,7 @@ def attach(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) 
     return link
 
 
-def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: netns.Netns) -> None:
+def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> None:
     """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
     with node.kernel() as net:
         record = _record(node, request, pod, mark=net.mark(pod))
@@ -165,7 +57,7 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: Request, pod: net
 
 
 def _record(
-    node: Node, request: Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
+    node: Node, request: plans.Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
 ) -> ledger.Record:
     return ledger.Record(
         pci=request.vf.pci,
@@ -180,21 +72,21 @@ def _record(
     )
 
 
-def _apply(step: Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+def _apply(step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
     match step:
-        case StateVf():
+        case plans.StateVf():
             vfconfig.state(net, step.target, step.wanted, node.unsupported)
-        case Move():
+        case plans.Move():
             _move(step, net, inner, pod)
-        case MoveRdma():
+        case plans.MoveRdma():
             rdma.move(net, step.device, pod)
-        case Configure():
+        case plans.Configure():
             netdevs.configure(inner, step.name, step.change)
-        case Administer():
+        case plans.Administer():
             net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
 
 
-def _move(step: Move, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+def _move(step: plans.Move, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
     """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
     try:
         net.move(step.index, pod, step.name)
@@ -222,7 +114,7 @@ def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
     )
 
 
-def _with_its_mac(inner: kernel.Kernel, request: Request) -> kernel.Link:
+def _with_its_mac(inner: kernel.Kernel, request: plans.Request) -> kernel.Link:
     """The link as the kernel shows it, once it has the MAC asked for.
 
     Some drivers take an administered MAC over only when the link goes down (igbvf); that costs a bounce, so it is what

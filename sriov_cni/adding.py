@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 
-from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, settings
+from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings
 from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
@@ -30,7 +30,7 @@ async def _attach(
     daemon: Daemon,
     call: Call,
     network: conf.Network,
-    request: attachment.Request,
+    request: plans.Request,
     pod: netns.Netns,
     *,
     isolated: bool | None,
@@ -53,14 +53,14 @@ async def _attach(
     return _interface(call, request, link), leased
 
 
-def _give(daemon: Daemon, request: attachment.Request, pod: netns.Netns) -> kernel.Link | None:
+def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> kernel.Link | None:
     if request.vf.driver in devices.USERSPACE_DRIVERS:
         attachment.attach_userspace(daemon.node, daemon.book, request, pod)
         return None
     return attachment.attach(daemon.node, daemon.book, request, pod)
 
 
-def _interface(call: Call, request: attachment.Request, link: kernel.Link | None) -> result.Interface:
+def _interface(call: Call, request: plans.Request, link: kernel.Link | None) -> result.Interface:
     """Name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that its pod knows it by."""
     sandbox, pci = call.invocation.netns, request.vf.pci
     if link is not None:
@@ -78,7 +78,7 @@ def _needs_cni_path(call: Call, network: conf.Network) -> None:
 
 def _request(
     daemon: Daemon, call: Call, network: conf.Network, pci: devices.PciAddress, wanted: conf.Attachment
-) -> attachment.Request:
+) -> plans.Request:
     """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError."""
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
@@ -96,10 +96,10 @@ def _request(
         network=network.name,
         netns=call.invocation.netns,
     )
-    return attachment.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
+    return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
 
 
-def _end_former_owner(daemon: Daemon, request: attachment.Request, pod: netns.Netns) -> None:
+def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
     """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
     record = daemon.record_of(request.vf.pci)
     if record is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from sriov import attachment, detachment, devices, kernel, ledger, netns, node, settings
+from sriov import attachment, detachment, devices, kernel, ledger, netns, node, plans, settings
 from tests.fakes import memory_kernel, world
 
 MAC = "02:00:00:00:cc:01"
@@ -18,11 +18,11 @@ class Bench:
     pod: netns.Netns
     vfs: tuple[devices.PciAddress, ...]
 
-    def request(self, wanted: settings.VfSettings = WANTED, vf: int = 0, **owner: str) -> attachment.Request:
+    def request(self, wanted: settings.VfSettings = WANTED, vf: int = 0, **owner: str) -> plans.Request:
         who = {"container_id": "c1", "ifname": "net1", "network": "n1", "netns": "/run/netns/pod"} | owner
-        return attachment.Request(self.node.lookup(self.vfs[vf]), ledger.Owner(**who), wanted)
+        return plans.Request(self.node.lookup(self.vfs[vf]), ledger.Owner(**who), wanted)
 
-    def attach(self, request: attachment.Request) -> kernel.Link:
+    def attach(self, request: plans.Request) -> kernel.Link:
         return attachment.attach(self.node, self.book, request, self.pod)
 
     def detach(self, vf: int = 0, pod: netns.Netns | None = None) -> None:

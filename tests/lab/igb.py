@@ -16,6 +16,7 @@ from sriov import (
     netlink,
     netns,
     node,
+    plans,
     settings,
     sysfs,
 )
@@ -74,7 +75,7 @@ def hand_out(folder: pathlib.Path, index: int) -> str:
     """Give the VF to a pod with a MAC, and take it back; returns the MAC that it had there."""
     found, mac = vf(index), f"02:00:00:00:ce:0{index}"
     owner = ledger.Owner(container_id="passing", ifname="net1", network="n1", netns="/run/netns/x")
-    request = attachment.Request(found, owner, settings.VfSettings(mac=mac, vlan=100))
+    request = plans.Request(found, owner, settings.VfSettings(mac=mac, vlan=100))
     with host(folder) as (here, book), namespaces.made("pod") as pod:
         link = attachment.attach(here, book, request, pod.handle)
         record = book.read(found.pci)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, settings
+from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, plans, settings
 from sriov.node import Node
 from sriov_cni import calls, repair
 from tests.kernel import namespaces
@@ -20,9 +20,9 @@ MAC = "02:00:00:00:cc:01"
 WANTED = settings.VfSettings(mac=MAC, vlan=100, qos=3, spoofchk=False, trust=True, max_tx_rate=200)
 
 
-def request(here: Node, index: int, wanted: settings.VfSettings = WANTED, ifname: str = "net1") -> attachment.Request:
+def request(here: Node, index: int, wanted: settings.VfSettings = WANTED, ifname: str = "net1") -> plans.Request:
     owner = ledger.Owner(container_id=f"c{index}", ifname=ifname, network="n1", netns="/run/netns/x")
-    return attachment.Request(here.lookup(igb.vf(index).pci), owner, wanted)
+    return plans.Request(here.lookup(igb.vf(index).pci), owner, wanted)
 
 
 def seen(index: int) -> tuple[object, settings.VfSettings]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, errors, kernel, ledger, netlink, settings
+from sriov import attachment, errors, kernel, ledger, netlink, plans, settings
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov import kernel_contract
@@ -83,7 +83,7 @@ def test_a_refused_move_is_one_clear_error_and_the_add_is_undone(tmp_path: pathl
         owner = ledger.Owner(container_id="c1", ifname="net1", network="n1", netns=pod.path)
         vf = here.lookup(igb.vf(VFS[0]).pci)
         wanted = settings.VfSettings(vlan=100, mac="02:00:00:00:cc:09")
-        request = attachment.Request(vf, owner, wanted, rdma=(device,))
+        request = plans.Request(vf, owner, wanted, rdma=(device,))
         with pytest.raises(errors.UnsupportedError, match=rf"{device.name} cannot move .*Operation not supported"):
             attachment.attach(here, book, request, pod.handle)
         assert igb.TREE.netdev(vf.pci) == netdev

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, detachment, ledger, netns, node, settings, sysfs
+from sriov import attachment, detachment, ledger, netns, node, plans, settings, sysfs
 from tests.kernel import namespaces
 from tests.lab import igb
 
@@ -89,7 +89,7 @@ def _tenant(chance: random.Random, number: int, swap: int) -> Tenant:
 def _attach(here: node.Node, book: ledger.Ledger, index: int, tenant: Tenant, pod: netns.Netns) -> None:
     owner = ledger.Owner(container_id=f"c{index}", ifname="net1", network="n1", netns="/run/netns/x")
     vf = here.lookup(igb.vf(index).pci)
-    link = attachment.attach(here, book, attachment.Request(vf, owner, tenant.wanted, tenant.mtu), pod)
+    link = attachment.attach(here, book, plans.Request(vf, owner, tenant.wanted, tenant.mtu), pod)
     with igb.opened() as net, net.inside(pod) as inner:
         inner.add_address(link.index, tenant.address)
 

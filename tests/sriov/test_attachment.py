@@ -8,7 +8,7 @@ import pathlib
 import msgspec
 import pytest
 
-from sriov import attachment, devices, errors, kernel, netdevs, settings, sysfs, vfconfig
+from sriov import devices, errors, kernel, netdevs, plans, settings, sysfs, vfconfig
 from tests.fakes import bench, world
 
 TARGET = vfconfig.Target(2, 0, "02:00:00:02:00:00")
@@ -23,11 +23,11 @@ def here(tmp_path: pathlib.Path) -> bench.Bench:
 
 def test_the_plan_without_a_mac_lets_the_vf_say_its_own_again(here: bench.Bench) -> None:
     wanted = settings.VfSettings(vlan=5)
-    assert attachment.plan(TARGET, NETDEV, here.request(wanted)) == (
-        attachment.StateVf(TARGET, wanted),
-        attachment.Move(here.vfs[0], 3, "net1"),
-        attachment.Configure("net1", kernel.Change(address="06:00:00:02:00:00")),
-        attachment.Configure(
+    assert plans.plan(TARGET, NETDEV, here.request(wanted)) == (
+        plans.StateVf(TARGET, wanted),
+        plans.Move(here.vfs[0], 3, "net1"),
+        plans.Configure("net1", kernel.Change(address="06:00:00:02:00:00")),
+        plans.Configure(
             "net1", kernel.Change(NETDEV.address, 1500, up=True, promisc=False, allmulti=False, noarp=False)
         ),
     )
@@ -37,13 +37,13 @@ def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is
     here: bench.Bench,
 ) -> None:
     request = dataclasses.replace(here.request(), mtu=1400, allmulti=True)
-    steps = attachment.plan(TARGET, NETDEV, request)
+    steps = plans.plan(TARGET, NETDEV, request)
     assert steps == (
-        attachment.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
-        attachment.Move(here.vfs[0], 3, "net1"),
-        attachment.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True, noarp=False)),
-        attachment.Administer(TARGET, bench.WANTED),
-        attachment.Configure("net1", kernel.Change(up=True)),
+        plans.StateVf(TARGET, dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)),
+        plans.Move(here.vfs[0], 3, "net1"),
+        plans.Configure("net1", kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True, noarp=False)),
+        plans.Administer(TARGET, bench.WANTED),
+        plans.Configure("net1", kernel.Change(up=True)),
     )
 
 

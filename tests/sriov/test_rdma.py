@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from sriov import attachment, errors, kernel, ledger, rdma
+from sriov import errors, kernel, ledger, plans, rdma
 from tests.fakes import bench, memory_kernel
 
 
@@ -33,10 +33,10 @@ def test_it_follows_its_netdev_while_that_is_down(here: bench.Bench) -> None:
     request = dataclasses.replace(here.request(), rdma=(device,))
     netdev = here.node.tree.netdev(request.vf.pci)
     assert netdev is not None
-    steps = attachment.plan(here.node.target(request.vf, netdev.address), netdev, request)
-    moved = steps.index(attachment.MoveRdma(device))
-    assert isinstance(steps[moved - 1], attachment.Move)
-    assert not any(isinstance(step, attachment.Configure) for step in steps[:moved])
+    steps = plans.plan(here.node.target(request.vf, netdev.address), netdev, request)
+    moved = steps.index(plans.MoveRdma(device))
+    assert isinstance(steps[moved - 1], plans.Move)
+    assert not any(isinstance(step, plans.Configure) for step in steps[:moved])
 
 
 def test_there_and_home_again(here: bench.Bench) -> None:

@@ -1,0 +1,101 @@
+"""How a VF gets into a pod: the steps, in the order that carries the promises. Pure; attachment carries them out.
+
+The PF states the VLAN before the VF can carry a frame. The VF takes its address while no MAC is administered, since
+igbvf refuses it afterwards, and the PF administers it after that, since igb does not pass it on. The link comes up
+last. The host never sees the pod's name or MAC: the move renames, and the MAC follows it.
+"""
+
+import dataclasses
+
+from sriov import devices, kernel, ledger, settings, sysfs, vfconfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it."""
+
+    vf: devices.VF
+    owner: ledger.Owner
+    wanted: settings.VfSettings
+    mtu: int | None = None
+    allmulti: bool = False
+    rdma: tuple[kernel.RdmaDevice, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StateVf:
+    """The PF states the whole VF, without an administered MAC."""
+
+    target: vfconfig.Target
+    wanted: settings.VfSettings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """The netdev goes into the pod under its name there."""
+
+    pci: devices.PciAddress
+    index: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MoveRdma:
+    """An RDMA device follows its netdev."""
+
+    device: kernel.RdmaDevice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configure:
+    """In the pod: address, MTU, flags."""
+
+    name: str
+    change: kernel.Change
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Administer:
+    """The PF pins the MAC, so that spoof checking holds the pod to it."""
+
+    target: vfconfig.Target
+    wanted: settings.VfSettings
+
+
+Step = StateVf | Move | MoveRdma | Configure | Administer
+
+
+def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
+    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted.
+
+    Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
+    """
+    wanted, name = _pinned(request, netdev), request.owner.ifname
+    own = wanted.mac == settings.NO_MAC
+    change = kernel.Change(
+        address=netdev.address if own else wanted.mac,
+        mtu=request.mtu or netdev.mtu,
+        allmulti=request.allmulti,
+        promisc=False,
+        noarp=False,
+    )
+    # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
+    moves: tuple[Step, ...] = (Move(request.vf.pci, netdev.index, name), *map(MoveRdma, request.rdma))
+    if target is None:
+        vfconfig.refuse_without_pf(wanted, has_netdev=True)
+        return (*moves, Configure(name, dataclasses.replace(change, up=True)))
+    state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
+    if own:
+        # Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again.
+        elsewhere = Configure(name, kernel.Change(address=settings.aside(netdev.address)))
+        return (state, *moves, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
+    pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
+    return (state, *moves, *pinned)
+
+
+def _pinned(request: Request, netdev: sysfs.Netdev) -> settings.VfSettings:
+    """What the PF is told: the VF's own MAC too, where spoof checking would stop it otherwise."""
+    wanted = request.wanted
+    if wanted.mac != settings.NO_MAC or not wanted.spoofchk or request.vf.driver not in devices.PINNING_DRIVERS:
+        return wanted
+    return dataclasses.replace(wanted, mac=netdev.address)
