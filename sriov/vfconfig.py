@@ -100,8 +100,18 @@ def _state_one(
             # A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays.
             if target.own_mac != settings.NO_MAC:
                 net.set_vf(target.pf, target.vf, dataclasses.replace(wanted, mac=target.own_mac), only)
-        else:
+        elif setting is not Setting.RATE or not _is_unlimited(net, target):
             raise
+
+
+def _is_unlimited(net: kernel.Kernel, target: Target) -> bool:
+    """Whether there is no rate to take back: igb and ixgbe refuse every rate, none too, while the PF has no link.
+
+    igb_ndo_set_vf_bw() in igb_main.c, ixgbe_ndo_set_vf_bw() in ixgbe_sriov.c. A cable that is out must not keep a pod
+    from ending.
+    """
+    found = net.vf(target.pf, target.vf)
+    return (found.min_tx_rate, found.max_tx_rate) == (0, 0)
 
 
 def _shown(wanted: settings.VfSettings, setting: Setting) -> str:

@@ -80,6 +80,8 @@ class MemoryKernel:
         # do_setvfinfo() in net/core/rtnetlink.c takes the attributes one by one and stops at the first refusal.
         for setting in (each for each in Setting if each in which):
             _check_driver(request, table.profile, wanted, setting)
+            if setting is Setting.RATE and table.profile.rate_needs_link and not table.carrier:
+                raise errors.KernelError(request, errno.EINVAL)
             self._world.administer(pf, vf, _merged(table.vfs[vf], wanted, setting))
             if setting is Setting.MAC:
                 self._world.administer_mac(pf, vf, wanted.mac)

@@ -29,6 +29,7 @@ class Profile:
     `takes_mac_at_down`, `takes_mac_at_once`: when the VF's netdev gets an administered address.
     `ignores_own_address`: it says yes to an address and keeps the old one.
     `filters_by_administered`: what the PF is told is also what it lets through to the VF.
+    `rate_needs_link`: no rate can be set, none neither, while the PF has no link.
     `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
     `driver` is the VFs' driver by name.
     """
@@ -49,9 +50,10 @@ class Profile:
     filters_by_administered: bool = True
     checks_administered: bool = False
     driver: str = "igbvf"
+    rate_needs_link: bool = False
 
 
-IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False)
+IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False, rate_needs_link=True)
 PERMISSIVE = Profile()
 STUBBORN = Profile(clears_mac=False, keeps_administered=False)
 
@@ -89,6 +91,7 @@ class Pf:
     vfs: list[settings.VfSettings]
     heard: list[str]
     deaf_to: set[int] = dataclasses.field(default_factory=set)
+    carrier: bool = True
 
 
 class World:
@@ -147,6 +150,10 @@ class World:
         self._rdmas = [each for each in self._rdmas if each.pci not in gone]
         for vf in self.node.set_numvfs(pf, numvfs):
             self.bind(vf)
+
+    def lose_link(self, pf: devices.PciAddress) -> None:
+        """As by a cable that is pulled out of the PF."""
+        self._pfs[self._index(pf)].carrier = False
 
     def reset_pf(self, pf: devices.PciAddress) -> None:
         """Take the PF down and up, as igb does it: it forgets its VFs' addresses and waits for each VF's own reset."""

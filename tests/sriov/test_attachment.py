@@ -279,6 +279,22 @@ def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:
         here.attach(here.request(container_id="c2", ifname="net9"))
 
 
+def test_f25_a_pf_without_a_link_takes_no_rate_and_its_vfs_come_and_go_all_the_same(here: bench.Bench) -> None:
+    before = here.machine.snapshot()
+    here.machine.lose_link(PF)
+    here.attach(here.request(dataclasses.replace(bench.WANTED, max_tx_rate=0)))
+    here.detach(pod=here.pod)
+    assert here.machine.snapshot() == before
+
+
+def test_f25_a_rate_that_cannot_be_taken_back_is_not_forgotten(here: bench.Bench) -> None:
+    here.attach(here.request(settings.VfSettings(max_tx_rate=200)))
+    here.machine.lose_link(PF)
+    with pytest.raises(errors.KernelError, match="tx_rate"):
+        here.detach(pod=here.pod)
+    assert [record.pci for record in here.book.records()] == [here.vfs[0]]
+
+
 @pytest.mark.parametrize("wanted", [bench.WANTED, settings.BASELINE])
 def test_f25_a_vf_whose_pf_was_down_is_reset_once(here: bench.Bench, wanted: settings.VfSettings) -> None:
     """igb takes nothing from such a VF; afterwards it hears its address, also at home."""
