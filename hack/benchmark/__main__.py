@@ -8,9 +8,23 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures
+from hack.benchmark import attach, contenders, deviceplugin, figures, plot, report
+from hack.guest import errors
 
-_PARTS = {"deviceplugin": deviceplugin.measure}
+
+def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
+    taken = attach.measure(flags.rounds)
+    print(*report.table(taken), sep="\n")
+    if flags.plot is not None:
+        plot.draw(taken, flags.plot)
+    return [*report.ratios(taken), *report.raw(taken)]
+
+
+def _deviceplugin(_: argparse.Namespace) -> list[figures.Figure]:
+    return deviceplugin.measure()
+
+
+_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin}
 
 
 def main() -> int:
@@ -18,13 +32,25 @@ def main() -> int:
     parser.add_argument("part", choices=_PARTS)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--check", action="store_true", help="fail where a target is missed")
+    parser.add_argument("--rounds", type=_count, default=attach.ROUNDS, help="attach: pairs of each (%(default)s)")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     flags = parser.parse_args()
-    taken = _PARTS[flags.part]()
+    try:
+        taken = _PARTS[flags.part](flags)
+    except (errors.LabError, contenders.BrokenRunError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     for line in figures.table(taken):
         print(line)
     if flags.json is not None:
         flags.json.write_text(json.dumps({one.key: one.value for one in taken}, indent=1) + "\n")
     return 1 if flags.check and any(one.missed for one in taken) else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds, of which there is at least one")
+    return int(text)
 
 
 if __name__ == "__main__":

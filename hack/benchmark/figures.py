@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """`key` is for programs. `target` is the most it may be, None where it is only told; `note` is for comparison."""
+    """`key` is for programs, which alone hear of a `quiet` one.
+
+    `target` is the most it may be, None where it is only told; `note` is for comparison.
+    """
 
     key: str
     value: float
     target: float | None = None
     note: str = ""
+    quiet: bool = False
 
     @property
     def missed(self) -> bool:
@@ -19,8 +23,9 @@ class Figure:
 
 
 def table(taken: Sequence[Figure]) -> Iterator[str]:
-    width = max(len(one.key) for one in taken)
-    for one in taken:
+    told = [one for one in taken if not one.quiet]
+    width = max(len(one.key) for one in told)
+    for one in told:
         target = "" if one.target is None else f"target {one.target:g}  {'MISSED' if one.missed else 'met'}"
         yield f"{one.key:<{width}}  {one.value:>10.3f}  {target:<22}  {one.note}".rstrip()
 

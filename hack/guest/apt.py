@@ -19,10 +19,10 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class Apt:
-    """apt-get in `folder`, which holds all of its state and may be deleted at any time."""
+    """apt-get in `folder`, which holds all of its state and may be deleted at any time. The last suite goes first."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, suites: Sequence[str] = SUITES) -> None:
+        self._folder, self._suites = folder, suites
         self.archives = folder / "cache" / "archives"
 
     def use(self, mirror: str) -> None:
@@ -31,7 +31,7 @@ class Apt:
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
         signed = f" [signed-by={KEYRING}]" if KEYRING.exists() else ""
-        lines = "".join(f"deb{signed} {mirror} {suite} main\n" for suite in SUITES)
+        lines = "".join(f"deb{signed} {mirror} {suite} main\n" for suite in self._suites)
         (self._folder / "sources.list").write_text(lines)
 
     def update(self, shown: progress.Progress) -> None:
@@ -40,13 +40,13 @@ class Apt:
 
     def download(self, packages: Sequence[str], what: str, shown: progress.Progress) -> list[Path]:
         """The packages and everything they need, verified by apt, as .deb files. `what` they are is shown."""
-        verb = ["install", "--yes", "--download-only", "--no-install-recommends", "-t", SUITES[-1]]
+        verb = ["install", "--yes", "--download-only", "--no-install-recommends", "-t", self._suites[-1]]
         self._get([*verb, *packages], f"downloading {what}", shown)
         return sorted(self.archives.glob("*.deb"))
 
     def download_alone(self, packages: Sequence[str], what: str, shown: progress.Progress) -> list[Path]:
         """These packages and nothing that they need, in this order."""
-        self._get(["download", "-t", SUITES[-1], *packages], f"downloading {what}", shown)
+        self._get(["download", "-t", self._suites[-1], *packages], f"downloading {what}", shown)
         return [next(self.archives.glob(f"{package.partition('=')[0]}_*.deb")) for package in packages]
 
     def _get(self, arguments: Sequence[str], what: str, shown: progress.Progress) -> None:
@@ -83,10 +83,12 @@ class Apt:
         return ["-q", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
 
 
-def fetched(folder: Path, take: Callable[[Apt], list[Path]], shown: progress.Progress) -> list[Path]:
+def fetched(
+    folder: Path, take: Callable[[Apt], list[Path]], shown: progress.Progress, suites: Sequence[str] = SUITES
+) -> list[Path]:
     """What `take` gets from the first of this machine's mirrors that has it, kept below `folder`."""
     reason = errors.UnavailableError("no Debian archive in /etc/apt/sources.list or sources.list.d")
-    private = Apt(folder)
+    private = Apt(folder, suites)
     for address in mirrors.archives(mirrors.read(Path("/etc/apt"))):
         try:
             private.use(address)

@@ -1,0 +1,154 @@
+"""Attach and detach, ours beside containernetworking-plugins and beside the kernel alone, alternately in one run.
+
+The order changes every round, and between two calls the kernel has time to settle: taking a namespace apart goes on
+after a contender has answered, and nobody is billed for another. Ratios are what counts; times are this machine's, at
+this moment.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from hack.benchmark import contenders, floor, peers, veths
+
+ROUNDS = 100
+BURST = 64
+_BURSTS = 5
+_SETTLE = (0.05, 0.1)  # seconds
+_CALM = 1.0  # seconds after a burst
+_PYTHON = pathlib.Path("/usr/bin/python3")  # what the shim's first line says
+
+_T = TypeVar("_T")
+
+Costs = Mapping[str, Sequence[float]]
+"""By contender and verb, as in `native_add`: milliseconds, one a round. `_cpu` is of a whole pair."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """Everything that was measured, in milliseconds."""
+
+    costs: Costs
+    bursts: Costs
+
+
+def measure(rounds: int = ROUNDS) -> Taken:
+    """About two seconds a round. Raises LabError where something is missing, BrokenRunError where a call fails."""
+    others = peers.provide()
+    built = subprocess.run([veths.ROOT / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=True)
+    python = (str(_PYTHON if _PYTHON.exists() else sys.executable), "-IS")
+    with veths.opened(BURST) as stage, contextlib.closing(floor.Floor(stage)) as bare:
+        shim = (*python, str(veths.ROOT / "sriov_cni/shim.py"))
+        bench = _Bench(stage, bare, contenders.everybody(stage, others, built.stdout.strip(), shim), python)
+        for turn in range(-1, rounds):
+            bench.round(turn)
+        for turn in range(_BURSTS if rounds >= ROUNDS else 1):
+            bench.bursts(turn)
+        return bench.taken()
+
+
+class _Bench:
+    """Collects. A round of a negative number is for warming up."""
+
+    def __init__(
+        self, stage: veths.Stage, bare: floor.Floor, everybody: list[contenders.Contender], python: Sequence[str]
+    ) -> None:
+        self._stage, self._bare, self._everybody, self._python = stage, bare, everybody, python
+        self._costs: dict[str, list[float]] = {}
+        self._bursts: dict[str, list[float]] = {}
+
+    def taken(self) -> Taken:
+        return Taken(self._costs, self._bursts)
+
+    def round(self, turn: int) -> None:
+        """Everybody's pair once, in another order each time."""
+        pairs: list[Callable[[], Mapping[str, float]]] = [
+            *(lambda one=one: self._pair(one) for one in self._everybody),
+            self._floor_pair,
+            self._starts,
+        ]
+        for pair in _turned(pairs, turn):
+            costs = pair()
+            if turn >= 0:
+                for key, value in costs.items():
+                    self._costs.setdefault(key, []).append(value)
+        if not self._stage.is_whole():
+            raise contenders.BrokenRunError("a link has not come home under its name and number")
+
+    def bursts(self, turn: int) -> None:
+        """All links at once, by whom it is compared for; and all of them by bare moves, one after another."""
+        every = {each.name: each for each in self._everybody if each.name in ("native", "v19", "v111")}
+        bursts = [(name, lambda one=one: self._burst(one)) for name, one in every.items()]
+        for name, burst in _turned([*bursts, ("floor", self._floor_burst)], turn):
+            self._bursts.setdefault(name, []).append(burst())
+            time.sleep(_CALM)
+
+    def _pair(self, one: contenders.Contender) -> Mapping[str, float]:
+        link = self._stage.links[0]
+        before = self._stage.daemon_cpu()
+        with _settled():
+            add = one.call("ADD", link)
+        with _settled():
+            delete = one.call("DEL", link)
+        cpu = add.cpu + delete.cpu + (self._stage.daemon_cpu() - before if one.ours else 0)
+        return {f"{one.name}_add": add.wall, f"{one.name}_del": delete.wall, f"{one.name}_cpu": cpu}
+
+    def _floor_pair(self) -> Mapping[str, float]:
+        link = self._stage.links[0]
+        with _settled():
+            add = _milliseconds(lambda: self._bare.add(link))
+        with _settled():
+            delete = _milliseconds(lambda: self._bare.delete(link))
+        return {"floor_add": add, "floor_del": delete}
+
+    def _starts(self) -> Mapping[str, float]:
+        """What a shim costs alone: VERSION, which asks the daemon and touches no link; and a bare interpreter."""
+        every = {each.name: each for each in self._everybody if each.name in ("native", "python")}
+        costs = {}
+        for name, one in every.items():
+            env = {**one.environment, "CNI_COMMAND": "VERSION"}
+            costs[f"{name}_version"] = contenders.launch(one.command, env, b"{}").wait()[2].wall
+        costs["bare_python"] = contenders.launch([*self._python, "-c", "pass"], {}, b"").wait()[2].wall
+        return costs
+
+    def _burst(self, one: contenders.Contender) -> float:
+        def all_at_once(verb: str) -> None:
+            started = [(link, one.start(verb, link)) for link in self._stage.links]
+            for link, each in started:
+                one.finish(verb, link, each)
+
+        took = _milliseconds(lambda: all_at_once("ADD"))
+        time.sleep(_CALM)
+        all_at_once("DEL")
+        return took
+
+    def _floor_burst(self) -> float:
+        took = _milliseconds(lambda: self._bare.move_all(self._stage.links))
+        self._bare.delete_all(self._stage.links)
+        return took
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """What follows waits until the kernel has done what this call left behind. 50 to 100 ms, by the clock's chance."""
+    yield
+    low, high = _SETTLE
+    time.sleep(low + (high - low) * (time.monotonic_ns() // 1000 % 1000) / 1000)
+
+
+def _turned(items: Sequence[_T], turn: int) -> Sequence[_T]:
+    """Another one first each time, and backwards every second time."""
+    first = turn % len(items)
+    order = [*items[first:], *items[:first]]
+    return order[::-1] if turn % 2 else order
+
+
+def _milliseconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000

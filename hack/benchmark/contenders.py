@@ -1,0 +1,113 @@
+"""Who is measured in `hack/bench attach`, each called as a runtime calls it: a process, environment, stdin, stdout.
+
+All have the same links, the same pods and the same host-local. What a call costs is taken by this process: the wall
+time from before the fork to the exit, and the CPU of the child and of those it waited for (wait4(2)).
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from hack.benchmark import peers, veths
+
+_IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/16"}]]}
+_SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, and by no runtime
+
+
+class BrokenRunError(Exception):
+    """A call failed, so that there is nothing to compare."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spent:
+    """Milliseconds of one call. `cpu` is without the daemon's."""
+
+    wall: float
+    cpu: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contender:
+    """`network` is the configuration for a link, `environment` what every call has; `ours` has a daemon besides."""
+
+    name: str
+    command: Sequence[str]
+    network: Callable[[veths.Link], Mapping[str, object]]
+    environment: Mapping[str, str]
+    ours: bool = False
+
+    def call(self, verb: str, link: veths.Link) -> Spent:
+        return self.finish(verb, link, self.start(verb, link))
+
+    def start(self, verb: str, link: veths.Link) -> "Started":
+        env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": f"{self.name}-{link.name}", "CNI_NETNS": link.pod_path}
+        return launch(self.command, {**self.environment, **env}, json.dumps(self.network(link)).encode())
+
+    def finish(self, verb: str, link: veths.Link, started: "Started") -> Spent:
+        status, said, spent = started.wait()
+        if status != 0:
+            raise BrokenRunError(f"{verb} of {link.name} by {self.name} ended with {status}: {said.decode()}")
+        if (verb == "ADD") != (b"interfaces" in said):
+            raise BrokenRunError(f"{verb} of {link.name} by {self.name} answered {said.decode() or 'nothing'}")
+        return spent
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """A process that was started; wait() once."""
+
+    pid: int
+    began: float
+    output: int
+
+    def wait(self) -> tuple[int, bytes, Spent]:
+        """Exit status, stdout, cost."""
+        _, status, used = os.wait4(self.pid, 0)
+        wall = (time.perf_counter() - self.began) * 1000
+        said = os.pread(self.output, 1 << 20, 0)
+        os.close(self.output)
+        return os.waitstatus_to_exitcode(status), said, Spent(wall, (used.ru_utime + used.ru_stime) * 1000)
+
+
+def launch(command: Sequence[str], environment: Mapping[str, str], stdin: bytes) -> Started:
+    """Start a process; its streams are memory, so that nobody has to read along."""
+    source, output = os.memfd_create("stdin"), os.memfd_create("stdout")
+    os.write(source, stdin)
+    os.lseek(source, 0, os.SEEK_SET)
+    files = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, output, 1)]
+    began = time.perf_counter()
+    pid = os.posix_spawn(command[0], list(command), dict(environment), file_actions=files, setsigdef=_SIGNALS)
+    os.close(source)
+    return Started(pid, began, output)
+
+
+def everybody(stage: veths.Stage, others: peers.Peers, native: str, python: Sequence[str]) -> list[Contender]:
+    """Ours by either shim, ours without IPAM, and both ages of host-device."""
+    theirs = {"CNI_IFNAME": "net1", "CNI_PATH": str(others.current), "PATH": os.environ["PATH"]}
+    ours = {**theirs, "SRIOV_CNI_SOCKET": str(stage.socket)}
+
+    def sriov(link: veths.Link) -> Mapping[str, object]:
+        return _network("sriov", stage.folder, deviceID=link.pci)
+
+    def host_device(link: veths.Link) -> Mapping[str, object]:
+        return _network("host-device", stage.folder, device=link.name)
+
+    def without_ipam(link: veths.Link) -> Mapping[str, object]:
+        return {key: value for key, value in sriov(link).items() if key != "ipam"}
+
+    return [
+        Contender("native", [native], sriov, ours, True),
+        Contender("python", python, sriov, ours, True),
+        Contender("native_no_ipam", [native], without_ipam, ours, True),
+        Contender("v19", [str(others.current / "host-device")], host_device, theirs),
+        Contender("v111", [str(others.old / "host-device")], host_device, theirs),
+    ]
+
+
+def _network(plugin: str, folder: pathlib.Path, **keys: object) -> Mapping[str, object]:
+    ipam = {**_IPAM, "dataDir": str(folder / "leases")}
+    return {"cniVersion": "1.0.0", "name": "bench", "type": plugin, "ipam": ipam, **keys}

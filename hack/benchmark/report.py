@@ -1,0 +1,71 @@
+"""What `hack/bench attach` says of its figures: the ratios with their targets, the raw values, a table."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from hack.benchmark import attach, figures
+
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+NAMES = {
+    "v19": "host-device 1.9",
+    "v111": "host-device 1.1.1",
+    "python": "sriov, Python shim",
+    "native": "sriov, native shim",
+    "native_no_ipam": "sriov, native shim, no IPAM",
+    "floor": "the kernel alone",
+}
+
+
+def ratios(taken: attach.Taken) -> list[figures.Figure]:
+    """Ours over theirs, over the kernel's, over Python's."""
+    costs, bursts = _medians(taken.costs), _medians(taken.bursts)
+    each = [
+        ("add_p50_ratio_native", costs["native_add"] / costs["v19_add"], 0.45),
+        ("add_p50_ratio_python", costs["python_add"] / costs["v19_add"], 0.60),
+        ("del_p50_ratio_native", costs["native_del"] / costs["v19_del"], 0.47),
+        ("del_p50_ratio_python", costs["python_del"] / costs["v19_del"], 0.62),
+        ("add_p50_ratio_native_v111", costs["native_add"] / costs["v111_add"], 0.90),
+        ("add_no_ipam_over_floor", costs["native_no_ipam_add"] / costs["floor_add"], 1.5),
+        ("burst64_ratio", bursts["native"] / bursts["v19"], 0.50),
+        ("burst64_over_floor", bursts["native"] / bursts["floor"], 1.20),
+        ("cpu_pair_ratio", costs["native_cpu"] / costs["v19_cpu"], 0.60),
+        ("python_shim_over_bare", costs["python_version"] / costs["bare_python"], 1.35),
+    ]
+    return [figures.Figure(*one) for one in each]
+
+
+def raw(taken: attach.Taken) -> list[figures.Figure]:
+    """Milliseconds, for programs; and what the machine had to do besides."""
+    costs = [
+        (f"{key}_ms_{name}", figures.percentile(values, share))
+        for key, values in sorted(taken.costs.items())
+        for name, share in SHARES.items()
+    ]
+    bursts = [
+        (f"{key}_burst64_ms_{name}", value)
+        for key, values in sorted(taken.bursts.items())
+        for name, value in (("p50", figures.percentile(values, 0.5)), ("min", min(values)), ("max", max(values)))
+    ]
+    rounds = ("rounds", float(len(taken.costs["floor_add"])))
+    load = figures.Figure("load_1m", os.getloadavg()[0], None, "of the machine, this benchmark's own included")
+    return [*(figures.Figure(*each, quiet=True) for each in (*costs, *bursts, rounds)), load]
+
+
+def table(taken: attach.Taken) -> Iterator[str]:
+    """A line a contender: p50, p90, p99 of ADD and DEL and the CPU of a pair; then all pods at once."""
+    yield f"{'milliseconds: p50 / p90 / p99':<29} {'ADD':^23}  {'DEL':^23}  {'CPU of a pair':^23}"
+    for key, name in NAMES.items():
+        yield f"{name:<29} " + "  ".join(_three(taken.costs.get(f"{key}_{kind}")) for kind in ("add", "del", "cpu"))
+    for key, values in taken.bursts.items():
+        who, middle = f"{NAMES[key]}, {attach.BURST} ADDs at once", figures.percentile(values, 0.5)
+        yield f"{who:<44} {middle:7.0f}  ({min(values):.0f} to {max(values):.0f})"
+
+
+def _three(values: Sequence[float] | None) -> str:
+    if values is None:
+        return f"{'':23}"
+    return " ".join(f"{figures.percentile(values, share):7.1f}" for share in SHARES.values())
+
+
+def _medians(costs: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
+    return {key: figures.percentile(values, 0.5) for key, values in costs.items()}

@@ -1,0 +1,61 @@
+"""The CNI daemon on veths that a built sysfs shows as VFs without a PF: `python -m hack.benchmark.veth_daemon OPTIONS`.
+
+The kernel is the machine's own and every request goes straight to it. What real hardware's sysfs does by itself, to
+show a netdev where it is, costs one rename of a folder here: a benchmark must not bill the product for its stage.
+"""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+
+from sriov import kernel, netlink, netns
+from sriov_cni import __main__ as daemon
+
+Shown = Mapping[int, tuple[pathlib.Path, pathlib.Path]]
+"""By a link's index: where sysfs shows it in the host, and where that folder is meanwhile."""
+
+
+class VethKernel(netlink.Netlink):
+    """Requests in one namespace; a move is followed by the built sysfs."""
+
+    def __init__(self, shown: Shown, where: netns.Netns | None = None) -> None:
+        super().__init__(where)
+        self._shown = shown
+
+    def move(self, index: int, target: netns.Netns, name: str) -> None:
+        super().move(index, target, name)
+        here, away = self._shown[index]
+        source, goal = (here, away) if here.exists() else (away, here)
+        source.rename(goal)
+
+    @contextlib.contextmanager
+    def inside(self, target: netns.Netns) -> Iterator["VethKernel"]:
+        with netns.entered(target):
+            other = VethKernel(self._shown, target)
+        try:
+            yield other
+        finally:
+            other.close()
+
+
+def shown(sysfs: pathlib.Path) -> Shown:
+    """Every netdev of the built tree; beside it there is room for those that are away."""
+    found = {int((path / "ifindex").read_text()): path for path in sysfs.glob("bus/pci/devices/*/net/*")}
+    return {index: (path, path.parent.parent / f"away-{path.name}") for index, path in found.items()}
+
+
+def main(arguments: list[str]) -> int:
+    index = arguments.index("--sysfs")
+    every = shown(pathlib.Path(arguments[index + 1]))
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[kernel.Kernel]:
+        with contextlib.closing(VethKernel(every)) as net:
+            yield net
+
+    return daemon.main(arguments, opened)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""`hack/bench attach`: a short run is whole, and says what it promises. What it measures is nobody's failure here."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+from PIL import Image
+
+from hack.benchmark import attach, figures, plot, report
+from tests import conftest
+
+ROOT = pathlib.Path(__file__).parents[2]
+RATIOS = {
+    *("add_p50_ratio_native", "add_p50_ratio_python", "del_p50_ratio_native", "del_p50_ratio_python"),
+    *("add_p50_ratio_native_v111", "add_no_ipam_over_floor", "burst64_ratio", "burst64_over_floor"),
+    *("cpu_pair_ratio", "python_shim_over_bare"),
+}
+
+
+def made_up(rounds: int = 100) -> attach.Taken:
+    """Everybody's milliseconds grow from 10 to 20, theirs from 20 to 40."""
+    costs = {
+        f"{key}_{kind}": [(2 if key == "v19" else 1) * (10 + 10 * turn / rounds) for turn in range(rounds)]
+        for key in report.NAMES
+        for kind in ("add", "del", "cpu")
+    }
+    starts = {"python_version": [12.0] * rounds, "native_version": [2.0] * rounds, "bare_python": [10.0] * rounds}
+    bursts = {"native": [900.0, 1000.0, 1100.0], "v19": [2500.0], "v111": [1000.0], "floor": [800.0]}
+    return attach.Taken(costs | starts, bursts)
+
+
+def test_ratios_are_of_what_they_say() -> None:
+    found = {each.key: each.value for each in report.ratios(made_up())}
+    assert set(found) == RATIOS
+    assert found["add_p50_ratio_native"] == found["del_p50_ratio_python"] == found["cpu_pair_ratio"] == 0.5
+    assert found["add_p50_ratio_native_v111"] == found["add_no_ipam_over_floor"] == 1
+    assert found["python_shim_over_bare"] == 1.2
+    assert (found["burst64_ratio"], found["burst64_over_floor"]) == (0.4, 1.25)
+
+
+def test_raw_values_are_for_programs_and_the_table_for_people() -> None:
+    taken = made_up()
+    raw = {each.key: each.value for each in report.raw(taken)}
+    assert (raw["v19_add_ms_p50"], raw["v19_add_ms_p90"], raw["v19_add_ms_p99"]) == pytest.approx((30, 38, 39.8))
+    assert (raw["native_burst64_ms_min"], raw["native_burst64_ms_max"], raw["rounds"]) == (900, 1100, 100)
+    assert [line.split()[0] for line in figures.table(report.raw(taken))] == ["load_1m"]
+    table = list(report.table(taken))
+    assert "host-device 1.9" in table[1]
+    assert table[1].split()[2:5] == ["30.0", "38.0", "39.8"]
+
+
+def test_the_plot_is_a_picture_with_the_floor_in_it(tmp_path: pathlib.Path) -> None:
+    plot.draw(made_up(), tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.format == "PNG"
+        red = picture.convert("RGB").getcolors(1 << 20)
+        assert red is not None
+        assert (0xC0, 0x20, 0x20) in {colour for _, colour in red}
+
+
+def bench(*arguments: str | pathlib.Path) -> tuple[subprocess.Popen[str], str, str]:
+    """The process, which has ended, and what it said."""
+    command = [ROOT / "hack/bench", "attach", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        return process, *process.communicate(timeout=600)
+
+
+def test_a_number_of_rounds_that_is_none_is_named() -> None:
+    process, _, said = bench("--rounds", "0")
+    assert (process.returncode, "'0' is not a number of rounds" in said) == (2, True)
+
+
+@pytest.mark.root
+def test_a_short_run(tmp_path: pathlib.Path) -> None:
+    flags = ("--rounds", "2", "--json", tmp_path / "figures.json", "--plot", tmp_path / "plot.png")
+    process, table, said = bench(*flags)
+    if process.returncode and "bench: containernetworking-plugins" in said and not conftest.MUST_RUN:
+        pytest.skip(said.strip().splitlines()[-1])
+    assert process.returncode == 0, said
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert set(found) >= RATIOS
+    assert found["rounds"] == 2
+    assert all(value > 0 for value in found.values())
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "the kernel alone" in table
+    left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert f"sriov-bench-{process.pid}-" not in left
