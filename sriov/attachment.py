@@ -6,10 +6,32 @@ import errno
 import functools
 import logging
 
-from sriov import detachment, errors, homes, kernel, ledger, netdevs, netns, nsids, plans, rdma, settings, vfconfig
+from sriov import (
+    detachment,
+    errors,
+    homes,
+    kernel,
+    ledger,
+    netdevs,
+    netns,
+    nsids,
+    plans,
+    rdma,
+    settings,
+    steps,
+    vfconfig,
+)
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
+
+_KINDS = {
+    plans.StateVf: steps.Step.PF,
+    plans.Move: steps.Step.MOVE,
+    plans.MoveRdma: steps.Step.MOVE,
+    plans.Configure: steps.Step.POD,
+    plans.Administer: steps.Step.PF,
+}
 
 
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
@@ -25,7 +47,7 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
             "another container may hold it; try again later",
         )
     home = book.homes.settle(node.tree, request.vf.pci, netdev)
-    steps = plans.plan(
+    planned = plans.plan(
         node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request
     )
     record = _record(node, request, pod, home=home)
@@ -33,8 +55,9 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
         stack.callback(undo, node, book, record, pod)
-        for step in steps:
-            node.insist(functools.partial(_apply, step, node, net, inner, pod))
+        for step in planned:
+            with steps.timed(_KINDS[type(step)]):
+                node.insist(functools.partial(_apply, step, node, net, inner, pod))
         link = _with_its_mac(inner, request)
         stack.pop_all()
     return link

@@ -9,7 +9,7 @@ import errno
 import functools
 import time
 
-from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, vfconfig
+from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, steps, vfconfig
 from sriov.node import Node
 
 _POLL_SECONDS = 0.02
@@ -87,7 +87,8 @@ def _fetch(case: _Case) -> kernel.Link | None:
         if link is None:
             return None
         name = _free_name(case)
-        case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
+        with steps.timed(steps.Step.MOVE):
+            case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
     return _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
 
 
@@ -154,7 +155,8 @@ def _state_baseline(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str
     target = node.target(vf, own_mac)
     if target is None:
         return
-    node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
+    with steps.timed(steps.Step.PF):
+        node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
 
 
 def _free_name(case: _Case) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sriov import devices, errors, homes, kernel, nsids, runfiles, settings
+from sriov import devices, errors, homes, kernel, nsids, runfiles, settings, steps
 
 _log = logging.getLogger(__name__)
 
@@ -80,11 +80,12 @@ class Ledger:
         return self._load(self._path(pci))
 
     def write(self, record: Record) -> None:
-        runfiles.write(self._path(record.pci), msgspec.json.encode(record))
+        with steps.timed(steps.Step.LEDGER):
+            runfiles.write(self._path(record.pci), msgspec.json.encode(record))
 
     def remove(self, pci: devices.PciAddress) -> None:
         """Forget the VF; nothing happens where there is no record."""
-        with runfiles.refusals(self._path(pci)):
+        with steps.timed(steps.Step.LEDGER), runfiles.refusals(self._path(pci)):
             self._path(pci).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 
-from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings
+from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings, steps
 from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
@@ -12,13 +12,14 @@ from sriov_cni.failure import Code
 
 async def add(daemon: Daemon, call: Call) -> bytes:
     """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
-    network = conf.network(call.stdin)
-    wanted = conf.attachment(call.stdin, call.invocation.args)
-    before = result.previous(network.prev_result, conf.VERSIONS)
-    _needs_cni_path(call, network)
-    pod = call.needs_pod(daemon.node.home)
-    pci = await choosing.choose(daemon, call, wanted)
-    request = _request(daemon, call, network, pci, wanted)
+    with steps.timed(steps.Step.VALIDATE):
+        network = conf.network(call.stdin)
+        wanted = conf.attachment(call.stdin, call.invocation.args)
+        before = result.previous(network.prev_result, conf.VERSIONS)
+        _needs_cni_path(call, network)
+        pod = call.needs_pod(daemon.node.home)
+        pci = await choosing.choose(daemon, call, wanted)
+        request = _request(daemon, call, network, pci, wanted)
     async with daemon.vf_locks.of(pci):
         interface, leased = await _attach(daemon, call, network, request, pod, isolated=wanted.rdma)
     for warning in wanted.warnings:
@@ -123,7 +124,7 @@ def _configure(
     with contextlib.ExitStack() as undo:
         if announcer is not None:
             undo.callback(announcer.close)
-        with daemon.node.kernel() as net, net.inside(pod) as inner:
+        with steps.timed(steps.Step.ADDRESSES), daemon.node.kernel() as net, net.inside(pod) as inner:
             ipam.configure(inner, link.index, addressing)
         undo.pop_all()
     return announcer

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from sriov import devices, errors
+from sriov import devices, errors, steps
 
 _PATIENCE = 20.0  # seconds: a call ends within half a minute and tells the runtime to try again
 
@@ -21,7 +21,8 @@ class VfLocks:
         """Hold the VF's lock. Raises BusyError when another call keeps it for too long."""
         lock = self._locks.setdefault(pci, asyncio.Lock())
         try:
-            await asyncio.wait_for(lock.acquire(), self.patience)
+            with steps.timed(steps.Step.LOCK):
+                await asyncio.wait_for(lock.acquire(), self.patience)
         except TimeoutError:
             raise errors.BusyError(
                 f"another call has been working on VF {pci} for {self.patience:g} s", "try again later"

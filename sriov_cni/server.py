@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from sriov import errors, netns
+from sriov import errors, netns, steps
 from sriov_cni import calls, commands, conf, connection, failure, repair, skel, wire
 from sriov_cni.failure import Code
 
@@ -74,11 +74,16 @@ class Server:
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
         """Carry the call out, answer, and take back what nobody is there to hear of."""
         started = time.monotonic()
+        asked = steps.ask() if _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
             call, answer, outcome = await self._outcome(shim, env, stdin, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
-            if not await _delivered(shim, answer) and call is not None:
+            with steps.timed(steps.Step.ANSWER):
+                delivered = await _delivered(shim, answer)
+            if asked is not None:
+                _log.debug("%r took %s", name, asked)
+            if not delivered and call is not None:
                 _log.warning("%r: the runtime did not wait for it", name)
                 await commands.give_up(self._daemon, call)
 
@@ -121,8 +126,9 @@ async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
 def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
     async def run(command: str, plugin: str) -> wire.Outcome:
         try:
-            await shim.write(wire.ipam_request(command, plugin))
-            return wire.outcome(await shim.read(wire.IPAM))
+            with steps.timed(steps.Step.IPAM):
+                await shim.write(wire.ipam_request(command, plugin))
+                return wire.outcome(await shim.read(wire.IPAM))
         except (OSError, wire.WireError) as error:
             message = f"IPAM {command} of {plugin!r} has no outcome: {error}"
             raise failure.CniError(Code.TRY_AGAIN, message, "the runtime ended the call; it tries again") from error

@@ -1,0 +1,61 @@
+"""Where a call's time goes, for those who ask: what each step took, told once the call is over.
+
+Steps of a call may go on beside one another, in threads too, so they need not add up. Where nobody asked, a step costs
+a look at a variable. Refuses to know who is told.
+"""
+
+import contextlib
+import contextvars
+import enum
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+
+class Step(enum.StrEnum):
+    """What a call consists of."""
+
+    VALIDATE = "validate"
+    LOCK = "lock"
+    LEDGER = "ledger"
+    PF = "PF settings"
+    MOVE = "move"
+    POD = "pod settings"
+    IPAM = "IPAM"
+    ADDRESSES = "addresses"
+    ANSWER = "answer"
+
+
+class Steps:
+    """Seconds by step, in the order in which they ended; a step that comes twice is added up."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[Step, float] = {}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{step} {seconds * 1000:.1f} ms" for step, seconds in self._seconds.items()) or "nothing"
+
+    @contextlib.contextmanager
+    def timing(self, step: Step) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[step] = self._seconds.get(step, 0) + time.monotonic() - began
+
+
+_current: contextvars.ContextVar[Steps | None] = contextvars.ContextVar("steps", default=None)
+_untimed = contextlib.nullcontext()
+
+
+def ask() -> Steps:
+    """Time the steps of what the calling task does from now on, and of the tasks and threads that it starts."""
+    steps = Steps()
+    _current.set(steps)
+    return steps
+
+
+def timed(step: Step) -> AbstractContextManager[None]:
+    """The block is this step."""
+    steps = _current.get()
+    return _untimed if steps is None else steps.timing(step)
