@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import attach, contenders, deviceplugin, figures, plot, report
+from hack.benchmark import attach, contenders, deviceplugin, figures, plot, report, scale
 from hack.guest import errors
 
 
@@ -24,7 +24,11 @@ def _deviceplugin(_: argparse.Namespace) -> list[figures.Figure]:
     return deviceplugin.measure()
 
 
-_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin}
+def _scale(flags: argparse.Namespace) -> list[figures.Figure]:
+    return scale.measure(flags.rounds)
+
+
+_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "scale": _scale}
 
 
 def main() -> int:
@@ -32,7 +36,12 @@ def main() -> int:
     parser.add_argument("part", choices=_PARTS)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--check", action="store_true", help="fail where a target is missed")
-    parser.add_argument("--rounds", type=_count, default=attach.ROUNDS, help="attach: pairs of each (%(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=_count,
+        default=attach.ROUNDS,
+        help="attach: pairs; scale: hundreds (%(default)s)",
+    )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     flags = parser.parse_args()
     try:

@@ -5,6 +5,7 @@ show a netdev where it is, costs one rename of a folder here: a benchmark must n
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,16 @@ Shown = Mapping[int, tuple[pathlib.Path, pathlib.Path]]
 
 
 class VethKernel(netlink.Netlink):
-    """Requests in one namespace; a move is followed by the built sysfs."""
+    """Requests in one namespace; a move is followed by the built sysfs, and a VF has its PCI device as its parent."""
 
     def __init__(self, shown: Shown, where: netns.Netns | None = None) -> None:
         super().__init__(where)
         self._shown = shown
+
+    def link(self, ref: kernel.LinkRef) -> kernel.Link:
+        found = super().link(ref)
+        places = self._shown.get(found.index)
+        return found if places is None else dataclasses.replace(found, parent=places[0].parent.parent.name)
 
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         super().move(index, target, name)

@@ -60,19 +60,18 @@ class Stage:
 
 
 @contextlib.contextmanager
-def opened(count: int) -> Iterator[Stage]:
-    """A stage with that many links. Needs root and iproute2."""
+def opened(count: int, pods: int | None = None) -> Iterator[Stage]:
+    """A stage with that many links, for each a pod unless `pods` says how many there are. Needs root and iproute2."""
     with contextlib.ExitStack() as stack:
         memory = _MEMORY if _MEMORY.is_dir() else None
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=memory)))
-        host, far, *pods = [
-            stack.enter_context(_namespace(name)) for name in ("host", "far", *(f"pod{n}" for n in range(count)))
-        ]
+        names = ("host", "far", *(f"pod{number}" for number in range(pods or count)))
+        host, far, *made = [stack.enter_context(_namespace(name)) for name in names]
         _ip_batch(host, (_veth(number, far) for number in range(count)))
         _ip_batch(far, (f"link set far{number} up" for number in range(count)))
         handle = stack.enter_context(netns.open_path(_path(host)))
         stack.enter_context(netns.entered(handle))
-        links = tuple(_link(stack, number, pod) for number, pod in enumerate(pods))
+        links = tuple(_link(stack, number, made[number % len(made)]) for number in range(count))
         _show(folder / "sys", links)
         process = stack.enter_context(_daemon(folder))
         yield Stage(folder, handle, links, folder / "run/cni.sock", process.pid)
@@ -133,7 +132,7 @@ def _veth(number: int, far: str) -> str:
 
 
 def _address(number: int) -> str:
-    return f"02:00:00:bb:00:{number:02x}"
+    return f"02:00:00:bb:{number >> 8:02x}:{number & 0xFF:02x}"
 
 
 def _path(namespace: str) -> str:

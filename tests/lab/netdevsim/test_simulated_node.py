@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 
 from sriov import devices, ledger, settings
-from sriov_cni import shim, wire
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
 from tests.fakes import simulated_node
@@ -73,15 +72,7 @@ class Runtime:
         pod = self._pods[index // PER_POD]
         env = {"COMMAND": command, "CONTAINERID": f"c{index}", "NETNS": pod, "IFNAME": f"net{index}", "PATH": "/"}
         began = time.monotonic()
-        daemon = shim.connect(os.fsencode(self._socket), 5)
-        with contextlib.closing(daemon):
-            variables = {f"CNI_{key}".encode(): value.encode() for key, value in env.items()}
-            shim.send_call(daemon, variables, network(device, wanted(index)))
-            kind, payload = shim.receive(daemon)
-            assert (kind, payload[:1]) == (wire.ANSWER, b"\0"), payload
-            daemon.sendall(wire.frame(wire.DELIVERED, b"\1"))
-            with pytest.raises(EOFError):
-                shim.receive(daemon)
+        harness.call_without_a_process(self._socket, network(device, wanted(index)), **env)
         return time.monotonic() - began
 
 

@@ -1,0 +1,113 @@
+"""What an ADD costs as VFs, attachments and calls become many, and what the daemon's memory does meanwhile.
+
+VFs of one PF are netdevsim's, in the guest; attachments and calls are of veths on this machine. No process is started
+for a call: what grows would be the daemon's or the kernel's.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+
+from hack.benchmark import contenders, figures, veths
+from tests.sriov_cni import harness
+
+VFS = (4, 64, 256)
+"""VFs of one PF."""
+HELD = (1, 100, 1000)
+"""Attachments that there are while one more is made."""
+PAIRS_A_ROUND = 100  # 10,000 with the usual 100 rounds
+_PODS = 4
+_WARM = 200  # pairs, until caches are what they stay
+_SAMPLES = 50
+
+
+def measure(rounds: int, holding: Sequence[int] = HELD, sizes: Sequence[int] = VFS) -> list[figures.Figure]:
+    """Ten minutes with 100 rounds. Raises BrokenRunError where the guest's part fails."""
+    by_vfs = _in_the_guest(min(rounds, _SAMPLES), sizes)
+    small, large = sizes[0], sizes[-1]
+    few, many = holding[0], holding[-1]
+    with veths.opened(many + 1, _PODS) as stage:
+        by_held = _by_held(stage, holding, min(rounds, _SAMPLES))
+        before, after = _memory(stage, rounds * PAIRS_A_ROUND)
+    return [
+        figures.Figure(f"add_{large}_over_{small}_vfs", by_vfs[large] / by_vfs[small], 1.15, "netdevsim, in the guest"),
+        figures.Figure(f"add_{many}_over_{few}_held", by_held[many] / by_held[few], 1.10),
+        figures.Figure("daemon_rss_mb", after, 48),
+        figures.Figure("daemon_rss_growth_mb_10000", after - before, 2, f"over {rounds * PAIRS_A_ROUND} pairs"),
+        *(figures.Figure(f"add_ms_p50_{vfs}_vfs", value) for vfs, value in by_vfs.items()),
+        *(figures.Figure(f"add_ms_p50_{held}_held", value) for held, value in by_held.items()),
+    ]
+
+
+def _in_the_guest(rounds: int, sizes: Sequence[int]) -> dict[int, float]:
+    """Median milliseconds of an ADD by the number of VFs."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        inside = [sys.executable, "-P", "-m", "hack.benchmark.simulated", f"{folder}/times.json", str(rounds)]
+        lab = [str(veths.ROOT / "hack/lab"), "run", "--netdevsim", "--out", folder, "--env", f"PYTHONPATH={veths.ROOT}"]
+        done = subprocess.run(
+            [*lab, "--", *inside, *map(str, sizes)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        if done.returncode:
+            raise contenders.BrokenRunError(f"netdevsim in the guest: {done.stdout.decode(errors='replace')[-2000:]}")
+        return {int(vfs): value for vfs, value in json.loads(pathlib.Path(folder, "times.json").read_text()).items()}
+
+
+def _by_held(stage: veths.Stage, holding: Sequence[int], rounds: int) -> dict[int, float]:
+    """The same by the number of attachments held, measured on the way up and on the way down again."""
+    *others, spare = stage.links
+    taken: dict[int, list[float]] = {held: [] for held in holding}
+    for held in (*holding, *reversed(holding)):
+        _hold(stage, others, held)
+        taken[held] += [_pair(stage, spare) for _ in range(rounds)]
+    _hold(stage, others, 0)
+    return {held: statistics.median(each) for held, each in taken.items()}
+
+
+def _hold(stage: veths.Stage, links: list[veths.Link], wanted: int) -> None:
+    """So many of the links are attached, and no others."""
+    held = len(list((stage.folder / "run/vfs").glob("*.json")))
+    for link in links[held:wanted]:
+        _call(stage, "ADD", link)
+    for link in links[wanted:held]:
+        _call(stage, "DEL", link)
+
+
+def _memory(stage: veths.Stage, pairs: int) -> tuple[float, float]:
+    """The daemon's resident memory in MB of 2^20 bytes: once it has warmed up, and so many pairs later."""
+    _repeat(stage, min(pairs, _WARM))
+    before = _resident(stage.daemon)
+    _repeat(stage, pairs)
+    return before, _resident(stage.daemon)
+
+
+def _repeat(stage: veths.Stage, pairs: int) -> None:
+    for number in range(pairs):
+        _pair(stage, stage.links[number % len(stage.links)])
+
+
+def _pair(stage: veths.Stage, link: veths.Link) -> float:
+    """Milliseconds of the ADD."""
+    began = time.perf_counter()
+    _call(stage, "ADD", link)
+    took = (time.perf_counter() - began) * 1000
+    _call(stage, "DEL", link)
+    return took
+
+
+def _call(stage: veths.Stage, command: str, link: veths.Link) -> None:
+    stdin = json.dumps(harness.configuration(link.pci)).encode()
+    env = {"COMMAND": command, "CONTAINERID": link.name, "NETNS": link.pod_path, "IFNAME": f"net{link.index}"}
+    harness.call_without_a_process(stage.socket, stdin, PATH="/", **env)
+
+
+def _resident(pid: int) -> float:
+    return _status(pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()) / 1024
+
+
+def _status(lines: Iterable[str]) -> int:
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
