@@ -69,16 +69,18 @@ def _qemu(have: parts.Parts, built: machine.Machine) -> Iterator[tuple[socket.so
     """A running QEMU as our ends of its two ports. setpriv ends it even where we are killed without a word."""
     control, its_control = socket.socketpair()
     output, its_output = socket.socketpair()
-    with control, output, its_control, its_output:
-        ports = its_control.fileno(), its_output.fileno()
+    monitor, orders = socket.socketpair()
+    with control, output, its_control, its_output, monitor, orders:
+        theirs = (its_control, its_output, monitor, orders)
+        numbers = [each.fileno() for each in theirs]
         with built.console.open("ab") as log:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *machine.arguments(have, built, *ports)],
-                env={"PATH": os.defpath, "QEMU_MODULE_DIR": str(have.qemu_modules)}, pass_fds=ports,
+                ["setpriv", "--pdeathsig", "KILL", *machine.arguments(have, built, machine.Ports(*numbers))],
+                env={"PATH": os.defpath, "QEMU_MODULE_DIR": str(have.qemu_modules)}, pass_fds=numbers,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        its_control.close()
-        its_output.close()
+        for each in theirs:
+            each.close()
         try:
             yield control, output
         finally:

@@ -12,7 +12,10 @@ from pathlib import Path
 from hack.guest import nics, parts
 
 # panic=-1 with -no-reboot ends QEMU when the kernel dies; the rest buys seconds under emulation.
-KERNEL = "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust_cpu=1 intel_iommu=on iommu=pt"
+KERNEL = (
+    "console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off random.trust_cpu=1 numa_balancing=disable"
+    " intel_iommu=on iommu=pt"
+)
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,47 @@ def accelerated(cpuinfo: str) -> bool:
     return re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo, re.MULTILINE) is not None
 
 
-def arguments(have: parts.Parts, machine: Machine, control: int, output: int) -> list[str]:
-    """QEMU's arguments. `control` and `output` are file descriptors of connected stream sockets that it inherits."""
+@dataclass(frozen=True)
+class Ports:
+    """File descriptors of connected stream sockets that QEMU inherits; `monitor` is connected to `orders`."""
+
+    control: int
+    output: int
+    monitor: int
+    orders: int
+
+
+def arguments(have: parts.Parts, machine: Machine, ports: Ports) -> list[str]:
+    """QEMU's arguments. What the guest writes to its port `orders` is QMP, and QEMU itself answers it."""
     acceleration = ["-accel", "kvm", "-cpu", "host"] if machine.accelerated else ["-accel", "tcg", "-cpu", "max"]
     return [
         *have.qemu(),
         *(word for folder in have.firmware for word in ("-L", str(folder))),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", *acceleration,
         "-device", "intel-iommu,intremap=off",  # a VF has an IOMMU group, so vfio-pci takes it as on real hardware
-        "-m", machine.memory, "-smp", str(machine.cpus),
+        *_memory(machine),
         "-kernel", str(have.kernel), "-initrd", str(machine.initrd), "-append", KERNEL,
         "-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console",
         "-device", "virtio-serial-pci,id=ports",
-        *_port("virtserialport", 1, "control", control),
-        *_port("virtconsole" if machine.terminal else "virtserialport", 2, "output", output),
+        *_port("virtserialport", 1, "control", ports.control),
+        *_port("virtconsole" if machine.terminal else "virtserialport", 2, "output", ports.output),
+        *_port("virtserialport", 3, "orders", ports.orders),
+        "-chardev", f"socket,id=monitor,fd={ports.monitor}", "-mon", "chardev=monitor,mode=control",
         *_share("root", Path("/"), ",readonly=on"),
         *(_share("out", machine.out) if machine.out else []),
         *nics.arguments(),
+        *nics.far_slot(),
+    ]  # fmt: skip
+
+
+def _memory(machine: Machine) -> list[str]:
+    """Two NUMA nodes. The first has all of the memory; the second the last CPU, without which Linux leaves it out."""
+    last = machine.cpus - 1
+    return [
+        "-m", machine.memory, "-smp", str(machine.cpus),
+        "-object", f"memory-backend-ram,id=near,size={machine.memory}",
+        "-numa", f"node,nodeid=0,memdev=near,cpus=0-{max(0, last - 1)}",
+        "-numa", f"node,nodeid=1,cpus={last}" if last else "node,nodeid=1",
     ]  # fmt: skip
 
 

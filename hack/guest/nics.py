@@ -9,15 +9,35 @@ PFS = ("0000:01:00.0", "0000:02:00.0")
 VFS_PER_PF = 7  # TotalVFs of the 82576 as QEMU builds it
 
 
+FAR_PF = "0000:81:00.0"
+_FAR_BUS = 0x80
+
+
 def arguments(count: int = len(PFS)) -> list[str]:
     """One PF behind each root port, so that it has a PCI bus, and with it VF addresses, of its own."""
     return [word for index in range(count) for word in _card(index)]
 
 
-def _card(index: int) -> list[str]:
+def far_slot() -> list[str]:
+    """An empty slot that is nearer to NUMA node 1, for a card with the next number: QMP can plug it in."""
+    index = len(PFS)
+    bridge = f"pxb-pcie,id=far,bus=pcie.0,bus_nr={_FAR_BUS},numa_node=1"
+    return ["-device", bridge, *_slot(index, ",bus=far")]
+
+
+def device(index: int) -> dict[str, str]:
+    """The card itself, as -device takes it and as QMP's device_add does."""
     mac = f"52:54:00:00:00:{index + 1:02x}"
+    return {"driver": "igb", "bus": f"rp{index}", "id": f"igb{index}", "netdev": f"h{index}", "mac": mac}
+
+
+def _card(index: int) -> list[str]:
+    driver, *properties = device(index).items()
+    return [*_slot(index), "-device", ",".join([driver[1], *(f"{name}={value}" for name, value in properties)])]
+
+
+def _slot(index: int, where: str = "") -> list[str]:
     return [
         "-netdev", f"hubport,id=h{index},hubid=0",
-        "-device", f"pcie-root-port,slot={index},id=rp{index}",
-        "-device", f"igb,bus=rp{index},id=igb{index},netdev=h{index},mac={mac}",
+        "-device", f"pcie-root-port,slot={index},id=rp{index}{where}",
     ]  # fmt: skip

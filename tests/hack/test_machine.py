@@ -15,7 +15,8 @@ def built(**changes: object) -> list[str]:
         "memory": "2G", "cpus": 2, "accelerated": False,
         "initrd": Path("/tmp/initrd"), "console": Path("/tmp/console"), "out": None,
     }  # fmt: skip
-    return machine.arguments(PARTS, machine.Machine(**{**facts, **changes}), 7, 9)  # type: ignore[arg-type]
+    made = machine.Machine(**{**facts, **changes})  # type: ignore[arg-type]
+    return machine.arguments(PARTS, made, machine.Ports(control=7, output=9, monitor=11, orders=13))
 
 
 def test_both_cards_are_on_one_switch_and_each_behind_its_own_root_port() -> None:
@@ -27,6 +28,26 @@ def test_both_cards_are_on_one_switch_and_each_behind_its_own_root_port() -> Non
         "-device", "pcie-root-port,slot=1,id=rp1",
         "-device", "igb,bus=rp1,id=igb1,netdev=h1,mac=52:54:00:00:00:02",
     ]  # fmt: skip
+
+
+def test_the_far_slot_is_empty_and_comes_after_the_cards_whose_addresses_tests_know() -> None:
+    assert nics.far_slot() == [
+        "-device", "pxb-pcie,id=far,bus=pcie.0,bus_nr=128,numa_node=1",
+        "-netdev", "hubport,id=h2,hubid=0",
+        "-device", "pcie-root-port,slot=2,id=rp2,bus=far",
+    ]  # fmt: skip
+    assert built()[-len(nics.far_slot()) :] == nics.far_slot()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "near", "far"), [(1, ",cpus=0-0", ""), (2, ",cpus=0-0", ",cpus=1"), (4, ",cpus=0-2", ",cpus=3")]
+)
+def test_there_is_a_second_numa_node_with_one_cpu_and_no_memory(cpus: int, near: str, far: str) -> None:
+    assert [value for option, value in pairwise(built(cpus=cpus)) if option in ("-numa", "-object")] == [
+        "memory-backend-ram,id=near,size=2G",
+        f"node,nodeid=0,memdev=near{near}",
+        f"node,nodeid=1{far}",
+    ]
 
 
 def test_qemu_runs_through_the_linker_it_came_with() -> None:
@@ -44,6 +65,12 @@ def test_the_machines_root_is_shared_read_only_and_a_comma_in_a_path_is_no_optio
         "local,id=root,path=/,security_model=none,multidevs=remap,readonly=on",
         "local,id=out,path=/tmp/a,,b,security_model=none,multidevs=remap",
     ]
+
+
+def test_qemus_monitor_is_the_other_end_of_the_port_that_the_guest_writes_orders_to() -> None:
+    assert ("-mon", "chardev=monitor,mode=control") in pairwise(built())
+    assert {"socket,id=monitor,fd=11", "socket,id=orders,fd=13"} < {*built()}
+    assert "virtserialport,bus=ports.0,chardev=orders,nr=3" in built()
 
 
 @pytest.mark.parametrize(
