@@ -24,6 +24,7 @@ from tests.kernel import namespaces
 
 TREE = sysfs.Tree()
 PF0 = devices.pci_address("0000:01:00.0")
+PF1 = devices.pci_address("0000:02:00.0")
 UNSUPPORTED = {settings.Setting.LINK_STATE}
 
 
@@ -33,22 +34,27 @@ def opened() -> Iterator[kernel.Kernel]:
         yield net
 
 
-def vf(index: int) -> devices.VF:
-    """A VF of the first PF."""
-    found = [each for each in inventory.scan(TREE).vfs.values() if (each.pf, each.index) == (PF0, index)]
+def vf(index: int, pf: devices.PciAddress = PF0) -> devices.VF:
+    found = [each for each in inventory.scan(TREE).vfs.values() if (each.pf, each.index) == (pf, index)]
     return found[0]
 
 
-def pf_index() -> int:
-    pf = TREE.netdev(PF0)
-    assert pf is not None
-    return pf.index
+def pf_index(pf: devices.PciAddress = PF0) -> int:
+    netdev = TREE.netdev(pf)
+    assert netdev is not None
+    return netdev.index
+
+
+def administered(index: int, pf: devices.PciAddress = PF0) -> settings.VfSettings:
+    """What the PF shows of the VF."""
+    with opened() as net:
+        return net.vf(pf_index(pf), index)
 
 
 @contextlib.contextmanager
-def borrowed(index: int) -> Iterator[sysfs.Netdev]:
+def borrowed(index: int, pf: devices.PciAddress = PF0) -> Iterator[sysfs.Netdev]:
     """A VF's netdev at home; afterwards the VF is at the baseline, with its name and address."""
-    netdev = TREE.netdev(vf(index).pci)
+    netdev = TREE.netdev(vf(index, pf).pci)
     assert netdev is not None
     try:
         yield netdev
@@ -57,7 +63,7 @@ def borrowed(index: int) -> Iterator[sysfs.Netdev]:
             with contextlib.suppress(errors.KernelError):
                 net.set_link(netdev.index, kernel.Change(up=False))
                 net.rename(netdev.index, netdev.name)
-            net.set_vf(pf_index(), index, settings.BASELINE, settings.EVERY_SETTING - UNSUPPORTED)
+            net.set_vf(pf_index(pf), index, settings.BASELINE, settings.EVERY_SETTING - UNSUPPORTED)
             net.set_link(netdev.index, kernel.Change(address=netdev.address, mtu=netdev.mtu))
         subprocess.run(["ip", "address", "flush", "dev", netdev.name], check=True)
 
@@ -71,14 +77,25 @@ def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
         yield node.Node(TREE, opened, home), book
 
 
+def request(
+    here: node.Node, index: int, wanted: settings.VfSettings, pf: devices.PciAddress = PF0
+) -> attachment.Request:
+    """The VF as net1 of container c1."""
+    owner = ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x")
+    return attachment.Request(here.lookup(vf(index, pf).pci), owner, wanted)
+
+
+def give_back(here: node.Node, book: ledger.Ledger, pci: devices.PciAddress, pod: netns.Netns | None) -> None:
+    """Take back what has a record."""
+    record = book.read(pci)
+    assert record is not None
+    detachment.detach(here, book, record, pod)
+
+
 def hand_out(folder: pathlib.Path, index: int) -> str:
     """Give the VF to a pod with a MAC, and take it back; returns the MAC that it had there."""
-    found, mac = vf(index), f"02:00:00:00:ce:0{index}"
-    owner = ledger.Owner(container_id="passing", ifname="net1", network="n1", netns="/run/netns/x")
-    request = plans.Request(found, owner, settings.VfSettings(mac=mac, vlan=100))
+    wanted = settings.VfSettings(mac=f"02:00:00:00:ce:0{index}", vlan=100)
     with host(folder) as (here, book), namespaces.made("pod") as pod:
-        link = attachment.attach(here, book, request, pod.handle)
-        record = book.read(found.pci)
-        assert record is not None
-        detachment.detach(here, book, record, pod.handle)
+        link = attachment.attach(here, book, request(here, index, wanted), pod.handle)
+        give_back(here, book, vf(index).pci, pod.handle)
     return link.address

@@ -4,19 +4,17 @@ Only requests that change something count. All threads of the daemon share the c
 """
 
 import contextlib
-import functools
 import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, cast
 
-from sriov import kernel, netns
+from sriov import kernel
 from sriov_cni import __main__ as daemon
+from tests.lab import watched_kernel
 
 NEVER = -1
-_QUESTIONS = {"link", "links", "vf", "addresses", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone"}
 
 
 class Life:
@@ -49,27 +47,6 @@ def opener(last: int) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
     @contextlib.contextmanager
     def opened() -> Iterator[kernel.Kernel]:
         with daemon.open_netlink() as net:
-            yield cast(kernel.Kernel, MortalKernel(net, life))
+            yield watched_kernel.around(net, life.request)
 
     return opened
-
-
-class MortalKernel:
-    """The kernel that it wraps, in a daemon of that life: every method is that one's."""
-
-    def __init__(self, net: kernel.Kernel, life: Life) -> None:
-        self._net = net
-        self._life = life
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(self._net, name)
-        return method if name in _QUESTIONS else functools.partial(self._do, method)
-
-    def _do(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        with self._life.request():
-            return method(*arguments)
-
-    @contextlib.contextmanager
-    def inside(self, target: netns.Netns) -> Iterator[kernel.Kernel]:
-        with self._net.inside(target) as other:
-            yield cast(kernel.Kernel, MortalKernel(other, self._life))

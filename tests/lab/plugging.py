@@ -1,0 +1,45 @@
+"""Cards of the guest that are unplugged and plugged in. The first one stays, since most tests stand on it."""
+
+import dataclasses
+import subprocess
+
+from hack.guest import nics
+from sriov import devices
+from tests.kernel import namespaces
+from tests.lab import igb, qemu
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Card:
+    """By its number in hack.guest.nics; `pf` is where it is while it is plugged in."""
+
+    number: int
+    pf: devices.PciAddress
+
+    def unplug(self) -> None:
+        """As by its handle: the driver is asked first. Afterwards neither the guest nor QEMU has the card."""
+        if not igb.TREE.pci(self.pf).exists():
+            return
+        with qemu.monitor() as monitor:
+            name = nics.device(self.number)["id"]
+            monitor.do("device_del", id=name)
+            monitor.wait_for("DEVICE_DELETED", device=name)
+        assert namespaces.until(lambda: not igb.TREE.pci(self.pf).exists())
+
+    def plug(self) -> None:
+        """With all of its VFs, as the guest's init leaves a card."""
+        if not igb.TREE.pci(self.pf).exists():
+            with qemu.monitor() as monitor:
+                monitor.do("device_add", **nics.device(self.number))
+            assert namespaces.until(lambda: igb.TREE.netdev(self.pf) is not None)
+            self._make_vfs()
+
+    def _make_vfs(self) -> None:
+        subprocess.run(["ip", "link", "set", str(igb.TREE.netdev_name(self.pf)), "up"], check=True)
+        (igb.TREE.pci(self.pf) / "sriov_numvfs").write_text(str(nics.VFS_PER_PF))
+        everyone = [igb.vf(index, self.pf).pci for index in range(nics.VFS_PER_PF)]
+        assert namespaces.until(lambda: all(igb.TREE.netdev(pci) for pci in everyone))
+
+
+SECOND = Card(1, igb.PF1)
+FAR = Card(2, devices.pci_address(nics.FAR_PF))
