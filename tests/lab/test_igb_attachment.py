@@ -14,7 +14,7 @@ from sriov import attachment, detachment, devices, errors, kernel, ledger, netns
 from sriov.node import Node
 from sriov_cni import calls, repair
 from tests.kernel import namespaces
-from tests.lab import igb
+from tests.lab import drivers, igb
 
 MAC = "02:00:00:00:cc:01"
 WANTED = settings.VfSettings(mac=MAC, vlan=100, qos=3, spoofchk=False, trust=True, max_tx_rate=200)
@@ -169,12 +169,9 @@ def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tm
 
 
 def test_f14_a_userspace_vf_whose_pod_is_gone_without_a_del(tmp_path: pathlib.Path) -> None:
-    """A VF without a netdev stands for one with vfio-pci, which the guest does not have: neither moves."""
     pci = igb.vf(4).pci
-    driver = (igb.TREE.pci(pci) / "driver").resolve()
-    with igb.host(tmp_path) as (here, book):
+    with igb.host(tmp_path) as (here, book), drivers.bound(pci, "vfio-pci"):
         daemon = calls.Daemon(here, book)
-        (driver / "unbind").write_text(pci)
         with namespaces.made("pod") as pod:
             attachment.attach_userspace(here, book, request(here, 4, settings.VfSettings(vlan=5)), pod.handle)
             asyncio.run(repair.repair(daemon))
@@ -187,8 +184,6 @@ def test_f14_a_userspace_vf_whose_pod_is_gone_without_a_del(tmp_path: pathlib.Pa
 
         _until(released)
         assert vlan(4) == 0
-        (driver / "bind").write_text(pci)
-        _until(lambda: igb.TREE.netdev(pci) is not None)
 
 
 def test_f21_the_pf_is_renamed_while_a_pod_has_its_vf(tmp_path: pathlib.Path) -> None:
