@@ -1,0 +1,75 @@
+"""systemd-udevd with Debian's rules for netdevs, for as long as a test takes; the netdevs it renamed are named back."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from sriov import devices, kernel
+from tests.kernel import namespaces
+from tests.lab import igb, stores
+
+STORE = stores.Store("udev", "udev", lambda apt, shown: apt.download_alone(["udev"], "udev", shown), lambda _: True)
+_RULES = pathlib.Path("/run/udev/rules.d/70-vfs.rules")
+_DEBIAN = ("lib/udev/rules.d/80-net-setup-link.rules", "lib/systemd/network/99-default.link")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Udev:
+    """`program` is udevadm and, under another name, the daemon itself."""
+
+    program: pathlib.Path
+
+    def tell(self, *words: str) -> None:
+        subprocess.run([self.program, *words], check=True)
+
+    def names(self, names: dict[devices.PciAddress, str]) -> None:
+        """From now on each VF is renamed whenever its netdev appears in the host."""
+        rule = 'SUBSYSTEM=="net", ACTION=="add", KERNELS=="{}", NAME="{}"\n'
+        _RULES.write_text("".join(rule.format(*each) for each in names.items()))
+        self.tell("control", "--reload")
+
+    def replay(self, pci: devices.PciAddress) -> None:
+        """As if the VF's netdev had just appeared."""
+        self.tell("trigger", "--action=add", "--settle", f"/sys/class/net/{igb.TREE.netdev_name(pci)}")
+
+    def settle(self) -> None:
+        """Until it has done with everything that the kernel told it of."""
+        self.tell("settle", "--timeout=30")
+
+
+@contextlib.contextmanager
+def running(store: pathlib.Path) -> Iterator[Udev]:
+    for name in _DEBIAN:
+        target = pathlib.Path("/run", *pathlib.Path(name).parts[1:])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(store / name, target)
+    _RULES.write_text("")
+    daemon = pathlib.Path("/run/udev/systemd-udevd")
+    daemon.unlink(missing_ok=True)
+    daemon.symlink_to(store / "bin/udevadm")
+    before = _links()
+    process = subprocess.Popen([daemon])
+    try:
+        assert namespaces.until(pathlib.Path("/run/udev/control").exists)
+        yield Udev(store / "bin/udevadm")
+    finally:
+        process.terminate()
+        process.wait()
+        _name_back(before)
+
+
+def _links() -> dict[str, kernel.Link]:
+    with igb.opened() as net:
+        return {link.parent: link for link in net.links() if link.parent is not None}
+
+
+def _name_back(before: dict[str, kernel.Link]) -> None:
+    with igb.opened() as net:
+        for pci, link in _links().items():
+            for altname in link.altnames:
+                net.drop_altname(link.index, altname)
+            if pci in before and link.name != before[pci].name:
+                net.rename(link.index, before[pci].name)
