@@ -77,12 +77,10 @@ def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
         yield node.Node(TREE, opened, home), book
 
 
-def request(
-    here: node.Node, index: int, wanted: settings.VfSettings, pf: devices.PciAddress = PF0
-) -> attachment.Request:
+def request(here: node.Node, index: int, wanted: settings.VfSettings, pf: devices.PciAddress = PF0) -> plans.Request:
     """The VF as net1 of container c1."""
     owner = ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x")
-    return attachment.Request(here.lookup(vf(index, pf).pci), owner, wanted)
+    return plans.Request(here.lookup(vf(index, pf).pci), owner, wanted)
 
 
 def give_back(here: node.Node, book: ledger.Ledger, pci: devices.PciAddress, pod: netns.Netns | None) -> None:

@@ -10,7 +10,7 @@ from tests.lab import accidents, cnis, drivers, igb
 from tests.lab.udev import udevd
 
 VFS = (5, 6)
-ROUNDS = 3
+ROUNDS = 2
 
 
 def named(udev: udevd.Udev) -> dict[devices.PciAddress, str]:
