@@ -8,12 +8,13 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import attach, contenders, deviceplugin, figures, plot, report, scale
+from hack.benchmark import attach, contenders, deviceplugin, figures, igbs, plot, report, scale, veths
 from hack.guest import errors
+from sriov import sysfs
 
 
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
-    taken = attach.measure(flags.rounds)
+    taken = attach.measure(igbs.opened(sysfs.Tree()) if flags.igb else veths.opened(attach.BURST), flags.rounds)
     print(*report.table(taken), sep="\n")
     if flags.plot is not None:
         plot.draw(taken, flags.plot)
@@ -43,6 +44,7 @@ def main() -> int:
         help="attach: pairs; scale: hundreds (%(default)s)",
     )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
+    parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
     flags = parser.parse_args()
     try:
         taken = _PARTS[flags.part](flags)

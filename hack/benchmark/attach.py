@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from hack.benchmark import contenders, floor, peers, veths
+from hack.benchmark import contenders, floor, peers, stage
+from hack.guest import errors
 
 ROUNDS = 100
 BURST = 64
@@ -31,20 +32,23 @@ Costs = Mapping[str, Sequence[float]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Taken:
-    """Everything that was measured, in milliseconds."""
+    """Everything that was measured, in milliseconds; a burst is of so many `pods` at once."""
 
     costs: Costs
     bursts: Costs
+    pods: int
 
 
-def measure(rounds: int = ROUNDS) -> Taken:
+def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int = ROUNDS) -> Taken:
     """About two seconds a round. Raises LabError where something is missing, BrokenRunError where a call fails."""
     others = peers.provide()
-    built = subprocess.run([veths.ROOT / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=True)
+    built = subprocess.run([stage.ROOT / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode:
+        raise errors.LabError("there is no native shim to measure")
     python = (str(_PYTHON if _PYTHON.exists() else sys.executable), "-IS")
-    with veths.opened(BURST) as stage, contextlib.closing(floor.Floor(stage)) as bare:
-        shim = (*python, str(veths.ROOT / "sriov_cni/shim.py"))
-        bench = _Bench(stage, bare, contenders.everybody(stage, others, built.stdout.strip(), shim), python)
+    with opened as where, contextlib.closing(floor.Floor(where)) as bare:
+        shim = (*python, str(stage.ROOT / "sriov_cni/shim.py"))
+        bench = _Bench(where, bare, contenders.everybody(where, others, built.stdout.strip(), shim), python)
         for turn in range(-1, rounds):
             bench.round(turn)
         for turn in range(_BURSTS if rounds >= ROUNDS else 1):
@@ -56,14 +60,14 @@ class _Bench:
     """Collects. A round of a negative number is for warming up."""
 
     def __init__(
-        self, stage: veths.Stage, bare: floor.Floor, everybody: list[contenders.Contender], python: Sequence[str]
+        self, where: stage.Stage, bare: floor.Floor, everybody: list[contenders.Contender], python: Sequence[str]
     ) -> None:
-        self._stage, self._bare, self._everybody, self._python = stage, bare, everybody, python
+        self._stage, self._bare, self._everybody, self._python = where, bare, everybody, python
         self._costs: dict[str, list[float]] = {}
         self._bursts: dict[str, list[float]] = {}
 
     def taken(self) -> Taken:
-        return Taken(self._costs, self._bursts)
+        return Taken(self._costs, self._bursts, len(self._stage.links))
 
     def round(self, turn: int) -> None:
         """Everybody's pair once, in another order each time."""

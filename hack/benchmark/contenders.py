@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from hack.benchmark import peers, veths
+from hack.benchmark import peers, stage
 
 _IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/16"}]]}
 _SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, and by no runtime
@@ -36,18 +36,18 @@ class Contender:
 
     name: str
     command: Sequence[str]
-    network: Callable[[veths.Link], Mapping[str, object]]
+    network: Callable[[stage.Link], Mapping[str, object]]
     environment: Mapping[str, str]
     ours: bool = False
 
-    def call(self, verb: str, link: veths.Link) -> Spent:
+    def call(self, verb: str, link: stage.Link) -> Spent:
         return self.finish(verb, link, self.start(verb, link))
 
-    def start(self, verb: str, link: veths.Link) -> "Started":
+    def start(self, verb: str, link: stage.Link) -> "Started":
         env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": f"{self.name}-{link.name}", "CNI_NETNS": link.pod_path}
         return launch(self.command, {**self.environment, **env}, json.dumps(self.network(link)).encode())
 
-    def finish(self, verb: str, link: veths.Link, started: "Started") -> Spent:
+    def finish(self, verb: str, link: stage.Link, started: "Started") -> Spent:
         status, said, spent = started.wait()
         if status != 0:
             raise BrokenRunError(f"{verb} of {link.name} by {self.name} ended with {status}: {said.decode()}")
@@ -85,18 +85,18 @@ def launch(command: Sequence[str], environment: Mapping[str, str], stdin: bytes)
     return Started(pid, began, output)
 
 
-def everybody(stage: veths.Stage, others: peers.Peers, native: str, python: Sequence[str]) -> list[Contender]:
+def everybody(where: stage.Stage, others: peers.Peers, native: str, python: Sequence[str]) -> list[Contender]:
     """Ours by either shim, ours without IPAM, and both ages of host-device."""
     theirs = {"CNI_IFNAME": "net1", "CNI_PATH": str(others.current), "PATH": os.environ["PATH"]}
-    ours = {**theirs, "SRIOV_CNI_SOCKET": str(stage.socket)}
+    ours = {**theirs, "SRIOV_CNI_SOCKET": str(where.socket)}
 
-    def sriov(link: veths.Link) -> Mapping[str, object]:
-        return _network("sriov", stage.folder, deviceID=link.pci)
+    def sriov(link: stage.Link) -> Mapping[str, object]:
+        return _network("sriov", where.folder, deviceID=link.pci)
 
-    def host_device(link: veths.Link) -> Mapping[str, object]:
-        return _network("host-device", stage.folder, device=link.name)
+    def host_device(link: stage.Link) -> Mapping[str, object]:
+        return _network("host-device", where.folder, device=link.name)
 
-    def without_ipam(link: veths.Link) -> Mapping[str, object]:
+    def without_ipam(link: stage.Link) -> Mapping[str, object]:
         return {key: value for key, value in sriov(link).items() if key != "ipam"}
 
     return [

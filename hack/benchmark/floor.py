@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from hack.benchmark import veths
+from hack.benchmark import stage
 from sriov import netns
 
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if.h
@@ -25,11 +25,11 @@ _ERROR = struct.Struct("=i")
 class Floor:
     """A socket in the host, one in every pod. They hold the pods' namespaces, so close it."""
 
-    def __init__(self, stage: veths.Stage) -> None:
-        self._host = stage.host.fd
+    def __init__(self, where: stage.Stage) -> None:
+        self._host = where.host.fd
         self._home = _socket()
         self._inside: dict[int, socket.socket] = {}
-        for link in stage.links:
+        for link in where.links:
             with netns.entered(link.pod):
                 self._inside[link.index] = _socket()
 
@@ -37,23 +37,23 @@ class Floor:
         for each in (self._home, *self._inside.values()):
             each.close()
 
-    def add(self, link: veths.Link) -> None:
+    def add(self, link: stage.Link) -> None:
         """Two requests: move and rename; up."""
         self.move(link)
         _ask(self._inside[link.index], link.index, up=True)
 
-    def move(self, link: veths.Link) -> None:
+    def move(self, link: stage.Link) -> None:
         _ask(self._home, link.index, name="net1", target=link.pod.fd)
 
-    def delete(self, link: veths.Link) -> None:
+    def delete(self, link: stage.Link) -> None:
         """One request: home under its name. The move takes it down and its addresses away."""
         _ask(self._inside[link.index], link.index, name=link.name, target=self._host)
 
-    def move_all(self, links: Sequence[veths.Link]) -> None:
+    def move_all(self, links: Sequence[stage.Link]) -> None:
         for link in links:
             self.move(link)
 
-    def delete_all(self, links: Sequence[veths.Link]) -> None:
+    def delete_all(self, links: Sequence[stage.Link]) -> None:
         for link in links:
             self.delete(link)
 

@@ -26,12 +26,13 @@ def ratios(taken: attach.Taken) -> list[figures.Figure]:
         ("del_p50_ratio_python", costs["python_del"] / costs["v19_del"], 0.62),
         ("add_p50_ratio_native_v111", costs["native_add"] / costs["v111_add"], 0.90),
         ("add_no_ipam_over_floor", costs["native_no_ipam_add"] / costs["floor_add"], 1.5),
-        ("burst64_ratio", bursts["native"] / bursts["v19"], 0.50),
-        ("burst64_over_floor", bursts["native"] / bursts["floor"], 1.20),
+        (f"burst{taken.pods}_ratio", bursts["native"] / bursts["v19"], 0.50),
+        (f"burst{taken.pods}_over_floor", bursts["native"] / bursts["floor"], 1.20),
         ("cpu_pair_ratio", costs["native_cpu"] / costs["v19_cpu"], 0.60),
         ("python_shim_over_bare", costs["python_version"] / costs["bare_python"], 1.35),
     ]
-    return [figures.Figure(*one) for one in each]
+    on_veths = taken.pods == attach.BURST  # which the targets are for
+    return [figures.Figure(key, value, target if on_veths else None) for key, value, target in each]
 
 
 def raw(taken: attach.Taken) -> list[figures.Figure]:
@@ -42,7 +43,7 @@ def raw(taken: attach.Taken) -> list[figures.Figure]:
         for name, share in SHARES.items()
     ]
     bursts = [
-        (f"{key}_burst64_ms_{name}", value)
+        (f"{key}_burst{taken.pods}_ms_{name}", value)
         for key, values in sorted(taken.bursts.items())
         for name, value in (("p50", figures.percentile(values, 0.5)), ("min", min(values)), ("max", max(values)))
     ]
@@ -57,7 +58,7 @@ def table(taken: attach.Taken) -> Iterator[str]:
     for key, name in NAMES.items():
         yield f"{name:<29} " + "  ".join(_three(taken.costs.get(f"{key}_{kind}")) for kind in ("add", "del", "cpu"))
     for key, values in taken.bursts.items():
-        who, middle = f"{NAMES[key]}, {attach.BURST} ADDs at once", figures.percentile(values, 0.5)
+        who, middle = f"{NAMES[key]}, {taken.pods} ADDs at once", figures.percentile(values, 0.5)
         yield f"{who:<44} {middle:7.0f}  ({min(values):.0f} to {max(values):.0f})"
 
 

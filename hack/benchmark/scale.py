@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 
-from hack.benchmark import contenders, figures, veths
+from hack.benchmark import contenders, figures, stage, veths
 from tests.sriov_cni import harness
 
 VFS = (4, 64, 256)
@@ -31,9 +31,9 @@ def measure(rounds: int, holding: Sequence[int] = HELD, sizes: Sequence[int] = V
     by_vfs = _in_the_guest(min(rounds, _SAMPLES), sizes)
     small, large = sizes[0], sizes[-1]
     few, many = holding[0], holding[-1]
-    with veths.opened(many + 1, _PODS) as stage:
-        by_held = _by_held(stage, holding, min(rounds, _SAMPLES))
-        before, after = _memory(stage, rounds * PAIRS_A_ROUND)
+    with veths.opened(many + 1, _PODS) as bench:
+        by_held = _by_held(bench, holding, min(rounds, _SAMPLES))
+        before, after = _memory(bench, rounds * PAIRS_A_ROUND)
     return [
         figures.Figure(f"add_{large}_over_{small}_vfs", by_vfs[large] / by_vfs[small], 1.15, "netdevsim, in the guest"),
         figures.Figure(f"add_{many}_over_{few}_held", by_held[many] / by_held[few], 1.10),
@@ -48,7 +48,7 @@ def _in_the_guest(rounds: int, sizes: Sequence[int]) -> dict[int, float]:
     """Median milliseconds of an ADD by the number of VFs."""
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         inside = [sys.executable, "-P", "-m", "hack.benchmark.simulated", f"{folder}/times.json", str(rounds)]
-        lab = [str(veths.ROOT / "hack/lab"), "run", "--netdevsim", "--out", folder, "--env", f"PYTHONPATH={veths.ROOT}"]
+        lab = [str(stage.ROOT / "hack/lab"), "run", "--netdevsim", "--out", folder, "--env", f"PYTHONPATH={stage.ROOT}"]
         done = subprocess.run(
             [*lab, "--", *inside, *map(str, sizes)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
@@ -57,52 +57,52 @@ def _in_the_guest(rounds: int, sizes: Sequence[int]) -> dict[int, float]:
         return {int(vfs): value for vfs, value in json.loads(pathlib.Path(folder, "times.json").read_text()).items()}
 
 
-def _by_held(stage: veths.Stage, holding: Sequence[int], rounds: int) -> dict[int, float]:
+def _by_held(bench: stage.Stage, holding: Sequence[int], rounds: int) -> dict[int, float]:
     """The same by the number of attachments held, measured on the way up and on the way down again."""
-    *others, spare = stage.links
+    *others, spare = bench.links
     taken: dict[int, list[float]] = {held: [] for held in holding}
     for held in (*holding, *reversed(holding)):
-        _hold(stage, others, held)
-        taken[held] += [_pair(stage, spare) for _ in range(rounds)]
-    _hold(stage, others, 0)
+        _hold(bench, others, held)
+        taken[held] += [_pair(bench, spare) for _ in range(rounds)]
+    _hold(bench, others, 0)
     return {held: statistics.median(each) for held, each in taken.items()}
 
 
-def _hold(stage: veths.Stage, links: list[veths.Link], wanted: int) -> None:
+def _hold(bench: stage.Stage, links: list[stage.Link], wanted: int) -> None:
     """So many of the links are attached, and no others."""
-    held = len(list((stage.folder / "run/vfs").glob("*.json")))
+    held = len(list((bench.folder / "run/vfs").glob("*.json")))
     for link in links[held:wanted]:
-        _call(stage, "ADD", link)
+        _call(bench, "ADD", link)
     for link in links[wanted:held]:
-        _call(stage, "DEL", link)
+        _call(bench, "DEL", link)
 
 
-def _memory(stage: veths.Stage, pairs: int) -> tuple[float, float]:
+def _memory(bench: stage.Stage, pairs: int) -> tuple[float, float]:
     """The daemon's resident memory in MB of 2^20 bytes: once it has warmed up, and so many pairs later."""
-    _repeat(stage, min(pairs, _WARM))
-    before = _resident(stage.daemon)
-    _repeat(stage, pairs)
-    return before, _resident(stage.daemon)
+    _repeat(bench, min(pairs, _WARM))
+    before = _resident(bench.daemon)
+    _repeat(bench, pairs)
+    return before, _resident(bench.daemon)
 
 
-def _repeat(stage: veths.Stage, pairs: int) -> None:
+def _repeat(bench: stage.Stage, pairs: int) -> None:
     for number in range(pairs):
-        _pair(stage, stage.links[number % len(stage.links)])
+        _pair(bench, bench.links[number % len(bench.links)])
 
 
-def _pair(stage: veths.Stage, link: veths.Link) -> float:
+def _pair(bench: stage.Stage, link: stage.Link) -> float:
     """Milliseconds of the ADD."""
     began = time.perf_counter()
-    _call(stage, "ADD", link)
+    _call(bench, "ADD", link)
     took = (time.perf_counter() - began) * 1000
-    _call(stage, "DEL", link)
+    _call(bench, "DEL", link)
     return took
 
 
-def _call(stage: veths.Stage, command: str, link: veths.Link) -> None:
+def _call(bench: stage.Stage, command: str, link: stage.Link) -> None:
     stdin = json.dumps(harness.configuration(link.pci)).encode()
     env = {"COMMAND": command, "CONTAINERID": link.name, "NETNS": link.pod_path, "IFNAME": f"net{link.index}"}
-    harness.call_without_a_process(stage.socket, stdin, PATH="/", **env)
+    harness.call_without_a_process(bench.socket, stdin, PATH="/", **env)
 
 
 def _resident(pid: int) -> float:

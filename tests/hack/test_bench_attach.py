@@ -7,8 +7,10 @@ import subprocess
 import pytest
 from PIL import Image
 
-from hack.benchmark import attach, figures, plot, report
+from hack.benchmark import attach, figures, igbs, plot, report
+from hack.guest import errors
 from tests import conftest
+from tests.fakes import sysfs_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATIOS = {
@@ -27,7 +29,7 @@ def made_up(rounds: int = 100) -> attach.Taken:
     }
     starts = {"python_version": [12.0] * rounds, "native_version": [2.0] * rounds, "bare_python": [10.0] * rounds}
     bursts = {"native": [900.0, 1000.0, 1100.0], "v19": [2500.0], "v111": [1000.0], "floor": [800.0]}
-    return attach.Taken(costs | starts, bursts)
+    return attach.Taken(costs | starts, bursts, attach.BURST)
 
 
 def test_ratios_are_of_what_they_say() -> None:
@@ -69,6 +71,11 @@ def bench(*arguments: str | pathlib.Path) -> tuple[subprocess.Popen[str], str, s
 def test_a_number_of_rounds_that_is_none_is_named() -> None:
     process, _, said = bench("--rounds", "0")
     assert (process.returncode, "'0' is not a number of rounds" in said) == (2, True)
+
+
+def test_without_real_vfs_it_says_where_there_are_some(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.LabError, match="hack/lab run -- hack/bench attach --igb"):
+        igbs.opened(sysfs_tree.SysfsTree(tmp_path).tree).__enter__()
 
 
 @pytest.mark.root

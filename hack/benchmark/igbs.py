@@ -1,0 +1,27 @@
+"""The stage of `hack/bench attach --igb`: the VFs that this machine really has, as the lab's guest does, of igbvf."""
+
+import contextlib
+from collections.abc import Iterator
+
+from hack.benchmark import stage
+from hack.guest import errors
+from sriov import inventory, netns, sysfs
+
+
+@contextlib.contextmanager
+def opened(tree: sysfs.Tree) -> Iterator[stage.Stage]:
+    """A stage with every VF that has a netdev. Raises LabError where there is none."""
+    found = [(vf.pci, tree.netdev(vf.pci)) for vf in inventory.scan(tree).vfs.values() if vf.driver == "igbvf"]
+    there = [(pci, netdev) for pci, netdev in found if netdev is not None]
+    if not there:
+        raise errors.LabError("no VF of igbvf on this machine: hack/lab run -- hack/bench attach --igb")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(stage.folder())
+        pods = stack.enter_context(stage.namespaces([f"pod{number}" for number in range(len(there))]))
+        home = stack.enter_context(netns.own())
+        links = [
+            stage.Link(netdev.name, netdev.index, pci, stack.enter_context(netns.open_path(path)), path)
+            for (pci, netdev), path in zip(there, map(stage.path, pods), strict=True)
+        ]
+        pid = stack.enter_context(stage.daemon(folder, "sriov_cni"))
+        yield stage.Stage(folder, home, tuple(links), folder / "run/cni.sock", pid)

@@ -1,0 +1,106 @@
+"""What `hack/bench attach` plays on: links in a host, a pod's namespace for each, and our daemon.
+
+Everybody who is measured has the same links and the same pods, one after another. Nothing of it outlives the run.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+from sriov import netlink, netns
+
+ROOT = pathlib.Path(__file__).parents[2]
+_MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)
+_START_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """A VF's netdev in the host, and the pod that it goes to."""
+
+    name: str
+    index: int
+    pci: str
+    pod: netns.Netns
+    pod_path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """`folder` is in memory, `socket` the daemon's. The calling thread is in `host`."""
+
+    folder: pathlib.Path
+    host: netns.Netns
+    links: tuple[Link, ...]
+    socket: pathlib.Path
+    daemon: int
+
+    def is_whole(self) -> bool:
+        """Every link is in the host under its name and its number, as at the start."""
+        with contextlib.closing(netlink.Netlink()) as net:
+            there = {link.name: link.index for link in net.links()}
+        return all(there.get(link.name) == link.index for link in self.links)
+
+    def daemon_cpu(self) -> float:
+        """Milliseconds of CPU that the daemon's threads have had (proc(5), schedstat: nanoseconds)."""
+        spent = 0
+        for path in pathlib.Path(f"/proc/{self.daemon}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                spent += int(path.read_text().split()[0])
+        return spent / 1e6
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[pathlib.Path]:
+    """In memory where there is such a folder."""
+    memory = _MEMORY if _MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=memory) as made:
+        yield pathlib.Path(made)
+
+
+@contextlib.contextmanager
+def daemon(place: pathlib.Path, module: str, *options: str) -> Iterator[int]:
+    """Our daemon, once it listens; its pid. It is in the namespace that the calling thread is in."""
+    options = (f"--run-dir={place}/run", f"--policy={place}/none", f"--predecessor-dir={place}/none", *options)
+    command = [sys.executable, "-m", module, "--log-level=error", *options]
+    environment, log = os.environ | {"PYTHONPATH": str(ROOT)}, place / "daemon.log"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said) as process,
+    ):
+        deadline = time.monotonic() + _START_SECONDS
+        while not (place / "run/cni.sock").exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the daemon has not started: {log.read_text()}")
+            time.sleep(0.01)
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def namespaces(purposes: Sequence[str]) -> Iterator[list[str]]:
+    """Their names, for `ip -n`."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(_namespace(purpose)) for purpose in purposes]
+
+
+def path(namespace: str) -> str:
+    return f"/run/netns/{namespace}"
+
+
+@contextlib.contextmanager
+def _namespace(purpose: str) -> Iterator[str]:
+    name = f"sriov-bench-{os.getpid()}-{purpose}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
