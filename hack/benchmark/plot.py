@@ -51,11 +51,10 @@ class _Panel:
     def _row(self, name: str, values: Sequence[float], top: int) -> None:
         middle, colour = top + _ROW // 2, _THEIRS if name.startswith("host-device") else _OURS
         p50, p90, p99 = (figures.percentile(values, share) for share in report.SHARES.values())
-        self._canvas.text((_LEFT - 12, middle), name, _INK, _font(18), anchor="rm")
+        self._canvas.text((_LEFT - 12, middle), f"{name}   {p50:.1f}", _INK, _font(18), anchor="rm")
         self._canvas.rectangle([(self._x(min(values)), top + 10), (self._x(p90), top + _ROW - 10)], colour)
         self._canvas.line([(self._x(p50), top + 5), (self._x(p50), top + _ROW - 5)], _INK, 3)
         self._canvas.ellipse([(self._x(p99) - 4, middle - 4), (self._x(p99) + 4, middle + 4)], colour)
-        self._canvas.text((self._x(p90) + 8, middle), f"{p50:.1f}", _INK, _font(16), anchor="lm")
 
     def _x(self, value: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * value / self._most
