@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import functools
 import logging
+import time
 
 from sriov import (
     detachment,
@@ -24,6 +25,7 @@ from sriov import (
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.02
 
 _KINDS = {
     plans.StateVf: steps.Step.PF,
@@ -58,7 +60,7 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
         for step in planned:
             with steps.timed(_KINDS[type(step)]):
                 node.insist(functools.partial(_apply, step, node, net, inner, pod))
-        link = _with_its_mac(inner, request)
+        link = _with_its_mac(node, inner, request)
         stack.pop_all()
     return link
 
@@ -137,18 +139,21 @@ def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
     )
 
 
-def _with_its_mac(inner: kernel.Kernel, request: plans.Request) -> kernel.Link:
+def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> kernel.Link:
     """The link as the kernel shows it, once it has the MAC asked for.
 
     Some drivers take an administered MAC over only when the link goes down (igbvf); that costs a bounce, so it is what
-    is tried when the address is not there yet, and not before.
+    is tried when the address is not there yet, and not before. Others have said yes and are still at it: a VF that is
+    being reset (ice, i40e) has its address when that is over.
     """
     name, mac = request.owner.ifname, request.wanted.mac
     link = inner.link(name)
     if mac in (settings.NO_MAC, link.address):
         return link
     netdevs.bounce(inner, name)
-    link = inner.link(name)
+    deadline = time.monotonic() + node.patience
+    while (link := inner.link(name)).address != mac and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     if link.address != mac:
         raise errors.UnsupportedError(
             f"the driver of VF {request.vf.pci} keeps MAC {link.address}, mac {mac} did not take effect",

@@ -8,7 +8,7 @@ import pathlib
 import msgspec
 import pytest
 
-from sriov import devices, errors, kernel, netdevs, plans, settings, sysfs, vfconfig
+from sriov import attachment, devices, errors, kernel, netdevs, plans, settings, sysfs, vfconfig
 from tests.fakes import bench, world
 
 TARGET = vfconfig.Target(2, 0, "02:00:00:02:00:00")
@@ -271,6 +271,22 @@ def test_f30_a_mac_that_never_takes_effect_is_an_error(tmp_path: pathlib.Path) -
     assert here.vf_state() == settings.BASELINE
     assert here.at_home("enp1s0v0").address == "02:00:00:02:00:00"
     assert list(here.book.records()) == []
+
+
+def test_f38_a_driver_that_is_still_at_it_is_waited_for(tmp_path: pathlib.Path) -> None:
+    """It has said yes, and the address comes while nobody asks for anything any more."""
+    slow = dataclasses.replace(world.IGB, ignores_own_address=True, takes_mac_at_down=False)
+    here = bench.make(tmp_path, slow)
+
+    def done() -> None:
+        [device] = here.machine.netdevs(here.vfs[0])
+        assert device.link.address != bench.MAC
+        device.link = dataclasses.replace(device.link, address=bench.MAC)
+
+    here.machine.before(20, done)
+    patient = dataclasses.replace(here.node, patience=20.0)
+    link = attachment.attach(patient, here.book, here.request(), here.pod)
+    assert (link.address, here.vf_state()) == (bench.MAC, bench.WANTED)
 
 
 def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:
