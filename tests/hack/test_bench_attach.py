@@ -79,6 +79,7 @@ def test_without_real_vfs_it_says_where_there_are_some(tmp_path: pathlib.Path) -
 
 
 @pytest.mark.root
+@pytest.mark.bench
 def test_a_short_run(tmp_path: pathlib.Path) -> None:
     flags = ("--rounds", "2", "--json", tmp_path / "figures.json", "--plot", tmp_path / "plot.png")
     process, table, said = bench(*flags)
