@@ -25,6 +25,8 @@ def main(argv: Sequence[str], open_kernel: KernelOpener | None = None) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    for library in ("pyroute2", "asyncio"):  # at debug they print every message that they see
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         asyncio.run(_run(options, open_kernel or open_netlink))
     except errors.SriovError as error:

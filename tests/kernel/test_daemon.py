@@ -56,6 +56,19 @@ def test_it_serves_ends_on_sigterm_and_leaves_no_socket(tmp_path: pathlib.Path) 
         assert not path.exists()
 
 
+def test_its_debug_log_is_its_own(tmp_path: pathlib.Path) -> None:
+    """Steps of a call, and not each netlink message, of which one is longer than all the rest."""
+    command = [sys.executable, "-m", "sriov_cni", "--run-dir", str(tmp_path / "run"), "--log-level", "debug"]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+        ready(process, tmp_path / "run/cni.sock")
+        network = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov"}
+        assert harness.Client(tmp_path / "run/cni.sock", "", "").call("STATUS", network).code == 0
+        process.terminate()
+        log = process.communicate(timeout=10)[1]
+    assert "took" in log
+    assert "IFLA_IFNAME" not in log
+
+
 def test_f54_another_user_is_refused(tmp_path: pathlib.Path) -> None:
     """Permissions keep others out; where somebody opened them, the uid on the socket does."""
     with daemon(tmp_path / "run") as process:
