@@ -244,6 +244,7 @@ def test_a_bad_file_keeps_the_old_configuration_and_is_told_once(
         await node.counts(2, 0, 2)
         node.configure(NEW, *CONFIG)
         await node.kubelet.wait_for("intel.com/new", 1)
+        assert node.plugin.status().config_error == ""
         await loops.until(lambda: node.plugin.status().problems == [])
 
     on_node(tmp_path, body, resync=0.1)
