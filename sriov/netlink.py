@@ -3,17 +3,23 @@
 import contextlib
 import errno
 import ipaddress
+import socket
 from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
-import pyroute2
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from sriov import errors, kernel, netns, nldev, nsids, routes, settings, vfinfo
+from sriov import errors, kernel, netns, nldev, nlmessages, nlsocket, nsids, routes, settings, vfinfo
 
 _T = TypeVar("_T")
 
-# include/uapi/linux/rtnetlink.h. Without the second flag the kernel adds every VF's counters to the answer.
+# include/uapi/linux/rtnetlink.h
+_NEWLINK, _GETLINK, _DELLINKPROP = 16, 18, 109
+_NEWADDR, _GETADDR = 20, 22
+_NEWROUTE, _GETROUTE = 24, 26
+# Without the second flag the kernel adds every VF's counters to the answer, and the link's own.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200, "noarp": 0x80}  # IFF_*, include/uapi/linux/if.h
@@ -30,7 +36,7 @@ class Netlink:
 
     def __init__(self, where: netns.Netns | None = None) -> None:
         self._where = where
-        self._route = pyroute2.IPRoute()
+        self._route = nlsocket.Socket(nlsocket.ROUTE)
         self._rdma: nldev.Nldev | None = None
 
     def close(self) -> None:
@@ -40,72 +46,93 @@ class Netlink:
 
     def link(self, ref: kernel.LinkRef) -> kernel.Link:
         with refusals(f"show link {ref}"):
-            found = self._route.link("get", **_by(ref))
-        return _link(found[0])
+            return _link(self._show(ref, _RTEXT_FILTER_SKIP_STATS))
 
     def links(self) -> tuple[kernel.Link, ...]:
+        asked = [("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)]
         with refusals("list links"):
-            return tuple(_link(message) for message in self._route.link("dump"))
+            return tuple(map(_link, self._ask(ifinfmsg, _GETLINK, nlsocket.DUMP, {}, asked)))
 
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
-        request: dict[str, Any] = {key: getattr(change, key) for key in ("address", "mtu")}
+        every = [("IFLA_ADDRESS", change.address), ("IFLA_MTU", change.mtu)]
         flags = {bit: getattr(change, name) for name, bit in _FLAGS.items() if getattr(change, name) is not None}
-        if flags:
-            request["change"] = sum(flags)
-            request["flags"] = sum(bit for bit, on in flags.items() if on)
-        request = {key: value for key, value in request.items() if value is not None}
         with refusals(f"set {change} on link {ref}"):
-            self._route.link("set", **_by(ref), **request)
+            self._set(
+                ref,
+                [each for each in every if each[1] is not None],
+                change=sum(flags),
+                flags=sum(bit for bit, on in flags.items() if on),
+            )
 
     def rename(self, index: int, name: str) -> None:
         with refusals(f"rename link {index} to {name}"):
-            self._route.link("set", index=index, ifname=name)
+            self._set(index, [("IFLA_IFNAME", name)])
 
     def drop_altname(self, index: int, name: str) -> None:
+        dropped = [("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", name)]})]
         with refusals(f"drop altname {name} of link {index}"):
-            self._route.link("property_del", index=index, altname=name)
+            self._ask(ifinfmsg, _DELLINKPROP, nlsocket.ACK, {"index": index}, dropped)
 
     def move(self, index: int, target: netns.Netns, name: str) -> None:
         with refusals(f"move link {index} into another namespace as {name}"):
-            self._route.link("set", index=index, net_ns_fd=target.fd, ifname=name)
+            self._set(index, [("IFLA_NET_NS_FD", target.fd), ("IFLA_IFNAME", name)])
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
         with refusals(f"set {names} on VF {vf} of link {pf}"):
-            self._route.link("set", index=pf, vf=vfinfo.request(vf, wanted, which))
+            self._set(pf, [("IFLA_VFINFO_LIST", vfinfo.request(vf, wanted, which))])
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
         request = f"show VF {vf} of link {pf}"
         with refusals(request):
-            found = self._route.link("get", index=pf, ext_mask=_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
-        if not found:  # larger than what asyncio receives in one go, 256 KiB
-            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
-        info = vfinfo.of(found[0], vf)
-        if info is None and vfinfo.breaks_off_before(found[0], vf):
+            found = self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+        info = vfinfo.of(found, vf)
+        if info is None and vfinfo.breaks_off_before(found, vf):
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
         if info is None:
             raise errors.KernelError(request, errno.EINVAL)
         return vfinfo.shown(info)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
+        fields = {"family": _family(address), "prefixlen": address.network.prefixlen, "index": index}
+        kinds = ("IFA_LOCAL", "IFA_ADDRESS") if address.version == 4 else ("IFA_ADDRESS",)
         with refusals(f"add address {address} to link {index}"):
-            self._route.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+            create = nlsocket.ACK | nlsocket.CREATE
+            self._ask(ifaddrmsg, _NEWADDR, create, fields, [(kind, str(address.ip)) for kind in kinds])
 
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
         with refusals(f"list addresses of link {index}"):
-            found = list(self._route.addr("dump", index=index))
+            every = self._ask(ifaddrmsg, _GETADDR, nlsocket.DUMP, {})
+        found = (each for each in every if each["index"] == index)
         usable = (each for each in found if not (each.get_attr("IFA_FLAGS") or 0) & _DAD_FAILED)
         pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in usable)
         return tuple(ipaddress.ip_interface(f"{address}/{length}") for address, length in pairs)
 
     def add_route(self, index: int, route: kernel.Route) -> None:
+        fields, attributes = routes.request(index, route)
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
-            self._route.route("add", oif=index, **routes.request(route))
+            self._ask(rtmsg, _NEWROUTE, nlsocket.ACK | nlsocket.CREATE, fields, attributes)
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         with refusals(f"list routes of link {index}"):
-            found = list(self._route.route("dump", oif=index))
-        return tuple(routes.shown(message) for message in found if message["type"] == 1)  # RTN_UNICAST
+            found = self._ask(rtmsg, _GETROUTE, nlsocket.DUMP, {})
+        return tuple(
+            routes.shown(each) for each in found if routes.is_unicast(each) and each.get_attr("RTA_OIF") == index
+        )
+
+    def _show(self, ref: kernel.LinkRef, mask: int) -> Any:
+        index, name = _by(ref)
+        [found] = self._ask(ifinfmsg, _GETLINK, 0, index, [*name, ("IFLA_EXT_MASK", mask)])
+        return found
+
+    def _set(self, ref: kernel.LinkRef, attributes: nlmessages.Attributes, **fields: int) -> None:
+        index, name = _by(ref)
+        self._ask(ifinfmsg, _NEWLINK, nlsocket.ACK, {**index, **fields}, [*name, *attributes])
+
+    def _ask(
+        self, shape: Any, kind: int, flags: int, fields: nlmessages.Fields, attributes: nlmessages.Attributes = ()
+    ) -> list[Any]:
+        return nlmessages.ask(self._route, shape, kind, flags, fields=fields, attributes=attributes)
 
     def rdma_is_exclusive(self) -> bool:
         with refusals("show how namespaces share RDMA devices"):
@@ -154,11 +181,9 @@ class Netlink:
 
 @contextlib.contextmanager
 def refusals(request: str) -> Iterator[None]:
-    """What pyroute2 raises becomes a KernelError, also where there can be no socket of that kind."""
+    """A request that is refused becomes a KernelError, also where there can be no socket of that kind."""
     try:
         yield
-    except NetlinkError as error:
-        raise errors.KernelError(request, error.code) from error
     except OSError as error:
         raise errors.KernelError(request, error.errno or errno.EIO) from error
 
@@ -170,8 +195,13 @@ def _none_without_rdma(error: OSError, none: _T) -> _T:
     return none
 
 
-def _by(ref: kernel.LinkRef) -> dict[str, kernel.LinkRef]:
-    return {"index": ref} if isinstance(ref, int) else {"ifname": ref}
+def _by(ref: kernel.LinkRef) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Which link a request is about: the field or the attribute that says so."""
+    return ({"index": ref}, []) if isinstance(ref, int) else ({}, [("IFLA_IFNAME", ref)])
+
+
+def _family(address: kernel.IpInterface) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 def _link(message: Any) -> kernel.Link:

@@ -8,21 +8,17 @@ host's number and not that one is somebody else. Plain netlink: pyroute2 reads t
 
 import contextlib
 import dataclasses
-import os
 import secrets
 import socket
 import struct
-from collections.abc import Iterator
 
-from sriov import netns
+from sriov import netns, nlsocket
 
-# include/uapi/linux/netlink.h, rtnetlink.h and net_namespace.h
-_REQUEST, _ACK = 0x1, 0x4
-_ERROR, _NEWNSID, _GETNSID = 2, 88, 90
+# include/uapi/linux/rtnetlink.h and net_namespace.h
+_NEWNSID, _GETNSID = 88, 90
 _NSID, _FD, _TARGET = 1, 3, 4
 _NONE = -1  # NETNSA_NSID_NOT_ASSIGNED
 
-_HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("=B3x")  # struct rtgenmsg, padded
 _ATTRIBUTE = struct.Struct("=HHi")
 
@@ -66,7 +62,7 @@ def is_gone(known: Mark) -> bool:
             return False
 
 
-def _number_of(here: socket.socket, pod: netns.Netns) -> int:
+def _number_of(here: nlsocket.Socket, pod: netns.Netns) -> int:
     with contextlib.suppress(OSError):
         if _ask(here, (_FD, pod.fd)) == _NONE:
             _assign(here, pod, _NONE)
@@ -74,53 +70,35 @@ def _number_of(here: socket.socket, pod: netns.Netns) -> int:
     return _NONE
 
 
-def _seen(here: socket.socket, number: int) -> int:
+def _seen(here: nlsocket.Socket, number: int) -> int:
     try:
         return _ask(here, (_NSID, number), (_TARGET, number))
     except OSError:
         return _NONE
 
 
-def _assign(here: socket.socket, pod: netns.Netns, number: int) -> None:
+def _assign(here: nlsocket.Socket, pod: netns.Netns, number: int) -> None:
     """-1 lets the kernel choose. Where it refuses, somebody was quicker, or the number is missed when asked for."""
     with contextlib.suppress(OSError):
-        _send(here, _NEWNSID, (_NSID, number), (_FD, pod.fd))
+        here.ask(_NEWNSID, nlsocket.ACK, _body((_NSID, number), (_FD, pod.fd)))
 
 
-def _ask(here: socket.socket, *attributes: tuple[int, int]) -> int:
-    return _send(here, _GETNSID, *attributes)
-
-
-@contextlib.contextmanager
-def _closing(sock: socket.socket) -> Iterator[socket.socket]:
-    with sock:
-        yield sock
-
-
-def _opened() -> contextlib.AbstractContextManager[socket.socket]:
+def _opened() -> contextlib.closing[nlsocket.Socket]:
     """A socket of the calling thread's namespace; made at once, since the thread may be elsewhere later."""
-    return _closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE))
+    return contextlib.closing(nlsocket.Socket(nlsocket.ROUTE))
 
 
-def _send(here: socket.socket, kind: int, *attributes: tuple[int, int]) -> int:
-    """One request; the number that it is answered with, or -1. Raises OSError where the kernel refuses."""
-    body = _FAMILY.pack(socket.AF_UNSPEC) + b"".join(_ATTRIBUTE.pack(8, name, value) for name, value in attributes)
-    flags = _REQUEST | _ACK if kind == _NEWNSID else _REQUEST
-    here.sendall(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
-    return _answer(here.recv(4096))
-
-
-def _answer(data: bytes) -> int:
-    length, kind, *_ = _HEADER.unpack_from(data)
-    if kind == _ERROR:
-        (code,) = struct.unpack_from("=i", data, _HEADER.size)
-        if code:
-            raise OSError(-code, os.strerror(-code))
-        return _NONE
-    at = _HEADER.size + _FAMILY.size
-    while at < length:
-        size, name, value = _ATTRIBUTE.unpack_from(data, at)
+def _ask(here: nlsocket.Socket, *attributes: tuple[int, int]) -> int:
+    """The number that the kernel answers with, or -1. Raises OSError where it refuses."""
+    [answer] = here.ask(_GETNSID, 0, _body(*attributes))
+    at = nlsocket.HEADER.size + _FAMILY.size
+    while at < len(answer):
+        size, name, value = _ATTRIBUTE.unpack_from(answer, at)
         if name == _NSID:
             return int(value)
         at += size + 3 & ~3
     return _NONE
+
+
+def _body(*attributes: tuple[int, int]) -> bytes:
+    return _FAMILY.pack(socket.AF_UNSPEC) + b"".join(_ATTRIBUTE.pack(8, name, value) for name, value in attributes)

@@ -19,22 +19,29 @@ _VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 
 
 def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> dict[str, Any]:
-    """These settings of the VF as pyroute2's `vf` argument."""
+    """These settings of the VF as the value of IFLA_VFINFO_LIST."""
     every: dict[settings.Setting, Any] = {
-        settings.Setting.MAC: ("mac", wanted.mac),
-        settings.Setting.VLAN: ("vlan", _vlan_request(wanted)),
-        settings.Setting.SPOOFCHK: ("spoofchk", int(wanted.spoofchk)),
-        settings.Setting.TRUST: ("trust", int(wanted.trust)),
-        settings.Setting.LINK_STATE: ("link_state", _LINK_STATES.index(wanted.link_state)),
-        settings.Setting.RATE: ("rate", {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate}),
+        settings.Setting.MAC: ("IFLA_VF_MAC", {"mac": wanted.mac}),
+        settings.Setting.VLAN: _vlan_request(vf, wanted),
+        settings.Setting.SPOOFCHK: ("IFLA_VF_SPOOFCHK", {"spoofchk": int(wanted.spoofchk)}),
+        settings.Setting.TRUST: ("IFLA_VF_TRUST", {"trust": int(wanted.trust)}),
+        settings.Setting.LINK_STATE: ("IFLA_VF_LINK_STATE", {"link_state": _LINK_STATES.index(wanted.link_state)}),
+        settings.Setting.RATE: (
+            "IFLA_VF_RATE",
+            {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate},
+        ),
     }
-    return {"vf": vf, **dict(every[setting] for setting in which)}
+    asked = [(name, {"vf": vf, **value}) for name, value in map(every.__getitem__, which)]
+    return {"attrs": [("IFLA_VF_INFO", {"attrs": asked})]}
 
 
-def _vlan_request(wanted: settings.VfSettings) -> Any:
+def _vlan_request(vf: int, wanted: settings.VfSettings) -> tuple[str, dict[str, Any]]:
     """802.1Q as every kernel and driver knows it; a protocol can be said only in a list."""
     tag = {"vlan": wanted.vlan, "qos": wanted.qos}
-    return tag if wanted.proto is settings.VlanProto.Q else [{**tag, "proto": _ETH_P_8021AD, "padding": 0}]
+    if wanted.proto is settings.VlanProto.Q:
+        return "IFLA_VF_VLAN", tag
+    listed = {"vf": vf, **tag, "proto": _ETH_P_8021AD, "padding": 0}
+    return "IFLA_VF_VLAN_LIST", {"attrs": [("IFLA_VF_VLAN_INFO", listed)]}
 
 
 def _proto(info: Any) -> settings.VlanProto:

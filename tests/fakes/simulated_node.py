@@ -56,7 +56,7 @@ class SimulatedNode:
     def settings(self) -> tuple[settings.VfSettings, ...]:
         """All VFs as the PF shows them, in one answer: the product asks for one at a time."""
         with contextlib.closing(netlink.Netlink()) as net:
-            [message] = net._route.link("get", index=self.pf, ext_mask=_FILTER_VF_SKIP_STATS)
+            message = net._show(self.pf, _FILTER_VF_SKIP_STATS)
         listed = message.get_attr("IFLA_VFINFO_LIST")["attrs"]
         return tuple(vfinfo.shown(info) for _, info in listed)
 
