@@ -44,7 +44,7 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
     Raises DeviceError when there is no such device, or it is a PF, or not an SR-IOV VF.
     """
     path = tree.pci(address)
-    physfn = sysfs.target(path / "physfn")
+    physfn = sysfs.target(f"{path}/physfn")
     if physfn is None:
         if _is_vf_without_pf(tree, address):
             return _read_vf(tree, address, None, None, 0)
@@ -62,10 +62,10 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
 
 def _is_vf_without_pf(tree: sysfs.Tree, address: devices.PciAddress) -> bool:
     path = tree.pci(address)
-    if (path / "sriov_totalvfs").exists() or not (sysfs.text(path / "class") or "").startswith(_NETWORK_CLASS):
+    if (path / "sriov_totalvfs").exists() or not (sysfs.text(f"{path}/class") or "").startswith(_NETWORK_CLASS):
         return False
-    ids = _id(sysfs.text(path / "vendor")), _id(sysfs.text(path / "device"))
-    return ids in _VF_IDS or sysfs.target(path / "driver") in _VF_DRIVERS
+    ids = _id(sysfs.text(f"{path}/vendor")), _id(sysfs.text(f"{path}/device"))
+    return ids in _VF_IDS or sysfs.target(f"{path}/driver") in _VF_DRIVERS
 
 
 def _not_a_vf(tree: sysfs.Tree, address: devices.PciAddress) -> errors.DeviceError:
@@ -83,38 +83,38 @@ def _not_a_vf(tree: sysfs.Tree, address: devices.PciAddress) -> errors.DeviceErr
 
 def _index_by_routing_id(tree: sysfs.Tree, pf: devices.PciAddress, vf: devices.PciAddress) -> int | None:
     """The VF's index from the SR-IOV capability (PCIe base spec 9.3.3.9: First VF Offset, VF Stride), verified."""
-    offset, stride = (sysfs.integer(tree.pci(pf) / name) for name in ("sriov_offset", "sriov_stride"))
+    offset, stride = (sysfs.integer(f"{tree.pci(pf)}/{name}") for name in ("sriov_offset", "sriov_stride"))
     if offset is None or not stride:
         return None
     index = (devices.routing_id(vf) - devices.routing_id(pf) - offset) // stride
-    return index if sysfs.target(tree.pci(pf) / f"virtfn{index}") == vf else None
+    return index if sysfs.target(f"{tree.pci(pf)}/virtfn{index}") == vf else None
 
 
 def _virtfns(tree: sysfs.Tree, pf: devices.PciAddress) -> dict[int, devices.PciAddress]:
     """VF index to PCI address, from the PF's virtfnN links."""
     found: dict[int, devices.PciAddress] = {}
     for name in sysfs.names(tree.pci(pf)):
-        if name.startswith("virtfn") and (address := sysfs.target(tree.pci(pf) / name)):
+        if name.startswith("virtfn") and (address := sysfs.target(f"{tree.pci(pf)}/{name}")):
             found[int(name.removeprefix("virtfn"))] = devices.pci_address(address)
     return found
 
 
 def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
     path = tree.pci_devices / name
-    total = sysfs.integer(path / "sriov_totalvfs")
-    if total is None or not (sysfs.text(path / "class") or "").startswith(_NETWORK_CLASS):
+    total = sysfs.integer(f"{path}/sriov_totalvfs")
+    if total is None or not (sysfs.text(f"{path}/class") or "").startswith(_NETWORK_CLASS):
         return None
     address = devices.pci_address(name)
     netdev = tree.netdev_name(address)
     return devices.PF(
         pci=address,
-        vendor=_id(sysfs.text(path / "vendor")),
-        device=_id(sysfs.text(path / "device")),
-        driver=sysfs.target(path / "driver"),
+        vendor=_id(sysfs.text(f"{path}/vendor")),
+        device=_id(sysfs.text(f"{path}/device")),
+        driver=sysfs.target(f"{path}/driver"),
         netdev=netdev,
         numa_node=tree.numa_node(address),
         link_type=tree.link_type(address, netdev),
-        numvfs=sysfs.integer(path / "sriov_numvfs") or 0,
+        numvfs=sysfs.integer(f"{path}/sriov_numvfs") or 0,
         totalvfs=total,
     )
 
@@ -132,9 +132,9 @@ def _read_vf(
         pf=pf,
         pf_netdev=pf_netdev,
         index=index,
-        vendor=_id(sysfs.text(path / "vendor")),
-        device=_id(sysfs.text(path / "device")),
-        driver=sysfs.target(path / "driver"),
+        vendor=_id(sysfs.text(f"{path}/vendor")),
+        device=_id(sysfs.text(f"{path}/device")),
+        driver=sysfs.target(f"{path}/driver"),
         netdev=netdev,
         numa_node=tree.numa_node(address),
         link_type=kind,

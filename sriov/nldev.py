@@ -52,4 +52,4 @@ class Nldev:
         self._ask(_SET, nlsocket.ACK, ("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_ATTR_DEV_NAME", name))
 
     def _ask(self, kind: int, flags: int, *attributes: tuple[str, object]) -> list[Any]:
-        return nlmessages.ask(self._socket, _Message, kind, flags, attributes=attributes)
+        return nlmessages.read(_Message, self._socket.ask(kind, flags, nlmessages.body(_Message, None, attributes)))

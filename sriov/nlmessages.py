@@ -1,6 +1,6 @@
-"""pyroute2's messages on a socket of ours: encoded, sent, the answers decoded. Part of the door that netlink.py is."""
+"""pyroute2's messages as bytes and back, for a socket of ours. Pure; part of the door that netlink.py is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sriov import nlsocket
@@ -9,25 +9,18 @@ Fields = Mapping[str, int]
 Attributes = Sequence[tuple[str, Any]]
 
 
-def ask(
-    sock: nlsocket.Socket,
-    shape: Any,
-    kind: int,
-    flags: int,
-    *,
-    fields: Fields | None = None,
-    attributes: Attributes = (),
-) -> list[Any]:
-    """One request of this kind, and what the kernel answers; both are of this shape. Raises OSError."""
+def body(shape: Any, fields: Fields | None = None, attributes: Attributes = ()) -> bytes:
+    """A request of this shape, without its header."""
     request = shape()
     request.update(fields or {})
     request["attrs"] = [list(each) for each in attributes]
     request.encode()
-    body = bytes(request.data[nlsocket.HEADER.size :])
-    return [_decoded(shape, data) for data in sock.ask(kind, flags, body)]
+    return bytes(request.data[nlsocket.HEADER.size :])
 
 
-def _decoded(shape: Any, data: bytes) -> Any:
-    message = shape(data)
-    message.decode()
-    return message
+def read(shape: Any, answers: Iterable[bytes]) -> list[Any]:
+    """Answers as messages of this shape."""
+    messages = [shape(data) for data in answers]
+    for message in messages:
+        message.decode()
+    return messages

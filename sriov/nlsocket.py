@@ -16,6 +16,25 @@ _REQUEST, _MULTI = 0x1, 0x2
 _ERROR, _DONE = 2, 3
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _CODE = struct.Struct("=i")
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
+NESTED = 0x8000  # NLA_F_NESTED
+_KIND = 0x3FFF  # NLA_TYPE_MASK: without the flags for nested and for network byte order
+
+
+def attributes(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Kind and value of each attribute from here on; a nested one's value is its attributes."""
+    while at + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if size < _ATTRIBUTE.size:
+            return
+        yield kind & _KIND, data[at + _ATTRIBUTE.size : at + size]
+        at += size + 3 & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    size = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
 
 
 class Socket:

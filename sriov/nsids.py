@@ -11,6 +11,7 @@ import dataclasses
 import secrets
 import socket
 import struct
+import sys
 
 from sriov import netns, nlsocket
 
@@ -91,13 +92,8 @@ def _opened() -> contextlib.closing[nlsocket.Socket]:
 def _ask(here: nlsocket.Socket, *attributes: tuple[int, int]) -> int:
     """The number that the kernel answers with, or -1. Raises OSError where it refuses."""
     [answer] = here.ask(_GETNSID, 0, _body(*attributes))
-    at = nlsocket.HEADER.size + _FAMILY.size
-    while at < len(answer):
-        size, name, value = _ATTRIBUTE.unpack_from(answer, at)
-        if name == _NSID:
-            return int(value)
-        at += size + 3 & ~3
-    return _NONE
+    found = dict(nlsocket.attributes(answer, nlsocket.HEADER.size + _FAMILY.size))
+    return int.from_bytes(found[_NSID], sys.byteorder, signed=True) if _NSID in found else _NONE
 
 
 def _body(*attributes: tuple[int, int]) -> bytes:

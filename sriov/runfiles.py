@@ -4,6 +4,7 @@ A rename makes a file whole against a crash of the process. The directory is on 
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
@@ -27,8 +28,12 @@ def write(path: pathlib.Path, data: bytes) -> None:
     draft = path.with_suffix(".tmp")
     with refusals(path):
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
+        try:
+            written = os.write(fd, data)
+        finally:
+            os.close(fd)
+        if written < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         draft.rename(path)
 
 

@@ -5,6 +5,7 @@ Formats: Documentation/ABI/testing/sysfs-bus-pci and sysfs-class-net in the kern
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -83,7 +84,7 @@ class Tree:
         return self.root / "bus/pci/devices"
 
     def pci(self, address: devices.PciAddress) -> pathlib.Path:
-        return self.pci_devices / address
+        return _folder(self.root, address)
 
     def birth(self, address: devices.PciAddress) -> int:
         """A number that another device at the same address does not have: the inode of its folder. 0 without one."""
@@ -94,30 +95,38 @@ class Tree:
 
     def netdev_name(self, address: devices.PciAddress) -> str | None:
         """The device's netdev in this namespace; the uplink where there are representors beside it."""
-        folder = self.pci(address) / "net"
+        folder = f"{self.pci(address)}/net"
         found = names(folder)
         if len(found) > 1:
-            found = tuple(name for name in found if represents(folder / name) is None)
+            found = tuple(name for name in found if represents(f"{folder}/{name}") is None)
         return found[0] if len(found) == 1 else None
 
     def netdev(self, address: devices.PciAddress) -> Netdev | None:
         """The device's netdev with what an attachment has to know, without a netlink request."""
         name = self.netdev_name(address)
-        folder = self.pci(address) / "net" / (name or "-")
-        index, mac, mtu = integer(folder / "ifindex"), text(folder / "address"), integer(folder / "mtu")
-        if name is None or index is None or mac is None or mtu is None:
+        if name is None:
+            return None
+        folder = f"{self.pci(address)}/net/{name}"
+        index, mac, mtu = integer(f"{folder}/ifindex"), text(f"{folder}/address"), integer(f"{folder}/mtu")
+        if index is None or mac is None or mtu is None:
             return None
         return Netdev(name, index, mac, mtu)
 
     def link_type(self, address: devices.PciAddress, netdev: str | None) -> devices.LinkType:
         if netdev is None:
             return devices.LinkType.UNKNOWN
-        kind = integer(self.pci(address) / "net" / netdev / "type")
+        kind = integer(f"{self.pci(address)}/net/{netdev}/type")
         return ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
     def numa_node(self, address: devices.PciAddress) -> int | None:
-        node = integer(self.pci(address) / "numa_node")
+        node = integer(f"{self.pci(address)}/numa_node")
         return None if node is None or node < 0 else node
+
+
+@functools.lru_cache(maxsize=4096)
+def _folder(root: pathlib.Path, address: devices.PciAddress) -> pathlib.Path:
+    """Made once: an attachment asks some twenty times."""
+    return root / "bus/pci/devices" / address
 
 
 def represents(folder: pathlib.Path | str) -> int | None:

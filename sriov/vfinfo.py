@@ -18,8 +18,8 @@ _VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
 _VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 
 
-def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> dict[str, Any]:
-    """These settings of the VF as the value of IFLA_VFINFO_LIST."""
+def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> tuple[str, Any]:
+    """These settings of the VF as an attribute of its PF's link."""
     every: dict[settings.Setting, Any] = {
         settings.Setting.MAC: ("IFLA_VF_MAC", {"mac": wanted.mac}),
         settings.Setting.VLAN: _vlan_request(vf, wanted),
@@ -32,7 +32,7 @@ def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) 
         ),
     }
     asked = [(name, {"vf": vf, **value}) for name, value in map(every.__getitem__, which)]
-    return {"attrs": [("IFLA_VF_INFO", {"attrs": asked})]}
+    return "IFLA_VFINFO_LIST", {"attrs": [("IFLA_VF_INFO", {"attrs": asked})]}
 
 
 def _vlan_request(vf: int, wanted: settings.VfSettings) -> tuple[str, dict[str, Any]]:

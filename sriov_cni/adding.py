@@ -36,29 +36,49 @@ async def _attach(
     *,
     isolated: bool | None,
 ) -> tuple[result.Interface, result.Result]:
+    await _end_former_owner(daemon, request, pod)
+    moving = await isolation.moving(daemon, call, request.vf, isolated)
+    request = dataclasses.replace(request, rdma=moving)
     async with contextlib.AsyncExitStack() as undo:
-        await asyncio.to_thread(_end_former_owner, daemon, request, pod)
-        moving = await isolation.moving(daemon, call, request.vf, isolated)
-        request = dataclasses.replace(request, rdma=moving)
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)
-        link = await asyncio.to_thread(_give, daemon, request, pod)
-        undo.push_async_callback(_take_back, daemon, request.vf.pci, pod)
+        undo.push_async_callback(_take_back, daemon, request, pod)
+        given = await asyncio.to_thread(_give, daemon, request, pod, leasing)
         leased = await leasing
-        addressing = result.addressing(leased, f"the answer of IPAM plugin {network.ipam!r}")
-        if link is not None and addressing.addresses:
-            announcer = await asyncio.to_thread(_configure, daemon, pod, link, addressing)
-            if announcer is not None:
-                daemon.later(announce.announce(announcer))
+        if not given.addressed:
+            given = await asyncio.to_thread(_address, daemon, pod, given.link, leased)
+        if given.announcer is not None:
+            daemon.later(announce.announce(given.announcer))
         undo.pop_all()
-    return _interface(call, request, link), leased
+    return _interface(call, request, given.link), leased
 
 
-def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> kernel.Link | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Given:
+    """The VF is in the pod; `link` is None where it has no netdev. What is left to do is to announce its addresses."""
+
+    link: kernel.Link | None
+    addressed: bool = False
+    announcer: announcing.Announcer | None = None
+
+
+def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns, leasing: asyncio.Task[result.Result]) -> _Given:
+    """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
     if request.vf.driver in devices.USERSPACE_DRIVERS:
         attachment.attach_userspace(daemon.node, daemon.book, request, pod)
-        return None
-    return attachment.attach(daemon.node, daemon.book, request, pod)
+        return _Given(None, addressed=True)
+    link = attachment.attach(daemon.node, daemon.book, request, pod)
+    # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
+    if leasing.done() and not leasing.cancelled() and leasing.exception() is None:
+        return _address(daemon, pod, link, leasing.result())
+    return _Given(link)
+
+
+def _address(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, leased: result.Result) -> _Given:
+    addressing = result.addressing(leased, "the IPAM plugin's answer")
+    if link is None or not addressing.addresses:
+        return _Given(link, addressed=True)
+    return _Given(link, True, _configure(daemon, pod, link, addressing))
 
 
 def _interface(call: Call, request: plans.Request, link: kernel.Link | None) -> result.Interface:
@@ -100,11 +120,14 @@ def _request(
     return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
 
 
-def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
-    """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
+async def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
     record = daemon.record_of(request.vf.pci)
-    if record is None:
-        return
+    if record is not None:
+        await asyncio.to_thread(_end, daemon, request, pod, record)
+
+
+def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledger.Record) -> None:
+    """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
     restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
     if daemon.node.tree.netdev(request.vf.pci) is None and not restarted and not daemon.has_ended(record):
         raise errors.BusyError(
@@ -154,7 +177,8 @@ async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: a
         log.error("IPAM DEL after a failed ADD of %s: %s", call.invocation.container_id, error)
 
 
-async def _take_back(daemon: Daemon, pci: devices.PciAddress, pod: netns.Netns) -> None:
-    record = daemon.book.read(pci)
-    if record is not None:
+async def _take_back(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Undo what was done to the VF. Where attaching it failed, that has undone it already, and there is no record."""
+    record = daemon.book.read(request.vf.pci)
+    if record is not None and record.owner == request.owner:
         await asyncio.to_thread(attachment.undo, daemon.node, daemon.book, record, pod)

@@ -24,7 +24,7 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
 
 async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> None:
     """Detach the call's VF, if it has one. `device` is where to look first."""
-    record = await asyncio.to_thread(_found, daemon, call, device)
+    record = await _found(daemon, call, device)
     if record is None:
         return
     async with daemon.vf_locks.of(record.pci):
@@ -32,9 +32,12 @@ async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | Non
         await asyncio.to_thread(_detach, daemon, call, record.pci)
 
 
-def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
-    record = calls.find(daemon, call, device)
-    return daemon.book.read(device) if record is None and device else record
+async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
+    """The call's VF, or else whoever has the device. All records are read only where the device's is not the call's."""
+    record = daemon.book.read(device) if device else None
+    if call.owns(record):
+        return record
+    return await asyncio.to_thread(calls.find, daemon, call, None) or record
 
 
 def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:

@@ -10,7 +10,9 @@ import pathlib
 import threading
 from collections.abc import Iterator, Set
 
-from sriov import devices, kernel, netlink, netns, settings, sysfs, vfinfo
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from sriov import devices, kernel, netlink, netns, nlmessages, settings, sysfs, vfinfo
 from sriov import node as nodes
 from tests.fakes import mock_kernel, netdevsim, sysfs_tree
 
@@ -56,7 +58,7 @@ class SimulatedNode:
     def settings(self) -> tuple[settings.VfSettings, ...]:
         """All VFs as the PF shows them, in one answer: the product asks for one at a time."""
         with contextlib.closing(netlink.Netlink()) as net:
-            message = net._show(self.pf, _FILTER_VF_SKIP_STATS)
+            [message] = nlmessages.read(ifinfmsg, [net._show(self.pf, _FILTER_VF_SKIP_STATS)])
         listed = message.get_attr("IFLA_VFINFO_LIST")["attrs"]
         return tuple(vfinfo.shown(info) for _, info in listed)
 
