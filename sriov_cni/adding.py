@@ -22,7 +22,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         request = _request(daemon, call, network, pci, wanted)
     async with daemon.vf_locks.of(pci):
         interface, leased = await _attach(daemon, call, network, request, pod, isolated=wanted.rdma)
-    for warning in wanted.warnings:
+    for warning in conf.warnings(call.stdin):
         log.warning("network %s: %s", network.name, warning)
     return result.encode(result.merge(before, interface, leased, wanted.dns), network.version)
 

@@ -103,7 +103,6 @@ class Attachment:
     wanted: settings.VfSettings
     mtu: int | None
     allmulti: bool = False
-    warnings: tuple[str, ...] = ()
     resource: str = ""
     rdma: bool | None = None
     dns: result.Dns = dataclasses.field(default_factory=result.Dns)
@@ -150,13 +149,17 @@ def attachment(stdin: bytes, args: str) -> Attachment:
             _wanted(document, args),
             _mtu(document.mtu),
             _switch("allmulti", document.allmulti, False),
-            typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS),
             document.resource_name or "",
             document.rdma_isolation,
             document.dns or result.Dns(),
         )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error
+
+
+def warnings(stdin: bytes) -> tuple[str, ...]:
+    """What is ignored and should not go unnoticed: keys that nobody reads. For after the VF's move."""
+    return typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS)
 
 
 def needs_version(net: Network, command: str, since: str) -> None:
