@@ -20,10 +20,13 @@ _SIOCGIFFLAGS = 0x8913
 _IFF_RUNNING = 0x40
 _BROADCAST = b"\xff" * 6
 
+SYSCTLS = pathlib.Path("/proc/sys/net")
+"""Read-only in a container. Whatever the mount, it shows the calling thread's network namespace (proc_sysctl.c)."""
 
-def advertise_ipv6(pod: netns.Netns, name: str) -> None:
-    """Let the kernel announce this interface's IPv6 addresses. Where /proc/sys is read-only, it does not."""
-    path = pathlib.Path("/proc/sys/net/ipv6/conf") / name / "ndisc_notify"
+
+def advertise_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) -> None:
+    """Let the kernel announce this interface's IPv6 addresses. Where `sysctls` are read-only, it does not."""
+    path = sysctls / "ipv6/conf" / name / "ndisc_notify"
     with netns.entered(pod), contextlib.suppress(OSError):
         path.write_text("1")
 
@@ -31,10 +34,16 @@ def advertise_ipv6(pod: netns.Netns, name: str) -> None:
 class Announcer:
     """Sends the announcements of one interface. Holds a socket in the pod's namespace until close()."""
 
-    def __init__(self, pod: netns.Netns, link: kernel.Link, addresses: Sequence[kernel.IpInterface]) -> None:
+    def __init__(
+        self,
+        pod: netns.Netns,
+        link: kernel.Link,
+        addresses: Sequence[kernel.IpInterface],
+        sysctls: pathlib.Path = SYSCTLS,
+    ) -> None:
         self._name = link.name
         if any(isinstance(each, ipaddress.IPv6Interface) for each in addresses):
-            advertise_ipv6(pod, link.name)
+            advertise_ipv6(pod, link.name, sysctls)
         mac = bytes.fromhex(link.address.replace(":", ""))
         self._frames = [arp(mac, each.ip) for each in addresses if isinstance(each, ipaddress.IPv4Interface)]
         with netns.entered(pod):

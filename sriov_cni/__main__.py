@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import pathlib
 import signal
@@ -55,7 +56,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
         daemon = calls.Daemon(
             here,
             book,
-            announcing.Announcer,
+            functools.partial(announcing.Announcer, sysctls=options.net_sysctls),
             policy.Guard(options.policy),
             options.pod_resources_socket,
             predecessor.Predecessor(options.predecessor_dir),
@@ -73,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--socket", type=pathlib.Path, help="where the shim connects (RUN_DIR/cni.sock)")
     parser.add_argument("--sysfs", type=pathlib.Path, default="/sys", help="the sysfs to read (%(default)s)")
+    parser.add_argument(
+        "--net-sysctls",
+        type=pathlib.Path,
+        default=announcing.SYSCTLS,
+        help="/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
+    )
     parser.add_argument(
         "--policy",
         type=pathlib.Path,

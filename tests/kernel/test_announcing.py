@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import pathlib
 import socket
 import struct
 import subprocess
@@ -75,6 +76,21 @@ def test_f42_the_kernel_advertises_an_ipv6_address_on_its_own_interface() -> Non
             inner.add_address(link.index, address)
         advertisements = (each for each in frames(heard["net1"], 0x86DD, 6) if len(each) > 78 and each[54] == 136)
         assert any(each[62:78] == address.ip.packed for each in advertisements)
+
+
+def test_f42_in_a_container_whose_proc_sys_is_read_only(tmp_path: pathlib.Path) -> None:
+    """The DaemonSet mounts the host's elsewhere: what it shows is the thread's namespace, not the mount's."""
+    with two_interfaces() as (pod, _, _), contextlib.closing(netlink.Netlink()) as net:
+        with net.inside(pod.handle) as inner:
+            link = inner.link("net1")
+        subprocess.run(["mount", "--bind", announcing.SYSCTLS, tmp_path], check=True)
+        try:
+            address = ipaddress.IPv6Interface("2001:db8::7/64")
+            announcing.Announcer(pod.handle, link, [address], tmp_path).close()
+        finally:
+            subprocess.run(["umount", tmp_path], check=True)
+        with netns.entered(pod.handle):
+            assert (announcing.SYSCTLS / "ipv6/conf/net1/ndisc_notify").read_text() == "1\n"
 
 
 def test_an_interface_that_is_gone_is_an_oserror() -> None:
