@@ -1,0 +1,72 @@
+"""Objects as a cluster would be given them: of the chart by Helm, of the plain manifests by kubectl's kustomize.
+
+Both render without a cluster. Both come from PyPI, so that what is tested does not depend on what is installed.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHART = ROOT / "deploy/chart/sriov-underlay"
+BASE = ROOT / "deploy/kustomize"
+KUBECTL = pathlib.Path(sys.executable).with_name("kubectl")
+
+Object = dict[str, Any]
+"""A Kubernetes object as its YAML says."""
+
+NAME, NAMESPACE = "sriov-underlay", "kube-system"
+
+
+class RefusedError(Exception):
+    """Helm refuses the values or the chart; the message is what a user reads."""
+
+
+def chart(values: Object | None = None, *, name: str = NAME, namespace: str = NAMESPACE) -> list[Object]:
+    return objects(files(values, name, namespace))
+
+
+def notes(values: Object | None = None, *, name: str = NAME, namespace: str = NAMESPACE) -> str:
+    return files(values, name, namespace)["sriov-underlay/templates/NOTES.txt"]
+
+
+def files(values: Object | None = None, name: str = NAME, namespace: str = NAMESPACE) -> dict[str, str]:
+    """What `helm template` does, by the template's path."""
+    return helm(["template", name, str(CHART), f"--namespace={namespace}", "--values=-"], json.dumps(values or {}))
+
+
+def helm(arguments: Sequence[str], stdin: str = "") -> dict[str, str]:
+    """What helm, with these arguments, would send to a cluster."""
+    command = [sys.executable, "-m", "tests.deploy.helm", *arguments]
+    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RefusedError(done.stderr)
+    rendered: dict[str, str] = json.loads(done.stdout)
+    return rendered
+
+
+def objects(rendered: dict[str, str]) -> list[Object]:
+    """Those in rendered templates; notes are none."""
+    texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def kustomize(folder: pathlib.Path) -> list[Object]:
+    done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True)
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def only(objects: list[Object], kind: str) -> Object:
+    [found] = [each for each in objects if each["kind"] == kind]
+    return found
+
+
+def containers(daemonset: Object) -> dict[str, Object]:
+    """All of them, by name, those that run before the others too."""
+    spec = daemonset["spec"]["template"]["spec"]
+    return {each["name"]: each for each in [*spec.get("initContainers", []), *spec["containers"]]}

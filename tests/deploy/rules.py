@@ -1,0 +1,177 @@
+"""What the manifests must never ask of a node, whatever the values. Pure: objects in, sentences out.
+
+The API server's schemas allow all of it. The rules are what this project promises of its privileges (docs/install.md).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from tests.deploy import rendering
+from tests.deploy.rendering import Object
+
+CAPABILITIES: dict[str, set[str]] = {
+    "install-shim": set(),
+    "device-plugin": set(),
+    "cni-daemon": {"NET_ADMIN", "SYS_ADMIN", "NET_RAW"},
+}
+"""Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
+allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
+
+READ, WRITE = True, False
+
+HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
+    "cni-bin": (r"/.+/.+", {"install-shim": WRITE}),
+    "device-plugins": (r"/.+/(device-plugins|plugins_registry)", {"device-plugin": WRITE}),
+    "device-info": (r"/var/run/k8s\.cni\.cncf\.io/devinfo/dp", {"device-plugin": WRITE}),
+    "cdi": (r"/var/run/cdi", {"device-plugin": WRITE}),
+    "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE}),
+    "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ}),
+    "predecessor": (r"/.+/.+", {"cni-daemon": WRITE}),
+    "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
+}
+"""The node's folders by the volume's name: what the path has to be, who may see it, and whether only to read it."""
+
+Rule = Callable[[Object], Iterator[str]]
+
+
+def problems(objects: Iterable[Object]) -> list[str]:
+    """What is wrong with the DaemonSets among the objects."""
+    found = [each for each in objects if each["kind"] == "DaemonSet"]
+    return [problem for each in found for rule in RULES for problem in rule(each)]
+
+
+def _the_hosts_namespaces(daemonset: Object) -> Iterator[str]:
+    """The network's is needed; processes and their shared memory are nobody's business."""
+    spec = _pod(daemonset)
+    yield from (f"{key} is set" for key in ("hostPID", "hostIPC", "shareProcessNamespace") if spec.get(key))
+    if not spec.get("hostNetwork"):
+        yield "hostNetwork is not set: the VFs are in the host's network namespace"
+
+
+def _privilege(daemonset: Object) -> Iterator[str]:
+    for name, context in _contexts(daemonset):
+        if context.get("privileged"):
+            yield f"{name} is privileged"
+        if context.get("allowPrivilegeEscalation") is not False:
+            yield f"{name} may get more privileges"
+        if context.get("procMount", "Default") != "Default":
+            yield f"{name} has an unmasked /proc"
+        if context.get("readOnlyRootFilesystem") is not True:
+            yield f"{name} can write its root file system"
+
+
+def _capabilities(daemonset: Object) -> Iterator[str]:
+    for name, context in _contexts(daemonset):
+        held = context.get("capabilities", {})
+        if held.get("drop") != ["ALL"]:
+            yield f"{name} keeps the runtime's own choice of capabilities"
+        if set(held.get("add", [])) != CAPABILITIES.get(name):
+            yield f"{name} adds {held.get('add', [])}"
+
+
+def _seccomp(daemonset: Object) -> Iterator[str]:
+    contexts = [("the pod", _pod(daemonset).get("securityContext", {})), *_contexts(daemonset)]
+    if contexts[0][1].get("seccompProfile") != {"type": "RuntimeDefault"}:
+        yield "the pod has no seccomp profile RuntimeDefault"
+    yield from (f"{name} has a seccomp profile of its own" for name, each in contexts[1:] if "seccompProfile" in each)
+    yield from (f"{name} asks for an AppArmor profile" for name, each in contexts if "appArmorProfile" in each)
+
+
+def _the_nodes_folders(daemonset: Object) -> Iterator[str]:
+    volumes = {each["name"]: each["hostPath"] for each in _pod(daemonset)["volumes"] if "hostPath" in each}
+    for name, volume in volumes.items():
+        if name not in HOST_PATHS or not re.fullmatch(HOST_PATHS[name][0], volume["path"]):
+            yield f"{name} is the node's {volume['path']}"
+        if volume.get("type") not in ("Directory", "DirectoryOrCreate"):
+            yield f"{name} does not say what it is on the node"
+    for container, mount in _mounts(daemonset):
+        allowed = HOST_PATHS.get(mount["name"], ("", {}))[1]
+        if mount["name"] in volumes and allowed.get(container) is not mount.get("readOnly", WRITE):
+            yield f"{container} mounts {mount['name']}, readOnly {mount.get('readOnly', WRITE)}"
+
+
+def _mounting(daemonset: Object) -> Iterator[str]:
+    """A subPath never changes; a propagated mount could be made on the host; what nobody mounts is not needed."""
+    for container, mount in _mounts(daemonset):
+        yield from (
+            f"{container} mounts {mount['name']} with {key}" for key in ("subPath", "mountPropagation") if key in mount
+        )
+    mounted = {mount["name"] for _, mount in _mounts(daemonset)}
+    yield from (f"nobody mounts {each['name']}" for each in _pod(daemonset)["volumes"] if each["name"] not in mounted)
+
+
+def _the_api_server(daemonset: Object) -> Iterator[str]:
+    if _pod(daemonset).get("automountServiceAccountToken") is not False:
+        yield "a token for the API server is mounted"
+    if _pod(daemonset).get("serviceAccountName", "default") == "default":
+        yield "the service account is everybody's"
+
+
+def _images(daemonset: Object) -> Iterator[str]:
+    for name, container in rendering.containers(daemonset).items():
+        image = container["image"]
+        tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+        if tag in ("", "latest") or ("@" in image and not re.search(r"@sha256:[0-9a-f]{64}$", image)):
+            yield f"{name} has the image {image}, which may be another one tomorrow"
+
+
+def _probes(daemonset: Object) -> Iterator[str]:
+    """Where there is an address to ask; on the loopback, since a node's port is open to its network."""
+    for name, container in rendering.containers(daemonset).items():
+        [*addresses] = [each.removeprefix("--http=") for each in container["args"] if each.startswith("--http=")]
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container.get(kind, {}).get("httpGet")
+            said = [f"{asked['host']}:{asked['port']}"] if asked else []
+            if said != addresses:
+                yield f"the {kind} of {name} asks {said}, it listens on {addresses}"
+        if any(not each.startswith("127.0.0.1:") for each in addresses) or container.get("ports"):
+            yield f"{name} listens on the node's network"
+
+
+def _importance(daemonset: Object) -> Iterator[str]:
+    """Evicted or left pending, no pod of the node gets or loses a VF."""
+    spec = _pod(daemonset)
+    if spec.get("priorityClassName") != "system-node-critical":
+        yield "the pod can be evicted"
+    for name, container in rendering.containers(daemonset).items():
+        if not {"cpu", "memory"} <= set(container.get("resources", {}).get("requests", {})):
+            yield f"{name} requests no cpu or memory"
+        if "cpu" in container["resources"].get("limits", {}):
+            yield f"{name} is throttled: pods wait for it"
+
+
+def _updating(daemonset: Object) -> Iterator[str]:
+    """Two CNI daemons of one node would each have locks of their own."""
+    if daemonset["spec"].get("updateStrategy", {}).get("rollingUpdate", {}).get("maxSurge") != 0:
+        yield "two pods may run on a node"
+    if _pod(daemonset).get("terminationGracePeriodSeconds", 30) < 30:
+        yield "calls under way are not given the time to end"
+
+
+RULES: tuple[Rule, ...] = (
+    _the_hosts_namespaces,
+    _privilege,
+    _capabilities,
+    _seccomp,
+    _the_nodes_folders,
+    _mounting,
+    _the_api_server,
+    _images,
+    _probes,
+    _importance,
+    _updating,
+)
+
+
+def _pod(daemonset: Object) -> Object:
+    spec: Object = daemonset["spec"]["template"]["spec"]
+    return spec
+
+
+def _contexts(daemonset: Object) -> list[tuple[str, Object]]:
+    return [(name, each.get("securityContext", {})) for name, each in rendering.containers(daemonset).items()]
+
+
+def _mounts(daemonset: Object) -> list[tuple[str, Object]]:
+    found = rendering.containers(daemonset).items()
+    return [(name, mount) for name, each in found for mount in each.get("volumeMounts", [])]

@@ -1,0 +1,78 @@
+"""What the manifests say to the programs, these understand; and what they need to see is mounted where they look."""
+
+import argparse
+import json
+import pathlib
+
+import pytest
+import yaml
+
+from deviceplugin import conf, flags
+from sriov_cni import __main__ as daemon
+from tests.deploy import rendering, test_rendering
+from tests.deploy.rendering import Object
+
+PARSERS: dict[str, argparse.ArgumentParser] = {
+    "device-plugin": flags.parser(),
+    "cni-daemon": daemon._parser(),
+}
+
+
+COMING = ("--http=", "--log-format=")
+"""Flags of the endpoint for probes and metrics, where this version of the programs has none yet."""
+
+
+def parsed(container: Object) -> dict[str, object]:
+    given, unknown = PARSERS[container["name"]].parse_known_args(container["args"])
+    assert [each for each in unknown if not each.startswith(COMING)] == []
+    return vars(given)
+
+
+@pytest.mark.parametrize("variant", test_rendering.VARIANTS)
+def test_every_folder_that_a_program_is_told_of_is_mounted(variant: str) -> None:
+    """Those of its flags, said or by default; the container's own /sys, /proc and /dev show the node's hardware."""
+    values = test_rendering.VARIANTS[variant]
+    forgone = {pathlib.Path("/var/lib/cni/sriov")} if values.get("cni", {}).get("predecessorDir") == "" else set()
+    daemonset = rendering.only(rendering.chart(values), "DaemonSet")
+    for name, container in rendering.containers(daemonset).items():
+        if name in PARSERS:
+            mounted = {pathlib.Path(each["mountPath"]) for each in container["volumeMounts"]}
+            assert wanted(parsed(container)) - forgone == mounted
+
+
+def wanted(given: dict[str, object]) -> set[pathlib.Path]:
+    """The folders that a program uses, by what it was given."""
+    found = {key: value for key, value in given.items() if isinstance(value, pathlib.Path)}
+    for own in ("sysfs", "procfs", "dev"):
+        found.pop(own, None)
+    for file in ("config_file", "policy", "pod_resources_socket"):
+        if file in found:
+            found[file] = found[file].parent
+    if "kubelet_root_dir" in found:
+        sockets = "plugins_registry" if given["registration"] == "watcher" else "device-plugins"
+        found["kubelet_root_dir"] /= sockets
+    if not given.get("use_cdi"):
+        found.pop("cdi_dir", None)
+    return set(found.values())
+
+
+def test_the_configuration_is_one(tmp_path: pathlib.Path) -> None:
+    written = rendering.only(rendering.chart(), "ConfigMap")["data"]["config.json"]
+    path = tmp_path / "config.json"
+    path.write_text(written)
+    loaded = conf.load(path, "intel.com")
+    assert [each.full_name for each in loaded.resources] == ["intel.com/sriov_vf"]
+    assert not loaded.warnings
+
+
+def test_the_schema_and_the_values_have_the_same_keys() -> None:
+    """A key that only the values have is refused, one that only the schema has is in nobody's sight."""
+    schema = json.loads((rendering.CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((rendering.CHART / "values.yaml").read_text())
+    groups = schema["properties"]
+    assert set(values) == set(groups) - {"global"}
+    for name in set(values) - {"config", "policy"}:
+        group = (
+            schema["definitions"][groups[name]["$ref"].rpartition("/")[2]] if "$ref" in groups[name] else groups[name]
+        )
+        assert set(group.get("properties", {})) == (set(values[name]) if "properties" in group else set())

@@ -1,0 +1,156 @@
+"""What is rendered: the same from both, sound Kubernetes for every version that is about, and as the values say."""
+
+import json
+import tomllib
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy import rendering, rules
+from tests.deploy.rendering import Object
+
+VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+VARIANTS: dict[str, Object] = {
+    "default": {},
+    "k0s": {"kubelet": {"root": "/var/lib/k0s/kubelet"}},
+    "microk8s": {
+        "kubelet": {"root": "/var/snap/microk8s/common/var/lib/kubelet"},
+        "cni": {"binDir": "/var/snap/microk8s/current/opt/cni/bin"},
+    },
+    "k3s": {"cni": {"binDir": "/var/lib/rancher/k3s/data/cni"}},
+    "openshift": {"cni": {"binDir": "/var/lib/cni/bin"}, "seLinuxOptions": {"type": "spc_t"}},
+    "kubelet watches": {"kubelet": {"registration": "watcher"}},
+    "no metrics": {"http": {"enabled": False}},
+    "other ports": {"http": {"devicePluginPort": 19557, "cniDaemonPort": 19558}},
+    "cdi": {"cdi": {"enabled": True, "annotations": True}},
+    "changing over": {"cni": {"replaceIncumbent": True}},
+    "nobody before": {"cni": {"predecessorDir": ""}},
+    "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
+    "from a registry": {
+        "image": {"repository": "registry.example:5000/net/sriov-underlay", "tag": "1.2.3", "digest": DIGEST},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
+    "some nodes": {
+        "nodeSelector": {"feature.node.kubernetes.io/network-sriov.capable": "true"},
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}]}
+        ]}}},
+        "tolerations": [],
+        "maxUnavailable": 1,
+        "podAnnotations": {"example.com/why": "a reason"},
+    },
+    "more to say": {
+        "log": {"level": "debug", "format": "human"},
+        "devicePlugin": {"extraArgs": ["--resync-interval=10"], "resources": {"limits": {"memory": "512Mi"}}},
+        "cniDaemon": {"extraArgs": ["--run-dir=/run/sriov"]},
+    },
+}  # fmt: skip
+
+REFUSED: list[tuple[Object, str]] = [
+    ({"log": {"level": "verbose"}}, "at '/log/level': value must be one of 'debug', 'info', 'warning', 'error'"),
+    ({"kubelet": {"rootDir": "/x"}}, "at '/kubelet': additional properties 'rootDir' not allowed"),
+    ({"replicas": 3}, "additional properties 'replicas' not allowed"),
+    ({"cni": {"binDir": "opt/cni/bin"}}, "at '/cni/binDir': 'opt/cni/bin' does not match pattern"),
+    ({"cni": {"binDir": "/opt/../etc"}}, "at '/cni/binDir': '/opt/../etc' does not match pattern"),
+    ({"cni": {"binDir": "/opt/cni/bin/"}}, "at '/cni/binDir': '/opt/cni/bin/' does not match pattern"),
+    ({"image": {"digest": "sha256:1234"}}, "at '/image/digest': 'sha256:1234' does not match pattern"),
+    ({"image": {"tag": "latest"}}, "image.tag is latest: two nodes would run two programs, name a version"),
+    ({"http": {"devicePluginPort": 0}}, "at '/http/devicePluginPort': minimum: got 0, want 1"),
+    ({"http": {"devicePluginPort": 9558}}, "http.devicePluginPort and http.cniDaemonPort are both 9558"),
+    ({"config": {"resourceList": [{"selectors": {}}]}}, "at '/config/resourceList/0': missing property 'resourceName'"),
+    ({"config": None}, "missing property 'config'"),
+    ({"policy": {"rule": []}}, "at '/policy': additional properties 'rule' not allowed"),
+    ({"maxUnavailable": 0}, "at '/maxUnavailable': minimum: got 0, want 1"),
+    ({"maxUnavailable": "0%"}, "at '/maxUnavailable': '0%' does not match pattern"),
+]
+
+
+def validate(objects: list[Object]) -> None:
+    for each in objects:
+        for version in VERSIONS:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
+    chart, plain = (
+        {(each["kind"], each["metadata"]["name"]): each for each in objects}
+        for objects in (rendering.chart(), rendering.kustomize(rendering.BASE))
+    )
+    assert set(chart) == {(kind, "sriov-underlay") for kind in ("ConfigMap", "DaemonSet", "ServiceAccount")}
+    assert chart == plain
+
+
+def test_the_comments_of_both_are_the_same() -> None:
+    """A reason that changes in one of them has to change in the other."""
+    plain = comments((rendering.BASE / "daemonset.yaml").read_text())
+    assert len(plain) > 10
+    assert comments(rendering.files()["sriov-underlay/templates/daemonset.yaml"]) == plain
+
+
+def comments(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_sound_and_keeps_the_rules(variant: str) -> None:
+    objects = rendering.chart(VARIANTS[variant])
+    validate(objects)
+    assert rules.problems(objects) == []
+
+
+def test_a_schema_knows_a_mistake() -> None:
+    [broken] = [each for each in rendering.chart() if each["kind"] == "DaemonSet"]
+    broken["spec"]["template"]["spec"]["hostNetworks"] = True
+    with pytest.raises(kubernetes_validate.ValidationError, match="hostNetworks"):
+        validate([broken])
+
+
+@pytest.mark.parametrize(("values", "told"), REFUSED, ids=[told for _, told in REFUSED])
+def test_a_bad_value_is_refused_by_name(values: Object, told: str) -> None:
+    with pytest.raises(rendering.RefusedError) as refused:
+        rendering.chart(values)
+    assert told in str(refused.value)
+
+
+def test_the_version_is_the_projects() -> None:
+    version = tomllib.loads((rendering.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((rendering.CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    plain = rendering.only(rendering.kustomize(rendering.BASE), "DaemonSet")
+    assert {each["image"] for each in rendering.containers(plain).values()} == {f"localhost/sriov-underlay:{version}"}
+
+
+def test_an_image_is_named_by_its_digest() -> None:
+    daemonset = rendering.only(rendering.chart(VARIANTS["from a registry"]), "DaemonSet")
+    images = {each["image"] for each in rendering.containers(daemonset).values()}
+    assert images == {f"registry.example:5000/net/sriov-underlay:1.2.3@{DIGEST}"}
+
+
+def test_two_releases_do_not_share_an_object() -> None:
+    first, second = (
+        {(each["kind"], each["metadata"]["name"]) for each in rendering.chart(VARIANTS["policy"], name=name)}
+        for name in ("left", "right")
+    )
+    assert ("DaemonSet", "left-sriov-underlay") in first
+    assert not first & second
+
+
+def test_a_policy_that_is_given_has_to_be_there() -> None:
+    """Else a pod that starts before it would be allowed everything."""
+    objects = rendering.chart(VARIANTS["policy"])
+    [written] = [each for each in objects if each["metadata"]["name"] == "sriov-underlay-policy"]
+    assert json.loads(written["data"]["policy.json"]) == VARIANTS["policy"]["policy"]
+    volumes = rendering.only(objects, "DaemonSet")["spec"]["template"]["spec"]["volumes"]
+    [mounted] = [each["configMap"] for each in volumes if each["name"] == "policy"]
+    assert (mounted["name"], mounted.get("optional")) == ("sriov-underlay-policy", None)
+
+
+def test_the_notes_name_what_was_installed() -> None:
+    values = {"config": {"resourceList": [{"resourceName": "a"}, {"resourceName": "b", "resourcePrefix": "x.org"}]}}
+    told = rendering.notes({**values, "http": {"enabled": False}}, namespace="net")
+    assert "the resources intel.com/a x.org/b:" in told
+    assert "kubectl --namespace net rollout status daemonset/sriov-underlay" in told
+    assert "there are no metrics and no probes" in told
