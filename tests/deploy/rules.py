@@ -17,6 +17,9 @@ CAPABILITIES: dict[str, set[str]] = {
 """Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
 allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
 
+OPTIONAL: dict[str, set[str]] = {"install-shim": {"DAC_OVERRIDE"}}
+"""What a value may add: where the runtime's folder of plugins is not root's, only this lets root write there."""
+
 READ, WRITE = True, False
 
 HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
@@ -65,7 +68,7 @@ def _capabilities(daemonset: Object) -> Iterator[str]:
         held = context.get("capabilities", {})
         if held.get("drop") != ["ALL"]:
             yield f"{name} keeps the runtime's own choice of capabilities"
-        if set(held.get("add", [])) != CAPABILITIES.get(name):
+        if set(held.get("add", [])) - OPTIONAL.get(name, set()) != CAPABILITIES.get(name):
             yield f"{name} adds {held.get('add', [])}"
 
 

@@ -27,6 +27,8 @@ VARIANTS: dict[str, Object] = {
     "other ports": {"http": {"devicePluginPort": 19557, "cniDaemonPort": 19558}},
     "cdi": {"cdi": {"enabled": True, "annotations": True}},
     "changing over": {"cni": {"replaceIncumbent": True}},
+    "removal": {"cni": {"replaceIncumbent": True, "uninstall": True}},
+    "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
     "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
     "from a registry": {
@@ -127,6 +129,25 @@ def test_an_image_is_named_by_its_digest() -> None:
     daemonset = rendering.only(rendering.chart(VARIANTS["from a registry"]), "DaemonSet")
     images = {each["image"] for each in rendering.containers(daemonset).values()}
     assert images == {f"registry.example:5000/net/sriov-underlay:1.2.3@{DIGEST}"}
+
+
+@pytest.mark.parametrize(
+    ("variant", "first", "adds"),
+    [
+        ("default", ["install"], None),
+        ("changing over", ["install", "--replace-incumbent"], None),
+        ("removal", ["uninstall"], None),
+        ("kubespray", ["install"], ["DAC_OVERRIDE"]),
+    ],
+)
+def test_the_shim_comes_and_goes(variant: str, first: list[str], adds: list[str] | None) -> None:
+    """Which variant has a capability, and which is told what, besides where the folder is."""
+    daemonset = rendering.only(rendering.chart(VARIANTS[variant]), "DaemonSet")
+    container = rendering.containers(daemonset)["install-shim"]
+    always = {"--shim-only", "--cni-bin-dir=/host/cni/bin"}
+    assert set(container["args"]) == {*first, *always}
+    assert container["args"][0] == first[0]
+    assert container["securityContext"]["capabilities"].get("add") == adds
 
 
 def test_two_releases_do_not_share_an_object() -> None:
