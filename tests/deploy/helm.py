@@ -1,7 +1,8 @@
 """`helm template` where there is no helm: Helm's own library, in a process of its own. Prints JSON, text by template.
 
 Once loaded, a Go runtime has threads and takes signals, which the process of the tests must not have. The flags are
-those of helm that docs/install.md has; `install` and `upgrade` render what they would send to a cluster.
+those of helm that docs/install.md has; `install` and `upgrade` render what they would send to a cluster, `uninstall`
+nothing.
 """
 
 import argparse
@@ -17,20 +18,25 @@ Values = dict[str, Any]
 
 def main() -> int:
     given = _parser().parse_args()
-    values: Values = {}
     try:
-        for path in given.values:
-            text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text()
-            values = merged(values, helm_python.values_from_yaml(text))
-        for expression in given.set:
-            values = merged(values, helm_python.parse_set_string(expression))
-        with helm_python.Chart.load(given.chart) as chart:
-            rendered = chart.render(values, name=given.release, namespace=given.namespace)
+        rendered = {} if given.command == "uninstall" else _rendered(given)
     except helm_python.HelmError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(rendered))
     return 0
+
+
+def _rendered(given: argparse.Namespace) -> dict[str, str]:
+    values: Values = {}
+    for path in given.values:
+        text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text()
+        values = merged(values, helm_python.values_from_yaml(text))
+    for expression in given.set:
+        values = merged(values, helm_python.parse_set_string(expression))
+    with helm_python.Chart.load(given.chart) as chart:
+        rendered: dict[str, str] = chart.render(values, name=given.release, namespace=given.namespace)
+    return rendered
 
 
 def merged(first: Values, second: Values) -> Values:
@@ -45,9 +51,9 @@ def _are_objects(first: object, second: object) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("helm", allow_abbrev=False)
-    made.add_argument("command", choices=("template", "install", "upgrade"))
+    made.add_argument("command", choices=("template", "install", "upgrade", "uninstall"))
     made.add_argument("release")
-    made.add_argument("chart")
+    made.add_argument("chart", nargs="?")
     made.add_argument("--namespace", default="default")
     made.add_argument("--values", action="append", default=[])
     made.add_argument("--set", action="append", default=[])

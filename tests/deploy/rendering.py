@@ -40,10 +40,12 @@ def files(values: Object | None = None, name: str = NAME, namespace: str = NAMES
     return helm(["template", name, str(CHART), f"--namespace={namespace}", "--values=-"], json.dumps(values or {}))
 
 
-def helm(arguments: Sequence[str], stdin: str = "") -> dict[str, str]:
-    """What helm, with these arguments, would send to a cluster."""
+def helm(arguments: Sequence[str], stdin: str = "", folder: pathlib.Path = ROOT) -> dict[str, str]:
+    """What helm, with these arguments and started in that folder, would send to a cluster."""
     command = [sys.executable, "-m", "tests.deploy.helm", *arguments]
-    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, input=stdin, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise RefusedError(done.stderr)
     rendered: dict[str, str] = json.loads(done.stdout)

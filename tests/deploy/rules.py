@@ -113,8 +113,9 @@ def _the_api_server(daemonset: Object) -> Iterator[str]:
 def _images(daemonset: Object) -> Iterator[str]:
     for name, container in rendering.containers(daemonset).items():
         image = container["image"]
-        tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-        if tag in ("", "latest") or ("@" in image and not re.search(r"@sha256:[0-9a-f]{64}$", image)):
+        name_and_tag, _, digest = image.partition("@")
+        tag = name_and_tag.rpartition("/")[2].partition(":")[2]
+        if tag == "latest" or not (re.fullmatch(r"sha256:[0-9a-f]{64}", digest) if digest else tag):
             yield f"{name} has the image {image}, which may be another one tomorrow"
 
 

@@ -92,6 +92,10 @@ BROKEN: list[tuple[Callable[[Object], None], str]] = [
         "install-shim has the image registry:5000/sriov-underlay, which may be another one tomorrow",
     ),
     (
+        changed(f"{PLUGIN}.image", "sriov-underlay@sha256:01"),
+        "device-plugin has the image sriov-underlay@sha256:01, which may be another one tomorrow",
+    ),
+    (
         changed(f"{CNI}.image", "sriov-underlay:latest"),
         "cni-daemon has the image sriov-underlay:latest, which may be another one tomorrow",
     ),
