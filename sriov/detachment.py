@@ -143,7 +143,7 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
 def _scrub(case: _Case, link: kernel.Link) -> None:
     link = _down(case, link)
     _state_baseline(case.node, case.net, case.vf, case.home.address)
-    if link.address == case.home.address:
+    if case.vf.pf is not None and link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
         netdevs.configure(case.net, link.index, kernel.Change(address=settings.aside(case.home.address)))
     off = {"promisc": False, "allmulti": False, "noarp": False}

@@ -5,6 +5,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import gc
 import logging
 import pathlib
 import signal
@@ -61,6 +62,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             options.pod_resources_socket,
             predecessor.Predecessor(options.predecessor_dir),
         )
+        gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
         await server.Server(daemon).serve(path, stop)
 
 

@@ -22,7 +22,8 @@ class VfLocks:
         lock = self._locks.setdefault(pci, asyncio.Lock())
         try:
             with steps.timed(steps.Step.LOCK):
-                await asyncio.wait_for(lock.acquire(), self.patience)
+                async with asyncio.timeout(self.patience):
+                    await lock.acquire()
         except TimeoutError:
             raise errors.BusyError(
                 f"another call has been working on VF {pci} for {self.patience:g} s", "try again later"

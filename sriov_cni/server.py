@@ -16,6 +16,7 @@ from sriov_cni.failure import Code
 _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to say what it wants
 _DELIVERY_SECONDS = 10  # for a shim to print the answer
+_PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's queue meanwhile
 
 
 class Server:
@@ -50,12 +51,32 @@ class Server:
             await asyncio.wait(self._daemon.chores)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        while True:
-            sock, _ = await loop.sock_accept(listening)
-            sock.setblocking(False)
-            task = asyncio.create_task(self._handle(connection.Connection(sock)))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+        """Until it is cancelled. A call is taken the moment that the loop hears of it."""
+        loop.add_reader(listening, self._take, listening)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            loop.remove_reader(listening)
+
+    def _take(self, listening: socket.socket) -> None:
+        try:
+            sock, _ = listening.accept()
+        except BlockingIOError:  # it did not wait
+            return
+        except OSError as error:
+            _log.warning("no call can be taken for %g s: %s", _PAUSE_SECONDS, error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)
+            loop.call_later(_PAUSE_SECONDS, self._go_on, listening)
+            return
+        sock.setblocking(False)
+        task = asyncio.create_task(self._handle(connection.Connection(sock)))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    def _go_on(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listening, self._take, listening)
 
     async def _handle(self, shim: connection.Connection) -> None:
         try:

@@ -30,7 +30,9 @@ ALLOWED = {
 def test_it_imports_nothing_beyond_the_list(python: str) -> None:
     if not pathlib.Path(python).exists():
         pytest.skip(f"no {python} on this machine")
-    show = f"import sys; sys.argv=['shim']; exec(open({str(harness.SHIM)!r}).read().replace('posix._exit(main())', 'main'))"
+    end = "posix._exit(main())"
+    assert end in harness.SHIM.read_text()
+    show = f"import sys; sys.argv=['shim']; exec(open({str(harness.SHIM)!r}).read().replace({end!r}, 'main'))"
     done = subprocess.run(
         [python, "-IS", "-c", f"{show}; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
