@@ -12,8 +12,10 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
+from observability import addresses
 from sriov import discovery, errors, sysfs
 
 log = logging.getLogger("deviceplugin")
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         return _dry_run(given)
     _log_to_stderr(given.log_level)
     try:
-        asyncio.run(_run(plugin.Plugin(_options(given))))
+        asyncio.run(_run(plugin.Plugin(_options(given)), given.http))
     except* errors.SriovError as group:
         print(*_leaves(group), sep="\n", file=sys.stderr)
         return_code = 1
@@ -46,7 +48,6 @@ def _options(given: argparse.Namespace) -> plugin.Options:
         door=door,
         node=_node(given),
         places=handout.Places(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
-        health=given.health_address,
         resync=given.resync_interval,
     )
 
@@ -55,20 +56,30 @@ def _node(given: argparse.Namespace) -> observer.Node:
     return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir)
 
 
-async def _run(running: plugin.Plugin) -> None:
+async def _run(running: plugin.Plugin, where: addresses.Address | None) -> None:
     """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
-    main_task = asyncio.create_task(running.run())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    main_task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await main_task
+    async with _answering(running, where):
+        main_task = asyncio.create_task(running.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        main_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await main_task
     log.info("stopped")
+
+
+def _answering(running: plugin.Plugin, where: addresses.Address | None) -> AbstractAsyncContextManager[None]:
+    if where is None:
+        return contextlib.nullcontext()
+    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    from deviceplugin import monitoring  # noqa: PLC0415
+
+    return monitoring.serving(running, where)
 
 
 def _dry_run(given: argparse.Namespace) -> int:

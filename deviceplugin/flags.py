@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from deviceplugin import cdi
+from observability import addresses
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -50,8 +51,8 @@ def _add_files(made: argparse.ArgumentParser) -> None:
 def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins")
     _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
-    _flag(made, "health-address", str, "", "127.0.0.1:PORT or unix:PATH to answer /livez, /healthz and /status")
     _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
+    _flag(made, "http", addresses.address, None, "where to answer /healthz, /readyz, /metrics and /status")
     _flag(made, "log-level", _level, "info", f"one of {', '.join(LEVELS)}, or a number, which is info")
 
 

@@ -31,7 +31,6 @@ class Options:
     places: handout.Places = dataclasses.field(default_factory=handout.Places)
     patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
     timings: kubelet.Timings = dataclasses.field(default_factory=kubelet.Timings)
-    health: str = ""
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
@@ -75,12 +74,14 @@ class Plugin:
             group.create_task(self._follow(group))
             group.create_task(watch.changes(self._options.door.folder, self._nudge, timings.poll))
             group.create_task(watch.changes(self._options.config.parent, self._wake.set, timings.poll))
-            if self._options.health:
-                group.create_task(status.serve(self._options.health, self.status))
 
     def status(self) -> status.Status:
-        """For the health endpoint."""
-        listed = tuple(_status(one.registration) for one in self._served.values())
+        """For the endpoint."""
+        waiting = [each.full_name for each in self._configuration.resources if each.full_name not in self._served]
+        listed = (
+            *(_status(one.registration) for one in self._served.values()),
+            *(status.ResourceStatus(name, 0, 0, registered=False, watched=0) for name in waiting),
+        )
         return status.Status(str(self._options.config), self._config_error, listed)
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:

@@ -11,8 +11,9 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+from observability import addresses
 from sriov import announcing, errors, kernel, ledger, netlink, netns, node, sysfs
 from sriov_cni import calls, policy, predecessor, server
 
@@ -63,7 +64,19 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             predecessor.Predecessor(options.predecessor_dir),
         )
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
-        await server.Server(daemon).serve(path, stop)
+        async with _answering(daemon, path, options.http):
+            await server.Server(daemon).serve(path, stop)
+
+
+def _answering(
+    daemon: calls.Daemon, path: pathlib.Path, where: addresses.Address | None
+) -> AbstractAsyncContextManager[None]:
+    if where is None:
+        return contextlib.nullcontext()
+    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    from sriov_cni import monitoring  # noqa: PLC0415
+
+    return monitoring.serving(daemon, path, where)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         type=pathlib.Path,
         default="/var/lib/kubelet/pod-resources/kubelet.sock",
         help="asked for a pod's device where the configuration names none (%(default)s)",
+    )
+    parser.add_argument(
+        "--http",
+        type=addresses.address,
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return parser

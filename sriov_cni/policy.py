@@ -46,18 +46,26 @@ class Guard:
 
     def check(self, vf: devices.VF, wanted: settings.VfSettings) -> None:
         """Raises CniError with code 7 that names policy and value."""
+        policy = self._current()
+        if policy is not None and (problem := refusal(policy, vf, wanted)):
+            raise failure.CniError(
+                Code.INVALID_CONFIG, f"the node's policy {self._path} refuses {problem}", "ask the node's administrator"
+            )
+
+    def try_out(self) -> None:
+        """Raises CniError with code 7 where the file cannot be used."""
+        self._current()
+
+    def _current(self) -> Policy | None:
         try:
             found = self._path.stat()
         except FileNotFoundError:
-            return
+            return None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise _unusable(self._path, "others than its owner can change it", "chown it to root, chmod 0644")
         if self._policy is None or self._seen != (found.st_mtime_ns, found.st_ino):
             self._policy, self._seen = load(self._path), (found.st_mtime_ns, found.st_ino)
-        if problem := refusal(self._policy, vf, wanted):
-            raise failure.CniError(
-                Code.INVALID_CONFIG, f"the node's policy {self._path} refuses {problem}", "ask the node's administrator"
-            )
+        return self._policy
 
 
 def load(path: pathlib.Path) -> Policy:

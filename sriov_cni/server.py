@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from sriov import errors, netns, steps
+from sriov import errors, netns, sockets, steps
 from sriov_cni import calls, commands, conf, connection, failure, repair, skel, wire
 from sriov_cni.failure import Code
 
@@ -158,20 +158,10 @@ def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
 
 
 def bind(path: pathlib.Path) -> socket.socket:
-    """A listening socket at `path`, put there whole, in the place of a former daemon's. Raises LedgerError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """A listening socket at `path`, in the place of a former daemon's. Raises LedgerError."""
     try:
-        draft.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(draft))
-        finally:
-            os.umask(before)
-        sock.listen(512)
-        draft.rename(path)
+        return sockets.listen(path)
     except OSError as error:
-        sock.close()
-        raise errors.LedgerError(f"cannot listen on {path}: {error.strerror}", "give another --socket") from error
-    sock.setblocking(False)
-    return sock
+        raise errors.LedgerError(
+            f"cannot listen on {path}: {error.strerror or error}", "give another --socket"
+        ) from error

@@ -72,7 +72,8 @@ def test_every_error_code_is_on_the_page() -> None:
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     named = set(
         re.findall(
-            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|proto)/[\w/.-]*)", (ROOT / page).read_text()
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|observability|proto)/[\w/.-]*)",
+            (ROOT / page).read_text(),
         )
     )
     assert named
@@ -95,7 +96,7 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("sriov", "deviceplugin", "sriov_cni"):
+    for name in ("sriov", "observability", "deviceplugin", "sriov_cni"):
         shutil.copytree(ROOT / name, source / name)
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]

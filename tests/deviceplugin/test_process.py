@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from observability import addresses
 from sriov import sysfs
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
 from tests.fakes import sysfs_tree
+from tests.observability import clients
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG: dict[str, object] = {
@@ -120,7 +122,8 @@ def test_d4_a_directory_too_deep_ends_it_with_what_to_do(tmp_path: pathlib.Path)
         (["-config-file=/nowhere.json", "--use-cdi=false", "--alsologtostderr=true"], 1, "/nowhere.json cannot"),
         (["--use-cdi=perhaps"], 2, "invalid boolean value 'perhaps', use true or false"),
         (["--registration=both"], 2, "invalid registration 'both', use direct or watcher"),
-        (["--health-address=somewhere"], 1, "cannot serve health at somewhere"),
+        (["--http=somewhere"], 2, "invalid address 'somewhere': it names no host; write HOST:PORT"),
+        (["-http", "unix:/proc/s"], 1, "cannot serve HTTP at unix:/proc/s: No such file or directory; give --http"),
         (["--log-level", "loud"], 2, "invalid log level"),
         (["--use-magic"], 2, "unrecognized arguments: --use-magic"),
     ],
@@ -177,19 +180,39 @@ def test_d47_by_the_plugin_watcher_because_it_was_asked_for(tmp_path: pathlib.Pa
     async def body() -> None:
         kubelet = fake.Kubelet(tmp_path, watching=True)
         await kubelet.start()
-        health = tmp_path / "health.sock"
-        flags = ["--registration=watcher", f"--health-address=unix:{health}", "--use-cdi"]
-        async with started(tmp_path, *flags) as process:
+        async with started(tmp_path, "--registration=watcher", "--use-cdi") as process:
             await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             assert sorted(os.listdir(tmp_path / "plugins_registry")) == ["intel.com_igb_vf.sock", "intel.com_x.sock"]
             assert os.listdir(kubelet.folder) == ["kubelet.sock"]
-            reader, writer = await asyncio.open_unix_connection(health)
-            writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
-            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
-            writer.close()
             process.terminate()
             code, log = await told(process)
         assert (code, "Traceback" in log) == (0, False)
         await kubelet.stop()
 
     loops.run(body())
+
+
+def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path) -> None:
+    where = addresses.Unix(tmp_path / "http.sock")
+
+    async def body() -> None:
+        async with started(tmp_path, f"--http={where}") as process:
+            await loops.until(where.path.exists, 10)
+            assert await clients.get(where, "/healthz") == (200, "ok\n")
+            code, said = await clients.get(where, "/readyz")
+            assert code == 503
+            assert "intel.com/igb_vf is not registered with the kubelet" in said.splitlines()
+            kubelet = fake.Kubelet(tmp_path)
+            await kubelet.start()
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
+            await kubelet.wait_for("intel.com/x", 0, timeout=10)
+            while (await clients.get(where, "/readyz")) != (200, "ok\n"):
+                await asyncio.sleep(0.05)
+            assert json.loads((await clients.get(where, "/status"))[1])["problems"] == []
+            process.terminate()
+            ended, log = await told(process)
+        assert (ended, "Traceback" in log) == (0, False)
+        assert not where.path.exists()
+        await kubelet.stop()
+
+    loops.run(body(), timeout=40)

@@ -1,0 +1,50 @@
+"""Where a daemon answers HTTP, as the command line says it. Pure."""
+
+import argparse
+import dataclasses
+import pathlib
+
+_FORMS = "write HOST:PORT, as in 127.0.0.1:9557, or unix:/PATH"
+_PORTS = range(1, 1 << 16)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tcp:
+    """`host` is a name or an address, without the brackets of IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unix:
+    path: pathlib.Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Address = Tcp | Unix
+
+
+def address(text: str) -> Address:
+    """Raises argparse's error for what is none: an address without a host would be every network's."""
+    if text.startswith("unix:"):
+        path = pathlib.Path(text.removeprefix("unix:"))
+        if not path.is_absolute():
+            raise _error(text, "the path of a socket begins with /")
+        return Unix(path)
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare or (":" in bare) != (bare != host):
+        raise _error(text, "it names no host")
+    if not (port.isascii() and port.isdecimal() and int(port) in _PORTS):
+        raise _error(text, f"{port!r} is no port")
+    return Tcp(bare, int(port))
+
+
+def _error(text: str, why: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"invalid address {text!r}: {why}; {_FORMS}")

@@ -1,0 +1,21 @@
+"""A daemon's registry of metrics, with what is true of any process: its version, memory, descriptors, CPU."""
+
+import importlib.metadata
+
+import prometheus_client
+
+
+def registry(program: str) -> prometheus_client.CollectorRegistry:
+    """A new one: prometheus_client's own is shared by all that a process imports."""
+    made = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=made)
+    build = prometheus_client.Info("sriov_build", "What runs here.", registry=made)
+    build.info({"program": program, "version": _version()})
+    return made
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("sriov-underlay")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # a checkout

@@ -1,0 +1,37 @@
+"""Unix sockets that are whole, and their owner's alone, before they have their name."""
+
+import errno
+import os
+import pathlib
+import socket
+import stat
+
+
+def listen(path: pathlib.Path) -> socket.socket:
+    """A listening socket at `path`, in the place of a former process's but of no other file. Raises OSError."""
+    _refuse_other_files(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        draft.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(draft))
+        finally:
+            os.umask(before)
+        sock.listen(512)
+        draft.rename(path)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _refuse_other_files(path: pathlib.Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way", str(path))

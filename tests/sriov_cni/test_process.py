@@ -1,0 +1,108 @@
+"""`python -m sriov_cni` as the node runs it, as far as nobody calls."""
+
+import asyncio
+import contextlib
+import pathlib
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from observability import addresses
+from tests.deviceplugin import loops
+from tests.observability import clients
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@contextlib.asynccontextmanager
+async def started(folder: pathlib.Path, *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    paths = {"run-dir": "run", "sysfs": "sys", "policy": "policy.json", "predecessor-dir": "former"}
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "sriov_cni",
+        *(f"--{key}={folder}/{to}" for key, to in paths.items()),
+    ]
+    process = await asyncio.create_subprocess_exec(*command, *flags, cwd=ROOT, stderr=asyncio.subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def told(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """Exit status and log, once it has ended."""
+    _, log = await asyncio.wait_for(process.communicate(), 10)
+    return process.returncode, log.decode()
+
+
+def test_it_is_ready_while_it_could_attach(tmp_path: pathlib.Path) -> None:
+    where = addresses.Unix(tmp_path / "http.sock")
+
+    async def ready() -> None:
+        async with asyncio.timeout(10):
+            while (await clients.get(where, "/readyz")) != (200, "ok\n"):
+                await asyncio.sleep(0.05)
+
+    async def body() -> None:
+        async with started(tmp_path, f"--http={where}") as process:
+            await loops.until(where.path.exists, 10)
+            await ready()
+            assert await clients.get(where, "/healthz") == (200, "ok\n")
+            (tmp_path / "policy.json").write_text("{}")
+            (tmp_path / "run/vfs").rename(tmp_path / "run/elsewhere")
+            code, said = await clients.get(where, "/readyz")
+            assert (code, f"{tmp_path}/run/vfs" in said) == (503, True)
+            (tmp_path / "run/elsewhere").rename(tmp_path / "run/vfs")
+            code, said = await clients.get(where, "/readyz")
+            assert (code, "policy.json cannot be used" in said) == (503, True)
+            (tmp_path / "policy.json").unlink()
+            (tmp_path / "run/cni.sock").unlink()
+            code, said = await clients.get(where, "/readyz")
+            assert (code, "there is no socket" in said) == (503, True)
+            assert (await clients.get(where, "/healthz"))[0] == 200
+            process.terminate()
+            assert (await told(process))[0] == 0
+        assert not where.path.exists()
+
+    loops.run(body(), timeout=40)
+
+
+@pytest.mark.parametrize(
+    ("flag", "status", "text"),
+    [
+        ("--http=9558", 2, "invalid address '9558': it names no host; write HOST:PORT"),
+        (
+            "--http=unix:/proc/s",
+            1,
+            "sriov_cni: cannot serve HTTP at unix:/proc/s: No such file or directory; give --http",
+        ),
+    ],
+)
+def test_flags_that_cannot_be_meant(tmp_path: pathlib.Path, flag: str, status: int, text: str) -> None:
+    async def body() -> None:
+        async with started(tmp_path, flag) as process:
+            ended, log = await told(process)
+        assert (ended, "Traceback" in log) == (status, False)
+        assert text in log
+
+    loops.run(body())
+
+
+@pytest.mark.parametrize("program", ["deviceplugin", "sriov_cni"])
+def test_who_asks_for_no_endpoint_does_not_pay_for_it(program: str) -> None:
+    code = f"import sys, {program}.__main__; print(*sys.modules)"
+    loaded = asyncio.run(_output(sys.executable, "-c", code)).split()
+    assert program in loaded
+    assert {"prometheus_client", "http.server", "observability.endpoint"} & set(loaded) == set()
+
+
+async def _output(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return out.decode()
