@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
-from observability import addresses
+from observability import addresses, logs
 from sriov import discovery, errors, sysfs
 
 log = logging.getLogger("deviceplugin")
@@ -27,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     given = flags.parser().parse_args(arguments)
     if given.dry_run:
         return _dry_run(given)
-    _log_to_stderr(given.log_level)
+    logs.start(given.log_level, given.log_format)
     try:
-        asyncio.run(_run(plugin.Plugin(_options(given)), given.http))
+        asyncio.run(_run(plugin.Plugin(_options(given)), given))
     except* errors.SriovError as group:
         print(*_leaves(group), sep="\n", file=sys.stderr)
         return_code = 1
@@ -56,13 +56,14 @@ def _node(given: argparse.Namespace) -> observer.Node:
     return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir)
 
 
-async def _run(running: plugin.Plugin, where: addresses.Address | None) -> None:
+async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
     """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
-    async with _answering(running, where):
+    logs.follow_signals(given.log_level)
+    async with _answering(running, given.http):
         main_task = asyncio.create_task(running.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,12 +109,6 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for error in group.exceptions:
         found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change of every file
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from deviceplugin import cdi
-from observability import addresses
-
-LEVELS = ("debug", "info", "warning", "error")
+from observability import addresses, logs
 
 _GLOG = ("v", "vmodule", "stderrthreshold", "log_dir", "log-dir", "log_backtrace_at")
 _GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
@@ -53,7 +51,9 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
     _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
     _flag(made, "http", addresses.address, None, "where to answer /healthz, /readyz, /metrics and /status")
-    _flag(made, "log-level", _level, "info", f"one of {', '.join(LEVELS)}, or a number, which is info")
+    _flag(made, "log-format", _format, "human", "human or json")
+    levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
+    _flag(made, "log-level", _level, "info", levels)
 
 
 def _add_modes(made: argparse.ArgumentParser) -> None:
@@ -97,6 +97,12 @@ def _registration(text: str) -> str:
 def _level(text: str) -> str:
     """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
     name = "info" if text.isdecimal() else text.lower()
-    if name not in LEVELS:
-        raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(LEVELS)}")
+    if name not in logs.LEVELS:
+        raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(logs.LEVELS)}")
     return name
+
+
+def _format(text: str) -> logs.Format:
+    if text not in list(logs.Format):
+        raise argparse.ArgumentTypeError(f"invalid log format {text!r}, use human or json")
+    return logs.Format(text)

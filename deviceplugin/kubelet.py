@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from deviceplugin import doors, handout, names, pools, servicer, watch
+from observability import logs
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Registration:
         self._news.set()
 
     async def run(self) -> None:
+        logs.about(resource=self._resource)
         attempt = 0
         loop = asyncio.get_running_loop()
         while True:

@@ -15,6 +15,7 @@ import grpc
 from deviceplugin import allocation, doors, handout, pools, preferences
 from deviceplugin._pb import deviceplugin_pb2 as pb
 from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
+from observability import logs
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Servicer:
         return doors.options()
 
     async def ListAndWatch(self, request: object, context: _Context) -> None:  # noqa: ARG002, N802
+        logs.about(resource=self.pool.resource)
         stream = _Stream()
         self._streams.add(stream)
         self.opened += 1
@@ -127,6 +129,7 @@ class Servicer:
                 stream.news.clear()
 
     async def Allocate(self, request: _AllocateRequest, context: _Context) -> object:  # noqa: N802
+        logs.about(resource=self.pool.resource)
         asked = [list(container.devices_ids) for container in request.container_requests]
         try:
             answers = self._giver.allocate(self.pool, asked)

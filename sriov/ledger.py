@@ -24,6 +24,11 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     netns: str
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """For the log."""
+        return {"container_id": self.container_id, "interface": self.ifname}
+
     def __str__(self) -> str:
         return f"container {self.container_id} as {self.ifname}" if self.container_id else "an unknown container"
 

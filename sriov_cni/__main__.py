@@ -6,14 +6,13 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
-import logging
 import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-from observability import addresses
+from observability import addresses, logs
 from sriov import announcing, errors, kernel, ledger, netlink, netns, node, sysfs
 from sriov_cni import calls, policy, predecessor, server
 
@@ -25,11 +24,7 @@ KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 def main(argv: Sequence[str], open_kernel: KernelOpener | None = None) -> int:
     """Run until SIGTERM. `open_kernel` is the machine's kernel unless a test brings another."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    for library in ("pyroute2", "asyncio"):  # at debug they print every message that they see
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logs.start(options.log_level, options.log_format)
     try:
         asyncio.run(_run(options, open_kernel or open_netlink))
     except errors.SriovError as error:
@@ -52,6 +47,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    logs.follow_signals(options.log_level)
     with netns.own() as home:
         here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
         path = options.socket or options.run_dir / "cni.sock"
@@ -119,7 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
     )
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument(
+        "--log-format", type=logs.Format, choices=list(logs.Format), default=logs.Format.HUMAN, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"
+    )
     return parser
 
 

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 
+from observability import logs
 from sriov import errors, kernel, ledger, netns, settings, vfconfig
 from sriov.node import Node
 from sriov_cni import calls, conf, failure, ipam, result
@@ -28,6 +29,7 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     record = await asyncio.to_thread(calls.find, daemon, call, network.device)
     if record is None:
         raise failure.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")
+    logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci):
         await asyncio.to_thread(_compare, daemon.node, record, pod, previous)
     await call.hand_to_ipam(network)

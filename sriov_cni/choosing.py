@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from observability import logs
 from sriov import devices, errors
 from sriov_cni import conf, failure, skel
 from sriov_cni.calls import Call, Daemon
@@ -16,6 +17,12 @@ class Pod:
 
 async def choose(daemon: Daemon, call: Call, wanted: conf.Attachment) -> devices.PciAddress:
     """The VF's PCI address. Raises CniError with code 7 or 11 where the kubelet has none for this pod."""
+    pci = await _chosen(daemon, call, wanted)
+    logs.about(vf=pci)
+    return pci
+
+
+async def _chosen(daemon: Daemon, call: Call, wanted: conf.Attachment) -> devices.PciAddress:
     if wanted.pci is not None:
         return wanted.pci
     # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay for it.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Container
 
+from observability import logs
 from sriov import devices, errors, ledger
 from sriov_cni import calls, conf, failure
 from sriov_cni.calls import Call, Daemon
@@ -27,6 +28,7 @@ async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | Non
     record = await _found(daemon, call, device)
     if record is None:
         return
+    logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci):
         # Another call may have been quicker, and the VF may be somebody else's by now.
         await asyncio.to_thread(_detach, daemon, call, record.pci)
@@ -75,6 +77,11 @@ async def _end_all(daemon: Daemon, network: conf.Network, valid: Container[tuple
 
 
 async def _end(daemon: Daemon, stale: ledger.Record) -> None:
+    with logs.within(**stale.owner.facts, vf=stale.pci):
+        await _end_one(daemon, stale)
+
+
+async def _end_one(daemon: Daemon, stale: ledger.Record) -> None:
     async with daemon.vf_locks.of(stale.pci):
         record = daemon.book.read(stale.pci)
         if record is None or record.owner != stale.owner:

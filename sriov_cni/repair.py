@@ -2,6 +2,7 @@
 
 import asyncio
 
+from observability import logs
 from sriov import devices, errors, inventory, ledger
 from sriov_cni.calls import Daemon, log
 
@@ -47,6 +48,11 @@ async def repair(daemon: Daemon) -> None:
 
 async def _finish(daemon: Daemon, seen: ledger.Record) -> None:
     """An ADD under way has a record before its VF has moved: it also has the lock."""
+    with logs.within(**seen.owner.facts, vf=seen.pci):
+        await _finish_one(daemon, seen)
+
+
+async def _finish_one(daemon: Daemon, seen: ledger.Record) -> None:
     try:
         async with daemon.vf_locks.of(seen.pci):
             if await asyncio.to_thread(_end, daemon, seen):

@@ -9,8 +9,9 @@ import socket
 import time
 from collections.abc import Callable
 
+from observability import logs
 from sriov import errors, netns, sockets, steps
-from sriov_cni import calls, commands, conf, connection, failure, repair, skel, wire
+from sriov_cni import calls, commands, conf, connection, failure, repair, skel, subjects, wire
 from sriov_cni.failure import Code
 
 _log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Server:
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
         """Carry the call out, answer, and take back what nobody is there to hear of."""
         started = time.monotonic()
+        logs.begin(**subjects.of(env))
         asked = steps.ask() if _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
             call, answer, outcome = await self._outcome(shim, env, stdin, held)

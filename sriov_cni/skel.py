@@ -100,9 +100,9 @@ def invocation(env: Mapping[str, str]) -> Invocation:
 def arguments(text: str) -> Mapping[str, str]:
     """CNI_ARGS: K=V pairs, separated by ';'. Unknown keys are an error unless IgnoreUnknown says otherwise."""
     pairs = [each.split("=") for each in text.split(";") if each]
-    malformed = ["=".join(each) for each in pairs if len(each) != 2]
-    if malformed:
-        raise _invalid(f"CNI_ARGS: {malformed[0]!r} is not KEY=VALUE", "separate the pairs by ';'")
+    malformed = [number for number, each in enumerate(pairs, 1) if len(each) != 2]
+    if malformed:  # by its place: what it says may be part of a secret
+        raise _invalid(f"CNI_ARGS: pair {malformed[0]} is not KEY=VALUE", "separate the pairs by ';'")
     found = {each[0]: each[1] for each in pairs}
     unknown = set(found) - {"IgnoreUnknown", "MAC"}
     if unknown and found.get("IgnoreUnknown", "").lower() not in ("1", "t", "true"):

@@ -125,6 +125,7 @@ def test_d4_a_directory_too_deep_ends_it_with_what_to_do(tmp_path: pathlib.Path)
         (["--http=somewhere"], 2, "invalid address 'somewhere': it names no host; write HOST:PORT"),
         (["-http", "unix:/proc/s"], 1, "cannot serve HTTP at unix:/proc/s: No such file or directory; give --http"),
         (["--log-level", "loud"], 2, "invalid log level"),
+        (["--log-format", "xml"], 2, "invalid log format 'xml', use human or json"),
         (["--use-magic"], 2, "unrecognized arguments: --use-magic"),
     ],
 )
@@ -196,7 +197,7 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
     where = addresses.Unix(tmp_path / "http.sock")
 
     async def body() -> None:
-        async with started(tmp_path, f"--http={where}") as process:
+        async with started(tmp_path, f"--http={where}", "--log-format=json") as process:
             await loops.until(where.path.exists, 10)
             assert await clients.get(where, "/healthz") == (200, "ok\n")
             code, said = await clients.get(where, "/readyz")
@@ -209,9 +210,14 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
             while (await clients.get(where, "/readyz")) != (200, "ok\n"):
                 await asyncio.sleep(0.05)
             assert json.loads((await clients.get(where, "/status"))[1])["problems"] == []
+            process.send_signal(signal.SIGUSR1)
             process.terminate()
             ended, log = await told(process)
         assert (ended, "Traceback" in log) == (0, False)
+        lines = [json.loads(line) for line in log.splitlines()]
+        assert "the log's level is debug from here on" in [line["message"] for line in lines]
+        about = {line.get("resource") for line in lines if line["message"].startswith("registered ")}
+        assert about == {"intel.com/igb_vf", "intel.com/x"}
         assert not where.path.exists()
         await kubelet.stop()
 

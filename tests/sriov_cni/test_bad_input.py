@@ -85,7 +85,7 @@ def test_a_bad_configuration(cni: CniNode, keys: dict[str, object], code: int, s
         ({"CONTAINERID": None, "NETNS": "", "IFNAME": None}, 4, "CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME"),
         ({"COMMAND": None}, 4, "missing: CNI_COMMAND"),
         ({"COMMAND": "add"}, 4, "CNI_COMMAND 'add' is not known"),
-        ({"ARGS": "MAC"}, 4, "CNI_ARGS: 'MAC' is not KEY=VALUE"),
+        ({"ARGS": "MAC"}, 4, "CNI_ARGS: pair 1 is not KEY=VALUE"),
         ({"ARGS": "FOO=1"}, 4, "CNI_ARGS: unknown keys FOO"),
         ({"ARGS": "IgnoreUnknown=1;FOO=1;MAC=03:00:00:00:00:01"}, 7, "'03:00:00:00:00:01' is a multicast address"),
     ],

@@ -1,12 +1,16 @@
 """F59: what the daemon writes down about a call: its outcome, never what it was given."""
 
+import contextlib
 import contextvars
+import io
 import json
 import logging
 import re
+from collections.abc import Iterator
 
 import pytest
 
+from observability import logs
 from sriov import steps
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
@@ -35,6 +39,52 @@ def test_f59_no_log_has_what_a_configuration_says(cni: CniNode, caplog: pytest.L
     logged = caplog.text
     assert f"'{command} c1 net1'" in logged, "the outcome is there"
     assert GIVEN not in logged
+
+
+@pytest.mark.parametrize("how", list(logs.Format))
+def test_nothing_secret_is_in_what_is_written_in_either_format(cni: CniNode, how: logs.Format) -> None:
+    """Also of arguments that cannot be read, and of a failure nobody foresaw."""
+    with written(how) as lines:
+        for args in (f"IgnoreUnknown=1;PASSWORD={GIVEN}", f"PASSWORD={GIVEN}==", f"MAC=x;{GIVEN}", f"PASSWORD={GIVEN}"):
+            for command in ("ADD", "DEL"):
+                cni.client.call(command, cni.conf(apiToken=GIVEN, args={"cni": {"token": GIVEN}}), ARGS=args)
+    logged = lines.getvalue()
+    assert "ADD c1 net1" in logged
+    assert GIVEN not in logged
+
+
+def test_each_line_of_an_attachment_says_whose_it_is(cni: CniNode) -> None:
+    args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=db-0;K8S_POD_INFRA_CONTAINER_ID=c1"
+    whose = {"namespace": "blue", "pod": "db-0", "container_id": "c1", "interface": "net1", "vf": cni.vf}
+    network = cni.conf(ipam={"type": "fixed"}, vlanTypo=3)
+    with written(logs.Format.JSON) as lines:
+        added = cni.client.call("ADD", network, ARGS=args)
+        for command in ("CHECK", "DEL"):
+            assert cni.client.call(command, {**network, "prevResult": added.document}, ARGS=args).code == 0
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    [shown] = re.findall(r"```json\n(.*?)```", (harness.PROJECT / "docs/metrics.md").read_text(), re.DOTALL)
+    assert [each.keys() for each in told if "done" in each["message"]] == [json.loads(shown).keys()] * 3
+    for command in ("ADD", "CHECK", "DEL"):
+        mine = [each for each in told if each.get("command") == command]
+        assert any("in " in each["message"] and "done" in each["message"] for each in mine)
+        for each in mine:
+            assert {key: each.get(key) for key in whose} == whose, each
+            assert each["duration_ms"] > 0
+    assert any("vlanTypo" in each["message"] and each["pod"] == "db-0" for each in told)
+
+
+@contextlib.contextmanager
+def written(how: logs.Format) -> Iterator[io.StringIO]:
+    """What the daemon writes, in that format, at debug."""
+    stream, root = io.StringIO(), logging.getLogger()
+    handler, before = logs.handler(stream, how), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield stream
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
 
 
 def test_the_debug_log_says_what_each_step_took(cni: CniNode, caplog: pytest.LogCaptureFixture) -> None:

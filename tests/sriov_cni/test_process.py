@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import pathlib
+import signal
 import sys
 from collections.abc import AsyncIterator
 
@@ -90,6 +92,22 @@ def test_flags_that_cannot_be_meant(tmp_path: pathlib.Path, flag: str, status: i
             ended, log = await told(process)
         assert (ended, "Traceback" in log) == (status, False)
         assert text in log
+
+    loops.run(body())
+
+
+def test_its_log_is_json_and_its_level_changes_while_it_runs(tmp_path: pathlib.Path) -> None:
+    async def body() -> None:
+        async with started(tmp_path, "--log-format=json", "--log-level=info") as process:
+            assert process.stderr
+            first = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
+            assert first["message"] == f"listening on {tmp_path}/run/cni.sock"
+            for number, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR2, "info")):
+                process.send_signal(number)
+                line = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
+                assert line["message"] == f"the log's level is {level} from here on"
+            process.terminate()
+            assert (await told(process))[0] == 0
 
     loops.run(body())
 
