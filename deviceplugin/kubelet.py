@@ -57,6 +57,7 @@ class Registration:
         self.servicer = servicer.Servicer(pool, giver, self.nudge, refused)
         self.known = False
         """Whether a kubelet has taken us, and watches."""
+        self.registered = self.failed = 0  # attempts ever, by what became of them
         self._resource = pool.resource
         # The hidden name, one longer, has to fit too.
         room = names.PATH_MAX - len(os.fsencode(door.folder / ".x")) + 1
@@ -101,6 +102,7 @@ class Registration:
 
     def _complain(self, complaint: str) -> None:
         """Once for each cause: a kubelet may be away for hours."""
+        self.failed += 1
         if complaint != self._complaint:
             log.warning("%s cannot register, trying on: %s", self._resource, complaint)
         self._complaint = complaint
@@ -146,6 +148,7 @@ class Registration:
         if reason is not None:
             return reason
         self.known = True
+        self.registered += 1
         self._complaint = ""
         log.info("registered %s with %d devices", self._resource, len(self.servicer.pool.devices))
         return await self._until_lost(before, opened)

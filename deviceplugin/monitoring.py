@@ -1,14 +1,20 @@
-"""The device plugin's endpoint: what is wrong with it, as it is now. Imported only where it is asked for."""
+"""The device plugin's endpoint: what is wrong with it, and its metrics. Imported only where it is asked for."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from deviceplugin import plugin
+from deviceplugin import metrics, plugin
 from observability import addresses, endpoint, pages, registries
 
 
 def serving(running: plugin.Plugin, where: addresses.Address) -> AbstractAsyncContextManager[None]:
     """Answer until the context ends. Raises SriovError where it cannot."""
+    numbers = metrics.Metrics()
+    registry = registries.registry("device plugin")
+    registry.register(numbers)
+
+    def refresh() -> None:
+        numbers.latest = running.status()
 
     async def problems() -> Sequence[str]:
         return running.status().problems
@@ -16,5 +22,4 @@ def serving(running: plugin.Plugin, where: addresses.Address) -> AbstractAsyncCo
     async def status() -> endpoint.Page:
         return endpoint.Page(200, running.status().as_json, "application/json")
 
-    shared = pages.routes(problems, registries.registry("device plugin"))
-    return endpoint.serving(where, {**shared, "/status": status})
+    return endpoint.serving(where, {**pages.routes(problems, registry, refresh), "/status": status})

@@ -53,6 +53,7 @@ class Plugin:
         self._text = conf.data(options.config)
         self._configuration = conf.parse(self._text, str(options.config), options.prefix)
         self._config_error = ""
+        self._reloads = self._refused_reloads = 0
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
         self._giver = handout.Handout(options.places)
@@ -82,7 +83,9 @@ class Plugin:
             *(_status(one.registration) for one in self._served.values()),
             *(status.ResourceStatus(name, 0, 0, registered=False, watched=0) for name in waiting),
         )
-        return status.Status(str(self._options.config), self._config_error, listed)
+        return status.Status(
+            str(self._options.config), self._config_error, listed, self._reloads, self._refused_reloads
+        )
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -111,10 +114,12 @@ class Plugin:
             self._configuration = conf.parse(text, str(self._options.config), self._options.prefix)
         except conf.ConfigError as error:
             if str(error) != self._config_error:
+                self._refused_reloads += 1
                 log.error("the configuration is kept as it was, the file is no good: %s", error)
             self._config_error = str(error)
             return
         self._text, self._config_error = text, ""
+        self._reloads += 1
         log.info("the configuration has changed, it has %d resources", len(self._configuration.resources))
         _warn(self._configuration)
 
@@ -217,6 +222,15 @@ def _count(pool: pools.Pool) -> str:
 def _status(registration: kubelet.Registration) -> status.ResourceStatus:
     pool = registration.servicer.pool
     healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
+    servicer = registration.servicer
     return status.ResourceStatus(
-        pool.resource, len(pool.devices), healthy, registration.known, registration.servicer.streams
+        name=pool.resource,
+        devices=len(pool.devices),
+        healthy=healthy,
+        registered=registration.known,
+        watched=servicer.streams,
+        registrations=registration.registered,
+        failed_registrations=registration.failed,
+        allocations=servicer.granted,
+        refused_allocations=servicer.denied,
     )

@@ -73,6 +73,7 @@ class Servicer:
         self._refused = refused
         self._streams: set[_Stream] = set()
         self.opened = 0  # streams ever
+        self.granted = self.denied = 0  # Allocates ever
 
     @property
     def streams(self) -> int:
@@ -135,9 +136,11 @@ class Servicer:
             answers = self._giver.allocate(self.pool, asked)
         except allocation.AllocationError as error:
             log.warning("refused to allocate: %s", error)
+            self.denied += 1
             self._refused()
             code = grpc.StatusCode.FAILED_PRECONDITION if error.retryable else grpc.StatusCode.INVALID_ARGUMENT
             await context.abort(code, str(error))
+        self.granted += 1
         log.info("allocated %s: %s", self.pool.resource, "; ".join(",".join(ids) for ids in asked))
         return pb.AllocateResponse(container_responses=[container(each) for each in answers])
 

@@ -6,22 +6,31 @@ import json
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """`registered`: a kubelet has taken it; `watched`: by how many streams."""
+    """`registered`: a kubelet has taken it; `watched`: by how many streams. The rest are counts since it is served."""
 
     name: str
     devices: int
     healthy: int
     registered: bool
     watched: int
+    registrations: int = 0
+    failed_registrations: int = 0
+    allocations: int = 0
+    refused_allocations: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """`config_error` is what is wrong with the file that is not in force; empty where it is."""
+    """`config_error` is what is wrong with the file that is not in force; empty where it is.
+
+    `reloads` counts files that came into force after the first, `refused_reloads` those that did not.
+    """
 
     config_file: str
     config_error: str
-    resources: tuple[ResourceStatus, ...]
+    resources: tuple[ResourceStatus, ...] = ()
+    reloads: int = 0
+    refused_reloads: int = 0
 
     @property
     def problems(self) -> list[str]:

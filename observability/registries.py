@@ -7,6 +7,7 @@ import prometheus_client
 
 def registry(program: str) -> prometheus_client.CollectorRegistry:
     """A new one: prometheus_client's own is shared by all that a process imports."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, which nobody looks at
     made = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=made)
     build = prometheus_client.Info("sriov_build", "What runs here.", registry=made)

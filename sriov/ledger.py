@@ -17,17 +17,27 @@ _log = logging.getLogger(__name__)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """An attachment: the runtime's name for it. `netns` is the path as the runtime passed it."""
+    """An attachment: the runtime's name for it. `netns` is the path as the runtime passed it.
+
+    `namespace` and `pod` are Kubernetes' names, empty where the runtime did not pass them.
+    """
 
     container_id: str
     ifname: str
     network: str
     netns: str
+    namespace: str = ""
+    pod: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
         """For the log."""
-        return {"container_id": self.container_id, "interface": self.ifname}
+        return {
+            "namespace": self.namespace,
+            "pod": self.pod,
+            "container_id": self.container_id,
+            "interface": self.ifname,
+        }
 
     def __str__(self) -> str:
         return f"container {self.container_id} as {self.ifname}" if self.container_id else "an unknown container"

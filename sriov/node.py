@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from sriov import devices, errors, inventory, kernel, netns, sysfs, vfconfig
+from sriov import devices, errors, inventory, kernel, netns, steps, sysfs, vfconfig
 
 _T = TypeVar("_T")
 
@@ -53,4 +53,5 @@ class Node:
             except errors.KernelError as error:
                 if error.errno not in _PASSING or time.monotonic() >= deadline:
                     raise
+            steps.retried()
             time.sleep(random.uniform(*_PAUSE))  # noqa: S311

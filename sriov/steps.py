@@ -8,7 +8,7 @@ import contextlib
 import contextvars
 import enum
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 
@@ -31,6 +31,12 @@ class Steps:
 
     def __init__(self) -> None:
         self._seconds: dict[Step, float] = {}
+        self.retries = 0
+        """Requests that were made again, since the kernel or a driver was busy."""
+
+    @property
+    def seconds(self) -> Mapping[Step, float]:
+        return self._seconds
 
     def __str__(self) -> str:
         return ", ".join(f"{step} {seconds * 1000:.1f} ms" for step, seconds in self._seconds.items()) or "nothing"
@@ -59,3 +65,10 @@ def timed(step: Step) -> AbstractContextManager[None]:
     """The block is this step."""
     steps = _current.get()
     return _untimed if steps is None else steps.timing(step)
+
+
+def retried() -> None:
+    """A request is made again."""
+    steps = _current.get()
+    if steps is not None:
+        steps.retries += 1

@@ -6,15 +6,20 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
+import math
 import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from observability import addresses, logs
 from sriov import announcing, errors, kernel, ledger, netlink, netns, node, sysfs
 from sriov_cni import calls, policy, predecessor, server
+
+if TYPE_CHECKING:
+    from sriov_cni import monitoring
 
 _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
 
@@ -51,6 +56,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
     with netns.own() as home:
         here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
         path = options.socket or options.run_dir / "cni.sock"
+        monitor = _monitor(options)
         daemon = calls.Daemon(
             here,
             book,
@@ -58,21 +64,31 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             policy.Guard(options.policy),
             options.pod_resources_socket,
             predecessor.Predecessor(options.predecessor_dir),
+            None if monitor is None else monitor.meter,
         )
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
-        async with _answering(daemon, path, options.http):
+        async with contextlib.nullcontext() if monitor is None else monitor.serving(daemon, path):
             await server.Server(daemon).serve(path, stop)
 
 
-def _answering(
-    daemon: calls.Daemon, path: pathlib.Path, where: addresses.Address | None
-) -> AbstractAsyncContextManager[None]:
-    if where is None:
-        return contextlib.nullcontext()
+def _monitor(options: argparse.Namespace) -> "monitoring.Monitor | None":
+    if options.http is None:
+        return None
     # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
     from sriov_cni import monitoring  # noqa: PLC0415
 
-    return monitoring.serving(daemon, path, where)
+    return monitoring.Monitor(options.http, options.counters_interval)
+
+
+def _seconds(text: str) -> float:
+    """At least one: a look takes a tenth of a millisecond a VF."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"invalid interval {text!r}: write seconds, at least 1")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         type=addresses.address,
         metavar="ADDRESS",
         help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
+    )
+    parser.add_argument(
+        "--counters-interval",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="between two looks at what went through VFs, with --http (%(default)s)",
     )
     parser.add_argument(
         "--log-format", type=logs.Format, choices=list(logs.Format), default=logs.Format.HUMAN, help="(%(default)s)"

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings, steps
-from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result
+from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -111,11 +111,14 @@ def _request(
         raise errors.SettingError(
             f"mtu {wanted.mtu} exceeds the {pf.mtu} of PF {pf.name}", f"raise the PF's, or use at most {pf.mtu}"
         )
+    namespace, pod = skel.pod(call.invocation.args)
     owner = ledger.Owner(
         container_id=call.invocation.container_id,
         ifname=call.invocation.ifname,
         network=network.name,
         netns=call.invocation.netns,
+        namespace=namespace,
+        pod=pod,
     )
     return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
 

@@ -6,9 +6,9 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from sriov import announcing, detachment, devices, errors, kernel, ledger, netns
+from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
 from sriov.node import Node
 from sriov_cni import conf, failure, ipam, locks, policy, predecessor, skel, wire
 from sriov_cni.failure import Code
@@ -21,6 +21,16 @@ RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
 
 Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
 """Makes what announces an interface's addresses: announcing.Announcer, or nothing where there is no real namespace."""
+
+
+class Meter(Protocol):
+    """Who counts what the daemon does."""
+
+    def call(self, command: str, code: int, seconds: float, taken: steps.Steps) -> None:
+        """A call is over, with code 0 or an error's; `command` is whatever the shim sent."""
+
+    def repaired(self, *, restored: bool) -> None:
+        """The detach of a VF that was left without a DEL was tried."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Daemon:
     guard: policy.Guard | None = None
     pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
     former: predecessor.Predecessor | None = None
+    meter: Meter | None = None
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
 

@@ -54,8 +54,7 @@ def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> boo
 
 
 def _pod(call: Call) -> Pod:
-    given = skel.arguments(call.invocation.args)
-    pod = Pod(given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", ""))
+    pod = Pod(*skel.pod(call.invocation.args))
     if not pod.namespace or not pod.name:
         raise failure.CniError(
             Code.INVALID_CONFIG,

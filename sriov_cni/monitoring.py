@@ -1,22 +1,40 @@
-"""The CNI daemon's endpoint: whether a pod could get its VF now. Imported only where it is asked for."""
+"""The CNI daemon's endpoint: whether a pod could get its VF now, and its metrics. Imported only where asked for."""
 
 import asyncio
+import contextlib
 import pathlib
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 
 from observability import addresses, endpoint, pages, registries
-from sriov import errors
-from sriov_cni import calls, failure
+from sriov import counters, errors
+from sriov_cni import calls, failure, holdings, metrics
 
 
-def serving(daemon: calls.Daemon, socket: pathlib.Path, where: addresses.Address) -> AbstractAsyncContextManager[None]:
-    """Answer until the context ends. Raises SriovError where it cannot."""
+class Monitor:
+    """Made before the daemon, which tells `meter` what it does. `interval` is in seconds, between looks at counters."""
 
-    async def problems() -> Sequence[str]:
-        return await asyncio.to_thread(found, daemon, socket)
+    def __init__(self, where: addresses.Address, interval: float, read: holdings.Reader = counters.of) -> None:
+        self._where = where
+        self._interval = interval
+        self._read = read
+        self._registry = registries.registry("CNI daemon")
+        self.meter = metrics.Meter(self._registry)
 
-    return endpoint.serving(where, pages.routes(problems, registries.registry("CNI daemon")))
+    @contextlib.asynccontextmanager
+    async def serving(self, daemon: calls.Daemon, socket: pathlib.Path) -> AsyncIterator[None]:
+        """Answer until the context ends; `socket` is where shims connect. Raises SriovError where it cannot."""
+        watcher = holdings.Watcher(daemon.node, daemon.book, self._read)
+        self._registry.register(metrics.Holdings(lambda: watcher.latest))
+
+        async def problems() -> Sequence[str]:
+            return await asyncio.to_thread(found, daemon, socket)
+
+        async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
+            looking = asyncio.create_task(watcher.keep_looking(self._interval))
+            try:
+                yield
+            finally:
+                looking.cancel()
 
 
 def found(daemon: calls.Daemon, socket: pathlib.Path) -> list[str]:

@@ -56,9 +56,16 @@ async def _finish_one(daemon: Daemon, seen: ledger.Record) -> None:
     try:
         async with daemon.vf_locks.of(seen.pci):
             if await asyncio.to_thread(_end, daemon, seen):
+                _count(daemon, restored=True)
                 log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
     except errors.SriovError as error:
+        _count(daemon, restored=False)
         log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
+
+
+def _count(daemon: Daemon, *, restored: bool) -> None:
+    if daemon.meter is not None:
+        daemon.meter.repaired(restored=restored)
 
 
 def _end(daemon: Daemon, seen: ledger.Record) -> bool:

@@ -97,34 +97,42 @@ class Server:
         """Carry the call out, answer, and take back what nobody is there to hear of."""
         started = time.monotonic()
         logs.begin(**subjects.of(env))
-        asked = steps.ask() if _log.isEnabledFor(logging.DEBUG) else None
+        meter = self._daemon.meter
+        asked = steps.ask() if meter is not None or _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
-            call, answer, outcome = await self._outcome(shim, env, stdin, held)
+            call, answer, code, outcome = await self._outcome(shim, env, stdin, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
             with steps.timed(steps.Step.ANSWER):
                 delivered = await _delivered(shim, answer)
             if asked is not None:
                 _log.debug("%r took %s", name, asked)
+            if asked is not None and meter is not None:
+                meter.call(env.get("CNI_COMMAND", ""), code, time.monotonic() - started, asked)
             if not delivered and call is not None:
                 _log.warning("%r: the runtime did not wait for it", name)
                 await commands.give_up(self._daemon, call)
 
     async def _outcome(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
-    ) -> tuple[calls.Call | None, bytes, str]:
-        """The call if it succeeded, the answer's frame, and what the log says."""
+    ) -> tuple[calls.Call | None, bytes, int, str]:
+        """The call if it succeeded, the answer's frame, its code, and what the log says."""
         try:
             call = self._call(shim, env, stdin, held)
             stdout = await commands.run(self._daemon, call)
-            return call, wire.answer(0, stdout), "done"
+            return call, wire.answer(0, stdout), 0, "done"
         except failure.CniError as error:
             told = failure.encode(error, conf.version(stdin))
-            return None, wire.answer(1, told), f"error {error.code}: {error.message}; {error.details}"
+            return None, wire.answer(1, told), error.code, f"error {error.code}: {error.message}; {error.details}"
         except Exception as error:  # the process' edge: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
             unexpected = failure.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
-            return None, wire.answer(1, failure.encode(unexpected, conf.version(stdin))), "failed unexpectedly"
+            return (
+                None,
+                wire.answer(1, failure.encode(unexpected, conf.version(stdin))),
+                Code.INTERNAL,
+                "failed unexpectedly",
+            )
 
     def _call(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack

@@ -112,6 +112,12 @@ def arguments(text: str) -> Mapping[str, str]:
     return found
 
 
+def pod(text: str) -> tuple[str, str]:
+    """Namespace and name of the pod in CNI_ARGS, empty where they are not there. Raises CniError with code 4."""
+    given = arguments(text)
+    return given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
+
+
 def _command(text: str) -> Command:
     if not text:
         raise _invalid("required variables are missing: CNI_COMMAND", "a CNI plugin is run by a container runtime")

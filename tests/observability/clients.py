@@ -2,8 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
+
+from prometheus_client import parser
 
 from observability import addresses
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+"""Values by name and labels."""
 
 
 async def get(where: addresses.Address, path: str) -> tuple[int, str]:
@@ -28,6 +34,25 @@ async def connected(where: addresses.Address) -> tuple[asyncio.StreamReader, asy
     if isinstance(where, addresses.Unix):
         return await asyncio.open_unix_connection(where.path)
     return await asyncio.open_connection(where.host, where.port)
+
+
+async def scrape(where: addresses.Address) -> Samples:
+    """What a scrape finds, read as Prometheus' own library reads it."""
+    code, text = await get(where, "/metrics")
+    assert code == 200, text
+    families = parser.text_string_to_metric_families(text)
+    return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """Of the one series that has these labels, and perhaps others. Raises ValueError where there is not just one."""
+    [found] = values(samples, name, **labels)
+    return found
+
+
+def values(samples: Samples, name: str, **labels: str) -> list[float]:
+    wanted = labels.items()
+    return [number for (known, given), number in samples.items() if known == name and given >= wanted]
 
 
 def free_port() -> int:

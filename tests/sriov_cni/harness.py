@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sriov import ledger, netns, node
-from sriov_cni import calls, server, shim, wire
+from sriov_cni import calls, monitoring, server, shim, wire
 
 PROJECT = pathlib.Path(__file__).parents[2]
 SHIM = PROJECT / "sriov_cni/shim.py"
@@ -111,16 +111,25 @@ def configuration(device: str, **keys: object) -> dict[str, object]:
 
 @contextlib.contextmanager
 def daemon(
-    here: node.Node, book: ledger.Ledger, socket: pathlib.Path, adopt: Callable[[int], netns.Netns] = netns.adopt
+    here: node.Node,
+    book: ledger.Ledger,
+    socket: pathlib.Path,
+    adopt: Callable[[int], netns.Netns] = netns.adopt,
+    monitor: monitoring.Monitor | None = None,
 ) -> Iterator[None]:
     """The daemon in a thread of this process."""
     book.create()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
+    async def served() -> None:
+        made = calls.Daemon(here, book, meter=monitor.meter if monitor else None)
+        async with monitor.serving(made, socket) if monitor else contextlib.nullcontext():
+            await server.Server(made, adopt).serve(socket, stop)
+
     def serve() -> None:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(server.Server(calls.Daemon(here, book), adopt).serve(socket, stop))
+        loop.run_until_complete(served())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 

@@ -1,0 +1,58 @@
+"""The device plugin's metrics: its status, as numbers. Labels are the configuration's resources and nothing else."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import core, registry
+
+from deviceplugin import status
+
+_RESOURCE = ("resource",)
+
+_COUNTS: tuple[tuple[str, str, Callable[[status.ResourceStatus], int]], ...] = (
+    ("registrations", "Times that a kubelet took the resource.", lambda one: one.registrations),
+    ("registration_failures", "Times that no kubelet did.", lambda one: one.failed_registrations),
+)
+
+
+class Metrics(registry.Collector):
+    """`latest` is replaced as a whole, so that any thread may read it."""
+
+    def __init__(self) -> None:
+        self.latest = status.Status("", "")
+
+    def collect(self) -> Iterator[core.Metric]:
+        now = self.latest
+        yield from _resources(now.resources)
+        yield core.GaugeMetricFamily(
+            "sriov_config_in_force",
+            "0 while an older configuration is kept for a bad one.",
+            float(not now.config_error),
+        )
+        reloads = core.CounterMetricFamily("sriov_config_reloads", "Changed configurations.", labels=("result",))
+        reloads.add_metric(("applied",), now.reloads)
+        reloads.add_metric(("refused",), now.refused_reloads)
+        yield reloads
+
+
+def _resources(listed: tuple[status.ResourceStatus, ...]) -> Iterator[core.Metric]:
+    devices = core.GaugeMetricFamily(
+        "sriov_resource_devices", "Devices of the resource.", labels=(*_RESOURCE, "health")
+    )
+    registered = core.GaugeMetricFamily(
+        "sriov_resource_registered", "1 while a kubelet has the resource.", labels=_RESOURCE
+    )
+    allocations = core.CounterMetricFamily(
+        "sriov_resource_allocations", "The kubelet's requests for devices.", labels=(*_RESOURCE, "result")
+    )
+    for one in listed:
+        devices.add_metric((one.name, "healthy"), one.healthy)
+        devices.add_metric((one.name, "unhealthy"), one.devices - one.healthy)
+        registered.add_metric((one.name,), float(one.registered))
+        allocations.add_metric((one.name, "granted"), one.allocations)
+        allocations.add_metric((one.name, "refused"), one.refused_allocations)
+    yield from (devices, registered, allocations)
+    for name, text, value in _COUNTS:
+        family = core.CounterMetricFamily(f"sriov_resource_{name}", text, labels=_RESOURCE)
+        for one in listed:
+            family.add_metric((one.name,), value(one))
+        yield family
