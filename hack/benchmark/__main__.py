@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import attach, contenders, deviceplugin, figures, igbs, plot, report, scale, veths
+from hack.benchmark import attach, contenders, deviceplugin, figures, igbs, metrics, plot, report, scale, veths
 from hack.guest import errors
 from sriov import sysfs
 
@@ -29,7 +29,11 @@ def _scale(flags: argparse.Namespace) -> list[figures.Figure]:
     return scale.measure(flags.rounds)
 
 
-_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "scale": _scale}
+def _metrics(_: argparse.Namespace) -> list[figures.Figure]:
+    return metrics.measure()
+
+
+_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "metrics": _metrics, "scale": _scale}
 
 
 def main() -> int:

@@ -69,7 +69,7 @@ async def _measure() -> list[figures.Figure]:
         node = Node(pathlib.Path(folder) / "large", LARGE)
         large = await _starts(node)
         scan = figures.percentile([_scan(node) for _ in range(7)], 0.5)  # each as the first, nothing remembered
-        async with _running(node) as process:
+        async with running(node) as process:
             pushes = [await _change(node, number) for number in range(CHANGES)]
             allocations = [await _allocate(node, number) for number in range(ALLOCATIONS)]
             resident, cpu = _resident(process.pid), _cpu(process.pid)
@@ -94,16 +94,16 @@ async def _starts(node: Node) -> float:
     taken = []
     for _ in range(STARTS):
         began = time.perf_counter()
-        async with _running(node):
+        async with running(node):
             taken.append(time.perf_counter() - began)
     return figures.percentile(taken, 0.5)
 
 
 @contextlib.asynccontextmanager
-async def _running(node: Node) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def running(node: Node, *flags: str) -> AsyncIterator[subprocess.Popen[bytes]]:
     """The plugin, once the kubelet has every VF."""
     await node.kubelet.start()
-    with subprocess.Popen(node.command(), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen([*node.command(), *flags], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
         try:
             await node.kubelet.wait_until(node.known, timeout=60)
             yield process
