@@ -50,8 +50,15 @@ class Meter:
             ("result",),
             registry=where,
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Every counter is there from the start: increase() does not see one that comes into being as 1."""
         for result in ("restored", "failed"):
             self._repairs.labels(result)
+        for command in (*_COMMANDS, "unknown"):
+            for code in (*(str(int(each)) for each in _CODES), "plugin"):
+                self._calls.labels(command, code)
 
     def call(self, command: str, code: int, seconds: float, taken: steps.Steps) -> None:
         """A call is over. An IPAM plugin's code, which may be any, counts as `plugin`."""

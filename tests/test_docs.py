@@ -68,11 +68,11 @@ def test_every_error_code_is_on_the_page() -> None:
     assert listed == {int(code) for code in failure.Code}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/metrics.md"])
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     named = set(
         re.findall(
-            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|observability|proto)/[\w/.-]*)",
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|observability|deploy|proto)/[\w/.-]*)",
             (ROOT / page).read_text(),
         )
     )

@@ -84,7 +84,7 @@ def test_calls_are_counted_by_command_and_code(watched: Watched) -> None:
     assert watched.client.call("ADD", watched.conf(ipam={"type": "failing"})).code == 54321
     for word in ("FETCH", "x" * 1000, 'a"\n'):
         assert watched.client.call(word, add).code == 4
-    found = watched.until(lambda now: clients.values(now, "sriov_cni_calls_total", command="unknown") == [3])
+    found = watched.until(lambda now: clients.values(now, "sriov_cni_calls_total", command="unknown", code="4") == [3])
     for command, code, count in (("ADD", "0", 1), ("DEL", "0", 1), ("ADD", "7", 2), ("ADD", "plugin", 1)):
         assert clients.value(found, "sriov_cni_calls_total", command=command, code=code) == count
     assert clients.value(found, "sriov_cni_call_duration_seconds_count", command="ADD") == 4
