@@ -23,7 +23,7 @@ log = logging.getLogger("deviceplugin")
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     given = flags.parser().parse_args(arguments)
     if given.dry_run:
         return _dry_run(given)

@@ -26,7 +26,7 @@ _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would on
 KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 
 
-def main(argv: Sequence[str], open_kernel: KernelOpener | None = None) -> int:
+def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = None) -> int:
     """Run until SIGTERM. `open_kernel` is the machine's kernel unless a test brings another."""
     options = _parser().parse_args(argv)
     logs.start(options.log_level, options.log_format)

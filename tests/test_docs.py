@@ -72,7 +72,7 @@ def test_every_error_code_is_on_the_page() -> None:
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     named = set(
         re.findall(
-            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|observability|deploy|proto)/[\w/.-]*)",
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|deviceplugin|observability|installer|deploy|proto)/[\w/.-]*)",
             (ROOT / page).read_text(),
         )
     )
@@ -91,12 +91,12 @@ def test_the_programs_explain_themselves(module: str) -> None:
 
 
 def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
-    """What `pip install .` puts on a node."""
+    """What `pip install .` puts on a node. The installer finds the shim there."""
     source, installed = tmp_path / "source", tmp_path / "installed"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("sriov", "observability", "deviceplugin", "sriov_cni"):
+    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer"):
         shutil.copytree(ROOT / name, source / name)
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]
@@ -104,3 +104,6 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     for module in ("deviceplugin", "sriov_cni"):
         command = [sys.executable, "-P", "-m", module, "--help"]
         subprocess.run(command, cwd="/", env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
+    program = [str(installed / "bin/sriov-underlay"), "install", "--shim-only", "--cni-bin-dir", str(tmp_path)]
+    subprocess.run(program, cwd="/", env={"PYTHONPATH": str(installed)}, check=True)
+    assert b"sriov-underlay 0." in (tmp_path / "sriov").read_bytes()[-100:]

@@ -1,0 +1,40 @@
+"""What this version puts on a node: the shim that runtimes execute. Contents are made here, nothing is written.
+
+The native shim is taken where the package has one for this machine (hack/build-shim), else the Python shim.
+"""
+
+import dataclasses
+import pathlib
+import platform
+
+from installer import marks
+
+_PACKAGE = pathlib.Path(__file__).parents[1] / "sriov_cni"
+PLUGIN = "sriov"
+"""What network configurations call the plugin: their `type`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artefact:
+    """A file as it is to be. `interpreter` is what the host needs to run it, "" for nothing.
+
+    `displaces` says that another's file of that name may be put aside, if the user says so.
+    """
+
+    path: pathlib.Path
+    content: bytes
+    mode: int
+    interpreter: str = ""
+    displaces: bool = False
+
+
+def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefact:
+    native = package / f"shim-{platform.machine()}"
+    chosen = native if native.is_file() else package / "shim.py"
+    content = chosen.read_bytes()
+    needs = "" if is_native(content) else "/usr/bin/python3"
+    return Artefact(cni_bin_dir / PLUGIN, marks.stamped(content, marks.version()), 0o755, needs, displaces=True)
+
+
+def is_native(content: bytes) -> bool:
+    return content.startswith(b"\x7fELF")

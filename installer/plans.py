@@ -1,0 +1,123 @@
+"""From what is on a node to what has to be done there: pure, so that a dry run is the plan and nothing else.
+
+A file that is not ours is never written over. Where the user says so it is kept beside ours, and `uninstall` puts it
+back.
+"""
+
+import dataclasses
+import enum
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from installer import artefacts, files, marks
+
+Findings = Mapping[pathlib.Path, files.Found | None]
+"""What is at each target, at its backup, and at both drafts."""
+
+
+class Deed(enum.Enum):
+    KEEP = "keep what is there as"
+    WRITE = "write"
+    RESTORE = "put back what was there before"
+    REMOVE = "remove"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """`path` is the target, except that REMOVE names any file of ours."""
+
+    deed: Deed
+    path: pathlib.Path
+    artefact: artefacts.Artefact | None = None
+
+    def __str__(self) -> str:
+        return f"{self.deed.value} {files.backup(self.path) if self.deed is Deed.KEEP else self.path}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """Nothing is done where there is a problem. Problems end with what the user can do."""
+
+    steps: tuple[Step, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def places(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """All the names that an installation ever uses for one target."""
+    kept = files.backup(path)
+    return path, kept, files.draft(path), files.draft(kept)
+
+
+def look(paths: Iterable[pathlib.Path]) -> Findings:
+    return {place: files.look(place) for path in paths for place in places(path)}
+
+
+def is_ours(found: files.Found | None) -> bool:
+    return found is not None and found.content is not None and marks.version_of(found.content) is not None
+
+
+def install(wanted: Iterable[artefacts.Artefact], there: Findings, *, replace_incumbent: bool) -> Plan:
+    steps: list[Step] = []
+    problems: list[str] = []
+    for each in wanted:
+        problem = _obstacle(each, there[each.path], replace_incumbent)
+        if problem:
+            problems.append(problem)
+        else:
+            steps += _placing(each, there)
+    return Plan(tuple(steps), tuple(problems))
+
+
+def uninstall(paths: Iterable[pathlib.Path], there: Findings) -> Plan:
+    return Plan(tuple(step for path in paths for step in _taking_away(path, there)))
+
+
+def folder_problems(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
+    """`folders` with the flag that names each. They are not made: a mistyped one would go unnoticed."""
+    return [problem for folder, flag in folders if (problem := _folder_problem(folder, flag))]
+
+
+def _folder_problem(folder: pathlib.Path, flag: str) -> str:
+    if not folder.is_dir():
+        return f"there is no folder {folder}; make it, or say by {flag} where this node has it"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"cannot write into {folder}; run this as root, on a file system that is not read-only"
+    return ""
+
+
+def _obstacle(wanted: artefacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:
+    if found is None or is_ours(found):
+        return ""
+    if found.folder:
+        return f"{wanted.path} is a folder; remove it"
+    if not wanted.displaces:
+        return f"{wanted.path} is not of sriov-underlay; move it away"
+    if replace_incumbent:
+        return ""
+    kept = files.backup(wanted.path).name
+    return f"{wanted.path} is another plugin; give --replace-incumbent to replace it and keep it as {kept}"
+
+
+def _placing(wanted: artefacts.Artefact, there: Findings) -> list[Step]:
+    found = there[wanted.path]
+    if found is not None and (found.content, found.mode) == (wanted.content, wanted.mode):
+        return _sweeping(wanted.path, there)
+    aside = [] if found is None or is_ours(found) else [Step(Deed.KEEP, wanted.path)]
+    return [*aside, Step(Deed.WRITE, wanted.path, wanted)]
+
+
+def _taking_away(path: pathlib.Path, there: Findings) -> list[Step]:
+    found, kept = there[path], files.backup(path)
+    if there[kept] is None:
+        steps = [Step(Deed.REMOVE, path)] if is_ours(found) else []
+    else:
+        stands = found is not None and not is_ours(found)  # the other plugin was installed again over ours
+        steps = [Step(Deed.REMOVE, kept) if stands else Step(Deed.RESTORE, path)]
+    return steps + _sweeping(path, there)
+
+
+def _sweeping(path: pathlib.Path, there: Findings) -> list[Step]:
+    """Drafts of an installation that died."""
+    _, _, *drafts = places(path)
+    return [Step(Deed.REMOVE, each) for each in drafts if there[each] is not None]

@@ -1,0 +1,234 @@
+"""The shim comes to a node and goes: idempotent, whole at any time, and never over somebody else's file."""
+
+import itertools
+import pathlib
+import stat
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from installer import artefacts, marks
+from tests.crash import test_full_disk
+from tests.installer import nodes
+
+ROOT = pathlib.Path(__file__).parents[2]
+INCUMBENT = b"\x7fELF of sriov-cni"
+
+
+@pytest.fixture
+def node(tmp_path: pathlib.Path) -> nodes.Node:
+    return nodes.make(tmp_path / "node")
+
+
+@pytest.fixture
+def taken(node: nodes.Node) -> nodes.Node:
+    """sriov-cni is there."""
+    node.shim.write_bytes(INCUMBENT)
+    node.shim.chmod(0o750)
+    return node
+
+
+def older(node: nodes.Node) -> None:
+    """What an older version of ours left there."""
+    node.shim.write_bytes(marks.stamped(b"#!/usr/bin/python3 -IS\n", "0.0.9"))
+    node.shim.chmod(0o755)
+
+
+def test_install_then_uninstall_leaves_nothing(node: nodes.Node) -> None:
+    before = node.files()
+    assert node.run("install") == 0
+    assert stat.S_IMODE(node.shim.stat().st_mode) == 0o755
+    assert node.files().keys() - before.keys() == {"opt/cni/bin/sriov"}
+    assert node.run("uninstall") == 0
+    assert node.files() == before
+
+
+def test_what_is_there_already_is_left_as_it_is(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("install") == 0
+    first = node.shim.stat()
+    assert node.run("install") == 0
+    assert (node.shim.stat().st_ino, node.shim.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert "nothing to do" in capsys.readouterr().out
+    assert [node.run("uninstall"), node.run("uninstall")] == [0, 0]
+
+
+def test_the_installed_shim_answers_as_the_one_in_the_package(node: nodes.Node) -> None:
+    assert node.run("install") == 0
+    env = {"CNI_COMMAND": "VERSION", "SRIOV_CNI_SOCKET": "/nonexistent", "SRIOV_CNI_WAIT": "0"}
+    done = subprocess.run([node.shim], env=env, input=b"{}", capture_output=True, check=False)
+    assert (done.returncode, b'"code":11' in done.stdout, done.stderr) == (1, True, b"")
+
+
+def test_the_native_shim_is_taken_where_there_is_one(tmp_path: pathlib.Path) -> None:
+    package = nodes.package_with_native_shim(tmp_path / "sriov_cni")
+    chosen = artefacts.shim(nodes.BIN, package)
+    assert (chosen.content.startswith(nodes.NATIVE), chosen.interpreter) == (True, "")
+    (package / "shim-s390x").write_bytes(b"for another machine")
+    next(package.glob("shim-[!s]*")).unlink()
+    assert artefacts.shim(nodes.BIN, package).interpreter == "/usr/bin/python3"
+
+
+def test_a_stamped_native_shim_runs(tmp_path: pathlib.Path) -> None:
+    """The kernel minds nothing behind an ELF file's end."""
+    program = tmp_path / "true"
+    program.write_bytes(marks.stamped(pathlib.Path("/bin/true").read_bytes(), "1.2.3"))
+    program.chmod(0o755)
+    assert subprocess.run([program], check=False).returncode == 0
+    assert marks.version_of(program.read_bytes()) == "1.2.3"
+
+
+def test_another_plugin_of_that_name_is_left_alone(taken: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    before = taken.files()
+    assert taken.run("install") == 1
+    assert "is another plugin; give --replace-incumbent" in capsys.readouterr().err
+    assert taken.run("uninstall") == 0
+    assert taken.files() == before
+
+
+def test_a_replaced_plugin_is_kept_and_comes_back(taken: nodes.Node) -> None:
+    before = taken.files()
+    assert taken.run("install", "--replace-incumbent") == 0
+    assert taken.backup.read_bytes() == INCUMBENT
+    assert taken.run("install", "--replace-incumbent") == 0
+    assert taken.run("install") == 0
+    assert taken.backup.read_bytes() == INCUMBENT
+    assert taken.run("uninstall") == 0
+    assert taken.files() == before
+
+
+def test_a_plugin_that_was_installed_over_ours_is_kept_in_the_place_of_the_former(taken: nodes.Node) -> None:
+    """As the other's DaemonSet does with each start."""
+    assert taken.run("install", "--replace-incumbent") == 0
+    taken.shim.unlink()
+    taken.shim.write_bytes(b"a newer sriov-cni")
+    assert taken.run("install") == 1
+    assert taken.run("install", "--replace-incumbent") == 0
+    assert taken.backup.read_bytes() == b"a newer sriov-cni"
+    taken.shim.unlink()
+    taken.shim.write_bytes(b"the newest")
+    assert taken.run("uninstall") == 0
+    assert (taken.shim.read_bytes(), taken.backup.exists()) == (b"the newest", False)
+
+
+def test_a_link_is_somebody_elses_and_comes_back_as_a_link(node: nodes.Node) -> None:
+    node.shim.symlink_to("host-local")
+    assert node.run("install") == 1
+    assert node.run("install", "--replace-incumbent") == 0
+    assert (node.root / "opt/cni/bin/host-local").read_text() == "somebody's plugin"
+    assert node.run("uninstall") == 0
+    assert str(node.shim.readlink()) == "host-local"
+
+
+def test_a_dry_run_says_all_and_does_nothing(taken: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    before = taken.files()
+    assert taken.run("install", "--replace-incumbent", "--dry-run") == 0
+    assert taken.files() == before
+    told = capsys.readouterr().out
+    assert told.splitlines() == [f"would keep what is there as {taken.backup}", f"would write {taken.shim}"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda node: (node.root / "usr/bin/python3").unlink(), "the Python shim needs /usr/bin/python3; install it"),
+        (lambda node: node.shim.mkdir(), "is a folder; remove it"),
+        (lambda node: (node.root / "opt/cni").rename(node.root / "opt/other"), "make it, or say by --cni-bin-dir"),
+    ],
+)
+def test_a_problem_is_one_line_and_nothing_is_changed(
+    node: nodes.Node, spoil: object, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(spoil)
+    spoil(node)
+    before = node.files()
+    assert node.run("install") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("sriov-underlay: ")
+    assert complaint in line
+    assert node.files() == before
+
+
+def test_a_full_disk_changes_nothing(taken: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    before = taken.files()
+    with test_full_disk.files_of_at_most(1000):
+        assert taken.run("install", "--replace-incumbent") == 1
+    assert "free space" in capsys.readouterr().err
+    assert taken.files() == before
+
+
+def test_wrong_flags_have_a_status_of_their_own(node: nodes.Node) -> None:
+    with pytest.raises(SystemExit) as ended:
+        node.run("install", "--cni-bin-dir", "opt/cni/bin")
+    assert ended.value.code == 2
+
+
+def test_an_init_container_sees_no_interpreter_of_the_host(node: nodes.Node) -> None:
+    (node.root / "usr/bin/python3").unlink()
+    assert node.run("install", "--shim-only") == 0
+
+
+def test_status_in_words_and_for_scripts(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("status") == 3
+    node.shim.write_bytes(INCUMBENT)
+    assert node.run("status") == 3
+    assert "absent" in (told := capsys.readouterr().out)
+    assert "not of sriov-underlay" in told
+    older(node)
+    assert node.run("status") == 4
+    assert "Python shim of version 0.0.9, not as version" in capsys.readouterr().out
+    assert node.run("install") == 0
+    assert node.run("status") == 0
+    assert f"as version {marks.version()} installs it" in capsys.readouterr().out
+    node.shim.chmod(0o700)
+    assert node.run("status") == 4
+
+
+@pytest.mark.parametrize("before", ["nothing", "older", "incumbent"])
+def test_a_death_at_every_line_of_install(tmp_path: pathlib.Path, before: str) -> None:
+    """What a runtime finds is the former plugin or the new one, whole; the same command finishes it."""
+    for line in itertools.count(1):
+        node = nodes.make(tmp_path / str(line))
+        if before == "older":
+            older(node)
+        elif before == "incumbent":
+            node.shim.write_bytes(INCUMBENT)
+        clean, old = node.files(), node.shim.read_bytes() if node.shim.exists() else None
+        died = node.dies_at(line, "install", "--replace-incumbent")
+        new = artefacts.shim(nodes.BIN).content
+        assert (node.shim.read_bytes() if node.shim.exists() else None) in (old, new)
+        if line % 2:  # somebody who changes his mind
+            assert node.run("install", "--replace-incumbent") == 0
+            assert node.shim.read_bytes() == new
+        assert node.run("uninstall") == 0
+        if before == "older":
+            clean.pop("opt/cni/bin/sriov")
+        assert node.files() == clean, line
+        if not died:
+            assert line > 50, "hardly any lines were traced"
+            return
+
+
+def test_a_death_at_every_line_of_uninstall(tmp_path: pathlib.Path) -> None:
+    for line in itertools.count(1):
+        node = nodes.make(tmp_path / str(line))
+        node.shim.write_bytes(INCUMBENT)
+        clean = node.files()
+        assert node.run("install", "--replace-incumbent") == 0
+        died = node.dies_at(line, "uninstall")
+        assert node.shim.exists()
+        assert node.run("uninstall") == 0
+        assert node.files() == clean, line
+        if not died:
+            assert line > 50, "hardly any lines were traced"
+            return
+
+
+def test_the_console_programs_are_mains_that_take_no_arguments() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name in ("sriov-underlay", "sriov-device-plugin", "sriov-cni-daemon"):
+        module, _, function = scripts[name].partition(":")
+        call = f"import sys; from {module} import {function}; sys.argv = ['x', '--help']; sys.exit({function}())"
+        done = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, "usage:" in done.stdout) == (0, True), done.stderr
