@@ -1,4 +1,4 @@
-"""What this version puts on a node: the shim that runtimes execute. Contents are made here, nothing is written.
+"""What this version puts on a node: the shim that runtimes execute, and systemd's units. Nothing is written here.
 
 The native shim is taken where the package has one for this machine (hack/build-shim), else the Python shim.
 """
@@ -10,6 +10,9 @@ import platform
 from installer import marks
 
 _PACKAGE = pathlib.Path(__file__).parents[1] / "sriov_cni"
+_UNITS = pathlib.Path(__file__).parent / "units"
+UNITS = ("sriov-cni.socket", "sriov-cni.service", "sriov-device-plugin.service")
+PROGRAMS = ("sriov-cni-daemon", "sriov-device-plugin")
 PLUGIN = "sriov"
 """What network configurations call the plugin: their `type`."""
 
@@ -34,6 +37,16 @@ def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefac
     content = chosen.read_bytes()
     needs = "" if is_native(content) else "/usr/bin/python3"
     return Artefact(cni_bin_dir / PLUGIN, marks.stamped(content, marks.version()), 0o755, needs, displaces=True)
+
+
+def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
+    """They start the programs in `programs_dir`."""
+    return tuple(_unit(systemd_dir / name, programs_dir) for name in UNITS)
+
+
+def _unit(path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:
+    text = (_UNITS / path.name).read_text().replace("@PROGRAMS@", str(programs_dir))
+    return Artefact(path, marks.stamped(text.encode(), marks.version()), 0o644)
 
 
 def is_native(content: bytes) -> bool:

@@ -4,30 +4,41 @@ All that needs room is written before anything is changed, so that a full disk c
 """
 
 import contextlib
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from installer import files, plans
 from sriov import errors
 
+_DEEDS: Mapping[plans.Deed, Callable[[Path], None]] = {
+    plans.Deed.KEEP: files.keep,
+    plans.Deed.WRITE: files.commit,
+    plans.Deed.RESTORE: files.restore,
+    plans.Deed.REMOVE: files.remove,
+    plans.Deed.REMOVE_FOLDER: files.remove_folder,
+}
 
-def apply(steps: Iterable[plans.Step]) -> None:
+
+def apply(steps: plans.Steps) -> None:
     """Raises SriovError."""
-    steps = tuple(steps)
     _stage(steps)
     for step in steps:
-        match step.deed:
-            case plans.Deed.KEEP:
-                files.keep(step.path)
-            case plans.Deed.WRITE:
-                files.commit(step.path)
-            case plans.Deed.RESTORE:
-                files.restore(step.path)
-            case plans.Deed.REMOVE:
-                files.remove(step.path)
+        if isinstance(step, plans.Order):
+            _run(step.command)
+        else:
+            _DEEDS[step.deed](step.path)
 
 
-def _stage(steps: tuple[plans.Step, ...]) -> None:
-    written = [step.artefact for step in steps if step.artefact is not None]
+def _run(command: tuple[str, ...]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().replace("\n", "; ") or f"exit status {done.returncode}"
+        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "mend that, then run the same command again")
+
+
+def _stage(steps: plans.Steps) -> None:
+    written = [step.artefact for step in steps if isinstance(step, plans.Step) and step.artefact is not None]
     try:
         for each in written:
             files.stage(each.path, each.content, each.mode)

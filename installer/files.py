@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import shutil
 import stat
 from collections.abc import Iterator
 
@@ -83,6 +84,11 @@ def remove(path: pathlib.Path) -> None:
     with _told("remove", path):
         path.unlink(missing_ok=True)
         _sync(path.parent)
+
+
+def remove_folder(path: pathlib.Path) -> None:
+    with _told("remove", path):
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager

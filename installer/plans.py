@@ -6,9 +6,9 @@ back.
 
 import dataclasses
 import enum
-import os
 import pathlib
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 
 from installer import artefacts, files, marks
 
@@ -21,11 +21,12 @@ class Deed(enum.Enum):
     WRITE = "write"
     RESTORE = "put back what was there before"
     REMOVE = "remove"
+    REMOVE_FOLDER = "remove the folder"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """`path` is the target, except that REMOVE names any file of ours."""
+    """`path` is the target, except that REMOVE names any file of ours, and REMOVE_FOLDER a folder of ours."""
 
     deed: Deed
     path: pathlib.Path
@@ -36,10 +37,23 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """A command line that is run."""
+
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"run {shlex.join(self.command)}"
+
+
+Steps = tuple[Step | Order, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """Nothing is done where there is a problem. Problems end with what the user can do."""
 
-    steps: tuple[Step, ...] = ()
+    steps: Steps = ()
     problems: tuple[str, ...] = ()
 
 
@@ -73,17 +87,13 @@ def uninstall(paths: Iterable[pathlib.Path], there: Findings) -> Plan:
     return Plan(tuple(step for path in paths for step in _taking_away(path, there)))
 
 
-def folder_problems(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
-    """`folders` with the flag that names each. They are not made: a mistyped one would go unnoticed."""
-    return [problem for folder, flag in folders if (problem := _folder_problem(folder, flag))]
+def orders(commands: Iterable[tuple[str, ...]]) -> Steps:
+    return tuple(map(Order, commands))
 
 
-def _folder_problem(folder: pathlib.Path, flag: str) -> str:
-    if not folder.is_dir():
-        return f"there is no folder {folder}; make it, or say by {flag} where this node has it"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"cannot write into {folder}; run this as root, on a file system that is not read-only"
-    return ""
+def run_folder(run_dir: pathlib.Path, held: Sequence[object]) -> Steps:
+    """It goes too, unless somebody is to take over what it tells of."""
+    return (Step(Deed.REMOVE_FOLDER, run_dir),) if run_dir.is_dir() and not held else ()
 
 
 def _obstacle(wanted: artefacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import gc
 import math
+import os
 import pathlib
 import signal
 import sys
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from observability import addresses, logs
-from sriov import announcing, errors, kernel, ledger, netlink, netns, node, sysfs
+from sriov import announcing, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs
 from sriov_cni import calls, policy, predecessor, server
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def open_netlink() -> Iterator[kernel.Kernel]:
 
 
 async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
+    inherited = supervisor.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
     book.create()
     loop = asyncio.get_running_loop()
@@ -55,7 +57,11 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
     logs.follow_signals(options.log_level)
     with netns.own() as home:
         here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
-        path = options.socket or options.run_dir / "cni.sock"
+        path = (
+            options.socket or options.run_dir / "cni.sock"
+            if inherited is None
+            else pathlib.Path(inherited.getsockname())
+        )
         monitor = _monitor(options)
         daemon = calls.Daemon(
             here,
@@ -66,9 +72,13 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             predecessor.Predecessor(options.predecessor_dir),
             None if monitor is None else monitor.meter,
         )
+        serving = server.Server(daemon, tell=functools.partial(supervisor.tell, os.environ))
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
         async with contextlib.nullcontext() if monitor is None else monitor.serving(daemon, path):
-            await server.Server(daemon).serve(path, stop)
+            if inherited is None:
+                await serving.serve(path, stop)
+            else:
+                await serving.serve_inherited(inherited, stop)
 
 
 def _monitor(options: argparse.Namespace) -> "monitoring.Monitor | None":
@@ -99,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run-dir", type=pathlib.Path, default="/run/sriov", help="the ledger and the socket (%(default)s)"
     )
-    parser.add_argument("--socket", type=pathlib.Path, help="where the shim connects (RUN_DIR/cni.sock)")
+    parser.add_argument(
+        "--socket", type=pathlib.Path, help="where the shim connects (systemd's, else RUN_DIR/cni.sock)"
+    )
     parser.add_argument("--sysfs", type=pathlib.Path, default="/sys", help="the sysfs to read (%(default)s)")
     parser.add_argument(
         "--net-sysctls",

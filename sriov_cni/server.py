@@ -21,43 +21,58 @@ _PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's
 
 
 class Server:
-    """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError."""
+    """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError.
 
-    def __init__(self, daemon: calls.Daemon, adopt: Callable[[int], netns.Netns] = netns.adopt) -> None:
+    `tell` takes what the supervisor is to know (sd_notify(3)).
+    """
+
+    def __init__(
+        self,
+        daemon: calls.Daemon,
+        adopt: Callable[[int], netns.Netns] = netns.adopt,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._daemon = daemon
         self._adopt = adopt
+        self._tell = tell
         self._calls: set[asyncio.Task[None]] = set()
         self._uids = {0, os.geteuid()}
 
     async def serve(self, path: pathlib.Path, stop: asyncio.Event) -> None:
-        """Accept calls until `stop`, then finish those under way. The socket is root's alone."""
-        loop = asyncio.get_running_loop()
+        """Listen at `path`, accept calls until `stop`, then finish those under way. The socket is root's alone."""
         with contextlib.closing(bind(path)) as listening:
             ours = path.stat().st_ino
             _log.info("listening on %s", path)
-            chores = [
-                asyncio.create_task(self._accept(loop, listening)),
-                asyncio.create_task(repair.keep_repairing(self._daemon)),
-            ]
-            await stop.wait()
-            for chore in chores:
-                chore.cancel()
+            await self._accept_until(stop, listening)
             # A successor may have taken the name over already.
             if path.exists() and path.stat().st_ino == ours:
                 path.unlink()
+        await self._finish()
+
+    async def serve_inherited(self, listening: socket.socket, stop: asyncio.Event) -> None:
+        """The same on a socket that the supervisor made, keeps and removes: calls wait there for our successor."""
+        with contextlib.closing(listening):
+            _log.info("listening on %s, which systemd keeps", listening.getsockname())
+            await self._accept_until(stop, listening)
+        await self._finish()
+
+    async def _accept_until(self, stop: asyncio.Event, listening: socket.socket) -> None:
+        """A call is taken the moment that the loop hears of it."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listening, self._take, listening)
+        repairing = asyncio.create_task(repair.keep_repairing(self._daemon))
+        self._tell("READY=1")
+        await stop.wait()
+        self._tell("STOPPING=1")
+        repairing.cancel()
+        loop.remove_reader(listening)
+
+    async def _finish(self) -> None:
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))
             await asyncio.wait(self._calls)
         if self._daemon.chores:
             await asyncio.wait(self._daemon.chores)
-
-    async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        """Until it is cancelled. A call is taken the moment that the loop hears of it."""
-        loop.add_reader(listening, self._take, listening)
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            loop.remove_reader(listening)
 
     def _take(self, listening: socket.socket) -> None:
         try:

@@ -6,13 +6,16 @@ What a test forgets to close is an error of its own module, and not of whichever
 import asyncio
 import gc
 import os
+import pathlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests import tiers
 
+SHM = pathlib.Path("/dev/shm")
 MUST_RUN = os.environ.get("CI") == "true"
 
 
@@ -25,6 +28,13 @@ def _nothing_is_left_unclosed() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)  # the last one set is held until another is
     gc.collect()
+
+
+@pytest.fixture
+def folder() -> Iterator[pathlib.Path]:
+    """In memory: for tests that make thousands of nodes of small files."""
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as made:
+        yield pathlib.Path(made)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

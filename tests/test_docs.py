@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from deviceplugin import conf as plugin_conf
+from installer import status
 from sriov_cni import conf, failure, policy
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -90,13 +91,32 @@ def test_the_programs_explain_themselves(module: str) -> None:
     assert known & named, "the pages show no option of it"
 
 
+def test_every_flag_and_exit_status_on_the_installers_page_is_known() -> None:
+    page = (ROOT / "docs/systemd.md").read_text()
+    helps = [
+        subprocess.run(
+            [sys.executable, "-m", "installer", *command, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in (["install"], ["uninstall"], ["status"])
+    ]
+    foreign = {"--require-hashes", "--no-deps", "--log-level", "--config-file"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", page)) - foreign
+    assert named == set(re.findall(r"(?<![\w-])--[a-z][\w-]+", "".join(helps))) - {"--help"}
+    for standing in status.Standing:
+        assert f" {standing.value}: " in page
+
+
 def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     """What `pip install .` puts on a node. The installer finds the shim there."""
     source, installed = tmp_path / "source", tmp_path / "installed"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer"):
+    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer", "deploy"):
         shutil.copytree(ROOT / name, source / name)
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]
@@ -104,6 +124,12 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     for module in ("deviceplugin", "sriov_cni"):
         command = [sys.executable, "-P", "-m", module, "--help"]
         subprocess.run(command, cwd="/", env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
-    program = [str(installed / "bin/sriov-underlay"), "install", "--shim-only", "--cni-bin-dir", str(tmp_path)]
+    for folder in ("opt/cni/bin", "etc/systemd/system"):
+        (tmp_path / folder).mkdir(parents=True)
+    where = ["--root", str(tmp_path), "--programs-dir", "/installed/bin"]
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/python3").touch()
+    program = [str(installed / "bin/sriov-underlay"), "install", *where]
     subprocess.run(program, cwd="/", env={"PYTHONPATH": str(installed)}, check=True)
-    assert b"sriov-underlay 0." in (tmp_path / "sriov").read_bytes()[-100:]
+    assert b"sriov-underlay 0." in (tmp_path / "opt/cni/bin/sriov").read_bytes()[-100:]
+    assert len(list((tmp_path / "etc/systemd/system").iterdir())) == 3

@@ -15,12 +15,10 @@ import pytest
 
 from sriov import ledger
 from sriov_cni import calls, server, wire
-from tests.crash import conftest
 from tests.fakes import bench
 from tests.fuzz import hostile, profiles
 from tests.sriov_cni import harness, shims
 
-folder = conftest.folder
 SILENT = {"DEL", "CHECK", "GC", "STATUS"}
 SECONDS = 20  # on a machine that has other things to do
 MEGABYTES = 300

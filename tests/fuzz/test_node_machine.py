@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import stateful, strategies
 
 from sriov import settings
+from tests.conftest import SHM
 from tests.crash import invariants, mortal
-from tests.crash.conftest import SHM
 from tests.fakes import world
 from tests.fuzz import profiles
 

@@ -14,6 +14,7 @@ from tests.crash import test_full_disk
 from tests.installer import nodes
 
 ROOT = pathlib.Path(__file__).parents[2]
+SHIM_ONLY = ("--shim-only",)
 INCUMBENT = b"\x7fELF of sriov-cni"
 
 
@@ -40,7 +41,8 @@ def test_install_then_uninstall_leaves_nothing(node: nodes.Node) -> None:
     before = node.files()
     assert node.run("install") == 0
     assert stat.S_IMODE(node.shim.stat().st_mode) == 0o755
-    assert node.files().keys() - before.keys() == {"opt/cni/bin/sriov"}
+    units = {f"etc/systemd/system/{name}" for name in artefacts.UNITS}
+    assert node.files().keys() - before.keys() == {"opt/cni/bin/sriov"} | units
     assert node.run("uninstall") == 0
     assert node.files() == before
 
@@ -123,7 +125,7 @@ def test_a_link_is_somebody_elses_and_comes_back_as_a_link(node: nodes.Node) -> 
 
 def test_a_dry_run_says_all_and_does_nothing(taken: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
     before = taken.files()
-    assert taken.run("install", "--replace-incumbent", "--dry-run") == 0
+    assert taken.run("install", "--replace-incumbent", "--dry-run", "--shim-only") == 0
     assert taken.files() == before
     told = capsys.readouterr().out
     assert told.splitlines() == [f"would keep what is there as {taken.backup}", f"would write {taken.shim}"]
@@ -135,6 +137,9 @@ def test_a_dry_run_says_all_and_does_nothing(taken: nodes.Node, capsys: pytest.C
         (lambda node: (node.root / "usr/bin/python3").unlink(), "the Python shim needs /usr/bin/python3; install it"),
         (lambda node: node.shim.mkdir(), "is a folder; remove it"),
         (lambda node: (node.root / "opt/cni").rename(node.root / "opt/other"), "make it, or say by --cni-bin-dir"),
+        (lambda node: (node.root / "etc/systemd/system").rmdir(), "where this node has it, or take --shim-only"),
+        (lambda node: (node.root / "opt/sriov-underlay/bin/sriov-cni-daemon").unlink(), "install the package there"),
+        (lambda node: (node.root / "etc/systemd/system/sriov-cni.socket").touch(), "is not of sriov-underlay; move it"),
     ],
 )
 def test_a_problem_is_one_line_and_nothing_is_changed(
@@ -185,21 +190,21 @@ def test_status_in_words_and_for_scripts(node: nodes.Node, capsys: pytest.Captur
     assert node.run("status") == 4
 
 
-@pytest.mark.parametrize("before", ["nothing", "older", "incumbent"])
-def test_a_death_at_every_line_of_install(tmp_path: pathlib.Path, before: str) -> None:
+@pytest.mark.parametrize(("before", "flags"), [("nothing", ()), ("older", SHIM_ONLY), ("incumbent", SHIM_ONLY)])
+def test_a_death_at_every_line_of_install(folder: pathlib.Path, before: str, flags: tuple[str, ...]) -> None:
     """What a runtime finds is the former plugin or the new one, whole; the same command finishes it."""
     for line in itertools.count(1):
-        node = nodes.make(tmp_path / str(line))
+        node = nodes.make(folder / str(line))
         if before == "older":
             older(node)
         elif before == "incumbent":
             node.shim.write_bytes(INCUMBENT)
         clean, old = node.files(), node.shim.read_bytes() if node.shim.exists() else None
-        died = node.dies_at(line, "install", "--replace-incumbent")
+        died = node.dies_at(line, "install", "--replace-incumbent", *flags)
         new = artefacts.shim(nodes.BIN).content
         assert (node.shim.read_bytes() if node.shim.exists() else None) in (old, new)
         if line % 2:  # somebody who changes his mind
-            assert node.run("install", "--replace-incumbent") == 0
+            assert node.run("install", "--replace-incumbent", *flags) == 0
             assert node.shim.read_bytes() == new
         assert node.run("uninstall") == 0
         if before == "older":
@@ -210,9 +215,9 @@ def test_a_death_at_every_line_of_install(tmp_path: pathlib.Path, before: str) -
             return
 
 
-def test_a_death_at_every_line_of_uninstall(tmp_path: pathlib.Path) -> None:
+def test_a_death_at_every_line_of_uninstall(folder: pathlib.Path) -> None:
     for line in itertools.count(1):
-        node = nodes.make(tmp_path / str(line))
+        node = nodes.make(folder / str(line))
         node.shim.write_bytes(INCUMBENT)
         clean = node.files()
         assert node.run("install", "--replace-incumbent") == 0

@@ -1,0 +1,64 @@
+"""What keeps an installation or a removal from succeeding, found before anything is changed: lines with a remedy."""
+
+import argparse
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+from installer import artefacts, attachments, flags, services
+from sriov import ledger
+
+_PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes as it is
+
+
+def of_install(given: argparse.Namespace, wanted: Sequence[artefacts.Artefact], systemd: services.Systemd) -> list[str]:
+    found = _of_folders(flags.folders(given))
+    if given.shim_only:
+        return found  # in a container the host's programs cannot be seen
+    found += _of_interpreters(given, wanted) + _of_programs(given)
+    if given.enable and not systemd.present:
+        found.append("there is no systemctl to enable units with; leave out --enable")
+    return found
+
+
+def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: services.Systemd) -> list[str]:
+    """Folders that are not there have nothing in them. A daemon that systemd runs is stopped by it."""
+    found = _of_folders((folder, flag) for folder, flag in flags.folders(given) if folder.is_dir())
+    if not given.leave_attachments and (line := attachments.problem(held)):
+        found.append(line)
+    run_dir = flags.inside(given, given.run_dir)
+    if not given.shim_only and not systemd.running and attachments.is_served(run_dir):
+        found.append(f"a daemon still listens on {run_dir / 'cni.sock'}; stop it")
+    return found
+
+
+def _of_folders(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
+    """They are not made: a mistyped one would go unnoticed."""
+    return [line for folder, flag in folders if (line := _of_folder(folder, flag))]
+
+
+def _of_folder(folder: pathlib.Path, flag: str) -> str:
+    if not folder.is_dir():
+        unless = ", or take --shim-only" if flag == "--systemd-dir" else ""
+        return f"there is no folder {folder}; make it, or say by {flag} where this node has it{unless}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"cannot write into {folder}; run this as root, on a file system that is not read-only"
+    return ""
+
+
+def _of_interpreters(given: argparse.Namespace, wanted: Sequence[artefacts.Artefact]) -> list[str]:
+    needed = {each.interpreter for each in wanted} - {""}
+    lacking = [each for each in needed if not flags.inside(given, pathlib.Path(each)).exists()]
+    return [f"the Python shim needs {each}; install it, or a package that has the native shim" for each in lacking]
+
+
+def _of_programs(given: argparse.Namespace) -> list[str]:
+    folder = given.programs_dir
+    if not _PLAIN.fullmatch(str(folder)):
+        return [f"{str(folder)!r} cannot stand in a unit file; install the package at a path without such characters"]
+    lacking = [name for name in artefacts.PROGRAMS if not flags.inside(given, folder / name).exists()]
+    return [
+        f"there is no {folder / name}; install the package there with pip, or say by --programs-dir where it is"
+        for name in lacking
+    ]

@@ -1,0 +1,41 @@
+"""What is asked of systemd, as command lines: made here, run by deeds. Pure but for looking whether there is one."""
+
+import dataclasses
+import pathlib
+import shutil
+
+from installer import artefacts
+
+_BOOTED = pathlib.Path("/run/systemd/system")  # sd_booted(3)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Systemd:
+    """`present`: systemctl is there. `running`: and it is this root's init, so that units can be started."""
+
+    root: pathlib.Path
+    present: bool
+    running: bool
+
+    def enabling(self) -> list[tuple[str, ...]]:
+        """Units begin with the next boot; where systemd runs, at once, and anew where an older version runs."""
+        enable = self._command("enable", *artefacts.UNITS)
+        return [enable, self._command("restart", *artefacts.UNITS)] if self.running else [enable]
+
+    def disabling(self) -> list[tuple[str, ...]]:
+        if not self.present:
+            return []
+        now = ("--now",) if self.running else ()
+        return [self._command("disable", *now, *artefacts.UNITS)]
+
+    def reloading(self) -> list[tuple[str, ...]]:
+        return [self._command("daemon-reload")] if self.running else []
+
+    def _command(self, *arguments: str) -> tuple[str, ...]:
+        where = () if self.root == pathlib.Path("/") else (f"--root={self.root}",)
+        return ("systemctl", *where, *arguments)
+
+
+def look(root: pathlib.Path) -> Systemd:
+    present = shutil.which("systemctl") is not None
+    return Systemd(root, present, present and root == pathlib.Path("/") and _BOOTED.is_dir())
