@@ -24,6 +24,7 @@ _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """`arguments` are the process's own where none are given, as the console program `sriov-device-plugin` does."""
     given = flags.parser().parse_args(arguments)
     if given.dry_run:
         return _dry_run(given)
@@ -112,4 +113,4 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The CNI daemon: `python -m sriov_cni`."""
+"""The CNI daemon: `sriov-cni-daemon`, or `python -m sriov_cni`."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 
 
 def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = None) -> int:
-    """Run until SIGTERM. `open_kernel` is the machine's kernel unless a test brings another."""
+    """Run until SIGTERM, with the process's own arguments and the machine's kernel unless a test brings others."""
     options = _parser().parse_args(argv)
     logs.start(options.log_level, options.log_format)
     try:
@@ -160,4 +160,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

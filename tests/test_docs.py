@@ -121,8 +121,8 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]
     subprocess.run(pip, check=True, capture_output=True)
-    for module in ("deviceplugin", "sriov_cni"):
-        command = [sys.executable, "-P", "-m", module, "--help"]
+    for program in ("sriov-device-plugin", "sriov-cni-daemon"):
+        command = [str(installed / "bin" / program), "--help"]
         subprocess.run(command, cwd="/", env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
     for folder in ("opt/cni/bin", "etc/systemd/system"):
         (tmp_path / folder).mkdir(parents=True)
