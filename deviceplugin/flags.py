@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from deviceplugin import cdi
 from observability import addresses, logs
+from sriov import versions
 
 _GLOG = ("v", "vmodule", "stderrthreshold", "log_dir", "log-dir", "log_backtrace_at")
 _GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
@@ -19,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     _add_kubelet(made)
     _add_modes(made)
     _add_ignored(made)
+    versions.add_flag(made, "--version", "-version")
     return made
 
 

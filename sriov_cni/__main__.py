@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from observability import addresses, logs
-from sriov import announcing, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs
+from sriov import announcing, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs, versions
 from sriov_cni import calls, policy, predecessor, server
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         default="/var/lib/kubelet/pod-resources/kubelet.sock",
         help="asked for a pod's device where the configuration names none (%(default)s)",
     )
+    versions.add_flag(parser)
     parser.add_argument(
         "--http",
         type=addresses.address,

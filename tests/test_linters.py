@@ -54,7 +54,19 @@ def test_packages_have_empty_init_files() -> None:
 def test_scripts_are_sound_shell() -> None:
     """`bash -n` finds what would only show on the path that a user takes."""
     scripts = [
-        ROOT / "hack" / name for name in ("bench", "demo", "test", "lab", "venv", "packages", "gen-proto", "build-shim")
+        ROOT / "hack" / name
+        for name in (
+            "bench",
+            "demo",
+            "test",
+            "lab",
+            "venv",
+            "packages",
+            "gen-proto",
+            "build-shim",
+            "build-wheel",
+            "locked",
+        )
     ]
     for script in [*scripts, ROOT / ".ci/run"]:
         assert script.stat().st_mode & 0o111, script

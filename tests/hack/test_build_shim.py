@@ -65,7 +65,20 @@ def test_what_it_does_not_know_is_named(arguments: list[str], says: str) -> None
 
 def test_without_any_compiler_it_says_what_to_do(tmp_path: pathlib.Path) -> None:
     """A PATH with what the script needs, no cc among it; and no PyPI."""
-    for name in ("bash", "env", "uname", "dirname", "mkdir", "mktemp", "rm", "sha256sum", "cut", "cat", "python3"):
+    for name in (
+        "bash",
+        "env",
+        "uname",
+        "dirname",
+        "mkdir",
+        "mktemp",
+        "rm",
+        "sha256sum",
+        "cut",
+        "cat",
+        "flock",
+        "python3",
+    ):
         found = shutil.which(name)
         assert found is not None
         (tmp_path / name).symlink_to(found)
