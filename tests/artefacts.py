@@ -15,7 +15,7 @@ from collections.abc import Iterator
 PROJECT = pathlib.Path(__file__).parents[1]
 BUILD = PROJECT / "build/artefacts"
 ROOTFS = BUILD / "rootfs"
-_RECIPE = ("hack/build-rootfs", "deploy/image/packages", "requirements.lock")
+_RECIPE = ("hack/build-rootfs", "hack/sbom.py", "deploy/image/packages", "requirements.lock")
 
 
 class BuildError(Exception):

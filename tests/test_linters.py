@@ -66,6 +66,7 @@ def test_scripts_are_sound_shell() -> None:
             "build-shim",
             "build-wheel",
             "build-rootfs",
+            "build-sbom",
             "locked",
         )
     ]

@@ -64,8 +64,12 @@ def test_python_cannot_install_either(rootfs: pathlib.Path, module: str) -> None
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_starts(rootfs: pathlib.Path, program: str) -> None:
-    assert inside(rootfs, f"/usr/local/bin/{program}", "--version").split()[-1] == VERSION
     assert "--help" in inside(rootfs, f"/usr/local/bin/{program}", "--help")
+
+
+@pytest.mark.parametrize("daemon", ["sriov-device-plugin", "sriov-cni-daemon"])
+def test_both_daemons_know_their_version(rootfs: pathlib.Path, daemon: str) -> None:
+    assert inside(rootfs, f"/usr/local/bin/{daemon}", "--version").split()[-1] == VERSION
 
 
 def test_python_finds_libudev(rootfs: pathlib.Path) -> None:

@@ -1,0 +1,63 @@
+"""The image's recipe keeps its promises: what it starts from is fixed, and the result is hack/build-rootfs' own."""
+
+import pathlib
+import re
+import shlex
+import tomllib
+
+from tests.lab.image import manifests
+
+ROOT = pathlib.Path(__file__).parents[2]
+TEXT = (ROOT / "deploy/image/Containerfile").read_text()
+
+
+def instructions() -> list[list[str]]:
+    """Each as its words, comments left out and continued lines joined."""
+    lines = re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+def stages() -> list[list[list[str]]]:
+    found: list[list[list[str]]] = []
+    for words in instructions():
+        if words[0] == "FROM":
+            found.append([])
+        found[-1].append(words)
+    return found
+
+
+def test_what_it_starts_from_is_a_digest_or_nothing() -> None:
+    build, image = stages()
+    assert re.fullmatch(r"debian@sha256:[0-9a-f]{64}", build[0][1])
+    assert image[0] == ["FROM", "scratch"]
+
+
+def test_nothing_runs_in_the_image_and_all_of_it_is_the_root_file_system() -> None:
+    """So there is no compiler and no package manager in it, as tests of that folder show."""
+    [_, image] = stages()
+    assert [words[0] for words in image] == ["FROM", "COPY", "ENV", "USER", "CMD"]
+    assert image[1] == ["COPY", "--from=build", "/image", "/"]
+
+
+def test_the_first_stage_installs_what_the_recipe_needs_and_runs_it() -> None:
+    [build, _] = stages()
+    runs = [" ".join(words[1:]) for words in build if words[0] == "RUN"]
+    assert runs[-1] == "/source/hack/build-rootfs /image"
+    assert len(runs) == 2
+    installed = runs[0].split("--no-install-recommends ")[1].split()
+    assert installed == ["ca-certificates", "python3", "python3-venv"]
+    assert not [word for word in ("curl", "wget", "http", "pip ", "ADD") if word in TEXT]
+
+
+def test_it_copies_every_package_of_the_wheel_and_what_the_recipe_reads() -> None:
+    [build, _] = stages()
+    copied = {word for words in build if words[0] == "COPY" for word in words[1:-1]}
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image"}
+    assert copied == read | {name for name in packages if "." not in name}
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_the_lab_looks_for_programs_where_the_image_does() -> None:
+    [_, image] = stages()
+    assert ["ENV", f"PATH={manifests.PATH}"] in image
