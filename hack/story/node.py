@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hack.story import stage as stages
 
 PROJECT = pathlib.Path(__file__).parents[2]
+SHIM = (sys.executable, "-IS", str(PROJECT / "sriov_cni/shim.py"))
 _PATIENCE = 60.0  # seconds; an emulated machine takes its time
 
 
@@ -27,16 +28,26 @@ class StoryError(Exception):
 class Node:
     """The processes of one node. Logs and sockets are below `folder`, in paths short enough for a socket."""
 
-    def __init__(self, stage: stages.Stage, folder: pathlib.Path) -> None:
+    def __init__(
+        self,
+        stage: stages.Stage,
+        folder: pathlib.Path,
+        *,
+        kubelet_dir: pathlib.Path | None = None,
+        run_dir: pathlib.Path | None = None,
+        shim: Sequence[str] = SHIM,
+    ) -> None:
         self.stage = stage
         self._folder = folder
-        self._kubelet_dir = folder / "kubelet"
+        self._kubelet_dir = kubelet_dir or folder / "kubelet"
         self._control = folder / "control.sock"
-        self.run_dir = folder / "run"
+        self.run_dir = run_dir or folder / "run"
+        self._shim = shim
         self._stack = contextlib.ExitStack()
 
     def start_kubelet(self) -> None:
-        (self._kubelet_dir / "device-plugins").mkdir(parents=True)
+        (self._kubelet_dir / "device-plugins").mkdir(parents=True, exist_ok=True)
+        self._control.unlink(missing_ok=True)
         self._start("kubelet", "tests.fakes.kubelet", "--dir", str(self._kubelet_dir), "--control", str(self._control))
         self._until(self._control.exists, "the kubelet's control socket")
 
@@ -62,19 +73,19 @@ class Node:
             raise StoryError(f"kubelet: {request}: {answer['error']}")
         return answer["result"]
 
-    def cni(self, command: str, network: Mapping[str, object], container: str, netns: str) -> Any:
-        """Run the shim as a container runtime does; its JSON, or None."""
+    def cni(self, command: str, network: Mapping[str, object], container: str, netns: str, args: str = "") -> Any:
+        """Run the shim as a container runtime does; its JSON, or None. `args` is CNI_ARGS."""
         env = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_NETNS": netns,
             "CNI_IFNAME": "net1",
+            "CNI_ARGS": args,
             "CNI_PATH": str(stages.HOST_LOCAL),
             "SRIOV_CNI_SOCKET": str(self.run_dir / "cni.sock"),
             "PATH": os.environ["PATH"],
         }
-        shim = [sys.executable, "-IS", str(PROJECT / "sriov_cni/shim.py")]
-        done = subprocess.run(shim, input=json.dumps(network).encode(), env=env, capture_output=True, check=False)
+        done = subprocess.run(self._shim, input=json.dumps(network).encode(), env=env, capture_output=True, check=False)
         if done.returncode:
             raise StoryError(f"CNI {command} of {container}: {done.stdout.decode().strip() or done.stderr.decode()}")
         return json.loads(done.stdout) if done.stdout else None

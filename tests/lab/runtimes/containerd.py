@@ -25,9 +25,9 @@ address = "{folder}/containerd.sock"
 class Containerd:
     """ctr, as an administrator uses it."""
 
-    def __init__(self, bench: benches.Bench) -> None:
+    def __init__(self, bench: benches.Bench, ctr: list[str]) -> None:
         self._bench = bench
-        self.socket = bench.folder / "containerd.sock"
+        self._ctr = ctr
         NETWORKS.mkdir(parents=True, exist_ok=True)
         if not PLUGINS.exists():
             PLUGINS.symlink_to(bench.plugins)
@@ -50,21 +50,23 @@ class Containerd:
         subprocess.run([*self._ctr, "task", "delete", "--force", name], check=True, capture_output=True)
         subprocess.run([*self._ctr, "container", "delete", name], check=True, capture_output=True)
 
-    @property
-    def _ctr(self) -> list[str]:
-        return ["ctr", "--address", str(self.socket)]
-
 
 @contextlib.contextmanager
 def running(bench: benches.Bench) -> Iterator[Containerd]:
-    config = bench.folder / "containerd.toml"
-    config.write_text(_CONFIG.format(folder=bench.folder))
-    with (bench.folder / "containerd.log").open("wb") as log:
+    with serving(bench.folder) as ctr:
+        yield Containerd(bench, ctr)
+
+
+@contextlib.contextmanager
+def serving(folder: pathlib.Path) -> Iterator[list[str]]:
+    """containerd with everything of its own below `folder`; its client's command line."""
+    config, socket = folder / "containerd.toml", folder / "containerd.sock"
+    config.write_text(_CONFIG.format(folder=folder))
+    with (folder / "containerd.log").open("wb") as log:
         daemon = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)
     try:
-        client = Containerd(bench)
-        benches.until(client.socket.exists)
-        yield client
+        benches.until(socket.exists)
+        yield ["ctr", "--address", str(socket)]
     finally:
         daemon.terminate()
         daemon.wait()

@@ -1,0 +1,165 @@
+"""A node that runs the DaemonSet's pod from the image's root file system, under containerd: what a kubelet does for it.
+
+Of this checkout nothing runs in the containers, and the shim is the one that the init container has put in place.
+"""
+
+import contextlib
+import dataclasses
+import http
+import json
+import pathlib
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import yaml
+
+from hack.story import node, stage
+from tests import artefacts
+from tests.lab.image import manifests
+from tests.lab.runtimes import containerd
+
+MANIFESTS = artefacts.PROJECT / "deploy/kustomize"
+KUBELET = pathlib.Path("/var/lib/kubelet")
+CNI = pathlib.Path("/opt/cni/bin")
+RUN = pathlib.Path("/run/sriov")
+_KUBELETS = (KUBELET / "device-plugins", KUBELET / "pod-resources", CNI)
+
+
+def declared() -> manifests.Pod:
+    names = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
+    return manifests.pod([yaml.safe_load((MANIFESTS / name).read_text()) for name in names])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Runtime:
+    """containerd's client, as a command line; `folder` holds the node's state, `rootfs` is the image."""
+
+    folder: pathlib.Path
+    ctr: tuple[str, ...]
+    rootfs: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Process:
+    """A container's first process as the kernel shows it: /proc/PID/status, and `ro` or `rw` of each mount."""
+
+    status: dict[str, str]
+    mounts: dict[str, str]
+
+
+class Node(node.Node):
+    """The story's node. Its processes are containers; their output is in the same logs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        shim = (str(CNI / "sriov"),)
+        super().__init__(stage.Igb(), runtime.folder, kubelet_dir=KUBELET, run_dir=RUN, shim=shim)
+        self.pod = declared()
+        self._ctr, self._rootfs = runtime.ctr, str(runtime.rootfs)
+        self._sources = {name: self._source(volume) for name, volume in self.pod.volumes.items()}
+
+    def _source(self, volume: manifests.Volume) -> str:
+        if volume.must_exist:
+            assert pathlib.Path(volume.path).is_dir(), volume.path
+        path = pathlib.Path(volume.path or self._folder / volume.name)
+        path.mkdir(parents=True, exist_ok=True)
+        for name, content in self.pod.configs.get(volume.config, {}).items():
+            (path / name).write_text(content)
+        return str(path)
+
+    def file(self, volume: str, name: str) -> pathlib.Path:
+        """In a volume, as the node sees it."""
+        return pathlib.Path(self._sources[volume], name)
+
+    def restore_config(self) -> None:
+        """The ConfigMap as it is declared, whatever a test made of it."""
+        self._source(self.pod.volumes["config"])
+
+    @contextlib.contextmanager
+    def kubelet(self) -> Iterator[None]:
+        """A stand-in kubelet that ends with the context."""
+        with contextlib.ExitStack() as self._stack:
+            self.start_kubelet()
+            yield
+
+    def start_device_plugin(self, config: object) -> None:
+        self.file("config", "config.json").write_text(json.dumps(config))
+        self._stack.enter_context(self.running("device-plugin"))
+
+    def start_cni_daemon(self) -> None:
+        self._stack.enter_context(self.running("cni-daemon"))
+        self._until((self.run_dir / "cni.sock").exists, "the CNI daemon's socket")
+
+    @contextlib.contextmanager
+    def running(self, name: str, without: str = "") -> Iterator[subprocess.Popen[bytes]]:
+        """A container of the DaemonSet, less one capability or mount. It is told to stop in the end."""
+        process = self.start(name, without)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                self._signal(name, "SIGTERM")
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._signal(name, "SIGKILL")
+                process.wait()
+                raise
+
+    def _signal(self, name: str, signal: str) -> None:
+        """Nothing where the container has just ended by itself."""
+        subprocess.run([*self._ctr, "task", "kill", "--signal", signal, name], check=False, capture_output=True)
+
+    def start(self, name: str, without: str = "") -> subprocess.Popen[bytes]:
+        container = self.pod.containers[name]
+        spec = self._folder / f"{name}.spec.json"
+        spec.write_text(json.dumps(self.spec(container.without(without) if without else container)))
+        with (self._folder / f"{name}.log").open("wb") as log:
+            run = [*self._ctr, "run", "--rm", "--config", str(spec), name]
+            return subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def process(self, name: str) -> Process:
+        """Of a container whose startup probe has said yes."""
+        self._until(lambda: _answers(self.pod.containers[name].probe), f"the start of {name}")
+        proc = pathlib.Path("/proc", self._pid(name))
+        status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
+        lines = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
+        return Process(status, {words[4]: words[5].split(",")[0] for words in lines})
+
+    def _pid(self, name: str) -> str:
+        listed = subprocess.run([*self._ctr, "task", "list"], check=True, capture_output=True, text=True).stdout
+        return next(line.split()[1] for line in listed.splitlines() if line.startswith(f"{name} "))
+
+    def said(self, name: str) -> str:
+        return (self._folder / f"{name}.log").read_text()
+
+    def spec(self, container: manifests.Container) -> dict[str, object]:
+        """containerd's own idea of a container, with what is declared in it."""
+        create = ["container", "create", *manifests.create_options(container), "--rootfs"]
+        subprocess.run([*self._ctr, *create, self._rootfs, "pattern", "/"], check=True)
+        shown = subprocess.run([*self._ctr, "container", "info", "pattern"], check=True, capture_output=True).stdout
+        subprocess.run([*self._ctr, "container", "delete", "pattern"], check=True)
+        return manifests.oci(json.loads(shown)["Spec"], container, self._rootfs, self._sources)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (the manifest's own address)
+            return bool(answer.status == http.HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def prepared(folder: pathlib.Path, rootfs: pathlib.Path) -> Iterator[Runtime]:
+    """containerd, and the folders of kubelet and runtime on this node. What the pod leaves on it goes in the end."""
+    folder.mkdir()
+    for path in _KUBELETS:
+        path.mkdir(parents=True)
+    try:
+        with containerd.serving(folder) as ctr:
+            yield Runtime(folder, tuple(ctr), rootfs)
+    finally:
+        for path in (*_KUBELETS, RUN, folder):
+            shutil.rmtree(path, ignore_errors=True)
