@@ -18,9 +18,12 @@ class Systemd:
     running: bool
 
     def enabling(self) -> list[tuple[str, ...]]:
-        """Units begin with the next boot; where systemd runs, at once, and anew where an older version runs."""
+        """Units begin with the next boot; where systemd runs, at once, and anew where an older version runs.
+
+        That is not waited for: the device plugin is tried again until there is a kubelet.
+        """
         enable = self._command("enable", *artefacts.UNITS)
-        return [enable, self._command("restart", *artefacts.UNITS)] if self.running else [enable]
+        return [enable, self._command("restart", "--no-block", *artefacts.UNITS)] if self.running else [enable]
 
     def disabling(self) -> list[tuple[str, ...]]:
         if not self.present:

@@ -94,6 +94,7 @@ def _record(
         mark=mark,
         rdma=request.rdma,
         device=node.tree.birth(request.vf.pci),
+        ipam=request.ipam,
     )
 
 

@@ -15,6 +15,11 @@ from sriov import devices, errors, homes, kernel, nsids, runfiles, settings, ste
 
 _log = logging.getLogger(__name__)
 
+FORMAT = 1
+"""Of the records that are written. A new field with a default needs no new number: older versions pass over it, and
+what older versions wrote has the default. The number goes up where a field comes to mean something else; _Core stays
+what it is for ever."""
+
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """An attachment: the runtime's name for it. `netns` is the path as the runtime passed it.
@@ -52,11 +57,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
     still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
-    were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). Records of
-    older versions have neither.
+    were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
+    the IPAM plugin that gave the pod its addresses, "" for none. Records of older versions have none of these.
     """
 
-    version: int = 1
+    version: int = FORMAT
     pci: devices.PciAddress
     owner: Owner
     netns: tuple[int, int]
@@ -66,9 +71,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     mark: nsids.Mark | None = None
     rdma: tuple[kernel.RdmaDevice, ...] = ()
     device: int = 0
+    ipam: str = ""
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)
+
+
+class _Core(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record of any format has: enough to bring the VF home by its own owner's DEL."""
+
+    owner: Owner
+    home: homes.Home | None
 
 
 class Ledger:
@@ -117,17 +130,28 @@ class Ledger:
 
     def _load(self, path: pathlib.Path) -> Record | None:
         data = runfiles.read(path)
+        if data is None:
+            return None
         try:
-            return None if data is None else msgspec.json.decode(data, type=Record)
+            record = msgspec.json.decode(data, type=Record)
+            if record.version <= FORMAT:
+                return record
+            reason = f"format {record.version}"
         except msgspec.MsgspecError as error:
-            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, error)
-            return self._of_unknown_owner(path)
+            reason = str(error)
+        return self._of_what_is_left(path, data, reason)
 
-    def _of_unknown_owner(self, path: pathlib.Path) -> Record | None:
-        """Somebody had the VF, and may have it still. It is scrubbed before it is anybody else's."""
+    def _of_what_is_left(self, path: pathlib.Path, data: bytes, reason: str) -> Record | None:
+        """Of a newer version's record its core. Else somebody had the VF, and may have it still."""
         try:
             pci = devices.pci_address(path.stem)
         except errors.DeviceError:
             return None
-        home = self.homes.last(pci)
-        return Record(pci=pci, owner=UNKNOWN, netns=(0, 0), home=home, wanted=settings.BASELINE, mtu=home.mtu)
+        try:
+            core = msgspec.json.decode(data, type=_Core)
+            _log.warning("ledger record %s is a newer version's (%s): its owner is known, and its home", path, reason)
+        except msgspec.MsgspecError:
+            core = _Core(owner=UNKNOWN, home=self.homes.last(pci))
+            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, reason)
+        mtu = core.home.mtu if core.home else 0
+        return Record(pci=pci, owner=core.owner, netns=(0, 0), home=core.home, wanted=settings.BASELINE, mtu=mtu)

@@ -12,7 +12,10 @@ from sriov import devices, kernel, ledger, settings, sysfs, vfconfig
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it."""
+    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it.
+
+    `ipam` is the plugin that gives the pod its addresses; nothing here asks it.
+    """
 
     vf: devices.VF
     owner: ledger.Owner
@@ -20,6 +23,7 @@ class Request:
     mtu: int | None = None
     allmulti: bool = False
     rdma: tuple[kernel.RdmaDevice, ...] = ()
+    ipam: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

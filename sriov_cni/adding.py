@@ -120,7 +120,7 @@ def _request(
         namespace=namespace,
         pod=pod,
     )
-    return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti)
+    return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
 
 
 async def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:

@@ -93,7 +93,7 @@ def test_a_running_systemd_is_told_and_starts_and_stops_them() -> None:
     running = services.Systemd(pathlib.Path("/"), present=True, running=True)
     named = artefacts.UNITS
     assert running.reloading() == [("systemctl", "daemon-reload")]
-    assert running.enabling() == [("systemctl", "enable", *named), ("systemctl", "restart", *named)]
+    assert running.enabling() == [("systemctl", "enable", *named), ("systemctl", "restart", "--no-block", *named)]
     assert running.disabling() == [("systemctl", "disable", "--now", *named)]
 
 

@@ -1,5 +1,6 @@
 """Records survive, are found, and damage costs nobody a VF."""
 
+import json
 import pathlib
 import stat
 
@@ -75,11 +76,37 @@ def test_a_file_that_is_no_record_is_passed_over(book: ledger.Ledger, tmp_path: 
 
 
 def test_a_record_of_the_former_version_is_read(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
-    """0.1.0 had no mark."""
     book.write(record())
     path = tmp_path / "run/vfs/0000:01:10.0.json"
-    path.write_bytes(path.read_bytes().replace(b',"mark":null', b""))
-    assert b"mark" not in path.read_bytes()
+    newer = {"mark", "rdma", "device", "ipam"}
+    path.write_bytes(json.dumps({k: v for k, v in json.loads(path.read_bytes()).items() if k not in newer}).encode())
+    assert book.read(VF) == record()
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"version": ledger.FORMAT + 1},
+        {"version": ledger.FORMAT + 1, "wanted": {"vlan": [7, 8]}, "netns": "by name", "mtu": None},
+        {"wanted": {"link_state": "as the neighbour's"}},
+    ],
+)
+def test_of_a_newer_record_the_owner_and_the_home_are_known(
+    book: ledger.Ledger, tmp_path: pathlib.Path, later: dict[str, object]
+) -> None:
+    """An older daemon brings the VF home at its owner's DEL, and gives it to nobody until then."""
+    book.write(record())
+    path = tmp_path / "run/vfs/0000:01:10.0.json"
+    path.write_bytes(json.dumps({**json.loads(path.read_bytes()), **later}).encode())
+    found = book.find("c1", "net1")
+    assert found
+    assert (found.pci, found.home, found.wanted) == (VF, record().home, settings.BASELINE)
+
+
+def test_a_field_that_only_newer_versions_know_is_passed_over(book: ledger.Ledger, tmp_path: pathlib.Path) -> None:
+    book.write(record())
+    path = tmp_path / "run/vfs/0000:01:10.0.json"
+    path.write_bytes(json.dumps({**json.loads(path.read_bytes()), "queues": [1, {"x": 2}]}).encode())
     assert book.read(VF) == record()
 
 
