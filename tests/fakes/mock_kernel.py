@@ -49,7 +49,9 @@ class State:
             fcntl.flock(lock, fcntl.LOCK_EX)
             vfs = self.read()
             yield vfs
-            self._path.write_bytes(msgspec.json.encode(vfs))
+            draft = self._path.with_suffix(".tmp")  # others read without the lock
+            draft.write_bytes(msgspec.json.encode(vfs))
+            draft.rename(self._path)
 
     def read(self) -> dict[str, Vf]:
         return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Vf]) if self._path.exists() else {}

@@ -12,7 +12,7 @@ _EXEC = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2], LISTEN_FDNAMES="sriov-cni.socket")
-os.execv(sys.argv[3], sys.argv[3:])
+os.execvp(sys.argv[3], sys.argv[3:])
 """
 _SECONDS = 30
 PROJECT = pathlib.Path(__file__).parents[2]
