@@ -1,0 +1,73 @@
+"""The program: its options, its commands by name, and what becomes of a failure.
+
+A command is a module of its own with one function `register(program)` that adds it; the line that calls it stands in
+_COMMANDS. What takes long to import (grpc, pyroute2) is imported by the command that needs it, when it runs: help and
+completion come at once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from sriov import errors
+from sriovctl import exits, options, places
+
+_COMMANDS: tuple[Callable[[click.Group], None], ...] = ()
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Of the installed distribution; a checkout that is run in place has none."""
+    if not wanted:
+        return
+    from importlib import metadata  # noqa: PLC0415 (it takes as long as the rest of a --help)
+
+    try:
+        found = metadata.version("sriov-underlay")
+    except metadata.PackageNotFoundError:
+        found = "of a checkout"
+    click.echo(f"sriovctl {found}")
+    context.exit()
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "SRIOVCTL",
+        "max_content_width": 110,
+    },
+    epilog='Completion: eval "$(_SRIOVCTL_COMPLETE=bash_source sriovctl)" (or zsh_source, fish_source).',
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@options.of_places
+@click.pass_context
+def program(context: click.Context, /, **given: object) -> None:
+    """See and steer the SR-IOV of this node: which VF is whose, why a pod has none, and what to do.
+
+    Nothing is changed without being shown first. Every option can also be a variable of the environment,
+    as in SRIOVCTL_RUN_DIR.
+    """
+    context.obj = places.Places(**given)  # type: ignore[arg-type]
+
+
+for _register in _COMMANDS:
+    _register(program)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is one of exits.Exit."""
+    try:
+        status = program.main(arguments, prog_name="sriovctl", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        print("ended", file=sys.stderr)
+        return exits.Exit.ENDED
+    except errors.SriovError as error:
+        print(f"sriovctl: {error}", file=sys.stderr)
+        return exits.Exit.UNREADABLE
+    except BrokenPipeError:  # `sriovctl inventory | head`
+        sys.stderr.close()
+        return exits.Exit.FINE
+    return status if isinstance(status, int) else exits.Exit.FINE

@@ -1,0 +1,131 @@
+"""How an answer is shown: a table for people, one JSON or YAML document for programs. The one door to rich and to yaml.
+
+Colour and the terminal's width count only where stdout is a terminal: a pipe gets every cell whole and no escape
+sequence. NO_COLOR (no-color.org) is honoured. What programs read is sorted by nothing but the command's own order.
+"""
+
+import dataclasses
+import enum
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import click
+
+
+class Format(enum.Enum):
+    """The value is what `--output` takes."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+    @property
+    def for_people(self) -> bool:
+        return self in (Format.TABLE, Format.WIDE)
+
+
+class Tone(enum.Enum):
+    """What a cell's colour says; the value is rich's style."""
+
+    PLAIN = ""
+    GOOD = "green"
+    WARNING = "yellow"
+    BAD = "bold red"
+    FAINT = "dim"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """`wide`: only with `--output wide`."""
+
+    heading: str
+    wide: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
+    """What is unknown is a dash."""
+    return Cell("-", Tone.FAINT) if value in (None, "") else Cell(str(value), tone)
+
+
+def document(kind: str, items: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
+    """What programs get: what it is, its version, the items. A key is never renamed within a version."""
+    return {"apiVersion": "sriovctl/v1", "kind": kind, **further, "items": list(items)}
+
+
+def show(
+    form: Format,
+    table: Table,
+    content: Mapping[str, Any],
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """One of the two, as `form` says."""
+    out = stream or sys.stdout
+    if form is Format.JSON:
+        out.write(json.dumps(content, indent=2) + "\n")
+    elif form is Format.YAML:
+        out.write(_yaml(content))
+    else:
+        _print(table, form, out, environ)
+
+
+def say(text: str, tone: Tone = Tone.PLAIN) -> None:
+    """One line for people. click takes the colour away where stdout is no terminal."""
+    click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **_CLICK[tone])
+
+
+_CLICK: dict[Tone, dict[str, Any]] = {
+    Tone.PLAIN: {},
+    Tone.GOOD: {"fg": "green"},
+    Tone.WARNING: {"fg": "yellow"},
+    Tone.BAD: {"fg": "red", "bold": True},
+    Tone.FAINT: {"dim": True},
+}
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    import yaml  # noqa: PLC0415 (only where it is asked for)
+
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
+
+def _print(table: Table, form: Format, out: TextIO, environ: Mapping[str, str]) -> None:
+    shown = [number for number, column in enumerate(table.columns) if form is Format.WIDE or not column.wide]
+    headings = [table.columns[number].heading for number in shown]
+    rows = [[row[number] for number in shown] for row in table.rows]
+    if not out.isatty():
+        out.write(_plain(headings, rows))
+        return
+    import rich.console  # noqa: PLC0415 (a pipe does not need it)
+    import rich.table  # noqa: PLC0415
+    import rich.text  # noqa: PLC0415
+
+    made = rich.table.Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        made.add_row(*(rich.text.Text(each.text, style=each.tone.value) for each in row))
+    rich.console.Console(file=out, no_color=bool(environ.get("NO_COLOR")), _environ=environ).print(made)
+
+
+def _plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """As kubectl's: columns with two blanks between them, whatever the width."""
+    lines = [list(headings), *([each.text for each in row] for row in rows)]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(headings))]
+    padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in padded)

@@ -1,0 +1,69 @@
+"""The program as a whole: help, completion, exit statuses, and how an answer is shown."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from sriovctl import app, exits, output
+
+TABLE = output.Table(
+    (output.Column("PF"), output.Column("DRIVER", wide=True), output.Column("STATE")),
+    ((output.cell("enp1s0"), output.cell(None), output.cell("up", output.Tone.GOOD)),),
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(form: output.Format, stream: io.StringIO, **environ: str) -> str:
+    output.show(form, TABLE, output.document("Things", [{"pf": "enp1s0"}]), stream, {"TERM": "xterm", **environ})
+    return stream.getvalue()
+
+
+def test_a_pipe_gets_whole_cells_and_no_escape_sequence() -> None:
+    assert shown(output.Format.TABLE, io.StringIO()) == "PF      STATE\nenp1s0  up\n"
+    assert shown(output.Format.WIDE, io.StringIO()) == "PF      DRIVER  STATE\nenp1s0  -       up\n"
+
+
+def test_a_terminal_gets_colours_unless_no_color() -> None:
+    assert "\x1b[32mup" in shown(output.Format.TABLE, Terminal())
+    assert "\x1b[32m" not in shown(output.Format.TABLE, Terminal(), NO_COLOR="1")
+
+
+def test_json_and_yaml_are_the_same_document() -> None:
+    document = {"apiVersion": "sriovctl/v1", "kind": "Things", "items": [{"pf": "enp1s0"}]}
+    assert json.loads(shown(output.Format.JSON, io.StringIO())) == document
+    assert yaml.safe_load(shown(output.Format.YAML, io.StringIO())) == document
+
+
+def test_a_wrong_command_line_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--no-such-option"]) == exits.Exit.USAGE
+    assert "--no-such-option" in capsys.readouterr().err
+
+
+def test_every_exit_status_has_its_meaning() -> None:
+    assert set(exits.MEANING) == set(exits.Exit)
+
+
+def test_help_comes_without_what_takes_long_to_import() -> None:
+    """grpc and pyroute2 take a tenth of a second each, and completion asks the program at every TAB."""
+    slow = "{'grpc', 'pyroute2', 'rich', 'yaml'}"
+    code = f"import sys; from sriovctl import app; app.main(['--help']); sys.exit(bool({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--run-dir" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_each_shell(shell: str) -> None:
+    environment = {"_SRIOVCTL_COMPLETE": f"{shell}_source", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-m", "sriovctl"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "_SRIOVCTL_COMPLETE" in done.stdout, done.stderr
