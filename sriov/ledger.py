@@ -121,6 +121,13 @@ class Ledger:
             paths = sorted(self._folder.glob("*.json")) if self._folder.exists() else []
         yield from filter(None, map(self._load, paths))
 
+    def since(self, pci: devices.PciAddress) -> float | None:
+        """When the VF's record was written, in seconds since 1970: the beginning of its attachment."""
+        try:
+            return self._path(pci).stat().st_mtime
+        except OSError:
+            return None
+
     def find(self, container_id: str, ifname: str) -> Record | None:
         """The VF of an attachment, for a DEL whose configuration does not say which."""
         return next((record for record in self.records() if record.belongs_to(container_id, ifname)), None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from observability import addresses, logs
 from sriov import announcing, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs, versions
-from sriov_cni import calls, policy, predecessor, server
+from sriov_cni import calls, policy, predecessor, recent, server
 
 if TYPE_CHECKING:
     from sriov_cni import monitoring
@@ -71,6 +71,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             options.pod_resources_socket,
             predecessor.Predecessor(options.predecessor_dir),
             None if monitor is None else monitor.meter,
+            recent.Recent(options.run_dir),
         )
         serving = server.Server(daemon, tell=functools.partial(supervisor.tell, os.environ))
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through

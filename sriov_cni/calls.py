@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
 from sriov.node import Node
-from sriov_cni import conf, failure, ipam, locks, policy, predecessor, skel, wire
+from sriov_cni import conf, failure, ipam, locks, policy, predecessor, recent, skel, wire
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
@@ -47,6 +47,7 @@ class Daemon:
     pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
     former: predecessor.Predecessor | None = None
     meter: Meter | None = None
+    calls_log: recent.Recent | None = None
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
 

@@ -120,6 +120,9 @@ class Server:
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
             with steps.timed(steps.Step.ANSWER):
                 delivered = await _delivered(shim, answer)
+            if self._daemon.calls_log is not None:  # when this is over and the shim has gone
+                took = time.monotonic() - started
+                asyncio.get_running_loop().call_soon(self._daemon.calls_log.note, env, stdin, answer, took)
             if asked is not None:
                 _log.debug("%r took %s", name, asked)
             if asked is not None and meter is not None:

@@ -85,6 +85,12 @@ def show(
         _print(table, form, out, environ)
 
 
+def unseen(form: Format, what: Sequence[str]) -> None:
+    """For people, on stderr, so that a table stays a table; programs have it in their document."""
+    for each in what if form.for_people else ():
+        click.secho(f"not seen: {each}", err=True, color=False if os.environ.get("NO_COLOR") else None, fg="yellow")
+
+
 def say(text: str, tone: Tone = Tone.PLAIN) -> None:
     """One line for people. click takes the colour away where stdout is no terminal."""
     click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **_CLICK[tone])

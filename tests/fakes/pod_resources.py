@@ -15,9 +15,13 @@ from sriov_cni._pb import podresources_pb2_grpc as pb_grpc
 
 @dataclasses.dataclass(slots=True)
 class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
-    """`pods`: (namespace, name) to its containers, each a list of (resource, device IDs). `refusals` come first."""
+    """`pods`: (namespace, name) to its containers, each a list of (resource, device IDs). `refusals` come first.
+
+    `known`: the healthy devices of each resource that has registered.
+    """
 
     pods: dict[tuple[str, str], list[list[tuple[str, list[str]]]]]
+    known: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     refusals: int = 0
     calls: int = 0
 
@@ -41,6 +45,15 @@ class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
             for (namespace, name), containers in self.pods.items()
         ]
         return pb.ListPodResourcesResponse(pod_resources=pods)
+
+    async def GetAllocatableResources(
+        self, request: pb.AllocatableResourcesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.AllocatableResourcesResponse:
+        """One entry a device, as the kubelet's are one a NUMA node."""
+        entries = [(name, one) for name, ids in self.known.items() for one in ids]
+        return pb.AllocatableResourcesResponse(
+            devices=[pb.ContainerDevices(resource_name=name, device_ids=[one]) for name, one in entries]
+        )
 
 
 @contextlib.contextmanager

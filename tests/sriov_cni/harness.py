@@ -116,14 +116,15 @@ def daemon(
     socket: pathlib.Path,
     adopt: Callable[[int], netns.Netns] = netns.adopt,
     monitor: monitoring.Monitor | None = None,
+    **further: Any,
 ) -> Iterator[None]:
-    """The daemon in a thread of this process."""
+    """The daemon in a thread of this process. `further` are fields of calls.Daemon."""
     book.create()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def served() -> None:
-        made = calls.Daemon(here, book, meter=monitor.meter if monitor else None)
+        made = calls.Daemon(here, book, meter=monitor.meter if monitor else None, **further)
         async with monitor.serving(made, socket) if monitor else contextlib.nullcontext():
             await server.Server(made, adopt).serve(socket, stop)
 

@@ -1,0 +1,60 @@
+"""Wakes when the node may look different: uevents, link changes, and files of the ledger and the configuration.
+
+Nothing is polled: between two events the kernel is asked nothing, but for one look every _RESYNC seconds, since an
+event may be lost. Events that come together count as one.
+"""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncGenerator, Iterable
+
+import watchfiles
+
+from sriov import errors, links, uevents
+
+_DEBOUNCE = 0.1  # seconds
+_STEP = 50  # ms; how often watchfiles' thread looks for inotify events
+_RESYNC = 30.0  # seconds
+
+
+async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> AsyncGenerator[None, None]:
+    """One item at once, and one whenever there is reason to look again; ends only by cancellation."""
+    woken = asyncio.Event()
+    listeners = [_uevents(woken), _links(woken), *(_files(each, woken) for each in folders)]
+    tasks = [asyncio.create_task(each) for each in listeners]
+    try:
+        while True:
+            yield
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), resync)
+            await asyncio.sleep(_DEBOUNCE)
+            woken.clear()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _uevents(woken: asyncio.Event) -> None:
+    with contextlib.suppress(errors.KernelError):  # none in this container: the files and the resync are left
+        async for _ in uevents.watch(uevents.Monitor()):
+            woken.set()
+
+
+async def _links(woken: asyncio.Event) -> None:
+    with contextlib.suppress(errors.KernelError):
+        async with contextlib.aclosing(links.changes(links.monitor())) as heard:
+            async for _ in heard:
+                woken.set()
+
+
+async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
+    """A folder that is not there yet is waited for: the daemon makes it when it starts."""
+    while True:
+        with contextlib.suppress(OSError, RuntimeError):
+            events = watchfiles.awatch(folder, watch_filter=None, debounce=2 * _STEP, step=_STEP, recursive=False)
+            async with contextlib.aclosing(events):
+                async for _ in events:
+                    woken.set()
+        await asyncio.sleep(1)

@@ -1,0 +1,105 @@
+"""The node as both daemons see it, read once: hardware, pools, ledger, kubelet, recent calls. Changes nothing.
+
+Pools and health are decided by the device plugin's own pure code, so that what is shown is what the kubelet is told;
+only what needs time to be true (a link that flaps) is taken as it is at the moment. Whatever cannot be read is named in
+`unseen`, and the rest is shown all the same.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+
+from deviceplugin import conditions, conf, observer, pools, profiles, resources
+from sriov import candidates, devices, discovery, errors, ledger, sysfs
+from sriov_cni import recent
+from sriovctl import kubelet, places
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A ledger record, and since when it is there, in seconds since 1970."""
+
+    record: ledger.Record
+    since: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survey:
+    """`configuration` is None where it cannot be used, and `config_trouble` says why. `unseen` is for people."""
+
+    tree: sysfs.Tree
+    catalog: candidates.Catalog
+    now: conditions.Conditions
+    configuration: resources.Configuration | None
+    config_trouble: str
+    dealt: tuple[pools.Pool, ...]
+    held: Mapping[devices.PciAddress, Held]
+    told: kubelet.Told
+    calls: tuple[recent.Outcome, ...]
+    unseen: tuple[str, ...]
+
+    @property
+    def members(self) -> dict[str, tuple[pools.Pool, pools.Device]]:
+        """Pool and device by the device's ID."""
+        return {device.id: (pool, device) for pool in self.dealt for device in pool.devices}
+
+    def pod_of(self, device: str) -> str | None:
+        """Whose the device is, as namespace/name: by the kubelet, else by the call that attached it."""
+        holder = self.told.holders.get(device)
+        if holder is not None:
+            return str(holder)
+        held = self.held.get(devices.PciAddress(device))
+        return None if held is None else self.pod_of_container(held.record.owner.container_id)
+
+    def pod_of_container(self, container_id: str) -> str | None:
+        """By the daemon's record of recent calls: a runtime says for which pod it calls."""
+        known = (each for each in reversed(self.calls) if each.container_id == container_id and each.pod)
+        found = next(known, None) if container_id else None
+        return None if found is None else f"{found.namespace}/{found.pod}"
+
+
+def take(where: places.Places) -> Survey:
+    """Look at everything. Raises DeviceError where there is no sysfs to read."""
+    logging.getLogger("sriov.ledger").setLevel(logging.ERROR)  # a damaged record is shown as what it is
+    tree = sysfs.Tree(where.sysfs)
+    catalog = discovery.scan(tree, where.proc, where.dev)
+    book = ledger.Ledger(where.run_dir)
+    configuration, trouble = _configuration(where)
+    if configuration is not None and configuration.asks_for_profiles:
+        catalog, _ = profiles.fill_in(catalog, profiles.of_this_machine)
+    managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
+    now = conditions.Conditions(conditions.down(catalog), observer.leftovers(catalog, book), managed)
+    told = kubelet.ask(where.pod_resources)
+    held, ledger_trouble = _held(book)
+    return Survey(
+        tree,
+        catalog,
+        now,
+        configuration,
+        trouble,
+        () if configuration is None else pools.assign(catalog, configuration, now),
+        held,
+        told,
+        recent.Recent(where.run_dir).read(),
+        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble))),
+    )
+
+
+def _configuration(where: places.Places) -> tuple[resources.Configuration | None, str]:
+    try:
+        return conf.load(where.config, where.prefix), ""
+    except conf.ConfigError as error:
+        return None, str(error)
+
+
+def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, Held], str]:
+    try:
+        return {record.pci: Held(record, book.since(record.pci)) for record in book.records()}, ""
+    except errors.LedgerError as error:
+        return {}, str(error)
+
+
+def _unseen(config: str, kubelet_trouble: str, ledger_trouble: str) -> Iterator[str]:
+    yield f"pools and health: {config}" if config else ""
+    yield f"pods: {kubelet_trouble}" if kubelet_trouble else ""
+    yield f"owners: {ledger_trouble}" if ledger_trouble else ""

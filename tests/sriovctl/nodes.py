@@ -1,0 +1,108 @@
+"""A whole node in memory for sriovctl, hardware, ledger, daemon, kubelet, configuration; and the program run on it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from sriov_cni import policy, recent
+from sriovctl import app
+from tests.fakes import bench, pod_resources, procfs
+from tests.sriov_cni import harness
+
+RAIL = "intel.com/rail_a"
+CONFIG = [{"resourceName": "rail_a", "checkHealthOnPf": True, "selectors": {"pfNames": ["enp1s0"]}}]
+IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24"}]}'
+FULL = '{"code":1,"msg":"no IP addresses available in range set: 10.1.0.1-10.1.0.6"}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ran:
+    """How sriovctl ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+class Node:
+    """`folder` holds all of it. The daemon runs while `serving`, the kubelet while `kubelet`."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.bench = bench.make(folder)
+        self.proc = procfs.Procfs(folder / "proc")
+        self.api = pod_resources.PodResources({})
+        self.plugins = folder / "bin"
+        harness.ipam_plugin(self.plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
+        harness.ipam_plugin(self.plugins, "full", f"[ $CNI_COMMAND != ADD ] || {{ echo '{FULL}'; exit 1; }}")
+        (folder / "kubelet/pod-resources").mkdir(parents=True)
+        (folder / "kubelet/device-plugins").mkdir()
+        for name in ("dev", "etc", "boot", "somerun", "net.d"):
+            (folder / name).mkdir()
+        self.configure(CONFIG)
+
+    @property
+    def vf(self) -> str:
+        return self.bench.vfs[0]
+
+    @property
+    def places(self) -> list[str]:
+        """The options that make sriovctl look here and nowhere else."""
+        named = {
+            **{name: name for name in ("dev", "etc", "boot", "proc", "kubelet")},
+            "sysfs": "sys",
+            "run": "somerun",
+            "run-dir": "run",
+            "config": "config.json",
+            "policy": "policy.json",
+            "cni-bin": "bin",
+            "cni-conf": "net.d",
+        }
+        return [f"--{name}={self.folder / path}" for name, path in named.items()]
+
+    def configure(self, resources: object) -> None:
+        (self.folder / "config.json").write_text(json.dumps({"resourceList": resources}))
+
+    def run(self, *arguments: str) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = app.main([*self.places, *arguments])
+        return Ran(status, out.getvalue(), err.getvalue())
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """With the CNI daemon, its policy and its record of recent calls."""
+        run_dir = self.folder / "run"
+        further = {"guard": policy.Guard(self.folder / "policy.json"), "calls_log": recent.Recent(run_dir)}
+        made = self.bench
+        with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):
+            yield
+
+    @contextlib.contextmanager
+    def kubelet(self) -> Iterator[None]:
+        with pod_resources.serving(self.folder / "kubelet/pod-resources/kubelet.sock", self.api):
+            yield
+
+    def give(self, pod: str, *devices: str, resource: str = RAIL) -> None:
+        """The kubelet has given these to the pod; it knows every VF of the resource."""
+        self.api.known.setdefault(resource, list(self.bench.vfs))
+        self.api.pods["default", pod] = [[(resource, list(devices))]]
+
+    def cni(self, command: str, pod: str = "web", **keys: object) -> harness.Answer:
+        """What a runtime does for the pod's interface net1."""
+        client = harness.Client(self.folder / "run/cni.sock", str(self.plugins), self.bench.machine.path("pod"))
+        arguments = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}"
+        network = harness.configuration(self.vf, **keys)
+        return client.call(command, network, CONTAINERID=f"{pod}-sandbox", ARGS=arguments)
+
+    def close(self) -> None:
+        self.bench.pod.close()
+        self.bench.machine.close()
