@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors
-from sriovctl import exits, inventory, options, places
+from sriovctl import attachmentscommand, exits, inventory, options, places
 
-_COMMANDS: tuple[Callable[[click.Group], None], ...] = (inventory.register,)
+_COMMANDS: tuple[Callable[[click.Group], None], ...] = (inventory.register, attachmentscommand.register)
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -120,7 +120,7 @@ def _row(seen: survey.Survey, one: candidates.Candidate) -> Row:
         health=None if member is None else member.health.value,
         reason=_reason(seen, one, member.ailment if member else None, record),
         owner=_owner(seen, one, record),
-        mac=netdev.address if netdev else _mac(record),
+        mac=netdev.address if netdev else mac(record),
         vlan=None if record is None else record.wanted.vlan or None,
     )
 
@@ -160,7 +160,8 @@ def _owner(seen: survey.Survey, one: candidates.Candidate, record: ledger.Record
     return None if pod is None else Owner(pod, "", "", "", attached=False)
 
 
-def _mac(record: ledger.Record | None) -> str | None:
+def mac(record: ledger.Record | None) -> str | None:
+    """The address that a VF has in its pod."""
     if record is None:
         return None
     if record.wanted.mac != settings.NO_MAC:

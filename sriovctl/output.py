@@ -91,6 +91,11 @@ def unseen(form: Format, what: Sequence[str]) -> None:
         click.secho(f"not seen: {each}", err=True, color=False if os.environ.get("NO_COLOR") else None, fg="yellow")
 
 
+def complain(text: str) -> None:
+    """One line on stderr: why something was not done."""
+    click.secho(text, err=True, color=False if os.environ.get("NO_COLOR") else None, fg="red")
+
+
 def say(text: str, tone: Tone = Tone.PLAIN) -> None:
     """One line for people. click takes the colour away where stdout is no terminal."""
     click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **_CLICK[tone])

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
-import io
 import json
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+import click.testing
 
 from sriov_cni import policy, recent
 from sriovctl import app
@@ -71,11 +73,13 @@ class Node:
     def configure(self, resources: object) -> None:
         (self.folder / "config.json").write_text(json.dumps({"resourceList": resources}))
 
-    def run(self, *arguments: str) -> Ran:
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    def run(self, *arguments: str, answers: str = "") -> Ran:
+        """`answers` are what a person types."""
+        with click.testing.CliRunner().isolation(answers) as (out, err, _):
             status = app.main([*self.places, *arguments])
-        return Ran(status, out.getvalue(), err.getvalue())
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return Ran(status, out.getvalue().decode(), err.getvalue().decode())
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
