@@ -59,8 +59,7 @@ class Registration:
         """Whether a kubelet has taken us, and watches."""
         self.registered = self.failed = 0  # attempts ever, by what became of them
         self._resource = pool.resource
-        # The hidden name, one longer, has to fit too.
-        room = names.PATH_MAX - len(os.fsencode(door.folder / ".x")) + 1
+        room = names.socket_room(str(door.folder))
         self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
         self._door = door
         self._timings = timings

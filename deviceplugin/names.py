@@ -1,6 +1,7 @@
 """What a resource is called by the kubelet, in a container's environment and on disk. Pure."""
 
 import hashlib
+import os
 import re
 
 from sriov import errors
@@ -38,6 +39,11 @@ def variable(prefix: str, name: str) -> str:
 def info_variable(prefix: str, name: str) -> str:
     """The variable with the devices' properties."""
     return f"{variable(prefix, name)}_INFO"
+
+
+def socket_room(folder: str) -> int:
+    """Bytes for a socket's name in the folder: its hidden name, one longer, has to fit too."""
+    return PATH_MAX - len(os.fsencode(f"{folder}/.x")) + 1
 
 
 def socket(prefix: str, name: str, room: int) -> str:

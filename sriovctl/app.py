@@ -11,9 +11,13 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors
-from sriovctl import attachmentscommand, exits, inventory, options, places
+from sriovctl import attachmentscommand, doctor, exits, inventory, options, places
 
-_COMMANDS: tuple[Callable[[click.Group], None], ...] = (inventory.register, attachmentscommand.register)
+_COMMANDS: tuple[Callable[[click.Group], None], ...] = (
+    inventory.register,
+    attachmentscommand.register,
+    doctor.register,
+)
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

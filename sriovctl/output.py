@@ -136,6 +136,8 @@ def _print(table: Table, form: Format, out: TextIO, environ: Mapping[str, str]) 
 
 def _plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """As kubectl's: columns with two blanks between them, whatever the width."""
+    if not headings:
+        return ""
     lines = [list(headings), *([each.text for each in row] for row in rows)]
     widths = [max(len(line[number]) for line in lines) for number in range(len(headings))]
     padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)

@@ -1,6 +1,7 @@
-"""A node in memory that sriovctl looks at."""
+"""A node in memory that sriovctl looks at, below a path that is short enough for sockets."""
 
 import pathlib
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,8 @@ from tests.sriovctl import nodes
 
 
 @pytest.fixture
-def node(tmp_path: pathlib.Path) -> Iterator[nodes.Node]:
-    made = nodes.Node(tmp_path)
-    yield made
-    made.close()
+def node() -> Iterator[nodes.Node]:
+    with tempfile.TemporaryDirectory(prefix="ctl-") as folder:
+        made = nodes.Node(pathlib.Path(folder))
+        yield made
+        made.close()

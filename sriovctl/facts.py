@@ -1,0 +1,96 @@
+"""Everything that `doctor` judges by, collected once. Reads, and asks the daemon's socket whether it is there."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from deviceplugin import names, pools
+from sriov import candidates, errors, sysfs
+from sriovctl import attachments, daemon, hostfacts, kernelfacts, pcitree, places, survey
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """`groups` are IOMMU groups with their members. `autoprobe` and `versions` are by PF and by driver: the attribute
+    sriov_drivers_autoprobe, and the version of a driver that is not the kernel's own."""
+
+    where: places.Places
+    seen: survey.Survey
+    kernel: kernelfacts.Kernel
+    functions: Mapping[str, pcitree.Function]
+    groups: Mapping[str, tuple[str, ...]]
+    autoprobe: Mapping[str, bool]
+    representors: Mapping[str, int]
+    versions: Mapping[str, str]
+    plugin: hostfacts.Plugin
+    networks: tuple[hostfacts.Network, ...]
+    multus: bool
+    managers: hostfacts.Managers
+    policy_problem: str | None
+    daemon_trouble: str | None
+    kubelet_there: bool
+    sockets: frozenset[str]
+    held: tuple[attachments.Attachment, ...]
+
+    @property
+    def pfs(self) -> list[candidates.Candidate]:
+        return [one for one in self.seen.catalog.candidates.values() if one.role is candidates.Role.PF]
+
+    @property
+    def vfs(self) -> list[candidates.Candidate]:
+        return [one for one in self.seen.catalog.candidates.values() if one.role is candidates.Role.VF]
+
+
+def collect(where: places.Places) -> Facts:
+    seen = survey.take(where)
+    tree = seen.tree
+    pfs = [one.pci for one in seen.catalog.candidates.values() if one.role is candidates.Role.PF]
+    drivers = {one.driver for one in seen.catalog.candidates.values() if one.driver}
+    versions = {each: sysfs.text(where.sysfs / "module" / each / "version") for each in sorted(drivers)}
+    vf_netdevs = [
+        name for one in seen.catalog.candidates.values() if one.role is candidates.Role.VF for name in one.netdevs
+    ]
+    networks, multus = hostfacts.networks(where.cni_conf)
+    return Facts(
+        where,
+        seen,
+        kernelfacts.read(where.sysfs, where.proc, where.boot),
+        pcitree.read(tree),
+        _groups(tree),
+        {pf: sysfs.integer(tree.pci(pf) / "sriov_drivers_autoprobe") != 0 for pf in pfs},
+        {pf: _representors(tree, pf) for pf in pfs},
+        {name: version for name, version in versions.items() if version},
+        hostfacts.plugin(where.cni_bin),
+        networks,
+        multus,
+        hostfacts.managers(where.run, where.etc, vf_netdevs),
+        hostfacts.policy_problem(where.policy),
+        daemon.trouble(where.daemon_socket),
+        (where.kubelet / "device-plugins/kubelet.sock").is_socket(),
+        _sockets(where, seen),
+        tuple(attachments.listed(seen)),
+    )
+
+
+def _groups(tree: sysfs.Tree) -> dict[str, tuple[str, ...]]:
+    root = tree.root / "kernel/iommu_groups"
+    return {number: sysfs.names(root / number / "devices") for number in sysfs.names(root)}
+
+
+def _representors(tree: sysfs.Tree, pf: str) -> int:
+    folder = tree.pci_devices / pf / "net"
+    return sum(sysfs.represents(folder / name) is not None for name in sysfs.names(folder))
+
+
+def _sockets(where: places.Places, seen: survey.Survey) -> frozenset[str]:
+    """Resources whose socket lies where the kubelet looks, whichever way it registers."""
+    folders = (where.kubelet / "device-plugins", where.kubelet / "plugins_registry")
+    return frozenset(pool.resource for pool in seen.dealt if any(_has_socket(each, pool) for each in folders))
+
+
+def _has_socket(folder: pathlib.Path, pool: pools.Pool) -> bool:
+    try:
+        name = names.socket(pool.settings.prefix, pool.settings.name, names.socket_room(str(folder)))
+    except errors.SriovError:  # too deep: the device plugin cannot have one there either
+        return False
+    return (folder / name).is_socket()
