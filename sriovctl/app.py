@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors
-from sriovctl import attachmentscommand, doctor, exits, inventory, options, places
+from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     inventory.register,
     attachmentscommand.register,
     doctor.register,
+    explain.register,
 )
 
 

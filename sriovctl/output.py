@@ -117,6 +117,16 @@ def _yaml(content: Mapping[str, Any]) -> str:
     return text
 
 
+def from_yaml(text: str) -> Any:
+    """Raises ValueError."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
 def _print(table: Table, form: Format, out: TextIO, environ: Mapping[str, str]) -> None:
     shown = [number for number, column in enumerate(table.columns) if form is Format.WIDE or not column.wide]
     headings = [table.columns[number].heading for number in shown]

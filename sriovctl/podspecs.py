@@ -1,0 +1,68 @@
+"""A pod as `kubectl get pod POD -o json` (or yaml) prints it: what it asks for, since nothing on a node knows that.
+
+The kubelet tells what a pod was given, never what it wanted; a pod that the scheduler has not placed is unknown here.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+from sriovctl import output
+
+_NETWORKS = "k8s.v1.cni.cncf.io/networks"
+_NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PodSpec:
+    """`requests` are extended resources with their counts; `networks` is Multus's annotation, "" where there is none;
+    `unscheduled` is the scheduler's own reason, "" once the pod is placed."""
+
+    name: str
+    requests: dict[str, int]
+    networks: str = ""
+    unscheduled: str = ""
+    node: str = ""
+
+
+def parse(text: str, source: str) -> PodSpec:
+    """Raises click.UsageError where it is no pod."""
+    try:
+        found = json.loads(text) if text.lstrip().startswith("{") else output.from_yaml(text)
+    except ValueError as error:
+        raise click.UsageError(f"{source} is neither JSON nor YAML: {error}") from error
+    if not isinstance(found, dict) or found.get("kind") != "Pod":
+        raise click.UsageError(f"{source} is not a Pod: pass what `kubectl get pod NAME -o json` prints")
+    metadata, spec = _dict(found, "metadata"), _dict(found, "spec")
+    return PodSpec(
+        f"{metadata.get('namespace', 'default')}/{metadata.get('name', '')}",
+        _requests(spec),
+        str(_dict(metadata, "annotations").get(_NETWORKS, "")),
+        _unscheduled(_dict(found, "status")),
+        str(spec.get("nodeName", "")),
+    )
+
+
+def _requests(spec: dict[str, Any]) -> dict[str, int]:
+    """Extended resources are whole numbers, and a limit without a request is one (Kubernetes: Extended Resources)."""
+    totals: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        asked = _dict(container, "resources")
+        for name, count in {**_dict(asked, "limits"), **_dict(asked, "requests")}.items():
+            if name not in _NATIVE and not name.startswith("hugepages-") and str(count).isdecimal():
+                totals[name] = totals.get(name, 0) + int(count)
+    return totals
+
+
+def _unscheduled(status: dict[str, Any]) -> str:
+    for each in status.get("conditions") or ():
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return str(each.get("message", "no reason given"))
+    return ""
+
+
+def _dict(value: Any, key: str) -> dict[str, Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
