@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors
-from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places
+from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places, topology
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     inventory.register,
     attachmentscommand.register,
     doctor.register,
     explain.register,
+    topology.register,
 )
 
 

@@ -85,6 +85,11 @@ def show(
         _print(table, form, out, environ)
 
 
+def write(text: str) -> None:
+    """A text that is whole as it is."""
+    sys.stdout.write(text)
+
+
 def unseen(form: Format, what: Sequence[str]) -> None:
     """For people, on stderr, so that a table stays a table; programs have it in their document."""
     for each in what if form.for_people else ():

@@ -22,6 +22,7 @@ from tests.sriovctl import nodes
 
 PF = devices.pci_address("0000:01:00.0")
 SWITCH = "0000:00:01.0/0000:02:00.0"
+KEYS = {"finding", "severity", "subject", "evidence", "remedy"}
 
 
 def acs(control: int) -> bytes:
@@ -82,7 +83,7 @@ class Sick:
         nic = self.sys.add_pf("0000:03:00.0", None, model, 0, f"{SWITCH}/0000:02:01.0")
         self.sys.set_attribute(nic, "sriov_drivers_autoprobe", 1)
         root = self.folder / "sys/devices/pci0000:00"
-        for bridge in ("0000:00:01.0", SWITCH, f"{SWITCH}/0000:02:02.0"):
+        for bridge in ("0000:00:01.0", SWITCH, f"{SWITCH}/0000:02:01.0", f"{SWITCH}/0000:02:02.0"):
             self.function(root / bridge, "0x060400")
         self.function(root / SWITCH / "0000:02:02.0/0000:04:00.0", "0x030200")
         (root / SWITCH / "0000:02:02.0/config").write_bytes(acs(control))
@@ -102,7 +103,7 @@ class Sick:
                 stack.enter_context(self.node.kubelet())
             ran = self.node.run("doctor", "--all", "-o", "json")
         listed = ran.document["items"]
-        assert all(set(each) == {"finding", "severity", "subject", "evidence", "remedy"} for each in listed)
+        assert all(set(each) == KEYS for each in listed)
         assert ran.status == (1 if any(each["severity"] == "error" for each in listed) else 0)
         return {each["finding"]: each for each in listed}
 

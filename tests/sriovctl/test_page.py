@@ -1,0 +1,86 @@
+"""docs/sriovctl.md: each example is what the program prints on a node, and its tables are complete."""
+
+import pathlib
+import re
+
+import pytest
+
+from sriovctl import app, attachments, exits, findings
+from tests.sriovctl import nodes, test_attachments, test_doctor, test_inventory
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs/sriovctl.md").read_text()
+EXAMPLES = [
+    (command, "".join(f"{line}\n" for line in rest))
+    for command, *rest in (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+]
+
+
+def normal(text: str, folder: pathlib.Path) -> str:
+    """Paths as they are on a node; times that are each time others."""
+    for here, there in (
+        ("run", "/run/sriov"),
+        ("config.json", "/etc/pcidp/config.json"),
+        ("kubelet", "/var/lib/kubelet"),
+        ("bin", "/opt/cni/bin"),
+        ("net.d", "/etc/cni/net.d"),
+        ("ns-pod", "/run/netns/web"),
+    ):
+        text = text.replace(f"{folder}/{here}", there)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-03-01T03:00:00Z", text)
+    return "\n".join(line.rstrip() for line in re.sub(r"in [\d.]+ ms", "in 14.2 ms", text).splitlines()) + "\n"
+
+
+def story(node: nodes.Node, command: str) -> nodes.Ran:
+    """Pod web has a VF with VLAN 100; VF 6 has no driver; a pod `late` was refused its VLAN."""
+    sick = test_doctor.Sick(node)
+    node.bench.machine.unbind(node.bench.vfs[6])
+    node.give("web", node.vf)
+    node.give("late", node.bench.vfs[1])
+    with node.serving(), node.kubelet():
+        assert node.cni("ADD", vlan=100).code == 0
+        assert node.cni("ADD", pod="late", deviceID=node.bench.vfs[1], vlan=5000).code == 7
+        ran = node.run(*command.split()[2:])
+    sick.close()
+    return ran
+
+
+def prints(node: nodes.Node, command: str) -> str:
+    ran = story(node, command)
+    return normal(ran.out + ran.err, node.folder)
+
+
+@pytest.mark.parametrize(("command", "printed"), EXAMPLES, ids=lambda text: text.split("\n")[0][:40])
+def test_an_example_is_what_is_printed(node: nodes.Node, command: str, printed: str) -> None:
+    assert prints(node, command) == printed
+
+
+def test_there_are_examples_of_every_command() -> None:
+    shown = {command.split()[2] for command, _ in EXAMPLES}
+    assert shown >= set(app.program.commands) - {"provision"}
+
+
+def listed(heading: str) -> list[str]:
+    """The first column of the table below a heading."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `?([^`|]+?)`? \|", section, re.MULTILINE)[1:]
+
+
+def test_every_finding_severity_and_remedy_is_on_the_page() -> None:
+    assert [each for each in listed("What doctor finds") if each != "finding"] == [kind.title for kind in findings.Kind]
+    for kind in findings.Kind:
+        assert f"| `{kind.title}` | {kind.severity.value} |" in PAGE
+
+
+def test_every_exit_status_is_on_the_page() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert {int(number): text for number, text in rows} == {int(each): text for each, text in exits.MEANING.items()}
+
+
+def test_every_key_of_the_documents_is_on_the_page() -> None:
+    keys = test_inventory.KEYS | test_inventory.OWNER_KEYS | test_attachments.KEYS | test_doctor.KEYS
+    assert [key for key in sorted(keys) if f"`{key}`" not in PAGE] == []
+
+
+def test_every_state_is_on_the_page() -> None:
+    assert [state.value for state in attachments.State if f"`{state.value}`" not in PAGE] == []
