@@ -25,7 +25,8 @@ class Held:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Survey:
-    """`configuration` is None where it cannot be used, and `config_trouble` says why. `unseen` is for people."""
+    """`configuration` is None where it cannot be used, and `config_trouble` says why. `members` are pool and device by
+    the device's ID. `unseen` is for people."""
 
     tree: sysfs.Tree
     catalog: candidates.Catalog
@@ -33,15 +34,11 @@ class Survey:
     configuration: resources.Configuration | None
     config_trouble: str
     dealt: tuple[pools.Pool, ...]
+    members: Mapping[str, tuple[pools.Pool, pools.Device]]
     held: Mapping[devices.PciAddress, Held]
     told: kubelet.Told
     calls: tuple[recent.Outcome, ...]
     unseen: tuple[str, ...]
-
-    @property
-    def members(self) -> dict[str, tuple[pools.Pool, pools.Device]]:
-        """Pool and device by the device's ID."""
-        return {device.id: (pool, device) for pool in self.dealt for device in pool.devices}
 
     def pod_of(self, device: str) -> str | None:
         """Whose the device is, as namespace/name: by the kubelet, else by the call that attached it."""
@@ -71,13 +68,15 @@ def take(where: places.Places) -> Survey:
     now = conditions.Conditions(conditions.down(catalog), observer.leftovers(catalog, book), managed)
     told = kubelet.ask(where.pod_resources)
     held, ledger_trouble = _held(book)
+    dealt = () if configuration is None else pools.assign(catalog, configuration, now)
     return Survey(
         tree,
         catalog,
         now,
         configuration,
         trouble,
-        () if configuration is None else pools.assign(catalog, configuration, now),
+        dealt,
+        {device.id: (pool, device) for pool in dealt for device in pool.devices},
         held,
         told,
         recent.Recent(where.run_dir).read(),

@@ -18,7 +18,8 @@ class Branch:
 
 def grow(functions: Mapping[str, pcitree.Function], rows: list[devicerows.Row]) -> tuple[Branch, ...]:
     """One branch a host bridge. VFs stand below their PF, though on the bus they are beside it."""
-    ends = [one for one in functions.values() if one.is_gpu or (one.is_nic and not _is_vf(one.pci, rows))]
+    vfs = {row.pci for row in rows if row.role == "VF"}
+    ends = [one for one in functions.values() if one.is_gpu or (one.is_nic and one.pci not in vfs)]
     roots = dict.fromkeys(one.path[0] for one in ends if one.path)
     return tuple(Branch("root", root, _root_label(root, ends), tuple(_below(rows, ends, (root,)))) for root in roots)
 
@@ -57,10 +58,6 @@ def _vf(row: devicerows.Row) -> Branch:
     pod = () if row.owner is None else (Branch("pod", str(row.owner), f"pod {row.owner}"),)
     pool = f" {row.pool}" if row.pool else ""
     return Branch("vf", row.pci, f"VF {row.index} {row.pci}{pool}", pod)
-
-
-def _is_vf(pci: str, rows: list[devicerows.Row]) -> bool:
-    return any(row.pci == pci and row.role == "VF" for row in rows)
 
 
 def _root_label(root: str, ends: list[pcitree.Function]) -> str:
