@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,11 +102,20 @@ class Node:
         self.api.pods["default", pod] = [[(resource, list(devices))]]
 
     def cni(self, command: str, pod: str = "web", **keys: object) -> harness.Answer:
-        """What a runtime does for the pod's interface net1."""
+        """What a runtime does for the pod's interface net1.
+
+        The call is written down when the shim has gone, and that is waited for.
+        """
+        calls = recent.Recent(self.folder / "run")
+        before = len(calls.read())
         client = harness.Client(self.folder / "run/cni.sock", str(self.plugins), self.bench.machine.path("pod"))
         arguments = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}"
         network = harness.configuration(self.vf, **keys)
-        return client.call(command, network, CONTAINERID=f"{pod}-sandbox", ARGS=arguments)
+        answer = client.call(command, network, CONTAINERID=f"{pod}-sandbox", ARGS=arguments)
+        deadline = time.monotonic() + 10
+        while len(calls.read()) == before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return answer
 
     def close(self) -> None:
         self.bench.pod.close()
