@@ -1,7 +1,8 @@
 """Whether an attachment may be ended by hand: only one that nobody owns. Pure.
 
 An owner is gone when there is evidence of it, and never because nothing is known: the kubelet forgets pods whose
-processes still run, so its word alone counts for an owner and not against one.
+processes still run, so its word counts for an owner and not against one. A VF whose netdev is in the host is evidence
+that no kubelet contradicts: only the end of its namespace has brought it there.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
             f"{record.pci} is held by {one.pod or owner}: its namespace {owner.netns} is there",
             "delete the pod; its DEL gives the VF back",
         )
-    if one.kubelet is not None and one.kubelet == one.pod and one.state is not attachments.State.DEVICE_GONE:
+    if one.kubelet is not None and one.kubelet == one.pod and one.state is attachments.State.NO_NAMESPACE:
         return Verdict(
             f"{record.pci} is held by {one.pod}: the kubelet says that the pod has it",
             "delete the pod; its DEL gives the VF back",

@@ -129,6 +129,8 @@ def test_judged_by_evidence_alone(left: attachments.Attachment) -> None:
     assert releasing.judge(left, is_gone=None).deeds
     held = dataclasses.replace(left, kubelet="default/web")
     assert "the kubelet says that the pod has it" in releasing.judge(held, is_gone=None).refusal
+    home = dataclasses.replace(held, state=attachments.State.LEFT_BEHIND)
+    assert releasing.judge(home, is_gone=None).deeds, "a VF that is home has no owner, whatever the kubelet says"
     fields = {name: getattr(left.record, name) for name in left.record.__struct_fields__}
     vfio = dataclasses.replace(left, record=ledger.Record(**{**fields, "home": None, "mark": nsids.Mark((1, 1), 1, 2)}))
     for is_gone in (None, False):
