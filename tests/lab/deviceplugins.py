@@ -19,12 +19,12 @@ START, FOLLOW = 120.0, 60.0
 
 @contextlib.asynccontextmanager
 async def plugin(
-    folder: pathlib.Path, kubelet: fake.Kubelet, selectors: dict[str, list[str]], count: int
+    folder: pathlib.Path, kubelet: fake.Kubelet, selectors: dict[str, list[str]], count: int, *flags: str
 ) -> AsyncIterator[None]:
     entry = {"resourceName": "igb", "checkHealthOnPf": True, "selectors": selectors}
     (folder / "config.json").write_text(json.dumps({"resourceList": [entry]}))
     places = [f"--kubelet-root-dir={folder}", f"--run-dir={folder}/run", f"--devinfo-dir={folder}/devinfo"]
-    command = [sys.executable, "-m", "deviceplugin", f"--config-file={folder}/config.json", *places]
+    command = [sys.executable, "-m", "deviceplugin", f"--config-file={folder}/config.json", *places, *flags]
     process = await asyncio.create_subprocess_exec(*command, "--resync-interval=3600", cwd=ROOT)
     try:
         await kubelet.wait_for(POOL, count, START)

@@ -14,7 +14,7 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 async def get(where: addresses.Address, path: str) -> tuple[int, str]:
     """Status code and body."""
-    code, _, body = await sent(where, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    code, _, body = await sent(where, f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
     return code, body
 
 
