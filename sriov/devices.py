@@ -34,6 +34,13 @@ class LinkType(enum.Enum):
     UNKNOWN = ""
 
 
+class EswitchMode(enum.Enum):
+    """What switches between a PF's VFs; the value is what `devlink dev eswitch` says."""
+
+    LEGACY = "legacy"
+    SWITCHDEV = "switchdev"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PF:
     """A physical function: a PCI network device with an SR-IOV capability.

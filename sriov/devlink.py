@@ -1,8 +1,8 @@
 """What a device says about itself by devlink: a door to pyroute2 of its own, for the device plugin.
 
-The device plugin opens it only where a configuration wants it, since pyroute2 takes long to import. Reads and changes
-nothing. The kernel asks for no capability (net/devlink/netlink_gen.c: DEVLINK_CMD_INFO_GET has no GENL_ADMIN_PERM);
-instances are those of the network namespace that the socket is opened in.
+The device plugin opens it only where a configuration wants it, since pyroute2 takes long to import. What is read here
+changes nothing; `eswitch` does, and stands on it. The kernel asks for no capability (net/devlink/netlink_gen.c:
+DEVLINK_CMD_INFO_GET has no GENL_ADMIN_PERM); instances are those of the network namespace that the socket is opened in.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ class Devlink:
     """Belongs to one thread. Raises KernelError where the kernel has no devlink."""
 
     def __init__(self) -> None:
-        with _refusals("look for devlink"):
+        with refusals("look for devlink"):
             self._socket = _Socket()
-        with contextlib.ExitStack() as undo, _refusals("look for devlink"):
+        with contextlib.ExitStack() as undo, refusals("look for devlink"):
             undo.callback(self.close)
             self._socket.bind("devlink", messages.devlinkcmd)
             undo.pop_all()
@@ -52,18 +52,26 @@ class Devlink:
 
     def running(self, bus: str, device: str) -> Mapping[str, str]:
         """Versions in use by name; none where there is no such instance, or its driver tells nothing."""
-        message = messages.devlinkcmd()
-        message["cmd"] = messages.DEVLINK_CMD_INFO_GET
-        message["version"] = 1
-        message["attrs"] = [["DEVLINK_ATTR_BUS_NAME", bus], ["DEVLINK_ATTR_DEV_NAME", device]]
-        with _refusals(f"tell the versions of {bus}/{device}"):
-            try:
-                answers = list(self._socket.nlm_request(message, self._socket.prid, base.NLM_F_REQUEST))
-            except NetlinkError as error:
-                if error.code not in _ABSENT:
-                    raise
-                return {}
+        with refusals(f"tell the versions of {bus}/{device}"):
+            answers = self.ask(messages.DEVLINK_CMD_INFO_GET, bus, device)
         return dict(_version(each) for answer in answers for each in answer.get_attrs(_RUNNING))
+
+    def ask(self, command: int, bus: str, device: str) -> list[Any]:
+        """The kernel's answers; none where there is no such instance, or its driver does not know the command."""
+        try:
+            return self.request(command, bus, device)
+        except NetlinkError as error:
+            if error.code not in _ABSENT:
+                raise
+            return []
+
+    def request(self, command: int, bus: str, device: str, *further: list[Any], flags: int = 0) -> list[Any]:
+        """One request about one device. Raises what pyroute2 raises: for use inside `refusals`."""
+        message = messages.devlinkcmd()
+        message["cmd"] = command
+        message["version"] = 1
+        message["attrs"] = [["DEVLINK_ATTR_BUS_NAME", bus], ["DEVLINK_ATTR_DEV_NAME", device], *further]
+        return list(self._socket.nlm_request(message, self._socket.prid, base.NLM_F_REQUEST | flags))
 
 
 def _version(nested: Any) -> tuple[str, str]:
@@ -71,11 +79,11 @@ def _version(nested: Any) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _refusals(request: str) -> Iterator[None]:
-    """Also where there can be no socket: the rules of a container may forbid it."""
+def refusals(request: str, remedy: str = _REMEDY) -> Iterator[None]:
+    """What pyroute2 raises becomes a KernelError, also where the rules of a container forbid such a socket."""
     try:
         yield
     except NetlinkError as error:
-        raise errors.KernelError(request, error.code, _REMEDY) from error
+        raise errors.KernelError(request, error.code, remedy) from error
     except OSError as error:
-        raise errors.KernelError(request, error.errno or errno.EIO, _REMEDY) from error
+        raise errors.KernelError(request, error.errno or errno.EIO, remedy) from error

@@ -55,6 +55,12 @@ class Homes:
         known = self._read(pci)
         return known.home if known else Home(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
 
+    def forget(self, pci: devices.PciAddress) -> None:
+        """The VF is given another address of its own: it is seen for the first time again."""
+        path = self._path(pci)
+        with runfiles.refusals(path):
+            path.unlink(missing_ok=True)
+
     def _path(self, pci: devices.PciAddress) -> pathlib.Path:
         return self._folder / f"{pci}.json"
 

@@ -73,7 +73,7 @@ def test_every_error_code_is_on_the_page() -> None:
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     named = set(
         re.findall(
-            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|sriovctl|deviceplugin|observability|installer|deploy|proto)/[\w/.-]*)",
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|sriovctl|provisioning|deviceplugin|observability|installer|deploy|proto)/[\w/.-]*)",
             (ROOT / page).read_text(),
         )
     )
@@ -116,7 +116,7 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer", "sriovctl", "deploy"):
+    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer", "provisioning", "sriovctl", "deploy"):
         shutil.copytree(ROOT / name, source / name)
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]

@@ -17,7 +17,7 @@ BIN = pathlib.Path(sys.executable).parent
     [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
-        ["mypy", "sriov", "observability", "deviceplugin", "sriov_cni", "installer", "sriovctl", "hack", "tests"],
+        ["mypy", "sriov", "observability", "deviceplugin", "sriov_cni", "installer", "provisioning", "sriovctl", "hack", "tests"],
         ["lint-imports", "--no-cache"],
     ],
     ids=lambda command: " ".join(command[:2]),

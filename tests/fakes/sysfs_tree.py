@@ -57,6 +57,7 @@ class SysfsTree:
         self._write(address, "sriov_offset", model.offset)
         self._write(address, "sriov_stride", model.stride)
         self._write(address, "sriov_numvfs", 0)
+        self._write(address, "sriov_drivers_autoprobe", 1)
         self.set_driver(address, model.pf_driver)
         self.set_netdev(address, netdev)
         self.set_numvfs(address, numvfs)
@@ -204,6 +205,7 @@ class SysfsTree:
         self._models[address] = model
         (self._folder(address) / "physfn").symlink_to(f"../{pf}")
         (self._folder(pf) / f"virtfn{index}").symlink_to(f"../{address}")
+        self._write(address, "driver_override", "(null)")
         self.set_driver(address, model.vf_driver)
         self.set_netdev(address, None)
         return address

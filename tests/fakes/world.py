@@ -140,7 +140,7 @@ class World:
             self.bind(vf)
         return tuple(made)
 
-    def set_numvfs(self, pf: devices.PciAddress, numvfs: int) -> None:
+    def set_numvfs(self, pf: devices.PciAddress, numvfs: int, *, autoprobe: bool = True) -> None:
         """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and fresh."""
         index = self._index(pf)
         self._pfs[index].heard = [settings.NO_MAC] * numvfs
@@ -149,7 +149,9 @@ class World:
         gone = self._vf_addresses(pf)
         self._rdmas = [each for each in self._rdmas if each.pci not in gone]
         for vf in self.node.set_numvfs(pf, numvfs):
-            self.bind(vf)
+            self.node.set_driver(vf, None)
+            if autoprobe:
+                self.bind(vf)
 
     def lose_link(self, pf: devices.PciAddress) -> None:
         """As by a cable that is pulled out of the PF."""

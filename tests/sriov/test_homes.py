@@ -66,3 +66,13 @@ def test_an_address_that_nobody_has_chosen_is_another_each_time(book: homes.Home
     invented = {book.last(VF).address for _ in range(50)}
     assert len(invented) == 50
     assert {int(address[:2], 16) & 3 for address in invented} == {2}
+
+
+def test_a_vf_that_is_forgotten_is_seen_for_the_first_time_again(
+    book: homes.Homes, hardware: sysfs_tree.SysfsTree
+) -> None:
+    book.settle(hardware.tree, VF, NETDEV)
+    book.forget(VF)
+    book.forget(VF)
+    later = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:dd:01", 1500)
+    assert book.settle(hardware.tree, VF, later).address == later.address

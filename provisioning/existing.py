@@ -1,0 +1,110 @@
+"""The steps that change the VFs which a PF has, or remove them all. Pure. A VF in use has no step.
+
+A VF that a pod gave back is at the CNI's baseline: it has its own address, and no administered one. So the netdev's
+address is what is compared, where there is a netdev.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from provisioning import facts, fresh, policies, steps
+from sriov import settings
+
+
+def removal(pf: facts.Pf) -> steps.Step:
+    """From N to 0. The way back makes as many again, and states all that could be read of each."""
+    restore = [step for vf in pf.vfs for step in _restored(pf, vf)]
+    return steps.Step(steps.Act.NUMVFS, pf.pci, pf.label(), None, len(pf.vfs), 0, tuple(restore))
+
+
+def changes(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+    """Act by act, for the free VFs of a PF that keeps them."""
+    free = [vf for vf in pf.vfs if not vf.user]
+    rebound = {vf.index for vf in free if _is_rebound(vf, policy)}
+    for vf in free:
+        if macs is not None:
+            yield from _mac(pf, vf, macs[vf.index], rebound=vf.index in rebound)
+    yield from _switches(pf, free, policy)
+    if rebound and policy.driver == policies.DEFAULT_DRIVER and not pf.autoprobe:
+        yield steps.Step(steps.Act.AUTOPROBE, pf.pci, pf.label(), None, False, True)
+    for vf in free:
+        if vf.index in rebound:
+            step = _of(pf, vf, steps.Act.DRIVER, vf.binding, fresh.wanted_binding(policy, probed=True))
+            yield dataclasses.replace(step, restore=tuple(_readdressed(pf, vf)))
+    for vf in free:
+        yield from _mtu(pf, vf, policy, rebound=vf.index in rebound)
+
+
+def _is_rebound(vf: facts.Vf, policy: policies.Policy) -> bool:
+    if policy.driver is None:
+        return False
+    if policy.driver == policies.DEFAULT_DRIVER:
+        return vf.binding.override is not None or vf.binding.driver is None or fresh.is_userspace(vf.binding.driver)
+    return vf.binding != facts.Binding(policy.driver, policy.driver)
+
+
+def _mac(pf: facts.Pf, vf: facts.Vf, wanted: str, *, rebound: bool) -> Iterator[steps.Step]:
+    """A netdev refuses another address while one is administered (igbvf, iavf), so that is taken away first.
+
+    A driver that is to be bound takes the administered one.
+    """
+    if vf.shown is None:
+        return
+    if vf.address is None or rebound:
+        if vf.shown.mac != wanted:
+            yield _of(pf, vf, steps.Act.MAC, vf.shown.mac, wanted)
+        return
+    if vf.address == wanted:
+        return
+    if vf.shown.mac != settings.NO_MAC:
+        yield _of(pf, vf, steps.Act.MAC, vf.shown.mac, settings.NO_MAC)
+    yield _of(pf, vf, steps.Act.ADDRESS, vf.address, wanted)
+    yield _of(pf, vf, steps.Act.MAC, settings.NO_MAC, wanted)
+
+
+def _switches(pf: facts.Pf, free: Sequence[facts.Vf], policy: policies.Policy) -> Iterator[steps.Step]:
+    for act, wanted in ((steps.Act.SPOOFCHK, policy.spoofchk), (steps.Act.TRUST, policy.trust)):
+        for vf in free:
+            now = None if vf.shown is None else getattr(vf.shown, act.value)
+            if None not in (wanted, now) and now != wanted:
+                yield _of(pf, vf, act, now, wanted)
+
+
+def _mtu(pf: facts.Pf, vf: facts.Vf, policy: policies.Policy, *, rebound: bool) -> Iterator[steps.Step]:
+    """A VF that is given another driver has a new netdev, or none."""
+    if policy.mtu is None or (rebound and fresh.is_userspace(policy.driver)):
+        return
+    if rebound or vf.mtu not in (None, policy.mtu):
+        yield _of(pf, vf, steps.Act.MTU, None if rebound else vf.mtu, policy.mtu)
+
+
+def _readdressed(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
+    """Its own driver, bound again, makes a netdev with the administered address, or with a random one."""
+    if vf.address is None:
+        return
+    if vf.shown is not None:
+        yield _of(pf, vf, steps.Act.MAC, None, settings.NO_MAC)
+    yield _of(pf, vf, steps.Act.ADDRESS, None, vf.address)
+    yield _of(pf, vf, steps.Act.MTU, None, vf.mtu)
+    if vf.shown is not None and vf.shown.mac != settings.NO_MAC:
+        yield _of(pf, vf, steps.Act.MAC, None, vf.shown.mac)
+
+
+def _restored(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
+    """A netdev takes its address while none is administered; a userspace driver comes after all the rest."""
+    if vf.address is not None:
+        yield _of(pf, vf, steps.Act.ADDRESS, None, vf.address)
+    if vf.mtu is not None:
+        yield _of(pf, vf, steps.Act.MTU, None, vf.mtu)
+    if vf.shown is not None:
+        if vf.shown.mac != settings.NO_MAC:
+            yield _of(pf, vf, steps.Act.MAC, None, vf.shown.mac)
+        yield _of(pf, vf, steps.Act.SPOOFCHK, None, vf.shown.spoofchk)
+        yield _of(pf, vf, steps.Act.TRUST, None, vf.shown.trust)
+    if vf.binding.override is not None or vf.binding.driver is None:
+        yield _of(pf, vf, steps.Act.DRIVER, None, vf.binding)
+
+
+def _of(pf: facts.Pf, vf: facts.Vf, act: steps.Act, before: Any, after: Any) -> steps.Step:
+    return steps.Step(act, pf.pci, pf.label(vf.index), vf.index, before, after)

@@ -1,0 +1,64 @@
+"""The steps that make a PF's VFs, where there are none. Pure.
+
+Where the driver or the MAC is chosen, the VFs come without a driver (drivers_autoprobe 0), are administered, and only
+then given to one. None of these has a way back of its own: they go with the VFs.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from provisioning import facts, policies, steps
+from sriov import devices
+
+UNBOUND = facts.Binding(None, None)
+
+
+def creation(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+    """From 0 to `numVfs`, act by act and not VF by VF, so that it can be shown in few lines."""
+    staged = macs is not None or policy.driver not in (None, policies.DEFAULT_DRIVER)
+    probed = pf.autoprobe or policy.driver == policies.DEFAULT_DRIVER
+    if staged and pf.autoprobe:
+        yield _of_pf(pf, steps.Act.AUTOPROBE, True, False)
+    if not staged and probed and not pf.autoprobe:
+        yield _of_pf(pf, steps.Act.AUTOPROBE, False, True)
+    yield _of_pf(pf, steps.Act.NUMVFS, 0, policy.numvfs)
+    yield from _administered(pf, policy, macs)
+    if staged and probed:
+        yield _of_pf(pf, steps.Act.AUTOPROBE, False, True)
+    binding = wanted_binding(policy, probed=probed)
+    if staged and binding is not None:
+        yield from _of_vfs(pf, policy, steps.Act.DRIVER, binding)
+    if policy.mtu is not None and not is_userspace(policy.driver) and probed:
+        yield from _of_vfs(pf, policy, steps.Act.MTU, policy.mtu)
+
+
+def wanted_binding(policy: policies.Policy, *, probed: bool) -> facts.Binding | None:
+    """What a VF is to be bound to; None where it stays without a driver."""
+    if policy.driver not in (None, policies.DEFAULT_DRIVER):
+        return facts.Binding(policy.driver, policy.driver)
+    return facts.Binding(policies.DEFAULT_DRIVER, None) if probed else None
+
+
+def is_userspace(driver: str | None) -> bool:
+    return driver in devices.USERSPACE_DRIVERS
+
+
+def _administered(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+    for index, mac in enumerate(macs or ()):
+        yield _of_vf(pf, steps.Act.MAC, index, mac)
+    if policy.spoofchk is not None:
+        yield from _of_vfs(pf, policy, steps.Act.SPOOFCHK, policy.spoofchk)
+    if policy.trust is not None:
+        yield from _of_vfs(pf, policy, steps.Act.TRUST, policy.trust)
+
+
+def _of_pf(pf: facts.Pf, act: steps.Act, before: Any, after: Any) -> steps.Step:
+    return steps.Step(act, pf.pci, pf.label(), None, before, after)
+
+
+def _of_vf(pf: facts.Pf, act: steps.Act, index: int, after: Any) -> steps.Step:
+    return steps.Step(act, pf.pci, pf.label(index), index, None, after)
+
+
+def _of_vfs(pf: facts.Pf, policy: policies.Policy, act: steps.Act, after: Any) -> Iterator[steps.Step]:
+    return (_of_vf(pf, act, index, after) for index in range(policy.numvfs))

@@ -1,0 +1,73 @@
+"""Who uses a VF, so that it must not be touched. Reads; where it cannot be told, a VF counts as used.
+
+What counts: a record in the ledger, the kubelet's word, a netdev in another namespace, a userspace driver's device node
+that a process has open, and all that keeps the device plugin from offering a VF: an address of the host, a bond.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+
+from sriov import devices, hostnet, ledger, sysfs
+
+# A container's device nodes may be at another path, so the end of it counts.
+_NODE = re.compile(r".*/(?P<node>vfio/((noiommu-)?\d+|devices/vfio\d+)|uio\d+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Users:
+    """A look at the node. `pods` are what the kubelet says, by PCI address; `held` the ledger's records."""
+
+    tree: sysfs.Tree
+    held: Mapping[devices.PciAddress, ledger.Record]
+    pods: Mapping[str, str]
+    host_use: hostnet.Lookup
+    opened: Mapping[str, str]
+
+    def user(self, pci: devices.PciAddress) -> str | None:
+        """Who it is, in words that complete "in use by"; None where nobody does."""
+        if pod := self.pods.get(pci):
+            return f"pod {pod}"
+        record = self.held.get(pci)
+        if record is not None and record.device in (0, self.tree.birth(pci)):
+            return f"{record.owner}{f' in {record.owner.netns}' if record.owner.netns else ''}"
+        driver = sysfs.target(self.tree.pci(pci) / "driver")
+        if driver in devices.USERSPACE_DRIVERS:
+            return next((self.opened[node] for node in self._nodes(pci) if node in self.opened), None)
+        return None if driver is None else self._of_netdevs(pci, driver)
+
+    def _of_netdevs(self, pci: devices.PciAddress, driver: str) -> str | None:
+        folder = self.tree.pci(pci) / "net"
+        found = sysfs.names(folder)
+        if not found:
+            return f"another network namespace (driver {driver}, no netdev in the host)"
+        uses = (self.host_use(name, f"{folder}/{name}") for name in found)
+        return next((f"the host: {use.text}" for use in uses if use), None)
+
+    def _nodes(self, pci: devices.PciAddress) -> list[str]:
+        folder = self.tree.pci(pci)
+        group = sysfs.target(folder / "iommu_group")
+        numbered = [f"vfio/{group}", f"vfio/noiommu-{group}"] if group else []
+        return [
+            *numbered,
+            *(f"vfio/devices/{name}" for name in sysfs.names(folder / "vfio-dev")),
+            *sysfs.names(folder / "uio"),
+        ]
+
+
+def look(tree: sysfs.Tree, proc: pathlib.Path, book: ledger.Ledger, pods: Mapping[str, str]) -> Users:
+    """Raises LedgerError where the ledger cannot be read."""
+    held = {record.pci: record for record in book.records()}
+    return Users(tree, held, pods, hostnet.finder(proc), opened(proc))
+
+
+def opened(proc: pathlib.Path) -> dict[str, str]:
+    """Which userspace drivers' nodes processes have open: `vfio/12`, `uio0`, and who it is."""
+    found = {}
+    for pid in (name for name in sysfs.names(proc) if name.isdecimal()):
+        for descriptor in sysfs.names(proc / pid / "fd"):
+            target = "/".join(sysfs.link(proc / pid / "fd" / descriptor))
+            if match := _NODE.fullmatch(target):
+                found[match["node"]] = f"process {pid} ({sysfs.text(proc / pid / 'comm')})"
+    return found
