@@ -1,15 +1,16 @@
-"""Who uses a VF, so that it must not be touched. Reads; where it cannot be told, a VF counts as used.
+"""Who uses a VF, so that it must not be touched. Reads; where it cannot be told, nothing is done.
 
 What counts: a record in the ledger, the kubelet's word, a netdev in another namespace, a userspace driver's device node
 that a process has open, and all that keeps the device plugin from offering a VF: an address of the host, a bond.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping
 
-from sriov import devices, hostnet, ledger, sysfs
+from sriov import devices, errors, hostnet, ledger, sysfs
 
 # A container's device nodes may be at another path, so the end of it counts.
 _NODE = re.compile(r".*/(?P<node>vfio/((noiommu-)?\d+|devices/vfio\d+)|uio\d+)")
@@ -63,11 +64,25 @@ def look(tree: sysfs.Tree, proc: pathlib.Path, book: ledger.Ledger, pods: Mappin
 
 
 def opened(proc: pathlib.Path) -> dict[str, str]:
-    """Which userspace drivers' nodes processes have open: `vfio/12`, `uio0`, and who it is."""
+    """Which userspace drivers' nodes processes have open: `vfio/12`, `uio0`, and who it is.
+
+    Raises BusyError where a process's files are not ours to see: one of them may be a VF.
+    """
     found = {}
     for pid in (name for name in sysfs.names(proc) if name.isdecimal()):
-        for descriptor in sysfs.names(proc / pid / "fd"):
+        for descriptor in _descriptors(proc / pid / "fd"):
             target = "/".join(sysfs.link(proc / pid / "fd" / descriptor))
             if match := _NODE.fullmatch(target):
                 found[match["node"]] = f"process {pid} ({sysfs.text(proc / pid / 'comm')})"
     return found
+
+
+def _descriptors(folder: pathlib.Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except PermissionError as error:
+        raise errors.BusyError(
+            f"{folder} may not be read, so who has a VF open is unknown", "run it as root"
+        ) from error
+    except OSError:  # the process has ended
+        return []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors
-from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places, topology
+from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places, provision, topology
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     inventory.register,
@@ -19,6 +19,7 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     doctor.register,
     explain.register,
     topology.register,
+    provision.register,
 )
 
 
