@@ -1,0 +1,114 @@
+"""Provisioning on real SR-IOV: the guest's sysfs keeps the contract of the one in memory, and igb's VFs are as asked.
+
+What is there again after a reboot is shown by tests/lab/reboots.
+"""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from provisioning import applying, attributes, document, existing, host, machine, observing, plan, steps
+from tests.kernel import namespaces
+from tests.lab import igb
+from tests.provisioning import attributes_contract
+
+PF = igb.PF1
+FILE = f"policies:\n- selector: {{pciAddresses: [{PF}]}}\n"
+MACS = "  macRange: {first: 02:00:00:00:02:00, last: 02:00:00:00:02:0f}\n"
+
+
+@contextlib.contextmanager
+def emptied() -> Iterator[None]:
+    """The PF without VFs; afterwards with as many as before, with their own driver."""
+    folder = igb.TREE.pci(PF)
+    subprocess.run(["modprobe", "vfio-pci"], check=True)
+    (folder / "sriov_numvfs").write_text("0")
+    try:
+        yield
+    finally:
+        (folder / "sriov_numvfs").write_text("0")
+        (folder / "sriov_drivers_autoprobe").write_text("1")
+        netdev = igb.TREE.netdev(PF)
+        assert netdev is not None
+        subprocess.run(["ip", "link", "set", netdev.name, "up", "mtu", "1500"], check=True)
+        (folder / "sriov_numvfs").write_text("7")
+        assert namespaces.until(lambda: all(igb.TREE.netdev(igb.vf(index, PF).pci) for index in range(7)))
+
+
+class TestSysfs(attributes_contract.Contract):
+    @pytest.fixture
+    def bench(self, tmp_path: pathlib.Path) -> Iterator[attributes_contract.Bench]:
+        with emptied():
+            yield attributes_contract.Bench(attributes.Sysfs(igb.TREE.root), igb.TREE, PF)
+
+
+@pytest.fixture
+def hands(tmp_path: pathlib.Path) -> Iterator[machine.Machine]:
+    with emptied():
+        made = host.made(igb.TREE.root, pathlib.Path("/proc"), tmp_path / "run", dict)
+        made.node.book.create()
+        yield made
+
+
+def planned(hands: machine.Machine, text: str) -> plan.Plan:
+    return plan.make(observing.observe(hands.node), document.parse((FILE + text).encode(), "node.yaml"))
+
+
+def apply(hands: machine.Machine, text: str) -> None:
+    made = planned(hands, text)
+    assert made.refusals == ()
+    applying.apply(hands, made.steps)
+    assert planned(hands, text).steps == ()
+
+
+def seen(hands: machine.Machine) -> list[tuple[object, ...]]:
+    [pf] = [each for each in observing.observe(hands.node).pfs if each.pci == PF]
+    return [(vf.binding.driver, vf.address, vf.mtu, vf.shown and (vf.shown.spoofchk, vf.shown.trust)) for vf in pf.vfs]
+
+
+def test_every_setting_and_vfs_that_change_where_they_are(hands: machine.Machine) -> None:
+    apply(hands, "  numVfs: 2\n  mtu: 3000\n  trust: true\n  spoofchk: false\n" + MACS)
+    assert seen(hands) == [("igbvf", f"02:00:00:00:02:0{index}", 3000, (False, True)) for index in range(2)]
+    birth = hands.node.tree.birth(igb.vf(0, PF).pci)
+    apply(hands, "  numVfs: 2\n  trust: false\n" + MACS.replace(":02:0", ":03:0"))
+    assert seen(hands) == [("igbvf", f"02:00:00:00:03:0{index}", 3000, (False, False)) for index in range(2)]
+    assert hands.node.tree.birth(igb.vf(0, PF).pci) == birth
+
+
+def test_vfio_pci_and_back_and_one_that_is_open_is_not_touched(hands: machine.Machine) -> None:
+    apply(hands, "  numVfs: 2\n  driver: vfio-pci\n" + MACS)
+    assert [each[0] for each in seen(hands)] == ["vfio-pci"] * 2
+    group = (igb.TREE.pci(igb.vf(1, PF).pci) / "iommu_group").resolve().name
+    pathlib.Path("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts").write_text("Y")
+    descriptor = os.open(f"/dev/vfio/{group}", os.O_RDWR)
+    try:
+        [refusal] = planned(hands, "  numVfs: 1\n").refusals
+        assert f"#1 by process {os.getpid()}" in refusal
+        assert {step.vf for step in planned(hands, "  numVfs: 2\n  driver: default\n").steps} == {0}
+    finally:
+        os.close(descriptor)
+    apply(hands, "  numVfs: 2\n  driver: default\n")
+    assert [each[:2] for each in seen(hands)] == [("igbvf", f"02:00:00:00:02:0{index}") for index in range(2)]
+
+
+def test_a_vf_in_another_namespace_keeps_its_pf_from_shrinking(hands: machine.Machine) -> None:
+    apply(hands, "  numVfs: 2\n")
+    netdev = igb.TREE.netdev(igb.vf(1, PF).pci)
+    assert netdev is not None
+    with namespaces.made("pod") as pod:
+        subprocess.run(["ip", "link", "set", netdev.name, "netns", pod.name], check=True)
+        [refusal] = planned(hands, "  numVfs: 1\n").refusals
+        assert "#1 by another network namespace" in refusal
+        with pytest.raises(applying.ProvisionError, match="in use by another network namespace"):
+            applying.apply(hands, [_removal(hands)])
+        assert len(seen(hands)) == 2
+
+
+def _removal(hands: machine.Machine) -> steps.Step:
+    """The step that a plan from before the pod would have begun with."""
+    [pf] = [each for each in observing.observe(hands.node).pfs if each.pci == PF]
+    return existing.removal(pf)
