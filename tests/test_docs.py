@@ -116,7 +116,16 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("sriov", "observability", "deviceplugin", "sriov_cni", "installer", "provisioning", "sriovctl", "deploy"):
+    for name in (
+        "sriov",
+        "observability",
+        "deviceplugin",
+        "sriov_cni",
+        "installer",
+        "provisioning",
+        "sriovctl",
+        "deploy",
+    ):
         shutil.copytree(ROOT / name, source / name)
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     pip = [sys.executable, "-m", "pip", "-q", "install", *offline, "--target", str(installed), str(source)]
@@ -129,7 +138,7 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     where = ["--root", str(tmp_path), "--programs-dir", "/installed/bin"]
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "usr/bin/python3").touch()
-    program = [str(installed / "bin/sriov-underlay"), "install", *where]
-    subprocess.run(program, cwd="/", env={"PYTHONPATH": str(installed)}, check=True)
+    install = [str(installed / "bin/sriov-underlay"), "install", *where]
+    subprocess.run(install, cwd="/", env={"PYTHONPATH": str(installed)}, check=True)
     assert b"sriov-underlay 0." in (tmp_path / "opt/cni/bin/sriov").read_bytes()[-100:]
     assert len(list((tmp_path / "etc/systemd/system").iterdir())) == 3

@@ -86,7 +86,10 @@ class Node:
     def serving(self) -> Iterator[None]:
         """With the CNI daemon, its policy and its record of recent calls."""
         run_dir = self.folder / "run"
-        further = {"guard": policy.Guard(self.folder / "policy.json"), "calls_log": recent.Recent(run_dir)}
+        further: dict[str, Any] = {
+            "guard": policy.Guard(self.folder / "policy.json"),
+            "calls_log": recent.Recent(run_dir),
+        }
         made = self.bench
         with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):
             yield
