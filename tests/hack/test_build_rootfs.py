@@ -92,7 +92,7 @@ def test_it_holds_what_is_locked_and_the_wheel(rootfs: pathlib.Path) -> None:
     found = {
         each.metadata["Name"]: each.version for each in importlib.metadata.distributions(path=[str(rootfs / SITE)])
     }
-    assert {name.replace("_", "-"): version for name, version in found.items()} == {
+    assert {name.replace("_", "-").lower(): version for name, version in found.items()} == {
         **locked,
         "sriov-underlay": VERSION,
     }

@@ -53,7 +53,7 @@ def test_it_copies_every_package_of_the_wheel_and_what_the_recipe_reads() -> Non
     [build, _] = stages()
     copied = {word for words in build if words[0] == "COPY" for word in words[1:-1]}
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image"}
+    read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image", "deploy/systemd"}
     assert copied == read | {name for name in packages if "." not in name}
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
