@@ -8,7 +8,19 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import attach, contenders, deviceplugin, figures, igbs, metrics, plot, report, scale, veths
+from hack.benchmark import (
+    attach,
+    contenders,
+    deviceplugin,
+    figures,
+    hostsettings,
+    igbs,
+    metrics,
+    plot,
+    report,
+    scale,
+    veths,
+)
 from hack.guest import errors
 from sriov import sysfs
 
@@ -33,7 +45,11 @@ def _metrics(_: argparse.Namespace) -> list[figures.Figure]:
     return metrics.measure()
 
 
-_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "metrics": _metrics, "scale": _scale}
+def _host(flags: argparse.Namespace) -> list[figures.Figure]:
+    return hostsettings.measure(flags.rounds)
+
+
+_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "host": _host, "metrics": _metrics, "scale": _scale}
 
 
 def main() -> int:
@@ -45,7 +61,7 @@ def main() -> int:
         "--rounds",
         type=_count,
         default=attach.ROUNDS,
-        help="attach: pairs; scale: hundreds (%(default)s)",
+        help="attach, host: pairs; scale: hundreds (%(default)s)",
     )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
