@@ -1,6 +1,7 @@
 """What the lab says when it cannot do its work: one line that names the thing and the remedy.
 
-LabError                 the guest failed: it did not boot, it lost a device
+LabError                 the guest failed: it lost a device, its command did not end
+├── NotBootedError       it did not boot, so nothing was done in it
 └── UnavailableError     this machine cannot have a guest at all, so a test may be skipped instead of failed
 """
 
@@ -9,6 +10,10 @@ from __future__ import annotations
 
 class LabError(Exception):
     """The lab, not the command in it, failed."""
+
+
+class NotBootedError(LabError):
+    """The guest has not come up in time."""
 
 
 class UnavailableError(LabError):
