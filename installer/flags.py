@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from installer import artefacts
+from sriov import versions
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -14,6 +15,7 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         "sriov-underlay", description="Installs sriov-underlay on a node, and removes it.", allow_abbrev=False
     )
+    versions.add_flag(made)
     each = made.add_subparsers(required=True, metavar="COMMAND")
     _add_install(_command(each, "install", commands, "put the shim and the units where they are looked for"))
     _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))

@@ -4,19 +4,16 @@ A file's name tells nothing, since the plugin that came before us has the same. 
 changes nothing about it: to Python it is a comment, and the kernel loads what an ELF header names and no more.
 """
 
-import importlib.metadata
 import re
 
-DISTRIBUTION = "sriov-underlay"
+from sriov import versions
+
 _LINE = re.compile(rb"\n# Installed by sriov-underlay ([\w.+!-]+); `sriov-underlay uninstall` removes it\.\n\Z")
 
 
 def version() -> str:
     """Of this program; a checkout that was never installed has none."""
-    try:
-        return importlib.metadata.version(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        return "0+checkout"
+    return versions.installed() or "0+checkout"
 
 
 def stamped(content: bytes, by: str) -> bytes:

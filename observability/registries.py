@@ -1,8 +1,8 @@
 """A daemon's registry of metrics, with what is true of any process: its version, memory, descriptors, CPU."""
 
-import importlib.metadata
-
 import prometheus_client
+
+from sriov import versions
 
 
 def registry(program: str) -> prometheus_client.CollectorRegistry:
@@ -11,12 +11,5 @@ def registry(program: str) -> prometheus_client.CollectorRegistry:
     made = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=made)
     build = prometheus_client.Info("sriov_build", "What runs here.", registry=made)
-    build.info({"program": program, "version": _version()})
+    build.info({"program": program, "version": versions.installed() or "unknown"})
     return made
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("sriov-underlay")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # a checkout

@@ -1,25 +1,31 @@
-"""Which release this is: what pyproject.toml said when it was installed. It stands nowhere else."""
+"""Which release this is: what pyproject.toml said when it was installed. It stands there alone, is read here alone."""
 
 import argparse
 
 DISTRIBUTION = "sriov-underlay"
 
 
-def installed() -> str:
-    """The release, or what to do where the programs run from their sources."""
+def installed() -> str | None:
+    """The release; None where the programs run from their sources, which nobody has installed."""
     from importlib import metadata  # noqa: PLC0415  # a tenth of a daemon's start, for a line that few ask for
 
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        return f"unknown, run from the sources; {DISTRIBUTION} is not installed"
+        return None
+
+
+def told() -> str:
+    """What `--version` says: the release, or why there is none."""
+    return f"{DISTRIBUTION} {installed() or f'unknown, run from the sources; {DISTRIBUTION} is not installed'}"
 
 
 class Shown(argparse.Action):
     """`--version`: says the release and ends the program."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        parser.exit(message=f"{DISTRIBUTION} {installed()}\n")
+        print(told())
+        parser.exit()
 
 
 def add_flag(made: argparse.ArgumentParser, *names: str) -> None:

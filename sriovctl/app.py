@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from sriov import errors
+from sriov import errors, versions
 from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places, provision, topology
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
@@ -24,17 +24,9 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    """Of the installed distribution; a checkout that is run in place has none."""
-    if not wanted:
-        return
-    from importlib import metadata  # noqa: PLC0415 (it takes as long as the rest of a --help)
-
-    try:
-        found = metadata.version("sriov-underlay")
-    except metadata.PackageNotFoundError:
-        found = "of a checkout"
-    click.echo(f"sriovctl {found}")
-    context.exit()
+    if wanted:
+        click.echo(versions.told())
+        context.exit()
 
 
 @click.group(

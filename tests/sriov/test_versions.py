@@ -1,0 +1,41 @@
+"""The release stands in one place, and every program reads it there."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAMS = ("deviceplugin", "installer", "sriov_cni", "sriovctl")
+
+
+def say(folder: pathlib.Path, *arguments: str) -> str:
+    """What Python prints where only `folder` and this checkout have what is not its own."""
+    env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
+    run = [sys.executable, *arguments]
+    return subprocess.run(run, cwd=folder, env=env, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_says_its_version(tmp_path: pathlib.Path, program: str) -> None:
+    assert say(tmp_path, "-m", program, "--version").startswith("sriov-underlay unknown, run from the sources")
+    release(tmp_path)
+    assert say(tmp_path, "-m", program, "--version") == "sriov-underlay 9.8.7\n"
+
+
+def test_what_is_installed_and_what_is_scraped_have_it_too(tmp_path: pathlib.Path) -> None:
+    release(tmp_path)
+    code = "from installer import marks; from observability import registries; print(marks.version())"
+    code += (
+        "; print(registries.registry('x').get_sample_value('sriov_build_info', {'program': 'x', 'version': '9.8.7'}))"
+    )
+    assert say(tmp_path, "-W", "ignore", "-c", code) == "9.8.7\n1.0\n"
+
+
+def release(folder: pathlib.Path) -> None:
+    """As pip notes that a distribution is installed."""
+    note = folder / "sriov_underlay-9.8.7.dist-info/METADATA"
+    note.parent.mkdir()
+    note.write_text("Metadata-Version: 2.1\nName: sriov-underlay\nVersion: 9.8.7\n")
