@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Container
 
 from observability import logs
 from sriov import devices, errors, ledger
-from sriov_cni import calls, conf, failure
-from sriov_cni.calls import Call, Daemon
+from sriov_cni import calls, conf, failure, skel
+from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
 
@@ -15,23 +15,28 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
     network = conf.network(call.stdin)
     releasing = asyncio.create_task(call.hand_to_ipam(network))
     try:
-        await give_back(daemon, call, network.device)
+        held = await give_back(daemon, call, network.device)
     finally:
         await asyncio.wait([releasing])
-        releasing.exception()  # ours goes first where both fail
-    releasing.result()
+        problem = releasing.exception()  # ours goes first where both fail
+    if problem is not None:
+        if held or not skel.refuses(call.invocation.args):
+            raise problem
+        # host-local refuses at DEL too what we refuse at ADD. So no address was given, and the pod is to end. What the
+        # plugin says may quote a secret.
+        log.info("IPAM plugin %r failed, which does not matter: no ADD takes these CNI_ARGS", network.ipam)
     return b""
 
 
-async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> None:
-    """Detach the call's VF, if it has one. `device` is where to look first."""
+async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> bool:
+    """Detach the call's VF; whether it had one. `device` is where to look first."""
     record = await _found(daemon, call, device)
     if record is None:
-        return
+        return False
     logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci):
         # Another call may have been quicker, and the VF may be somebody else's by now.
-        await asyncio.to_thread(_detach, daemon, call, record.pci)
+        return await asyncio.to_thread(_detach, daemon, call, record.pci)
 
 
 async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
@@ -42,10 +47,12 @@ async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) 
     return await asyncio.to_thread(calls.find, daemon, call, None) or record
 
 
-def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
+def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> bool:
     record = daemon.record_of(pci)
-    if record is not None and (call.owns(record) or call.has_inside(daemon.node, record)):
-        daemon.detach(record, call.pod)
+    if record is None or not (call.owns(record) or call.has_inside(daemon.node, record)):
+        return False
+    daemon.detach(record, call.pod)
+    return True
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:

@@ -28,6 +28,7 @@ class Command(enum.Enum):
 
 
 _FOR_A_POD = frozenset({Command.ADD, Command.DEL, Command.CHECK})
+_IN_A_POD = frozenset({Command.ADD, Command.CHECK})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,18 +67,21 @@ def _text(value: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Variable:
+    """What is wrong with one is a problem of the commands in `checked`: a DEL uses no more than the names."""
+
     name: str
     field: str
     required: frozenset[Command]
+    checked: frozenset[Command]
     problem: Callable[[str], str | None]
 
 
 _VARIABLES = (
-    _Variable("CNI_CONTAINERID", "container_id", _FOR_A_POD, _container_id),
-    _Variable("CNI_NETNS", "netns", frozenset({Command.ADD, Command.CHECK}), _text),
-    _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _ifname),
-    _Variable("CNI_ARGS", "args", frozenset(), _text),
-    _Variable("CNI_PATH", "path", frozenset(), _text),
+    _Variable("CNI_CONTAINERID", "container_id", _FOR_A_POD, _FOR_A_POD, _container_id),
+    _Variable("CNI_NETNS", "netns", _IN_A_POD, _IN_A_POD, _text),
+    _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _FOR_A_POD, _ifname),
+    _Variable("CNI_ARGS", "args", frozenset(), _IN_A_POD, _text),
+    _Variable("CNI_PATH", "path", frozenset(), _IN_A_POD, _text),
 )
 
 
@@ -92,7 +96,7 @@ def invocation(env: Mapping[str, str]) -> Invocation:
         raise _invalid(f"required variables are missing: {', '.join(missing)}", "the runtime sets them for each call")
     for each in _VARIABLES:
         value = env.get(each.name, "")
-        if value and (problem := each.problem(value)):
+        if value and command in each.checked and (problem := each.problem(value)):
             raise _invalid(f"{each.name} {value!r} {problem}", "the runtime chose a name that cannot be used")
     return Invocation(command, **{each.field: env.get(each.name, "") for each in _VARIABLES})
 
@@ -116,6 +120,15 @@ def pod(text: str) -> tuple[str, str]:
     """Namespace and name of the pod in CNI_ARGS, empty where they are not there. Raises CniError with code 4."""
     given = arguments(text)
     return given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
+
+
+def refuses(text: str) -> bool:
+    """Whether no ADD with these CNI_ARGS gets as far as to change anything."""
+    try:
+        arguments(text)
+    except failure.CniError:
+        return True
+    return _text(text) is not None
 
 
 def _command(text: str) -> Command:

@@ -95,6 +95,32 @@ def test_a_bad_environment(cni: CniNode, env: dict[str, str | None], code: int, 
     _assert_refused(cni, cni.conf(), env, code, says)
 
 
+# As host-local 1.1 and 1.9 do, which take no key without IgnoreUnknown either.
+STRICT = """case $CNI_ARGS in *IgnoreUnknown*) echo '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.2/24"}]}';;
+*) echo '{"code": 999, "msg": "ARGS: unknown args"}'; exit 1;; esac"""
+UNKNOWN = ("FOO=1", "MAC", "PASSWORD=x==", "FOO=\udcff")
+
+
+@pytest.mark.parametrize("args", UNKNOWN)
+def test_c40_a_del_succeeds_whatever_is_in_cni_args(cni: CniNode, args: str) -> None:
+    """Its ADD was refused, and the pod is to end. The IPAM plugin is asked all the same."""
+    harness.ipam_plugin(cni.plugins, "strict", STRICT)
+    network = cni.conf(ipam={"type": "strict"})
+    _assert_refused(cni, network, {"ARGS": args}, 4, "CNI_ARGS")
+    assert cni.client.call("DEL", network, ARGS=args) == harness.Answer(0, "", "")
+    assert harness.ipam_calls(cni.plugins, "strict") == ["DEL"]
+
+
+def test_c40_a_del_with_other_args_than_its_add_says_that_the_address_is_still_leased(cni: CniNode) -> None:
+    harness.ipam_plugin(cni.plugins, "strict", STRICT)
+    network = cni.conf(ipam={"type": "strict"})
+    before = cni.bench.machine.snapshot()
+    assert cni.client.call("ADD", network, ARGS="IgnoreUnknown=1;FOO=1").code == 0
+    answer = cni.client.call("DEL", network, ARGS="FOO=1")
+    assert (answer.code, "unknown args" in answer.message) == (999, True)
+    assert cni.bench.machine.snapshot() == before
+
+
 @pytest.mark.parametrize(
     "stdin",
     [
