@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -118,6 +119,27 @@ def test_who_asks_for_no_endpoint_does_not_pay_for_it(program: str) -> None:
     loaded = asyncio.run(_output(sys.executable, "-c", code)).split()
     assert program in loaded
     assert {"prometheus_client", "http.server", "observability.endpoint"} & set(loaded) == set()
+
+
+@pytest.mark.parametrize(("program", "late"), [("deviceplugin", "grpc"), ("sriov_cni", "pyroute2")])
+def test_a_stop_that_comes_while_it_is_still_imported_ends_it(tmp_path: pathlib.Path, program: str, late: str) -> None:
+    """Without a handler it would die of it, which process 1 of a container does not."""
+    (tmp_path / f"{late}.py").write_text("import time\nopen('reached', 'w').close()\nwhile True:\n    time.sleep(9)\n")
+
+    async def body() -> None:
+        env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        code = f"import sys; from {program} import program; sys.exit(program.main())"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=tmp_path, env=env)
+        try:
+            await loops.until((tmp_path / "reached").exists, 10)
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 10) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    loops.run(body())
 
 
 async def _output(*command: str) -> str:

@@ -1,0 +1,10 @@
+"""The console program of the CNI daemon: can be stopped from its first moment on, and is imported only then."""
+
+from sriov import stopping
+
+
+def main() -> int:
+    stopping.at_once()
+    from sriov_cni import __main__ as daemon  # noqa: PLC0415  # this takes long
+
+    return daemon.main()
