@@ -31,8 +31,12 @@ HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
     "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ}),
     "predecessor": (r"/.+/.+", {"cni-daemon": WRITE}),
     "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
+    "netns": (r"/run/netns", {"cni-daemon": READ}),
 }
 """The node's folders by the volume's name: what the path has to be, who may see it, and whether only to read it."""
+
+PROPAGATED = {"netns": "HostToContainer"}
+"""A namespace that stayed mounted in a container would not end with its pod. Nothing goes the other way."""
 
 Rule = Callable[[Object], Iterator[str]]
 
@@ -96,9 +100,10 @@ def _the_nodes_folders(daemonset: Object) -> Iterator[str]:
 def _mounting(daemonset: Object) -> Iterator[str]:
     """A subPath never changes; a propagated mount could be made on the host; what nobody mounts is not needed."""
     for container, mount in _mounts(daemonset):
-        yield from (
-            f"{container} mounts {mount['name']} with {key}" for key in ("subPath", "mountPropagation") if key in mount
-        )
+        if "subPath" in mount:
+            yield f"{container} mounts {mount['name']} with subPath"
+        if (propagation := mount.get("mountPropagation")) != PROPAGATED.get(mount["name"]):
+            yield f"{container} mounts {mount['name']} with mountPropagation {propagation}"
     mounted = {mount["name"] for _, mount in _mounts(daemonset)}
     yield from (f"nobody mounts {each['name']}" for each in _pod(daemonset)["volumes"] if each["name"] not in mounted)
 

@@ -47,6 +47,8 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
         found["kubelet_root_dir"] /= sockets
     if not given.get("use_cdi"):
         found.pop("cdi_dir", None)
+    if given.get("counters_interval") and given["http"]:  # no flag says where runtimes keep namespaces: they do
+        found["netns"] = pathlib.Path("/run/netns")
     return set(found.values())
 
 

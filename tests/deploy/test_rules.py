@@ -81,8 +81,13 @@ BROKEN: list[tuple[Callable[[Object], None], str]] = [
     (changed(f"{PLUGIN}.volumeMounts.run.readOnly", False), "device-plugin mounts run, readOnly False"),
     (
         changed(f"{CNI}.volumeMounts.run.mountPropagation", "Bidirectional"),
-        "cni-daemon mounts run with mountPropagation",
+        "cni-daemon mounts run with mountPropagation Bidirectional",
     ),
+    (
+        changed(f"{CNI}.volumeMounts.netns.mountPropagation", None),
+        "cni-daemon mounts netns with mountPropagation None",
+    ),
+    (changed(f"{CNI}.volumeMounts.netns.readOnly", None), "cni-daemon mounts netns, readOnly False"),
     (changed(f"{PLUGIN}.volumeMounts.config.subPath", "config.json"), "device-plugin mounts config with subPath"),
     (added_volume, "nobody mounts host"),
     (changed("automountServiceAccountToken", True), "a token for the API server is mounted"),

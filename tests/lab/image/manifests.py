@@ -31,9 +31,12 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mount:
+    """`follows`: what is mounted below it on the node, or removed there, is so in the container."""
+
     volume: str
     target: str
     read_only: bool
+    follows: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,9 +109,12 @@ def _container(declared: Mapping[str, Any]) -> Container:
 
 
 def _mount(declared: Mapping[str, Any]) -> Mount:
-    if unknown := set(declared) - {"name", "mountPath", "readOnly"}:
-        raise ValueError(f"the mount {declared['name']} has {unknown}, which is not translated")
-    return Mount(declared["name"], declared["mountPath"], declared.get("readOnly", False))
+    unknown = set(declared) - {"name", "mountPath", "readOnly", "mountPropagation"}
+    propagation = declared.get("mountPropagation", "None")
+    if unknown or propagation not in ("None", "HostToContainer"):
+        raise ValueError(f"a mount that is not translated: {declared}")
+    follows = propagation == "HostToContainer"
+    return Mount(declared["name"], declared["mountPath"], declared.get("readOnly", False), follows)
 
 
 def create_options(container: Container) -> list[str]:
@@ -137,12 +143,14 @@ def oci(base: Mapping[str, Any], container: Container, root: str, sources: Mappi
     spec["root"] = {"path": root, "readonly": True}
     spec["mounts"] = [each for each in spec["mounts"] if each["destination"] != "/run"]
     spec["mounts"] += _binds(container, sources)
+    if any(mount.follows for mount in container.mounts):  # else runc makes every mount private
+        spec["linux"]["rootfsPropagation"] = "rslave"
     spec["linux"]["resources"]["memory"] = {"limit": container.memory}
     return spec
 
 
 def _binds(container: Container, sources: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """As the kubelet asks for them: private, and with what is mounted below."""
+    """As the kubelet asks for them: private unless told otherwise, and with what is mounted below."""
     for mount in container.mounts:
-        options = ["rbind", "rprivate", "ro" if mount.read_only else "rw"]
+        options = ["rbind", "rslave" if mount.follows else "rprivate", "ro" if mount.read_only else "rw"]
         yield {"destination": mount.target, "type": "bind", "source": sources[mount.volume], "options": options}

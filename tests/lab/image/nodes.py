@@ -5,7 +5,7 @@ Of this checkout nothing runs in the containers, and the shim is the one that th
 
 import contextlib
 import dataclasses
-import http
+import functools
 import json
 import pathlib
 import shutil
@@ -17,6 +17,7 @@ import yaml
 
 from hack.story import node, stage
 from tests import artefacts
+from tests.kernel import namespaces
 from tests.lab.image import manifests
 from tests.lab.runtimes import containerd
 
@@ -43,10 +44,12 @@ class Runtime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Process:
-    """A container's first process as the kernel shows it: /proc/PID/status, and `ro` or `rw` of each mount."""
+    """A container's first process as the kernel shows it: /proc/PID/status, `ro` or `rw` of each mount, and which
+    of them follow the node's."""
 
     status: dict[str, str]
     mounts: dict[str, str]
+    following: frozenset[str]
 
 
 class Node(node.Node):
@@ -92,9 +95,12 @@ class Node(node.Node):
         self._until((self.run_dir / "cni.sock").exists, "the CNI daemon's socket")
 
     @contextlib.contextmanager
-    def running(self, name: str, without: str = "") -> Iterator[subprocess.Popen[bytes]]:
-        """A container of the DaemonSet, less one capability or mount. It is told to stop in the end."""
-        process = self.start(name, without)
+    def running(self, name: str, without: str = "", *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A container of the DaemonSet, less one capability or mount. It is told to stop in the end.
+
+        `arguments` are further ones, as the chart's extraArgs.
+        """
+        process = self.start(name, without, *arguments)
         try:
             yield process
         finally:
@@ -111,8 +117,9 @@ class Node(node.Node):
         """Nothing where the container has just ended by itself."""
         subprocess.run([*self._ctr, "task", "kill", "--signal", signal, name], check=False, capture_output=True)
 
-    def start(self, name: str, without: str = "") -> subprocess.Popen[bytes]:
+    def start(self, name: str, without: str = "", *arguments: str) -> subprocess.Popen[bytes]:
         container = self.pod.containers[name]
+        container = dataclasses.replace(container, command=(*container.command, *arguments))
         spec = self._folder / f"{name}.spec.json"
         spec.write_text(json.dumps(self.spec(container.without(without) if without else container)))
         with (self._folder / f"{name}.log").open("wb") as log:
@@ -125,7 +132,8 @@ class Node(node.Node):
         proc = pathlib.Path("/proc", self._pid(name))
         status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
         lines = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
-        return Process(status, {words[4]: words[5].split(",")[0] for words in lines})
+        following = frozenset(words[4] for words in lines if any(word.startswith("master:") for word in words))
+        return Process(status, {words[4]: words[5].split(",")[0] for words in lines}, following)
 
     def _pid(self, name: str) -> str:
         listed = subprocess.run([*self._ctr, "task", "list"], check=True, capture_output=True, text=True).stdout
@@ -136,19 +144,31 @@ class Node(node.Node):
 
     def spec(self, container: manifests.Container) -> dict[str, object]:
         """containerd's own idea of a container, with what is declared in it."""
-        create = ["container", "create", *manifests.create_options(container), "--rootfs"]
-        subprocess.run([*self._ctr, *create, self._rootfs, "pattern", "/"], check=True)
-        shown = subprocess.run([*self._ctr, "container", "info", "pattern"], check=True, capture_output=True).stdout
-        subprocess.run([*self._ctr, "container", "delete", "pattern"], check=True)
+        shown = _pattern(self._ctr, self._rootfs, tuple(manifests.create_options(container)))
         return manifests.oci(json.loads(shown)["Spec"], container, self._rootfs, self._sources)
+
+
+@functools.cache
+def _pattern(ctr: tuple[str, ...], rootfs: str, options: tuple[str, ...]) -> bytes:
+    """What containerd makes of these options: the same for every container that has them."""
+    subprocess.run([*ctr, "container", "create", *options, "--rootfs", rootfs, "pattern", "/"], check=True)
+    shown = subprocess.run([*ctr, "container", "info", "pattern"], check=True, capture_output=True).stdout
+    subprocess.run([*ctr, "container", "delete", "pattern"], check=True)
+    return shown
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (the manifest's own address)
-            return bool(answer.status == http.HTTPStatus.OK)
+        asked(url)
     except OSError:
         return False
+    return True
+
+
+def asked(url: str) -> str:
+    """The body that a GET is answered with. Raises OSError, also for a status that is no success."""
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (the manifest's own address)
+        return str(answer.read().decode())
 
 
 @contextlib.contextmanager
@@ -158,7 +178,8 @@ def prepared(folder: pathlib.Path, rootfs: pathlib.Path) -> Iterator[Runtime]:
     for path in _KUBELETS:
         path.mkdir(parents=True)
     try:
-        with containerd.serving(folder) as ctr:
+        # The first namespace makes their folder a shared mount, as all of a node's are by systemd.
+        with namespaces.made("first"), containerd.serving(folder) as ctr:
             yield Runtime(folder, tuple(ctr), rootfs)
     finally:
         for path in (*_KUBELETS, RUN, folder):
