@@ -69,6 +69,7 @@ def arguments(have: parts.Parts, machine: Machine, ports: Ports) -> list[str]:
         *(_share("out", machine.out) if machine.out else []),
         *nics.arguments(),
         *nics.far_slot(),
+        *nics.spare_slots(),
     ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ VFS_PER_PF = 7  # TotalVFs of the 82576 as QEMU builds it
 
 FAR_PF = "0000:81:00.0"
 _FAR_BUS = 0x80
+SPARE = range(3, 9)
+"""Numbers of the cards that the spare slots are for, and of these slots in /sys/bus/pci/slots."""
 
 
 def arguments(count: int = len(PFS)) -> list[str]:
@@ -23,6 +25,11 @@ def far_slot() -> list[str]:
     index = len(PFS)
     bridge = f"pxb-pcie,id=far,bus=pcie.0,bus_nr={_FAR_BUS},numa_node=1"
     return ["-device", bridge, *_slot(index, ",bus=far")]
+
+
+def spare_slots() -> list[str]:
+    """Empty ones beside it, for a test that needs more VFs than the two cards have."""
+    return [word for index in SPARE for word in _slot(index, ",bus=far")]
 
 
 def device(index: int) -> dict[str, str]:

@@ -36,7 +36,13 @@ def test_the_far_slot_is_empty_and_comes_after_the_cards_whose_addresses_tests_k
         "-netdev", "hubport,id=h2,hubid=0",
         "-device", "pcie-root-port,slot=2,id=rp2,bus=far",
     ]  # fmt: skip
-    assert built()[-len(nics.far_slot()) :] == nics.far_slot()
+    after = [*nics.far_slot(), *nics.spare_slots()]
+    assert built()[-len(after) :] == after
+
+
+def test_spare_slots_have_the_numbers_of_their_cards() -> None:
+    ports = [word.split(",")[1:] for word in nics.spare_slots() if word.startswith("pcie-root-port")]
+    assert ports == [[f"slot={number}", f"id={nics.device(number)['bus']}", "bus=far"] for number in nics.SPARE]
 
 
 @pytest.mark.parametrize(
