@@ -1,6 +1,6 @@
-"""What is released, built once and kept in build/ until its sources change: the wheel, the image's root file system.
+"""What is released, built once and kept in build/ until its sources change: wheel, image, and programs from the wheel.
 
-Tests of the image run this and not the checkout. Several processes may ask at once.
+Tests of image and installation run this and not the checkout. Several processes may ask at once.
 """
 
 import contextlib
@@ -8,13 +8,22 @@ import fcntl
 import functools
 import hashlib
 import pathlib
+import re
 import shutil
 import subprocess
+import tempfile
+import tomllib
 from collections.abc import Iterator
 
 PROJECT = pathlib.Path(__file__).parents[1]
 BUILD = PROJECT / "build/artefacts"
 ROOTFS = BUILD / "rootfs"
+VERSION: str = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+NEXT = "9.9.9"
+"""A version that is released later, of the same sources."""
+INSTALLED = pathlib.Path("/opt/sriov-underlay")
+"""Where `programs` are to be, each version in a folder of its name."""
+_NEEDLESS = shutil.ignore_patterns("[.]*", "__pycache__", "build", "dist", "tests", "docs")
 _RECIPE = ("hack/build-rootfs", "hack/sbom.py", "deploy/image/packages", "requirements.lock")
 
 
@@ -45,6 +54,48 @@ def rootfs() -> pathlib.Path:
     return ROOTFS
 
 
+@functools.cache
+def programs() -> dict[str, pathlib.Path]:
+    """By version, virtual environments as docs/systemd.md has them, for a place below INSTALLED. Raises BuildError."""
+    packed = wheel()
+    want = hashlib.sha256(packed.read_bytes() + (PROJECT / "requirements.lock").read_bytes()).hexdigest()
+    made = {version: BUILD / f"programs-{version}" for version in (VERSION, NEXT)}
+    stamp = BUILD / "programs.sha256"
+    with _locked():
+        if not stamp.exists() or stamp.read_text() != want:
+            stamp.unlink(missing_ok=True)
+            _install(packed, made[VERSION])
+            _install_next(made[NEXT])
+            stamp.write_text(want)
+    return made
+
+
+def _install_next(into: pathlib.Path) -> None:
+    """Its wheel is not kept: beside the current one it would be taken for what the image is made of."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "source")
+        shutil.copytree(PROJECT, source, ignore=_NEEDLESS)
+        project = source / "pyproject.toml"
+        project.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{NEXT}"', project.read_text()))
+        _install(pathlib.Path(_output(str(source / "hack/build-wheel"), "--out", folder)), into)
+
+
+def _install(packed: pathlib.Path, into: pathlib.Path) -> None:
+    """The programs' first lines name the interpreter where it will be, and not where it was made.
+
+    Debian's Python, since units have ProtectHome=yes, and others' are often in a home.
+    """
+    shutil.rmtree(into, ignore_errors=True)
+    _output("/usr/bin/python3", "-m", "venv", "--without-pip", str(into))
+    python = _output("hack/locked", "wheel")
+    pip = (python, "-m", "pip", "--python", str(into), "install", "-qq", "--disable-pip-version-check")
+    _output(*pip, "--require-hashes", "-r", str(PROJECT / "requirements.lock"))
+    _output(*pip, "--no-deps", "--no-index", str(packed))
+    version = packed.name.split("-")[1]
+    for program in (*into.glob("bin/sriov-*"), into / "bin/sriovctl"):
+        program.write_text(program.read_text().replace(str(into), str(INSTALLED / version)))
+
+
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -54,7 +105,10 @@ def _locked() -> Iterator[None]:
 
 
 def _output(script: str, *arguments: str) -> str:
-    done = subprocess.run([PROJECT / script, *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([PROJECT / script, *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BuildError(f"no {error.filename} on this machine") from error
     if done.returncode:
         raise BuildError(done.stderr.strip())
     return done.stdout.strip()

@@ -1,0 +1,40 @@
+"""Tests of this folder install what is released on a node with systemd. It is built before the guest boots."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests import artefacts
+from tests.lab import plugging, stores
+from tests.lab.installing import nodes, systemd
+
+_NOTE = artefacts.BUILD / "no-programs"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not stores.wanted(session, pathlib.Path(__file__).parent):
+        return
+    _NOTE.unlink(missing_ok=True)
+    try:
+        artefacts.programs()
+    except artefacts.BuildError as error:
+        _NOTE.write_text(str(error))
+
+
+@pytest.fixture
+def node(tmp_path: pathlib.Path) -> Iterator[nodes.Node]:
+    """With eight PFs of seven VFs each, and nothing of ours but the programs in a folder for each version."""
+    if not systemd.PROGRAM.exists():
+        _miss(f"no {systemd.PROGRAM} on this machine")
+    if _NOTE.exists():
+        _miss(_NOTE.read_text())
+    with plugging.plugged(plugging.spare()), nodes.prepared(tmp_path) as node:
+        yield node
+
+
+def _miss(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and CI=true says that this test must run", pytrace=False)
+    pytest.skip(reason.splitlines()[-1])
