@@ -33,7 +33,8 @@ def delivery(flags: argparse.Namespace) -> cdi.Delivery:
 
 def _flag(made: argparse.ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
     names = [f"--{name}", f"-{name}"] + (["--config"] if name == "config-file" else [])
-    made.add_argument(*names, type=kind, default=default, metavar="", help=f"{text} (%(default)s)")
+    shown = "off" if default is None else "%(default)s"
+    made.add_argument(*names, type=kind, default=default, metavar="", help=f"{text} ({shown})")
 
 
 def _add_files(made: argparse.ArgumentParser) -> None:
