@@ -78,6 +78,8 @@ def test_scripts_are_sound_shell() -> None:
             "build-wheel",
             "build-rootfs",
             "build-sbom",
+            "docs",
+            "gen-docs",
             "locked",
         )
     ]

@@ -21,7 +21,7 @@ from tests.deploy.rendering import Object
 
 PAGE = (rendering.ROOT / "docs/install.md").read_text()
 FILES = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
-PAGES = ("docs/install.md", "README.md")
+PAGES = ("docs/install.md", "docs/quickstart.md", "README.md")
 NOWHERE = "127.0.0.1:9"  # discard, where nobody listens
 
 

@@ -2,9 +2,12 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 import pytest
+
+from hack.pages import terminals
 
 DEMO = pathlib.Path(__file__).parents[2] / "hack/demo"
 PROMISED = {
@@ -18,6 +21,13 @@ def namespaces() -> set[str]:
     return {path.name for path in found.iterdir()} if found.exists() else set()
 
 
+def promises(told: str) -> list[str]:
+    """What is kept, without what is different each time and without spaces."""
+    kept = [re.sub(r"\s", "", line) for line in told.splitlines() if "✔" in line]
+    assert len(kept) > 5
+    return kept
+
+
 @pytest.mark.root
 def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     before = namespaces()
@@ -29,6 +39,8 @@ def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     assert {key for key in PROMISED if report[key] is True} == PROMISED
     assert (report["vfs_discovered"], report["resources_registered"], report["pods_attached"]) == (14, 2, 4)
     assert "red-1 → red-2: same VLAN, same PF: an answer" in done.stdout
+    drawn = terminals.words((DEMO.parents[1] / "docs/images/demo.svg").read_text())
+    assert [line for line in promises(done.stdout) if line not in drawn] == [], "hack/gen-docs --demo draws it anew"
     assert {name for name in namespaces() - before if name.startswith(("sriov-host", "pod-"))} == set()
 
 

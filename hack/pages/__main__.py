@@ -1,0 +1,64 @@
+"""Writes the pages and pictures that are made of something else; with --check says which are not as it is now.
+
+People start it through hack/gen-docs. It makes no page that somebody has written, and fetches nothing.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from hack.pages import drawings, reference, terminals
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DEMO = "images/demo.svg"
+
+
+def made() -> dict[str, str]:
+    """By its name below docs/: what is made of the code alone, the same wherever it is made."""
+    return {
+        "configuration.md": reference.page(DOCS),
+        "images/inventory.svg": terminals.inventory((DOCS / "sriovctl.md").read_text()),
+        **{f"images/{name}.svg": picture for name, picture in drawings.all_of_them().items()},
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="hack/gen-docs", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing, end with 1 where something is out of date"
+    )
+    parser.add_argument("--demo", action="store_true", help="run hack/demo --mock and draw what it prints; needs root")
+    options = parser.parse_args(argv)
+    old = [name for name, text in made().items() if not _is(DOCS / name, text)]
+    if options.check:
+        for name in old:
+            print(f"gen-docs: docs/{name} is out of date; run hack/gen-docs", file=sys.stderr)
+        return 1 if old else 0
+    for name in old:
+        (DOCS / name).write_text(made()[name])
+    if options.demo:
+        (DOCS / DEMO).write_text(terminals.picture("hack/demo --mock", _demo()))
+    return 0
+
+
+def _is(path: pathlib.Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
+def _demo() -> str:
+    done = subprocess.run(
+        [ROOT / "hack/demo", "--mock"],
+        env={**os.environ, "FORCE_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

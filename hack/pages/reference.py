@@ -1,0 +1,172 @@
+"""docs/configuration.md: every key and flag with its type and default, as the code has them.
+
+Types are those of the structures that decode, defaults those of what is decoded from a configuration that says nothing,
+flags what the programs say of themselves. Meanings of keys are taken from the pages that explain them, and of the rest
+stand here; a key without a meaning stops the making.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+import typing
+
+import msgspec
+
+from deviceplugin import conf as plugin_conf
+from deviceplugin import criteria, resources
+from hack.pages import meanings
+from sriov_cni import conf, policy
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_INTRO = """\
+<!-- Made by hack/gen-docs. Change the code, or the pages that it takes meanings from, and run it again. -->
+
+# Configuration reference
+
+Every key and flag, with type and default, as the programs have them: this page is made from their code. What the keys
+do together is told in [the device plugin](deviceplugin.md), [the CNI plugin](cni.md) and [making VFs](provisioning.md).
+"""
+
+
+def page(docs: pathlib.Path) -> str:
+    return "\n".join(
+        [
+            _INTRO,
+            "## Resources\n",
+            "Entries of `resourceList` in `/etc/pcidp/config.json`. Keys are read in any case, as Go does.\n",
+            _resources((docs / "deviceplugin.md").read_text()),
+            "## Selectors\n",
+            "Of a resource. Values of a key are alternatives; keys must all hold. Left out, a key limits nothing.\n",
+            _selectors(),
+            "## Network configuration\n",
+            "What CNI itself defines (`cniVersion`, `name`, `type`) is left out here.\n",
+            _networks((docs / "cni.md").read_text()),
+            "## The node's policy\n",
+            "Rules in `/etc/sriov-underlay/policy.json`. The first that names the VF's PF decides.\n",
+            _policy(),
+            "## Flags of the device plugin\n",
+            "`sriov-device-plugin`, or `python -m deviceplugin`. In parentheses: the default.\n",
+            _flags("deviceplugin"),
+            "## Flags of the CNI daemon\n",
+            "`sriov-cni-daemon`, or `python -m sriov_cni`. In parentheses: the default.\n",
+            _flags("sriov_cni"),
+        ]
+    )
+
+
+def _resources(explained: str) -> str:
+    """Defaults as the one resource has them that states nothing but its name."""
+    [read] = plugin_conf.parse(b'{"resourceList": [{"resourceName": "x"}]}', "", "intel.com").resources
+    defaults = {
+        "resourceName": "required",
+        "resourcePrefix": "the flag's",
+        "deviceType": f"`{read.kind.value}`",
+        "excludeTopology": read.exclude_topology,
+        "selectors": "every VF",
+        "additionalInfo": "none",
+        "checkHealthOnPf": read.checks.pf,
+        "checkHealthOnDeviceExist": True,
+        "checkHealthOnDriver": read.checks.driver,
+        "checkHealthOnCleanup": read.checks.cleanup,
+        "allocationPolicy": f"`{read.policy.value}`",
+        "offerHostAddresses": read.host_addresses,
+    }
+    told = _told(explained, "Keys of a resource", "deviceplugin.md")
+    hints = typing.get_type_hints(plugin_conf._RawResource)
+    kinds = dict(zip(plugin_conf.RESOURCE_KEYS, hints.values(), strict=True))
+    kinds["selectors"] = dict | list
+    return _table(
+        ["key", "type", "default", "meaning"],
+        [[f"`{key}`", _type(kinds[key]), _shown(defaults[key]), told[key][-1]] for key in plugin_conf.RESOURCE_KEYS],
+    )
+
+
+def _selectors() -> str:
+    fields = msgspec.structs.fields(criteria._Raw)
+    rows = []
+    for field in fields:
+        kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in criteria.KEYS[kind]]
+        of = "all" if len(kinds) == len(resources.Kind) else ", ".join(kinds)
+        rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
+    return _table(["key", "type", "of resources", "takes devices"], rows)
+
+
+def _networks(explained: str) -> str:
+    """Defaults as of a configuration that names a VF and nothing else, where they have a value."""
+    read = conf.attachment(b'{"deviceID": "0000:01:10.0"}', "")
+    wanted = read.wanted
+    defaults: dict[str, object] = {
+        "vlan": wanted.vlan,
+        "vlanQoS": wanted.qos,
+        "vlanProto": f"`{wanted.proto.value}`",
+        "spoofchk": _switch(wanted.spoofchk),
+        "trust": _switch(wanted.trust),
+        "allmulti": _switch(read.allmulti),
+        "link_state": f"`{wanted.link_state.value}`",
+        "min_tx_rate": wanted.min_tx_rate,
+        "max_tx_rate": wanted.max_tx_rate,
+    }
+    told = _told(explained, "Keys", "cni.md")
+    fields = [field for field in msgspec.structs.fields(conf._Document) if field.encode_name in conf.KEYS]
+    rows = [
+        [f"`{key}`", told[key][0], _shown(defaults.get(key, told[key][1])), told[key][2]]
+        for key in (field.encode_name for field in fields)
+    ]
+    return _table(["key", "type", "default", "values"], rows)
+
+
+def _policy() -> str:
+    rows = []
+    for field in msgspec.structs.fields(policy.Rule):
+        default = "no limit" if field.default is None else _shown(field.default)
+        rows.append([f"`{field.encode_name}`", _type(field.type), default, meanings.POLICY[field.encode_name]])
+    return _table(["key", "type", "left out", "meaning"], rows)
+
+
+def _flags(module: str) -> str:
+    """What the program says of itself, one line an option."""
+    command = [sys.executable, "-P", "-m", module, "--help"]
+    environment = {**os.environ, "COLUMNS": "400", "NO_COLOR": "1", "PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True)
+    found = re.findall(r"^  (-.*?)(?:(?:  +|\n {10,})(\S.*))?$", done.stdout, re.MULTILINE)
+    rows = []
+    for names, text in found:
+        shown = dict.fromkeys(re.findall(r"--[a-z][\w-]*", names))
+        if "--help" not in shown:
+            rows.append([", ".join(f"`{name}`" for name in shown), text.replace("|", "\\|")])
+    return _table(["flag", "is"], rows)
+
+
+def _told(text: str, heading: str, name: str) -> dict[str, list[str]]:
+    """By key, the other cells of the first table below a heading; links within that page lead there."""
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0].replace("[below](#", f"[more]({name}#")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    return {key: [cell.strip() for cell in rest.split(" | ")] for key, rest in rows}
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _type(annotation: object) -> str:
+    """As JSON calls it."""
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    names = [_one_type(part) for part in parts if part is not types.NoneType]
+    return " or ".join(dict.fromkeys(names))
+
+
+def _one_type(annotation: object) -> str:
+    origin = typing.get_origin(annotation) or annotation
+    return {str: "string", bool: "boolean", int: "number", list: "list", tuple: "list", dict: "object"}[origin]  # type: ignore[index]
+
+
+def _switch(value: bool) -> str:
+    return "`on`" if value else "`off`"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else f"`{str(value).lower()}`"

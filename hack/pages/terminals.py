@@ -1,0 +1,34 @@
+"""What a program printed, as a picture of a terminal. The font is the reader's: rich's template fetches one."""
+
+import io
+import re
+
+import rich.console
+import rich.terminal_theme
+import rich.text
+
+_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
+
+def picture(command: str, printed: str) -> str:
+    """An SVG. `printed` may have colours as a terminal takes them. The same text makes the same picture."""
+    text = rich.text.Text.from_ansi(printed.rstrip())
+    width = max(len(line) for line in text.plain.splitlines())
+    console = rich.console.Console(record=True, width=width, file=io.StringIO(), highlight=False)
+    console.print(text, soft_wrap=True)
+    drawn = console.export_svg(title=command, theme=rich.terminal_theme.MONOKAI, unique_id="terminal")
+    return _FONTS.sub("", drawn).replace("Fira Code, monospace", "monospace") + "\n"
+
+
+def inventory(page: str) -> str:
+    """`sriovctl inventory` as docs/sriovctl.md shows it, which a test compares with what is printed."""
+    [printed] = re.findall(r"```console\n# (?=sriovctl inventory\n)(.*?)```", page, re.DOTALL)
+    command, _, rest = printed.partition("\n")
+    heading, _, rows = rest.partition("\n")
+    return picture(command, f"\033[1m{heading}\033[0m\n{rows}")
+
+
+def words(drawn: str) -> str:
+    """The text of a picture without any space, to find lines in it."""
+    found = "".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
+    return re.sub(r"\s|&#160;", "", found).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

@@ -1,0 +1,209 @@
+"""The docs site: it builds without a warning, stands alone, is up to date; nothing that is typed on it is untried."""
+
+import functools
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deviceplugin import conf as plugin_conf
+from hack.pages import __main__ as pages
+from tests.deploy import rendering, test_install_page
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))]
+TO_COME = {"performance.md"}  # in the nav before the page is there
+
+# Which tests run the blocks of a page, by their language. What is typed at a console is looked at below in any case.
+RUN_BY = {
+    ("README.md", "console"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
+    ("README.md", "json"): [
+        "tests/test_docs.py::test_the_readmes_device_plugin_configuration",
+        "tests/test_docs.py::test_network_configurations",
+    ],
+    ("docs/architecture.md", ""): ["tests/test_docs.py::test_files_and_folders_that_are_named_exist"],
+    ("docs/cni.md", "json"): [
+        "tests/test_docs.py::test_network_configurations",
+        "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
+        "tests/test_docs.py::test_the_policy",
+    ],
+    ("docs/deviceplugin.md", "console"): ["tests/test_docs_site.py::test_what_is_typed_is_known"],
+    ("docs/install.md", "console"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
+    ("docs/install.md", "yaml"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
+    ("docs/install.md", "json"): ["tests/deploy/test_install_page.py::test_the_network_of_podman"],
+    ("docs/lab.md", "console"): ["tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"],
+    ("docs/metrics.md", "json"): ["tests/sriov_cni/test_log.py::test_each_line_of_an_attachment_says_whose_it_is"],
+    ("docs/metrics.md", "promql"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
+    ("docs/metrics.md", "yaml"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
+    ("docs/provisioning.md", "yaml"): ["tests/provisioning/test_docs.py::test_the_example"],
+    ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
+    ("docs/sriovctl.md", "console"): ["tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"],
+    ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],
+}  # fmt: skip
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DRAWN = {"mermaid"}
+PROGRAMS = {
+    "sriovctl": "sriovctl",
+    "sriov-underlay": "installer",
+    "sriov-device-plugin": "deviceplugin",
+    "sriov-cni-daemon": "sriov_cni",
+}
+THE_SYSTEMS = {"curl", "echo", "ip", "kill", "pip", "pod", "python3", "exit"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The site as it is published: built strictly, so that a warning of mkdocs is a failure here."""
+    out = tmp_path_factory.mktemp("docs") / "site"
+    command = [str(ROOT / "hack/docs"), "build", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr
+    return out
+
+
+def test_every_page_is_built_with_its_pictures(site: pathlib.Path) -> None:
+    assert [name for name in PAGES[1:] if not (site / pathlib.Path(name).name).with_suffix(".html").exists()] == []
+    shown = {name for page in site.glob("*.html") for name in re.findall(r'src="(images/[^"]+)"', page.read_text())}
+    assert shown == {f"images/{path.name}" for path in (DOCS / "images").iterdir()}
+    assert [name for name in shown if not (site / name).exists()] == []
+
+
+def test_a_reader_of_the_site_asks_nobody_else(site: pathlib.Path) -> None:
+    """Scripts, styles, fonts and pictures come with it; what leads elsewhere is a link that somebody follows."""
+    for path in [*site.rglob("*.html"), *(site / "images").glob("*.svg")]:
+        text = path.read_text()
+        assert re.findall(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//[^"]+"', text) == [], path
+        assert re.findall(r'<link[^>]+rel="(?:stylesheet|preconnect|icon)"[^>]+href="(?:https?:)?//', text) == [], path
+        assert "@import" not in text, path
+        assert "@font-face" not in text, path
+
+
+def test_every_page_of_the_navigation_is_there() -> None:
+    navigation = re.findall(r"^ +- (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    missing = {name for name in navigation if not (DOCS / name).exists()}
+    assert missing <= TO_COME
+    assert len(navigation) == len(set(navigation))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "build or serve, not nothing"),
+        (["bild"], "build or serve, not bild"),
+        (["build", "--port", "1"], "build takes --out and its value"),
+    ],
+)
+def test_a_mistyped_command_line(arguments: list[str], says: str) -> None:
+    done = subprocess.run([ROOT / "hack/docs", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_what_is_made_of_the_code_is_up_to_date() -> None:
+    old = [name for name, text in pages.made().items() if (DOCS / name).read_text() != text]
+    assert old == [], "hack/gen-docs writes them anew"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_is_run_by_a_test(page: str) -> None:
+    languages = {language for language, _ in BLOCK.findall((ROOT / page).read_text())} - DRAWN
+    assert {language for name, language in RUN_BY if name == page} | {"console"} >= languages
+
+
+@pytest.mark.parametrize(("page", "language"), RUN_BY)
+def test_who_runs_an_example_is_there(page: str, language: str) -> None:
+    """And a row of the table is about blocks that there are."""
+    assert language in {found for found, _ in BLOCK.findall((ROOT / page).read_text())}
+    for name in RUN_BY[page, language]:
+        path, _, function = name.partition("::")
+        text = (ROOT / path).read_text()
+        assert f"def {function}(" in text
+        assert pathlib.Path(page).name in text
+
+
+def typed(page: str) -> list[str]:
+    """Commands of a page, without what is said of them behind two spaces."""
+    lines = [line for language, text in BLOCK.findall((ROOT / page).read_text()) if language == "console"
+             for line in text.splitlines()]  # fmt: skip
+    return [re.split(r" {2,}", found[1])[0] for line in lines if (found := re.match(r"(?:#|\$|lab#) (.*)", line))]
+
+
+COMMANDS = sorted({(page, command) for page in PAGES for command in typed(page)})
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_what_is_typed_is_known(page: str, command: str) -> None:
+    program, *arguments = shlex.split(command)
+    match (program.removeprefix("./").removeprefix("/opt/sriov-underlay/bin/"), arguments):
+        case ("helm" | "kubectl", _):
+            assert page in test_install_page.PAGES
+        case ("python", ["-m", module, *rest]):
+            known(module, rest)
+        case (name, _) if name in PROGRAMS:
+            known(PROGRAMS[name], arguments)
+        case (name, _) if name.startswith("hack/"):
+            assert (ROOT / name).stat().st_mode & 0o100
+            assert flags(arguments) <= flags_of_hack()
+        case ("cp", [source, target]):
+            assert (ROOT / source).exists() or source in (ROOT / page).read_text().replace(command, "")
+            assert target.startswith("/etc/")
+        case ("systemctl", ["enable", *units]):
+            assert [unit for unit in units if not unit.startswith("--") and not unit_file(unit).exists()] == []
+        case (name, _):
+            assert name in THE_SYSTEMS
+
+
+def known(module: str, arguments: list[str]) -> None:
+    """Its flags are in the help of the program, or of the command that it names."""
+    commands = [word for word in arguments[:2] if re.fullmatch(r"[a-z]+", word)]
+    assert flags(arguments) <= helped(module, *commands)
+
+
+@functools.cache
+def helped(module: str, *commands: str) -> frozenset[str]:
+    line = [sys.executable, "-m", module, *commands, "--help"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return frozenset(re.findall(r"--[a-z][\w-]*", done.stdout))
+
+
+@functools.cache
+def flags_of_hack() -> frozenset[str]:
+    files = [path for path in (ROOT / "hack").rglob("*") if path.is_file() and path.suffix in ("", ".py")]
+    return frozenset(flag for path in files for flag in re.findall(r"--[a-z][\w-]*", path.read_text()))
+
+
+def flags(arguments: list[str]) -> set[str]:
+    """Up to a `--`, behind which another program's begin."""
+    mine = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return {word.partition("=")[0] for word in mine if word.startswith("--")}
+
+
+def unit_file(unit: str) -> pathlib.Path:
+    return next(path for path in (ROOT / "installer/units" / unit, ROOT / "deploy/systemd" / unit) if path.exists())
+
+
+def test_the_values_of_the_quick_start(tmp_path: pathlib.Path) -> None:
+    """The chart takes them, and the device plugin what they make of its file."""
+    [block] = [text for language, text in BLOCK.findall((DOCS / "quickstart.md").read_text()) if language == "yaml"]
+    objects = rendering.chart(yaml.safe_load(block))
+    [config] = [each for each in objects if each["kind"] == "ConfigMap"]
+    path = tmp_path / "config.json"
+    path.write_text(config["data"]["config.json"])
+    [resource] = plugin_conf.load(path, "intel.com").resources
+    assert resource.full_name == "intel.com/rail_a"
+
+
+def test_the_variables_of_the_units() -> None:
+    [block] = [text for language, text in BLOCK.findall((DOCS / "systemd.md").read_text()) if language == ""]
+    for line in block.splitlines():
+        variable, _, value = line.partition("=")
+        name = "sriov-cni" if "CNI" in variable else "sriov-device-plugin"
+        assert f"${variable}" in unit_file(f"{name}.service").read_text()
+        module = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin"}[name]
+        assert flags(shlex.split(value.strip('"'))) <= helped(module)
