@@ -12,6 +12,7 @@ import yaml
 
 from deviceplugin import conf as plugin_conf
 from hack.pages import __main__ as pages
+from sriovctl import findings
 from tests.deploy import rendering, test_install_page
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -32,7 +33,7 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
-    ("docs/deviceplugin.md", "console"): ["tests/test_docs_site.py::test_what_is_typed_is_known"],
+    ("docs/deviceplugin.md", "console"): ["tests/deviceplugin/test_dryrun.py::test_the_page_shows_what_is_printed"],
     ("docs/install.md", "console"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
     ("docs/install.md", "yaml"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
     ("docs/install.md", "json"): ["tests/deploy/test_install_page.py::test_the_network_of_podman"],
@@ -53,6 +54,9 @@ PROGRAMS = {
     "sriov-device-plugin": "deviceplugin",
     "sriov-cni-daemon": "sriov_cni",
 }
+FOREIGN = ("failed to find plugin", "Insufficient")  # words of runtimes and of Kubernetes, which no code here has
+TYPED = ("sriovctl ", "sriov-", "ip link")
+SOURCES = ("sriov", "sriov_cni", "deviceplugin", "sriovctl")
 THE_SYSTEMS = {"curl", "echo", "ip", "kill", "pip", "pod", "python3", "exit"}
 
 
@@ -207,3 +211,18 @@ def test_the_variables_of_the_units() -> None:
         assert f"${variable}" in unit_file(f"{name}.service").read_text()
         module = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin"}[name]
         assert flags(shlex.split(value.strip('"'))) <= helped(module)
+
+
+def test_symptoms_are_what_the_programs_say() -> None:
+    """Findings by their names; words of errors, health and explain as they stand in the code."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    quoted = set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)))
+    kinds = {kind.title for kind in findings.Kind}
+    named = {each for each in quoted if re.fullmatch(r"[a-z]+(-[a-z]+)+", each)}
+    assert named <= kinds
+    assert len(named) > 10
+    source = "".join(path.read_text() for name in SOURCES for path in (ROOT / name).rglob("*.py"))
+    sentences = {each for each in quoted if " " in each and not each.startswith((*TYPED, *FOREIGN))}
+    assert len(sentences) > 8
+    parts = [part for each in sentences for part in each.split(" … ")]
+    assert [part for part in parts if part not in source] == []

@@ -50,7 +50,6 @@ def _packet() -> str:
             drawing.arrow(left + 75 + number * 120, 114, left + 75 + number * 120, 176, both=True)
         drawing.box(left + 270, 62, 110, 52, "the host", "PF's netdev", kind="host")
         drawing.arrow(left + 325, 114, left + 325, 176, both=True)
-        drawing.text(left + 20, 150, "")
         drawing.box(
             left + 20,
             176,
@@ -71,16 +70,16 @@ def _packet() -> str:
 def _attach() -> str:
     lanes = ["device plugin", "kubelet", "runtime, shim", "CNI daemon", "kernel, NIC"]
     messages = [
-        (0, 1, "these VFs are there, these are healthy"),
-        (1, 0, "Allocate: which device goes to the pod"),
-        (1, 2, "start the pod: a network namespace"),
-        (2, 3, "ADD: configuration, namespace's descriptor"),
-        (3, 3, "a record in the ledger, before the first change"),
-        (3, 4, "PF: VLAN, trust, spoofchk, rates: all of them"),
-        (3, 4, "move and rename: one request"),
-        (3, 2, "run the IPAM plugin (meanwhile)"),
-        (3, 4, "in the pod: MAC, MTU, up, addresses, routes"),
-        (3, 2, "the answer; ARP is sent after it"),
+        (0, 1, "VFs, and their health"),
+        (1, 0, "Allocate: this VF"),
+        (1, 2, "start the pod"),
+        (2, 3, "ADD, with the namespace"),
+        (3, 3, "a record in the ledger, first"),
+        (3, 4, "by the PF: the whole VF"),
+        (3, 4, "move and rename at once"),
+        (3, 2, "run IPAM, meanwhile"),
+        (3, 4, "MAC, up, addresses"),
+        (3, 2, "the answer, then ARP"),
     ]
     return canvas.sequence("How a pod gets its VF", lanes, messages)
 

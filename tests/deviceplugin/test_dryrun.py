@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -94,3 +95,15 @@ def test_a_node_without_sysfs(node: facts.Machine) -> None:
     code, told = run(node, CONFIG, "--sysfs", "/proc/nowhere")
     assert code == 1
     assert "there is no /proc/nowhere/bus/pci/devices; is sysfs mounted there? name it with --sysfs" in told
+
+
+def test_the_page_shows_what_is_printed(node: facts.Machine) -> None:
+    """docs/deviceplugin.md, where only some of the devices are shown and `…` is the rest of a line."""
+    page = (ROOT / "docs/deviceplugin.md").read_text()
+    [block] = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    shown = [line for line in block.splitlines() if not line.startswith("#")]
+    _, told = run(node, CONFIG[:1])
+    printed = [line.rstrip() for line in told.splitlines()]
+    assert len(shown) > 3
+    for line in shown:
+        assert [each for each in printed if each.startswith(line.rstrip("…")) and (line.endswith("…") or each == line)]
