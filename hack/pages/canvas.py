@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 
 _FILL = {"pod": "#dff1e4", "host": "#e6e6e6", "nic": "#dde8fb", "wire": "#fbeed6", "frame": "none"}
-_RIM = ' paint-order="stroke" stroke="#fff" stroke-width="5"'
+_RIM = ' fill="#fff" stroke="#fff" stroke-width="5" aria-hidden="true"'
 _HEAD = (
     '<defs><marker id="head" markerWidth="9" markerHeight="8" refX="8" refY="4" orient="auto-start-reverse">'
     '<path d="M0,0 L9,4 L0,8 z" fill="#333"/></marker></defs>'
@@ -19,9 +19,10 @@ class Canvas:
         self._parts: list[str] = []
 
     def text(self, x: int, y: int, words: str, *, bold: bool = False, over: bool = False) -> None:
-        """`over`: with a rim of paper, where lines pass below it."""
-        how = (' font-weight="bold"' if bold else "") + (_RIM if over else "")
-        self._parts.append(f'<text x="{x}" y="{y}" text-anchor="middle"{how}>{html.escape(words)}</text>')
+        """`over`: with a rim of paper, where lines pass below it: a text of its own, as not all have paint-order."""
+        weight = ' font-weight="bold"' if bold else ""
+        for how in (_RIM, weight) if over else (weight,):
+            self._parts.append(f'<text x="{x}" y="{y}" text-anchor="middle"{how}>{html.escape(words)}</text>')
 
     def box(self, x: int, y: int, width: int, height: int, *lines: str, kind: str) -> None:
         place = f'x="{x}" y="{y}" width="{width}" height="{height}" rx="6"'
@@ -64,8 +65,8 @@ def sequence(title: str, lanes: Sequence[str], messages: Sequence[tuple[int, int
             middle = min(max(middles[speaker], half + 8), 892 - half)
             drawing.box(middle - half, y - 20, 2 * half, 28, words, kind="host")
         else:
-            drawing.arrow(middles[speaker], y, middles[listener], y)
             half = 4 * len(words)
             middle = min(max((middles[speaker] + middles[listener]) // 2, half + 8), 892 - half)
-            drawing.text(middle, y - 6, words, over=True)
+            drawing.text(middle, y - 7, words, over=True)
+            drawing.arrow(middles[speaker], y, middles[listener], y)
     return drawing.svg(title)

@@ -89,8 +89,8 @@ def _death() -> str:
     messages = [
         (0, 0, "a pod is deleted as it should be:"),
         (0, 1, "DEL"),
-        (1, 2, "home by PCI address, link closed on the way"),
-        (1, 2, "baseline; name, address and MTU as before"),
+        (1, 2, "home, by PCI address"),
+        (1, 2, "baseline, name, MAC, MTU"),
         (1, 1, "the record is removed, last"),
         (2, 2, "or the namespace ends and no DEL comes:"),
         (2, 2, "the VF falls back to the host, as the pod left it"),
