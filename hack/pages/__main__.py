@@ -33,13 +33,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--demo", action="store_true", help="run hack/demo --mock and draw what it prints; needs root")
     options = parser.parse_args(argv)
-    old = [name for name, text in made().items() if not _is(DOCS / name, text)]
+    old = {name: text for name, text in made().items() if not _is(DOCS / name, text)}
     if options.check:
         for name in old:
             print(f"gen-docs: docs/{name} is out of date; run hack/gen-docs", file=sys.stderr)
         return 1 if old else 0
-    for name in old:
-        (DOCS / name).write_text(made()[name])
+    for name, text in old.items():
+        (DOCS / name).write_text(text)
     if options.demo:
         (DOCS / DEMO).write_text(terminals.picture("hack/demo --mock", _demo()))
     return 0

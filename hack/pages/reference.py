@@ -68,7 +68,7 @@ def _resources(explained: str) -> str:
         "selectors": "every VF",
         "additionalInfo": "none",
         "checkHealthOnPf": read.checks.pf,
-        "checkHealthOnDeviceExist": True,
+        "checkHealthOnDeviceExist": plugin_conf._RawResource().check_health_on_device_exist,
         "checkHealthOnDriver": read.checks.driver,
         "checkHealthOnCleanup": read.checks.cleanup,
         "allocationPolicy": f"`{read.policy.value}`",
