@@ -25,7 +25,7 @@ def changes(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -
     for vf in free:
         if macs is not None:
             yield from _mac(pf, vf, macs[vf.index], rebound=vf.index in rebound)
-    yield from _switches(pf, free, policy)
+    yield from _switches(pf, free, steps.Act.SPOOFCHK, policy.spoofchk)
     if rebound and policy.driver == policies.DEFAULT_DRIVER and not pf.autoprobe:
         yield steps.Step(steps.Act.AUTOPROBE, pf.pci, pf.label(), None, False, True)
     for vf in free:
@@ -34,6 +34,7 @@ def changes(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -
             yield dataclasses.replace(step, restore=tuple(_readdressed(pf, vf)))
     for vf in free:
         yield from _mtu(pf, vf, policy, rebound=vf.index in rebound)
+    yield from _switches(pf, free, steps.Act.TRUST, policy.trust)  # last, as in fresh
 
 
 def _is_rebound(vf: facts.Vf, policy: policies.Policy) -> bool:
@@ -63,12 +64,11 @@ def _mac(pf: facts.Pf, vf: facts.Vf, wanted: str, *, rebound: bool) -> Iterator[
     yield _of(pf, vf, steps.Act.MAC, settings.NO_MAC, wanted)
 
 
-def _switches(pf: facts.Pf, free: Sequence[facts.Vf], policy: policies.Policy) -> Iterator[steps.Step]:
-    for act, wanted in ((steps.Act.SPOOFCHK, policy.spoofchk), (steps.Act.TRUST, policy.trust)):
-        for vf in free:
-            now = None if vf.shown is None else getattr(vf.shown, act.value)
-            if None not in (wanted, now) and now != wanted:
-                yield _of(pf, vf, act, now, wanted)
+def _switches(pf: facts.Pf, free: Sequence[facts.Vf], act: steps.Act, wanted: bool | None) -> Iterator[steps.Step]:
+    for vf in free:
+        now = None if vf.shown is None else getattr(vf.shown, act.value)
+        if None not in (wanted, now) and now != wanted:
+            yield _of(pf, vf, act, now, wanted)
 
 
 def _mtu(pf: facts.Pf, vf: facts.Vf, policy: policies.Policy, *, rebound: bool) -> Iterator[steps.Step]:
@@ -92,7 +92,7 @@ def _readdressed(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
 
 
 def _restored(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
-    """A netdev takes its address while none is administered; a userspace driver comes after all the rest."""
+    """A netdev takes its address while none is administered; a userspace driver comes after that, and trust last."""
     if vf.address is not None:
         yield _of(pf, vf, steps.Act.ADDRESS, None, vf.address)
     if vf.mtu is not None:
@@ -101,9 +101,10 @@ def _restored(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
         if vf.shown.mac != settings.NO_MAC:
             yield _of(pf, vf, steps.Act.MAC, None, vf.shown.mac)
         yield _of(pf, vf, steps.Act.SPOOFCHK, None, vf.shown.spoofchk)
-        yield _of(pf, vf, steps.Act.TRUST, None, vf.shown.trust)
     if vf.binding.override is not None or vf.binding.driver is None:
         yield _of(pf, vf, steps.Act.DRIVER, None, vf.binding)
+    if vf.shown is not None:
+        yield _of(pf, vf, steps.Act.TRUST, None, vf.shown.trust)
 
 
 def _of(pf: facts.Pf, vf: facts.Vf, act: steps.Act, before: Any, after: Any) -> steps.Step:

@@ -1,7 +1,9 @@
 """The steps that make a PF's VFs, where there are none. Pure.
 
 Where the driver or the MAC is chosen, the VFs come without a driver (drivers_autoprobe 0), are administered, and only
-then given to one. None of these has a way back of its own: they go with the VFs.
+then given to one. Trust comes last: igb lets a trusted VF put its own address, be it a random one, in the place of the
+administered one (igb_set_vf_mac_addr() in drivers/net/ethernet/intel/igb/igb_main.c). None of these steps has a way
+back of its own: they go with the VFs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,8 @@ def creation(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) 
         yield from _of_vfs(pf, policy, steps.Act.DRIVER, binding)
     if policy.mtu is not None and not is_userspace(policy.driver) and probed:
         yield from _of_vfs(pf, policy, steps.Act.MTU, policy.mtu)
+    if policy.trust is not None:
+        yield from _of_vfs(pf, policy, steps.Act.TRUST, policy.trust)
 
 
 def wanted_binding(policy: policies.Policy, *, probed: bool) -> facts.Binding | None:
@@ -48,8 +52,6 @@ def _administered(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | N
         yield _of_vf(pf, steps.Act.MAC, index, mac)
     if policy.spoofchk is not None:
         yield from _of_vfs(pf, policy, steps.Act.SPOOFCHK, policy.spoofchk)
-    if policy.trust is not None:
-        yield from _of_vfs(pf, policy, steps.Act.TRUST, policy.trust)
 
 
 def _of_pf(pf: facts.Pf, act: steps.Act, before: Any, after: Any) -> steps.Step:

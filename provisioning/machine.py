@@ -1,6 +1,11 @@
 """Does one step: a write to sysfs, a request to the kernel or to a card's switch. Decides nothing.
 
 Everything is found anew by PCI address, since a step before may have brought another netdev.
+
+A VF that is given its driver must have the address that its PF administers. igb tells it in the answer to the VF's
+reset and at no other time; igbvf that misses this answer, as where igb's message to all VFs comes first, takes a random
+address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_reset_msg() and igb_ping_all_vfs() in
+../igb/igb_main.c), and nothing fails. So it is read back.
 """
 
 import dataclasses
@@ -67,10 +72,15 @@ class Machine:
         if self._found(pci).address != step.after:  # else a driver may refuse what it has already
             self._change(pci, kernel.Change(address=step.after))
         self.node.book.homes.forget(pci)
+        if (kept := self._found(pci).address) != step.after:
+            raise errors.DeviceError(
+                f"{step.label} keeps address {kept} and does not take {step.after}",
+                "look at the kernel's log, and whether its PF is up",
+            )
 
     def _bind(self, step: Step) -> None:
         """driver_override comes first: with it no other driver takes the VF (drivers/pci/pci-driver.c)."""
-        pci, wanted = self._device(step), step.after
+        pci, wanted, mac = self._device(step), step.after, self._mac_by_pf(step)
         self._write(pci, "driver_override", wanted.override or "")
         if self._driver(pci) is not None:
             self.attributes.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
@@ -79,6 +89,8 @@ class Machine:
         self.attributes.write("bus/pci/drivers_probe", pci)
         self._check_driver(step, pci, wanted)
         self._settle(pci)
+        if mac != settings.NO_MAC and not self._has(step, mac):
+            self._state_again(step, mac)
 
     def _check_driver(self, step: Step, pci: devices.PciAddress, wanted: facts.Binding) -> None:
         """drivers_probe says nothing where no driver took the device."""
@@ -88,6 +100,23 @@ class Machine:
                 f"{step.label} ({pci}) has driver {bound or 'none'} and not {wanted.driver}",
                 "is the driver loaded, and is there an IOMMU? look at the kernel's log",
             )
+
+    def _mac_by_pf(self, step: Step) -> str:
+        """The VF's address by its PF's word; none where that cannot be asked."""
+        assert step.vf is not None
+        pf = self._netdev(step.pf)
+        with self.node.kernel() as net:
+            shown = pf and observing.shown(net, pf.index, step.vf)
+        return shown.mac if shown else settings.NO_MAC
+
+    def _has(self, step: Step, mac: str) -> bool:
+        netdev = self._netdev(self._device(step))
+        return netdev is None or (netdev.address, self._mac_by_pf(step)) == (mac, mac)
+
+    def _state_again(self, step: Step, mac: str) -> None:
+        """A VF takes an address while none is administered, and igb does not pass on what is administered later."""
+        for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
+            self.do(dataclasses.replace(step, act=act, after=value))
 
     def _change(self, pci: devices.PciAddress, change: kernel.Change) -> None:
         found = self._found(pci)

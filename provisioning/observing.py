@@ -77,7 +77,7 @@ class _Reader:
             netdev=None if netdev is None else netdev.name,
             mtu=None if netdev is None else netdev.mtu,
             address=None if netdev is None else netdev.address,
-            shown=None if pf is None else _shown(self.net, pf.index, vf.index),
+            shown=None if pf is None else shown(self.net, pf.index, vf.index),
             user=self.users.user(vf.pci),
         )
 
@@ -88,8 +88,8 @@ def override(tree: sysfs.Tree, pci: devices.PciAddress) -> str | None:
     return None if text in (None, "", "(null)") else text
 
 
-def _shown(net: kernel.Kernel, pf: int, vf: int) -> settings.VfSettings | None:
-    """None where the driver shows no VFs, or the kernel's answer breaks off before this one."""
+def shown(net: kernel.Kernel, pf: int, vf: int) -> settings.VfSettings | None:
+    """What the PF says of its VF; None where it shows no VFs, or the kernel's answer breaks off before this one."""
     with contextlib.suppress(errors.KernelError):
         return net.vf(pf, vf)
     return None

@@ -83,7 +83,8 @@ class Rdma:
 class Pf:
     """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame.
 
-    `deaf_to` are the VFs that were not reset since the PF went down: it takes nothing from them.
+    `deaf_to` are the VFs that were not reset since the PF went down: it takes nothing from them. `unanswered` are those
+    whose driver will not hear what the PF answers to the reset with which it begins.
     """
 
     profile: Profile
@@ -91,6 +92,7 @@ class Pf:
     vfs: list[settings.VfSettings]
     heard: list[str]
     deaf_to: set[int] = dataclasses.field(default_factory=set)
+    unanswered: set[int] = dataclasses.field(default_factory=set)
     carrier: bool = True
 
 
@@ -178,6 +180,8 @@ class World:
         name = f"{self._named(index)}v{number}"
         own = f"02:00:00:{index:02x}:00:{number:02x}"
         address = own if pf.vfs[number].mac == settings.NO_MAC else pf.vfs[number].mac
+        if number in pf.unanswered:
+            address = _missed(pf, number)
         self.node.set_driver(vf, pf.profile.driver)
         link = kernel.Link(0, name, address, 1500, False, vf)
         if self.find(self.home.identity, name):
@@ -375,3 +379,12 @@ class World:
 
     def _free(self, link: kernel.Link) -> str:
         return f"dev{link.index}" if self.find(self.home.identity, link.name) else link.name
+
+
+def _missed(pf: Pf, number: int) -> str:
+    """igbvf takes a random address then, and igb lets a trusted VF put it in the place of the administered one."""
+    pf.unanswered.remove(number)
+    address = f"02:ff:ff:ff:ff:{number:02x}"
+    if pf.vfs[number].trust:
+        pf.vfs[number] = dataclasses.replace(pf.vfs[number], mac=address)
+    return address

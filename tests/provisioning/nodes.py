@@ -34,6 +34,13 @@ class Node:
         """What the file, in YAML, would have done."""
         return plan.make(self.seen(), document.parse(text.encode(), "node.yaml"))
 
+    def unanswered(self, *vfs: int) -> None:
+        """The drivers of these VFs of eth1 do not hear, when they are bound next, which address is administered."""
+        with self.machine.node.kernel() as net:
+            table = self.world.pf(net.link("eth1").index)
+        assert table is not None
+        table.unanswered.update(vfs)
+
     def apply(self, text: str) -> tuple[steps.Step, ...]:
         """Plan and do; the plan must not be refused."""
         planned = self.plan(text)

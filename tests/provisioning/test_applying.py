@@ -1,5 +1,6 @@
 """A step that fails leaves the node as it was, whichever it is, and says which; a pod that comes between is safe."""
 
+import dataclasses
 import errno
 import itertools
 import pathlib
@@ -128,3 +129,27 @@ def test_a_driver_that_does_not_take_the_vf(filled: nodes.Node) -> None:
     with pytest.raises(applying.ProvisionError, match="has driver none and not uio_pci_generic"):
         applying.apply(filled.machine, planned)
     assert filled.seen().pfs == before.pfs
+
+
+@pytest.mark.parametrize("start", ["  numVfs: 0\n", "  numVfs: 4\n  driver: vfio-pci\n  trust: true\n"])
+def test_a_driver_that_has_not_heard_of_its_address_is_told_it(filled: nodes.Node, start: str) -> None:
+    """Also where the VF was trusted before, and has put the address that it made up in the administered one's place."""
+    filled.apply(BOTH + start)
+    filled.unanswered(1, 2)
+    text = BOTH + "  numVfs: 4\n  driver: default\n  trust: true\n" + MACS
+    filled.apply(text)
+    expected = [f"02:00:00:00:01:0{index}" for index in range(4)]
+    assert [(vf.address, vf.shown and vf.shown.mac) for vf in filled.pf().vfs] == [(mac, mac) for mac in expected]
+    assert filled.plan(text).steps == ()
+
+
+def test_an_address_that_does_not_stick_is_a_failure(tmp_path: pathlib.Path) -> None:
+    with nodes.made(tmp_path, profile=dataclasses.replace(world.IGB, ignores_own_address=True)) as node:
+        before = node.seen().pfs
+        node.unanswered(1)
+        with pytest.raises(
+            applying.ProvisionError,
+            match=r"driver of eth1#1 to default: eth1#1 keeps address 02:ff\S+ and does not take 02:00\S+; .*as it was",
+        ):
+            node.apply(BOTH + "  numVfs: 2\n" + MACS)
+        assert node.seen().pfs == before
