@@ -5,8 +5,9 @@ it from that (then nothing was changed), 2 for wrong flags; `status` has two mor
 """
 
 import argparse
+import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from installer import artefacts, attachments, deeds, files, flags, plans, problems, services, status
 from sriov import errors
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _install(given: argparse.Namespace) -> int:
+    given = _completed(given)
     wanted, systemd = flags.wanted(given), services.look(given.root)
     if found := problems.of_install(given, wanted, systemd):
         return _refuse(found)
@@ -28,12 +30,15 @@ def _install(given: argparse.Namespace) -> int:
         there = plans.look(each.path for each in wanted)
         plan = plans.install(wanted, there, replace_incumbent=given.replace_incumbent)
         if not given.shim_only:
-            commands = systemd.reloading() + (systemd.enabling() if given.enable else [])
+            commands = systemd.reloading() + (
+                systemd.enabling(_units(each.path for each in wanted)) if given.enable else []
+            )
             plan = plans.Plan(plan.steps + plans.orders(commands), plan.problems)
         return _carry_out(given, plan)
 
 
 def _uninstall(given: argparse.Namespace) -> int:
+    given = _with_provisioning(given, not given.shim_only)
     run_dir, systemd = flags.inside(given, given.run_dir), services.look(given.root)
     held = [] if given.shim_only else attachments.held(run_dir)
     if found := problems.of_uninstall(given, held, systemd):
@@ -44,23 +49,37 @@ def _uninstall(given: argparse.Namespace) -> int:
         there = plans.look(paths)
         plan = plans.uninstall(paths, there)
         if not given.shim_only:
-            units_are_there = any(plans.is_ours(there[path]) for path in paths if path.name in artefacts.UNITS)
-            plan = _with_services(plan, systemd, units_are_there)
+            plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
             plan = plans.Plan(plan.steps + plans.run_folder(run_dir, held))
         return _carry_out(given, plan)
 
 
-def _with_services(plan: plans.Plan, systemd: services.Systemd, units_are_there: bool) -> plans.Plan:
+def _with_services(plan: plans.Plan, systemd: services.Systemd, units: Sequence[str]) -> plans.Plan:
     """Stopped while systemd knows them, forgotten when they are gone."""
-    before = systemd.disabling() if units_are_there else []
-    return plans.Plan(plans.orders(before) + plan.steps + plans.orders(systemd.reloading()))
+    return plans.Plan(plans.orders(systemd.disabling(units)) + plan.steps + plans.orders(systemd.reloading()))
 
 
 def _status(given: argparse.Namespace) -> int:
-    wanted = flags.wanted(given)
+    wanted = flags.wanted(_completed(given))
     there = plans.look(each.path for each in wanted)
     print(*status.lines(wanted, there), sep="\n")
     return int(status.standing(wanted, there))
+
+
+def _completed(given: argparse.Namespace) -> argparse.Namespace:
+    """An installation that has provisioning goes on having it: an upgrade is of all that is there."""
+    there = plans.look(each.path for each in flags.provisioning(given))
+    return _with_provisioning(
+        given, given.provisioning or (not given.shim_only and any(map(plans.is_ours, there.values())))
+    )
+
+
+def _with_provisioning(given: argparse.Namespace, wanted: bool) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(given), "provisioning": wanted})
+
+
+def _units(paths: Iterable[pathlib.Path]) -> list[str]:
+    return [path.name for path in paths if path.name in (*artefacts.UNITS, artefacts.PROVISION)]
 
 
 def _carry_out(given: argparse.Namespace, plan: plans.Plan) -> int:

@@ -1,4 +1,5 @@
-"""What this version puts on a node: the shim that runtimes execute, and systemd's units. Nothing is written here.
+"""What this version puts on a node: the shim that runtimes execute, systemd's units, and, where that is asked for, what
+makes VFs at boot and keeps network managers off them. Nothing is written here.
 
 The native shim is taken where the package has one for this machine (hack/build-shim), else the Python shim.
 """
@@ -10,9 +11,13 @@ import platform
 from installer import marks
 
 _PACKAGE = pathlib.Path(__file__).parents[1] / "sriov_cni"
-_UNITS = pathlib.Path(__file__).parent / "units"
+_HERE = pathlib.Path(__file__).parent
 UNITS = ("sriov-cni.socket", "sriov-cni.service", "sriov-device-plugin.service")
 PROGRAMS = ("sriov-cni-daemon", "sriov-device-plugin")
+PROVISION = "sriov-provision.service"
+PROVISIONER = "sriovctl"
+RULES = "70-sriov-vfs.rules"
+NETWORK = "00-sriov-vfs.network"
 PLUGIN = "sriov"
 """What network configurations call the plugin: their `type`."""
 
@@ -41,11 +46,23 @@ def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefac
 
 def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
     """They start the programs in `programs_dir`."""
-    return tuple(_unit(systemd_dir / name, programs_dir) for name in UNITS)
+    return tuple(_text("units", systemd_dir / name, programs_dir) for name in UNITS)
 
 
-def _unit(path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:
-    text = (_UNITS / path.name).read_text().replace("@PROGRAMS@", str(programs_dir))
+def provisioning(
+    systemd_dir: pathlib.Path, udev_dir: pathlib.Path, networkd_dir: pathlib.Path, programs_dir: pathlib.Path
+) -> tuple[Artefact, ...]:
+    """The unit that makes VFs at boot, and what keeps NetworkManager and systemd-networkd off them."""
+    return (
+        _text("units", systemd_dir / PROVISION, programs_dir),
+        _text("udev", udev_dir / RULES, programs_dir),
+        _text("units", networkd_dir / NETWORK, programs_dir),
+    )
+
+
+def _text(folder: str, path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:
+    """In all of these # begins a comment, so that they can be stamped."""
+    text = (_HERE / folder / path.name).read_text().replace("@PROGRAMS@", str(programs_dir))
     return Artefact(path, marks.stamped(text.encode(), marks.version()), 0o644)
 
 

@@ -34,7 +34,14 @@ def wanted(given: argparse.Namespace) -> tuple[artefacts.Artefact, ...]:
     shim = artefacts.shim(inside(given, given.cni_bin_dir))
     if given.shim_only:
         return (shim,)
-    return (shim, *artefacts.units(inside(given, given.systemd_dir), given.programs_dir))
+    units = artefacts.units(inside(given, given.systemd_dir), given.programs_dir)
+    return (shim, *units, *(provisioning(given) if given.provisioning else ()))
+
+
+def provisioning(given: argparse.Namespace) -> tuple[artefacts.Artefact, ...]:
+    """Whether it is wanted or not."""
+    systemd, udev, networkd = (inside(given, each) for each in (given.systemd_dir, given.udev_dir, given.networkd_dir))
+    return artefacts.provisioning(systemd, udev, networkd, given.programs_dir)
 
 
 def targets(given: argparse.Namespace) -> list[pathlib.Path]:
@@ -44,12 +51,17 @@ def targets(given: argparse.Namespace) -> list[pathlib.Path]:
 
 def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
     """What is written to, with the flag that names it."""
-    named = [("--cni-bin-dir", given.cni_bin_dir)] + [("--systemd-dir", given.systemd_dir)] * (not given.shim_only)
+    named = [("--cni-bin-dir", given.cni_bin_dir)]
+    if not given.shim_only:
+        named.append(("--systemd-dir", given.systemd_dir))
+        more = [("--udev-dir", given.udev_dir), ("--networkd-dir", given.networkd_dir)]
+        named += more if given.provisioning else []
     return [(inside(given, path), flag) for flag, path in named]
 
 
 def _add_install(made: argparse.ArgumentParser) -> None:
     _switch(made, "--replace-incumbent", "put another plugin of that name aside; uninstall brings it back")
+    _switch(made, "--provisioning", "also what makes VFs at boot and keeps network managers off them")
     _switch(made, "--enable", "enable the units, and start or restart them where systemd runs")
     _switch(made, "--dry-run", "say what would be done, and do nothing")
 
@@ -63,10 +75,12 @@ def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, runs: Mapping[str, Run], text: str
 ) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    made.set_defaults(run=runs[name])
+    made.set_defaults(run=runs[name], provisioning=False)
     _switch(made, "--shim-only", "only the shim, as in a DaemonSet's init container")
     _folder(made, "--cni-bin-dir", "/opt/cni/bin", "where the runtime looks for CNI plugins")
     _folder(made, "--systemd-dir", "/etc/systemd/system", "where units go")
+    _folder(made, "--udev-dir", "/etc/udev/rules.d", "where udev's rules go")
+    _folder(made, "--networkd-dir", "/etc/systemd/network", "where systemd-networkd's files go")
     _folder(made, "--programs-dir", str(pathlib.Path(sys.executable).parent), "where the units find the daemons")
     _folder(made, "--run-dir", "/run/sriov", "the daemons' run directory")
     _folder(made, "--root", "/", "the node's file system: another folder for images and tests")

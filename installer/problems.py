@@ -14,6 +14,8 @@ _PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes as it is
 
 def of_install(given: argparse.Namespace, wanted: Sequence[artefacts.Artefact], systemd: services.Systemd) -> list[str]:
     found = _of_folders(flags.folders(given))
+    if given.shim_only and given.provisioning:
+        found.append("--provisioning is units and rules, which --shim-only leaves out; give one of them")
     if given.shim_only:
         return found  # in a container the host's programs cannot be seen
     found += _of_interpreters(given, wanted) + _of_programs(given)
@@ -40,7 +42,7 @@ def _of_folders(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
 
 def _of_folder(folder: pathlib.Path, flag: str) -> str:
     if not folder.is_dir():
-        unless = ", or take --shim-only" if flag == "--systemd-dir" else ""
+        unless = {"--systemd-dir": ", or take --shim-only"}.get(flag, "")
         return f"there is no folder {folder}; make it, or say by {flag} where this node has it{unless}"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"cannot write into {folder}; run this as root, on a file system that is not read-only"
@@ -57,7 +59,8 @@ def _of_programs(given: argparse.Namespace) -> list[str]:
     folder = given.programs_dir
     if not _PLAIN.fullmatch(str(folder)):
         return [f"{str(folder)!r} cannot stand in a unit file; install the package at a path without such characters"]
-    lacking = [name for name in artefacts.PROGRAMS if not flags.inside(given, folder / name).exists()]
+    needed = (*artefacts.PROGRAMS, artefacts.PROVISIONER) if given.provisioning else artefacts.PROGRAMS
+    lacking = [name for name in needed if not flags.inside(given, folder / name).exists()]
     return [
         f"there is no {folder / name}; install the package there with pip, or say by --programs-dir where it is"
         for name in lacking

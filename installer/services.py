@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 from installer import artefacts
 
@@ -17,19 +18,21 @@ class Systemd:
     present: bool
     running: bool
 
-    def enabling(self) -> list[tuple[str, ...]]:
+    def enabling(self, units: Sequence[str]) -> list[tuple[str, ...]]:
         """Units begin with the next boot; where systemd runs, at once, and anew where an older version runs.
 
-        That is not waited for: the device plugin is tried again until there is a kubelet.
+        That is not waited for: the device plugin is tried again until there is a kubelet. Provisioning changes NICs,
+        and is left to the next boot or to the administrator.
         """
-        enable = self._command("enable", *artefacts.UNITS)
-        return [enable, self._command("restart", "--no-block", *artefacts.UNITS)] if self.running else [enable]
+        enable = self._command("enable", *units)
+        started = [each for each in units if each != artefacts.PROVISION]
+        return [enable, self._command("restart", "--no-block", *started)] if self.running else [enable]
 
-    def disabling(self) -> list[tuple[str, ...]]:
-        if not self.present:
+    def disabling(self, units: Sequence[str]) -> list[tuple[str, ...]]:
+        if not self.present or not units:
             return []
         now = ("--now",) if self.running else ()
-        return [self._command("disable", *now, *artefacts.UNITS)]
+        return [self._command("disable", *now, *units)]
 
     def reloading(self) -> list[tuple[str, ...]]:
         return [self._command("daemon-reload")] if self.running else []

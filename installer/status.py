@@ -38,7 +38,7 @@ def _what(wanted: artefacts.Artefact, found: files.Found | None) -> str:
 
 def _kind(wanted: artefacts.Artefact, content: bytes) -> str:
     if wanted.path.name != artefacts.PLUGIN:
-        return "unit"
+        return {artefacts.RULES: "udev rules", artefacts.NETWORK: "networkd file"}.get(wanted.path.name, "unit")
     return "native shim" if artefacts.is_native(content) else "Python shim"
 
 

@@ -12,6 +12,7 @@ from installer import __main__ as program
 from installer import artefacts, deeds, files
 
 PROGRAMS = "/opt/sriov-underlay/bin"
+PROVISIONING = ("etc/udev/rules.d", "etc/systemd/network")
 BIN = pathlib.Path("/opt/cni/bin")
 CHANGING = (deeds.__file__, files.__file__)
 """Where the installer does something: all else only looks."""
@@ -60,10 +61,10 @@ class Node:
 
 
 def make(root: pathlib.Path) -> Node:
-    for folder in ("opt/cni/bin", "usr/bin", "etc/systemd/system", PROGRAMS[1:]):
+    for folder in ("opt/cni/bin", "usr/bin", "etc/systemd/system", *PROVISIONING, PROGRAMS[1:]):
         (root / folder).mkdir(parents=True)
     (root / "usr/bin/python3").write_text("an interpreter")
-    for name in artefacts.PROGRAMS:
+    for name in (*artefacts.PROGRAMS, artefacts.PROVISIONER):
         (root / PROGRAMS[1:] / name).write_text("a program")
     (root / "opt/cni/bin/host-local").write_text("somebody's plugin")
     return Node(root)

@@ -47,6 +47,33 @@ def test_install_then_uninstall_leaves_nothing(node: nodes.Node) -> None:
     assert node.files() == before
 
 
+def test_provisioning_comes_where_asked_for_and_stays_until_uninstall(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An upgrade need not ask again: what is there of it is made as this version has it."""
+    before = node.files()
+    assert node.run("install") == 0
+    plain = node.files()
+    assert node.run("install", "--provisioning") == 0
+    folders = {
+        "systemd/system": artefacts.PROVISION,
+        "udev/rules.d": artefacts.RULES,
+        "systemd/network": artefacts.NETWORK,
+    }
+    paths = {f"etc/{folder}/{name}": node.root / "etc" / folder / name for folder, name in folders.items()}
+    assert node.files().keys() - plain.keys() == paths.keys()
+    whole = node.files()
+    for path in paths.values():
+        path.write_bytes(marks.stamped(b"# older", "0.0.9"))
+    assert node.run("status") == 4
+    assert "udev rules of version 0.0.9, not as version" in capsys.readouterr().out
+    assert node.run("install") == 0
+    assert node.files() == whole
+    assert node.run("status") == 0
+    assert node.run("uninstall") == 0
+    assert node.files() == before
+
+
 def test_what_is_there_already_is_left_as_it_is(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
     assert node.run("install") == 0
     first = node.shim.stat()
@@ -140,6 +167,9 @@ def test_a_dry_run_says_all_and_does_nothing(taken: nodes.Node, capsys: pytest.C
         (lambda node: (node.root / "etc/systemd/system").rmdir(), "where this node has it, or take --shim-only"),
         (lambda node: (node.root / "opt/sriov-underlay/bin/sriov-cni-daemon").unlink(), "install the package there"),
         (lambda node: (node.root / "etc/systemd/system/sriov-cni.socket").touch(), "is not of sriov-underlay; move it"),
+        (lambda node: (node.root / "etc/udev/rules.d").rmdir(), "make it, or say by --udev-dir where this node has it"),
+        (lambda node: (node.root / "etc/systemd/network").rmdir(), "make it, or say by --networkd-dir"),
+        (lambda node: (node.root / "opt/sriov-underlay/bin/sriovctl").unlink(), "bin/sriovctl; install the package"),
     ],
 )
 def test_a_problem_is_one_line_and_nothing_is_changed(
@@ -148,7 +178,7 @@ def test_a_problem_is_one_line_and_nothing_is_changed(
     assert callable(spoil)
     spoil(node)
     before = node.files()
-    assert node.run("install") == 1
+    assert node.run("install", "--provisioning") == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("sriov-underlay: ")
     assert complaint in line
@@ -167,6 +197,19 @@ def test_wrong_flags_have_a_status_of_their_own(node: nodes.Node) -> None:
     with pytest.raises(SystemExit) as ended:
         node.run("install", "--cni-bin-dir", "opt/cni/bin")
     assert ended.value.code == 2
+
+
+def test_an_init_container_installs_no_provisioning(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    before = node.files()
+    assert node.run("install", "--shim-only", "--provisioning") == 1
+    assert "which --shim-only leaves out; give one of them" in capsys.readouterr().err
+    assert node.files() == before
+
+
+def test_a_node_without_provisioning_needs_none_of_its_folders(node: nodes.Node) -> None:
+    for folder in nodes.PROVISIONING:
+        (node.root / folder).rmdir()
+    assert [node.run("install"), node.run("status"), node.run("uninstall")] == [0, 0, 0]
 
 
 def test_an_init_container_sees_no_interpreter_of_the_host(node: nodes.Node) -> None:
@@ -190,7 +233,9 @@ def test_status_in_words_and_for_scripts(node: nodes.Node, capsys: pytest.Captur
     assert node.run("status") == 4
 
 
-@pytest.mark.parametrize(("before", "flags"), [("nothing", ()), ("older", SHIM_ONLY), ("incumbent", SHIM_ONLY)])
+@pytest.mark.parametrize(
+    ("before", "flags"), [("nothing", ("--provisioning",)), ("older", SHIM_ONLY), ("incumbent", SHIM_ONLY)]
+)
 def test_a_death_at_every_line_of_install(folder: pathlib.Path, before: str, flags: tuple[str, ...]) -> None:
     """What a runtime finds is the former plugin or the new one, whole; the same command finishes it."""
     for line in itertools.count(1):

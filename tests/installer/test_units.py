@@ -25,8 +25,8 @@ def node(tmp_path: pathlib.Path) -> nodes.Node:
 @pytest.fixture
 def units(node: nodes.Node) -> list[pathlib.Path]:
     """As installed, but with a program that is there."""
-    assert node.run("install") == 0
-    paths = [node.root / "etc/systemd/system" / name for name in artefacts.UNITS]
+    assert node.run("install", "--provisioning") == 0
+    paths = [node.root / "etc/systemd/system" / name for name in (*artefacts.UNITS, artefacts.PROVISION)]
     for path in paths:
         path.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", path.read_text()))
     return paths
@@ -40,7 +40,7 @@ def test_the_units_are_sound(units: list[pathlib.Path]) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
-@pytest.mark.parametrize("service", [name for name in artefacts.UNITS if name.endswith(".service")])
+@pytest.mark.parametrize("service", [artefacts.PROVISION, *artefacts.UNITS[1:]])
 def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> None:
     [path] = [each for each in units if each.name == service]
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(path)]
@@ -52,12 +52,18 @@ def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> N
     assert done.returncode != 0, "the threshold finds nothing"
 
 
+def test_vfs_are_made_before_whatever_gives_them_away(units: list[pathlib.Path]) -> None:
+    [unit] = [path.read_text() for path in units if path.name == artefacts.PROVISION]
+    before = " ".join(re.findall(r"^Before=(.*)$", unit, re.MULTILINE)).split()
+    assert {"kubelet.service", "sriov-device-plugin.service", "sriov-cni.service", "network-pre.target"} == set(before)
+
+
 def test_the_units_start_the_installed_programs(node: nodes.Node) -> None:
-    assert node.run("install") == 0
+    assert node.run("install", "--provisioning") == 0
     started = set()
     for path in (node.root / "etc/systemd/system").glob("*.service"):
         started |= set(re.findall(r"^ExecStart=(\S+)", path.read_text(), re.MULTILINE))
-    assert started == {f"{nodes.PROGRAMS}/{name}" for name in artefacts.PROGRAMS}
+    assert started == {f"{nodes.PROGRAMS}/{name}" for name in (*artefacts.PROGRAMS, artefacts.PROVISIONER)}
 
 
 def run(node: nodes.Node, folder: pathlib.Path, *arguments: str, status: int = 0) -> tuple[list[str], str]:
@@ -81,6 +87,10 @@ def test_units_are_enabled_where_asked_and_disabled_before_they_go(node: nodes.N
     assert run(node, tmp_path / "bin", "uninstall", "--dry-run")[0] == []
     assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named}"]
     assert run(node, tmp_path / "bin", "uninstall")[0] == []
+    assert run(node, tmp_path / "bin", "install", "--enable", "--provisioning")[0] == [
+        f"{where} enable {named} {artefacts.PROVISION}"
+    ]
+    assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named} {artefacts.PROVISION}"]
 
 
 def test_what_systemd_says_is_told(node: nodes.Node, tmp_path: pathlib.Path) -> None:
@@ -93,8 +103,15 @@ def test_a_running_systemd_is_told_and_starts_and_stops_them() -> None:
     running = services.Systemd(pathlib.Path("/"), present=True, running=True)
     named = artefacts.UNITS
     assert running.reloading() == [("systemctl", "daemon-reload")]
-    assert running.enabling() == [("systemctl", "enable", *named), ("systemctl", "restart", "--no-block", *named)]
-    assert running.disabling() == [("systemctl", "disable", "--now", *named)]
+    assert running.enabling(named) == [("systemctl", "enable", *named), ("systemctl", "restart", "--no-block", *named)]
+    assert running.disabling(named) == [("systemctl", "disable", "--now", *named)]
+
+
+def test_installing_changes_no_nic() -> None:
+    """The unit that makes VFs is enabled and not started."""
+    running = services.Systemd(pathlib.Path("/"), present=True, running=True)
+    enable, restart = running.enabling([*artefacts.UNITS, artefacts.PROVISION])
+    assert (artefacts.PROVISION in enable, artefacts.PROVISION in restart) == (True, False)
 
 
 def test_without_systemctl_nothing_can_be_enabled(node: nodes.Node, tmp_path: pathlib.Path) -> None:
