@@ -112,3 +112,20 @@ def _removal(hands: machine.Machine) -> steps.Step:
     """The step that a plan from before the pod would have begun with."""
     [pf] = [each for each in observing.observe(hands.node).pfs if each.pci == PF]
     return existing.removal(pf)
+
+
+def test_macs_of_trusted_vfs_stick_each_time(hands: machine.Machine) -> None:
+    """igbvf misses igb's answer now and then, most of all at the first time after a boot."""
+    for _ in range(5):
+        apply(hands, "  numVfs: 3\n  trust: true\n" + MACS)
+        assert [each[1] for each in seen(hands)] == [f"02:00:00:00:02:0{index}" for index in range(3)]
+        apply(hands, "  numVfs: 0\n")
+
+
+def test_a_kernel_that_refuses_half_way_leaves_the_old_state(hands: machine.Machine) -> None:
+    """igb takes no MTU beyond 9216, and says so after its VFs are gone."""
+    apply(hands, "  numVfs: 3\n  trust: true\n" + MACS)
+    before = seen(hands)
+    with pytest.raises(applying.ProvisionError, match=r"step 2 of .* mtu of .* to 9999: .*everything is as it was"):
+        applying.apply(hands, planned(hands, "  numVfs: 5\n  mtu: 9999\n").steps)
+    assert seen(hands) == before
