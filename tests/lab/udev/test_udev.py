@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import pathlib
+import shutil
 
 from sriov import attachment, devices, settings
 from tests.kernel import namespaces
@@ -11,6 +12,7 @@ from tests.lab.udev import udevd
 
 VFS = (5, 6)
 ROUNDS = 2
+RULES = pathlib.Path(__file__).parents[3] / "deploy/udev/70-sriov-vfs.rules"
 
 
 def named(udev: udevd.Udev) -> dict[devices.PciAddress, str]:
@@ -77,3 +79,13 @@ def test_f17_a_vf_is_handed_out_as_soon_as_it_is_there(udev: udevd.Udev, tmp_pat
         udev.settle()
         assert igb.TREE.netdev_name(pci) == "udev6"
         cni.assert_nothing_is_held()
+
+
+def test_network_managers_keep_off_vfs_and_not_off_their_pf(udev: udevd.Udev) -> None:
+    """By the property that NetworkManager asks for, and the one that our .network file matches."""
+    shutil.copy(RULES, "/run/udev/rules.d")
+    udev.tell("control", "--reload")
+    for pci, expected in ((igb.vf(VFS[0]).pci, "1"), (igb.PF0, None)):
+        udev.replay(pci)
+        found = udev.properties(pci)
+        assert (found.get("NM_UNMANAGED"), found.get("SRIOV_VF")) == (expected, expected)

@@ -35,6 +35,13 @@ class Udev:
         """As if the VF's netdev had just appeared."""
         self.tell("trigger", "--action=add", "--settle", f"/sys/class/net/{igb.TREE.netdev_name(pci)}")
 
+    def properties(self, pci: devices.PciAddress) -> dict[str, str]:
+        """What udev knows of the VF's netdev."""
+        path = f"/sys/class/net/{igb.TREE.netdev_name(pci)}"
+        words = [str(self.program), "info", "--query=property", path]
+        shown = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        return dict(line.split("=", 1) for line in shown.splitlines())
+
     def settle(self) -> None:
         """Until it has done with everything that the kernel told it of."""
         self.tell("settle", "--timeout=30")
