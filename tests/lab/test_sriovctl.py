@@ -26,14 +26,19 @@ class Node:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.vf = igb.vf(3).pci
-        entry = {"resourceName": "rail_a", "selectors": {"rootDevices": [str(igb.PF0)]}}
-        (folder / "config.json").write_text(json.dumps({"resourceList": [entry]}))
+        self.api = pod_resources.PodResources({("default", "web"): [[(RAIL, [str(self.vf)])]]})
+        self.api.known[RAIL] = [str(igb.vf(index).pci) for index in range(7)]
+        self.configure({"rootDevices": [str(igb.PF0)]})
         for name in ("kubelet/pod-resources", "net.d", "run"):
             (folder / name).mkdir(parents=True, mode=0o700)
         network = {"cniVersion": "1.0.0", "name": "n1", "type": "sriov", "resourceName": RAIL}
         (folder / "net.d/sriov.conf").write_text(json.dumps(network))
         self.command = [sys.executable, "-m", "sriovctl", f"--run-dir={folder}/run", f"--config={folder}/config.json"]
         self.command += [f"--kubelet={folder}/kubelet", f"--cni-conf={folder}/net.d", f"--policy={folder}/policy.json"]
+
+    def configure(self, selectors: dict[str, list[str]]) -> None:
+        entry = {"resourceName": "rail_a", "selectors": selectors}
+        (self.folder / "config.json").write_text(json.dumps({"resourceList": [entry]}))
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -52,9 +57,9 @@ class Node:
     def ipam(self) -> dict[str, object]:
         return {"type": "host-local", "dataDir": f"{self.folder}/leases", "ranges": [[{"subnet": SUBNET}]]}
 
-    def reason(self, what: str) -> tuple[str, str]:
+    def reason(self, *what: str) -> tuple[str, str]:
         """Step and evidence."""
-        command = [*self.command, "explain", what, "-o", "json"]
+        command = [*self.command, "explain", *what, "-o", "json"]
         done = subprocess.run(command, cwd=harness.PROJECT, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stdout + done.stderr
         told = json.loads(done.stdout)
@@ -64,9 +69,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: pathlib.Path) -> Iterator[Node]:
     made = Node(tmp_path)
-    api = pod_resources.PodResources({("default", "web"): [[(RAIL, [str(made.vf)])]]})
-    api.known[RAIL] = [str(igb.vf(index).pci) for index in range(7)]
-    with pod_resources.serving(tmp_path / "kubelet/pod-resources/kubelet.sock", api):
+    with pod_resources.serving(tmp_path / "kubelet/pod-resources/kubelet.sock", made.api):
         yield made
 
 
@@ -96,6 +99,21 @@ def test_watch_follows_an_attach(node: Node) -> None:
 
 def _netdev(line: str, vf: str) -> object:
     return next(each["netdev"] for each in json.loads(line)["items"] if each["device"] == vf)
+
+
+def test_a_resource_that_is_misspelt(node: Node) -> None:
+    assert node.reason("web", "--resource", "intel.com/rail-a") == ("pool", f"config.json has {RAIL}")
+
+
+def test_a_pool_that_is_empty(node: Node) -> None:
+    """The driver of the guest's VFs is another."""
+    node.configure({"drivers": ["iavf"]})
+    assert node.reason("web") == ("devices", "14 VFs: drivers: it has igbvf")
+
+
+def test_a_kubelet_that_does_not_know_the_resource(node: Node) -> None:
+    node.api.known.clear()
+    assert node.reason("web") == ("registered", "no device plugin serves it")
 
 
 def test_a_daemon_that_is_down(node: Node) -> None:
