@@ -18,7 +18,6 @@ from tests.deploy import rendering, test_install_page
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))]
-TO_COME = {"performance.md"}  # in the nav before the page is there
 
 # Which tests run the blocks of a page, by their language. What is typed at a console is looked at below in any case.
 RUN_BY = {
@@ -91,7 +90,7 @@ def test_a_reader_of_the_site_asks_nobody_else(site: pathlib.Path) -> None:
 def test_every_page_of_the_navigation_is_there() -> None:
     navigation = re.findall(r"^ +- (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     missing = {name for name in navigation if not (DOCS / name).exists()}
-    assert missing <= TO_COME
+    assert missing == set()
     assert len(navigation) == len(set(navigation))
 
 
