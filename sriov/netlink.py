@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Set
 from typing import TypeVar
 
+from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -76,7 +77,11 @@ class Netlink:
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
         request = f"show VF {vf} of link {pf}"
         with refusals(request):
-            [found] = nlmessages.read(ifinfmsg, [self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)])
+            shown = self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+        try:
+            [found] = nlmessages.read(ifinfmsg, [shown])
+        except NetlinkDecodeError as error:  # what follows a list that breaks off is read as if it were attributes
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY) from error
         info = vfinfo.of(found, vf)
         if info is None and vfinfo.breaks_off_before(found, vf):
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
