@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator, Set
 from typing import TypeVar
 
-from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -25,6 +24,7 @@ _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
 
+_LARGEST = 1 << 18  # bytes of an answer about a PF: some 2,000 VFs, whose list has overflowed several times
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
 
 
@@ -78,12 +78,11 @@ class Netlink:
         request = f"show VF {vf} of link {pf}"
         with refusals(request):
             shown = self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
-        try:
-            [found] = nlmessages.read(ifinfmsg, [shown])
-        except NetlinkDecodeError as error:  # what follows a list that breaks off is read as if it were attributes
-            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY) from error
+        if len(shown) > _LARGEST:
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
+        [found] = nlmessages.read(ifinfmsg, [vfinfo.list_alone(shown)])
         info = vfinfo.of(found, vf)
-        if info is None and vfinfo.breaks_off_before(found, vf):
+        if info is None and vfinfo.breaks_off_before(found, vf, len(shown)):
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
         if info is None:
             raise errors.KernelError(request, errno.EINVAL)

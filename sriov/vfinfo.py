@@ -8,10 +8,13 @@ from typing import Any
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
-from sriov import settings
+from sriov import nlsocket, settings
 
 _ETH_P_8021AD = 0x88A8
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
+_NUM_VF, _VFINFO_LIST = 21, 22  # IFLA_*
+_OF_VFS = (_NUM_VF, _VFINFO_LIST)
+_ATTRIBUTES = nlsocket.HEADER.size + 16  # behind struct ifinfomsg
 # struct ifla_vf_vlan_info ends in two bytes of padding that pyroute2 0.9 leaves out, and the kernel refuses what is
 # shorter than the structure (do_setvfinfo() in net/core/rtnetlink.c).
 _VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
@@ -60,12 +63,31 @@ def of(message: Any, vf: int) -> Any:
     return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
 
 
-def breaks_off_before(message: Any, vf: int) -> bool:
+def list_alone(message: bytes) -> bytes:
+    """A link's message with what it says of VFs and nothing else.
+
+    What follows a list that breaks off looks like attributes and is none. IFLA_NUM_VF is before the list.
+    """
+    found: dict[int, bytes] = {}
+    for kind, value in nlsocket.attributes(message, _ATTRIBUTES):
+        if kind in _OF_VFS:
+            found.setdefault(kind, value)
+        if kind == _VFINFO_LIST:
+            break
+    body = message[nlsocket.HEADER.size : _ATTRIBUTES] + b"".join(
+        nlsocket.attribute(kind, value) for kind, value in found.items()
+    )
+    _, *rest = nlsocket.HEADER.unpack_from(message)
+    return nlsocket.HEADER.pack(nlsocket.HEADER.size + len(body), *rest) + body
+
+
+def breaks_off_before(message: Any, vf: int, length: int) -> bool:
     """Whether the VF is missing because an attribute's length is 16 bits and the kernel lets the list's overflow.
 
-    rtnl_fill_vf() in net/core/rtnetlink.c closes the list without a look at its length (Linux 6.12).
+    `length` is the whole message's. rtnl_fill_vf() in net/core/rtnetlink.c closes the list without a look at its
+    length (Linux 6.12).
     """
-    return message["header"]["length"] > 0xFFFF and vf < (message.get_attr("IFLA_NUM_VF") or 0)
+    return length > 0xFFFF and vf < (message.get_attr("IFLA_NUM_VF") or 0)
 
 
 def shown(info: Any) -> settings.VfSettings:
