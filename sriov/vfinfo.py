@@ -59,7 +59,8 @@ def of(message: Any, vf: int) -> Any:
     By its own field, never by its place in the list: the list may have gaps, so a VF is at its index or before.
     """
     listed = (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]
-    every = (info for _, info in reversed(listed[: vf + 1]))
+    # The last one of a list that breaks off is cut, and stays bytes.
+    every = (info for _, info in reversed(listed[: vf + 1]) if not isinstance(info, bytes))
     return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
 
 
