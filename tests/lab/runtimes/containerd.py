@@ -29,8 +29,6 @@ class Containerd:
         self._bench = bench
         self._ctr = ctr
         NETWORKS.mkdir(parents=True, exist_ok=True)
-        if not PLUGINS.exists():
-            PLUGINS.symlink_to(bench.plugins)
 
     def start(
         self, name: str, network: benches.Network, peer: str | None = None
@@ -53,8 +51,19 @@ class Containerd:
 
 @contextlib.contextmanager
 def running(bench: benches.Bench) -> Iterator[Containerd]:
-    with serving(bench.folder) as ctr:
+    with _plugins(bench), serving(bench.folder) as ctr:
         yield Containerd(bench, ctr)
+
+
+@contextlib.contextmanager
+def _plugins(bench: benches.Bench) -> Iterator[None]:
+    """The bench's plugins where ctr looks for them, over whatever another test has left there."""
+    PLUGINS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", bench.plugins, PLUGINS], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", PLUGINS], check=True)
 
 
 @contextlib.contextmanager
