@@ -24,7 +24,7 @@ _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
 
-_LARGEST = 1 << 18  # bytes of an answer about a PF: some 2,000 VFs, whose list has overflowed several times
+_LARGEST = 1 << 18  # bytes of an answer about a PF: more than 1,000 VFs, whose list has overflowed several times
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
 
 
