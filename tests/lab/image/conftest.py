@@ -26,7 +26,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         _NOTE.write_text(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rootfs() -> pathlib.Path:
     if _NOTE.exists():
         if os.environ.get("CI") == "true":
@@ -35,7 +35,7 @@ def rootfs() -> pathlib.Path:
     return artefacts.ROOTFS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runtime(rootfs: pathlib.Path) -> Iterator[nodes.Runtime]:
     """With the shim in place."""
     debs.install()

@@ -14,7 +14,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         debs.STORE.provide()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bench() -> Iterator[benches.Bench]:
     debs.install()
     with benches.opened(pathlib.Path("/run/runtimes")) as bench:
