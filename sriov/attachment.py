@@ -6,6 +6,7 @@ import errno
 import functools
 import logging
 import time
+from collections.abc import Iterator
 
 from sriov import (
     detachment,
@@ -37,10 +38,19 @@ _KINDS = {
 
 
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
-    """Write the record, then carry the plan out; returns the netdev as it is in the pod.
+    """The same with nothing left to do: returns the netdev as it is in the pod."""
+    with attached(node, book, request, pod) as (_, link):
+        return link
 
-    On a failure the VF is at home and at the baseline again and the record is gone; where even that fails, the record
-    stays for whoever comes next. Raises what the failing step raised.
+
+@contextlib.contextmanager
+def attached(
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns
+) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
+    """Write the record, then carry the plan out; gives the pod's kernel, while it is open, and the netdev there.
+
+    On a failure, of the body too, the VF is at home and at the baseline again and the record is gone; where even that
+    fails, the record stays for whoever comes next. Raises what the failing step raised.
     """
     netdev = node.tree.netdev(request.vf.pci)
     if netdev is None:
@@ -60,9 +70,8 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
         for step in planned:
             with steps.timed(_KINDS[type(step)]):
                 node.insist(functools.partial(_apply, step, node, net, inner, pod))
-        link = _with_its_mac(node, inner, request)
+        yield inner, _with_its_mac(node, inner, request)
         stack.pop_all()
-    return link
 
 
 def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> None:
@@ -103,7 +112,7 @@ def _apply(step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kerne
         case plans.StateVf():
             vfconfig.state(net, step.target, step.wanted, node.unsupported)
         case plans.Move():
-            _move(step, net, inner, pod)
+            _move(step, node, net, inner, pod)
         case plans.MoveRdma():
             rdma.move(net, step.device, pod)
         case plans.Configure():
@@ -112,18 +121,24 @@ def _apply(step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kerne
             net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
 
 
-def _move(step: plans.Move, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
-    """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
+def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+    """A refusal may come when the VF is in the pod already (do_setlink()): then the rest is asked for again."""
     try:
-        net.move(step.index, pod, step.name)
-    except errors.KernelError as error:
-        if error.errno != errno.EEXIST:
+        net.move(step.index, pod, step.name, step.change)
+    except errors.KernelError:
+        link = netdevs.find(inner, step.pci, (step.was, step.name)) if node.tree.netdev(step.pci) is None else None
+        if link is None:
             raise
-        link = inner.link(step.name)
-        if step.name not in link.altnames or link.parent != step.pci:
-            raise
+        _finish_move(step, inner, link)
+
+
+def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> None:
+    """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
+    if step.name in link.altnames:
         inner.drop_altname(link.index, step.name)
+    if link.name != step.name:
         inner.rename(link.index, step.name)
+    netdevs.configure(inner, step.name, step.change)
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:

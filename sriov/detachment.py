@@ -101,12 +101,8 @@ def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | 
     link = _if_there(inner, ifname)
     if link is not None and link.parent == case.vf.pci:
         return link
-    links = inner.links()
-    names = {ifname, case.home.name} if pod.identity == case.record.netns else set()
-    by_parent = [each for each in links if each.parent == case.vf.pci]
-    # Only where there is none: a link that somebody else has made under this name has no parent either.
-    by_name = [each for each in links if each.parent is None and each.name in names]
-    return next(iter(by_parent + by_name), None)
+    names = (case.home.name, ifname) if pod.identity == case.record.netns else ()
+    return netdevs.find(inner, case.vf.pci, names)
 
 
 def _wait(case: _Case) -> kernel.Link:

@@ -48,6 +48,9 @@ class Change:
     noarp: bool | None = None
 
 
+NOTHING = Change()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
     """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes."""
@@ -87,8 +90,8 @@ class Kernel(Protocol):
 
     def drop_altname(self, index: int, name: str) -> None: ...
 
-    def move(self, index: int, target: netns.Netns, name: str) -> None:
-        """Move into `target` and rename, in one request. A taken name may show after the move."""
+    def move(self, index: int, target: netns.Netns, name: str, change: Change = NOTHING) -> None:
+        """Move into `target`, change and rename, in one request. A refusal may come after the move, or half way."""
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         """State these settings of the PF's VF in one request. After a refusal some of them may have been applied."""

@@ -52,9 +52,10 @@ def rename(index: int, name: str) -> bytes:
     return _about(index) + _named(_IFNAME, name)
 
 
-def move(index: int, target: netns.Netns, name: str) -> bytes:
-    """Into the namespace, and renamed."""
-    return _about(index) + nlsocket.attribute(_NET_NS_FD, _INTEGER.pack(target.fd)) + _named(_IFNAME, name)
+def move(index: int, target: netns.Netns, name: str, wanted: kernel.Change) -> bytes:
+    """Into the namespace, changed and renamed, whatever their order here (do_setlink() in net/core/rtnetlink.c)."""
+    moved = nlsocket.attribute(_NET_NS_FD, _INTEGER.pack(target.fd))
+    return change(index, wanted) + moved + _named(_IFNAME, name)
 
 
 def drop_altname(index: int, name: str) -> bytes:

@@ -1,8 +1,9 @@
-"""Changing a VF's netdev on drivers that do not listen at first."""
+"""A VF's netdev: finding it under whatever name, and changing it on drivers that do not listen at first."""
 
 import errno
+from collections.abc import Sequence
 
-from sriov import errors, kernel
+from sriov import devices, errors, kernel
 
 
 def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> None:
@@ -25,3 +26,13 @@ def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:
     up = net.link(ref).up
     for state in (not up, up):
         net.set_link(ref, kernel.Change(up=state))
+
+
+def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> kernel.Link | None:
+    """The VF in this namespace, by its PCI address; by the first of these names that is there, where the kernel does
+    not say a link's parent."""
+    links = net.links()
+    by_parent = [each for each in links if each.parent == pci]
+    # Only where there is none: a link that somebody else has made under this name has no parent either.
+    by_name = [each for name in names for each in links if each.parent is None and each.name == name]
+    return next(iter(by_parent + by_name), None)

@@ -65,9 +65,9 @@ class Netlink:
         with refusals(f"drop altname {name} of link {index}"):
             self._route.ask(_DELLINKPROP, nlsocket.ACK, linkinfo.drop_altname(index, name))
 
-    def move(self, index: int, target: netns.Netns, name: str) -> None:
+    def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         with refusals(f"move link {index} into another namespace as {name}"):
-            self._change(linkinfo.move(index, target, name))
+            self._change(linkinfo.move(index, target, name, change))
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))

@@ -36,11 +36,13 @@ class StateVf:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Move:
-    """The netdev goes into the pod under its name there."""
+    """The netdev, `was` its name in the host, goes into the pod under its name there, changed on the way."""
 
     pci: devices.PciAddress
     index: int
+    was: str
     name: str
+    change: kernel.Change = kernel.NOTHING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,18 +85,28 @@ def plan(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request)
         promisc=False,
         noarp=False,
     )
-    # While the link is down: the addresses that make RoCE's GIDs come later, when the device is where they are.
-    moves: tuple[Step, ...] = (Move(request.vf.pci, netdev.index, name), *map(MoveRdma, request.rdma))
     if target is None:
         vfconfig.refuse_without_pf(wanted, has_netdev=True)
-        return (*moves, Configure(name, dataclasses.replace(change, up=True)))
+        return _into_pod(netdev, request, dataclasses.replace(change, up=True))
     state = StateVf(target, dataclasses.replace(wanted, mac=settings.NO_MAC))
     if own:
         # Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again.
-        elsewhere = Configure(name, kernel.Change(address=settings.aside(netdev.address)))
-        return (state, *moves, elsewhere, Configure(name, dataclasses.replace(change, up=True)))
-    pinned = (Configure(name, change), Administer(target, wanted), Configure(name, kernel.Change(up=True)))
-    return (state, *moves, *pinned)
+        elsewhere = kernel.Change(address=settings.aside(netdev.address))
+        moved = _into_pod(netdev, request, elsewhere)
+        return (state, *moved, Configure(name, dataclasses.replace(change, up=True)))
+    moved = _into_pod(netdev, request, change)
+    return (state, *moved, Administer(target, wanted), Configure(name, kernel.Change(up=True)))
+
+
+def _into_pod(netdev: sysfs.Netdev, request: Request, change: kernel.Change) -> tuple[Step, ...]:
+    """In one request, since each waits for the moves of other pods; but RDMA devices go while nothing is changed.
+
+    What is up has addresses, of which RoCE makes its GIDs, and those come when the device is where they are.
+    """
+    pci, name = request.vf.pci, request.owner.ifname
+    if not request.rdma:
+        return (Move(pci, netdev.index, netdev.name, name, change),)
+    return (Move(pci, netdev.index, netdev.name, name), *map(MoveRdma, request.rdma), Configure(name, change))
 
 
 def _pinned(request: Request, netdev: sysfs.Netdev) -> settings.VfSettings:

@@ -11,6 +11,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -39,10 +40,20 @@ def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = N
     return 0
 
 
-@contextlib.contextmanager
-def open_netlink() -> Iterator[kernel.Kernel]:
-    with contextlib.closing(netlink.Netlink()) as net:
-        yield net
+def kept(make: Callable[[], kernel.Kernel]) -> KernelOpener:
+    """Each thread's own, from its first use to its end: closing a socket makes the next move wait longer for RCU."""
+    threads = threading.local()
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[kernel.Kernel]:
+        if not hasattr(threads, "net"):
+            threads.net = make()
+        yield threads.net
+
+    return opened
+
+
+open_netlink = kept(netlink.Netlink)
 
 
 async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:

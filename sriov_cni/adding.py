@@ -67,18 +67,18 @@ def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns, leasing: asy
     if request.vf.driver in devices.USERSPACE_DRIVERS:
         attachment.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True)
-    link = attachment.attach(daemon.node, daemon.book, request, pod)
-    # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
-    if leasing.done() and not leasing.cancelled() and leasing.exception() is None:
-        return _address(daemon, pod, link, leasing.result())
+    with attachment.attached(daemon.node, daemon.book, request, pod) as (inner, link):
+        # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
+        if leasing.done() and not leasing.cancelled() and leasing.exception() is None:
+            return _configure(daemon, pod, inner, link, leasing.result())
     return _Given(link)
 
 
 def _address(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, leased: result.Result) -> _Given:
-    addressing = result.addressing(leased, "the IPAM plugin's answer")
-    if link is None or not addressing.addresses:
+    if link is None:
         return _Given(link, addressed=True)
-    return _Given(link, True, _configure(daemon, pod, link, addressing))
+    with daemon.node.kernel() as net, net.inside(pod) as inner:
+        return _configure(daemon, pod, inner, link, leased)
 
 
 def _interface(call: Call, request: plans.Request, link: kernel.Link | None) -> result.Interface:
@@ -143,17 +143,20 @@ def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledge
 
 
 def _configure(
-    daemon: Daemon, pod: netns.Netns, link: kernel.Link, addressing: result.Addressing
-) -> announcing.Announcer | None:
+    daemon: Daemon, pod: netns.Netns, inner: kernel.Kernel, link: kernel.Link, leased: result.Result
+) -> _Given:
     """Addresses and routes; what is left to do is to announce them."""
+    addressing = result.addressing(leased, "the IPAM plugin's answer")
+    if not addressing.addresses:
+        return _Given(link, addressed=True)
     announcer = daemon.announce(pod, link, addressing.addresses) if daemon.announce else None
     with contextlib.ExitStack() as undo:
         if announcer is not None:
             undo.callback(announcer.close)
-        with steps.timed(steps.Step.ADDRESSES), daemon.node.kernel() as net, net.inside(pod) as inner:
+        with steps.timed(steps.Step.ADDRESSES):
             ipam.configure(inner, link.index, addressing)
         undo.pop_all()
-    return announcer
+    return _Given(link, True, announcer)
 
 
 async def _lease(call: Call, network: conf.Network) -> result.Result:

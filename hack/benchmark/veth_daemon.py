@@ -29,8 +29,8 @@ class VethKernel(netlink.Netlink):
         places = self._shown.get(found.index)
         return found if places is None else dataclasses.replace(found, parent=places[0].parent.parent.name)
 
-    def move(self, index: int, target: netns.Netns, name: str) -> None:
-        super().move(index, target, name)
+    def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
+        super().move(index, target, name, change)
         here, away = self._shown[index]
         source, goal = (here, away) if here.exists() else (away, here)
         source.rename(goal)
@@ -54,13 +54,7 @@ def shown(sysfs: pathlib.Path) -> Shown:
 def main(arguments: list[str]) -> int:
     index = arguments.index("--sysfs")
     every = shown(pathlib.Path(arguments[index + 1]))
-
-    @contextlib.contextmanager
-    def opened() -> Iterator[kernel.Kernel]:
-        with contextlib.closing(VethKernel(every)) as net:
-            yield net
-
-    return daemon.main(arguments, opened)
+    return daemon.main(arguments, daemon.kept(lambda: VethKernel(every)))
 
 
 if __name__ == "__main__":

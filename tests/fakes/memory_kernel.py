@@ -33,17 +33,8 @@ class MemoryKernel:
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         request = f"set link {ref} {change}"
         device = self._device(request, ref)
-        if change.address is not None:
-            self._set_address(request, device, change.address)
-        if change.mtu is not None:
-            if not 68 <= change.mtu <= 9216:
-                raise errors.KernelError(request, errno.EINVAL)
-            device.link = dataclasses.replace(device.link, mtu=change.mtu)
-        for flag in ("promisc", "allmulti", "noarp"):
-            if (value := getattr(change, flag)) is not None:
-                device.link = dataclasses.replace(device.link, **{flag: value})
-        if change.up is not None:
-            self._world.bring(device, change.up)
+        self._set_values(request, device, change)
+        self._set_flags(device, change)
         self._world.changed(device)
 
     def rename(self, index: int, name: str) -> None:
@@ -60,7 +51,7 @@ class MemoryKernel:
             raise errors.KernelError(request, errno.ENOENT)
         device.link = dataclasses.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
 
-    def move(self, index: int, target: netns.Netns, name: str) -> None:
+    def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         request = f"move link {index} as {name}"
         device = self._device(request, index)
         current = device.link.name
@@ -68,9 +59,12 @@ class MemoryKernel:
             current = name
             self._check_name(request, target.identity, name, device)
         self._world.relocate(device, target.identity, current)
-        # As in do_setlink(): the name is looked at only after the move, which a refusal does not take back.
+        # As in do_setlink(): all else comes after the move, which a refusal does not take back, and the name after the
+        # address and the MTU.
+        self._set_values(request, device, change)
         self._check_name(request, target.identity, name, device)
         device.link = dataclasses.replace(device.link, name=name)
+        self._set_flags(device, change)
         self._world.changed(device)
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[Setting]) -> None:
@@ -173,6 +167,21 @@ class MemoryKernel:
         holder = self._world.find(where, name)
         if holder not in (None, mover) or (holder and name in holder.link.altnames):
             raise errors.KernelError(request, errno.EEXIST)
+
+    def _set_values(self, request: str, device: Device, change: kernel.Change) -> None:
+        if change.address is not None:
+            self._set_address(request, device, change.address)
+        if change.mtu is not None:
+            if not 68 <= change.mtu <= 9216:
+                raise errors.KernelError(request, errno.EINVAL)
+            device.link = dataclasses.replace(device.link, mtu=change.mtu)
+
+    def _set_flags(self, device: Device, change: kernel.Change) -> None:
+        for flag in ("promisc", "allmulti", "noarp"):
+            if (value := getattr(change, flag)) is not None:
+                device.link = dataclasses.replace(device.link, **{flag: value})
+        if change.up is not None:
+            self._world.bring(device, change.up)
 
     def _set_address(self, request: str, device: Device, address: str) -> None:
         if int(address[:2], 16) & 1:

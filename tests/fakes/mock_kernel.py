@@ -94,13 +94,22 @@ class MockKernel:
     def drop_altname(self, index: int, name: str) -> None:
         self._net.drop_altname(index, name)
 
-    def move(self, index: int, target: netns.Netns, name: str) -> None:
-        pci = self.link(index).parent
-        self._net.move(index, target, name)
-        if pci is None:
-            return
+    def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
+        before = self.link(index)
+        try:
+            self._net.move(index, target, name, change)
+        except errors.KernelError:
+            self._follow(before, target, before.name)  # it may have moved all the same
+            raise
+        self._follow(before, target, name)
+
+    def _follow(self, before: kernel.Link, target: netns.Netns, name: str) -> None:
+        """Let the built sysfs show the link where it is."""
+        pci = before.parent
         with self._net.inside(target) as there:
-            link = there.link(name)
+            link = next((each for each in there.links() if each.name == name), None)
+        if pci is None or link is None:
+            return
         with netns.own() as own, self._state.changing() as vfs:
             # A pod's kernel moves only to the host, and the calling thread is always in the host.
             vfs[pci].where = "home" if target.identity == own.identity else str(target.identity)

@@ -87,6 +87,24 @@ class LinkContract(abc.ABC):
         with bench.net.inside(bench.pod) as inner:
             inner.move(inner.link(bench.link.name).index, bench.home, bench.link.name)
 
+    def test_a_move_changes_too(self, bench: Bench) -> None:
+        wanted = kernel.Change(address="02:00:00:00:aa:03", mtu=1400, up=True)
+        bench.net.move(bench.link.index, bench.pod, "net1", wanted)
+        with bench.net.inside(bench.pod) as inner:
+            moved = inner.link("net1")
+            assert (moved.address, moved.mtu, moved.up) == ("02:00:00:00:aa:03", 1400, True)
+            inner.move(moved.index, bench.home, bench.link.name)
+
+    def test_a_refused_change_shows_after_the_move(self, bench: Bench) -> None:
+        """The link has its old name still: whoever moves has to look for it."""
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.move(bench.link.index, bench.pod, "net1", kernel.Change(mtu=1_000_000, up=True))
+        assert caught.value.errno == errno.EINVAL
+        with bench.net.inside(bench.pod) as inner:
+            moved = inner.link(bench.link.name)
+            assert (moved.mtu, moved.up) == (bench.link.mtu, False)
+            inner.move(moved.index, bench.home, bench.link.name)
+
     def test_an_altname_is_a_name_also_the_links_own(self, bench: Bench) -> None:
         bench.add_altname("net1")
         index = bench.link.index
