@@ -13,7 +13,8 @@ import yaml
 from deviceplugin import conf as plugin_conf
 from hack.pages import __main__ as pages
 from sriovctl import findings
-from tests.deploy import rendering, test_install_page
+from tests.deploy import pages as cluster_pages
+from tests.deploy import rendering
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -21,7 +22,7 @@ PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
 
 # Which tests run the blocks of a page, by their language. What is typed at a console is looked at below in any case.
 RUN_BY = {
-    ("README.md", "console"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
+    ("README.md", "console"): ["tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says"],
     ("README.md", "json"): [
         "tests/test_docs.py::test_the_readmes_device_plugin_configuration",
         "tests/test_docs.py::test_network_configurations",
@@ -33,14 +34,22 @@ RUN_BY = {
         "tests/test_docs.py::test_the_policy",
     ],
     ("docs/deviceplugin.md", "console"): ["tests/deviceplugin/test_dryrun.py::test_the_page_shows_what_is_printed"],
-    ("docs/install.md", "console"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
-    ("docs/install.md", "yaml"): ["tests/deploy/test_install_page.py::test_what_the_page_lets_its_reader_type"],
+    ("docs/install.md", "console"): [
+        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
+    ],
+    ("docs/install.md", "yaml"): [
+        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
+        "tests/deploy/test_install_page.py::test_openshift_admits_what_the_pods_ask_for_and_no_more",
+    ],
     ("docs/install.md", "json"): ["tests/deploy/test_install_page.py::test_the_network_of_podman"],
     ("docs/lab.md", "console"): ["tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"],
     ("docs/metrics.md", "json"): ["tests/sriov_cni/test_log.py::test_each_line_of_an_attachment_says_whose_it_is"],
     ("docs/metrics.md", "promql"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
     ("docs/metrics.md", "yaml"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
     ("docs/provisioning.md", "yaml"): ["tests/provisioning/test_docs.py::test_the_example"],
+    ("docs/quickstart.md", "console"): [
+        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
+    ],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/sriovctl.md", "console"): ["tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],
@@ -145,7 +154,7 @@ def test_what_is_typed_is_known(page: str, command: str) -> None:
     program, *arguments = shlex.split(command)
     match (program.removeprefix("./").removeprefix("/opt/sriov-underlay/bin/"), arguments):
         case ("helm" | "kubectl", _):
-            assert page in test_install_page.PAGES
+            assert page in cluster_pages.TYPED
         case ("python", ["-m", module, *rest]):
             known(module, rest)
         case (name, _) if name in PROGRAMS:

@@ -59,12 +59,12 @@ class Igb:
 
 
 class Mock:
-    """Two PFs of seven veths each."""
+    """Two PFs of seven veths each, or one for each of `names` with so many."""
 
     title = "a mock: veths stand in for VFs; what a PF would do is a file, VLANs are bridges"
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._node = mock_node.MockNode(folder)
+    def __init__(self, folder: pathlib.Path, names: Sequence[str] = (), vfs: int = 7) -> None:
+        self._node = mock_node.MockNode(folder, names=names, vfs=vfs)
         self.tree = sysfs.Tree(self._node.sysfs_root)
 
     def command(self, *arguments: str) -> list[str]:

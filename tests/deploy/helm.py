@@ -1,8 +1,8 @@
-"""`helm template` where there is no helm: Helm's own library, in a process of its own. Prints JSON, text by template.
+"""`helm` where there is no helm: Helm's own library, in a process of its own, with those flags that the pages have.
 
-Once loaded, a Go runtime has threads and takes signals, which the process of the tests must not have. The flags are
-those of helm that docs/install.md has; `install` and `upgrade` render what they would send to a cluster, `uninstall`
-nothing.
+`template` prints JSON, text by template. `upgrade` and `uninstall` go to the cluster of KUBECONFIG, as helm's do, and
+print the release's state and notes. Once loaded, a Go runtime has threads and takes signals, which the process of the
+tests must not have.
 """
 
 import argparse
@@ -19,24 +19,49 @@ Values = dict[str, Any]
 def main() -> int:
     given = _parser().parse_args()
     try:
-        rendered = {} if given.command == "uninstall" else _rendered(given)
+        print(_COMMANDS[given.command](given))
     except helm_python.HelmError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(rendered))
     return 0
 
 
-def _rendered(given: argparse.Namespace) -> dict[str, str]:
+def _template(given: argparse.Namespace) -> str:
+    with helm_python.Chart.load(given.chart) as chart:
+        return json.dumps(chart.render(_values(given), name=given.release, namespace=given.namespace))
+
+
+def _upgrade(given: argparse.Namespace) -> str:
+    with helm_python.Config(namespace=given.namespace) as cluster:
+        act = cluster.install if given.install and not _is_there(cluster, given.release) else cluster.upgrade
+        return _told(act(given.chart, given.release, _values(given), namespace=given.namespace))
+
+
+def _uninstall(given: argparse.Namespace) -> str:
+    with helm_python.Config(namespace=given.namespace) as cluster:
+        cluster.uninstall(given.release)
+    return f'release "{given.release}" uninstalled'
+
+
+def _is_there(cluster: helm_python.Config, release: str) -> bool:
+    try:
+        return bool(cluster.history(release))
+    except helm_python.HelmNotFoundError:
+        return False
+
+
+def _told(release: dict[str, Any]) -> str:
+    return f"STATUS: {release['status']}\nREVISION: {release['revision']}\nNOTES:\n{release['notes']}"
+
+
+def _values(given: argparse.Namespace) -> Values:
     values: Values = {}
     for path in given.values:
         text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text()
         values = merged(values, helm_python.values_from_yaml(text))
     for expression in given.set:
         values = merged(values, helm_python.parse_set_string(expression))
-    with helm_python.Chart.load(given.chart) as chart:
-        rendered: dict[str, str] = chart.render(values, name=given.release, namespace=given.namespace)
-    return rendered
+    return values
 
 
 def merged(first: Values, second: Values) -> Values:
@@ -49,9 +74,12 @@ def _are_objects(first: object, second: object) -> bool:
     return isinstance(first, dict) and isinstance(second, dict)
 
 
+_COMMANDS = {"template": _template, "upgrade": _upgrade, "uninstall": _uninstall}
+
+
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("helm", allow_abbrev=False)
-    made.add_argument("command", choices=("template", "install", "upgrade", "uninstall"))
+    made.add_argument("command", choices=_COMMANDS)
     made.add_argument("release")
     made.add_argument("chart", nargs="?")
     made.add_argument("--namespace", default="default")

@@ -7,21 +7,25 @@ import json
 import pathlib
 import subprocess
 import uuid
+from collections.abc import Sequence
 
 from sriov import devices, settings, sysfs
 from tests.fakes import mock_kernel
 
 
 class MockNode:
-    """`folder` gets the sysfs tree and the PFs' memory. Needs root and iproute2."""
+    """`folder` gets the sysfs tree and the PFs' memory; PFs are called enp1s0, enp2s0 or by `names`.
 
-    def __init__(self, folder: pathlib.Path, pfs: int = 2, vfs: int = 7) -> None:
+    Needs root and iproute2.
+    """
+
+    def __init__(self, folder: pathlib.Path, pfs: int = 2, vfs: int = 7, names: Sequence[str] = ()) -> None:
         self.folder = folder
         self.name = f"sriov-host-{uuid.uuid4().hex[:8]}"
         self.state = mock_kernel.State(folder)
         _ip("netns", "add", self.name)
-        for number in range(1, pfs + 1):
-            self._add_pf(f"enp{number}s0", f"0000:{number:02x}:00.0", vfs)
+        for number, name in enumerate(names or [f"enp{number}s0" for number in range(1, pfs + 1)], 1):
+            self._add_pf(name, f"0000:{number:02x}:00.0", vfs)
 
     @property
     def sysfs_root(self) -> pathlib.Path:

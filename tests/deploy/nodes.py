@@ -1,0 +1,118 @@
+"""The node of the stand-in cluster: hack/demo's node of veths, on which pods do what theirs would.
+
+A pod of the DaemonSet installs the shim and runs the device plugin and the CNI daemon of this checkout, with the
+ConfigMap that the cluster has; a pod that names a network gets its VF by the device plugin, the shim and the daemon,
+with what Multus fills in. The DaemonSet's flags are not the processes': tests/lab/image runs its containers as they
+are declared.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from deviceplugin import conf
+from hack.story import node, stage
+from tests.deploy import rendering
+from tests.fakes.cluster import kinds
+from tests.fakes.cluster.kinds import Object
+from tests.fakes.cluster.objects import Objects
+
+PF, VFS = "ens1f0", 8
+NETWORKS, RESOURCE = "k8s.v1.cni.cncf.io/networks", "k8s.v1.cni.cncf.io/resourceName"
+_LOGS = {"device-plugin": "deviceplugin.log", "cni-daemon": "sriov_cni.log", "install-shim": "install-shim.log"}
+_PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "installer"}
+
+
+class Node:
+    """`bin` is its /opt/cni/bin. Needs root."""
+
+    def __init__(self, objects: Objects, folder: pathlib.Path) -> None:
+        self._objects, self._folder = objects, folder
+        self._stage = stage.Mock(folder, [PF], VFS)
+        self._programs = node.Node(self._stage, folder)
+        self._attached: dict[str, Object] = {}
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+
+    def started(self, pod: Object) -> dict[str, str]:
+        if _is_ours(pod):
+            return self._serve(pod)
+        subprocess.run(["ip", "netns", "add", _namespace(pod)], check=True)
+        self._attach(pod)
+        return {}
+
+    def stopped(self, pod: Object) -> None:
+        if _is_ours(pod):
+            self._programs.close()
+            return
+        network = self._attached.pop(pod["metadata"]["uid"])
+        self._programs.cni("DEL", network, pod["metadata"]["name"], f"/run/netns/{_namespace(pod)}")
+        subprocess.run(["ip", "netns", "del", _namespace(pod)], check=True)
+
+    def said(self, pod: Object, container: str) -> str:
+        return (self._folder / _LOGS[container]).read_text()
+
+    def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
+        """A program of ours sees the node's hardware; anything else is run in its pod's network."""
+        if _is_ours(pod):
+            return _ran(self._stage.command(*_program(command), *self._places()))
+        return _ran(["ip", "netns", "exec", _namespace(pod), *command])
+
+    def close(self) -> None:
+        self._programs.close()
+        self._stage.close()
+
+    def _serve(self, pod: Object) -> dict[str, str]:
+        """As the kubelet does it: containers of initialisation first."""
+        for container in pod["spec"]["initContainers"]:
+            words = [*container["command"], *container["args"]]
+            [place] = [each["mountPath"] for each in container["volumeMounts"]]
+            told, status = _ran(_program([word.replace(place, str(self.bin)) for word in words]))
+            assert status == 0, told
+            (self._folder / _LOGS[container["name"]]).write_text(told)
+        config = self._objects.get(kinds.CONFIGMAP, pod["metadata"]["namespace"], "sriov-underlay")["data"]
+        self._programs.start_kubelet()
+        self._programs.start_device_plugin(json.loads(config["config.json"]))
+        self._programs.start_cni_daemon()
+        return {name: str(self._offered(name)) for name in self._resources()}
+
+    def _resources(self) -> list[str]:
+        return [each.full_name for each in conf.load(self._folder / "config.json", "intel.com").resources]
+
+    def _offered(self, resource: str) -> int:
+        return len(self._programs.ask_kubelet(do="wait", resource=resource, devices=VFS, timeout=30))
+
+    def _attach(self, pod: Object) -> None:
+        """What Multus does."""
+        about = pod["metadata"]
+        [name] = about["annotations"][NETWORKS].split(",")
+        definition = self._objects.get(kinds.NETWORK, about["namespace"], name)
+        resource = definition["metadata"]["annotations"][RESOURCE]
+        given = self._programs.ask_kubelet(do="allocate", pod=about["name"], resource=resource, count=1)["envs"]
+        [pci] = [value for key, value in given.items() if not key.endswith("_INFO")]
+        network = {**json.loads(definition["spec"]["config"]), "deviceID": pci}
+        network["ipam"]["dataDir"] = self._programs.addresses
+        self._attached[about["uid"]] = network
+        self._programs.cni("ADD", network, about["name"], f"/run/netns/{_namespace(pod)}")
+
+    def _places(self) -> list[str]:
+        return [f"--config-file={self._folder}/config.json", f"--sysfs={self._stage.tree.root}"]
+
+
+def _is_ours(pod: Object) -> bool:
+    return bool(pod["metadata"].get("ownerReferences"))
+
+
+def _namespace(pod: Object) -> str:
+    return f"pod-{pod['metadata']['uid'][:8]}"
+
+
+def _program(command: list[str]) -> list[str]:
+    return [sys.executable, "-m", _PROGRAMS[command[0]], *command[1:]]
+
+
+def _ran(command: list[str]) -> tuple[str, int]:
+    """What it writes, and its exit status."""
+    done = subprocess.run(command, cwd=rendering.ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr, done.returncode

@@ -1,0 +1,146 @@
+"""What the pages let somebody type at a cluster, typed there in the pages' order, and what is to be seen then.
+
+The API server is a stand-in on a real socket; kubectl and Helm's library are the real ones, and behind the node's
+pods are the programs of this checkout. Where a page has two ways, each is gone to its end.
+"""
+
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy import clusters, pages, rules
+from tests.deploy.rendering import Object
+
+WAYS = {"helm": "helm ", "manifests": " -k "}
+"""By what it is told that a block is for one way alone."""
+READERS = [
+    ("docs/install.md", "helm"),
+    ("docs/install.md", "manifests"),
+    ("docs/quickstart.md", "helm"),
+    ("README.md", "helm"),
+]
+SEEN = {
+    r"helm upgrade --install ": "STATUS: deployed\nREVISION: 1",
+    r"helm upgrade sriov-underlay .* --set cni.uninstall=true": "STATUS: deployed\nREVISION: 2",
+    r"helm uninstall ": 'release "sriov-underlay" uninstalled',
+    r"kubectl .*rollout status ": 'daemon set "sriov-underlay" successfully rolled out',
+    r"kubectl get nodes ": f'{clusters.NODE}\t{{"cpu":"4","intel.com/rail_a":"8"}}\n',
+    r"kubectl apply -k ": "daemonset.apps/sriov-underlay created",
+    r"kubectl apply -f ": "pod/on-a-vf created",
+    r"kubectl wait ": "pod/on-a-vf condition met",
+    r"kubectl exec on-a-vf -- ip address show net1": "inet 10.56.217.2/24 scope global net1",
+    r"kubectl .*exec .* --dry-run": "intel.com/rail_a: 8 devices",
+    r"kubectl .*logs .* --container cni-daemon": "ADD on-a-vf net1",
+    r"kubectl .*logs .* --container install-shim": "/sriov\n",
+    r"kubectl delete pod ": 'pod "on-a-vf" deleted',
+    r"kubectl .*patch ": "daemonset.apps/sriov-underlay patched",
+    r"kubectl delete -k ": 'daemonset.apps "sriov-underlay" deleted',
+}
+"""By what a line begins with, a part of what is printed."""
+SLIPS = [
+    ("helm upgrade --install", "helm upgrade --instal", "unrecognized arguments: --instal"),
+    ("deploy/chart/sriov-underlay", "deploy/chart/sriov-underly", '"deploy/chart/sriov-underly"'),
+    ("helm uninstall sriov-underlay --namespace kube-system", "helm uninstall sriov-underlay", "release: not found"),
+    ("my-values.yaml", "my-value.yaml", "my-value.yaml"),
+    ("cni.uninstall=true", "cni.unistall=true", "additional properties 'unistall' not allowed"),
+    ("helm uninstall sriov-underlay", "helm uninstall sriov-underly", "sriov-underly: release: not found"),
+    ("--namespace kube-system rollout", "--namespace kube-systm rollout", 'namespaces "kube-systm" not found'),
+    ("kubectl apply -k my-cluster", "kubectl apply -k my-clustr", "my-clustr"),
+    ("kubectl apply -f rail-a.yaml", "kubectl apply -f rail-b.yaml", '"rail-b.yaml" does not exist'),
+    ("rollout status daemonset/", "rollout status daemonset/x", 'daemonsets.apps "xsriov-underlay" not found'),
+    ("kubectl get nodes --output", "kubectl get nodes --outputs", "unknown flag: --outputs"),
+    ("kubectl get nodes", "kubectl get node-s", "the server doesn't have a resource type"),
+    ("{.status.allocatable}", "{.status.allocatable", "unrecognized character in action"),
+    ("pod/on-a-vf", "pod/on-a-pf", 'pods "on-a-pf" not found'),
+    ("kubectl exec on-a-vf", "kubectl exec on-a-pf", 'pods "on-a-pf" not found'),
+    ("ip address show net1", "ip address show net2", "terminated with exit code 1"),
+    ("--dry-run", "--dry-runs", "terminated with exit code 2"),
+    ("--container cni-daemon", "--container cni-demon", "container cni-demon is not valid"),
+    ("--container install-shim", "--container install", "container install is not valid"),
+    ("delete pod on-a-vf", "delete pod on-a-pf", 'pods "on-a-pf" not found'),
+    ("initContainers/0/args/0", "initContainers/1/args/0", "there is no /spec/template/spec/initContainers/1/args/0"),
+    ("kubectl delete -k my-cluster", "kubectl delete -k my-clustr", "my-clustr"),
+]
+"""A word, what it is mistyped as, and what is said then."""
+SLIPS_IN_FILES = [
+    ("rail-a.yaml", "resources:", "resurces:", "'resurces' was unexpected"),
+    ("my-cluster/kustomization.yaml", "patches:", "patchs:", 'unknown field "patchs"'),
+    ("my-values.yaml", "repository:", "repositry:", "additional properties 'repositry' not allowed"),
+]
+OURS = {"ConfigMap", "DaemonSet", "ServiceAccount"}
+
+
+@pytest.fixture
+def cluster() -> Iterator[clusters.Cluster]:
+    with tempfile.TemporaryDirectory(prefix="tc", dir="/tmp") as folder, clusters.opened(pathlib.Path(folder)) as made:
+        yield made
+
+
+def typed(page: str, way: str) -> list[str]:
+    others = [mark for name, mark in WAYS.items() if name != way]
+    mine = [block for block in pages.blocks(page, "$ ") if not any(mark in line for mark in others for line in block)]
+    return [line for block in mine for line in block]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("page", "way"), READERS)
+def test_what_is_typed_does_what_the_page_says(page: str, way: str, cluster: clusters.Cluster) -> None:
+    """On docs/install.md, after slips that change nothing."""
+    pages.write(page, cluster.folder)
+    for line in typed(page, way):
+        if page == "docs/install.md":
+            slip(cluster, line)
+        done = cluster.types(line)
+        [seen] = [said for pattern, said in SEEN.items() if re.match(pattern, line)]
+        assert (done.returncode, seen in done.stdout) == (0, True), (line, done)
+        assert rules.problems(ours(cluster.stored())) == []
+    if page == "docs/install.md":  # which goes on to the end
+        assert named(cluster.stored()) == [("NetworkAttachmentDefinition", "rail-a")]
+        assert list(cluster.node.bin.iterdir()) == []
+    else:
+        assert {each["kind"] for each in ours(cluster.stored())} == OURS
+        assert [path.name for path in cluster.node.bin.iterdir()] == ["sriov"]
+
+
+def slip(cluster: clusters.Cluster, line: str) -> None:
+    there = named(cluster.stored())
+    for right, wrong, told in SLIPS:
+        if right in line:
+            done = cluster.types(line.replace(right, wrong))
+            assert (done.returncode != 0, told in done.stdout + done.stderr) == (True, True), (line, done)
+    assert named(cluster.stored()) == there
+
+
+def named(stored: list[Object]) -> list[tuple[str, str]]:
+    return [(each["kind"], each["metadata"]["name"]) for each in stored]
+
+
+def ours(stored: list[Object]) -> list[Object]:
+    return [each for each in stored if each["kind"] in OURS]
+
+
+def test_every_line_is_typed_by_somebody() -> None:
+    for page in pages.TYPED:
+        gone = {line for name, way in READERS if name == page for line in typed(page, way)}
+        assert {line for block in pages.blocks(page, "$ ") for line in block} == gone
+
+
+def test_there_is_a_slip_for_every_line() -> None:
+    lines = {line for _, way in READERS[:2] for line in typed("docs/install.md", way)}
+    assert [line for line in lines if not any(right in line for right, _, _ in SLIPS)] == []
+
+
+@pytest.mark.root
+def test_a_slip_in_a_file_is_told(cluster: clusters.Cluster) -> None:
+    """By the first line that names the file, or its folder."""
+    for name, right, wrong, told in SLIPS_IN_FILES:
+        pages.write("docs/install.md", cluster.folder)
+        path = cluster.folder / name
+        path.write_text(path.read_text().replace(right, wrong))
+        lines = [line for _, way in READERS[:2] for line in typed("docs/install.md", way)]
+        done = cluster.types(next(line for line in lines if name.partition("/")[0] in line))
+        assert (done.returncode != 0, told in done.stderr) == (True, True), done
+    assert named(cluster.stored()) == [("NetworkAttachmentDefinition", "rail-a")], "the first file's other half"

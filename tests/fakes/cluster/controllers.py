@@ -1,0 +1,134 @@
+"""What a cluster does by itself once objects are there, as far as somebody waits for it.
+
+A DaemonSet gets a pod on each node, anew for each generation, all nodes at once. Any other pod gets the first node that
+has what it limits itself to, were it taken or not. A pod that has a node is started there and is ready. Nothing fails.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from tests.fakes.cluster import kinds, patches
+from tests.fakes.cluster.kinds import Object
+from tests.fakes.cluster.objects import Objects
+
+_HARDWARE = ("cpu", "memory")
+
+
+class Kubelets(Protocol):
+    """What happens to a pod on its node. What they raise ends the controllers."""
+
+    def started(self, pod: Object) -> dict[str, str]:
+        """What its node has for others from now on, by this pod: how many of each resource."""
+
+    def stopped(self, pod: Object) -> None: ...
+
+
+@contextlib.contextmanager
+def running(objects: Objects, kubelets: Kubelets) -> Iterator[None]:
+    """Until `objects` are closed, which they are in the end. Every pod that was started is stopped."""
+    controllers = Controllers(objects, kubelets)
+    thread = threading.Thread(target=controllers.follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        objects.close()
+        thread.join()
+        controllers.stop()
+
+
+class Controllers:
+    """After each change all is looked at anew. One step is taken at a time, and is a change itself."""
+
+    def __init__(self, objects: Objects, kubelets: Kubelets) -> None:
+        self._objects, self._kubelets = objects, kubelets
+        self._running: dict[str, Object] = {}
+
+    def follow(self) -> None:
+        for _ in self._objects.changes(0):
+            self.stop({each["metadata"]["uid"] for each in self._objects.listed(kinds.POD)})
+            for daemonset in self._objects.listed(kinds.DAEMONSET):
+                self._roll_out(daemonset)
+            for pod in self._objects.listed(kinds.POD):
+                with contextlib.suppress(kinds.RefusedError):  # it is just being deleted
+                    self._go_on(pod)
+            for daemonset in self._objects.listed(kinds.DAEMONSET):
+                with contextlib.suppress(kinds.RefusedError):
+                    self._count(daemonset)
+
+    def stop(self, there: frozenset[str] | set[str] = frozenset()) -> None:
+        """All pods but those, the youngest first."""
+        for uid in [each for each in reversed(self._running) if each not in there]:
+            self._kubelets.stopped(self._running.pop(uid))
+
+    def _roll_out(self, daemonset: Object) -> None:
+        """A pod of an older generation goes, and the next one comes once it is gone."""
+        pods = {each["spec"]["nodeName"]: each for each in self._pods(daemonset)}
+        for node in (each["metadata"]["name"] for each in self._objects.listed(kinds.NODE)):
+            new = _pod(daemonset, node)
+            if node not in pods:
+                self._objects.create(kinds.POD, daemonset["metadata"]["namespace"], new)
+            elif _generation(pods[node]) != _generation(new):
+                self._delete(pods[node])
+
+    def _pods(self, daemonset: Object) -> list[Object]:
+        pods = self._objects.listed(kinds.POD, daemonset["metadata"]["namespace"])
+        return [each for each in pods if daemonset["metadata"]["uid"] in _owners(each)]
+
+    def _delete(self, pod: Object) -> None:
+        self._objects.delete(kinds.POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    def _go_on(self, pod: Object) -> None:
+        """It is collected, scheduled or started."""
+        namespace, name = (pod["metadata"][key] for key in ("namespace", "name"))
+        if _owners(pod) - {each["metadata"]["uid"] for each in self._objects.listed(kinds.DAEMONSET)}:
+            self._delete(pod)
+        elif "nodeName" not in pod["spec"]:
+            fitting = [each["metadata"]["name"] for each in self._objects.listed(kinds.NODE) if _fits(pod, each)]
+            if fitting:
+                self._objects.patch(kinds.POD, namespace, name, patches.merging({"spec": {"nodeName": fitting[0]}}))
+        elif pod["metadata"]["uid"] not in self._running:
+            self._running[pod["metadata"]["uid"]] = pod
+            offered = {"status": {"allocatable": self._kubelets.started(pod)}}
+            self._objects.patch(kinds.NODE, "", pod["spec"]["nodeName"], patches.merging(offered))
+            ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+            self._objects.patch(kinds.POD, namespace, name, patches.merging(ready))
+
+    def _count(self, daemonset: Object) -> None:
+        about, pods = daemonset["metadata"], self._pods(daemonset)
+        ready = sum("phase" in each.get("status", {}) for each in pods)
+        updated = sum(_generation(each) == about["generation"] for each in pods)
+        numbers = {"currentNumberScheduled": len(pods), "desiredNumberScheduled": len(self._objects.listed(kinds.NODE))}
+        numbers |= {"updatedNumberScheduled": updated, "numberReady": ready, "numberAvailable": ready}
+        status = {"observedGeneration": about["generation"], "numberMisscheduled": 0, **numbers}
+        if daemonset.get("status") != status:
+            change = patches.merging({"status": status})
+            self._objects.patch(kinds.DAEMONSET, about["namespace"], about["name"], change)
+
+
+def _pod(daemonset: Object, node: str) -> Object:
+    about, template = daemonset["metadata"], daemonset["spec"]["template"]
+    owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "controller": True, "name": about["name"]}
+    labels = {**template["metadata"]["labels"], "pod-template-generation": str(about["generation"])}
+    metadata = {
+        "name": f"{about['name']}-{node}",
+        "labels": labels,
+        "ownerReferences": [{**owner, "uid": about["uid"]}],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**template["spec"], "nodeName": node}}
+
+
+def _generation(pod: Object) -> int:
+    return int(pod["metadata"]["labels"]["pod-template-generation"])
+
+
+def _owners(pod: Object) -> set[str]:
+    return {each["uid"] for each in pod["metadata"].get("ownerReferences", [])}
+
+
+def _fits(pod: Object, node: Object) -> bool:
+    limits = [each.get("resources", {}).get("limits", {}) for each in pod["spec"]["containers"]]
+    wanted = {name for each in limits for name in each if name not in _HARDWARE}
+    return wanted <= set(node["status"]["allocatable"])

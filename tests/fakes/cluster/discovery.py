@@ -1,0 +1,59 @@
+"""How the stand-in API server tells its clients what it has: versions, groups, resources.
+
+Of OpenAPI it has one thing: that a patch takes `fieldValidation`, so that kubectl leaves the checking to the server.
+"""
+
+from tests.fakes.cluster import kinds
+from tests.fakes.cluster.kinds import Kind, Object
+
+
+def found(path: list[str]) -> Object | None:
+    """The document at this path, if it is one of these."""
+    match path:
+        case ["version"]:
+            major, minor = kinds.VERSION.split(".")
+            return {"major": major, "minor": minor, "gitVersion": f"v{kinds.VERSION}.0"}
+        case ["api"]:
+            return {"kind": "APIVersions", "versions": ["v1"]}
+        case ["apis"]:
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(api) for api in kinds.APIS[1:]]}
+        case ["openapi", "v3"]:
+            return {"paths": {place(api): {"serverRelativeURL": f"/openapi/v3/{place(api)}"} for api in kinds.APIS}}
+    about = _resources if path[0] in ("api", "apis") else _openapi
+    return next((about(api) for api in kinds.APIS if place(api).split("/") in (path, path[2:])), None)
+
+
+def place(api: str) -> str:
+    """Where its objects are."""
+    return f"apis/{api}" if "/" in api else f"api/{api}"
+
+
+def _group(api: str) -> Object:
+    group, _, version = api.partition("/")
+    one = {"groupVersion": api, "version": version}
+    return {"name": group, "versions": [one], "preferredVersion": one}
+
+
+def _resources(api: str) -> Object:
+    found = [each for kind in kinds.ALL if kind.api == api for each in _of(kind)]
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": found}
+
+
+def _of(kind: Kind) -> list[Object]:
+    said = {"kind": kind.name, "namespaced": kind.namespaced, "singularName": kind.name.lower()}
+    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
+    own = {**said, "name": kind.plural, "verbs": verbs, "shortNames": list(kind.short)}
+    return [own, *({**said, "name": f"{kind.plural}/{each}", "verbs": ["get"]} for each in kind.subresources)]
+
+
+def _openapi(api: str) -> Object:
+    listed = [kind for kind in kinds.ALL if kind.api == api]
+    paths = {f"/{place(api)}/{each.plural}/{{name}}": {"patch": _patch(each)} for each in listed}
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": kinds.VERSION}, "paths": paths}
+
+
+def _patch(kind: Kind) -> Object:
+    group, _, version = kind.api.rpartition("/")
+    which = {"group": group, "version": version, "kind": kind.name}
+    takes = [{"name": "fieldValidation", "in": "query"}]
+    return {"parameters": takes, "x-kubernetes-group-version-kind": which, "responses": {}}

@@ -1,0 +1,67 @@
+"""Which kinds of object the stand-in cluster knows, and whether one is sound: as `kubernetes-validate` has the schemas.
+
+A schema that says no is the API server's strict field validation. What no schema can say (a selector that does not fit
+its template, a port taken twice) is not looked at.
+"""
+
+import dataclasses
+from typing import Any
+
+import kubernetes_validate
+
+Object = dict[str, Any]
+
+VERSION = "1.37"
+
+
+class RefusedError(Exception):
+    """A request is answered with this `code` of HTTP and this reason, as the API server names it."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.reason = code, reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """`api` is `v1` or GROUP/VERSION; `subresources` only those that somebody asks for."""
+
+    api: str
+    plural: str
+    name: str
+    namespaced: bool = True
+    subresources: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
+
+    def check(self, found: Object) -> None:
+        """Raises RefusedError. A custom resource has no schema here."""
+        if (found.get("apiVersion"), found.get("kind")) != (self.api, self.name):
+            raise RefusedError(400, "BadRequest", f"{found.get('kind')} is sent where {self.name} is asked for")
+        if self is NETWORK:
+            return
+        try:
+            kubernetes_validate.validate(found, VERSION, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            raise RefusedError(422, "Invalid", f"{self.name}: {error.message}") from error
+
+
+DAEMONSET = Kind("apps/v1", "daemonsets", "DaemonSet", short=("ds",))
+NAMESPACE = Kind("v1", "namespaces", "Namespace", namespaced=False, short=("ns",))
+NETWORK = Kind("k8s.cni.cncf.io/v1", "network-attachment-definitions", "NetworkAttachmentDefinition")
+"""Multus' own."""
+NODE = Kind("v1", "nodes", "Node", namespaced=False, short=("no",))
+POD = Kind("v1", "pods", "Pod", subresources=("log", "exec"), short=("po",))
+CONFIGMAP = Kind("v1", "configmaps", "ConfigMap", short=("cm",))
+ALL = (
+    *(CONFIGMAP, DAEMONSET, NAMESPACE, NETWORK, NODE, POD),
+    Kind("v1", "secrets", "Secret"),
+    Kind("v1", "serviceaccounts", "ServiceAccount", short=("sa",)),
+)
+APIS = tuple(dict.fromkeys(each.api for each in ALL))
+
+
+def of(api: str, plural: str) -> Kind:
+    for each in ALL:
+        if (each.api, each.plural) == (api, plural):
+            return each
+    raise RefusedError(404, "NotFound", "the server could not find the requested resource")
