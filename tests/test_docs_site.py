@@ -22,7 +22,10 @@ PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
 
 # Which tests run the blocks of a page, by their language. What is typed at a console is looked at below in any case.
 RUN_BY = {
-    ("README.md", "console"): ["tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says"],
+    ("README.md", "console"): [
+        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
+        "tests/deploy/test_typed_on_a_node.py::test_what_root_types_does_what_the_pages_say",
+    ],
     ("README.md", "json"): [
         "tests/test_docs.py::test_the_readmes_device_plugin_configuration",
         "tests/test_docs.py::test_network_configurations",
@@ -49,6 +52,7 @@ RUN_BY = {
     ("docs/provisioning.md", "yaml"): ["tests/provisioning/test_docs.py::test_the_example"],
     ("docs/quickstart.md", "console"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
+        "tests/deploy/test_typed_on_a_node.py::test_what_root_types_does_what_the_pages_say",
     ],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/sriovctl.md", "console"): ["tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"],

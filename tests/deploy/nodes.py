@@ -47,8 +47,10 @@ class Node:
             self._programs.close()
             return
         network = self._attached.pop(pod["metadata"]["uid"])
-        self._programs.cni("DEL", network, pod["metadata"]["name"], f"/run/netns/{_namespace(pod)}")
-        subprocess.run(["ip", "netns", "del", _namespace(pod)], check=True)
+        try:
+            self._programs.cni("DEL", network, pod["metadata"]["name"], f"/run/netns/{_namespace(pod)}")
+        finally:
+            subprocess.run(["ip", "netns", "del", _namespace(pod)], check=True)
 
     def said(self, pod: Object, container: str) -> str:
         return (self._folder / _LOGS[container]).read_text()

@@ -122,6 +122,18 @@ def ours(stored: list[Object]) -> list[Object]:
     return [each for each in stored if each["kind"] in OURS]
 
 
+@pytest.mark.root
+def test_what_helm_says_in_the_end_can_be_typed(cluster: clusters.Cluster) -> None:
+    """The chart's NOTES.txt, by README's lines."""
+    install, rollout = typed("README.md", "helm")
+    notes = re.findall(r"^ +(kubectl .*)$", cluster.types(install).stdout, re.MULTILINE)
+    assert notes[0] == rollout
+    assert [(line, done) for line in notes if (done := cluster.types(line)).returncode != 0] == []
+    assert '"intel.com/sriov_vf":"8"' in cluster.types(notes[1]).stdout
+    assert "intel.com/sriov_vf: 8 devices" in cluster.types(notes[2]).stdout
+    assert "listening on " in cluster.types(notes[3]).stdout
+
+
 def test_every_line_is_typed_by_somebody() -> None:
     for page in pages.TYPED:
         gone = {line for name, way in READERS if name == page for line in typed(page, way)}

@@ -3,11 +3,13 @@
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 
 import pytest
 
 from hack.pages import terminals
+from tests.deploy import pages
 
 DEMO = pathlib.Path(__file__).parents[2] / "hack/demo"
 PROMISED = {
@@ -31,9 +33,11 @@ def promises(told: str) -> list[str]:
 @pytest.mark.root
 def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     before = namespaces()
-    done = subprocess.run(
-        [DEMO, "--mock", "--json", tmp_path / "demo.json"], capture_output=True, text=True, check=False, timeout=120
-    )
+    [line] = [
+        line for block in pages.blocks("docs/quickstart.md", "# ") for line in block if line.startswith("hack/demo ")
+    ]
+    command = [*shlex.split(line), "--json", str(tmp_path / "demo.json")]
+    done = subprocess.run(command, cwd=DEMO.parents[1], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "demo.json").read_text())
     assert {key for key in PROMISED if report[key] is True} == PROMISED

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hack.story import stage
 from tests import artefacts
+from tests.deploy import pages
 from tests.kernel import namespaces
 from tests.lab import cnis
 from tests.lab.installing import nodes
@@ -129,8 +130,13 @@ def assert_imports_are_installed(node: nodes.Node, version: str) -> None:
     assert node.systemd.run("ls", str(artefacts.PROJECT / "sriov")).stdout == ""
 
 
-def serve(node: nodes.Node, version: str) -> None:
-    node.succeeds(version, "install", "--enable")
+def enable_as_the_readme_does(node: nodes.Node) -> None:
+    [line] = [line for block in pages.blocks("README.md", "# ") for line in block if line.startswith("systemctl ")]
+    done = node.systemd.run("sh", "-c", line)
+    assert done.returncode == 0, done.stderr + node.systemd.journal()
+
+
+def assert_served(node: nodes.Node, version: str) -> None:
     assert_from_the_wheel(node.awaited(version, CNI_DAEMON), CNI_CAPABILITIES)
     assert_from_the_wheel(node.awaited(version, DEVICE_PLUGIN), 0)
     assert (nodes.CNI / "sriov").read_bytes().startswith(b"\x7fELF")
@@ -140,7 +146,9 @@ def test_install_upgrade_and_uninstall(node: nodes.Node) -> None:
     files, vfs = nodes.listing(), stage.snapshot(stage.Igb())
     assert len(vfs) == 56
     assert_imports_are_installed(node, artefacts.VERSION)
-    serve(node, artefacts.VERSION)
+    node.succeeds(artefacts.VERSION, "install")
+    enable_as_the_readme_does(node)
+    assert_served(node, artefacts.VERSION)
     node.ask_kubelet(do="wait", resource=nodes.POOL, devices=len(vfs), timeout=55)
     given = node.ask_kubelet(do="allocate", pod="steady", resource=nodes.POOL, count=HELD)["envs"]
     pcis = str(given[nodes.VARIABLE]).split(",")
@@ -149,7 +157,8 @@ def test_install_upgrade_and_uninstall(node: nodes.Node) -> None:
         churn = Churn(node, sorted({*vfs} - {*pcis}))
         try:
             churn.goes_on()
-            serve(node, artefacts.NEXT)
+            node.succeeds(artefacts.NEXT, "install", "--enable")
+            assert_served(node, artefacts.NEXT)
             churn.goes_on()
         finally:
             churn.end()
