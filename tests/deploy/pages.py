@@ -7,6 +7,7 @@ from tests.deploy import rendering
 
 TYPED = ("docs/install.md", "docs/quickstart.md", "README.md")
 """Pages of which every line that is typed is run."""
+_PROGRAMS = ("crictl", "crio", "echo", "helm", "ip", "kubectl", "podman", "sriov-underlay", "sriovctl", "systemctl")
 
 
 def text(page: str) -> str:
@@ -21,6 +22,12 @@ def blocks(page: str, prompt: str) -> list[list[str]]:
         for block in found
         if block.startswith(prompt)
     ]  # fmt: skip
+
+
+def prose(page: str) -> list[str]:
+    """Programs with arguments that are named outside of blocks."""
+    outside = re.sub(r"^```.*?^```$", "", text(page), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"`((?:(?:\./)?hack/\w+|{'|'.join(_PROGRAMS)}) [^`]+)`", outside)
 
 
 def files(page: str) -> dict[str, str]:

@@ -69,6 +69,7 @@ def test_what_root_types_does_what_the_pages_say(machine: machines.Machine) -> N
             done = machine.types(line, online="/pip " in line)
             fine = done.returncode in ((0, 1) if any(word in line for word in FINDING) else (0,))
             assert (fine, seen in done.stdout) == (True, True), (line, done)
+    assert machine.types(f"{PROGRAMS}/sriov-underlay status").returncode == 0
     told = json.loads(machine.types("ip --json link show ens1f0").stdout)
     assert "UP" in told[0]["flags"]
     assert machine.types("cat /sys/class/net/ens1f0/device/sriov_numvfs").stdout == "8\n"

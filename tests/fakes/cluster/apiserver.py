@@ -1,6 +1,6 @@
 """A stand-in for kube-apiserver on a loopback socket: as much of its HTTP as kubectl and Helm ask for.
 
-Requests are answered from `objects`, and what kubectl wants of a running pod by a `runtime`. It is no API server: no
+Requests are answered from `objects`, and what kubectl wants of a running pod by `kubelets`. It is no API server: no
 authentication, no authorization, no admission but the schemas, one version of each kind, JSON alone, no dry run that
 is not refused. Neither is it a proof that a cluster takes the objects; it is one that the words lead to them.
 """
@@ -11,30 +11,22 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from tests.fakes.cluster import discovery, kinds, patches, protobufs, streams
 from tests.fakes.cluster.kinds import Kind, Object, RefusedError
+from tests.fakes.cluster.kubelets import Kubelets
 from tests.fakes.cluster.objects import Objects
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
-class Runtime(Protocol):
-    """A pod that runs, as its kubelet knows it."""
-
-    def said(self, pod: Object, container: str) -> str: ...
-
-    def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
-        """What it writes, and its exit status."""
-
-
 @contextlib.contextmanager
-def serving(objects: Objects, runtime: Runtime) -> Iterator[str]:
+def serving(objects: Objects, kubelets: Kubelets) -> Iterator[str]:
     """Its URL."""
-    server = Server(objects, runtime)
+    server = Server(objects, kubelets)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -49,9 +41,9 @@ def serving(objects: Objects, runtime: Runtime) -> Iterator[str]:
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = False
 
-    def __init__(self, objects: Objects, runtime: Runtime) -> None:
+    def __init__(self, objects: Objects, kubelets: Kubelets) -> None:
         super().__init__(("127.0.0.1", 0), Request)
-        self.objects, self.runtime = objects, runtime
+        self.objects, self.kubelets = objects, kubelets
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -129,10 +121,10 @@ class Request(http.server.BaseHTTPRequestHandler):
                 self._say(objects.delete(kind, namespace, name))
             case "GET", ["log"], _:
                 pod, container = self._container(kind, namespace, name)
-                self._send(self.server.runtime.said(pod, container).encode(), "text/plain")
+                self._send(self.server.kubelets.said(pod, container).encode(), "text/plain")
             case "GET", ["exec"], _:
                 pod, container = self._container(kind, namespace, name)
-                streams.answer(self, *self.server.runtime.run(pod, container, self._asked["command"]))
+                streams.answer(self, *self.server.kubelets.run(pod, container, self._asked["command"]))
             case _:
                 raise RefusedError(405, "MethodNotAllowed", f"no {self.command} of {kind.plural}/{'/'.join(rest)}")
 
@@ -160,16 +152,8 @@ class Request(http.server.BaseHTTPRequestHandler):
         self._say({"kind": f"{kind.name}List", "apiVersion": kind.api, "metadata": versions, "items": found})
 
     def _wanted(self, found: Object, namespace: str) -> bool:
-        """By its namespace if one is asked for, and by the selectors: of labels, and of fields the name alone."""
-        about = found["metadata"]
-        labels, fields = ([each.split("=", 1) for each in self._option(f"{one}Selector").split(",") if each]
-                          for one in ("label", "field"))  # fmt: skip
-        assert {key for key, _ in fields} <= {"metadata.name"}, fields
-        return (
-            namespace in ("", about.get("namespace"))
-            and all(about.get("labels", {}).get(key) == value for key, value in labels)
-            and all(about["name"] == value for _, value in fields)
-        )
+        labels, fields = (self._option(f"{of}Selector") for of in ("label", "field"))
+        return namespace in ("", found["metadata"].get("namespace")) and kinds.selected(found, labels, fields)
 
     def _watch(self, kind: Kind, namespace: str) -> None:
         if self._option("sendInitialEvents"):

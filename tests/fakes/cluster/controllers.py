@@ -7,22 +7,13 @@ has what it limits itself to, were it taken or not. A pod that has a node is sta
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Protocol
 
 from tests.fakes.cluster import kinds, patches
 from tests.fakes.cluster.kinds import Object
+from tests.fakes.cluster.kubelets import Kubelets
 from tests.fakes.cluster.objects import Objects
 
 _HARDWARE = ("cpu", "memory")
-
-
-class Kubelets(Protocol):
-    """What happens to a pod on its node. What they raise ends the controllers."""
-
-    def started(self, pod: Object) -> dict[str, str]:
-        """What its node has for others from now on, by this pod: how many of each resource."""
-
-    def stopped(self, pod: Object) -> None: ...
 
 
 @contextlib.contextmanager

@@ -65,3 +65,13 @@ def of(api: str, plural: str) -> Kind:
         if (each.api, each.plural) == (api, plural):
             return each
     raise RefusedError(404, "NotFound", "the server could not find the requested resource")
+
+
+def selected(found: Object, labels: str, fields: str) -> bool:
+    """By selectors as they are in a URL, of equality; the one field is the name. Raises RefusedError."""
+    about = found["metadata"]
+    wanted = [each.split("=", 1) for each in labels.split(",") if each]
+    if fields.partition("=")[0] not in ("", "metadata.name"):
+        raise RefusedError(400, "BadRequest", f"nothing is selected by {fields} here")
+    named = fields.partition("=")[2] in ("", about["name"])
+    return named and all(about.get("labels", {}).get(key) == value for key, value in wanted)
