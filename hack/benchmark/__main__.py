@@ -33,16 +33,16 @@ def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
     return [*report.ratios(taken), *report.raw(taken)]
 
 
-def _deviceplugin(_: argparse.Namespace) -> list[figures.Figure]:
-    return deviceplugin.measure()
+def _deviceplugin(flags: argparse.Namespace) -> list[figures.Figure]:
+    return deviceplugin.measure(*(32, 2) if flags.small else ())
 
 
 def _scale(flags: argparse.Namespace) -> list[figures.Figure]:
-    return scale.measure(flags.rounds)
+    return scale.measure(flags.rounds, *((1, 2, 4), (2, 3)) if flags.small else ())
 
 
-def _metrics(_: argparse.Namespace) -> list[figures.Figure]:
-    return metrics.measure()
+def _metrics(flags: argparse.Namespace) -> list[figures.Figure]:
+    return metrics.measure(*(2, 32) if flags.small else ())
 
 
 def _host(flags: argparse.Namespace) -> list[figures.Figure]:
@@ -62,6 +62,9 @@ def main() -> int:
         type=_count,
         default=attach.ROUNDS,
         help="attach, host: pairs; scale: hundreds (%(default)s)",
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="deviceplugin, metrics, scale: of few VFs, to see whether it runs"
     )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
