@@ -42,7 +42,7 @@ class Kind(enum.Enum):
     RCU_WAIT = ("rcu-wait", Severity.INFO, "boot with rcutree.jiffies_till_first_fqs=0, or write 0 there")
     SLOW_TICK = ("slow-tick", Severity.INFO, "a kernel with CONFIG_HZ=250 or 1000 lets pods start sooner")
 
-    CONFIG_BAD = ("config-bad", Severity.ERROR, "mend config.json; `python -m deviceplugin --dry-run` shows the effect")
+    CONFIG_BAD = ("config-bad", Severity.ERROR, "mend config.json; `sriov-device-plugin --dry-run` shows the effect")
     CONFIG_WARNING = ("config-warning", Severity.WARNING, "mend config.json")
     POOL_EMPTY = ("pool-empty", Severity.WARNING, "compare its selectors with `sriovctl inventory -o wide`")
     POLICY_BAD = ("policy-bad", Severity.ERROR, "mend the policy, or remove it: until then every ADD is refused")

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-import re
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +10,7 @@ import pytest
 
 from sriov import devices, sysfs
 from tests.deviceplugin import facts
+from tests.examples import table
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -25,11 +26,17 @@ def node(tmp_path: pathlib.Path) -> facts.Machine:
 
 
 def run(node: facts.Machine, config: object, *flags: str) -> tuple[int, str]:
-    path = node.root / "config.json"
-    path.write_text(config if isinstance(config, str) else json.dumps({"resourceList": config}))
+    (node.root / "config.json").write_text(config if isinstance(config, str) else json.dumps({"resourceList": config}))
+    return typed(node, "sriov-device-plugin --dry-run --config-file config.json", *flags)
+
+
+def typed(node: facts.Machine, line: str, *flags: str) -> tuple[int, str]:
+    """Where the configuration is, with the places of this node."""
     places = [f"--sysfs={node.root}/sys", f"--procfs={node.root}/proc", f"--dev={node.root}/dev"]
-    command = [sys.executable, "-m", "deviceplugin", "--dry-run", "--config-file", str(path), *places, *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    command = [sys.executable, "-m", "deviceplugin", *shlex.split(line)[1:], *places, *flags]
+    done = subprocess.run(
+        command, cwd=node.root, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=30
+    )
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -99,10 +106,10 @@ def test_a_node_without_sysfs(node: facts.Machine) -> None:
 
 def test_the_page_shows_what_is_printed(node: facts.Machine) -> None:
     """docs/deviceplugin.md, where only some of the devices are shown and `…` is the rest of a line."""
-    page = (ROOT / "docs/deviceplugin.md").read_text()
-    [block] = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
-    shown = [line for line in block.splitlines() if not line.startswith("#")]
-    _, told = run(node, CONFIG[:1])
+    [example] = table.run_by(__file__, "test_the_page_shows_what_is_printed")
+    shown = example.printed.splitlines()
+    (node.root / "config.json").write_text(json.dumps({"resourceList": CONFIG[:1]}))
+    _, told = typed(node, example.command)
     printed = [line.rstrip() for line in told.splitlines()]
     assert len(shown) > 3
     for line in shown:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 import subprocess
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from hack.benchmark import attach, figures, igbs, plot, report
 from hack.guest import errors
 from tests import conftest
+from tests.examples import table
 from tests.fakes import sysfs_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -61,15 +63,27 @@ def test_the_plot_is_a_picture_with_the_floor_in_it(tmp_path: pathlib.Path) -> N
         assert (0xC0, 0x20, 0x20) in {colour for _, colour in red}
 
 
-def bench(*arguments: str | pathlib.Path) -> tuple[subprocess.Popen[str], str, str]:
-    """The process, which has ended, and what it said."""
-    command = [ROOT / "hack/bench", "attach", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_the_picture_of_the_page_is_drawn_so(tmp_path: pathlib.Path) -> None:
+    """Its figures are of another run: size and colours are the script's."""
+    plot.draw(made_up(), tmp_path / "plot.png")
+    looks = []
+    for path in (tmp_path / "plot.png", ROOT / "docs/images/attach.png"):
+        with Image.open(path) as picture:
+            counted = picture.convert("RGB").getcolors(1 << 20)
+            assert counted is not None
+            looks.append((picture.width, {colour for count, colour in counted if count > 1000}))
+    assert looks[0] == looks[1]
+
+
+def bench(line: str, folder: pathlib.Path) -> tuple[subprocess.Popen[str], str, str]:
+    """The process, started in that folder, which has ended, and what it said."""
+    command = [str(ROOT / each) if each.startswith("hack/") else each for each in shlex.split(line)]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         return process, *process.communicate(timeout=600)
 
 
-def test_a_number_of_rounds_that_is_none_is_named() -> None:
-    process, _, said = bench("--rounds", "0")
+def test_a_number_of_rounds_that_is_none_is_named(tmp_path: pathlib.Path) -> None:
+    process, _, said = bench("hack/bench attach --rounds 0", tmp_path)
     assert (process.returncode, "'0' is not a number of rounds" in said) == (2, True)
 
 
@@ -81,16 +95,17 @@ def test_without_real_vfs_it_says_where_there_are_some(tmp_path: pathlib.Path) -
 @pytest.mark.root
 @pytest.mark.bench
 def test_a_short_run(tmp_path: pathlib.Path) -> None:
-    flags = ("--rounds", "2", "--json", tmp_path / "figures.json", "--plot", tmp_path / "plot.png")
-    process, table, said = bench(*flags)
+    """As docs/performance.md has it, but for the rounds."""
+    [example] = table.run_by(__file__, "test_a_short_run")
+    process, told, said = bench(f"{example.command} --rounds 2", tmp_path)
     if process.returncode and "bench: containernetworking-plugins" in said and not conftest.MUST_RUN:
         pytest.skip(said.strip().splitlines()[-1])
     assert process.returncode == 0, said
-    found = json.loads((tmp_path / "figures.json").read_text())
+    found = json.loads((tmp_path / "attach.json").read_text())
     assert set(found) >= RATIOS
     assert found["rounds"] == 2
     assert all(value > 0 for value in found.values())
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert "the kernel alone" in table
+    assert (tmp_path / "attach.png").read_bytes().startswith(b"\x89PNG")
+    assert "the kernel alone" in told
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert f"sriov-bench-{process.pid}-" not in left

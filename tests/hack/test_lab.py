@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.examples import table
 
 LAB = Path(__file__).parents[2] / "hack" / "lab"
 pytestmark = pytest.mark.lab
@@ -41,15 +44,19 @@ def guests_of(folder: str) -> list[bytes]:
 
 
 def test_a_command_runs_and_its_output_files_and_status_come_home(tmp_path: Path, environment: dict[str, str]) -> None:
-    out = tmp_path / "a, folder"
-    script = 'echo output; echo error >&2; echo "$SRIOV_LAB $FORCE_COLOR" >"$LAB_OUT/file"; kill -9 $$'
+    """The page's first command is the second without its flags, and whatever command there is."""
+    general, example = table.run_by(__file__, "test_a_command_runs_and_its_output_files_and_status_come_home")
+    assert (general.command, example.command.count(" -- ")) == ("hack/lab run -- COMMAND", 1)
+    [_, *flags], [*words, links] = map(shlex.split, example.command.split(" -- "))
+    script = f'{links}; echo output; echo error >&2; echo "$SRIOV_LAB $FORCE_COLOR" >"$LAB_OUT/file"; kill -9 $$'
     done = subprocess.run(
-        [LAB, "run", "--quiet", "--numvfs", "0", "--out", out.name, "--console", "console", "--", "sh", "-c", script],
+        [LAB, *flags, "--quiet", "--numvfs", "0", "--console", "console", "--", *words, script],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     available(done)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGKILL, "output\nerror\n", "")
-    assert (out / "file").read_text() == "guest 1\n"
+    assert (tmp_path / "results/file").read_text() == "guest 1\n"
+    assert (tmp_path / "results/links").read_text().count("52:54:00:00:00:") == 2
     assert (tmp_path / "console").stat().st_size > 0
 
 
@@ -65,6 +72,24 @@ def test_an_interrupted_guest_leaves_nothing_behind(environment: dict[str, str])
     available(subprocess.CompletedProcess([], started.returncode, stderr=said))
     assert started.returncode == 128 + signal.SIGTERM
     assert guests_of(environment["TMPDIR"]) == []
+
+
+def test_the_cache_is_filled_or_verified(environment: dict[str, str]) -> None:
+    [example] = table.run_by(__file__, "test_the_cache_is_filled_or_verified")
+    command = [str(LAB), *example.command.split()[1:]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    available(done)
+    assert (done.returncode, "QEMU and Linux " in done.stdout) == (0, True), done.stderr
+
+
+def test_the_cache_is_emptied(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Another than the one that the tests have."""
+    [example] = table.run_by(__file__, "test_the_cache_is_emptied")
+    cache = tmp_path / "cache/sriov-underlay/lab"
+    (cache / "parts/root").mkdir(parents=True)
+    command = [str(LAB), *example.command.split()[1:]]
+    subprocess.run(command, env=environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")}, check=True)
+    assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
 def test_a_user_who_is_not_root_is_told_so() -> None:

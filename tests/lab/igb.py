@@ -69,6 +69,23 @@ def borrowed(index: int, pf: devices.PciAddress = PF0) -> Iterator[sysfs.Netdev]
 
 
 @contextlib.contextmanager
+def emptied(pf: devices.PciAddress) -> Iterator[None]:
+    """The PF without VFs; afterwards with as many as before, with their own driver."""
+    folder = TREE.pci(pf)
+    (folder / "sriov_numvfs").write_text("0")
+    try:
+        yield
+    finally:
+        (folder / "sriov_numvfs").write_text("0")
+        (folder / "sriov_drivers_autoprobe").write_text("1")
+        netdev = TREE.netdev(pf)
+        assert netdev is not None
+        subprocess.run(["ip", "link", "set", netdev.name, "up", "mtu", "1500"], check=True)
+        (folder / "sriov_numvfs").write_text("7")
+        assert namespaces.until(lambda: all(TREE.netdev(vf(index, pf).pci) for index in range(7)))
+
+
+@contextlib.contextmanager
 def host(folder: pathlib.Path) -> Iterator[tuple[node.Node, ledger.Ledger]]:
     """This machine as an attachment sees it."""
     book = ledger.Ledger(folder / "run")

@@ -23,20 +23,9 @@ MACS = "  macRange: {first: 02:00:00:00:02:00, last: 02:00:00:00:02:0f}\n"
 
 @contextlib.contextmanager
 def emptied() -> Iterator[None]:
-    """The PF without VFs; afterwards with as many as before, with their own driver."""
-    folder = igb.TREE.pci(PF)
     subprocess.run(["modprobe", "vfio-pci"], check=True)
-    (folder / "sriov_numvfs").write_text("0")
-    try:
+    with igb.emptied(PF):
         yield
-    finally:
-        (folder / "sriov_numvfs").write_text("0")
-        (folder / "sriov_drivers_autoprobe").write_text("1")
-        netdev = igb.TREE.netdev(PF)
-        assert netdev is not None
-        subprocess.run(["ip", "link", "set", netdev.name, "up", "mtu", "1500"], check=True)
-        (folder / "sriov_numvfs").write_text("7")
-        assert namespaces.until(lambda: all(igb.TREE.netdev(igb.vf(index, PF).pci) for index in range(7)))
 
 
 class TestSysfs(attributes_contract.Contract):

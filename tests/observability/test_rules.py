@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.examples import table
 from tests.observability import catalog, prometheus
 
 FOLDER = catalog.ROOT / "deploy/observability"
@@ -31,7 +32,9 @@ def test_the_rules_are_rules(promtool: pathlib.Path) -> None:
 
 
 def test_each_alert_fires_when_it_should_and_not_else(promtool: pathlib.Path) -> None:
-    ran(promtool, "test", "rules", "alerts.test.yaml")
+    """By the command that docs/metrics.md has."""
+    [example] = table.run_by(__file__, "test_each_alert_fires_when_it_should_and_not_else")
+    ran(promtool, *example.command.split()[1:])
     alerts = set(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yaml").read_text()))
     fired = set(re.findall(r'alertname="(\w+)"\}\', value: 1', (FOLDER / "alerts.test.yaml").read_text()))
     assert fired == alerts

@@ -1,11 +1,15 @@
 """docs/sriovctl.md: each example is what the program prints on a node, and its tables are complete."""
 
+import json
 import pathlib
 import re
+import shlex
 
 import pytest
 
 from sriovctl import app, attachments, exits, findings
+from tests.deploy import test_install_page
+from tests.examples import table
 from tests.sriovctl import nodes, test_attachments, test_doctor, test_inventory
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,6 +57,20 @@ def prints(node: nodes.Node, command: str) -> str:
 @pytest.mark.parametrize(("command", "printed"), EXAMPLES, ids=lambda text: text.split("\n")[0][:40])
 def test_an_example_is_what_is_printed(node: nodes.Node, command: str, printed: str) -> None:
     assert prints(node, command) == printed
+
+
+def test_a_pod_as_kubectl_prints_it(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    """Both ends of the page's pipe, each for itself: kubectl has nobody to ask here, and knows its words."""
+    [example] = table.run_by(__file__, "test_a_pod_as_kubectl_prints_it")
+    asking, explaining = (shlex.split(each.replace("POD", "web")) for each in example.command.split(" | "))
+    assert "connection refused" in test_install_page.asked(asking[1:], tmp_path)
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "web"},
+        "spec": {"containers": [{"resources": {"limits": {nodes.RAIL: "1"}}}]},
+    }
+    ran = node.run(*explaining[1:], answers=json.dumps(pod))
+    assert re.search(rf"does the pod request a resource\? +yes +.*{nodes.RAIL}", ran.out), ran
 
 
 def test_there_are_examples_of_every_command() -> None:

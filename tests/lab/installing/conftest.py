@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import artefacts
-from tests.lab import plugging, stores
+from tests.lab import igb, plugging, stores
 from tests.lab.installing import nodes, systemd
 
 _NOTE = artefacts.BUILD / "no-programs"
@@ -24,13 +24,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def node(tmp_path: pathlib.Path) -> Iterator[nodes.Node]:
-    """With eight PFs of seven VFs each, and nothing of ours but the programs in a folder for each version."""
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    """For a node, where there are the programs of the wheel and a systemd to run them."""
     if not systemd.PROGRAM.exists():
         _miss(f"no {systemd.PROGRAM} on this machine")
     if _NOTE.exists():
         _miss(_NOTE.read_text())
-    with plugging.plugged(plugging.spare()), nodes.prepared(tmp_path) as node:
+    return tmp_path
+
+
+@pytest.fixture
+def node(folder: pathlib.Path) -> Iterator[nodes.Node]:
+    """With eight PFs of seven VFs each, and nothing of ours but the programs in a folder for each version."""
+    with plugging.plugged(plugging.spare()), nodes.prepared(folder) as node:
+        yield node
+
+
+@pytest.fixture
+def without_vfs(folder: pathlib.Path) -> Iterator[nodes.Node]:
+    """The same with the two PFs that the guest always has, and no VF."""
+    with igb.emptied(igb.PF0), igb.emptied(igb.PF1), nodes.prepared(folder) as node:
         yield node
 
 

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 from sriov import attachment, devices, settings
+from tests.examples import table
 from tests.kernel import namespaces
 from tests.lab import accidents, cnis, drivers, igb
 from tests.lab.udev import udevd
@@ -82,10 +83,15 @@ def test_f17_a_vf_is_handed_out_as_soon_as_it_is_there(udev: udevd.Udev, tmp_pat
 
 
 def test_network_managers_keep_off_vfs_and_not_off_their_pf(udev: udevd.Udev) -> None:
-    """By the property that NetworkManager asks for, and the one that our .network file matches."""
+    """By the property that NetworkManager asks for, and the one that our .network file matches.
+
+    They are told of VFs that are there already as docs/provisioning.md says.
+    """
     shutil.copy(RULES, "/run/udev/rules.d")
     udev.tell("control", "--reload")
+    [example] = table.run_by(__file__, "test_network_managers_keep_off_vfs_and_not_off_their_pf")
+    udev.tell(*example.command.split()[1:])
+    udev.settle()
     for pci, expected in ((igb.vf(VFS[0]).pci, "1"), (igb.PF0, None)):
-        udev.replay(pci)
         found = udev.properties(pci)
         assert (found.get("NM_UNMANAGED"), found.get("SRIOV_VF")) == (expected, expected)

@@ -1,0 +1,119 @@
+"""Who runs what the pages let their readers type. A test takes its commands from here, and the page has their words.
+
+Of a cluster's pages, `ELSEWHERE`, there is a table of its own: tests/deploy/test_install_page.py.
+"""
+
+import pathlib
+
+from tests.examples import pages
+
+ELSEWHERE = ("README.md", "docs/install.md", "docs/quickstart.md")
+NOT_TRIED = {
+    ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"),
+    ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"),
+    ("docs/migration.md", "kubectl uncordon NODE"),
+    ("docs/performance.md", "hack/lab run -- hack/bench attach --igb"),
+    ("docs/provisioning.md", "networkctl reload"),
+}
+"""They need what nobody here has, or long. The page says so beside them: SAYS."""
+SAYS = "ot tried here"
+_ATTACH = "tests/hack/test_bench_attach.py::test_a_short_run"
+_DEVICEPLUGIN = "tests/hack/test_bench_deviceplugin.py::test_a_short_run"
+_GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
+_HOST = "tests/hack/test_bench_host.py::test_a_short_run_leaves_the_host_as_it_was"
+_LAB = "tests/hack/test_lab.py::test_a_command_runs_and_its_output_files_and_status_come_home"
+_METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
+_NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
+_PROMETHEUS = "tests/observability/test_rules.py::test_each_alert_fires_when_it_should_and_not_else"
+_PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
+_SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
+_SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
+RUN = {
+    ("docs/conformance.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
+    ("docs/deviceplugin.md", "sriov-device-plugin --config-file /etc/pcidp/config.json"): _NODE,
+    ("docs/deviceplugin.md", "sriov-device-plugin --dry-run --config config.json"): (
+        "tests/deviceplugin/test_dryrun.py::test_the_page_shows_what_is_printed"
+    ),
+    ("docs/deviceplugin.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
+    ("docs/faq.md", "sriovctl inventory"): _NODE,
+    ("docs/faq.md", "sriovctl topology"): _NODE,
+    ("docs/lab.md", "hack/lab shell"): _PROMPT,
+    ("docs/lab.md", "hack/lab run -- COMMAND"): _LAB,
+    ("docs/lab.md", "hack/lab run --out results -- sh -c 'ip -d link >$LAB_OUT/links'"): _LAB,
+    ("docs/lab.md", """hack/lab run --netdevsim -- sh -c 'echo "1 1" >/sys/bus/netdevsim/new_device; ip link'"""): (
+        "tests/lab/netdevsim/test_netdevsim_kernel.py::test_what_the_page_runs"
+    ),
+    ("docs/lab.md", "hack/lab fetch"): "tests/hack/test_lab.py::test_the_cache_is_filled_or_verified",
+    ("docs/lab.md", "hack/lab clean"): "tests/hack/test_lab.py::test_the_cache_is_emptied",
+    ("docs/lab.md", "pod add red vlan=100 mac=02:00:00:00:00:01"): _PROMPT,
+    ("docs/lab.md", "pod add green vlan=100"): _PROMPT,
+    ("docs/lab.md", "pod add blue resource=lab.io/rail_b vlan=200"): _PROMPT,
+    ("docs/lab.md", "pod list"): _PROMPT,
+    ("docs/lab.md", "ip netns exec red ping -c 3 10.56.217.3"): _PROMPT,
+    ("docs/lab.md", "ip link show"): _PROMPT,
+    ("docs/lab.md", "ip netns del blue"): _PROMPT,
+    ("docs/lab.md", "pod del red"): _PROMPT,
+    ("docs/lab.md", "exit"): _PROMPT,
+    ("docs/metrics.md", "sriov-device-plugin --http 127.0.0.1:9557"): _NODE,
+    ("docs/metrics.md", "sriov-cni-daemon --http 127.0.0.1:9558"): _NODE,
+    ("docs/metrics.md", "curl http://127.0.0.1:9558/readyz"): _NODE,
+    ("docs/metrics.md", "pkill -USR1 -f bin/sriov-cni-daemon"): _NODE,
+    ("docs/metrics.md", "promtool test rules alerts.test.yaml"): _PROMETHEUS,
+    ("docs/metrics.md", "hack/bench metrics"): _METRICS,
+    ("docs/metrics.md", "ip -s link show PF"): _GUEST,
+    ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
+    ("docs/migration.md", "sriov-underlay install --replace-incumbent --enable"): _NODE,
+    ("docs/migration.md", "sriov-underlay status"): _NODE,
+    ("docs/migration.md", "sriov-underlay uninstall"): _NODE,
+    ("docs/performance.md", "hack/bench attach --plot attach.png --json attach.json"): _ATTACH,
+    ("docs/performance.md", "hack/bench host"): _HOST,
+    ("docs/performance.md", "hack/bench scale --json scale.json"): _SCALE,
+    ("docs/performance.md", "sriovctl doctor"): _NODE,
+    ("docs/provisioning.md", "sriovctl provision --plan /etc/sriov-underlay/provision.yaml"): _GUEST,
+    ("docs/provisioning.md", "sriovctl provision --apply /etc/sriov-underlay/provision.yaml"): _GUEST,
+    ("docs/provisioning.md", "install -D --mode=644 provision.yaml /etc/sriov-underlay/provision.yaml"): _GUEST,
+    ("docs/provisioning.md", "sriov-underlay install --provisioning --enable"): _GUEST,
+    ("docs/provisioning.md", "systemctl start sriov-provision"): _GUEST,
+    ("docs/provisioning.md", "udevadm trigger --action=change --subsystem-match=net"): (
+        "tests/lab/udev/test_udev.py::test_network_managers_keep_off_vfs_and_not_off_their_pf"
+    ),
+    ("docs/sriovctl.md", "sriovctl inventory"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl attachments"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl attachments release 0000:01:10.0 --yes"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl doctor"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl explain default/late"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl explain 0000:01:10.0"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl topology"): _SRIOVCTL,
+    ("docs/sriovctl.md", "kubectl get pod POD -o json | sriovctl explain POD --pod-file -"): (
+        "tests/sriovctl/test_page.py::test_a_pod_as_kubectl_prints_it"
+    ),
+    ("docs/sriovctl.md", 'eval "$(_SRIOVCTL_COMPLETE=bash_source sriovctl)"'): _NODE,
+    ("docs/sriovctl.md", "sriov-device-plugin --dry-run"): _NODE,
+    ("docs/sriovctl.md", "sriovctl inventory -o wide"): _NODE,
+    ("docs/systemd.md", "python3 -m venv /opt/sriov-underlay"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/pip install --require-hashes -r requirements.lock"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/pip install --no-deps sriov_underlay-*.whl"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay install --enable"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay status"): _NODE,
+    ("docs/systemd.md", "systemctl edit sriov-device-plugin"): _GUEST,
+    ("docs/troubleshooting.md", "sriovctl doctor"): _NODE,
+    ("docs/troubleshooting.md", "sriovctl explain default/web"): _NODE,
+    ("docs/troubleshooting.md", "sriovctl inventory"): _NODE,
+    ("docs/troubleshooting.md", "sriovctl doctor --all"): _NODE,
+    ("docs/troubleshooting.md", "sriovctl inventory --output wide"): _NODE,
+    ("docs/troubleshooting.md", "pkill -USR1 -f bin/sriov-cni-daemon"): _NODE,
+    ("docs/troubleshooting.md", "sriov-device-plugin --dry-run"): _NODE,
+    ("docs/troubleshooting.md", "sriovctl attachments"): _NODE,
+    ("docs/troubleshooting.md", "sriov-underlay install --replace-incumbent"): _NODE,
+}
+
+
+def run_by(file: str, test: str) -> list[pages.Example]:
+    """What this test has to run, in the order of the pages; what a page has twice comes once, as it stands first."""
+    name = f"{pathlib.Path(file).relative_to(pages.ROOT)}::{test}"
+    found: dict[tuple[str, str], pages.Example] = {}
+    for page in dict.fromkeys(page for page, _ in RUN):
+        for each in pages.examples(page):
+            if RUN.get((each.page, each.command)) == name:
+                found.setdefault((each.page, each.command), each)
+    return list(found.values())
