@@ -4,16 +4,18 @@ import json
 import pathlib
 import re
 import shlex
+import subprocess
 
 import pytest
 
 from sriovctl import app, attachments, exits, findings
-from tests.deploy import test_install_page
+from tests.deploy import rendering
 from tests.examples import table
 from tests.sriovctl import nodes, test_attachments, test_doctor, test_inventory
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs/sriovctl.md").read_text()
+NOBODY = "127.0.0.1:9"  # discard, where nobody listens
 EXAMPLES = [
     (command, "".join(f"{line}\n" for line in rest))
     for command, *rest in (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
@@ -63,7 +65,10 @@ def test_a_pod_as_kubectl_prints_it(node: nodes.Node, tmp_path: pathlib.Path) ->
     """Both ends of the page's pipe, each for itself: kubectl has nobody to ask here, and knows its words."""
     [example] = table.run_by(__file__, "test_a_pod_as_kubectl_prints_it")
     asking, explaining = (shlex.split(each.replace("POD", "web")) for each in example.command.split(" | "))
-    assert "connection refused" in test_install_page.asked(asking[1:], tmp_path)
+    kubectl = [str(rendering.KUBECTL), f"--server=http://{NOBODY}", *asking[1:]]
+    environment = {"HOME": str(tmp_path), "KUBECONFIG": "/dev/null"}
+    asked = subprocess.run(kubectl, env=environment, capture_output=True, text=True, check=False)
+    assert "connection refused" in asked.stderr
     pod = {
         "kind": "Pod",
         "metadata": {"name": "web"},
