@@ -16,15 +16,14 @@ import yaml
 from deviceplugin import conf as plugin_conf
 from hack.pages import __main__ as pages
 from sriovctl import findings
-from tests.deploy import pages as cluster_pages
 from tests.deploy import rendering
-from tests.examples import table
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))]
 
-# Which tests run the blocks of a page, by their language; consoles as far as tests/examples does not know better.
+# Which tests run the blocks of a page, by their language. What is typed at a console has tables of its own, in
+# tests/examples and tests/deploy.
 RUN_BY = {
     ("README.md", "console"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
@@ -61,16 +60,9 @@ RUN_BY = {
 }  # fmt: skip
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DRAWN = {"mermaid"}
-PROGRAMS = {
-    "sriovctl": "sriovctl",
-    "sriov-underlay": "installer",
-    "sriov-device-plugin": "deviceplugin",
-    "sriov-cni-daemon": "sriov_cni",
-}
 FOREIGN = ("failed to find plugin", "Insufficient")  # words of runtimes and of Kubernetes, which no code here has
 TYPED = ("sriovctl ", "sriov-", "ip link")
 SOURCES = ("sriov", "sriov_cni", "deviceplugin", "sriovctl")
-THE_SYSTEMS = {"echo", "ip", "pip", "python3"}
 
 
 @pytest.fixture(scope="module")
@@ -150,50 +142,11 @@ def test_who_runs_an_example_is_there(page: str, language: str) -> None:
         assert pathlib.Path(page).name in text
 
 
-def typed(page: str) -> list[str]:
-    """Commands of a page, without what is said of them behind two spaces."""
-    lines = [line for language, text in BLOCK.findall((ROOT / page).read_text()) if language == "console"
-             for line in text.splitlines()]  # fmt: skip
-    return [re.split(r" {2,}", found[1])[0] for line in lines if (found := re.match(r"(?:#|\$|lab#) (.*)", line))]
-
-
-COMMANDS = sorted({(page, command) for page in table.ELSEWHERE for command in typed(page)})
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_what_is_typed_is_known(page: str, command: str) -> None:
-    program, *arguments = shlex.split(command)
-    match (program.removeprefix("./").removeprefix("/opt/sriov-underlay/bin/"), arguments):
-        case ("helm" | "kubectl", _):
-            assert page in cluster_pages.TYPED
-        case (name, _) if name in PROGRAMS:
-            known(PROGRAMS[name], arguments)
-        case (name, _) if name.startswith("hack/"):
-            assert (ROOT / name).stat().st_mode & 0o100
-            assert flags(arguments) <= flags_of_hack()
-        case ("systemctl", ["enable", *units]):
-            assert [unit for unit in units if not unit.startswith("--") and not unit_file(unit).exists()] == []
-        case (name, _):
-            assert name in THE_SYSTEMS
-
-
-def known(module: str, arguments: list[str]) -> None:
-    """Its flags are in the help of the program, or of the command that it names."""
-    commands = [word for word in arguments[:2] if re.fullmatch(r"[a-z]+", word)]
-    assert flags(arguments) <= helped(module, *commands)
-
-
 @functools.cache
 def helped(module: str, *commands: str) -> frozenset[str]:
     line = [sys.executable, "-m", module, *commands, "--help"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
     return frozenset(re.findall(r"--[a-z][\w-]*", done.stdout))
-
-
-@functools.cache
-def flags_of_hack() -> frozenset[str]:
-    files = [path for path in (ROOT / "hack").rglob("*") if path.is_file() and path.suffix in ("", ".py")]
-    return frozenset(flag for path in files for flag in re.findall(r"--[a-z][\w-]*", path.read_text()))
 
 
 def flags(arguments: list[str]) -> set[str]:

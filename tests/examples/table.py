@@ -1,13 +1,12 @@
 """Who runs what the pages let their readers type. A test takes its commands from here, and the page has their words.
 
-Of a cluster's pages, `ELSEWHERE`, there is a table of its own: tests/deploy/test_install_page.py.
+Pages that tests/deploy types from their first line to their last are not here.
 """
 
 import pathlib
 
 from tests.examples import pages
 
-ELSEWHERE = ("README.md", "docs/install.md", "docs/quickstart.md")
 NOT_TRIED = {
     ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"),
     ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"),

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+from tests.deploy import pages as cluster_pages
 from tests.examples import pages, table
 
-OURS = [page for page in pages.PAGES if page not in table.ELSEWHERE]
+OURS = [page for page in pages.PAGES if page not in cluster_pages.TYPED]
 
 
 @pytest.mark.parametrize("page", OURS)
