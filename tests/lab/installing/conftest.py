@@ -26,6 +26,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     """For a node, where there are the programs of the wheel and a systemd to run them."""
+    if left := nodes.leftovers():
+        names = ", ".join(map(str, left))
+        pytest.fail(
+            f"the guest has something of ours: {names}; what a test puts there it must take away", pytrace=False
+        )
     if not systemd.PROGRAM.exists():
         _miss(f"no {systemd.PROGRAM} on this machine")
     if _NOTE.exists():

@@ -66,6 +66,11 @@ class Node(node.Node):
         raise AssertionError("told to try again 20 times")
 
 
+def leftovers() -> list[pathlib.Path]:
+    """What another test has left in this guest, where an uninstallation would remove it as ours."""
+    return [path for path in (RUN, CNI / "sriov") if path.exists()]
+
+
 def records() -> list[ledger.Record]:
     return list(ledger.Ledger(RUN).records())
 

@@ -1,4 +1,4 @@
-"""From a node without anything of ours, over an upgrade under load, to a node without anything of ours.
+"""From a node without anything of ours, over an upgrade under load and back, to a node without anything of ours.
 
 What is installed is what the wheel holds: units, native shim, programs. A real systemd runs the units with their whole
 sandbox. All 56 VFs are igb's: six cards are plugged in beside the two that the guest boots with. Fifty of them are held
@@ -15,7 +15,10 @@ import pathlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+import pytest
+
 from hack.story import stage
+from installer import marks
 from tests import artefacts
 from tests.deploy import pages
 from tests.kernel import namespaces
@@ -139,10 +142,20 @@ def enable_as_the_readme_does(node: nodes.Node) -> None:
 def assert_served(node: nodes.Node, version: str) -> None:
     assert_from_the_wheel(node.awaited(version, CNI_DAEMON), CNI_CAPABILITIES)
     assert_from_the_wheel(node.awaited(version, DEVICE_PLUGIN), 0)
-    assert (nodes.CNI / "sriov").read_bytes().startswith(b"\x7fELF")
+    shim = (nodes.CNI / "sriov").read_bytes()
+    assert (shim[:4], marks.version_of(shim)) == (b"\x7fELF", version)
 
 
-def test_install_upgrade_and_uninstall(node: nodes.Node) -> None:
+def test_what_another_test_has_left_is_named_before_anything_is_done(request: pytest.FixtureRequest) -> None:
+    nodes.RUN.mkdir()
+    try:
+        with pytest.raises(pytest.fail.Exception, match=f"of ours: {nodes.RUN}; "):
+            request.getfixturevalue("node")
+    finally:
+        nodes.RUN.rmdir()
+
+
+def test_install_upgrade_downgrade_and_uninstall(node: nodes.Node) -> None:
     files, vfs = nodes.listing(), stage.snapshot(stage.Igb())
     assert len(vfs) == 56
     assert_imports_are_installed(node, artefacts.VERSION)
@@ -157,17 +170,18 @@ def test_install_upgrade_and_uninstall(node: nodes.Node) -> None:
         churn = Churn(node, sorted({*vfs} - {*pcis}))
         try:
             churn.goes_on()
-            node.succeeds(artefacts.NEXT, "install", "--enable")
-            assert_served(node, artefacts.NEXT)
-            churn.goes_on()
+            for version in (artefacts.NEXT, artefacts.VERSION):
+                node.succeeds(version, "install", "--enable")
+                assert_served(node, version)
+                churn.goes_on()
         finally:
             churn.end()
         assert_unchanged(held)
         assert {record.pci for record in nodes.records()} == {*pcis}
-        refused = node.installer(artefacts.NEXT, "uninstall")
+        refused = node.installer(artefacts.VERSION, "uninstall")
         assert (refused.returncode, "pods still hold VFs" in refused.stderr) == (1, True), refused
     assert nodes.records() == []
-    node.succeeds(artefacts.NEXT, "uninstall")
+    node.succeeds(artefacts.VERSION, "uninstall")
     left = nodes.listing()
     assert left.keys() - files.keys() == nodes.device_info(pcis) - files.keys()
     assert files.items() <= left.items()
