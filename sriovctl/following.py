@@ -15,6 +15,7 @@ from sriov import errors, links, uevents
 
 _DEBOUNCE = 0.1  # seconds
 _STEP = 50  # ms; how often watchfiles' thread looks for inotify events
+_ABSENCE = 0.5  # seconds; how often a folder is looked for that is not there
 _RESYNC = 30.0  # seconds
 
 
@@ -24,6 +25,7 @@ async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> A
     listeners = [_uevents(woken), _links(woken), *(_files(each, woken) for each in folders)]
     tasks = [asyncio.create_task(each) for each in listeners]
     try:
+        await asyncio.sleep(0)  # all listen now: what happens during the first look wakes for a second one
         while True:
             yield
             with contextlib.suppress(TimeoutError):
@@ -50,11 +52,15 @@ async def _links(woken: asyncio.Event) -> None:
 
 
 async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
-    """A folder that is not there yet is waited for: the daemon makes it when it starts."""
+    """A folder that is not there, or not the same any more, is waited for: the daemon makes it when it starts."""
     while True:
         with contextlib.suppress(OSError, RuntimeError):
             events = watchfiles.awatch(folder, watch_filter=None, debounce=2 * _STEP, step=_STEP, recursive=False)
             async with contextlib.aclosing(events):
-                async for _ in events:
+                async for seen in events:
                     woken.set()
-        await asyncio.sleep(1)
+                    if (watchfiles.Change.deleted, str(folder)) in seen:
+                        break
+        await asyncio.sleep(_ABSENCE)
+        if folder.is_dir():
+            woken.set()
