@@ -35,6 +35,15 @@ class Ran:
         return json.loads(self.out)
 
 
+def run(*arguments: str, answers: str = "") -> Ran:
+    """The program, in this process. `answers` are what a person types."""
+    with click.testing.CliRunner().isolation(answers) as (out, err, _):
+        status = app.main(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return Ran(status, out.getvalue().decode(), err.getvalue().decode())
+
+
 class Node:
     """`folder` holds all of it. The daemon runs while `serving`, the kubelet while `kubelet`."""
 
@@ -75,12 +84,7 @@ class Node:
         (self.folder / "config.json").write_text(json.dumps({"resourceList": resources}))
 
     def run(self, *arguments: str, answers: str = "") -> Ran:
-        """`answers` are what a person types."""
-        with click.testing.CliRunner().isolation(answers) as (out, err, _):
-            status = app.main([*self.places, *arguments])
-            sys.stdout.flush()
-            sys.stderr.flush()
-            return Ran(status, out.getvalue().decode(), err.getvalue().decode())
+        return run(*self.places, *arguments, answers=answers)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
