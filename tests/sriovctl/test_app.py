@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 import yaml
 
@@ -34,6 +35,17 @@ def test_a_pipe_gets_whole_cells_and_no_escape_sequence() -> None:
 def test_a_terminal_gets_colours_unless_no_color() -> None:
     assert "\x1b[32mup" in shown(output.Format.TABLE, Terminal())
     assert "\x1b[32m" not in shown(output.Format.TABLE, Terminal(), NO_COLOR="1")
+
+
+def test_a_terminal_gets_the_lines_of_a_pipe_where_they_fit_and_shorter_ones_where_not() -> None:
+    piped = shown(output.Format.WIDE, io.StringIO()).splitlines()
+    fits = len(piped[0])
+    wide, narrow = (
+        [line.rstrip() for line in click.unstyle(shown(output.Format.WIDE, Terminal(), COLUMNS=columns)).splitlines()]
+        for columns in (str(fits), str(fits - 1))
+    )
+    assert wide == piped
+    assert narrow[0] == "PF      DRIV…  STATE"
 
 
 def test_json_and_yaml_are_the_same_document() -> None:
