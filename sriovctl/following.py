@@ -9,12 +9,10 @@ import contextlib
 import pathlib
 from collections.abc import AsyncGenerator, Iterable
 
-import watchfiles
-
 from sriov import errors, links, uevents
+from sriovctl import inotify
 
-_DEBOUNCE = 0.1  # seconds
-_STEP = 50  # ms; how often watchfiles' thread looks for inotify events
+_DEBOUNCE = 0.05  # seconds
 _ABSENCE = 0.5  # seconds; how often a folder is looked for that is not there
 _RESYNC = 30.0  # seconds
 
@@ -54,13 +52,10 @@ async def _links(woken: asyncio.Event) -> None:
 async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
     """A folder that is not there, or not the same any more, is waited for: the daemon makes it when it starts."""
     while True:
-        with contextlib.suppress(OSError, RuntimeError):
-            events = watchfiles.awatch(folder, watch_filter=None, debounce=2 * _STEP, step=_STEP, recursive=False)
-            async with contextlib.aclosing(events):
-                async for seen in events:
+        with contextlib.suppress(OSError):
+            async with contextlib.aclosing(inotify.changes(folder)) as events:
+                async for _ in events:
                     woken.set()
-                    if (watchfiles.Change.deleted, str(folder)) in seen:
-                        break
         await asyncio.sleep(_ABSENCE)
         if folder.is_dir():
             woken.set()

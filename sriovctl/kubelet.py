@@ -44,14 +44,14 @@ def ask(socket: pathlib.Path) -> Told:
     async def both() -> Told:
         from sriov_cni import podresources  # noqa: PLC0415 (grpc takes a tenth of a second, and wants a running loop)
 
-        pods = await podresources.pods(socket)
+        pods, known = await asyncio.gather(podresources.pods(socket), podresources.allocatable(socket))
         holders = {
             device: Holder(pod.namespace, pod.name, given.container, given.resource)
             for pod in pods
             for given in pod.given
             for device in given.ids
         }
-        return Told(holders, frozenset(map(str, pods)), await podresources.allocatable(socket))
+        return Told(holders, frozenset(map(str, pods)), known)
 
     try:
         return asyncio.run(both())
