@@ -87,3 +87,12 @@ def test_without_any_compiler_it_says_what_to_do(tmp_path: pathlib.Path) -> None
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert "no cc on this machine" in done.stderr
     assert "install gcc and libc6-dev" in done.stderr
+
+
+def test_where_few_files_may_be_opened_that_is_what_it_says(tmp_path: pathlib.Path) -> None:
+    """As in a step of an image's build: to make musl, which it has not cached, zig opens its sources side by side."""
+    command = ["sh", "-c", 'ulimit -n 12 && exec "$0" --with zig', str(ROOT / "hack/build-shim")]
+    env = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert "zig may open 12 files (ulimit -Hn) and needs some thousands to make musl" in done.stderr
