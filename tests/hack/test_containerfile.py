@@ -28,8 +28,14 @@ def stages() -> list[list[list[str]]]:
 
 def test_what_it_starts_from_is_a_digest_or_nothing() -> None:
     build, image = stages()
-    assert re.fullmatch(r"debian@sha256:[0-9a-f]{64}", build[0][1])
+    assert re.fullmatch(r"docker\.io/library/debian@sha256:[0-9a-f]{64}", build[0][1])
     assert image[0] == ["FROM", "scratch"]
+
+
+def test_how_its_digest_is_renewed_stands_above_it() -> None:
+    """The index's and not one architecture's: what `--raw` prints is the index itself."""
+    comment = TEXT.partition("FROM docker.io/")[0].rpartition("\n\n")[2]
+    assert "#   skopeo inspect --raw docker://docker.io/library/debian:bookworm-slim | sha256sum\n" in comment
 
 
 def test_nothing_runs_in_the_image_and_all_of_it_is_the_root_file_system() -> None:
@@ -53,8 +59,10 @@ def test_it_copies_every_package_of_the_wheel_and_what_the_recipe_reads() -> Non
     [build, _] = stages()
     copied = {word for words in build if words[0] == "COPY" for word in words[1:-1]}
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image", "deploy/systemd"}
-    assert copied == read | {name for name in packages if "." not in name}
+    read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image"}
+    folders = {name for name in packages if "." not in name}
+    links = [path for name in folders for path in (ROOT / name).rglob("*") if path.is_symlink()]
+    assert copied == read | folders | {str(path.resolve().relative_to(ROOT)) for path in links}
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
