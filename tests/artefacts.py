@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 PROJECT = pathlib.Path(__file__).parents[1]
 BUILD = PROJECT / "build/artefacts"
@@ -24,7 +24,10 @@ NEXT = "9.9.9"
 INSTALLED = pathlib.Path("/opt/sriov-underlay")
 """Where `programs` are to be, each version in a folder of its name."""
 _NEEDLESS = shutil.ignore_patterns("[.]*", "__pycache__", "build", "dist", "tests", "docs")
-_RECIPE = ("hack/build-rootfs", "hack/sbom.py", "deploy/image/packages", "requirements.lock")
+RECIPE = tuple(
+    PROJECT / name for name in ("hack/build-rootfs", "hack/sbom.py", "deploy/image/packages", "requirements.lock")
+)
+"""What the image is made by, beside the wheel."""
 
 
 class BuildError(Exception):
@@ -34,23 +37,15 @@ class BuildError(Exception):
 @functools.cache
 def wheel() -> pathlib.Path:
     """Raises BuildError."""
-    with _locked():
-        return pathlib.Path(_output("hack/build-wheel", "--out", str(BUILD)))
+    with _locked("lock"):
+        return pathlib.Path(output("hack/build-wheel", "--out", str(BUILD)))
 
 
 @functools.cache
 def rootfs() -> pathlib.Path:
     """Raises BuildError."""
     packed = wheel()
-    parts = [packed, *(PROJECT / name for name in _RECIPE)]
-    want = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
-    stamp = ROOTFS.with_suffix(".sha256")
-    with _locked():
-        if not stamp.exists() or stamp.read_text() != want:
-            stamp.unlink(missing_ok=True)
-            shutil.rmtree(ROOTFS, ignore_errors=True)
-            _output("hack/build-rootfs", "--wheel", str(packed), str(ROOTFS))
-            stamp.write_text(want)
+    keep([ROOTFS], "rootfs", (packed, *RECIPE), lambda: _make_rootfs(packed))
     return ROOTFS
 
 
@@ -58,16 +53,53 @@ def rootfs() -> pathlib.Path:
 def programs() -> dict[str, pathlib.Path]:
     """By version, virtual environments as docs/systemd.md has them, for a place below INSTALLED. Raises BuildError."""
     packed = wheel()
-    want = hashlib.sha256(packed.read_bytes() + (PROJECT / "requirements.lock").read_bytes()).hexdigest()
     made = {version: BUILD / f"programs-{version}" for version in (VERSION, NEXT)}
-    stamp = BUILD / "programs.sha256"
-    with _locked():
+
+    def make() -> None:
+        _install(packed, made[VERSION])
+        _install_next(made[NEXT])
+
+    keep(made.values(), "programs", (packed, PROJECT / "requirements.lock"), make)
+    return made
+
+
+def keep(
+    made: Iterable[pathlib.Path],
+    name: str,
+    parts: Iterable[pathlib.Path],
+    make: Callable[[], None],
+    *,
+    lock: str = "lock",
+) -> None:
+    """Has `make` make these folders, unless they are there and were made of the same parts; `name` is the note's.
+
+    Who packs the wheel, and who makes something out of it, has the same lock.
+    """
+    want = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    stamp = BUILD / f"{name}.sha256"
+    with _locked(lock):
         if not stamp.exists() or stamp.read_text() != want:
             stamp.unlink(missing_ok=True)
-            _install(packed, made[VERSION])
-            _install_next(made[NEXT])
+            for folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+            make()
             stamp.write_text(want)
-    return made
+
+
+def _make_rootfs(packed: pathlib.Path) -> None:
+    output("hack/build-rootfs", "--wheel", str(packed), str(ROOTFS))
+
+
+def output(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """What it prints; a program without a leading / is the project's. Raises BuildError."""
+    command = (str(PROJECT / program), *arguments)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BuildError(f"no {error.filename} on this machine") from error
+    if done.returncode:
+        raise BuildError(done.stderr.strip())
+    return done.stdout.strip()
 
 
 def _install_next(into: pathlib.Path) -> None:
@@ -77,7 +109,7 @@ def _install_next(into: pathlib.Path) -> None:
         shutil.copytree(PROJECT, source, ignore=_NEEDLESS)
         project = source / "pyproject.toml"
         project.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{NEXT}"', project.read_text()))
-        _install(pathlib.Path(_output(str(source / "hack/build-wheel"), "--out", folder)), into)
+        _install(pathlib.Path(output(str(source / "hack/build-wheel"), "--out", folder)), into)
 
 
 def _install(packed: pathlib.Path, into: pathlib.Path) -> None:
@@ -85,30 +117,19 @@ def _install(packed: pathlib.Path, into: pathlib.Path) -> None:
 
     Debian's Python, since units have ProtectHome=yes, and others' are often in a home.
     """
-    shutil.rmtree(into, ignore_errors=True)
-    _output("/usr/bin/python3", "-m", "venv", "--without-pip", str(into))
-    python = _output("hack/locked", "wheel")
+    output("/usr/bin/python3", "-m", "venv", "--without-pip", str(into))
+    python = output("hack/locked", "wheel")
     pip = (python, "-m", "pip", "--python", str(into), "install", "-qq", "--disable-pip-version-check")
-    _output(*pip, "--require-hashes", "-r", str(PROJECT / "requirements.lock"))
-    _output(*pip, "--no-deps", "--no-index", str(packed))
+    output(*pip, "--require-hashes", "-r", str(PROJECT / "requirements.lock"))
+    output(*pip, "--no-deps", "--no-index", str(packed))
     version = packed.name.split("-")[1]
     for program in (*into.glob("bin/sriov-*"), into / "bin/sriovctl"):
         program.write_text(program.read_text().replace(str(into), str(INSTALLED / version)))
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:
+    with (BUILD / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _output(script: str, *arguments: str) -> str:
-    try:
-        done = subprocess.run([PROJECT / script, *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise BuildError(f"no {error.filename} on this machine") from error
-    if done.returncode:
-        raise BuildError(done.stderr.strip())
-    return done.stdout.strip()

@@ -1,4 +1,7 @@
-"""The image's root file system: our programs start in it, and nothing there can build, install or be a shell."""
+"""The image's root file system: our programs start in it, and nothing there can build, install or be a shell.
+
+As hack/build-rootfs makes it, and as it is in the image that was built of the Containerfile.
+"""
 
 import importlib.metadata
 import os
@@ -10,7 +13,7 @@ import tomllib
 
 import pytest
 
-from tests import artefacts
+from tests import artefacts, images
 
 ROOT = artefacts.PROJECT
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -21,10 +24,10 @@ _LOADER = next(iter(pathlib.Path("/lib64").glob("ld-linux-*")), pathlib.Path("/l
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def rootfs() -> pathlib.Path:
+@pytest.fixture(scope="module", params=["folder", "image"])
+def rootfs(request: pytest.FixtureRequest) -> pathlib.Path:
     try:
-        return artefacts.rootfs()
+        return artefacts.rootfs() if request.param == "folder" else images.image().root
     except artefacts.BuildError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error), pytrace=False)

@@ -1,0 +1,129 @@
+"""The image, really built of the Containerfile: what hack/build-rootfs makes, to the byte, and how it is started.
+
+What is in such a folder is tested in test_build_rootfs.py, of both.
+"""
+
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+
+import pytest
+import yaml
+
+from tests import artefacts, images
+
+SCRIPT = artefacts.PROJECT / "hack/build-image"
+DAEMONSET = yaml.safe_load((artefacts.PROJECT / "deploy/kustomize/daemonset.yaml").read_text())
+POD = DAEMONSET["spec"]["template"]["spec"]
+VERSIONS = "var/lib/dpkg/status.d"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's names, as OCI has them
+
+
+@pytest.fixture(scope="module")
+def image() -> images.Image:
+    try:
+        return images.image()
+    except artefacts.BuildError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error).splitlines()[-1])
+
+
+def entries(root: pathlib.Path) -> dict[str, tuple[int, int, int, float, bytes]]:
+    """All that a file system has of each: kind and mode, owners, time, and what is in it or where it leads."""
+    return {str(path.relative_to(root)): _entry(path) for path in root.rglob("*")}
+
+
+def _entry(path: pathlib.Path) -> tuple[int, int, int, float, bytes]:
+    found = path.lstat()
+    content = b""
+    if stat.S_ISREG(found.st_mode):
+        content = path.read_bytes()
+    elif stat.S_ISLNK(found.st_mode):
+        content = os.fsencode(path.readlink())
+    return found.st_mode, found.st_uid, found.st_gid, found.st_mtime, content
+
+
+@pytest.mark.root
+def test_its_files_are_those_that_hack_build_rootfs_makes(image: images.Image) -> None:
+    """To the byte, and none of the machine's that built it. Debian may have put out newer packages than a folder that
+    was kept has: then only what is below usr/local can be compared.
+    """
+    rootfs = artefacts.rootfs()
+    part = "usr/local" if entries(rootfs / VERSIONS) != entries(image.root / VERSIONS) else ""
+    built, made = entries(image.root / part), entries(rootfs / part)
+    assert sorted(set(built) ^ set(made)) == []
+    assert [path for path, entry in built.items() if entry != made[path]] == []
+    assert "usr/local/bin/sriovctl" in built or "bin/sriovctl" in built
+
+
+@pytest.mark.root
+def test_its_user_is_the_pods_and_no_entrypoint_comes_before_a_command(image: images.Image) -> None:
+    path = environment(image)["PATH"]
+    for container in [*POD["initContainers"], *POD["containers"]]:
+        [command] = container["command"]
+        assert shutil.which(command, path=_below(image.root, path)), command
+    assert image.config["config"].get("Entrypoint") is None
+    user = "{runAsUser}:{runAsGroup}".format(**POD["securityContext"])
+    assert (image.config["config"]["User"], image.config["os"]) == (user, "linux")
+    assert image.config["architecture"] == _MACHINES[os.uname().machine]
+
+
+@pytest.mark.root
+def test_by_itself_it_says_what_it_can(image: images.Image) -> None:
+    command = ["/usr/sbin/chroot", image.root, *image.config["config"]["Cmd"]]
+    done = subprocess.run(command, env=environment(image), capture_output=True, text=True, check=False)
+    assert (done.returncode, "install" in done.stdout) == (0, True), done.stderr
+
+
+def environment(image: images.Image) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in image.config["config"]["Env"])
+
+
+def _below(root: pathlib.Path, path: str) -> str:
+    return os.pathsep.join(f"{root}{folder}" for folder in path.split(os.pathsep))
+
+
+def asked(*arguments: str, path: str) -> tuple[int, str]:
+    done = subprocess.run([SCRIPT, *arguments], env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def programs(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A machine that has a shell and no builder of images."""
+    for program in ("bash", "dirname", "sed"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    return tmp_path
+
+
+def test_without_a_builder_it_says_which_it_takes(programs: pathlib.Path) -> None:
+    said = "build-image: neither podman nor buildah is here; install one (Debian: apt-get install buildah)\n"
+    assert asked(path=str(programs)) == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--fast"], "unknown argument --fast; usage: hack/build-image [--with podman|buildah]"),
+        (["--tag"], "--tag needs a value"),
+        (["--with", "kaniko"], "--with kaniko: podman or buildah"),
+        (["--with", "podman"], "--with podman: it is not on this machine; install it (Debian: apt-get install podman)"),
+    ],
+)
+def test_what_it_cannot_use_is_named(programs: pathlib.Path, arguments: list[str], says: str) -> None:
+    status, said = asked(*arguments, path=str(programs))
+    assert (status, said.startswith(f"build-image: {says}")) == (1, True), said
+
+
+def test_a_build_that_fails_is_told_by_its_end(programs: pathlib.Path) -> None:
+    (programs / "buildah").write_text('#!/bin/sh\necho "$@" >&2\nexit 3\n')
+    (programs / "buildah").chmod(0o755)
+    status, said = asked("--", "--pull=never", path=str(programs))
+    assert status == 1
+    assert f"--tag localhost/sriov-underlay:{artefacts.VERSION} --ulimit nofile=" in said
+    assert f"--pull=never {artefacts.PROJECT}\n" in said
+    assert said.endswith("build-image: buildah build ended with status 3; its last lines say why\n")
