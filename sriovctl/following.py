@@ -9,9 +9,13 @@ import contextlib
 import pathlib
 from collections.abc import AsyncGenerator, Iterable
 
-from sriov import errors, links, uevents
-from sriovctl import inotify
+import asyncinotify
+from asyncinotify import Mask
 
+from sriov import errors, links, uevents
+
+_CONTENT = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE | Mask.CREATE | Mask.DELETE | Mask.ONLYDIR
+_END = Mask.DELETE_SELF | Mask.MOVE_SELF
 _DEBOUNCE = 0.05  # seconds
 _ABSENCE = 0.5  # seconds; how often a folder is looked for that is not there
 _RESYNC = 30.0  # seconds
@@ -52,10 +56,12 @@ async def _links(woken: asyncio.Event) -> None:
 async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
     """A folder that is not there, or not the same any more, is waited for: the daemon makes it when it starts."""
     while True:
-        with contextlib.suppress(OSError):
-            async with contextlib.aclosing(inotify.changes(folder)) as events:
-                async for _ in events:
-                    woken.set()
+        with contextlib.suppress(OSError), asyncinotify.Inotify() as watcher:
+            watcher.add_watch(folder, _CONTENT | _END)
+            async for event in watcher:
+                woken.set()
+                if event.mask & _END:
+                    break
         await asyncio.sleep(_ABSENCE)
         if folder.is_dir():
             woken.set()
