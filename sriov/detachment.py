@@ -1,29 +1,33 @@
 """Taking a VF back, from wherever it is and whatever state it is in. One way for DEL, for undo and for repair.
 
 Every step looks before it acts, so running it twice, or after a crash between any two of its requests, ends the same:
-the VF in the host, under its host name, down, at the baseline, with the address and MTU it had.
+the VF in the host, under its host name, down, at what is declared of it or else the baseline, with the address and MTU
+it had.
 """
 
 import dataclasses
 import errno
 import functools
+import logging
 import time
 
 from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, steps, vfconfig
 from sriov.node import Node
 
+_log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
-    """One VF to bring home. `net` is the host's kernel."""
+    """One VF to bring home. `net` is the host's kernel; `rest` is what the PF is to state of a VF that nobody has."""
 
     node: Node
     net: kernel.Kernel
     vf: devices.VF
     record: ledger.Record
     home: homes.Home
+    rest: settings.VfSettings
     pod: netns.Netns | None
 
 
@@ -36,16 +40,17 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
     if vf is None:
         book.remove(record.pci)
         return
+    rest = book.defaults.of(node.tree, record.pci).over(settings.BASELINE)
     with node.kernel() as net:
         # First: what is open on the RDMA device ends with the move, so that no RDMA frame leaves untagged either.
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and _has_netdev(vf):
-            case = _Case(node, net, vf, record, record.home, pod)
+            case = _Case(node, net, vf, record, record.home, rest, pod)
             link = _at_home(case)
             fetched = _fetch(case) if link is None else None
             _scrub(case, fetched or _named(case, link or _wait(case)))
         else:
-            _state_baseline(node, net, vf, record.home.address if record.home else settings.NO_MAC)
+            _state(node, net, vf, record.home.address if record.home else settings.NO_MAC, rest)
     book.remove(record.pci)
 
 
@@ -138,7 +143,7 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
 
 def _scrub(case: _Case, link: kernel.Link) -> None:
     link = _down(case, link)
-    _state_baseline(case.node, case.net, case.vf, case.home.address)
+    _state(case.node, case.net, case.vf, case.home.address, case.rest)
     if case.vf.pf is not None and link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
         netdevs.configure(case.net, link.index, kernel.Change(address=settings.aside(case.home.address)))
@@ -147,12 +152,17 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
     case.node.insist(functools.partial(netdevs.configure, case.net, link.index, clean))
 
 
-def _state_baseline(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str) -> None:
+def _state(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str, rest: settings.VfSettings) -> None:
+    """A driver that has come to refuse what is declared must not keep a pod from ending: it hears the baseline."""
     target = node.target(vf, own_mac)
     if target is None:
         return
     with steps.timed(steps.Step.PF):
-        node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
+        try:
+            node.insist(functools.partial(vfconfig.state, net, target, rest, node.unsupported))
+        except errors.UnsupportedError as error:
+            _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, error)
+            node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
 
 
 def _free_name(case: _Case) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sriov import devices, errors, homes, kernel, nsids, runfiles, settings, steps
+from sriov import defaults, devices, errors, homes, kernel, nsids, runfiles, settings, steps
 
 _log = logging.getLogger(__name__)
 
@@ -90,12 +90,14 @@ class Ledger:
     def __init__(self, run_dir: pathlib.Path) -> None:
         self._folder = run_dir / "vfs"
         self.homes = homes.Homes(run_dir / "homes")
+        self.defaults = defaults.Defaults(run_dir / "defaults")
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Call once, from the process that writes."""
         for folder in (self._folder.parent, self._folder):
             runfiles.make_folder(folder)
         self.homes.create()
+        self.defaults.create()
 
     def try_out(self) -> None:
         """Raises LedgerError where no record could be written."""

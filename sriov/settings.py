@@ -1,4 +1,4 @@
-"""What can be set on a VF: names, ranges, and the baseline that every VF is at while nobody owns it. Pure.
+"""What can be set on a VF: names, ranges, the baseline of a VF that nobody has, and what may be declared over it. Pure.
 
 Each Setting is one attribute of the kernel's IFLA_VF_INFO (include/uapi/linux/if_link.h), set through the PF.
 """
@@ -76,6 +76,25 @@ class VfSettings:
 
 BASELINE = VfSettings()
 EVERY_SETTING = frozenset(Setting)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Switches:
+    """What somebody may name of a VF or leave to whoever is asked next: None is not named."""
+
+    trust: bool | None = None
+    spoofchk: bool | None = None
+
+    def over(self, below: VfSettings) -> VfSettings:
+        """`below`, but as it is named here."""
+        return dataclasses.replace(
+            below,
+            trust=below.trust if self.trust is None else self.trust,
+            spoofchk=below.spoofchk if self.spoofchk is None else self.spoofchk,
+        )
+
+
+UNNAMED = Switches()
 
 
 def asked(wanted: VfSettings) -> frozenset[Setting]:

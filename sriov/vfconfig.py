@@ -92,7 +92,7 @@ def _state_one(
         if setting in settings.asked(wanted):
             raise errors.UnsupportedError(
                 f"the driver of VF {target.vf} refuses {_shown(wanted, setting)} ({error.message})",
-                "leave it out of the network configuration, or use another NIC",
+                "leave it out of the network configuration or the provisioning file, or use another NIC",
             ) from error
         if error.errno in _NO_SUCH_THING:
             unsupported.add(target.pf, setting)

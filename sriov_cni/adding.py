@@ -100,7 +100,10 @@ def _needs_cni_path(call: Call, network: conf.Network) -> None:
 def _request(
     daemon: Daemon, call: Call, network: conf.Network, pci: devices.PciAddress, wanted: conf.Attachment
 ) -> plans.Request:
-    """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError."""
+    """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError.
+
+    The policy judges what the network asks for; what it does not name is as the node's operator has declared.
+    """
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
@@ -120,7 +123,8 @@ def _request(
         namespace=namespace,
         pod=pod,
     )
-    return plans.Request(vf, owner, wanted.wanted, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
+    stated = wanted.named.over(daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted))
+    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
 
 
 async def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:

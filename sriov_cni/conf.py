@@ -96,11 +96,13 @@ class Network:
 class Attachment:
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
+    `wanted` has the baseline where nothing is named; of what a node may declare, `named` is what the network names.
     `rdma` None leaves it to the node whether RDMA devices move.
     """
 
     pci: devices.PciAddress | None
     wanted: settings.VfSettings
+    named: settings.Switches
     mtu: int | None
     allmulti: bool = False
     resource: str = ""
@@ -147,8 +149,9 @@ def attachment(stdin: bytes, args: str) -> Attachment:
         return Attachment(
             None if device is None else devices.pci_address(device),
             _wanted(document, args),
+            _named(document),
             _mtu(document.mtu),
-            _switch("allmulti", document.allmulti, False),
+            _switch("allmulti", document.allmulti) or False,
             document.resource_name or "",
             document.rdma_isolation,
             document.dns or result.Dns(),
@@ -246,18 +249,22 @@ def _wanted(document: _Document, args: str) -> settings.VfSettings:
     proto = settings.proto(document.vlan_proto or settings.VlanProto.Q.value)
     mac = _mac(document, args)
     return settings.check_together(
-        settings.VfSettings(
-            mac=settings.NO_MAC if mac is None else settings.mac(mac),
-            vlan=settings.vlan(document.vlan or 0),
-            qos=settings.qos(document.vlan_qos or 0),
-            proto=proto,
-            spoofchk=_switch("spoofchk", document.spoofchk, settings.BASELINE.spoofchk),
-            trust=_switch("trust", document.trust, settings.BASELINE.trust),
-            link_state=_link_state(document.link_state),
-            min_tx_rate=settings.rate("min_tx_rate", document.min_tx_rate or 0),
-            max_tx_rate=settings.rate("max_tx_rate", document.max_tx_rate or 0),
+        _named(document).over(
+            settings.VfSettings(
+                mac=settings.NO_MAC if mac is None else settings.mac(mac),
+                vlan=settings.vlan(document.vlan or 0),
+                qos=settings.qos(document.vlan_qos or 0),
+                proto=proto,
+                link_state=_link_state(document.link_state),
+                min_tx_rate=settings.rate("min_tx_rate", document.min_tx_rate or 0),
+                max_tx_rate=settings.rate("max_tx_rate", document.max_tx_rate or 0),
+            )
         )
     )
+
+
+def _named(document: _Document) -> settings.Switches:
+    return settings.Switches(trust=_switch("trust", document.trust), spoofchk=_switch("spoofchk", document.spoofchk))
 
 
 def _mac(document: _Document, args: str) -> str | None:
@@ -266,9 +273,9 @@ def _mac(document: _Document, args: str) -> str | None:
     return runtime or skel.arguments(args).get("MAC") or document.mac or None
 
 
-def _switch(key: str, value: str | None, default: bool) -> bool:
+def _switch(key: str, value: str | None) -> bool | None:
     if not value:
-        return default
+        return None
     if value not in ("on", "off"):
         raise failure.CniError(Code.UNSUPPORTED_FIELD, f"{key} {value!r} is neither on nor off", 'write "on" or "off"')
     return value == "on"

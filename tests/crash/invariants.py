@@ -62,10 +62,10 @@ def state_of(here: mortal.MortalNode, vf: devices.PciAddress) -> settings.VfSett
 
 
 def _baselines(here: mortal.MortalNode, vf: devices.PciAddress) -> tuple[settings.VfSettings, ...]:
-    """A driver that cannot clear a MAC is told the VF's own."""
+    """What is declared, else the baseline. A driver that cannot clear a MAC is told the VF's own."""
     if here.profile.clears_mac:
-        return (settings.BASELINE,)
-    return settings.BASELINE, dataclasses.replace(settings.BASELINE, mac=here.homes[vf].address)
+        return (here.rest,)
+    return here.rest, dataclasses.replace(here.rest, mac=here.homes[vf].address)
 
 
 def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress, wanted: settings.VfSettings) -> None:

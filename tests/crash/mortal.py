@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sriov import devices, kernel, ledger, netns, node
+from sriov import devices, kernel, ledger, netns, node, settings
 from sriov_cni import calls, commands, failure, repair, skel, wire
 from tests.crash import executors, leases
 from tests.fakes import life, memory_kernel, mortal_ledger, world
@@ -63,6 +63,7 @@ class MortalNode:
         self.profile = profile
         self.pf = devices.pci_address(PF)
         self.vfs = self.machine.add_pf(PF, "enp1s0", profile, vfs)
+        self.rest = settings.BASELINE
         self.rdma: dict[devices.PciAddress, kernel.RdmaDevice] = {}
         self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
         self.ipam = leases.Leases(folder / "leases.json", order.ipam)
@@ -76,6 +77,15 @@ class MortalNode:
         """An RDMA device for every VF, each in one namespace alone."""
         self.machine.rdma_is_exclusive = True
         self.rdma = {vf: self.machine.add_rdma(vf) for vf in self.vfs}
+
+    def declare(self, declared: settings.Switches) -> None:
+        """What provisioning does: it is written down of every VF, and the VF is put to it."""
+        self.rest = declared.over(settings.BASELINE)
+        for vf in self.vfs:
+            self.book.defaults.declare(self.machine.node.tree, vf, declared)
+            [device] = self.machine.netdevs(vf)
+            assert device.slot is not None
+            self.machine.administer(*device.slot, self.rest)
 
     def restart(self) -> None:
         """A new daemon: nothing of the old one's memory, all of its files."""

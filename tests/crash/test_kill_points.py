@@ -8,9 +8,11 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from sriov import settings
 from tests.crash import invariants, mortal, steps
 from tests.crash.steps import add, adding, delete, delete_elsewhere, deleting, end
 from tests.fakes import world
@@ -49,8 +51,17 @@ SEQUELS = {
 }
 
 
-def node(folder: pathlib.Path, profile: world.Profile, order: mortal.Order, *, rdma: bool = False) -> mortal.MortalNode:
+def node(
+    folder: pathlib.Path,
+    profile: world.Profile,
+    order: mortal.Order,
+    *,
+    rdma: bool = False,
+    declared: settings.Switches | None = None,
+) -> mortal.MortalNode:
     here = mortal.MortalNode(folder, profile, order)
+    if declared is not None:
+        here.declare(declared)
     if rdma:
         here.give_rdma()
     for name in steps.CONTAINERS:
@@ -59,12 +70,12 @@ def node(folder: pathlib.Path, profile: world.Profile, order: mortal.Order, *, r
 
 
 def deaths(
-    folder: pathlib.Path, chosen: Interrupted, profile: str, order: str, *, rdma: bool = False
+    folder: pathlib.Path, chosen: Interrupted, profile: str, order: str, **further: Any
 ) -> Iterator[mortal.MortalNode]:
     """A node for each point at which the daemon can die in this call: dead there, and a new daemon started."""
     for k in itertools.count(1):
         (folder / str(k)).mkdir()
-        with node(folder / str(k), PROFILES[profile], ORDERS[order], rdma=rdma) as here:
+        with node(folder / str(k), PROFILES[profile], ORDERS[order], **further) as here:
             steps.take(here, chosen.before)
             here.life.die_before(k)
             answer = chosen.call(here)
@@ -103,6 +114,15 @@ def test_a_death_at_every_point_with_ipam_at_another_pace(folder: pathlib.Path, 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_death_at_every_point_on_other_drivers(folder: pathlib.Path, call: str, profile: str, sequel: str) -> None:
     for here in deaths(folder, CALLS[call], profile, "ipam_last"):
+        follow(here, SEQUELS[sequel])
+
+
+@pytest.mark.parametrize("sequel", ["del_twice", "namespace_dies", "next_add_before_any_del"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_death_at_every_point_of_a_vf_with_declared_defaults(folder: pathlib.Path, call: str, sequel: str) -> None:
+    """Declared is what neither the pod nor the baseline has."""
+    declared = settings.Switches(trust=True)
+    for here in deaths(folder, CALLS[call], "igb", "ipam_last", declared=declared):
         follow(here, SEQUELS[sequel])
 
 

@@ -1,5 +1,6 @@
 """Ranges and rules of VF settings. F34: each refusal names the key, the value and the remedy."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -72,3 +73,11 @@ def test_asked_is_what_differs_from_the_baseline() -> None:
 )
 def test_aside_is_another_address_that_a_vf_may_have(address: str) -> None:
     assert settings.mac(settings.aside(address)) != address
+
+
+@pytest.mark.parametrize("trust", [None, True, False])
+@pytest.mark.parametrize("spoofchk", [None, True, False])
+def test_what_is_named_goes_over_what_is_below_and_the_rest_stays(trust: bool | None, spoofchk: bool | None) -> None:
+    below = settings.VfSettings(vlan=5, trust=True, spoofchk=False)
+    found = settings.Switches(trust=trust, spoofchk=spoofchk).over(below)
+    assert found == dataclasses.replace(below, trust=trust is not False, spoofchk=spoofchk is True)
