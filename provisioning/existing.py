@@ -1,7 +1,8 @@
-"""The steps that change the VFs which a PF has, or remove them all. Pure. A VF in use has no step.
+"""The steps that change the VFs which a PF has, or remove them all. Pure. A VF in use has no step that it would notice.
 
-A VF that a pod gave back is at the CNI's baseline: it has its own address, and no administered one. So the netdev's
-address is what is compared, where there is a netdev.
+What is declared is written down first, so that a VF whose pod comes and goes meanwhile is left as declared. A VF that a
+pod gave back has its own address, and no administered one: so the netdev's address is what is compared, where there is
+a netdev.
 """
 
 import dataclasses
@@ -19,7 +20,10 @@ def removal(pf: facts.Pf) -> steps.Step:
 
 
 def changes(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
-    """Act by act, for the free VFs of a PF that keeps them."""
+    """Act by act, for the free VFs of a PF that keeps them; what is declared, for all."""
+    for vf in pf.vfs:
+        if vf.declared != policy.declared:
+            yield _of(pf, vf, steps.Act.DEFAULTS, vf.declared, policy.declared)
     free = [vf for vf in pf.vfs if not vf.user]
     rebound = {vf.index for vf in free if _is_rebound(vf, policy)}
     for vf in free:
@@ -105,6 +109,8 @@ def _restored(pf: facts.Pf, vf: facts.Vf) -> Iterator[steps.Step]:
         yield _of(pf, vf, steps.Act.DRIVER, None, vf.binding)
     if vf.shown is not None:
         yield _of(pf, vf, steps.Act.TRUST, None, vf.shown.trust)
+    if vf.declared not in (None, settings.UNNAMED):
+        yield _of(pf, vf, steps.Act.DEFAULTS, None, vf.declared)
 
 
 def _of(pf: facts.Pf, vf: facts.Vf, act: steps.Act, before: Any, after: Any) -> steps.Step:

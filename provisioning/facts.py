@@ -20,7 +20,8 @@ class Binding:
 class Vf:
     """A VF as it is. `netdev`, `mtu` and `address` are None where it has no netdev in the host.
 
-    `shown` is what its PF says of it, None where that cannot be read. `user` says who uses it, None where nobody does.
+    `shown` is what its PF says of it, `declared` what was written down of it for the CNI, each None where it cannot be
+    read. `user` says who uses it, None where nobody does.
     """
 
     index: int
@@ -30,6 +31,7 @@ class Vf:
     mtu: int | None = None
     address: str | None = None
     shown: settings.VfSettings | None = None
+    declared: settings.Switches | None = settings.UNNAMED
     user: str | None = None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from provisioning import facts, policies, steps
-from sriov import devices
+from sriov import devices, settings
 
 UNBOUND = facts.Binding(None, None)
 
@@ -24,6 +24,8 @@ def creation(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) 
     if not staged and probed and not pf.autoprobe:
         yield _of_pf(pf, steps.Act.AUTOPROBE, False, True)
     yield _of_pf(pf, steps.Act.NUMVFS, 0, policy.numvfs)
+    if policy.declared != settings.UNNAMED:
+        yield from _of_vfs(pf, policy, steps.Act.DEFAULTS, policy.declared)
     yield from _administered(pf, policy, macs)
     if staged and probed:
         yield _of_pf(pf, steps.Act.AUTOPROBE, False, True)

@@ -38,18 +38,24 @@ class Machine:
             Act.AUTOPROBE: lambda step: self._write(step.pf, "sriov_drivers_autoprobe", str(int(step.after))),
             Act.ADDRESS: self._set_address,
             Act.DRIVER: self._bind,
+            Act.DEFAULTS: self._declare,
         }
         doing.get(step.act, self._administer)(step)
 
     def in_the_way(self, step: Step) -> tuple[devices.PciAddress, str] | None:
         """A VF that the step would touch and that is in use by now, and who it is."""
-        touched = self._vfs(step.pf) if step.removes else [self._device(step)] if step.vf is not None else []
-        users = self.node.users() if touched else None
-        return next(((pci, user) for pci in touched if users and (user := users.user(pci))), None)
+        if not step.touches:
+            return None
+        touched = self._vfs(step.pf) if step.removes else [self._device(step)]
+        users = self.node.users()
+        return next(((pci, user) for pci in touched if (user := users.user(pci))), None)
 
     def _set_numvfs(self, step: Step) -> None:
+        gone = self._vfs(step.pf) if step.removes else []
         self._write(step.pf, "sriov_numvfs", str(step.after))
         self._until(lambda: len(self._vfs(step.pf)) == step.after, f"the VFs of {step.label} to be {step.after}")
+        for pci in gone:
+            self.node.book.defaults.declare(self.node.tree, pci, settings.UNNAMED)
         for pci in self._vfs(step.pf):
             self._settle(pci)
 
@@ -65,6 +71,9 @@ class Machine:
             net.set_vf(self._found(step.pf).index, step.vf, wanted, {_SETTINGS[step.act]})
         if step.act is Act.MAC:
             self.node.book.homes.forget(self._device(step))
+
+    def _declare(self, step: Step) -> None:
+        self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
 
     def _set_address(self, step: Step) -> None:
         """From now on it is the VF's own: what was remembered of it is not true any more."""

@@ -38,7 +38,7 @@ def observe(node: Node) -> facts.Facts:
     """Every PF of the node with its VFs. Raises SriovError where the node cannot be read."""
     found, users = inventory.scan(node.tree), node.users()
     with node.kernel() as net, node.switches() as switches:
-        reader = _Reader(node.tree, net, switches, users)
+        reader = _Reader(node.tree, node.book, net, switches, users)
         pfs = [reader.pf(pf, [vf for vf in found.vfs.values() if vf.pf == pf.pci]) for pf in found.pfs.values()]
     return facts.Facts(tuple(pfs), frozenset(sysfs.names(node.tree.root / "bus/pci/drivers")))
 
@@ -48,6 +48,7 @@ class _Reader:
     """What one look at the node goes through."""
 
     tree: sysfs.Tree
+    book: ledger.Ledger
     net: kernel.Kernel
     switches: Switches
     users: usage.Users
@@ -78,6 +79,7 @@ class _Reader:
             mtu=None if netdev is None else netdev.mtu,
             address=None if netdev is None else netdev.address,
             shown=None if pf is None else shown(self.net, pf.index, vf.index),
+            declared=self.book.defaults.written(self.tree, vf.pci),
             user=self.users.user(vf.pci),
         )
 

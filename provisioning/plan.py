@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from provisioning import existing, facts, fresh, policies, steps
+from sriov import settings
 
 Macs = Sequence[str] | None
 
@@ -29,6 +30,7 @@ def make(found: facts.Facts, wanted: Sequence[policies.Policy]) -> Plan:
     made: list[steps.Step] = []
     notes: list[str] = []
     refusals: list[str] = []
+    notes += [_kept(pf) for pf, chosen in taken if chosen is None and _declared(pf)]
     for policy in wanted:
         pfs = [pf for pf, chosen in taken if chosen is policy]
         if not pfs:
@@ -41,6 +43,14 @@ def make(found: facts.Facts, wanted: Sequence[policies.Policy]) -> Plan:
                 made += _steps(pf, policy, _macs(policy, number))
                 notes += _notes(pf, policy)
     return Plan(tuple(made), tuple(notes), tuple(refusals))
+
+
+def _declared(pf: facts.Pf) -> bool:
+    return any(vf.declared not in (None, settings.UNNAMED) for vf in pf.vfs)
+
+
+def _kept(pf: facts.Pf) -> str:
+    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are made anew"
 
 
 def _rebuilt(pf: facts.Pf, policy: policies.Policy) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from provisioning import facts
-from sriov import devices
+from sriov import devices, settings
 
 DEFAULT_DRIVER = "default"
 """As a VF's driver: the one that the kernel chooses, so that it is a netdev."""
@@ -62,6 +62,11 @@ class Policy:
     trust: bool | None = None
     spoofchk: bool | None = None
     macs: MacRange | None = None
+
+    @property
+    def declared(self) -> settings.Switches:
+        """What counts for each VF wherever a pod's network names nothing else."""
+        return settings.Switches(trust=self.trust, spoofchk=self.spoofchk)
 
     @property
     def of_vfs(self) -> bool:

@@ -9,7 +9,7 @@ import enum
 from typing import Any
 
 from provisioning import facts
-from sriov import devices
+from sriov import devices, settings
 
 
 class Act(enum.Enum):
@@ -25,6 +25,7 @@ class Act(enum.Enum):
     SPOOFCHK = "spoofchk"
     TRUST = "trust"
     DRIVER = "driver"
+    DEFAULTS = "defaults"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Step:
         """Whether all VFs of the PF go away with it."""
         return self.act is Act.NUMVFS and self.after == 0
 
+    @property
+    def touches(self) -> bool:
+        """Whether whoever uses the VF would notice: what is declared counts from the next ADD or DEL on."""
+        return self.act is not Act.DEFAULTS and (self.vf is not None or self.removes)
+
     def __str__(self) -> str:
         return f"set {self.act.value} of {self.label} to {said(self.after)}"
 
@@ -68,5 +74,8 @@ def said(value: object) -> str:
             return "true" if value else "false"
         case devices.EswitchMode():
             return value.value
+        case settings.Switches():
+            named = {key: each for key, each in dataclasses.asdict(value).items() if each is not None}
+            return ", ".join(f"{key} {said(each)}" for key, each in named.items()) or "none"
         case facts.Binding() | _:
             return str(value)

@@ -1,5 +1,6 @@
 """A step that fails leaves the node as it was, whichever it is, and says which; a pod that comes between is safe."""
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -8,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from provisioning import applying, steps
+from provisioning import applying, document, steps
 from provisioning.steps import Act
 from sriov import devices, errors
 from tests.fakes import drivers, world
@@ -69,6 +70,35 @@ def test_whichever_step_fails(
         assert node.plan(text).steps == ()
 
 
+class Killed(BaseException):
+    """By SIGKILL: nothing is taken back."""
+
+
+@pytest.mark.parametrize("text", FILES)
+@pytest.mark.parametrize("start", [None, FILES[1], VFIO])
+def test_a_death_at_whichever_step_is_made_good_by_the_next_run(
+    tmp_path: pathlib.Path, start: str | None, text: str
+) -> None:
+    def die() -> None:
+        raise Killed
+
+    number, unfinished = 0, True
+    while unfinished:
+        number += 1
+        (tmp_path / str(number)).mkdir()
+        with nodes.made(tmp_path / str(number), 2) as node:
+            if start is not None:
+                node.apply(start)
+            planned = node.plan(text).steps
+            unfinished = number < len(planned)
+            with contextlib.suppress(Killed):
+                applying.apply(Failing(node.machine, number, die, after=True), planned)
+            node.apply(text)
+            assert node.plan(text).steps == ()
+            policy = document.parse(text.encode(), "node.yaml")[0]
+            assert {vf.declared for pf in node.seen().pfs for vf in pf.vfs} <= {policy.declared}
+
+
 def test_each_step_is_told_before_it_is_done(empty: nodes.Node) -> None:
     told: list[str] = []
     applying.apply(empty.machine, empty.plan(BOTH + "  numVfs: 7\n").steps, lambda step: told.append(str(step)))
@@ -80,7 +110,9 @@ def test_a_pod_that_is_given_a_vf_meanwhile_keeps_it(filled: nodes.Node) -> None
     before = filled.seen()
     planned = filled.plan(BOTH + "  numVfs: 4\n  trust: true\n").steps
     hands = Failing(filled.machine, 2, lambda: filled.pods.update({before.pfs[0].vfs[2].pci: "a/b"}), after=True)
-    with pytest.raises(applying.ProvisionError, match=r"step 3 of 8 failed, .*eth1#2 .*in use by pod a/b; .*as it was"):
+    with pytest.raises(
+        applying.ProvisionError, match=r"step 7 of 16 failed, .*eth1#2 .*in use by pod a/b; .*as it was"
+    ):
         applying.apply(hands, planned)
     filled.pods.clear()
     assert filled.seen() == before

@@ -1,5 +1,8 @@
 """What is planned: in the kernel's order, nothing where nothing is to do, nothing that a pod notices."""
 
+import dataclasses
+import pathlib
+
 import pytest
 
 from provisioning import facts, policies, steps
@@ -153,10 +156,10 @@ def test_a_vf_in_use_stays_as_it_is_and_its_neighbours_do_not(filled: nodes.Node
     before = filled.pf().vfs[3]
     text = SELECTED + "  numVfs: 4\n  trust: true\n  driver: vfio-pci\n" + MACS
     planned = filled.plan(text)
-    assert {step.vf for step in planned.steps} == {0, 1, 2}
+    assert {step.vf for step in planned.steps if step.act is not Act.DEFAULTS} == {0, 1, 2}
     assert planned.notes == ("eth1#3 is in use by container c1 as net1 in /run/netns/x and stays as it is",)
     filled.apply(text)
-    assert filled.pf().vfs[3] == before
+    assert filled.pf().vfs[3] == dataclasses.replace(before, declared=settings.Switches(trust=True))
     assert filled.plan(text).steps == ()
 
 
@@ -201,3 +204,49 @@ def test_vfs_of_a_host_that_probes_none(empty: nodes.Node) -> None:
     assert ([vf.binding.driver for vf in empty.pf().vfs], empty.pf().autoprobe) == ([None] * 2, False)
     empty.apply(SELECTED + "  numVfs: 2\n  driver: default\n" + MACS)
     assert [vf.address for vf in empty.pf().vfs] == ["02:00:00:00:01:00", "02:00:00:00:01:01"]
+
+
+@pytest.mark.parametrize("how", ["", "  driver: vfio-pci\n", MACS])
+def test_what_the_file_says_of_trust_and_spoof_checking_is_declared(empty: nodes.Node, how: str) -> None:
+    planned = empty.apply(SELECTED + "  numVfs: 2\n  trust: true\n  spoofchk: false\n" + how)
+    declared = settings.Switches(trust=True, spoofchk=False)
+    assert [(step.vf, step.after) for step in planned if step.act is Act.DEFAULTS] == [(0, declared), (1, declared)]
+    assert [vf.declared for vf in empty.pf().vfs] == [declared] * 2
+
+
+def test_it_is_what_the_file_says_and_not_what_the_vf_is_at(filled: nodes.Node) -> None:
+    """A key that is taken out declares nothing any more, and the VF stays as it is."""
+    with filled.machine.node.kernel() as net:
+        for index in range(4):
+            net.set_vf(net.link("eth1").index, index, settings.VfSettings(trust=True), {settings.Setting.TRUST})
+    filled.apply(SELECTED + "  numVfs: 4\n")
+    assert [vf.declared for vf in filled.pf().vfs] == [settings.UNNAMED] * 4
+    planned = filled.apply(SELECTED + "  numVfs: 4\n  trust: true\n")
+    assert {step.act for step in planned} == {Act.DEFAULTS}
+    assert [vf.declared for vf in filled.pf().vfs] == [settings.Switches(trust=True)] * 4
+    planned = filled.apply(SELECTED + "  numVfs: 4\n")
+    assert [steps.said(step.before) for step in planned] == ["trust true"] * 4
+    assert [steps.said(step.after) for step in planned] == ["none"] * 4
+    assert [(vf.declared, vf.shown and vf.shown.trust) for vf in filled.pf().vfs] == [(settings.UNNAMED, True)] * 4
+
+
+def test_a_damaged_file_of_defaults_is_written_again(filled: nodes.Node, tmp_path: pathlib.Path) -> None:
+    text = SELECTED + "  numVfs: 4\n  trust: true\n"
+    filled.apply(text)
+    (tmp_path / f"run/defaults/{filled.pf().vfs[1].pci}.json").write_text("{")
+    assert [(step.act, step.vf) for step in filled.apply(text)] == [(Act.DEFAULTS, 1)]
+    assert filled.plan(text).steps == ()
+
+
+def test_a_pf_that_no_policy_takes_any_more_keeps_what_was_declared_and_says_so(filled: nodes.Node) -> None:
+    filled.apply(SELECTED + "  numVfs: 4\n  trust: true\n")
+    planned = filled.plan(SELECTED.replace("eth1", "eth2") + "  numVfs: 4\n")
+    assert planned.steps == ()
+    [note] = planned.notes
+    assert note.startswith("eth1: no policy takes it; what an earlier file declares of its VFs counts")
+
+
+def test_vfs_that_go_take_what_was_declared_of_them_along(filled: nodes.Node, tmp_path: pathlib.Path) -> None:
+    filled.apply(SELECTED + "  numVfs: 4\n  trust: true\n")
+    filled.apply(SELECTED + "  numVfs: 0\n  trust: true\n")
+    assert list((tmp_path / "run/defaults").iterdir()) == []

@@ -61,9 +61,10 @@ def test_the_plan_is_shown_and_done_and_then_there_is_nothing_to_do(
         ["DEVICE", "SETTING", "NOW", "THEN"],
         ["eth1", "numVfs", "2", "0"],
         ["eth1", "numVfs", "0", "3"],
+        ["eth1#0-2", "defaults", "-", "trust", "true"],
         ["eth1#0-2", "trust", "-", "true"],
     ]
-    assert shown.err.endswith("done: 5 steps\n")
+    assert shown.err.endswith("done: 8 steps\n")
     assert len(node.pf().vfs) == 3
     assert carryingout.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True) == exits.Exit.FINE
     assert capsys.readouterr() == ("", "nothing to do: the node is as the file says\n")
@@ -100,5 +101,5 @@ def test_two_at_once(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_step_that_fails_is_an_error(node: nodes.Node) -> None:
     node.writes.refuse["sriov_numvfs"] = 12
-    with pytest.raises(errors.SriovError, match=r"step 1 of 5 failed, to set numVfs of eth1 to 0"):
+    with pytest.raises(errors.SriovError, match=r"step 1 of 8 failed, to set numVfs of eth1 to 0"):
         carryingout.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True)
