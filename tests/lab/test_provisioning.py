@@ -13,7 +13,7 @@ import pytest
 
 from provisioning import applying, attributes, document, existing, host, machine, observing, plan, steps
 from tests.kernel import namespaces
-from tests.lab import igb
+from tests.lab import cnis, igb
 from tests.provisioning import attributes_contract
 
 PF = igb.PF1
@@ -118,3 +118,32 @@ def test_a_kernel_that_refuses_half_way_leaves_the_old_state(hands: machine.Mach
     with pytest.raises(applying.ProvisionError, match=r"step 2 of .* mtu of .* to 9999: .*everything is as it was"):
         applying.apply(hands, planned(hands, "  numVfs: 5\n  mtu: 9999\n").steps)
     assert seen(hands) == before
+
+
+def test_what_is_declared_is_what_a_pod_gets_and_what_its_del_leaves(
+    hands: machine.Machine, tmp_path: pathlib.Path
+) -> None:
+    """Address and MTU too, which the CNI finds; after each pod the node is as the file says."""
+    text = "  numVfs: 2\n  mtu: 3000\n  trust: true\n  spoofchk: false\n" + MACS
+    apply(hands, text)
+    vf, at_rest = igb.vf(1, PF).pci, seen(hands)
+    with cnis.opened(tmp_path) as cni:
+        for keys, spoofchk, trust in (
+            ({}, False, True),
+            ({"spoofchk": "on"}, True, True),
+            ({"trust": "off", "vlan": 100}, False, False),
+        ):
+            with namespaces.made("pod") as pod:
+                answer = cni.add(vf, pod, **keys)
+                shown = igb.administered(1, PF)
+                assert (shown.spoofchk, shown.trust) == (spoofchk, trust)
+                link = cnis.links(pod)["net1"]
+                assert (link.address, link.mtu) == ("02:00:00:00:02:01", 3000)
+                assert cni.call("CHECK", vf, pod, "c1", **keys, prevResult=answer.document).code == 0
+                cni.delete(vf, pod)
+            assert (seen(hands), planned(hands, text).steps) == (at_rest, ())
+        with namespaces.made("pod") as pod:
+            cni.add(vf, pod, spoofchk="on", trust="off")
+        assert namespaces.until(lambda: igb.TREE.netdev(vf) is not None)
+        cni.delete(vf, None)
+        assert (seen(hands), planned(hands, text).steps) == (at_rest, ())

@@ -34,7 +34,10 @@ def vfs() -> dict[str, list[object]]:
     made = host.made(pathlib.Path("/sys"), pathlib.Path("/proc"), pathlib.Path("/run/sriov"), dict)
     found = observing.observe(made.node)
     return {
-        pf.pci: [[vf.binding.driver, vf.address, vf.mtu, vf.shown and vf.shown.trust] for vf in pf.vfs]
+        pf.pci: [
+            [vf.binding.driver, vf.address, vf.mtu, vf.shown and vf.shown.trust, vf.declared and vf.declared.trust]
+            for vf in pf.vfs
+        ]
         for pf in found.pfs
     }
 

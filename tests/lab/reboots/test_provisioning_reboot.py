@@ -49,7 +49,7 @@ def test_two_times_seven_vfs_are_there_again_after_a_reboot(tmp_path: pathlib.Pa
     (disk / "etc/systemd/system").mkdir(parents=True)
     shutil.copy(ROOT / "deploy/systemd/sriov-provision.service", disk / "etc/systemd/system")
     addresses = [f"02:00:00:00:01:{number:02x}" for number in range(14)]
-    expected = {pf: [["igbvf", addresses.pop(0), 2000, True] for _ in range(7)] for pf in PFS}
+    expected = {pf: [["igbvf", addresses.pop(0), 2000, True, True] for _ in range(7)] for pf in PFS}
     for _ in range(2):
         said = booted(disk)
         assert said["before"] == {pf: [] for pf in PFS}
