@@ -68,7 +68,11 @@ def ledger(found: facts.Facts) -> Iterator[Finding]:
 
 
 def managers(found: facts.Facts) -> Iterator[Finding]:
-    if found.managers.network_manager and found.vfs:
+    if found.managers.held:
+        notes = found.where.run / "NetworkManager/devices"
+        evidence = f"by its notes in {notes} it has {', '.join(found.managers.held)}"
+        yield Finding(Kind.NETWORK_MANAGER, "NetworkManager", evidence)
+    elif found.managers.network_manager and found.vfs:
         yield Finding(
             Kind.NETWORK_MANAGER, "NetworkManager", "it runs, and neither udev nor its own files keep it off VFs"
         )

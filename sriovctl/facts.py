@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deviceplugin import names, pools
 from sriov import candidates, errors, sysfs
-from sriovctl import attachments, daemon, hostfacts, kernelfacts, pcitree, places, survey
+from sriovctl import attachments, daemon, hostfacts, kernelfacts, netmanagers, pcitree, places, survey
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Facts:
     plugin: hostfacts.Plugin
     networks: tuple[hostfacts.Network, ...]
     multus: bool
-    managers: hostfacts.Managers
+    managers: netmanagers.Managers
     policy_problem: str | None
     daemon_trouble: str | None
     kubelet_there: bool
@@ -47,9 +47,8 @@ def collect(where: places.Places) -> Facts:
     pfs = [one.pci for one in seen.catalog.candidates.values() if one.role is candidates.Role.PF]
     drivers = {one.driver for one in seen.catalog.candidates.values() if one.driver}
     versions = {each: sysfs.text(where.sysfs / "module" / each / "version") for each in sorted(drivers)}
-    vf_netdevs = [
-        name for one in seen.catalog.candidates.values() if one.role is candidates.Role.VF for name in one.netdevs
-    ]
+    vfs = [one.pci for one in seen.catalog.candidates.values() if one.role is candidates.Role.VF]
+    vf_netdevs = [netdev for netdev in map(tree.netdev, vfs) if netdev is not None]
     networks, multus = hostfacts.networks(where.cni_conf)
     return Facts(
         where,
@@ -63,7 +62,7 @@ def collect(where: places.Places) -> Facts:
         hostfacts.plugin(where.cni_bin),
         networks,
         multus,
-        hostfacts.managers(where.run, where.etc, vf_netdevs),
+        netmanagers.read(where.run, where.etc, vf_netdevs),
         hostfacts.policy_problem(where.policy),
         daemon.trouble(where.daemon_socket),
         (where.kubelet / "device-plugins/kubelet.sock").is_socket(),

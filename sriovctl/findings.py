@@ -68,7 +68,7 @@ class Kind(enum.Enum):
     NETWORK_MANAGER = (
         "networkmanager",
         Severity.WARNING,
-        'a udev rule with ENV{NM_UNMANAGED}="1" for VFs keeps it off',
+        'a udev rule with ENV{NM_UNMANAGED}="1" keeps it off; of VFs it has: nmcli device set NAME managed no',
     )
     NETWORKD = ("networkd", Severity.WARNING, "a .network file that sorts first, matches VFs and says Unmanaged=yes")
 

@@ -1,13 +1,10 @@
-"""What else of the host touches VFs: CNI plugins and configurations, the kubelet's directories, network managers."""
+"""What else of the host has to do with VFs: CNI plugins, network configurations, the node's policy."""
 
-import configparser
 import dataclasses
 import enum
-import fnmatch
 import json
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 
 from sriov_cni import conf, failure, policy
@@ -31,17 +28,6 @@ class Network:
 
     file: str
     problem: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Managers:
-    """Network managers that run here and have not been told to leave VFs alone.
-
-    `claims` are files of networkd that match a VF's netdev by name, with that name.
-    """
-
-    network_manager: bool = False
-    claims: tuple[tuple[str, str], ...] = ()
 
 
 def plugin(folder: pathlib.Path) -> Plugin:
@@ -100,56 +86,3 @@ def policy_problem(path: pathlib.Path) -> str | None:
     except failure.CniError as error:
         return error.message
     return None
-
-
-def managers(run: pathlib.Path, etc: pathlib.Path, netdevs: list[str]) -> Managers:
-    """By what runs, and what udev and the managers themselves are told. `netdevs` are the VFs' at home."""
-    told = any("NM_UNMANAGED" in _text(path) for path in _files(etc, run, "udev/rules.d", "*.rules"))
-    excepted = any("unmanaged-devices" in _text(path) for path in _files(etc, run, "NetworkManager", "*.conf"))
-    nm = (run / "NetworkManager").is_dir() and not told and not excepted
-    networkd = (run / "systemd/netif").is_dir()
-    return Managers(nm, tuple(_claims(etc, run, netdevs)) if networkd else ())
-
-
-def _files(etc: pathlib.Path, run: pathlib.Path, folder: str, pattern: str) -> Iterator[pathlib.Path]:
-    for root in (etc / folder, run / folder):
-        yield from sorted(root.rglob(pattern))
-
-
-def _claims(etc: pathlib.Path, run: pathlib.Path, netdevs: list[str]) -> Iterator[tuple[str, str]]:
-    """networkd takes the first file, by name, that matches a link (systemd.network(5))."""
-    files = {path.name: path for path in _files(run, etc, "systemd/network", "*.network")}
-    parsed = [(name, _sections(_text(path))) for name, path in sorted(files.items())]
-    for netdev in netdevs:
-        first = next(((name, found) for name, found in parsed if _matches(found, netdev)), None)
-        if first is not None and first[1].get("Link", {}).get("Unmanaged", "").lower() not in (
-            "yes",
-            "true",
-            "1",
-            "on",
-        ):
-            yield first[0], netdev
-
-
-def _matches(sections: dict[str, dict[str, str]], netdev: str) -> bool:
-    """By name alone: a file that matches by driver or by path too is taken to mean other links."""
-    match = sections.get("Match", {})
-    patterns = match.get("Name", "").split()
-    return set(match) == {"Name"} and any(fnmatch.fnmatchcase(netdev, each) for each in patterns)
-
-
-def _sections(text: str) -> dict[str, dict[str, str]]:
-    parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        return {}
-    return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
-
-
-def _text(path: pathlib.Path) -> str:
-    try:
-        return re.sub(r"^\s*#.*$", "", path.read_text(errors="replace"), flags=re.MULTILINE)
-    except OSError:
-        return ""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from installer import artefacts
 from sriov import devices, ledger
 from sriovctl import findings, pcitree
 from sriovctl.findings import Kind
@@ -183,6 +184,14 @@ def networkd(sick: Sick) -> None:
     sick.write("etc/systemd/network/80-all.network", "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n")
 
 
+def ours(sick: Sick, name: str) -> None:
+    """A file of ours where the installer puts it."""
+    etc = sick.folder / "etc"
+    installed = artefacts.provisioning(etc, etc / "udev/rules.d", etc / "systemd/network", etc)
+    wanted = next(each for each in installed if each.path.name == name)
+    sick.write(str(wanted.path.relative_to(sick.folder)), wanted.content.decode())
+
+
 def set_pf(name: str, value: object) -> Callable[[Sick], None]:
     return lambda sick: sick.sys.set_attribute(PF, name, value)
 
@@ -274,6 +283,36 @@ def test_managers_that_were_told_are_no_finding(sick: Sick) -> None:
     assert set(sick.found()) == ALWAYS
     sick.write("etc/udev/rules.d/10-vfs.rules", '# ENV{NM_UNMANAGED}="1"\n')
     assert set(sick.found()) == {*ALWAYS, Kind.NETWORK_MANAGER.title}, "a comment keeps nobody off"
+
+
+def test_networkmanager_keeps_the_vfs_that_it_had_before_it_was_told(sick: Sick) -> None:
+    ours(sick, artefacts.RULES)
+    netdev = next((sick.folder / "sys/bus/pci/devices" / sick.node.bench.vfs[2] / "net").iterdir())
+    note = f"somerun/NetworkManager/devices/{(netdev / 'ifindex').read_text().strip()}"
+    sick.write(note, "[device]\nmanaged=true\n")
+    assert sick.found()[Kind.NETWORK_MANAGER.title]["evidence"].endswith(f"it has {netdev.name}")
+    sick.write(note, "[device]\nmanaged=false\n")
+    assert set(sick.found()) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    "match", ["Name=*", "Type=ether", "Kind=!*", "Kind=!*\nType=ether", "Name=enp1s0v*\nType=ether"]
+)
+def test_our_own_files_keep_networkd_off(sick: Sick, match: str) -> None:
+    """The one by what the other tells udev."""
+    networkd(sick)
+    sick.write("etc/systemd/network/80-all.network", f"[Match]\n{match}\n\n[Network]\nDHCP=yes\n")
+    ours(sick, artefacts.NETWORK)
+    assert set(sick.found()) == {*ALWAYS, Kind.NETWORKD.title}
+    ours(sick, artefacts.RULES)
+    assert set(sick.found()) == ALWAYS
+
+
+@pytest.mark.parametrize("match", ["Driver=igbvf", "Type=wlan", "Name=wl*\nType=ether", "Path=*\nName=*"])
+def test_files_of_networkd_for_other_links_are_no_finding(sick: Sick, match: str) -> None:
+    networkd(sick)
+    sick.write("etc/systemd/network/80-all.network", f"[Match]\n{match}\n\n[Network]\nDHCP=yes\n")
+    assert set(sick.found()) == ALWAYS
 
 
 def test_a_switch_without_redirection_is_no_finding(sick: Sick) -> None:
