@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -21,12 +21,16 @@ _MISSING = "missing: "
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Store:
-    """`take` downloads packages, `keeps` says by a package's name whether it is unpacked; `what` they are is shown."""
+    """`take` downloads packages, `keeps` says by a package's name whether it is unpacked; `what` they are is shown.
+
+    Of `suites` the last goes first.
+    """
 
     name: str
     what: str
     take: Callable[[apt.Apt, progress.Progress], list[pathlib.Path]]
     keeps: Callable[[str], bool]
+    suites: Sequence[str] = apt.SUITES
 
     def provide(self) -> None:
         """On the machine: fetch what is not cached yet, and leave a note for the guest."""
@@ -71,7 +75,7 @@ class Store:
 
     def _downloaded(self, folder: pathlib.Path, shown: progress.Progress) -> list[pathlib.Path]:
         try:
-            return apt.fetched(folder, lambda private: self.take(private, shown), shown)
+            return apt.fetched(folder, lambda private: self.take(private, shown), shown, self.suites)
         except errors.UnavailableError as error:
             raise errors.UnavailableError(f"no {self.what} obtainable from this machine's mirror: {error}") from error
 

@@ -49,8 +49,8 @@ class Udev:
 
 @contextlib.contextmanager
 def running(store: pathlib.Path) -> Iterator[Udev]:
-    for name in _DEBIAN:
-        target = pathlib.Path("/run", *pathlib.Path(name).parts[1:])
+    targets = {name: pathlib.Path("/run", *pathlib.Path(name).parts[1:]) for name in _DEBIAN}
+    for name, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(store / name, target)
     _RULES.write_text("")
@@ -66,6 +66,9 @@ def running(store: pathlib.Path) -> Iterator[Udev]:
         process.terminate()
         process.wait()
         _name_back(before)
+        for target in targets.values():
+            target.unlink()
+        shutil.rmtree("/run/udev")  # what it knew, and the rules of tests
 
 
 def _links() -> dict[str, kernel.Link]:
