@@ -84,7 +84,8 @@ def test_f18_vfs_are_left_alone_from_the_start_and_whenever_they_come_home(
             cni.delete(lost, None, "lost")
             with namespaces.made("pod") as pod:
                 cni.add(gone, pod, "gone", vlan=100)
-                cni.delete(gone, pod, "gone")
+                with host.udev.late():
+                    cni.delete(gone, pod, "gone")
                 cni.add(excepted, pod, "excepted", vlan=100)
                 cni.delete(excepted, pod, "excepted")
             assert takes(manager, {*hosts.PFS, excepted}), manager.states()

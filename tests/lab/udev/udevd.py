@@ -42,6 +42,15 @@ class Udev:
         shown = subprocess.run(words, check=True, capture_output=True, text=True).stdout
         return dict(line.split("=", 1) for line in shown.splitlines())
 
+    @contextlib.contextmanager
+    def late(self) -> Iterator[None]:
+        """It hears of everything afterwards, as on a busy host: names of a moment are gone by then."""
+        self.tell("control", "--stop-exec-queue")
+        try:
+            yield
+        finally:
+            self.tell("control", "--start-exec-queue")
+
     def settle(self) -> None:
         """Until it has done with everything that the kernel told it of."""
         self.tell("settle", "--timeout=30")
