@@ -12,7 +12,20 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 PROGRAMS = (
     *("sriovctl", "sriov-underlay", "sriov-device-plugin", "sriov-cni-daemon", "python", "python3", "pip"),
-    *("kubectl", "helm", "podman", "systemctl", "udevadm", "networkctl", "ip", "devlink", "curl", "kill", "pkill"),
+    *(
+        "kubectl",
+        "helm",
+        "podman",
+        "systemctl",
+        "udevadm",
+        "networkctl",
+        "nmcli",
+        "ip",
+        "devlink",
+        "curl",
+        "kill",
+        "pkill",
+    ),
     *("echo", "eval", "cp", "promtool"),
 )
 NAMED = {

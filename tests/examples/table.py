@@ -12,7 +12,6 @@ NOT_TRIED = {
     ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"),
     ("docs/migration.md", "kubectl uncordon NODE"),
     ("docs/performance.md", "hack/lab run -- hack/bench attach --igb"),
-    ("docs/provisioning.md", "networkctl reload"),
 }
 """They need what nobody here has, or long. The page says so beside them: SAYS."""
 SAYS = "ot tried here"
@@ -21,6 +20,7 @@ _DEVICEPLUGIN = "tests/hack/test_bench_deviceplugin.py::test_a_short_run"
 _GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
 _HOST = "tests/hack/test_bench_host.py::test_a_short_run_leaves_the_host_as_it_was"
 _LAB = "tests/hack/test_lab.py::test_a_command_runs_and_its_output_files_and_status_come_home"
+_MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
 _PROMETHEUS = "tests/observability/test_rules.py::test_each_alert_fires_when_it_should_and_not_else"
@@ -76,6 +76,9 @@ RUN = {
     ("docs/provisioning.md", "udevadm trigger --action=change --subsystem-match=net"): (
         "tests/lab/udev/test_udev.py::test_network_managers_keep_off_vfs_and_not_off_their_pf"
     ),
+    ("docs/provisioning.md", "sriovctl doctor"): _NODE,
+    ("docs/provisioning.md", "networkctl reload"): _MANAGERS,
+    ("docs/provisioning.md", "nmcli device set NAME managed no"): _MANAGERS,
     ("docs/sriovctl.md", "sriovctl inventory"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl attachments"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl attachments release 0000:01:10.0 --yes"): _SRIOVCTL,

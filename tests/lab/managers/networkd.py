@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.lab.managers import hosts
 
@@ -23,9 +23,9 @@ class Networkd:
         told = self.host.run(_NETWORKCTL, "list", "--no-pager", "--no-legend")
         return {words[1]: words[-1] for words in map(str.split, told.splitlines())}
 
-    def let_go(self, _: Sequence[str]) -> None:
-        """What docs/provisioning.md says to type for VFs that were there before our files."""
-        self.host.run(_NETWORKCTL, "reload")
+    def let_go(self, typed: Mapping[str, Sequence[str]], _: Sequence[str]) -> None:
+        """For VFs that were there before our files: each program's arguments as the page has them."""
+        self.host.run(_NETWORKCTL, *typed["networkctl"])
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.lab.managers import hosts
 
@@ -24,10 +24,10 @@ class NetworkManager:
         told = self.host.run(_NMCLI, "--terse", "--fields=DEVICE,STATE", "device")
         return dict(line.split(":", 1) for line in told.splitlines())
 
-    def let_go(self, names: Sequence[str]) -> None:
-        """What docs/provisioning.md says to type for VFs that were there before our files."""
+    def let_go(self, typed: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
+        """For VFs that were there before our files: each program's arguments as the page has them."""
         for name in names:
-            self.host.run(_NMCLI, "device", "set", name, "managed", "no")
+            self.host.run(_NMCLI, *(name if word == "NAME" else word for word in typed["nmcli"]))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import re
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sriov import devices
 from sriovctl import doctor, facts, places
 from sriovctl.findings import Kind
+from tests.examples import table
 from tests.kernel import namespaces
 from tests.lab import cnis, igb
 from tests.lab.managers import hosts, networkd, networkmanager
@@ -55,13 +57,15 @@ def named(told: str, vfs: list[devices.PciAddress]) -> set[devices.PciAddress]:
 @MANAGERS
 def test_f18_vfs_are_taken_and_let_go_when_our_files_come(host: hosts.Host, running: Running, kind: Kind) -> None:
     """A manager has to be told of VFs that it has already. NetworkManager of each alone, so here of some."""
+    told = table.run_by(__file__, "test_f18_vfs_are_taken_and_let_go_when_our_files_come")
+    typed = {program: arguments for program, *arguments in (shlex.split(each.command) for each in told)}
     vfs = hosts.vfs()
     freed = vfs[:3]
     with running(host) as manager:
         assert takes(manager, {*hosts.PFS, *vfs}), manager.states()
         assert named(found(kind), vfs) == {*vfs}
         with host.our_files():
-            manager.let_go(hosts.names(freed))
+            manager.let_go(typed, hosts.names(freed))
             assert namespaces.until(lambda: not taken(manager) & {*freed}, SECONDS), manager.states()
             assert taken(manager) >= {*hosts.PFS}
             assert named(found(kind), freed) == set()
