@@ -1,14 +1,18 @@
 """The docs site: it builds without a warning, stands alone, is up to date; what is written on it is taken.
 
-What is typed at a console has a table of its own, tests/examples; here are the pages that it leaves to others.
+What is typed at a console has a table of its own, in tests/examples.
 """
 
+import contextlib
 import functools
 import pathlib
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 import yaml
@@ -17,18 +21,15 @@ from deviceplugin import conf as plugin_conf
 from hack.pages import __main__ as pages
 from sriovctl import findings
 from tests.deploy import rendering
+from tests.examples import table
+from tests.kernel import namespaces
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))]
 
-# Which tests run the blocks of a page, by their language. What is typed at a console has tables of its own, in
-# tests/examples and tests/deploy.
+# Which tests run the blocks of a page, by their language.
 RUN_BY = {
-    ("README.md", "console"): [
-        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
-        "tests/deploy/test_typed_on_a_node.py::test_what_root_types_does_what_the_pages_say",
-    ],
     ("README.md", "json"): [
         "tests/test_docs.py::test_the_readmes_device_plugin_configuration",
         "tests/test_docs.py::test_network_configurations",
@@ -39,9 +40,6 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
-    ("docs/install.md", "console"): [
-        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
-    ],
     ("docs/install.md", "yaml"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
         "tests/deploy/test_install_page.py::test_openshift_admits_what_the_pods_ask_for_and_no_more",
@@ -51,10 +49,6 @@ RUN_BY = {
     ("docs/metrics.md", "promql"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
     ("docs/metrics.md", "yaml"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
     ("docs/provisioning.md", "yaml"): ["tests/provisioning/test_docs.py::test_the_example"],
-    ("docs/quickstart.md", "console"): [
-        "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
-        "tests/deploy/test_typed_on_a_node.py::test_what_root_types_does_what_the_pages_say",
-    ],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],
 }  # fmt: skip
@@ -69,8 +63,9 @@ SOURCES = ("sriov", "sriov_cni", "deviceplugin", "sriovctl")
 def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The site as it is published: built strictly, so that a warning of mkdocs is a failure here."""
     out = tmp_path_factory.mktemp("docs") / "site"
-    command = [str(ROOT / "hack/docs"), "build", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    [example] = table.run_by(__file__, "site")
+    command = [*shlex.split(example.command), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr
     return out
@@ -91,6 +86,26 @@ def test_a_reader_of_the_site_asks_nobody_else(site: pathlib.Path) -> None:
         assert re.findall(r'<link[^>]+rel="(?:stylesheet|preconnect|icon)"[^>]+href="(?:https?:)?//', text) == [], path
         assert "@import" not in text, path
         assert "@font-face" not in text, path
+
+
+def test_the_site_is_shown() -> None:
+    """On a port that is free."""
+    [example] = table.run_by(__file__, "test_the_site_is_shown")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*shlex.split(example.command), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as serving:
+        try:
+            assert namespaces.until(lambda: "Quick start" in shown(port), 60)
+        finally:
+            serving.send_signal(signal.SIGINT)
+            serving.communicate()
+
+
+def shown(port: int) -> str:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        return str(answer.read().decode())
+    return ""
 
 
 def test_every_page_of_the_navigation_is_there() -> None:

@@ -11,8 +11,9 @@ import yaml
 
 from deviceplugin import conf as plugin_conf
 from sriov_cni import conf
-from tests.deploy import pages, rendering, rules, test_rendering
+from tests.deploy import rendering, rules, test_rendering
 from tests.deploy.rendering import Object
+from tests.examples import pages
 
 PAGE = pages.text("docs/install.md")
 FILES = pages.files("docs/install.md")
@@ -34,7 +35,7 @@ def sound(objects: list[Object]) -> None:
 
 def test_both_ways_of_the_page_lead_to_the_same(reader: pathlib.Path) -> None:
     """The overlay and the values say the same: so do the objects, but for how the JSON is laid out."""
-    [line] = [line for block in pages.blocks("docs/install.md", "$ ") for line in block if "--install" in line]
+    [line] = [each.command for each in pages.examples("docs/install.md") if "--install" in each.command]
     arguments = shlex.split(line.replace("upgrade --install", "template"))[1:]
     helm, overlay = (
         {(each["kind"], each["metadata"]["name"]): each for each in objects}

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy import clusters, pages, rules
+from tests.deploy import clusters, rules
 from tests.deploy.rendering import Object
+from tests.examples import pages, table
 
 WAYS = {"helm": "helm ", "manifests": " -k "}
 """By what it is told that a block is for one way alone."""
@@ -81,7 +82,8 @@ def cluster() -> Iterator[clusters.Cluster]:
 
 def typed(page: str, way: str) -> list[str]:
     others = [mark for name, mark in WAYS.items() if name != way]
-    mine = [block for block in pages.blocks(page, "$ ") if not any(mark in line for mark in others for line in block)]
+    blocks = [[each.command for each in block if each.prompt == "$"] for block in pages.blocks(page)]
+    mine = [block for block in blocks if not any(mark in line for mark in others for line in block)]
     return [line for block in mine for line in block]
 
 
@@ -135,9 +137,9 @@ def test_what_helm_says_in_the_end_can_be_typed(cluster: clusters.Cluster) -> No
 
 
 def test_every_line_is_typed_by_somebody() -> None:
-    for page in pages.TYPED:
-        gone = {line for name, way in READERS if name == page for line in typed(page, way)}
-        assert {line for block in pages.blocks(page, "$ ") for line in block} == gone
+    examples = table.run_by(__file__, "test_what_is_typed_does_what_the_page_says")
+    gone = {(page, line) for page, way in READERS for line in typed(page, way)}
+    assert {(each.page, each.command) for each in examples} == gone
 
 
 def test_there_is_a_slip_for_every_line() -> None:

@@ -2,7 +2,7 @@
 
 It is this machine with namespaces of its own: /etc, /opt, /run and /var are this machine's below an overlay in memory,
 /sys is a built tree, and links are veths. So what a line writes is gone with the node. No systemd runs on it: units are
-enabled and not started (tests/lab/installing starts them).
+enabled and not started (tests/lab/installing starts them). Nor does a kubelet: who needs one puts it into its folder.
 """
 
 import contextlib
@@ -12,22 +12,37 @@ import pathlib
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 
 from tests.fakes import mock_node
 from tests.kernel import namespaces
 
-PROJECT = pathlib.Path(__file__).parents[2]
-CONTROL = pathlib.Path("kubelet.sock")
-"""The stand-in kubelet's, in the reader's folder."""
-_OVERLAID = ("etc", "opt", "run", "var")
-_FOREIGN = ("/run/systemd", "/run/sriov", "/etc/pcidp", "/etc/sriov-underlay", "/opt/sriov-underlay", "/opt/cni")
-"""What this machine may have of that, and the node has not."""
-_MOUNTED = "hosts resolv.conf"
-"""Files of /etc that are mounts of their own in a container, which an overlay does not show."""
+PF, VFS = "ens1f0", 8
 _PROGRAMS = "/opt/sriov-underlay/bin"
-_KUBELET = f"{sys.executable} -P -m tests.fakes.kubelet --dir /var/lib/kubelet --control {CONTROL}"
+_UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private")
+_SETTING_UP = """
+over={folder}/over
+mkdir $over
+mount -t tmpfs over $over
+cp -L /etc/hosts /etc/resolv.conf $over
+for name in etc opt run var; do
+    mkdir $over/$name $over/$name.work
+    mount -t overlay -o lowerdir=/$name,upperdir=$over/$name,workdir=$over/$name.work $name /$name
+done
+cp --remove-destination $over/hosts $over/resolv.conf /etc
+mount --bind {folder}/sys /sys
+rm -rf /run/systemd /run/sriov /etc/pcidp /etc/sriov-underlay /opt/sriov-underlay /opt/cni /var/lib/kubelet
+mkdir -p /etc/pcidp /opt/cni/bin /var/lib/kubelet
+mount --bind {folder}/kubelet /var/lib/kubelet
+ip link set lo up
+touch {folder}/made
+exec sleep infinity
+"""
+"""It ends where a line fails: nothing may be removed before there is something over it.
+
+A container's own hosts and resolv.conf are mounts, which an overlay does not show. What is removed is what this machine
+may have, and the node has not.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,16 +53,28 @@ class Ran:
     said: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """`pid` is the first process of its namespaces, `folder` where its reader is."""
+    """`pid` is the first process of its namespaces, `reader` the folder in which lines are typed."""
 
-    def __init__(self, pid: int, folder: pathlib.Path) -> None:
-        self._pid, self.folder = pid, folder
+    pid: int
+    folder: pathlib.Path
+    reader: pathlib.Path
+
+    @property
+    def kubelet(self) -> pathlib.Path:
+        """Its /var/lib/kubelet, from outside."""
+        return self.folder / "kubelet"
+
+    def configure(self, config: str) -> None:
+        """The device plugin, by its config.json."""
+        ran = self.types(f"printf %s {shlex.quote(config)} >/etc/pcidp/config.json")
+        assert ran.status == 0, ran.said
 
     def types(self, line: str, *, online: bool = False) -> Ran:
         """At a prompt, so that no process but its own has the line among its arguments.
 
-        `online`: in this machine's network, and not in the node's.
+        `online`: in this machine's network, where the registries are, and not in the node's.
         """
         done = subprocess.run(
             self._shell(online),
@@ -76,11 +103,11 @@ class Node:
             process.wait()
 
     def _shell(self, online: bool = False) -> list[str]:
-        enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", *([] if online else ["--net"])]
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", *([] if online else ["--net"])]
         return [*enter, "bash"]
 
     def _typed(self, line: str) -> str:
-        return f'cd {shlex.quote(str(self.folder))}; PATH="$PATH:{_PROGRAMS}"\n{line}\n'
+        return f'cd {shlex.quote(str(self.reader))}; PATH="$PATH:{_PROGRAMS}"\n{line}\n'
 
 
 def _children(pid: int) -> list[int]:
@@ -88,44 +115,26 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def made(folder: pathlib.Path) -> Iterator[Node]:
-    """A kubelet that is a stand-in, two PFs of four VFs each, and nothing of ours."""
-    reader = folder / "reader"
-    reader.mkdir()
-    with contextlib.closing(mock_node.MockNode(folder, vfs=4)) as mock:
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
-        script = f"{_mounts(folder)}\nexec sleep infinity"
-        with subprocess.Popen(["nsenter", f"--net=/run/netns/{mock.name}", *command, "sh", "-ec", script]) as process:
+def made(folder: pathlib.Path, reader: pathlib.Path) -> Iterator[Node]:
+    """One PF of eight VFs, and nothing of ours. Needs root."""
+    (folder / "kubelet/device-plugins").mkdir(parents=True)
+    with contextlib.closing(mock_node.MockNode(folder, names=[PF], vfs=VFS)) as mock:
+        _show_as_netdev(mock.sysfs_root)
+        script = _SETTING_UP.format(folder=shlex.quote(str(folder)))
+        command = ["nsenter", f"--net=/run/netns/{mock.name}", *_UNSHARE, "sh", "-ec", script]
+        with subprocess.Popen(command) as process:
             try:
                 assert namespaces.until((folder / "made").exists)
                 [pid] = _children(process.pid)
-                node = Node(pid, reader)
-                with node.running(f"env PYTHONPATH={PROJECT} {_KUBELET}"):
-                    assert namespaces.until((reader / CONTROL).exists)
-                    yield node
+                yield Node(pid, folder, reader)
             finally:
                 process.kill()
 
 
-def _mounts(folder: pathlib.Path) -> str:
-    """For a shell that ends where a line fails: nothing may be removed before there is something over it."""
-    over = folder / "over"
-    layers = [
-        f"mkdir {over}/{name} {over}/{name}.work\n"
-        f"mount -t overlay -o lowerdir=/{name},upperdir={over}/{name},workdir={over}/{name}.work {name} /{name}"
-        for name in _OVERLAID
-    ]
-    return "\n".join(
-        [
-            f"mkdir {over}",
-            f"mount -t tmpfs over {over}",
-            f"for name in {_MOUNTED}; do [ ! -e /etc/$name ] || cp -L /etc/$name {over}; done",
-            *layers,
-            f"for name in {_MOUNTED}; do [ ! -e {over}/$name ] || cp --remove-destination {over}/$name /etc; done",
-            f"mount --bind {folder}/sys /sys",
-            f"rm -rf {' '.join(_FOREIGN)} /var/lib/kubelet",
-            "mkdir -p /opt/cni/bin /var/lib/kubelet/device-plugins",
-            "ip link set lo up",
-            f"touch {folder}/made",
-        ]
-    )
+def _show_as_netdev(sysfs: pathlib.Path) -> None:
+    """/sys/class/net has the PF, and asks for VFs there; those that the mock has are there whatever is written."""
+    [netdev] = sysfs.glob(f"devices/pci*/*/net/{PF}")
+    (netdev / "device").symlink_to("../..")
+    (netdev / "device/sriov_numvfs").write_text("0\n")
+    (sysfs / "class/net").mkdir(parents=True)
+    (sysfs / "class/net" / PF).symlink_to(pathlib.Path("../..") / netdev.relative_to(sysfs))

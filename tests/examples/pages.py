@@ -12,67 +12,74 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 PROGRAMS = (
     *("sriovctl", "sriov-underlay", "sriov-device-plugin", "sriov-cni-daemon", "python", "python3", "pip"),
-    *(
-        "kubectl",
-        "helm",
-        "podman",
-        "systemctl",
-        "udevadm",
-        "networkctl",
-        "nmcli",
-        "ip",
-        "devlink",
-        "curl",
-        "kill",
-        "pkill",
-    ),
-    *("echo", "eval", "cp", "promtool"),
+    *("kubectl", "helm", "podman", "systemctl", "udevadm", "networkctl", "nmcli", "ip", "devlink", "curl", "kill"),
+    *("pkill", "crictl", "crio", "echo", "eval", "cp", "promtool"),
 )
 NAMED = {
     *("python -m deviceplugin", "python -m sriov_cni", "python3 -IS -c pass", "hack/lab run --netdevsim"),
     *("sriovctl provision", "sriovctl explain", "sriovctl attachments release", "devlink dev info", "ip link show"),
+    *("helm upgrade", "kubectl apply -k"),
 }
 """In the prose they are what something is called, and nobody is told to type them."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_PROMPT = re.compile(r"(?:#|\$|lab#) (.*)")
+_PROMPT = re.compile(r"(#|\$|lab#) (.*)")
 _TYPED = re.compile(rf"`((?:\./)?(?:hack/[\w-]+|{'|'.join(PROGRAMS)})\s[^`]+)`")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
-    """`printed` is what the page shows below the command."""
+    """`printed` is what the page shows below the command; `prompt` is #, $ or lab#, and nothing in the prose."""
 
     page: str
     command: str
     printed: str = ""
+    prompt: str = ""
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
 
 
 def examples(page: str) -> list[Example]:
     """In the order of the page, those of its blocks first."""
-    text = (ROOT / page).read_text()
-    blocks = [text for language, text in _BLOCK.findall(text) if language == "console"]
-    prose = [" ".join(found.split()) for found in _TYPED.findall(_BLOCK.sub("", text))]
-    typed = [each for block in blocks for each in _typed(page, block)]
+    prose = [" ".join(found.split()) for found in _TYPED.findall(_BLOCK.sub("", text(page)))]
+    typed = [each for block in blocks(page) for each in block]
     return [*typed, *(Example(page, each) for each in prose if each not in NAMED)]
+
+
+def blocks(page: str) -> list[list[Example]]:
+    """What each console block has."""
+    return [list(_typed(page, block)) for language, block in _BLOCK.findall(text(page)) if language == "console"]
 
 
 def _typed(page: str, block: str) -> Iterator[Example]:
     """What is said of a command stands behind two spaces."""
-    command, printed = "", ""
+    prompt, command, printed = "", "", ""
     for line in block.splitlines():
         if found := _PROMPT.match(line):
             if command:
-                yield Example(page, command, printed)
-            command, printed = re.split(r" {2,}", found[1])[0], ""
+                yield Example(page, command, printed, prompt)
+            prompt, command, printed = found[1], re.split(r" {2,}", found[2])[0], ""
         else:
             printed += f"{line}\n"
-    yield Example(page, command, printed)
+    yield Example(page, command, printed, prompt)
 
 
 def paragraph(page: str, command: str) -> str:
-    """Where the page says it, or what follows the block in which it stands."""
-    parts = re.split(r"\n\n+", (ROOT / page).read_text())
+    """Where the page says it, or what follows the block or table in which it stands."""
+    parts = re.split(r"\n\n+", text(page))
     for number, part in enumerate(parts):
         if command in " ".join(part.split()):
-            return " ".join(" ".join(parts[number : number + 1 + part.startswith("```")]).split())
+            return " ".join(" ".join(parts[number : number + 1 + part.startswith(("```", "|"))]).split())
     raise LookupError(f"{page} has no {command!r}")
+
+
+def files(page: str) -> dict[str, str]:
+    """Those that it lets its reader write, by the name in the first line."""
+    return dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text(page), re.DOTALL))
+
+
+def write(page: str, folder: pathlib.Path) -> None:
+    for name, said in files(page).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(said)

@@ -1,7 +1,4 @@
-"""Who runs what the pages let their readers type. A test takes its commands from here, and the page has their words.
-
-Pages that tests/deploy types from their first line to their last are not here.
-"""
+"""Who runs what the pages let their readers type. A test takes its commands from here, and the page has their words."""
 
 import pathlib
 
@@ -9,12 +6,17 @@ from tests.examples import pages
 
 NOT_TRIED = {
     ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"),
+    ("docs/install.md", "crictl info"),
+    ("docs/install.md", "crio config"),
     ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"),
     ("docs/migration.md", "kubectl uncordon NODE"),
 }
 """They need what nobody here has, or long. The page says so beside them: SAYS."""
 SAYS = "ot tried here"
 _ATTACH = "tests/hack/test_bench_attach.py::test_a_short_run"
+_CI = "tests/examples/test_table.py::test_ci_types_what_no_test_can"
+_CLUSTER = "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says"
+_DEMO = "tests/hack/test_demo.py::test_the_story_on_veths"
 _DEVICEPLUGIN = "tests/hack/test_bench_deviceplugin.py::test_a_short_run"
 _GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
 _HOST = "tests/hack/test_bench_host.py::test_a_short_run_leaves_the_host_as_it_was"
@@ -24,9 +26,37 @@ _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
 _PROMETHEUS = "tests/observability/test_rules.py::test_each_alert_fires_when_it_should_and_not_else"
 _PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
+_README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_what_the_pages_say"
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
+_WHOLE = {
+    ("README.md", "#"): _README,
+    ("README.md", "$"): _CLUSTER,
+    ("docs/install.md", "$"): _CLUSTER,
+    ("docs/quickstart.md", "#"): _README,
+    ("docs/quickstart.md", "$"): _CLUSTER,
+}
+"""Everything at that prompt of the page, less what has a row in RUN; the test knows what is to be seen of each."""
 RUN = {
+    **{
+        (page, each.command): test
+        for (page, at), test in _WHOLE.items()
+        for each in pages.examples(page)
+        if each.prompt == at
+    },
+    ("README.md", "./hack/demo"): _CI,
+    ("README.md", "./hack/test"): _CI,
+    ("README.md", "./hack/demo --mock"): _DEMO,
+    ("README.md", "hack/docs build"): "tests/test_docs_site.py::site",
+    ("README.md", "hack/docs serve"): "tests/test_docs_site.py::test_the_site_is_shown",
+    ("README.md", "sriov-underlay status"): _README,
+    ("README.md", "sriovctl provision --apply /etc/sriov-underlay/provision.yaml"): _GUEST,
+    ("README.md", "systemctl enable --now sriov-cni.socket sriov-cni.service sriov-device-plugin.service"): (
+        "tests/lab/installing/test_installing.py::enable_as_the_readme_does"
+    ),
+    ("docs/install.md", "echo 8 >/sys/class/net/ens1f0/device/sriov_numvfs"): _README,
+    ("docs/install.md", "podman run --network vf0"): "tests/lab/runtimes/podman.py::start",
+    ("docs/quickstart.md", "hack/demo --mock"): _DEMO,
     ("docs/conformance.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
     ("docs/deviceplugin.md", "sriov-device-plugin --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/deviceplugin.md", "sriov-device-plugin --dry-run --config config.json"): (

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
@@ -13,31 +14,39 @@ from tests.examples import node as nodes
 from tests.examples import pages, table
 from tests.kernel import namespaces
 
-CONFIG = '{"resourceList": [{"resourceName": "rail_a", "selectors": {"pfNames": ["enp1s0"]}}]}'
+CONFIG = '{"resourceList": [{"resourceName": "rail_a", "selectors": {"pfNames": ["ens1f0"]}}]}'
 LOOKS = {
     "sriovctl inventory": "DEVICE        WHAT            NETDEV    DRIVER",
     "sriovctl attachments": "DEVICE  STATE  POD",
     "sriovctl doctor": "SEVERITY  FINDING",
     "sriovctl explain": "QUESTION ",
-    "sriovctl topology": "root pci0000:00\n├─ PF 0000:01:00.0 enp1s0 igb\n",
+    "sriovctl topology": "root pci0000:00\n└─ PF 0000:01:00.0 ens1f0 igb\n",
     "sriov-device-plugin --dry-run": "DEVICE        WHAT  PF        DRIVER",
 }
 """Commands that only look, and how what they print begins."""
+CONTROL = "kubelet.sock"
+"""The stand-in kubelet's, in the reader's folder."""
+KUBELET = (
+    f"env PYTHONPATH={pages.ROOT} {sys.executable} -P -m tests.fakes.kubelet --dir /var/lib/kubelet --control {CONTROL}"
+)
 
 
 @pytest.fixture
 def node(tmp_path: pathlib.Path) -> Iterator[nodes.Node]:
-    """Its reader has a checkout's lock file, the wheel, and a configuration for the device plugin."""
+    """Its reader has a checkout's lock file and the wheel; it has a configuration, and a kubelet that is a stand-in."""
     try:
         wheel = artefacts.wheel()
     except artefacts.BuildError as error:
         if conftest.MUST_RUN:
             raise
         pytest.skip(str(error))
-    with nodes.made(tmp_path) as made:
-        for path in (wheel, artefacts.PROJECT / "requirements.lock"):
-            shutil.copy(path, made.folder)
-        assert made.types(f"mkdir /etc/pcidp && echo '{CONFIG}' >/etc/pcidp/config.json").status == 0
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    for path in (wheel, artefacts.PROJECT / "requirements.lock"):
+        shutil.copy(path, reader)
+    with nodes.made(tmp_path, reader) as made, made.running(KUBELET):
+        assert namespaces.until((reader / CONTROL).exists)
+        made.configure(CONFIG)
         yield made
 
 

@@ -1,35 +1,31 @@
 """Each command of the pages has a test that runs it, or the page says that nobody has; and the table has no other."""
 
-import pathlib
 import re
 
 import pytest
 
-from tests.deploy import pages as cluster_pages
 from tests.examples import pages, table
 
-OURS = [page for page in pages.PAGES if page not in cluster_pages.TYPED]
 
-
-@pytest.mark.parametrize("page", OURS)
+@pytest.mark.parametrize("page", pages.PAGES)
 def test_each_command_has_a_test_and_each_row_a_command(page: str) -> None:
     typed = {(each.page, each.command) for each in pages.examples(page)}
     assert typed == {row for row in {*table.RUN, *table.NOT_TRIED} if row[0] == page}
 
 
 def test_the_table_knows_no_other_page_and_nothing_twice() -> None:
-    assert {page for page, _ in {*table.RUN, *table.NOT_TRIED}} <= set(OURS)
+    assert {page for page, _ in {*table.RUN, *table.NOT_TRIED}} <= set(pages.PAGES)
     assert table.RUN.keys() & table.NOT_TRIED == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(table.RUN.values())))
 def test_the_test_is_there_and_takes_its_commands_from_the_page(name: str) -> None:
     path, _, function = name.partition("::")
-    text = (pages.ROOT / path).read_text()
+    text = pages.text(path)
     assert f"def {function}(" in text
     rows = [page for (page, _), test in table.RUN.items() if test == name]
     asks = f'table.run_by(__file__, "{function}")' in text
-    assert asks or all(f'"docs/{pathlib.Path(page).name}"' in text for page in rows)
+    assert asks or all(f'"{page}"' in text for page in rows)
 
 
 @pytest.mark.parametrize(("page", "command"), sorted(table.NOT_TRIED))
@@ -37,12 +33,18 @@ def test_who_reads_the_page_learns_what_was_not_tried(page: str, command: str) -
     assert table.SAYS in pages.paragraph(page, command)
 
 
+def test_ci_types_what_no_test_can() -> None:
+    ran = [line.split()[0] for line in (pages.ROOT / ".ci/run").read_text().splitlines() if line.startswith("hack/")]
+    examples = table.run_by(__file__, "test_ci_types_what_no_test_can")
+    assert sorted(f"./{each}" for each in ran) == sorted(each.command for each in examples)
+
+
 def test_few_are_not_tried() -> None:
     assert len(table.NOT_TRIED) <= len(table.RUN) / 12
 
 
 def test_what_is_only_named_is_somewhere() -> None:
-    text = " ".join("".join((pages.ROOT / page).read_text() for page in pages.PAGES).split())
+    text = " ".join("".join(pages.text(page) for page in pages.PAGES).split())
     assert [each for each in sorted(pages.NAMED) if not re.search(rf"`{re.escape(each)}`", text)] == []
 
 
@@ -50,4 +52,4 @@ def test_a_command_and_what_is_printed_below_it() -> None:
     """The reader of the pages reads what is meant: remarks are none of a command, output is none either."""
     [example, *_] = [each for each in pages.examples("docs/metrics.md") if each.command.startswith("curl")]
     assert example.printed == "ok\n"
-    assert pages.Example("docs/lab.md", "hack/lab clean") in pages.examples("docs/lab.md")
+    assert pages.Example("docs/lab.md", "hack/lab clean", prompt="#") in pages.examples("docs/lab.md")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from hack.pages import terminals
-from tests.deploy import pages
+from tests.examples import table
 
 DEMO = pathlib.Path(__file__).parents[2] / "hack/demo"
 PROMISED = {
@@ -33,9 +33,7 @@ def promises(told: str) -> list[str]:
 @pytest.mark.root
 def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     before = namespaces()
-    [line] = [
-        line for block in pages.blocks("docs/quickstart.md", "# ") for line in block if line.startswith("hack/demo ")
-    ]
+    [line] = {each.command.removeprefix("./") for each in table.run_by(__file__, "test_the_story_on_veths")}
     command = [*shlex.split(line), "--json", str(tmp_path / "demo.json")]
     done = subprocess.run(command, cwd=DEMO.parents[1], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -20,7 +20,7 @@ import pytest
 from hack.story import stage
 from installer import marks
 from tests import artefacts
-from tests.deploy import pages
+from tests.examples import table
 from tests.kernel import namespaces
 from tests.lab import cnis
 from tests.lab.installing import nodes
@@ -134,8 +134,8 @@ def assert_imports_are_installed(node: nodes.Node, version: str) -> None:
 
 
 def enable_as_the_readme_does(node: nodes.Node) -> None:
-    [line] = [line for block in pages.blocks("README.md", "# ") for line in block if line.startswith("systemctl ")]
-    done = node.systemd.run("sh", "-c", line)
+    [example] = table.run_by(__file__, "enable_as_the_readme_does")
+    done = node.systemd.run("sh", "-c", example.command)
     assert done.returncode == 0, done.stderr + node.systemd.journal()
 
 

@@ -31,7 +31,7 @@ class Administrator:
 
     def __init__(self, node: nodes.Node, folder: pathlib.Path) -> None:
         self._node, self._folder = node, folder
-        page = (pages.ROOT / "docs/provisioning.md").read_text()
+        page = pages.text("docs/provisioning.md")
         [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
         (folder / FILE.name).write_text(text)
         editor = folder / "editor"
@@ -97,7 +97,8 @@ def vfs() -> list[tuple[str, int]]:
 
 def test_vfs_by_the_page(administrator: Administrator) -> None:
     examples = table.run_by(__file__, "test_vfs_by_the_page")
-    looking, plan, apply, copy, install, start, edit = examples
+    readme, looking, plan, apply, copy, install, start, edit = examples
+    assert readme.command == apply.command
     asked_for = [(f"02:00:00:00:01:{number:02x}", 9000) for number in range(14)]
     administrator.types(copy.command)
     shown, rest = plan.printed.split("…\n")[0], administrator.types(plan.command)

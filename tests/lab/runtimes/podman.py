@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shlex
 import subprocess
 
+from tests.examples import table
 from tests.lab.runtimes import benches, containers
 
 CRUN = pathlib.Path("/usr/bin/crun")
@@ -52,8 +54,10 @@ class Podman:
         """`podman run` and nobody who waits for it yet."""
         (self._networks / f"{network.name}.conflist").write_text(network.conflist(self._bench.leases))
         made = containers.Container(name, network, self._bench.root(name))
-        options = ["--detach", "--name", name, "--network", network.name, "--cap-add", "NET_RAW"]
-        command = ["podman", "--runtime", runtime, "run", *options, "--rootfs", str(made.root), *made.command(peer)]
+        [example] = table.run_by(__file__, "start")
+        podman, run, *options = shlex.split(example.command.replace("vf0", network.name))
+        options += ["--detach", "--name", name, "--cap-add", "NET_RAW"]
+        command = [podman, "--runtime", runtime, run, *options, "--rootfs", str(made.root), *made.command(peer)]
         return made, benches.spawn(command, self._environment)
 
     def run(self, name: str, network: benches.Network, peer: str | None = None) -> containers.Container:
