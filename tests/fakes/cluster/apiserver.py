@@ -129,25 +129,19 @@ class Request(http.server.BaseHTTPRequestHandler):
                 raise RefusedError(405, "MethodNotAllowed", f"no {self.command} of {kind.plural}/{'/'.join(rest)}")
 
     def _container(self, kind: Kind, namespace: str, name: str) -> tuple[Object, str]:
-        """Of a pod that runs. Raises RefusedError."""
+        """Of a pod that runs; kubectl asks for none that it has not. Raises RefusedError."""
         pod = self.server.objects.get(kind, namespace, name)
-        spec = pod["spec"]
-        names = [each["name"] for each in [*spec.get("initContainers", []), *spec["containers"]]]
-        container = self._option("container") or spec["containers"][0]["name"]
-        if container not in names:
-            raise RefusedError(400, "BadRequest", f"container {container} is not valid for pod {name}")
         if pod.get("status", {}).get("phase") != "Running":
             raise RefusedError(400, "BadRequest", f"pod {name} does not have a host assigned")
-        return pod, container
+        return pod, self._option("container") or pod["spec"]["containers"][0]["name"]
 
     def _list(self, kind: Kind, namespace: str) -> None:
         objects = self.server.objects
         if self._option("watch"):
             self._watch(kind, namespace)
             return
-        versions = {
-            "resourceVersion": str(objects.version)
-        }  # first: what changes meanwhile is watched twice, not missed
+        # the version first: what changes meanwhile is watched twice, not missed
+        versions = {"resourceVersion": str(objects.version)}
         found = [each for each in objects.listed(kind) if self._wanted(each, namespace)]
         self._say({"kind": f"{kind.name}List", "apiVersion": kind.api, "metadata": versions, "items": found})
 

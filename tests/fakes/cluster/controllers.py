@@ -6,14 +6,12 @@ has what it limits itself to, were it taken or not. A pod that has a node is sta
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tests.fakes.cluster import kinds, patches
 from tests.fakes.cluster.kinds import Object
 from tests.fakes.cluster.kubelets import Kubelets
 from tests.fakes.cluster.objects import Objects
-
-_HARDWARE = ("cpu", "memory")
 
 
 @contextlib.contextmanager
@@ -49,7 +47,7 @@ class Controllers:
                 with contextlib.suppress(kinds.RefusedError):
                     self._count(daemonset)
 
-    def stop(self, there: frozenset[str] | set[str] = frozenset()) -> None:
+    def stop(self, there: Collection[str] = ()) -> None:
         """All pods but those, the youngest first."""
         for uid in [each for each in reversed(self._running) if each not in there]:
             self._kubelets.stopped(self._running.pop(uid))
@@ -121,5 +119,5 @@ def _owners(pod: Object) -> set[str]:
 
 def _fits(pod: Object, node: Object) -> bool:
     limits = [each.get("resources", {}).get("limits", {}) for each in pod["spec"]["containers"]]
-    wanted = {name for each in limits for name in each if name not in _HARDWARE}
+    wanted = {name for each in limits for name in each}
     return wanted <= set(node["status"]["allocatable"])

@@ -35,15 +35,14 @@ def _group(api: str) -> Object:
 
 
 def _resources(api: str) -> Object:
-    found = [each for kind in kinds.ALL if kind.api == api for each in _of(kind)]
+    found = [_resource(kind) for kind in kinds.ALL if kind.api == api]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": found}
 
 
-def _of(kind: Kind) -> list[Object]:
-    said = {"kind": kind.name, "namespaced": kind.namespaced, "singularName": kind.name.lower()}
+def _resource(kind: Kind) -> Object:
+    names = {"kind": kind.name, "name": kind.plural, "singularName": kind.name.lower()}
     verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-    own = {**said, "name": kind.plural, "verbs": verbs, "shortNames": list(kind.short)}
-    return [own, *({**said, "name": f"{kind.plural}/{each}", "verbs": ["get"]} for each in kind.subresources)]
+    return {**names, "namespaced": kind.namespaced, "verbs": verbs}
 
 
 def _openapi(api: str) -> Object:

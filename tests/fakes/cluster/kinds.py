@@ -24,14 +24,12 @@ class RefusedError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """`api` is `v1` or GROUP/VERSION; `subresources` only those that somebody asks for."""
+    """`api` is `v1` or GROUP/VERSION."""
 
     api: str
     plural: str
     name: str
     namespaced: bool = True
-    subresources: tuple[str, ...] = ()
-    short: tuple[str, ...] = ()
 
     def check(self, found: Object) -> None:
         """Raises RefusedError. A custom resource has no schema here."""
@@ -45,17 +43,17 @@ class Kind:
             raise RefusedError(422, "Invalid", f"{self.name}: {error.message}") from error
 
 
-DAEMONSET = Kind("apps/v1", "daemonsets", "DaemonSet", short=("ds",))
-NAMESPACE = Kind("v1", "namespaces", "Namespace", namespaced=False, short=("ns",))
+DAEMONSET = Kind("apps/v1", "daemonsets", "DaemonSet")
+NAMESPACE = Kind("v1", "namespaces", "Namespace", namespaced=False)
 NETWORK = Kind("k8s.cni.cncf.io/v1", "network-attachment-definitions", "NetworkAttachmentDefinition")
 """Multus' own."""
-NODE = Kind("v1", "nodes", "Node", namespaced=False, short=("no",))
-POD = Kind("v1", "pods", "Pod", subresources=("log", "exec"), short=("po",))
-CONFIGMAP = Kind("v1", "configmaps", "ConfigMap", short=("cm",))
+NODE = Kind("v1", "nodes", "Node", namespaced=False)
+POD = Kind("v1", "pods", "Pod")
+CONFIGMAP = Kind("v1", "configmaps", "ConfigMap")
 ALL = (
     *(CONFIGMAP, DAEMONSET, NAMESPACE, NETWORK, NODE, POD),
     Kind("v1", "secrets", "Secret"),
-    Kind("v1", "serviceaccounts", "ServiceAccount", short=("sa",)),
+    Kind("v1", "serviceaccounts", "ServiceAccount"),
 )
 APIS = tuple(dict.fromkeys(each.api for each in ALL))
 
