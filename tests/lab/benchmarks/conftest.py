@@ -1,7 +1,11 @@
-"""Tests of this folder compare with plugins that the machine fetches before the guest boots, which has no network."""
+"""Tests of this folder compare with plugins that the machine fetches before the guest boots, which has no network.
+
+The shim is compiled by then too.
+"""
 
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -10,6 +14,7 @@ from hack.benchmark import peers
 from hack.guest import errors
 from tests.lab import stores
 
+PROJECT = pathlib.Path(__file__).parents[3]
 _NOTE = pathlib.Path(sys.prefix) / "lab-peers"
 
 
@@ -19,7 +24,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     _NOTE.unlink(missing_ok=True)
     try:
         peers.provide()
-    except errors.LabError as error:
+        subprocess.run([PROJECT / "hack/build-shim"], check=True, capture_output=True)
+    except (errors.LabError, subprocess.CalledProcessError) as error:
         _NOTE.write_text(str(error))
 
 
