@@ -14,6 +14,7 @@ import pytest
 from tests.deploy import clusters, rules
 from tests.deploy.rendering import Object
 from tests.examples import pages, table
+from tests.fakes.cluster import kinds
 
 WAYS = {"helm": "helm ", "manifests": " -k "}
 """By what it is told that a block is for one way alone."""
@@ -134,6 +135,22 @@ def test_what_helm_says_in_the_end_can_be_typed(cluster: clusters.Cluster) -> No
     assert '"intel.com/sriov_vf":"8"' in cluster.types(notes[1]).stdout
     assert "intel.com/sriov_vf: 8 devices" in cluster.types(notes[2]).stdout
     assert "listening on " in cluster.types(notes[3]).stdout
+
+
+@pytest.mark.root
+def test_a_node_is_drained_and_taken_into_use_again(cluster: clusters.Cluster) -> None:
+    """With README's DaemonSet on it, whose pods stay."""
+    for line in typed("README.md", "helm")[:2]:
+        assert cluster.types(line).returncode == 0
+    drain, uncordon = table.run_by(__file__, "test_a_node_is_drained_and_taken_into_use_again")
+    for example, seen, unschedulable in ((drain, "drained", True), (uncordon, "uncordoned", False)):
+        done = cluster.types(example.command.replace("NODE", clusters.NODE))
+        assert (done.returncode, f"node/{clusters.NODE} {seen}" in done.stdout) == (0, True), done
+        [node] = cluster.objects.listed(kinds.NODE)
+        assert bool(node["spec"].get("unschedulable")) is unschedulable
+    assert [each["metadata"]["name"] for each in cluster.objects.listed(kinds.POD)] == [
+        f"sriov-underlay-{clusters.NODE}"
+    ]
 
 
 def test_every_line_is_typed_by_somebody() -> None:

@@ -65,15 +65,6 @@ def _typed(page: str, block: str) -> Iterator[Example]:
     yield Example(page, command, printed, prompt)
 
 
-def paragraph(page: str, command: str) -> str:
-    """Where the page says it, or what follows the block or table in which it stands."""
-    parts = re.split(r"\n\n+", text(page))
-    for number, part in enumerate(parts):
-        if command in " ".join(part.split()):
-            return " ".join(" ".join(parts[number : number + 1 + part.startswith(("```", "|"))]).split())
-    raise LookupError(f"{page} has no {command!r}")
-
-
 def files(page: str) -> dict[str, str]:
     """Those that it lets its reader write, by the name in the first line."""
     return dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text(page), re.DOTALL))

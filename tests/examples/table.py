@@ -4,18 +4,10 @@ import pathlib
 
 from tests.examples import pages
 
-NOT_TRIED = {
-    ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"),
-    ("docs/install.md", "crictl info"),
-    ("docs/install.md", "crio config"),
-    ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"),
-    ("docs/migration.md", "kubectl uncordon NODE"),
-}
-"""They need what nobody here has, or long. The page says so beside them: SAYS."""
-SAYS = "ot tried here"
 _ATTACH = "tests/hack/test_bench_attach.py::test_a_short_run"
 _CI = "tests/examples/test_table.py::test_ci_types_what_no_test_can"
 _CLUSTER = "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says"
+_DRAIN = "tests/deploy/test_typed_at_a_cluster.py::test_a_node_is_drained_and_taken_into_use_again"
 _DEMO = "tests/hack/test_demo.py::test_the_story_on_veths"
 _DEVICEPLUGIN = "tests/hack/test_bench_deviceplugin.py::test_a_short_run"
 _GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
@@ -63,6 +55,9 @@ RUN = {
         "tests/deviceplugin/test_dryrun.py::test_the_page_shows_what_is_printed"
     ),
     ("docs/deviceplugin.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
+    ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"): (
+        "tests/lab/netdevsim/test_devlink_info.py::test_versions_are_what_the_pages_command_shows"
+    ),
     ("docs/faq.md", "sriovctl inventory"): _NODE,
     ("docs/faq.md", "sriovctl topology"): _NODE,
     ("docs/lab.md", "hack/lab shell"): _PROMPT,
@@ -91,6 +86,8 @@ RUN = {
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/migration.md", "sriov-underlay install --replace-incumbent --enable"): _NODE,
+    ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"): _DRAIN,
+    ("docs/migration.md", "kubectl uncordon NODE"): _DRAIN,
     ("docs/migration.md", "sriov-underlay status"): _NODE,
     ("docs/migration.md", "sriov-underlay uninstall"): _NODE,
     ("docs/performance.md", "hack/bench attach --plot attach.png --json attach.json"): _ATTACH,

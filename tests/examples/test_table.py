@@ -1,4 +1,4 @@
-"""Each command of the pages has a test that runs it, or the page says that nobody has; and the table has no other."""
+"""Each command of the pages has a test that runs it, and the table has no other."""
 
 import re
 
@@ -10,12 +10,11 @@ from tests.examples import pages, table
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_each_command_has_a_test_and_each_row_a_command(page: str) -> None:
     typed = {(each.page, each.command) for each in pages.examples(page)}
-    assert typed == {row for row in {*table.RUN, *table.NOT_TRIED} if row[0] == page}
+    assert typed == {row for row in table.RUN if row[0] == page}
 
 
-def test_the_table_knows_no_other_page_and_nothing_twice() -> None:
-    assert {page for page, _ in {*table.RUN, *table.NOT_TRIED}} <= set(pages.PAGES)
-    assert table.RUN.keys() & table.NOT_TRIED == set()
+def test_the_table_knows_no_other_page() -> None:
+    assert {page for page, _ in table.RUN} <= set(pages.PAGES)
 
 
 @pytest.mark.parametrize("name", sorted(set(table.RUN.values())))
@@ -28,19 +27,10 @@ def test_the_test_is_there_and_takes_its_commands_from_the_page(name: str) -> No
     assert asks or all(f'"{page}"' in text for page in rows)
 
 
-@pytest.mark.parametrize(("page", "command"), sorted(table.NOT_TRIED))
-def test_who_reads_the_page_learns_what_was_not_tried(page: str, command: str) -> None:
-    assert table.SAYS in pages.paragraph(page, command)
-
-
 def test_ci_types_what_no_test_can() -> None:
     ran = [line.split()[0] for line in (pages.ROOT / ".ci/run").read_text().splitlines() if line.startswith("hack/")]
     examples = table.run_by(__file__, "test_ci_types_what_no_test_can")
     assert sorted(f"./{each}" for each in ran) == sorted(each.command for each in examples)
-
-
-def test_few_are_not_tried() -> None:
-    assert len(table.NOT_TRIED) <= len(table.RUN) / 12
 
 
 def test_what_is_only_named_is_somewhere() -> None:

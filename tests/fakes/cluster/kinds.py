@@ -66,10 +66,11 @@ def of(api: str, plural: str) -> Kind:
 
 
 def selected(found: Object, labels: str, fields: str) -> bool:
-    """By selectors as they are in a URL, of equality; the one field is the name. Raises RefusedError."""
-    about = found["metadata"]
-    wanted = [each.split("=", 1) for each in labels.split(",") if each]
-    if fields.partition("=")[0] not in ("", "metadata.name"):
+    """By selectors as they are in a URL, of equality; the fields are the name and the node. Raises RefusedError."""
+    has = {"metadata.name": found["metadata"]["name"], "spec.nodeName": found.get("spec", {}).get("nodeName")}
+    field, _, wanted = fields.partition("=")
+    if field and field not in has:
         raise RefusedError(400, "BadRequest", f"nothing is selected by {fields} here")
-    named = fields.partition("=")[2] in ("", about["name"])
-    return named and all(about.get("labels", {}).get(key) == value for key, value in wanted)
+    labelled = found["metadata"].get("labels", {})
+    pairs = [each.split("=", 1) for each in labels.split(",") if each]
+    return has.get(field, "") == wanted and all(labelled.get(key) == value for key, value in pairs)

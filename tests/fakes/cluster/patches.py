@@ -1,7 +1,7 @@
 """Changes of objects that the stand-in cluster is asked for: JSON patches that replace, and its own merges.
 
-There are no strategic merges, which go by tags of Go fields: `kubectl apply` of an object that is another one already
-is refused.
+A strategic merge goes by tags of Go fields where there are lists, so one with lists is not known: `kubectl apply` of an
+object that is another one already is refused.
 """
 
 import copy
@@ -14,8 +14,12 @@ Change = Callable[[Object], Object]
 
 
 def merging(patch: Object) -> Change:
-    """RFC 7396, less what removes."""
+    """RFC 7396."""
     return lambda found: _merged(found, patch)
+
+
+def has_list(patch: Object) -> bool:
+    return any(isinstance(each, list) or (isinstance(each, dict) and has_list(each)) for each in patch.values())
 
 
 def replacing(operations: list[Object]) -> Change:
@@ -47,4 +51,6 @@ def _merged(found: Object, patch: Object) -> Object:
     made = dict(found)
     for key, value in patch.items():
         made[key] = _merged(found.get(key, {}), value) if isinstance(value, dict) else value
+        if value is None:
+            del made[key]
     return made
