@@ -83,11 +83,13 @@ def show(
         out.write(_yaml(content))
     else:
         _print(table, form, out, environ)
+    out.flush()  # before anything is said on stderr: both may go to one file
 
 
 def write(text: str) -> None:
     """A text that is whole as it is."""
     sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def unseen(form: Format, what: Sequence[str]) -> None:

@@ -103,8 +103,9 @@ class Node:
             process.wait()
 
     def _shell(self, online: bool = False) -> list[str]:
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", *([] if online else ["--net"])]
-        return [*enter, "bash"]
+        """At its root, which a namespace of mounts alone does not say."""
+        namespaces_of = ["--mount", "--pid", *([] if online else ["--net"])]
+        return ["nsenter", f"--target={self.pid}", "--root", "--wd", *namespaces_of, "bash"]
 
     def _typed(self, line: str) -> str:
         return f'cd {shlex.quote(str(self.reader))}; PATH="$PATH:{_PROGRAMS}"\n{line}\n'
