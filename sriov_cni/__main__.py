@@ -113,43 +113,42 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+_PLACES = (
+    ("--run-dir", "/run/sriov", "the ledger and the socket (%(default)s)"),
+    ("--socket", None, "where the shim connects (systemd's, else RUN_DIR/cni.sock)"),
+    ("--sysfs", "/sys", "the sysfs to read (%(default)s)"),
+    (
+        "--net-sysctls",
+        announcing.SYSCTLS,
+        "/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
+    ),
+    (
+        "--policy",
+        "/etc/sriov-underlay/policy.json",
+        "what network configurations may ask for; everything where it does not exist (%(default)s)",
+    ),
+    ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
+    (
+        "--pod-resources-socket",
+        "/var/lib/kubelet/pod-resources/kubelet.sock",
+        "asked for a pod's device where the configuration names none (%(default)s)",
+    ),
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sriov_cni",
         description="The daemon behind the CNI plugin: moves VFs into pods and takes them back. Needs root.",
     )
-    parser.add_argument(
-        "--run-dir", type=pathlib.Path, default="/run/sriov", help="the ledger and the socket (%(default)s)"
-    )
-    parser.add_argument(
-        "--socket", type=pathlib.Path, help="where the shim connects (systemd's, else RUN_DIR/cni.sock)"
-    )
-    parser.add_argument("--sysfs", type=pathlib.Path, default="/sys", help="the sysfs to read (%(default)s)")
-    parser.add_argument(
-        "--net-sysctls",
-        type=pathlib.Path,
-        default=announcing.SYSCTLS,
-        help="/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
-    )
-    parser.add_argument(
-        "--policy",
-        type=pathlib.Path,
-        default="/etc/sriov-underlay/policy.json",
-        help="what network configurations may ask for; everything where it does not exist (%(default)s)",
-    )
-    parser.add_argument(
-        "--predecessor-dir",
-        type=pathlib.Path,
-        default="/var/lib/cni/sriov",
-        help="records of pods that sriov-cni attached (%(default)s)",
-    )
-    parser.add_argument(
-        "--pod-resources-socket",
-        type=pathlib.Path,
-        default="/var/lib/kubelet/pod-resources/kubelet.sock",
-        help="asked for a pod's device where the configuration names none (%(default)s)",
-    )
+    for flag, default, text in _PLACES:
+        parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
     versions.add_flag(parser)
+    _add_what_it_tells(parser)
+    return parser
+
+
+def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http",
         type=addresses.address,
@@ -164,12 +163,15 @@ def _parser() -> argparse.ArgumentParser:
         help="between two looks at what went through VFs, with --http (%(default)s)",
     )
     parser.add_argument(
-        "--log-format", type=logs.Format, choices=list(logs.Format), default=logs.Format.HUMAN, help="(%(default)s)"
+        "--log-format",
+        type=logs.Format,
+        choices=list(logs.Format),
+        default=logs.Format.HUMAN,
+        help="lines for people, or a JSON object each (%(default)s)",
     )
     parser.add_argument(
         "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"
     )
-    return parser
 
 
 if __name__ == "__main__":
