@@ -42,9 +42,14 @@ if IN_GUEST:
 
 else:
 
-    def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-        if not _is_ours(item):  # this hook, unlike the others here, is called for every test of a session
-            return None
+    def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Unlike the others here, this hook is called for every test of a session."""
+        if not _is_ours(item):
+            if nextitem is None or not _is_ours(nextitem):
+                return None
+            # A stand-in sets up nothing and takes nothing down, not what this one leaves for the next of its folder.
+            done: bool | None = item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+            return done
         _guest(item)
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in _reports(item):
