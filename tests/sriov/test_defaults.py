@@ -15,13 +15,6 @@ OPEN = settings.Switches(trust=True, spoofchk=False)
 
 
 @pytest.fixture
-def hardware(tmp_path: pathlib.Path) -> sysfs_tree.SysfsTree:
-    made = sysfs_tree.SysfsTree(tmp_path / "sys")
-    made.add_pf(PF, None, numvfs=1)
-    return made
-
-
-@pytest.fixture
 def book(tmp_path: pathlib.Path) -> defaults.Defaults:
     """Of a run directory that no daemon has seen yet."""
     (tmp_path / "run").mkdir(mode=0o700)

@@ -14,13 +14,6 @@ HOME = homes.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500)
 
 
 @pytest.fixture
-def hardware(tmp_path: pathlib.Path) -> sysfs_tree.SysfsTree:
-    made = sysfs_tree.SysfsTree(tmp_path / "sys")
-    made.add_pf(PF, None, numvfs=1)
-    return made
-
-
-@pytest.fixture
 def book(tmp_path: pathlib.Path) -> homes.Homes:
     made = homes.Homes(tmp_path / "homes")
     made.create()

@@ -19,7 +19,7 @@ _WHAT = "network managers"
 STORE = stores.Store("managers", _WHAT, lambda apt, shown: apt.download(_ASKED, _WHAT, shown), _keeps, ("bookworm",))
 
 
-def library_path(store: pathlib.Path) -> str:
+def linker_path(store: pathlib.Path) -> str:
     """systemd's programs have a library in a folder of its own."""
     folders = (f"{root}{_LIBRARIES}{below}" for root in ("", "usr/") for below in ("", "/systemd"))
     return ":".join(str(store / each) for each in folders)

@@ -42,7 +42,7 @@ class Host:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PATH": _PATH, "LD_LIBRARY_PATH": debs.library_path(self.store)}
+        return {"PATH": _PATH, "LD_LIBRARY_PATH": debs.linker_path(self.store)}
 
     def run(self, program: str, *words: str) -> str:
         """What it prints, of an administrator's command, whether it succeeds or not."""
