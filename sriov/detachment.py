@@ -5,11 +5,14 @@ the VF in the host, under its host name, down, at what is declared of it or else
 it had.
 """
 
+import contextlib
 import dataclasses
 import errno
 import functools
 import logging
 import time
+
+import msgspec
 
 from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, steps, vfconfig
 from sriov.node import Node
@@ -34,8 +37,23 @@ class _Case:
 def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
     """Bring the VF home, scrub it, and remove its record. `pod` is None where the namespace is gone.
 
-    Raises BusyError when the VF cannot be found, KernelError when a request fails; the record stays then.
+    Raises BusyError when the VF cannot be found, KernelError when a request fails; the record stays then, and says why.
     """
+    try:
+        _detach(node, book, record, pod)
+    except errors.SriovError as error:
+        _remember(book, record, str(error))
+        raise
+
+
+def _remember(book: ledger.Ledger, record: ledger.Record, problem: str) -> None:
+    """What keeps the VF from others, for whoever looks. A record that is not ours, or is damaged, stays as it is."""
+    if record.problem != problem and book.read(record.pci) == record:
+        with contextlib.suppress(errors.LedgerError):
+            book.write(msgspec.structs.replace(record, problem=problem))
+
+
+def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
     vf = _still_there(node, record)
     if vf is None:
         book.remove(record.pci)

@@ -58,7 +58,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
     still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
     were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
-    the IPAM plugin that gave the pod its addresses, "" for none. Records of older versions have none of these.
+    the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
+    while nobody has tried in vain. Records of older versions have none of these.
     """
 
     version: int = FORMAT
@@ -72,6 +73,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rdma: tuple[kernel.RdmaDevice, ...] = ()
     device: int = 0
     ipam: str = ""
+    problem: str = ""
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

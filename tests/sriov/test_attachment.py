@@ -117,8 +117,10 @@ def test_a_failing_undo_leaves_the_record_and_the_next_detach_finishes(here: ben
         here.machine.fail_at(k)
         try:
             here.detach(pod=here.pod)
-        except errors.KernelError:
-            assert here.book.read(here.vfs[0]) is not None
+        except errors.KernelError as error:
+            left = here.book.read(here.vfs[0])
+            assert left is not None
+            assert left.problem == str(error)
             here.machine.fail_at(0)
             here.detach(pod=here.pod)
         here.machine.fail_at(0)
