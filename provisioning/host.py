@@ -5,8 +5,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
-from provisioning import attributes, machine, observing
-from sriov import devices, errors, eswitch, kernel, ledger, netlink, sysfs
+from provisioning import machine, observing
+from sriov import attributes, devices, errors, eswitch, kernel, ledger, netlink, sysfs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from provisioning import attributes, facts, observing, policies
+from provisioning import facts, observing, policies
 from provisioning.steps import Act, Step
-from sriov import devices, errors, kernel, settings, sysfs
+from sriov import attributes, devices, errors, kernel, settings, sysfs
 
 _PAUSE = 0.02  # seconds
 _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}

@@ -58,12 +58,12 @@ def attached(
             f"VF {request.vf.pci} has no netdev in the host's namespace",
             "another container may hold it; try again later",
         )
-    home = book.homes.settle(node.tree, request.vf.pci, netdev)
-    planned = plans.plan(
-        node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request
-    )
-    record = _record(node, request, pod, home=home)
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
+        home = book.homes.settle(node.tree, request.vf.pci, netdev, functools.partial(net.state, netdev.index))
+        planned = plans.plan(
+            node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request
+        )
+        record = _record(node, request, pod, home=home)
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
         stack.callback(undo, node, book, record, pod)
@@ -126,7 +126,10 @@ def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel
     try:
         net.move(step.index, pod, step.name, step.change)
     except errors.KernelError:
-        link = netdevs.find(inner, step.pci, (step.was, step.name)) if node.tree.netdev(step.pci) is None else None
+        if node.tree.netdev(step.pci) is not None:
+            raise
+        names = () if netdevs.has_parents(net, None) else (step.was, step.name)
+        link = netdevs.find(inner, step.pci, names)
         if link is None:
             raise
         _finish_move(step, inner, link)

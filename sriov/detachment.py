@@ -11,19 +11,40 @@ import errno
 import functools
 import logging
 import time
+from collections.abc import Set
 
 import msgspec
 
-from sriov import devices, errors, homes, kernel, ledger, netdevs, netns, rdma, settings, steps, vfconfig
+from sriov import (
+    cleaning,
+    devices,
+    errors,
+    homes,
+    kernel,
+    ledger,
+    netdevs,
+    netdevstate,
+    netns,
+    rdma,
+    settings,
+    steps,
+    vfconfig,
+)
 from sriov.node import Node
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
+_MOVES = 5  # tries to leave a pod that holds the VF back
+_NOT_HANDED_OUT = "it is not handed out before it is clean"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
-    """One VF to bring home. `net` is the host's kernel; `rest` is what the PF is to state of a VF that nobody has."""
+    """One VF to bring home.
+
+    `net` is the host's kernel; `rest` is what the PF is to state of a VF that nobody has. `noted` are the settings of
+    its netdev when it was first seen, None where nobody saw it before it had an owner.
+    """
 
     node: Node
     net: kernel.Kernel
@@ -32,6 +53,12 @@ class _Case:
     home: homes.Home
     rest: settings.VfSettings
     pod: netns.Netns | None
+    noted: kernel.LinkState | None
+
+    @property
+    def altnames(self) -> frozenset[str]:
+        """Those that the VF had before it had an owner."""
+        return netdevstate.altnames(self.noted or {})
 
 
 def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
@@ -63,10 +90,11 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
         # First: what is open on the RDMA device ends with the move, so that no RDMA frame leaves untagged either.
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and _has_netdev(vf):
-            case = _Case(node, net, vf, record, record.home, rest, pod)
+            noted = book.homes.state(node.tree, vf.pci)
+            case = _Case(node, net, vf, record, record.home, rest, pod, noted)
             link = _at_home(case)
             fetched = _fetch(case) if link is None else None
-            _scrub(case, fetched or _named(case, link or _wait(case)))
+            _scrub(case, book, fetched or _named(case, link or _wait(case)))
         else:
             _state(node, net, vf, record.home.address if record.home else settings.NO_MAC, rest)
     book.remove(record.pci)
@@ -109,23 +137,56 @@ def _fetch(case: _Case) -> kernel.Link | None:
         link = _find(case, inner, case.pod)
         if link is None:
             return None
-        name = _free_name(case)
         with steps.timed(steps.Step.MOVE):
-            case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
-    return _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
+            as_called = _move_home(case, inner, link)
+    link = _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
+    return link if as_called else _named(case, link)
+
+
+def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
+    """Without the altnames that it was given in the pod; whether it came under its host name.
+
+    One that is taken in the host, or is the VF's own name there, would keep it from coming (netdev_name_in_use() in
+    net/core/dev.c), and any other would be in the way of a pod that has such an interface. Who is root in the pod may
+    be adding them at this moment, so a refusal is looked into and not believed.
+    """
+    for _ in range(_MOVES):
+        _drop_altnames(inner, link, case.altnames)
+        try:
+            case.node.insist(functools.partial(inner.move, link.index, case.node.home, _free_name(case)))
+            return True
+        except errors.KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            refused = error
+        found = _if_there(inner, link.index)
+        if found is None or found.parent != link.parent:  # it has moved, and was refused its name there
+            return False
+        link = found
+    raise refused
+
+
+def _drop_altnames(net: kernel.Kernel, link: kernel.Link, own: Set[str]) -> None:
+    for altname in link.altnames:
+        if altname not in own:
+            try:
+                net.drop_altname(link.index, altname)
+            except errors.KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
 
 
 def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | None:
     """The VF inside the pod, by its PCI address and not by its name, which anybody in there may have changed.
 
-    Where the kernel does not say a link's parent, the pod must be the very namespace the VF was moved to.
+    On a kernel that says no link's parent, the pod must be the very namespace the VF was moved to.
     """
     ifname = case.record.owner.ifname
     link = _if_there(inner, ifname)
     if link is not None and link.parent == case.vf.pci:
         return link
     names = (case.home.name, ifname) if pod.identity == case.record.netns else ()
-    return netdevs.find(inner, case.vf.pci, names)
+    return netdevs.find(inner, case.vf.pci, () if netdevs.has_parents(case.net, case.noted) else names)
 
 
 def _wait(case: _Case) -> kernel.Link:
@@ -147,8 +208,14 @@ def _named(case: _Case, link: kernel.Link) -> kernel.Link:
     One that was fetched came under its host name, and if it has another since, then udev gave it that.
     """
     link = _down(case, link)
+    _drop_altnames(case.net, link, case.altnames)
     if link.name != case.home.name and (name := _free_name(case)) != link.name:
-        case.net.rename(link.index, name)
+        try:
+            case.net.rename(link.index, name)
+        except errors.KernelError as error:
+            if error.errno != errno.EEXIST or name == devices.fallback_name(case.vf.pci):
+                raise
+            case.net.rename(link.index, devices.fallback_name(case.vf.pci))
     return link
 
 
@@ -159,8 +226,54 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
     return case.net.link(link.index)
 
 
-def _scrub(case: _Case, link: kernel.Link) -> None:
+def _scrub(case: _Case, book: ledger.Ledger, link: kernel.Link) -> None:
+    """As it was when it was first seen.
+
+    What cannot be set back ends with the netdev, which a driver that is bound anew makes afresh; so does a refusal that
+    has outlasted a former try. Raises UncleanError where even then a former owner shows, or nobody may bind drivers.
+    """
+    try:
+        left = _set_back(case, link)
+    except errors.KernelError as error:
+        if case.record.problem != str(error):
+            raise
+        try:
+            link = _bound_anew(case, str(error))
+        except errors.KernelError:
+            raise error from None
+        left = _set_back(case, link)
+    if left:
+        link = _without_leftovers(case, left)
+        _set_back(case, link)
+        if stuck := cleaning.remaining(case.net, link.index, case.noted, left):
+            raise errors.UncleanError(
+                f"VF {case.vf.pci} still has a former owner's {netdevstate.shown(stuck)}, also with a new driver",
+                f"make the VFs of its PF anew, or restart the node: {_NOT_HANDED_OUT}",
+            )
+        book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
+
+
+def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
+    why = f"it came home with another {netdevstate.shown(left.keys())}"
+    try:
+        return _bound_anew(case, why)
+    except errors.KernelError as error:
+        raise errors.UncleanError(
+            f"VF {case.vf.pci} cannot be made clean: {why}, and {error.message}",
+            f"bind it to its driver anew; {_NOT_HANDED_OUT}",
+        ) from error
+
+
+def _bound_anew(case: _Case, why: str) -> kernel.Link:
+    _log.warning("VF %s is bound to its driver anew: %s", case.vf.pci, why)
+    case.node.rebind(case.vf.pci)
+    return _named(case, _at_home(case) or _wait(case))
+
+
+def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
+    """Returns what could not be."""
     link = _down(case, link)
+    left = cleaning.clean(case.net, link.index, case.noted)
     _state(case.node, case.net, case.vf, case.home.address, case.rest)
     if case.vf.pf is not None and link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
@@ -168,6 +281,7 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
     off = {"promisc": False, "allmulti": False, "noarp": False}
     clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, **off)
     case.node.insist(functools.partial(netdevs.configure, case.net, link.index, clean))
+    return left
 
 
 def _state(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str, rest: settings.VfSettings) -> None:

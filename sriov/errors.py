@@ -7,6 +7,7 @@
     ├── NetnsError          the namespace is missing or is no network namespace
     ├── NameTakenError      the pod has an interface of that name
     ├── BusyError           somebody else holds the VF, or it is not ready; try again later
+    ├── UncleanError        a VF came home, and something of its last owner cannot be taken off it
     ├── LedgerError         the run directory cannot be read or written
     └── KernelError         the kernel refused a request; carries its errno
 
@@ -51,6 +52,10 @@ class NameTakenError(SriovError):
 
 class BusyError(SriovError):
     """The VF is held by another attachment, or the hardware is not ready yet."""
+
+
+class UncleanError(SriovError):
+    """The VF is at home and nobody's, but differs from what it was: it is not handed out."""
 
 
 class LedgerError(SriovError):

@@ -6,7 +6,7 @@ Links are addressed by index, or by name where the index is not known yet.
 
 import dataclasses
 import ipaddress
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -75,6 +75,9 @@ class RdmaDevice:
 LinkRef = int | str
 """A link's index, or its name."""
 
+LinkState = Mapping[str, bytes]
+"""All settings of a netdev by name, as the kernel shows them: netdevstate has the names, what is not there has none."""
+
 
 class Kernel(Protocol):
     """Requests in one network namespace. Every one raises KernelError when the kernel refuses."""
@@ -89,6 +92,12 @@ class Kernel(Protocol):
     def rename(self, index: int, name: str) -> None: ...
 
     def drop_altname(self, index: int, name: str) -> None: ...
+
+    def state(self, index: int, known: LinkState | None = None) -> LinkState:
+        """All settings of a link. Of ethtool's, those messages that `known` has, since no others were answered then."""
+
+    def restore(self, index: int, name: str, wanted: LinkState, found: LinkState) -> None:
+        """Set one group of settings (netdevstate.group) back from what was `found` to what is `wanted`."""
 
     def move(self, index: int, target: netns.Netns, name: str, change: Change = NOTHING) -> None:
         """Move into `target`, change and rename, in one request. A refusal may come after the move, or half way."""

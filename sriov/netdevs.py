@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Sequence
 
-from sriov import devices, errors, kernel
+from sriov import devices, errors, kernel, netdevstate
 
 
 def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> None:
@@ -28,11 +28,22 @@ def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:
         net.set_link(ref, kernel.Change(up=state))
 
 
+def has_parents(net: kernel.Kernel, noted: kernel.LinkState | None) -> bool:
+    """Whether this kernel says of which device a netdev is, as seen when the VF was first seen, or on any other link.
+
+    Then a link without a parent is not the VF, whatever it is called: anybody in a pod can make a veth.
+    """
+    if noted is not None:
+        return netdevstate.PARENT in noted
+    return any(link.parent is not None for link in net.links())
+
+
 def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> kernel.Link | None:
-    """The VF in this namespace, by its PCI address; by the first of these names that is there, where the kernel does
-    not say a link's parent."""
+    """The VF in this namespace, by its PCI address, or by the first of these names that is there and has no parent.
+
+    Names are for a kernel that says no link's parent (has_parents).
+    """
     links = net.links()
     by_parent = [each for each in links if each.parent == pci]
-    # Only where there is none: a link that somebody else has made under this name has no parent either.
     by_name = [each for name in names for each in links if each.parent is None and each.name == name]
     return next(iter(by_parent + by_name), None)

@@ -11,12 +11,28 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from sriov import errors, kernel, linkinfo, netns, nldev, nlmessages, nlsocket, nsids, routes, settings, vfinfo
+from sriov import (
+    bpf,
+    errors,
+    ethtool,
+    kernel,
+    linkinfo,
+    netdevstate,
+    netns,
+    nldev,
+    nlmessages,
+    nlsocket,
+    nsids,
+    routes,
+    settings,
+    vfinfo,
+)
 
 _T = TypeVar("_T")
 
 # include/uapi/linux/rtnetlink.h
-_NEWLINK, _GETLINK, _DELLINKPROP = 16, 18, 109
+_NEWLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 18, 108, 109
+_RESTORING = {"set": _NEWLINK, "add": _NEWLINKPROP, "drop": _DELLINKPROP}
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
 # Without the second flag the kernel adds every VF's counters to the answer, and the link's own.
@@ -38,11 +54,14 @@ class Netlink:
         self._where = where
         self._route = nlsocket.Socket(nlsocket.ROUTE)
         self._rdma: nldev.Nldev | None = None
+        self._settings: ethtool.Ethtool | None = None
 
     def close(self) -> None:
         self._route.close()
         if self._rdma is not None:
             self._rdma.close()
+        if self._settings is not None:
+            self._settings.close()
 
     def link(self, ref: kernel.LinkRef) -> kernel.Link:
         with refusals(f"show link {ref}"):
@@ -64,6 +83,31 @@ class Netlink:
     def drop_altname(self, index: int, name: str) -> None:
         with refusals(f"drop altname {name} of link {index}"):
             self._route.ask(_DELLINKPROP, nlsocket.ACK, linkinfo.drop_altname(index, name))
+
+    def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        messages = None if known is None else {netdevstate.group(key): None for key in known}.keys()
+        with refusals(f"show the settings of link {index}"):
+            found = netdevstate.of_link(self._show(index, _RTEXT_FILTER_SKIP_STATS))
+            return found | self._ethtool().settings(index, messages) | bpf.programs(index)
+
+    def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        with refusals(f"set {name} of link {index} back"):
+            if name in bpf.ENDS:
+                bpf.take_off_tcx(index, name)
+            elif name in ethtool.MESSAGES:
+                self._ethtool().set(index, name, wanted, found)
+            else:
+                self._restore_link(index, name, wanted, found)
+
+    def _restore_link(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        try:
+            for kind, request in netdevstate.requests(index, name, wanted, found):
+                self._route.ask(_RESTORING[kind], nlsocket.ACK, request)
+        except OSError as error:
+            program = netdevstate.xdp_program(found)
+            if error.errno != errno.EBUSY or name != netdevstate.XDP or not program:
+                raise
+            bpf.end_xdp_link(index, program)  # a link holds it: rtnetlink cannot take it off
 
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         with refusals(f"move link {index} into another namespace as {name}"):
@@ -149,6 +193,12 @@ class Netlink:
             with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
                 self._rdma = nldev.Nldev()
         return self._rdma
+
+    def _ethtool(self) -> ethtool.Ethtool:
+        if self._settings is None:
+            with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+                self._settings = ethtool.Ethtool()
+        return self._settings
 
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["Netlink"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from sriov import devices, errors, inventory, kernel, netns, steps, sysfs, vfconfig
+from sriov import attributes, devices, errors, inventory, kernel, netns, steps, sysfs, vfconfig
 
 _T = TypeVar("_T")
 
@@ -22,7 +22,7 @@ class Node:
     """Made once a process. `kernel` opens requests in the host's namespace for the calling thread.
 
     `patience` is how many seconds to wait for what takes its own time: a VF of a destroyed namespace on its way home, a
-    driver that is busy.
+    driver that is busy. `writer` writes to sysfs; None where nobody may.
     """
 
     tree: sysfs.Tree
@@ -30,6 +30,17 @@ class Node:
     home: netns.Netns
     unsupported: vfconfig.Unsupported = dataclasses.field(default_factory=vfconfig.Unsupported)
     patience: float = 3.0
+    writer: attributes.Attributes | None = None
+
+    def rebind(self, pci: devices.PciAddress) -> None:
+        """Take the device's driver away and give it back, which makes its netdev anew. Raises KernelError."""
+        folder = self.tree.pci(pci)
+        # Without it the kernel would not give the VF a driver again (pci_device_can_probe(), drivers/pci/pci-driver.c).
+        probes = sysfs.integer(folder / "physfn/sriov_drivers_autoprobe") != 0
+        if self.writer is None or not probes:
+            raise errors.KernelError(f"bind VF {pci} to its driver anew", errno.EACCES, "bind it by hand")
+        self.writer.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
+        self.writer.write("bus/pci/drivers_probe", pci)
 
     def target(self, vf: devices.VF, own_mac: str) -> vfconfig.Target | None:
         """How the PF addresses the VF; None where it is on another machine. Raises BusyError where it has no netdev."""

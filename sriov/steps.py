@@ -23,6 +23,7 @@ class Step(enum.StrEnum):
     POD = "pod settings"
     IPAM = "IPAM"
     ADDRESSES = "addresses"
+    COMPARE = "comparison"
     ANSWER = "answer"
 
 

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from observability import addresses, logs
-from sriov import announcing, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs, versions
+from sriov import announcing, attributes, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs, versions
 from sriov_cni import calls, policy, predecessor, recent, server
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
         loop.add_signal_handler(number, stop.set)
     logs.follow_signals(options.log_level)
     with netns.own() as home:
-        here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home)
+        here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home, writer=attributes.Sysfs(options.sysfs))
         path = (
             options.socket or options.run_dir / "cni.sock"
             if inherited is None

@@ -42,6 +42,7 @@ _CODES: dict[type[errors.SriovError], Code] = {
     errors.NetnsError: Code.INVALID_ENVIRONMENT,
     errors.NameTakenError: Code.INVALID_ENVIRONMENT,
     errors.BusyError: Code.TRY_AGAIN,
+    errors.UncleanError: Code.TRY_AGAIN,
     errors.LedgerError: Code.IO,
     errors.KernelError: Code.KERNEL,
 }

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Container
 
 from observability import logs
-from sriov import devices, errors, ledger
+from sriov import devices, errors, ledger, netns
 from sriov_cni import calls, conf, failure, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
@@ -51,8 +51,16 @@ def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> bool:
     record = daemon.record_of(pci)
     if record is None or not (call.owns(record) or call.has_inside(daemon.node, record)):
         return False
-    daemon.detach(record, call.pod)
+    _take_back(daemon, record, call.pod)
     return True
+
+
+def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -> None:
+    """A VF that is at home and cannot be made clean is nobody's and not handed out: that keeps no pod from ending."""
+    try:
+        daemon.detach(record, pod)
+    except errors.UncleanError as error:
+        log.error("VF %s of %s is kept back: %s", record.pci, record.owner, error)
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
@@ -93,4 +101,4 @@ async def _end_one(daemon: Daemon, stale: ledger.Record) -> None:
         record = daemon.book.read(stale.pci)
         if record is None or record.owner != stale.owner:
             return
-        await asyncio.to_thread(daemon.detach, record, None)
+        await asyncio.to_thread(_take_back, daemon, record, None)

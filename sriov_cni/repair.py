@@ -1,6 +1,7 @@
 """VFs whose owner is gone without a DEL: they are found here, at the daemon's start and now and then."""
 
 import asyncio
+import functools
 
 from observability import logs
 from sriov import devices, errors, inventory, ledger
@@ -31,7 +32,8 @@ async def get_to_know(daemon: Daemon) -> None:
 def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
     netdev = daemon.node.tree.netdev(pci)
     if netdev is not None and daemon.record_of(pci) is None:
-        daemon.book.homes.settle(daemon.node.tree, pci, netdev)
+        with daemon.node.kernel() as net:
+            daemon.book.homes.settle(daemon.node.tree, pci, netdev, functools.partial(net.state, netdev.index))
 
 
 async def repair(daemon: Daemon) -> None:

@@ -1,10 +1,12 @@
 """A node in memory with VFs and one pod, and what an attachment on it needs."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Sequence
 
 from sriov import attachment, detachment, devices, kernel, ledger, netns, node, plans, settings
-from tests.fakes import memory_kernel, world
+from tests.fakes import attributes, memory_kernel, world
 
 MAC = "02:00:00:00:cc:01"
 WANTED = settings.VfSettings(mac=MAC, vlan=100, qos=3, spoofchk=False, trust=True, max_tx_rate=200)
@@ -47,5 +49,21 @@ def make(folder: pathlib.Path, profile: world.Profile = world.IGB) -> Bench:
     vfs = machine.add_pf("0000:01:00.0", "enp1s0", profile)
     book = ledger.Ledger(folder / "run")
     book.create()
-    here = node.Node(machine.node.tree, memory_kernel.opener(machine), machine.home, patience=0)
+    here = node.Node(
+        machine.node.tree,
+        memory_kernel.opener(machine),
+        machine.home,
+        patience=0,
+        writer=attributes.WorldAttributes(machine),
+    )
+    get_to_know(here, book, vfs)
     return Bench(machine, here, book, machine.namespace("pod"), vfs)
+
+
+def get_to_know(here: node.Node, book: ledger.Ledger, vfs: Sequence[devices.PciAddress]) -> None:
+    """As the daemon does at its start."""
+    for pci in vfs:
+        netdev = here.tree.netdev(pci)
+        if netdev is not None:
+            with here.kernel() as net:
+                book.homes.settle(here.tree, pci, netdev, functools.partial(net.state, netdev.index))

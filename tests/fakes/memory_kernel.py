@@ -3,12 +3,16 @@
 import contextlib
 import dataclasses
 import errno
+import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 
-from sriov import errors, kernel, netns, nsids, settings
+from sriov import errors, kernel, linkinfo, netdevstate, netns, nsids, settings
 from sriov.settings import Setting
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
+
+_SHOWN = ("promisc", "allmulti", "noarp")
+"""Flags that are settings, and that kernel.Link has."""
 
 
 def opener(world: World) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
@@ -51,10 +55,40 @@ class MemoryKernel:
             raise errors.KernelError(request, errno.ENOENT)
         device.link = dataclasses.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
 
+    def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        device = self._device(f"show the settings of link {index}", index)
+        for key in self._world.restless:
+            device.extra[key] = (int.from_bytes(device.extra.get(key, b"")) + 1).to_bytes(8)
+        flags = sum(linkinfo.FLAGS[name] for name in _SHOWN if getattr(device.link, name))
+        shown = {"flags": struct.pack("=I", flags | netdevstate.MULTICAST), **device.extra}
+        if device.link.parent is not None:
+            shown[netdevstate.PARENT] = device.link.parent.encode()
+        if device.link.altnames:
+            shown["altnames"] = b"\0".join(sorted(name.encode() for name in device.link.altnames))
+        return shown
+
+    def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        request = f"set {name} of link {index} back"
+        device = self._device(request, index)
+        if name in self._world.stuck:
+            raise errors.KernelError(request, errno.EOPNOTSUPP)
+        if name == "flags":
+            [flags] = struct.unpack("=I", wanted[name])
+            promisc, allmulti, noarp = (bool(flags & linkinfo.FLAGS[each]) for each in _SHOWN)
+            self._set_flags(device, kernel.Change(promisc=promisc, allmulti=allmulti, noarp=noarp))
+        elif name == "altnames":
+            device.link = dataclasses.replace(device.link, altnames=tuple(netdevstate.altnames(wanted)))
+        else:
+            kept = {key: value for key, value in device.extra.items() if netdevstate.group(key) != name}
+            device.extra = kept | {key: value for key, value in wanted.items() if netdevstate.group(key) == name}
+
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         request = f"move link {index} as {name}"
         device = self._device(request, index)
         current = device.link.name
+        # __dev_change_net_namespace() in net/core/dev.c, from 6.6 on: none may be anybody's there.
+        if any(self._world.find(target.identity, altname) for altname in device.link.altnames):
+            raise errors.KernelError(request, errno.EEXIST)
         if self._world.find(target.identity, current):
             current = name
             self._check_name(request, target.identity, name, device)

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from sriov import devices, errors, kernel, netlink, netns, nsids, settings, sysfs
+from sriov import devices, errors, kernel, netdevstate, netlink, netns, nsids, settings, sysfs
 from tests.fakes import sysfs_tree
 
 
@@ -93,6 +93,13 @@ class MockKernel:
 
     def drop_altname(self, index: int, name: str) -> None:
         self._net.drop_altname(index, name)
+
+    def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        pci = self.link(index).parent
+        return {**self._net.state(index, known), **({} if pci is None else {netdevstate.PARENT: pci.encode()})}
+
+    def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        self._net.restore(index, name, wanted, found)
 
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         before = self.link(index)

@@ -58,6 +58,16 @@ PERMISSIVE = Profile()
 STUBBORN = Profile(clears_mac=False, keeps_administered=False)
 
 
+FRESH: dict[str, bytes] = {
+    "type": b"\1\0",
+    "broadcast": b"\xff" * 6,
+    "group": bytes(4),
+    "txqueuelen": b"\xe8\3\0\0",
+    "features.3": b"\7",
+}
+"""Settings of a new netdev, beside those that kernel.Link has, as Kernel.state() shows them."""
+
+
 @dataclasses.dataclass(slots=True)
 class Device:
     """A netdev and where it is. `slot` is PF link index and VF index where it is a VF."""
@@ -67,6 +77,7 @@ class Device:
     slot: tuple[int, int] | None = None
     addresses: list[kernel.IpInterface] = dataclasses.field(default_factory=list)
     routes: list[kernel.Route] = dataclasses.field(default_factory=list)
+    extra: dict[str, bytes] = dataclasses.field(default_factory=lambda: dict(FRESH))
 
 
 @dataclasses.dataclass(slots=True)
@@ -112,6 +123,12 @@ class World:
         self._devices: list[Device] = []
         self._pfs: dict[int, Pf] = {}
         self._rdmas: list[Rdma] = []
+        self.stuck: set[str] = set()
+        """Groups of settings that the drivers of this machine refuse to set back."""
+        self.in_firmware: dict[devices.PciAddress, dict[str, bytes]] = {}
+        """Settings of a VF that outlast its netdev."""
+        self.restless: set[str] = set()
+        """Settings that are another each time one looks."""
         self.numbers: dict[Identity, tuple[int, int]] = {}
         self.home = self.namespace("host")
 
@@ -187,6 +204,7 @@ class World:
         if self.find(self.home.identity, name):
             link = dataclasses.replace(link, name=f"eth{number}")
         self._add(link, (index, number))
+        self.netdevs(vf)[0].extra |= self.in_firmware.get(vf, {})
         pf.heard[number] = address
         self._show(vf)
 
@@ -220,6 +238,9 @@ class World:
             if device.link.parent is None:
                 self._devices.remove(device)
             else:
+                # default_device_exit_net() in net/core/dev.c, from 6.6 on: an altname that is anybody's is dropped.
+                kept = tuple(each for each in device.link.altnames if not self.find(self.home.identity, each))
+                device.link = dataclasses.replace(device.link, altnames=kept)
                 self.relocate(device, self.home.identity, self._free(device.link))
         for rdma in self._rdmas:
             if rdma.where == identity:

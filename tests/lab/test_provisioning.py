@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioning import applying, attributes, document, existing, host, machine, observing, plan, steps
+from provisioning import applying, document, existing, host, machine, observing, plan, steps
+from sriov import attributes
 from tests.kernel import namespaces
 from tests.lab import cnis, igb
 from tests.provisioning import attributes_contract

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioning import attributes, observing
-from sriov import devices, errors, sysfs
+from provisioning import observing
+from sriov import attributes, devices, errors, sysfs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

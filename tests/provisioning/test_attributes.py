@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioning import attributes
-from sriov import errors
+from sriov import attributes, errors
 from tests.provisioning import attributes_contract, nodes
 
 

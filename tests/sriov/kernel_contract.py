@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Set
 
 import pytest
 
-from sriov import errors, kernel, netns, settings
+from sriov import errors, kernel, netdevstate, netns, settings
 from sriov.settings import Setting
 
 
@@ -49,6 +49,24 @@ class LinkContract(abc.ABC):
         assert (link.address, link.mtu, link.up) == ("02:00:00:00:aa:01", 1400, True)
         bench.net.set_link(bench.link.name, kernel.Change(up=False))
         assert not bench.net.link(bench.link.index).up
+
+    def test_settings_are_read_whole_and_set_back(self, bench: Bench) -> None:
+        """What is left of a change, or of an altname that was added, is what the next look finds."""
+        before = bench.net.state(bench.link.index)
+        bench.add_altname("anothername")
+        bench.net.set_link(bench.link.index, kernel.Change(allmulti=True, noarp=True))
+        found = bench.net.state(bench.link.index, before)
+        assert {"flags", "altnames"} <= netdevstate.differing(before, found)
+        for name in ("flags", "altnames"):
+            bench.net.restore(bench.link.index, name, before, found)
+        assert bench.net.state(bench.link.index, before) == before
+
+    def test_an_altname_that_is_gone_comes_back(self, bench: Bench) -> None:
+        bench.add_altname("anothername")
+        before = bench.net.state(bench.link.index)
+        bench.net.drop_altname(bench.link.index, "anothername")
+        bench.net.restore(bench.link.index, "altnames", before, bench.net.state(bench.link.index))
+        assert bench.net.link(bench.link.index).altnames == ("anothername",)
 
     def test_a_multicast_address_is_refused(self, bench: Bench) -> None:
         with pytest.raises(errors.KernelError) as caught:

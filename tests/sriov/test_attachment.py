@@ -391,10 +391,11 @@ def test_f16_the_vfs_own_altname_is_its_name_in_the_pod(here: bench.Bench) -> No
     """udev gives a netdev altnames, and it takes them along; no other link's is ever taken away."""
     [device] = here.machine.netdevs(here.vfs[0])
     device.link = dataclasses.replace(device.link, altnames=("ens1v0", "net1"))
+    here.book.homes.forget(here.vfs[0])
     link = here.attach(here.request())
     assert (link.name, link.altnames, link.address) == ("net1", ("ens1v0",), bench.MAC)
     here.detach(pod=here.pod)
-    assert here.at_home("enp1s0v0").altnames == ("ens1v0",)
+    assert set(here.at_home("enp1s0v0").altnames) == {"ens1v0", "net1"}
 
 
 def test_f16_a_name_that_is_taken_at_the_last_moment_stays_whose_it_is(here: bench.Bench) -> None:

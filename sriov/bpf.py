@@ -1,0 +1,116 @@
+"""BPF programs on a netdev, which stay with it from namespace to namespace: which they are, and taking them off.
+
+Part of the door that is netlink: rtnetlink shows an XDP program, cannot take off one that a link holds, and knows
+nothing of tcx. One system call; the libraries that load programs bring a compiler or libbpf. Source: bpf(2) and
+include/uapi/linux/bpf.h, union bpf_attr.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+
+_NUMBERS = {"x86_64": 321, "aarch64": 280}  # of bpf(2)
+_DETACH, _INFO, _QUERY, _PROGRAM, _LINK, _NEXT_LINK, _DETACH_LINK = 9, 15, 16, 13, 30, 31, 34
+ENDS = {"tcx ingress": 46, "tcx egress": 47}
+_XDP_LINK = 6  # BPF_LINK_TYPE_XDP
+_MOST = 64  # BPF_MPROG_MAX
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def programs(index: int) -> dict[str, bytes]:
+    """Numbers of the programs at a link's ends, for comparing; none where the kernel has no tcx (before 6.6)."""
+    found: dict[str, bytes] = {}
+    for name, place in ENDS.items():
+        with contextlib.suppress(OSError):
+            ids, _ = _attached(index, place)
+            if ids:
+                found[name] = struct.pack(f"={len(ids)}I", *ids)
+    return found
+
+
+def take_off_tcx(index: int, name: str) -> None:
+    """All programs of that end. Raises OSError."""
+    for program, link in zip(*_attached(index, ENDS[name]), strict=True):
+        if link:
+            _end_link(link)
+        else:
+            _end_program(index, ENDS[name], program)
+
+
+def end_xdp_link(index: int, program: int) -> None:
+    """End the link that holds this XDP program on the netdev, whoever has it open. Raises OSError.
+
+    A link's index counts in the namespace of its netdev, which a link does not tell: where there are two of the same
+    index and program, one may be a pod's, and neither is touched (EBUSY).
+    """
+    found = [link for link in _links() if _is_xdp(link, index, program)]
+    if len(found) != 1:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+    _end_link(found[0])
+
+
+def _attached(index: int, place: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Programs, and the links that hold them, 0 for none."""
+    ids, links = (ctypes.c_uint32 * _MOST)(), (ctypes.c_uint32 * _MOST)()
+    request = struct.pack(
+        "=IIIIQI4xQQQQ", index, place, 0, 0, ctypes.addressof(ids), _MOST, 0, ctypes.addressof(links), 0, 0
+    )
+    _, answer = _call(_QUERY, request)
+    (count,) = struct.unpack_from("=I", answer, 24)
+    return tuple(ids[:count]), tuple(links[:count])
+
+
+def _end_program(index: int, place: int, program: int) -> None:
+    with _opened(_PROGRAM, program) as descriptor:
+        _call(_DETACH, struct.pack("=IIIIIIQ", index, descriptor, place, 0, 0, 0, 0))
+
+
+def _end_link(link: int) -> None:
+    with _opened(_LINK, link) as descriptor:
+        _call(_DETACH_LINK, struct.pack("=I", descriptor))
+
+
+def _links() -> Iterator[int]:
+    link = 0
+    while True:
+        try:
+            _, answer = _call(_NEXT_LINK, struct.pack("=III", link, 0, 0))
+        except FileNotFoundError:
+            return
+        (link,) = struct.unpack_from("=I", answer, 4)
+        yield link
+
+
+def _is_xdp(link: int, index: int, program: int) -> bool:
+    info = ctypes.create_string_buffer(128)
+    try:
+        with _opened(_LINK, link) as descriptor:
+            _call(_INFO, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
+    except FileNotFoundError:  # it ended meanwhile
+        return False
+    kind, _, held, where = struct.unpack_from("=IIIxxxxI", info.raw)
+    return (kind, held, where) == (_XDP_LINK, program, index)
+
+
+@contextlib.contextmanager
+def _opened(command: int, number: int) -> Iterator[int]:
+    descriptor, _ = _call(command, struct.pack("=III", number, 0, 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _call(command: int, request: bytes) -> tuple[int, bytes]:
+    number = _NUMBERS.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    attributes = ctypes.create_string_buffer(request, len(request))
+    answer = _libc.syscall(number, command, attributes, len(request))
+    if answer < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return answer, attributes.raw
