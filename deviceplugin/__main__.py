@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 
 from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
 from observability import addresses, logs
-from sriov import discovery, errors, sysfs
+from sriov import discovery, errors, stopping, sysfs
 
 log = logging.getLogger("deviceplugin")
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = flags.parser().parse_args(arguments)
     if given.dry_run:
         return _dry_run(given)
+    stopping.leave_a_trace()
     logs.start(given.log_level, given.log_format)
     try:
         asyncio.run(_run(plugin.Plugin(_options(given)), given))

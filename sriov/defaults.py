@@ -23,6 +23,9 @@ class _Written(msgspec.Struct, frozen=True):
     declared: settings.Switches
 
 
+_WRITTEN = msgspec.json.Decoder(_Written)
+
+
 class Defaults:
     """The files below `folder`. Raises LedgerError where the directory cannot be used."""
 
@@ -41,7 +44,7 @@ class Defaults:
         path = self._path(pci)
         try:
             data = runfiles.read(path)
-            found = msgspec.json.decode(data, type=_Written) if data is not None else None
+            found = _WRITTEN.decode(data) if data is not None else None
         except (errors.LedgerError, ValueError, RecursionError) as error:
             _log.warning(
                 "what is declared of VF %s cannot be read from %s (%s): it counts as at the baseline until"

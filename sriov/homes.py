@@ -38,6 +38,9 @@ class _Known(msgspec.Struct, frozen=True):
     state: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_KNOWN = msgspec.json.Decoder(_Known)
+
+
 class Homes:
     """The files below `folder`. Raises LedgerError where the directory cannot be used."""
 
@@ -97,7 +100,7 @@ class Homes:
         """A damaged file is as none: the VF is seen for the first time."""
         data = runfiles.read(self._path(pci))
         try:
-            return msgspec.json.decode(data, type=_Known) if data else None
+            return _KNOWN.decode(data) if data else None
         except msgspec.MsgspecError:
             return None
 

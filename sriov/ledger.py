@@ -86,6 +86,12 @@ class _Core(msgspec.Struct, frozen=True, kw_only=True):
     home: homes.Home | None
 
 
+# Made here and not at their first use: msgspec builds what it knows of a type without a lock (msgspec 0.22.0,
+# src/msgspec/_core.c, StructInfo_Convert), and two threads that do so at once end the process.
+_RECORD = msgspec.json.Decoder(Record)
+_CORE = msgspec.json.Decoder(_Core)
+
+
 class Ledger:
     """The records below `run_dir`. Raises LedgerError where the directory cannot be used."""
 
@@ -144,7 +150,7 @@ class Ledger:
         if data is None:
             return None
         try:
-            record = msgspec.json.decode(data, type=Record)
+            record = _RECORD.decode(data)
             if record.version <= FORMAT:
                 return record
             reason = f"format {record.version}"
@@ -159,7 +165,7 @@ class Ledger:
         except errors.DeviceError:
             return None
         try:
-            core = msgspec.json.decode(data, type=_Core)
+            core = _CORE.decode(data)
             _log.warning("ledger record %s is a newer version's (%s): its owner is known, and its home", path, reason)
         except msgspec.MsgspecError:
             core = _Core(owner=UNKNOWN, home=self.homes.last(pci))

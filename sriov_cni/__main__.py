@@ -17,7 +17,20 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from observability import addresses, logs
-from sriov import announcing, attributes, errors, kernel, ledger, netlink, netns, node, supervisor, sysfs, versions
+from sriov import (
+    announcing,
+    attributes,
+    errors,
+    kernel,
+    ledger,
+    netlink,
+    netns,
+    node,
+    stopping,
+    supervisor,
+    sysfs,
+    versions,
+)
 from sriov_cni import calls, policy, predecessor, recent, server
 
 if TYPE_CHECKING:
@@ -31,6 +44,7 @@ KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = None) -> int:
     """Run until SIGTERM, with the process's own arguments and the machine's kernel unless a test brings others."""
     options = _parser().parse_args(argv)
+    stopping.leave_a_trace()
     logs.start(options.log_level, options.log_format)
     try:
         asyncio.run(_run(options, open_kernel or open_netlink))

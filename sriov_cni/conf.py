@@ -81,6 +81,12 @@ class _Envelope(msgspec.Struct, frozen=True):
     prev_result: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="prevResult")
 
 
+_DOCUMENT = msgspec.json.Decoder(_Document)
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_BY_KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ATTACHMENTS = msgspec.json.Decoder(list[_Attachment] | None)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
     """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address where there is a sound one."""
@@ -113,7 +119,7 @@ class Attachment:
 def version(stdin: bytes) -> str:
     """The version to answer in, for as far as it can be told; never fails."""
     try:
-        found = _decode(stdin, _Envelope).cni_version
+        found = _decode(stdin, _ENVELOPE).cni_version
     except failure.CniError:
         return NEWEST
     return found if isinstance(found, str) and found else NEWEST
@@ -121,7 +127,7 @@ def version(stdin: bytes) -> str:
 
 def network(stdin: bytes) -> Network:
     """Decode what every command needs. Raises CniError with code 1, 5, 6 or 7."""
-    envelope = _decode(stdin, _Envelope)
+    envelope = _decode(stdin, _ENVELOPE)
     if not all(each is None or isinstance(each, str) for each in (envelope.name, envelope.cni_version)):
         raise failure.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
     if not _NETWORK.fullmatch(envelope.name or ""):
@@ -141,7 +147,7 @@ def network(stdin: bytes) -> Network:
 
 def attachment(stdin: bytes, args: str) -> Attachment:
     """Check what an ADD asks for, CNI_ARGS included. Raises CniError with code 2, 4, 6 or 7."""
-    document = _decode(stdin, _Document)
+    document = _decode(stdin, _DOCUMENT)
     _check_ipam(document)
     _refuse_trunk(document)
     device = _device(document)
@@ -162,7 +168,8 @@ def attachment(stdin: bytes, args: str) -> Attachment:
 
 def warnings(stdin: bytes) -> tuple[str, ...]:
     """What is ignored and should not go unnoticed: keys that nobody reads. For after the VF's move."""
-    return typos.warnings(_decode(stdin, dict[str, msgspec.Raw]), KEYS)
+    keys = _decode(stdin, _BY_KEY)
+    return typos.warnings(keys, KEYS)
 
 
 def needs_version(net: Network, command: str, since: str) -> None:
@@ -178,22 +185,22 @@ def valid_attachments(stdin: bytes) -> frozenset[tuple[str, str]]:
 
     `cni.dev/attachments` is what older runtimes say (containernetworking/cni issue 1101).
     """
-    keys = _decode(stdin, dict[str, Any])
+    keys = _decode(stdin, _BY_KEY)
     key = next((each for each in ("cni.dev/valid-attachments", "cni.dev/attachments") if each in keys), None)
     if key is None:
         raise _invalid("GC without cni.dev/valid-attachments", "the runtime passes the attachments that are to stay")
     try:
-        found = msgspec.convert(keys[key] or [], list[_Attachment])
+        found = _ATTACHMENTS.decode(keys[key]) or []
     except msgspec.ValidationError as error:
         raise failure.CniError(Code.DECODING, f"{key}: {error}", "pass containerID and ifname of each") from error
     return frozenset((each.container_id, each.ifname) for each in found)
 
 
-def _decode(stdin: bytes, kind: type[_T]) -> _T:
+def _decode(stdin: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
     if len(stdin) > wire.STDIN_LIMIT:
         raise failure.CniError(Code.IO, f"stdin is longer than {wire.STDIN_LIMIT} bytes", "shorten the configuration")
     try:
-        return msgspec.json.decode(stdin, type=kind)
+        return decoder.decode(stdin)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         message = f"stdin is not a network configuration: {error}"
         raise failure.CniError(Code.DECODING, message, _REMEDY) from error

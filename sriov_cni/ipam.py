@@ -16,6 +16,9 @@ class _Error(msgspec.Struct, frozen=True):
     details: str = ""
 
 
+_ERROR = msgspec.json.Decoder(_Error)
+
+
 def check(plugin: str, outcome: wire.Outcome) -> bytes:
     """The plugin's stdout. Raises its own error as it came, or one that quotes what it printed."""
     if outcome.status == 0:
@@ -25,7 +28,7 @@ def check(plugin: str, outcome: wire.Outcome) -> bytes:
             Code.INVALID_CONFIG, f"IPAM plugin {plugin!r} is not on CNI_PATH", "install it there, or correct ipam.type"
         )
     try:
-        error = msgspec.json.decode(outcome.stdout, type=_Error)
+        error = _ERROR.decode(outcome.stdout)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         text = outcome.stdout[:200].decode(errors="replace").strip()
         message = f"IPAM plugin {plugin!r} failed with status {outcome.status}: {text or 'it printed nothing'}"

@@ -36,6 +36,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...]
 
 
+_POLICY = msgspec.json.Decoder(Policy)
+
+
 class Guard:
     """Reads the file when it has changed. `path` may not exist: then everything is allowed."""
 
@@ -71,7 +74,7 @@ class Guard:
 def load(path: pathlib.Path) -> Policy:
     """Raises CniError with code 7 for a file that is no policy."""
     try:
-        policy = msgspec.json.decode(path.read_bytes(), type=Policy)
+        policy = _POLICY.decode(path.read_bytes())
         for rule in policy.rules:
             _check_rule(rule)
     except (msgspec.MsgspecError, ValueError, OSError) as error:

@@ -31,6 +31,9 @@ class _Cached(msgspec.Struct, frozen=True):
     original: _Original = msgspec.field(default=_Original(), name="OrigVfState")
 
 
+_CACHED = msgspec.json.Decoder(_Cached)
+
+
 class Predecessor:
     """sriov-cni's folder, /var/lib/cni/sriov by default there."""
 
@@ -43,7 +46,7 @@ class Predecessor:
         if data is None:
             return None
         try:
-            return _record(msgspec.json.decode(data, type=_Cached), container_id, ifname)
+            return _record(_CACHED.decode(data), container_id, ifname)
         except (msgspec.MsgspecError, errors.DeviceError) as error:
             _log.warning("sriov-cni's record %s is unusable: %s", self._path(container_id, ifname), error)
             return None

@@ -5,6 +5,7 @@ from sriov import stopping
 
 def main() -> int:
     stopping.at_once()
+    stopping.leave_a_trace()
     from sriov_cni import __main__ as daemon  # noqa: PLC0415  # this takes long
 
     return daemon.main()

@@ -56,16 +56,21 @@ class _Answer(msgspec.Struct, frozen=True):
     interfaces: tuple[_Interface, ...] = ()
 
 
+_OUTCOME = msgspec.json.Decoder(Outcome)
+_NETWORK = msgspec.json.Decoder(_Network)
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
 def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, at: float) -> Outcome | None:
     """What to remember of a call whose answer is this frame; None of one that tells nothing. Pure.
 
     Runtimes ask for STATUS and VERSION all the time, and a CHECK that finds nothing is no news.
     """
     command = env.get("CNI_COMMAND", "")
-    told = _decoded(answer[wire.HEAD + 1 :], _Answer) or _Answer()
+    told = _decoded(answer[wire.HEAD + 1 :], _ANSWER) or _Answer()
     if command not in ("ADD", "DEL", "GC", "CHECK") or (command == "CHECK" and not told.code):
         return None
-    network = _decoded(stdin, _Network) or _Network()
+    network = _decoded(stdin, _NETWORK) or _Network()
     arguments = dict(pair.split("=", 1) for pair in env.get("CNI_ARGS", "").split(";") if "=" in pair)
     found = next((each.pci_id for each in told.interfaces if each.pci_id), "")
     return Outcome(
@@ -108,7 +113,7 @@ class Recent:
 
     def read(self) -> tuple[Outcome, ...]:
         """What there is, oldest first. A damaged line is as none."""
-        found = (_decoded(line, Outcome) for path in (self._older, self._path) for line in _lines(path))
+        found = (_decoded(line, _OUTCOME) for path in (self._older, self._path) for line in _lines(path))
         return tuple(one for one in found if one is not None)
 
     def _append(self, line: bytes) -> None:
@@ -128,8 +133,8 @@ def _lines(path: pathlib.Path) -> list[bytes]:
         return []
 
 
-def _decoded(data: bytes, kind: type[_T]) -> _T | None:
+def _decoded(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T | None:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None

@@ -63,6 +63,10 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     dns: Dns = Dns()
 
 
+_RESULT = msgspec.json.Decoder(Result)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Addressing:
     """A result's addresses and routes as the kernel takes them."""
@@ -74,7 +78,7 @@ class Addressing:
 def decode(data: bytes, what: str) -> Result:
     """Read a result; `what` names it in the error. Raises CniError with code 6."""
     try:
-        return msgspec.json.decode(data, type=Result)
+        return _RESULT.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise failure.CniError(
             Code.DECODING, f"{what} is not a CNI result: {error}", "see its documentation"
@@ -97,7 +101,7 @@ def previous(data: bytes | None, versions: Container[str]) -> Result:
 
 
 def _version(data: bytes) -> object:
-    return msgspec.json.decode(data, type=dict[str, Any]).get("cniVersion")
+    return _OBJECT.decode(data).get("cniVersion")
 
 
 def addressing(result: Result, what: str) -> Addressing:

@@ -23,6 +23,9 @@ class _Error(msgspec.Struct, frozen=True):
     details: str = ""
 
 
+_ERROR = msgspec.json.Decoder(_Error)
+
+
 def trouble(socket: pathlib.Path) -> str | None:
     """Why the daemon does not answer; None where it does."""
     if not socket.exists():
@@ -56,6 +59,6 @@ def call(socket: pathlib.Path, env: Mapping[str, str], network: Mapping[str, str
     except (OSError, EOFError) as error:
         raise errors.BusyError(f"the CNI daemon at {socket} does not answer: {error}", "is it running?") from error
     if kind != wire.ANSWER or payload[:1] != b"\0":
-        told = msgspec.json.decode(payload[1:], type=_Error)
+        told = _ERROR.decode(payload[1:])
         raise errors.BusyError(f"the CNI daemon refused (code {told.code}): {told.msg}", told.details)
     return bytes(payload[1:])

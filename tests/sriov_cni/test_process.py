@@ -142,6 +142,24 @@ def test_a_stop_that_comes_while_it_is_still_imported_ends_it(tmp_path: pathlib.
     loops.run(body())
 
 
+@pytest.mark.parametrize("program", ["deviceplugin", "sriov_cni"])
+def test_a_crash_leaves_a_trace(tmp_path: pathlib.Path, program: str) -> None:
+    """Of every thread, while the program is imported already."""
+    (tmp_path / "msgspec.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+
+    async def body() -> None:
+        env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        code = f"import sys; from {program} import program; sys.exit(program.main())"
+        command = [sys.executable, "-c", code]
+        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=env, stderr=asyncio.subprocess.PIPE)
+        ended, log = await told(process)
+        assert ended == -signal.SIGSEGV
+        assert "Fatal Python error: Segmentation fault" in log
+        assert f"{tmp_path}/msgspec.py" in log
+
+    loops.run(body())
+
+
 async def _output(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
