@@ -39,6 +39,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 _KNOWN = msgspec.json.Decoder(_Known)
+_STATE = msgspec.json.Decoder(dict[str, bytes] | None)
 
 
 class Homes:
@@ -71,7 +72,7 @@ class Homes:
         known = self._read(pci)
         if known is None or known.device != tree.birth(pci):
             return None
-        return msgspec.json.decode(known.state, type=dict[str, bytes] | None)
+        return _STATE.decode(known.state)
 
     def note(self, tree: sysfs.Tree, pci: devices.PciAddress, state: kernel.LinkState) -> None:
         """These settings are the VF's own from now on."""

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings, steps
-from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, result, skel
+from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, locks, result, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -20,8 +20,8 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         pod = call.needs_pod(daemon.node.home)
         pci = await choosing.choose(daemon, call, wanted)
         request = _request(daemon, call, network, pci, wanted)
-    async with daemon.vf_locks.of(pci):
-        interface, leased = await _attach(daemon, call, network, request, pod, isolated=wanted.rdma)
+    async with daemon.vf_locks.of(pci) as held:
+        interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
     for warning in conf.warnings(call.stdin):
         log.warning("network %s: %s", network.name, warning)
     return result.encode(result.merge(before, interface, leased, wanted.dns), network.version)
@@ -29,24 +29,25 @@ async def add(daemon: Daemon, call: Call) -> bytes:
 
 async def _attach(
     daemon: Daemon,
+    held: locks.Held,
     call: Call,
     network: conf.Network,
     request: plans.Request,
-    pod: netns.Netns,
     *,
+    pod: netns.Netns,
     isolated: bool | None,
 ) -> tuple[result.Interface, result.Result]:
-    await _end_former_owner(daemon, request, pod)
-    moving = await isolation.moving(daemon, call, request.vf, isolated)
+    await _end_former_owner(daemon, held, request, pod)
+    moving = await isolation.moving(daemon, held, call, request.vf, isolated)
     request = dataclasses.replace(request, rdma=moving)
     async with contextlib.AsyncExitStack() as undo:
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)
-        undo.push_async_callback(_take_back, daemon, request, pod)
-        given = await asyncio.to_thread(_give, daemon, request, pod, leasing)
-        leased = await leasing
+        undo.push_async_callback(_take_back, daemon, held, request, pod)
+        given = await held.run(_give, daemon, request, pod, leasing)
+        leased = await asyncio.shield(leasing)  # undoing waits for it
         if not given.addressed:
-            given = await asyncio.to_thread(_address, daemon, pod, given.link, leased)
+            given = await held.run(_address, daemon, pod, given.link, leased)
         if given.announcer is not None:
             daemon.later(announce.announce(given.announcer))
         undo.pop_all()
@@ -127,10 +128,10 @@ def _request(
     return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
 
 
-async def _end_former_owner(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+async def _end_former_owner(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
     record = daemon.record_of(request.vf.pci)
     if record is not None:
-        await asyncio.to_thread(_end, daemon, request, pod, record)
+        await held.run(_end, daemon, request, pod, record)
 
 
 def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledger.Record) -> None:
@@ -175,7 +176,8 @@ async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: a
     Not where the interface has another VF already: the address that goes by its name is in use.
     """
     await asyncio.wait([leasing])
-    leasing.exception()
+    if not leasing.cancelled():
+        leasing.exception()
     if not network.ipam:
         return
     in_use = await asyncio.to_thread(calls.find, daemon, call, None)
@@ -187,8 +189,8 @@ async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: a
         log.error("IPAM DEL after a failed ADD of %s: %s", call.invocation.container_id, error)
 
 
-async def _take_back(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
     """Undo what was done to the VF. Where attaching it failed, that has undone it already, and there is no record."""
     record = daemon.book.read(request.vf.pci)
     if record is not None and record.owner == request.owner:
-        await asyncio.to_thread(attachment.undo, daemon.node, daemon.book, record, pod)
+        await held.run(attachment.undo, daemon.node, daemon.book, record, pod)

@@ -30,8 +30,8 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     if record is None:
         raise failure.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")
     logs.about(vf=record.pci)
-    async with daemon.vf_locks.of(record.pci):
-        await asyncio.to_thread(_compare, daemon.node, record, pod, previous)
+    async with daemon.vf_locks.of(record.pci) as held:
+        await held.run(_compare, daemon.node, record, pod, previous)
     await call.hand_to_ipam(network)
     return b""
 

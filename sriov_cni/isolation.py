@@ -5,21 +5,21 @@ CmdAdd). A plugin cannot see its chain; so where rdma-cni is installed the devic
 configuration says otherwise. A VF without an RDMA device costs one look into sysfs.
 """
 
-import asyncio
-
 from sriov import devices, errors, infiniband, kernel, rdma
-from sriov_cni import wire
+from sriov_cni import locks, wire
 from sriov_cni.calls import Call, Daemon, log
 
 _RDMA_CNI = "rdma"  # the name of rdma-cni's file, which is what a configuration's `type` says
 
 
-async def moving(daemon: Daemon, call: Call, vf: devices.VF, wanted: bool | None) -> tuple[kernel.RdmaDevice, ...]:
+async def moving(
+    daemon: Daemon, held: locks.Held, call: Call, vf: devices.VF, wanted: bool | None
+) -> tuple[kernel.RdmaDevice, ...]:
     """The devices to move. Raises SettingError where isolation is `wanted` and cannot be given."""
     names = infiniband.names(daemon.node.tree.pci(vf.pci))
     if not names or wanted is False or _is_infiniband(vf, wanted):
         return ()
-    found = await asyncio.to_thread(rdma.movable, daemon.node, vf.pci)
+    found = await held.run(rdma.movable, daemon.node, vf.pci)
     if wanted and not found:
         raise errors.SettingError(
             f"rdmaIsolation true: all namespaces share RDMA device {names[0]} of VF {vf.pci}",

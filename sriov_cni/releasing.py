@@ -34,9 +34,9 @@ async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | Non
     if record is None:
         return False
     logs.about(vf=record.pci)
-    async with daemon.vf_locks.of(record.pci):
+    async with daemon.vf_locks.of(record.pci) as held:
         # Another call may have been quicker, and the VF may be somebody else's by now.
-        return await asyncio.to_thread(_detach, daemon, call, record.pci)
+        return await held.run(_detach, daemon, call, record.pci)
 
 
 async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
@@ -97,8 +97,8 @@ async def _end(daemon: Daemon, stale: ledger.Record) -> None:
 
 
 async def _end_one(daemon: Daemon, stale: ledger.Record) -> None:
-    async with daemon.vf_locks.of(stale.pci):
+    async with daemon.vf_locks.of(stale.pci) as held:
         record = daemon.book.read(stale.pci)
         if record is None or record.owner != stale.owner:
             return
-        await asyncio.to_thread(_take_back, daemon, record, None)
+        await held.run(_take_back, daemon, record, None)

@@ -23,8 +23,8 @@ async def get_to_know(daemon: Daemon) -> None:
     found = await asyncio.to_thread(inventory.scan, daemon.node.tree)
     for pci in found.vfs:
         try:
-            async with daemon.vf_locks.of(pci):
-                await asyncio.to_thread(_note, daemon, pci)
+            async with daemon.vf_locks.of(pci) as held:
+                await held.run(_note, daemon, pci)
         except errors.SriovError as error:
             log.error("VF %s is not known yet: %s", pci, error)
 
@@ -56,8 +56,8 @@ async def _finish(daemon: Daemon, seen: ledger.Record) -> None:
 
 async def _finish_one(daemon: Daemon, seen: ledger.Record) -> None:
     try:
-        async with daemon.vf_locks.of(seen.pci):
-            if await asyncio.to_thread(_end, daemon, seen):
+        async with daemon.vf_locks.of(seen.pci) as held:
+            if await held.run(_end, daemon, seen):
                 _count(daemon, restored=True)
                 log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
     except errors.SriovError as error:

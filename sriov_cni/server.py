@@ -36,6 +36,7 @@ class Server:
         self._adopt = adopt
         self._tell = tell
         self._calls: set[asyncio.Task[None]] = set()
+        self._repairing: asyncio.Task[None] | None = None
         self._uids = {0, os.geteuid()}
 
     async def serve(self, path: pathlib.Path, stop: asyncio.Event) -> None:
@@ -60,14 +61,16 @@ class Server:
         """A call is taken the moment that the loop hears of it."""
         loop = asyncio.get_running_loop()
         loop.add_reader(listening, self._take, listening)
-        repairing = asyncio.create_task(repair.keep_repairing(self._daemon))
+        self._repairing = asyncio.create_task(repair.keep_repairing(self._daemon))
         self._tell("READY=1")
         await stop.wait()
         self._tell("STOPPING=1")
-        repairing.cancel()
+        self._repairing.cancel()
         loop.remove_reader(listening)
 
     async def _finish(self) -> None:
+        if self._repairing is not None:  # which ends when its thread has done what it is at
+            await asyncio.wait([self._repairing])
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))
             await asyncio.wait(self._calls)
