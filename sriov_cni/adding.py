@@ -22,6 +22,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         request = _request(daemon, call, network, pci, wanted)
     async with daemon.vf_locks.of(pci) as held:
         interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
+        daemon.fresh.add(call.key, call)
     for warning in conf.warnings(call.stdin):
         log.warning("network %s: %s", network.name, warning)
     return result.encode(result.merge(before, interface, leased, wanted.dns), network.version)

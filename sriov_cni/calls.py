@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
 from sriov.node import Node
-from sriov_cni import conf, failure, ipam, locks, policy, predecessor, recent, skel, wire
+from sriov_cni import conf, failure, ipam, locks, policy, predecessor, recent, skel, unheard, wire
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
@@ -37,7 +37,8 @@ class Meter(Protocol):
 class Daemon:
     """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
 
-    `chores` holds what goes on after an answer, so that the daemon's end waits for it.
+    `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
+    the daemon's end waits for it.
     """
 
     node: Node
@@ -48,6 +49,7 @@ class Daemon:
     former: predecessor.Predecessor | None = None
     meter: Meter | None = None
     calls_log: recent.Recent | None = None
+    fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
 
@@ -76,6 +78,7 @@ class Daemon:
 
         A runtime that has lost its state comes with another namespace than the VF went to, or with none.
         """
+        self.fresh.end((record.owner.container_id, record.owner.ifname))
         with _where_it_went(record, pod) as place:
             detachment.detach(self.node, self.book, record, place)
         if self.former is not None:
@@ -90,6 +93,10 @@ class Call:
     stdin: bytes
     pod: netns.Netns | None
     run_ipam: RunIpam
+
+    @property
+    def key(self) -> unheard.Key:
+        return self.invocation.container_id, self.invocation.ifname
 
     def owns(self, record: ledger.Record | None) -> bool:
         return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)

@@ -16,12 +16,13 @@ async def run(daemon: Daemon, call: Call) -> bytes:
 
 
 async def give_up(daemon: Daemon, call: Call) -> None:
-    """The runtime is gone and will not learn that its ADD succeeded: take the VF and its address back."""
-    if call.invocation.command is not skel.Command.ADD:
-        return
+    """The runtime is gone and will not learn that its ADD succeeded: take the VF and its address back.
+
+    Where the attachment has been ended meanwhile there is nothing to take back, or something that another ADD made.
+    """
     try:
-        await releasing.give_back(daemon, call, None)
-        await call.release_address(conf.network(call.stdin))
+        if await releasing.give_back(daemon, call, None, lambda: daemon.fresh.holds(call.key, call)):
+            await call.release_address(conf.network(call.stdin))
     except (errors.SriovError, failure.CniError) as error:
         log.error("%s is left to be cleaned up by its DEL: %s", call.invocation.container_id, error)
 

@@ -1,7 +1,7 @@
 """DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Callable, Container
 
 from observability import logs
 from sriov import devices, errors, ledger, netns
@@ -28,15 +28,17 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
     return b""
 
 
-async def give_back(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> bool:
-    """Detach the call's VF; whether it had one. `device` is where to look first."""
+async def give_back(
+    daemon: Daemon, call: Call, device: devices.PciAddress | None, wanted: Callable[[], bool] = lambda: True
+) -> bool:
+    """Detach the call's VF; whether it had one. `device` is where to look first; `wanted` is asked under the lock."""
     record = await _found(daemon, call, device)
     if record is None:
         return False
     logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci) as held:
         # Another call may have been quicker, and the VF may be somebody else's by now.
-        return await held.run(_detach, daemon, call, record.pci)
+        return wanted() and await held.run(_detach, daemon, call, record.pci)
 
 
 async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:

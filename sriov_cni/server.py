@@ -16,7 +16,6 @@ from sriov_cni.failure import Code
 
 _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to say what it wants
-_DELIVERY_SECONDS = 10  # for a shim to print the answer
 _PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's queue meanwhile
 
 
@@ -123,6 +122,8 @@ class Server:
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
             with steps.timed(steps.Step.ANSWER):
                 delivered = await _delivered(shim, answer)
+            if delivered and call is not None:
+                await self._confirm(shim, call)
             if self._daemon.calls_log is not None:  # when this is over and the shim has gone
                 took = time.monotonic() - started
                 asyncio.get_running_loop().call_soon(self._daemon.calls_log.note, env, stdin, answer, took)
@@ -133,6 +134,16 @@ class Server:
             if not delivered and call is not None:
                 _log.warning("%r: the runtime did not wait for it", name)
                 await commands.give_up(self._daemon, call)
+            if call is not None and self._daemon.fresh.holds(call.key, call):
+                self._daemon.fresh.end(call.key)
+
+    async def _confirm(self, shim: connection.Connection, call: calls.Call) -> None:
+        """Tell a shim that printed an attachment which was ended before that."""
+        if call.invocation.command is not skel.Command.ADD or self._daemon.fresh.holds(call.key, call):
+            return
+        _log.warning("the attachment was ended before the runtime heard of it: it is told so")
+        with contextlib.suppress(OSError):
+            await shim.write(wire.frame(wire.WITHDRAWN, b""))
 
     async def _outcome(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
@@ -167,11 +178,11 @@ class Server:
 
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
+    """Whether the runtime has read it. Without a limit: one that waits for us is told here or by its own end."""
     try:
-        async with asyncio.timeout(_DELIVERY_SECONDS):
-            await shim.write(answer)
-            return await shim.read(wire.DELIVERED) == b"\1"
-    except (OSError, wire.WireError, TimeoutError):
+        await shim.write(answer)
+        return await shim.read(wire.DELIVERED) == b"\1"
+    except (OSError, wire.WireError):
         return False
 
 

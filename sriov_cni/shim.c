@@ -23,7 +23,8 @@
 #include <unistd.h>
 
 enum { HEAD = 5, STDIN_LIMIT = 1 << 20, LONGEST = 4 * STDIN_LIMIT }; /* bytes; LONGEST is a frame's payload */
-enum { NO_PLUGIN = 127, UNREAD = 254, FAILED = 255 };                /* exit status; UNREAD: nobody reads our stdout */
+enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255 };    /* exit status; UNREAD: nobody reads our stdout */
+enum { HUNG_UP = -2 };                                               /* in place of a frame's size: there is none */
 enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* milliseconds */
 enum { LONGEST_CALL = 110, BUSY_TRIES = 5, LIFELINE = 13 };          /* seconds; times; a plugin's descriptor */
 
@@ -164,15 +165,17 @@ static int send_call(int daemon) {
     return write_all(daemon, call + sent, call_size - (size_t)sent);
 }
 
-/* The size of the next frame's payload, which is then in `payload`, and its kind in message[0]. */
+/* The size of the next frame's payload, which is then in `payload`, and its kind in message[0]; or HUNG_UP. */
 static long receive(int daemon) {
-    ssize_t have = read_up_to(daemon, message, HEAD);
+    ssize_t have = read_up_to(daemon, message, HEAD), first = have;
     size_t size = (size_t)message[1] << 24 | (size_t)message[2] << 16 | (size_t)message[3] << 8 | message[4];
     if (have == HEAD && size > LONGEST)
         return fail(PROTOCOL);
     if (have == HEAD && (have = read_up_to(daemon, payload, size)) == (ssize_t)size)
         return have;
-    return have < 0 ? -1 : fail("the daemon closed the connection");
+    if (have >= 0)
+        fail("the daemon closed the connection");
+    return first == 0 ? HUNG_UP : -1;
 }
 
 /* The first regular file of that name on CNI_PATH; relative folders do not count. */
@@ -259,16 +262,20 @@ static int serve_ipam(int daemon, size_t size) {
     return write_all(daemon, message, HEAD + size);
 }
 
-/* Then wait for the daemon to hang up: it may want the IPAM plugin once more, to take back what nobody has read. */
+/* Then wait for the daemon to hang up: it may want the IPAM plugin once more, to take back what nobody has read. LATE:
+ * it did not hear that we have printed, or has ended the attachment before it did, since we may have been stopped. */
 static int deliver(int daemon, size_t size) {
     int status = write_all(1, payload + 1, size - 1) < 0 ? UNREAD : payload[0];
-    long next;
+    long next = -1;
     put_head(message, 'D', 1);
     payload[0] = status != UNREAD;
     if (write_all(daemon, message, HEAD + 1) == 0)
-        while ((next = receive(daemon)) >= 0 && serve_ipam(daemon, (size_t)next) == 0)
-            ;
-    return status;
+        next = receive(daemon);
+    if (next == HUNG_UP)
+        return status;
+    while (next >= 0 && serve_ipam(daemon, (size_t)next) == 0)
+        next = receive(daemon);
+    return status ? status : LATE;
 }
 
 /* CNI error 11: the runtime tries again. No text of the operating system has quotes. */

@@ -23,6 +23,7 @@ PROTOCOL = "the daemon does not keep to the protocol"
 STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
 NO_PLUGIN = 127
 UNREAD = 254  # exit status where nobody reads our stdout
+LATE = 253  # where it was read, and the daemon did not hear that from us, or has ended the attachment before it did
 LIFELINE = 13  # the descriptor that a plugin inherits beside its streams; ours are lower
 SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25  # an interpreter ignores the last two, and a plugin would go on doing so
 ETXTBSY = 26
@@ -45,7 +46,7 @@ def main() -> int:
             serve_ipam(daemon, env, stdin, payload)
             kind, payload = receive(daemon)
         if kind != ANSWER or not payload:
-            raise EOFError(PROTOCOL)
+            raise OSError(PROTOCOL)
     except (OSError, EOFError) as error:
         return give_up(str(error))
     return deliver(daemon, env, stdin, payload)
@@ -55,7 +56,8 @@ def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answe
     """Print the answer and say whether somebody was there to read it.
 
     Then wait for the daemon to hang up: until it has let go of the namespace, or, where a runtime died before it could
-    read, until it has taken everything back, for which it may want the IPAM plugin once more.
+    read, until it has taken everything back, for which it may want the IPAM plugin once more. Whatever else comes of it
+    is a failure, since we may have been stopped for so long that what we printed is not so any more.
     """
     status = answer[0]
     try:
@@ -64,18 +66,21 @@ def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answe
         status = UNREAD
     try:
         daemon.sendall(frame(DELIVERED, bytes((status != UNREAD,))))
-        while True:
-            kind, request = receive(daemon)
-            if kind != IPAM:
-                return status
+        kind, request = receive(daemon)
+        while kind == IPAM:
             serve_ipam(daemon, env, stdin, request)
-    except (OSError, EOFError):
+            status = status or LATE
+            kind, request = receive(daemon)
+    except EOFError:
         return status
+    except OSError:
+        pass
+    return status or LATE
 
 
 def serve_ipam(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, request: bytes) -> None:
     if request.count(b"\0") != 1:
-        raise EOFError(PROTOCOL)
+        raise OSError(PROTOCOL)
     command, plugin = request.split(b"\0")
     try:
         status, output = run_ipam(env, stdin, command, plugin)
@@ -140,10 +145,14 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 
 
 def receive(daemon: _socket.socket) -> tuple[bytes, bytes]:
-    head = receive_exactly(daemon, 5)
+    """Kind and payload of the next frame. Raises EOFError where the daemon has hung up instead."""
+    head = daemon.recv(5)
+    if not head:
+        raise EOFError("the daemon closed the connection")
+    head += receive_exactly(daemon, 5 - len(head))
     size = int.from_bytes(head[1:], "big")
     if size > LONGEST:
-        raise EOFError(PROTOCOL)
+        raise OSError(PROTOCOL)
     return head[:1], receive_exactly(daemon, size)
 
 
@@ -152,7 +161,7 @@ def receive_exactly(daemon: _socket.socket, size: int) -> bytes:
     while len(data) < size:
         part = daemon.recv(size - len(data))
         if not part:
-            raise EOFError("the daemon closed the connection")
+            raise OSError("the daemon closed the connection")
         data += part
     return data
 

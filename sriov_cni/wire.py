@@ -8,9 +8,15 @@ A frame is one byte of kind, four bytes of length (big endian), and the payload.
     shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 when it is not on CNI_PATH
     daemon → shim   A  the answer: one byte of exit status, then what goes to stdout
     shim → daemon   D  whether it could be printed: one byte, 1 or 0
+    daemon → shim   W  withdrawn: the attachment was ended before D came; the shim exits as after a failure
 
-There may be no I, or several. After D the daemon may want another I, to undo what nobody heard of; then it hangs up,
-and the shim exits. So the runtime goes on only after the daemon has let go of the namespace.
+There may be no I, or several. After D the daemon may want another I, to undo what nobody heard of; else there may be
+the W. Then it hangs up, and the shim exits. So the runtime goes on only after the daemon has let go of the namespace.
+
+The daemon waits for D for as long as the connection is open, and takes back what it attached where it is closed, which
+only the shim's end does, or where D says 0. The shim succeeds where the daemon hangs up after D and in no other case:
+not when the daemon is gone before it has read D (the kernel says EPIPE or ECONNRESET then: net/unix/af_unix.c,
+unix_release_sock), nor when it wants a plugin run although D said 1, as a daemon without W does that had given up.
 """
 
 import dataclasses
@@ -21,6 +27,7 @@ STDIN = b"S"
 IPAM = b"I"
 ANSWER = b"A"
 DELIVERED = b"D"
+WITHDRAWN = b"W"
 
 HEAD = 5
 STDIN_LIMIT = 1 << 20
@@ -50,7 +57,7 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 def head(data: bytes) -> tuple[bytes, int]:
     """Kind and payload length of the five bytes that begin a frame."""
     kind, length = data[:1], int.from_bytes(data[1:HEAD], "big")
-    if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED) or length > LONGEST:
+    if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED, WITHDRAWN) or length > LONGEST:
         raise WireError(f"a frame of kind {kind!r} with {length} bytes")
     return kind, length
 

@@ -116,11 +116,13 @@ def daemon(
     socket: pathlib.Path,
     adopt: Callable[[int], netns.Netns] = netns.adopt,
     monitor: monitoring.Monitor | None = None,
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
     **further: Any,
 ) -> Iterator[None]:
     """The daemon in a thread of this process. `further` are fields of calls.Daemon."""
     book.create()
-    loop = asyncio.new_event_loop()
+    loop = loop or asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def served() -> None:
