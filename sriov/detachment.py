@@ -103,13 +103,16 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
 def _still_there(node: Node, record: ledger.Record) -> devices.VF | None:
     """None where the PCI device went away (numvfs changed, hot-unplug), also if another has its address by now.
 
-    Nothing is left to restore then: a new VF is at the baseline, and its name and address are its own.
+    Nothing is left to restore then: a new VF is at the baseline, and its name and address are its own. Raises
+    DeviceError where the very device is there and only cannot be read, as without free descriptors.
     """
     if record.device not in (0, node.tree.birth(record.pci)):
         return None
     try:
         return node.lookup(record.pci)
     except errors.DeviceError:
+        if record.device:
+            raise
         return None
 
 

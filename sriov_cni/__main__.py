@@ -31,7 +31,7 @@ from sriov import (
     sysfs,
     versions,
 )
-from sriov_cni import calls, policy, predecessor, recent, server
+from sriov_cni import calls, policy, predecessor, recent, server, trouble
 
 if TYPE_CHECKING:
     from sriov_cni import monitoring
@@ -97,6 +97,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             predecessor.Predecessor(options.predecessor_dir),
             None if monitor is None else monitor.meter,
             recent.Recent(options.run_dir),
+            trouble.Trouble(options.run_dir),
         )
         serving = server.Server(daemon, tell=functools.partial(supervisor.tell, os.environ))
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through

@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
+from observability import background
 from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
 from sriov.node import Node
-from sriov_cni import conf, failure, ipam, locks, policy, predecessor, recent, skel, unheard, wire
+from sriov_cni import attempts, conf, failure, ipam, locks, policy, predecessor, recent, skel, trouble, unheard, wire
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
@@ -38,7 +39,7 @@ class Daemon:
     """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
 
     `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
-    the daemon's end waits for it.
+    the daemon's end waits for it; `tasks` what goes on all along, and `stuck` the VFs that repair has failed to restore.
     """
 
     node: Node
@@ -50,12 +51,19 @@ class Daemon:
     meter: Meter | None = None
     calls_log: recent.Recent | None = None
     fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
+    troubles: trouble.Trouble | None = None
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
+    tasks: background.Background = dataclasses.field(default_factory=background.Background)
+    stuck: attempts.Attempts = dataclasses.field(default_factory=attempts.Attempts)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the daemon's own work, a line each. For the loop alone."""
+        return [*self.tasks.problems(), *self.stuck.problems()]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this off the call's way."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self.tasks.once("announcing", work))
         self.chores.add(task)
         task.add_done_callback(self.chores.discard)
 

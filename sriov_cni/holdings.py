@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from sriov import counters, errors, ledger
 from sriov.node import Node
-from sriov_cni.calls import log
 
 Reader = Callable[[ledger.Record], counters.Counters | None]
 
@@ -44,14 +43,9 @@ class Watcher:
         self._book = book
         self._read = read
 
-    async def keep_looking(self, interval: float) -> None:
-        """At once and every `interval` seconds, until cancelled."""
-        while True:
-            try:
-                self.latest = await asyncio.to_thread(self.look)
-            except errors.SriovError as error:
-                log.error("the counters of VFs are as they were: %s", error)
-            await asyncio.sleep(interval)
+    async def look_again(self) -> None:
+        """Replace `latest`. Raises LedgerError: what was seen last stays then."""
+        self.latest = await asyncio.to_thread(self.look)
 
     def look(self) -> Look:
         """Blocks for about a tenth of a millisecond a VF."""

@@ -104,6 +104,11 @@ class Holdings(registry.Collector):
             sum(each.counters is None and each.record.home is not None for each in look.holdings),
         )
         yield core.GaugeMetricFamily(
+            "sriov_vf_not_taken_back",
+            "VFs that could not be taken back from their pod when that was last tried.",
+            sum(bool(each.record.problem) for each in look.holdings),
+        )
+        yield core.GaugeMetricFamily(
             "sriov_vf_look_timestamp_seconds", "When pods and counters were last looked at.", look.at
         )
         counted = [(labels, each.counters) for labels, each in labelled if each.counters is not None]

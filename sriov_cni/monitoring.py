@@ -25,12 +25,15 @@ class Monitor:
         """Answer until the context ends; `socket` is where shims connect. Raises SriovError where it cannot."""
         watcher = holdings.Watcher(daemon.node, daemon.book, self._read)
         self._registry.register(metrics.Holdings(lambda: watcher.latest))
+        self._registry.register(registries.BackgroundTasks(daemon.tasks))
 
         async def problems() -> Sequence[str]:
-            return await asyncio.to_thread(found, daemon, socket)
+            return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
 
         async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
-            looking = asyncio.create_task(watcher.keep_looking(self._interval))
+            looking = asyncio.create_task(
+                daemon.tasks.every(self._interval, "looking at what pods hold", watcher.look_again)
+            )
             try:
                 yield
             finally:

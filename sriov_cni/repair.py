@@ -2,20 +2,31 @@
 
 import asyncio
 import functools
+from collections.abc import Iterable
 
 from observability import logs
 from sriov import devices, errors, inventory, ledger
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
+_TELLING = 5.0  # seconds between two looks at what is to be told of the daemon's own work
+_AT_ONCE = 16  # half of the daemon's threads: calls have the others, however many VFs cannot be restored
 
 
 async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
     """Look at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
-    await get_to_know(daemon)
-    while True:
-        await repair(daemon)
-        await asyncio.sleep(interval)
+    work = daemon.tasks
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work.keep("noting the VFs' own addresses", functools.partial(get_to_know, daemon)))
+        patiently = functools.partial(repair, daemon, only_due=True, at_once=_AT_ONCE)
+        group.create_task(work.every(interval, "repair", patiently))
+        if daemon.troubles is not None:
+            group.create_task(work.every(_TELLING, "telling of trouble", functools.partial(_tell, daemon)))
+
+
+async def _tell(daemon: Daemon) -> None:
+    if daemon.troubles is not None:
+        daemon.troubles.tell(daemon.problems())
 
 
 async def get_to_know(daemon: Daemon) -> None:
@@ -36,33 +47,65 @@ def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
             daemon.book.homes.settle(daemon.node.tree, pci, netdev, functools.partial(net.state, netdev.index))
 
 
-async def repair(daemon: Daemon) -> None:
-    """Finish the detach of every VF that has a record and no living owner."""
+async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) -> None:
+    """Finish the detach of every VF that has a record and no living owner, of `at_once` of them at a time.
+
+    With `only_due`, VFs that have failed wait for their turn. Raises LedgerError.
+    """
+    left = await asyncio.to_thread(_left_behind, daemon)
+    stuck = daemon.stuck
+    stuck.only(left)
+    now = asyncio.get_running_loop().time()
+    due = [record for record in left if not only_due or stuck.is_due(record, now)]
+    await _finish_all(daemon, sorted(due, key=stuck.failures), asyncio.Semaphore(at_once))
+
+
+def _left_behind(daemon: Daemon) -> list[ledger.Record]:
+    """All of the ledger is read here: in a thread, since that may take some time."""
+    return [record for record in daemon.book.records() if _seems_over(daemon, record)]
+
+
+def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
+    """Where that cannot be told it is looked into: what is wrong is then said of this VF, and the others go on."""
     try:
-        records = list(daemon.book.records())
-    except errors.LedgerError as error:
-        log.error("repair: %s", error)
-        return
-    for record in records:
-        if await asyncio.to_thread(_is_over, daemon, record):
-            await _finish(daemon, record)
+        return _is_over(daemon, record)
+    except (errors.SriovError, OSError):
+        return True
 
 
-async def _finish(daemon: Daemon, seen: ledger.Record) -> None:
+async def _finish_all(daemon: Daemon, records: Iterable[ledger.Record], limit: asyncio.Semaphore) -> None:
+    """Those that were never tried come first. None is left at work when this ends, whatever has become of another."""
+    working = (_finish(daemon, record, limit) for record in records)
+    for failure in await asyncio.gather(*working, return_exceptions=True):
+        if failure is not None:
+            raise failure
+
+
+async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
     """An ADD under way has a record before its VF has moved: it also has the lock."""
     with logs.within(**seen.owner.facts, vf=seen.pci):
-        await _finish_one(daemon, seen)
+        try:
+            await _finish_one(daemon, seen, limit)
+        except errors.SriovError as error:
+            _failed(daemon, seen, str(error))
+            log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
+        except Exception as error:  # one VF's edge: the others are restored whatever it is
+            _failed(daemon, seen, f"{type(error).__name__}: {error}")
+            log.exception("VF %s of %s cannot be restored yet", seen.pci, seen.owner)
 
 
-async def _finish_one(daemon: Daemon, seen: ledger.Record) -> None:
-    try:
-        async with daemon.vf_locks.of(seen.pci) as held:
-            if await held.run(_end, daemon, seen):
-                _count(daemon, restored=True)
-                log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
-    except errors.SriovError as error:
-        _count(daemon, restored=False)
-        log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
+async def _finish_one(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
+    async with daemon.vf_locks.of(seen.pci) as held, limit:
+        ended = await held.run(_end, daemon, seen)
+    if ended:
+        _count(daemon, restored=True)
+        log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
+    daemon.stuck.forget(seen)
+
+
+def _failed(daemon: Daemon, seen: ledger.Record, problem: str) -> None:
+    _count(daemon, restored=False)
+    daemon.stuck.failed(seen, problem, asyncio.get_running_loop().time())
 
 
 def _count(daemon: Daemon, *, restored: bool) -> None:

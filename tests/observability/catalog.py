@@ -7,7 +7,7 @@ import prometheus_client
 from prometheus_client import core
 
 from deviceplugin import metrics as plugins
-from observability import registries
+from observability import background, registries
 from sriov_cni import holdings
 from sriov_cni import metrics as daemons
 
@@ -40,10 +40,12 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     made = registries.registry("CNI daemon")
     daemons.Meter(made)
     made.register(daemons.Holdings(holdings.Look))
+    made.register(registries.BackgroundTasks(background.Background()))
     return made
 
 
 def _plugin() -> prometheus_client.CollectorRegistry:
     made = registries.registry("device plugin")
     made.register(plugins.Metrics())
+    made.register(registries.BackgroundTasks(background.Background()))
     return made
