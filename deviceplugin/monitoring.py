@@ -12,6 +12,7 @@ def serving(running: plugin.Plugin, where: addresses.Address) -> AbstractAsyncCo
     numbers = metrics.Metrics()
     registry = registries.registry("device plugin")
     registry.register(numbers)
+    registry.register(registries.BackgroundTasks(running.tasks))
 
     def refresh() -> None:
         numbers.latest = running.status()

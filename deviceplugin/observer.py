@@ -41,7 +41,7 @@ class Observer:
     def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
         self._node = node
         self._patience = patience
-        self._wake = wake
+        self.wake = wake
         self._links: conditions.Settling | None = None
         self._leftovers = conditions.Settling()
         self._managed: frozenset[devices.PciAddress] = frozenset()
@@ -82,14 +82,11 @@ class Observer:
         return min((each for each in (doubts, leftover) if each is not None), default=None)
 
     async def listen(self, monitor: uevents.Monitor) -> None:
-        """Wake at uevents, for as long as the kernel tells them."""
-        try:
-            async for event in uevents.watch(monitor):
-                if matters(event, self._vfs):
-                    log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
-                    self._wake()
-        except errors.KernelError as error:
-            log.warning("no more uevents, changes are seen at the next resync: %s", error)
+        """Wake at uevents, without an end. Raises KernelError where the kernel tells no more."""
+        async for event in uevents.watch(monitor):
+            if matters(event, self._vfs):
+                log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
+                self.wake()
 
     async def listen_to_links(self) -> None:
         """Wake when a PF's link is not what it was; other links change with every pod."""
@@ -103,7 +100,7 @@ class Observer:
             now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
             if now != known:
                 known = now
-                self._wake()
+                self.wake()
 
     def _uplinks(self) -> dict[devices.PciAddress, str]:
         named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)
@@ -119,23 +116,27 @@ def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
 
 
 def leftovers(catalog: candidates.Catalog, book: ledger.Ledger) -> dict[str, str]:
-    """VFs that are at home though the ledger says that a pod has them: their detach has not finished.
+    """VFs that no pod may be given: those that are at home though the ledger says that a pod has them, and those that
+    could not be taken back when that was tried, wherever they are.
 
     Raises nothing: a ledger that cannot be read says nothing of a VF.
     """
-    found: dict[str, str] = {}
-    for one in catalog.candidates.values():
-        if one.role is candidates.Role.VF and one.netdevs and _held(book, one.pci):
-            found[one.id] = "was left behind by a pod and is not clean yet"
-    return found
+    vfs = (one for one in catalog.candidates.values() if one.role is candidates.Role.VF)
+    found = ((one.id, _leftover(book, one)) for one in vfs)
+    return {name: why for name, why in found if why is not None}
 
 
-def _held(book: ledger.Ledger, pci: devices.PciAddress) -> bool:
+def _leftover(book: ledger.Ledger, one: candidates.Candidate) -> str | None:
     try:
-        return book.read(pci) is not None
+        record = book.read(one.pci)
     except errors.LedgerError as error:
         log.debug("%s", error)
-        return False
+        return None
+    if record is None:
+        return None
+    if record.problem:
+        return f"could not be taken back from its pod: {record.problem}"
+    return "was left behind by a pod and is not clean yet" if one.netdevs else None
 
 
 def monitor() -> uevents.Monitor | None:

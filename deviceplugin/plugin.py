@@ -8,11 +8,13 @@ pods notice nothing.
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import pathlib
 
 from deviceplugin import conf, doors, handout, kubelet, observer, pools, resources, status, watch
-from sriov import candidates, errors
+from observability import background
+from sriov import candidates, errors, uevents
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Options:
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
+    after_failures: background.Timings = dataclasses.field(default_factory=background.Timings)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -49,6 +52,7 @@ class Plugin:
 
     def __init__(self, options: Options) -> None:
         """Raises ConfigError where the file cannot be used: there is no older one to keep."""
+        self.tasks = background.Background(options.after_failures)
         self._options = options
         self._text = conf.data(options.config)
         self._configuration = conf.parse(self._text, str(options.config), options.prefix)
@@ -62,7 +66,10 @@ class Plugin:
         self._told: dict[str, str] = {}  # device to what the log has said of it
 
     async def run(self) -> None:
-        """Raises SriovError where the kubelet's directory is too deep for a socket."""
+        """Raises SriovError where the kubelet's directory is too deep for a socket.
+
+        What fails later than the first look is told, and goes on (background).
+        """
         _warn(self._configuration)
         monitor = observer.monitor()  # before the first scan, so that nothing happens unseen between the two
         timings = self._options.timings
@@ -70,11 +77,17 @@ class Plugin:
             await self._refresh(group)
             self._giver.sweep()
             if monitor is not None:
-                group.create_task(self._observer.listen(monitor))
-            group.create_task(self._observer.listen_to_links())
+                self._keep(group, "hearing uevents", _listening(self._observer, monitor))
+            self._keep(group, "hearing links", self._observer.listen_to_links)
             group.create_task(self._follow(group))
-            group.create_task(watch.changes(self._options.door.folder, self._nudge, timings.poll))
-            group.create_task(watch.changes(self._options.config.parent, self._wake.set, timings.poll))
+            for folder, changed in (
+                (self._options.door.folder, self._nudge),
+                (self._options.config.parent, self._wake.set),
+            ):
+                self._keep(group, f"watching {folder}", functools.partial(watch.changes, folder, changed, timings.poll))
+
+    def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:
+        return group.create_task(self.tasks.keep(name, work))
 
     def status(self) -> status.Status:
         """For the endpoint."""
@@ -84,7 +97,12 @@ class Plugin:
             *(status.ResourceStatus(name, 0, 0, registered=False, watched=0) for name in waiting),
         )
         return status.Status(
-            str(self._options.config), self._config_error, listed, self._reloads, self._refused_reloads
+            str(self._options.config),
+            self._config_error,
+            listed,
+            self._reloads,
+            self._refused_reloads,
+            tuple(self.tasks.problems()),
         )
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
@@ -93,9 +111,12 @@ class Plugin:
                 async with asyncio.timeout(self._rest()):
                     await self._wake.wait()
             await asyncio.sleep(self._options.debounce)
-            self._wake.clear()
-            self._reload()
-            await self._refresh(group)
+            await self.tasks.keep("looking at the node", functools.partial(self._look_again, group))
+
+    async def _look_again(self, group: asyncio.TaskGroup) -> None:
+        self._wake.clear()
+        self._reload()
+        await self._refresh(group)
 
     def _rest(self) -> float:
         """Seconds until there is reason to look without being told."""
@@ -163,7 +184,7 @@ class Plugin:
         """Publish what is known, register what is new, withdraw what is gone."""
         names = {pool.resource for pool in dealt}
         for name in [name for name in self._served if name not in names]:
-            group.create_task(self._withdraw(self._served.pop(name)))
+            group.create_task(self.tasks.once(f"withdrawing {name}", self._withdraw(self._served.pop(name))))
         for pool in dealt:
             self._giver.announce(pool)
             if pool.resource not in self._served:
@@ -175,7 +196,7 @@ class Plugin:
         options = self._options
         log.info("%s has %s", pool.resource, _count(pool))
         begun = kubelet.Registration(pool, options.door, self._giver, self._wake.set, options.timings)
-        return _Served(begun, group.create_task(begun.run()))
+        return _Served(begun, self._keep(group, f"registering {pool.resource}", begun.run))
 
     async def _withdraw(self, served: _Served) -> None:
         """Say that there are none any more, and go. The kubelet keeps what pods have."""
@@ -207,6 +228,18 @@ class Plugin:
     def _nudge(self) -> None:
         for served in self._served.values():
             served.registration.nudge()
+
+
+def _listening(seen: observer.Observer, first: uevents.Monitor) -> background.Work:
+    """Hears uevents, from `first` on; where that fails, on a monitor of its own."""
+    monitors = [first]
+
+    async def listen() -> None:
+        if not monitors:
+            seen.wake()  # what has happened meanwhile was not heard
+        await seen.listen(monitors.pop() if monitors else uevents.Monitor())
+
+    return listen
 
 
 def _warn(configuration: resources.Configuration) -> None:

@@ -23,7 +23,8 @@ class ResourceStatus:
 class Status:
     """`config_error` is what is wrong with the file that is not in force; empty where it is.
 
-    `reloads` counts files that came into force after the first, `refused_reloads` those that did not.
+    `reloads` counts files that came into force after the first, `refused_reloads` those that did not. `failing` has a
+    line for each part of the plugin's own work that fails.
     """
 
     config_file: str
@@ -31,12 +32,13 @@ class Status:
     resources: tuple[ResourceStatus, ...] = ()
     reloads: int = 0
     refused_reloads: int = 0
+    failing: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
         unknown = [f"{one.name} is not registered with the kubelet" for one in self.resources if not one.registered]
         kept = f"the configuration in force is an older one: {self.config_error}"
-        return ([kept] if self.config_error else []) + unknown
+        return ([kept] if self.config_error else []) + unknown + list(self.failing)
 
     @property
     def as_json(self) -> bytes:

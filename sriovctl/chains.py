@@ -235,6 +235,8 @@ def _attached(case: Case) -> Iterator[Step]:
 def _state(one: attachments.Attachment) -> Step:
     attached = one.state is attachments.State.ATTACHED
     text = f"{one.record.pci} as {one.record.owner.ifname} is {one.state.value}: {one.state.meaning}"
+    if one.record.problem:
+        attached, text = False, f"{text}; taking it back has failed: {one.record.problem}"
     remedy = "" if attached else "see `sriovctl attachments release`"
     return Step("attached", "is it with its pod?", Answer.YES if attached else Answer.NO, text, remedy)
 

@@ -47,6 +47,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
         yield Finding(kind, str(found.where.cni_bin / "sriov"), text)
     if found.daemon_trouble:
         yield Finding(Kind.DAEMON_DOWN, str(found.where.daemon_socket), found.daemon_trouble)
+    for line in found.trouble:
+        yield Finding(Kind.DAEMON_TROUBLE, str(found.where.daemon_socket), line)
     for network in found.networks:
         if network.problem:
             yield Finding(Kind.NETWORK_BAD, str(found.where.cni_conf / network.file), network.problem)
@@ -59,7 +61,9 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
 def ledger(found: facts.Facts) -> Iterator[Finding]:
     for one in found.held:
         owner = one.record.owner
-        if one.state is attachments.State.LEFT_BEHIND:
+        if one.record.problem:
+            yield Finding(Kind.NOT_TAKEN_BACK, one.record.pci, f"from {owner}: {one.record.problem}")
+        elif one.state is attachments.State.LEFT_BEHIND:
             yield Finding(Kind.LEFT_BEHIND, one.record.pci, f"{owner} is gone, the VF is home and not clean yet")
         if one.state is attachments.State.UNKNOWN_OWNER:
             yield Finding(

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 from deviceplugin import names, pools
 from sriov import candidates, errors, sysfs
+from sriov_cni import trouble
 from sriovctl import attachments, daemon, hostfacts, kernelfacts, netmanagers, pcitree, places, survey
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
     """`groups` are IOMMU groups with their members. `autoprobe` and `versions` are by PF and by driver: the attribute
-    sriov_drivers_autoprobe, and the version of a driver that is not the kernel's own."""
+    sriov_drivers_autoprobe, and the version of a driver that is not the kernel's own. `daemon_trouble` is why the CNI
+    daemon does not answer, `trouble` what it says is wrong with its own work."""
 
     where: places.Places
     seen: survey.Survey
@@ -28,6 +30,7 @@ class Facts:
     managers: netmanagers.Managers
     policy_problem: str | None
     daemon_trouble: str | None
+    trouble: tuple[str, ...]
     kubelet_there: bool
     sockets: frozenset[str]
     held: tuple[attachments.Attachment, ...]
@@ -49,6 +52,7 @@ def collect(where: places.Places) -> Facts:
     versions = {each: sysfs.text(where.sysfs / "module" / each / "version") for each in sorted(drivers)}
     vfs = [one.pci for one in seen.catalog.candidates.values() if one.role is candidates.Role.VF]
     vf_netdevs = [netdev for netdev in map(tree.netdev, vfs) if netdev is not None]
+    unreachable = daemon.trouble(where.daemon_socket)
     networks, multus = hostfacts.networks(where.cni_conf)
     return Facts(
         where,
@@ -64,7 +68,8 @@ def collect(where: places.Places) -> Facts:
         multus,
         netmanagers.read(where.run, where.etc, vf_netdevs),
         hostfacts.policy_problem(where.policy),
-        daemon.trouble(where.daemon_socket),
+        unreachable,
+        trouble.Trouble(where.run_dir).read() if unreachable is None else (),
         (where.kubelet / "device-plugins/kubelet.sock").is_socket(),
         _sockets(where, seen),
         tuple(attachments.listed(seen)),

@@ -54,6 +54,7 @@ class Kind(enum.Enum):
         "owners cannot be named, and pods without Multus get no VF",
     )
     DAEMON_DOWN = ("daemon-down", Severity.ERROR, "start the CNI daemon: until then pods wait for their VF")
+    DAEMON_TROUBLE = ("daemon-trouble", Severity.ERROR, "the daemon tries on; its log has the trace of each failure")
     PLUGIN_MISSING = ("plugin-missing", Severity.ERROR, "install the shim as `sriov` where the runtime looks")
     PLUGIN_FOREIGN = (
         "plugin-foreign",
@@ -64,6 +65,11 @@ class Kind(enum.Enum):
     NETWORK_BAD = ("network-bad", Severity.ERROR, "mend the network configuration: its pods get this error")
     NO_NETWORK = ("no-network", Severity.WARNING, "write a network configuration of type sriov, or install Multus")
     LEFT_BEHIND = ("left-behind", Severity.WARNING, "wait ten seconds; if it stays, the daemon's log says why")
+    NOT_TAKEN_BACK = (
+        "not-taken-back",
+        Severity.ERROR,
+        "mend what the evidence says; the daemon tries on, and `sriovctl attachments release` at once",
+    )
     RECORD_DAMAGED = ("record-damaged", Severity.WARNING, "once no pod has the VF, remove the file")
     NETWORK_MANAGER = (
         "networkmanager",

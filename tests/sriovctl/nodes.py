@@ -11,7 +11,7 @@ from typing import Any
 
 import click.testing
 
-from sriov_cni import policy, recent
+from sriov_cni import policy, recent, trouble
 from sriovctl import app
 from tests.fakes import bench, pod_resources, procfs
 from tests.sriov_cni import harness
@@ -93,6 +93,7 @@ class Node:
         further: dict[str, Any] = {
             "guard": policy.Guard(self.folder / "policy.json"),
             "calls_log": recent.Recent(run_dir),
+            "troubles": trouble.Trouble(run_dir),
         }
         made = self.bench
         with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):

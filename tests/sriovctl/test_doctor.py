@@ -9,12 +9,15 @@ import json
 import pathlib
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from installer import artefacts
 from sriov import devices, ledger
+from sriov_cni import trouble
 from sriovctl import findings, pcitree
 from sriovctl.findings import Kind
 from tests.fakes import sysfs_tree
@@ -42,6 +45,7 @@ class Sick:
         self.sys = node.bench.machine.node
         self.folder = node.folder
         self.serves = True
+        self.waits = False
         self.kubelet = True
         self._stack = contextlib.ExitStack()
         self.sys.set_attribute(PF, "sriov_drivers_autoprobe", 1)
@@ -100,6 +104,8 @@ class Sick:
         with contextlib.ExitStack() as stack:
             if self.serves:
                 stack.enter_context(self.node.serving())
+                while self.waits and not trouble.Trouble(self.folder / "run").read():
+                    time.sleep(0.05)
             if self.kubelet:
                 stack.enter_context(self.node.kubelet())
             ran = self.node.run("doctor", "--all", "-o", "json")
@@ -142,6 +148,18 @@ def damaged(sick: Sick) -> None:
     attach(sick)
     sick.write(f"run/vfs/{sick.node.vf}.json", "{")
     sick.serves = False
+
+
+def not_taken_back(sick: Sick) -> None:
+    """Its DEL fails while it is in the pod."""
+    record = attach(sick)
+    sick.node.bench.book.write(msgspec.structs.replace(record, problem="the kernel refused to move link 7"))
+
+
+def repair_fails(sick: Sick) -> None:
+    """What cannot be read is no ledger: a running daemon says so."""
+    (sick.folder / "run/vfs/0000:ff:00.0.json").mkdir()
+    sick.waits = True
 
 
 def without_a_registration(sick: Sick) -> None:
@@ -235,12 +253,14 @@ SCENARIOS: dict[Kind, tuple[Callable[[Sick], object], str]] = {
     Kind.NOT_REGISTERED: (without_a_registration, "the kubelet does not know it"),
     Kind.NO_POD_RESOURCES: (without_pod_resources, "there is no"),
     Kind.DAEMON_DOWN: (without_a_daemon, "it is not running"),
+    Kind.DAEMON_TROUBLE: (repair_fails, "repair: failed"),
     Kind.PLUGIN_MISSING: (lambda sick: (sick.folder / "bin/sriov").unlink(), "not there"),
     Kind.PLUGIN_FOREIGN: (lambda sick: sick.write("bin/sriov", "\x7fELF"), "another CNI plugin"),
     Kind.PLUGIN_NOT_EXECUTABLE: (lambda sick: (sick.folder / "bin/sriov").chmod(0o644), "nobody may execute"),
     Kind.NETWORK_BAD: (lambda sick: sick.network({"vlan": 5000}), "vlan id 5000 invalid"),
     Kind.NO_NETWORK: (lambda sick: (sick.folder / "net.d/10-sriov.conf").unlink(), "no file there"),
     Kind.LEFT_BEHIND: (left_behind, "not clean yet"),
+    Kind.NOT_TAKEN_BACK: (not_taken_back, "from container web-sandbox as net1: the kernel refused to move link 7"),
     Kind.RECORD_DAMAGED: (damaged, "no JSON"),
     Kind.NETWORK_MANAGER: (lambda sick: (sick.folder / "somerun/NetworkManager").mkdir(), "keep it off"),
     Kind.NETWORKD: (networkd, "80-all.network"),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from sriov import devices
@@ -185,3 +186,16 @@ def test_a_file_that_is_not_this_pod_is_one_clear_error(sick: test_doctor.Sick, 
     ran = sick.node.run("explain", "web", f"--pod-file={sick.folder}/pod.json")
     assert (ran.status, ran.out) == (exits.Exit.USAGE, "")
     assert "pod.json" in ran.err
+
+
+def test_a_vf_that_could_not_be_taken_back(sick: test_doctor.Sick) -> None:
+    record = test_doctor.attach(sick)
+    book = sick.node.bench.book
+    book.write(msgspec.structs.replace(record, problem="the kernel refused to move link 7"))
+    with sick.node.serving(), sick.node.kubelet():
+        of_vf = explained(sick.node, sick.node.vf)
+        ran = sick.node.run("explain", "web", pod(sick.node), "-o", "json")
+    assert of_vf["step"] == "healthy"
+    assert "could not be taken back from its pod: the kernel refused to move link 7" in of_vf["evidence"]
+    [attached] = [each for each in ran.document["items"] if each["step"] == "attached"]
+    assert (attached["answer"], "has failed: the kernel refused to move link 7" in attached["evidence"]) == ("no", True)
