@@ -72,7 +72,8 @@ class Homes:
         known = self._read(pci)
         if known is None or known.device != tree.birth(pci):
             return None
-        return _STATE.decode(known.state)
+        state: kernel.LinkState | None = _STATE.decode(known.state)
+        return state
 
     def note(self, tree: sysfs.Tree, pci: devices.PciAddress, state: kernel.LinkState) -> None:
         """These settings are the VF's own from now on."""

@@ -39,7 +39,7 @@ class Daemon:
     """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
 
     `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
-    the daemon's end waits for it; `tasks` what goes on all along, and `stuck` the VFs that repair has failed to restore.
+    the daemon's end waits for it; `tasks` what goes on all along; `stuck` are the VFs that repair has failed to restore.
     """
 
     node: Node
@@ -50,8 +50,8 @@ class Daemon:
     former: predecessor.Predecessor | None = None
     meter: Meter | None = None
     calls_log: recent.Recent | None = None
-    fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
     troubles: trouble.Trouble | None = None
+    fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
     tasks: background.Background = dataclasses.field(default_factory=background.Background)

@@ -20,12 +20,12 @@ _log = logging.getLogger(__name__)
 
 async def check(daemon: Daemon, call: Call) -> bytes:
     """The CNI command CHECK."""
-    network = conf.network(call.stdin)
+    network = conf.existing(call.stdin)
     conf.needs_version(network, "CHECK", "0.4.0")
     if network.prev_result is None:
         raise failure.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
     pod = call.needs_pod(daemon.node.home)
-    previous = result.previous(network.prev_result, conf.VERSIONS)
+    previous = result.previous(network.prev_result)
     record = await asyncio.to_thread(calls.find, daemon, call, network.device)
     if record is None:
         raise failure.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")

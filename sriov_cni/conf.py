@@ -16,6 +16,9 @@ from sriov_cni.failure import Code
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
+_OLD_VERSIONS = ("", "0.1.0", "0.2.0")
+"""What sriov-cni took too. They have a result of another kind, which nothing here makes."""
+_NUMBERS = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?")
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PLUGIN = re.compile(r"[a-zA-Z0-9_.\-]+")
@@ -72,7 +75,7 @@ KEYS = frozenset(each.encode_name for each in msgspec.structs.fields(_Document))
 
 
 class _Envelope(msgspec.Struct, frozen=True):
-    """What a DEL may rely on: the rest may be what the ADD was refused for, and the DEL that follows must succeed."""
+    """What an attachment that is there may be told by: the rest may be what no ADD takes, and its DEL must succeed."""
 
     cni_version: Any = msgspec.field(default=None, name="cniVersion")
     name: Any = None
@@ -89,7 +92,10 @@ _ATTACHMENTS = msgspec.json.Decoder(list[_Attachment] | None)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
-    """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address where there is a sound one."""
+    """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address where there is a sound one.
+
+    `version` and `name` are one that an ADD takes, or of an existing attachment whatever is there, "" for nothing.
+    """
 
     version: str
     name: str
@@ -126,23 +132,46 @@ def version(stdin: bytes) -> str:
 
 
 def network(stdin: bytes) -> Network:
-    """Decode what every command needs. Raises CniError with code 1, 5, 6 or 7."""
+    """Decode what an ADD needs. Raises CniError with code 1, 5, 6 or 7."""
     envelope = _decode(stdin, _ENVELOPE)
     if not all(each is None or isinstance(each, str) for each in (envelope.name, envelope.cni_version)):
         raise failure.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
-    if not _NETWORK.fullmatch(envelope.name or ""):
-        raise _invalid(
-            f"name {envelope.name!r} is not a network name", "give the network a `name` of letters and digits"
-        )
+    _check_name(envelope.name)
     if envelope.cni_version not in VERSIONS:
         # An absent version means 0.1.0 (libcni, ParseVersion).
         named = envelope.cni_version or "0.1.0"
         raise failure.CniError(
             Code.INCOMPATIBLE_VERSION, f"cniVersion {named!r} is not supported", f"use one of {', '.join(VERSIONS)}"
         )
+    return _network(envelope)
+
+
+def existing(stdin: bytes) -> Network:
+    """The same of an attachment that is there, for DEL, CHECK and GC: nothing is demanded that only an ADD may demand.
+
+    Who attached the VF took the configuration, and that may have been sriov-cni, which takes versions and keys that are
+    not taken here; or nobody did, and the pod is to end. Raises CniError with code 5 or 6 for what is no JSON object.
+    """
+    return _network(_decode(stdin, _Envelope))
+
+
+def refuses(stdin: bytes) -> bool:
+    """Whether no plugin's ADD ever took this: its version is none, or its name (containernetworking/cni, pkg/skel,
+    checkVersionAndCall() and validateConfig())."""
+    net = existing(stdin)
+    return net.version not in (*_OLD_VERSIONS, *VERSIONS) or not _NETWORK.fullmatch(net.name)
+
+
+def _network(envelope: _Envelope) -> Network:
     raw = bytes(envelope.prev_result)
     prev_result = None if raw in (b"", b"null", b"{}") else raw
-    return Network(envelope.cni_version, envelope.name, _sound_device(envelope), _sound_ipam(envelope), prev_result)
+    return Network(
+        "" if envelope.cni_version is None else str(envelope.cni_version),
+        envelope.name if isinstance(envelope.name, str) else "",
+        _sound_device(envelope),
+        _sound_ipam(envelope),
+        prev_result,
+    )
 
 
 def attachment(stdin: bytes, args: str) -> Attachment:
@@ -173,11 +202,28 @@ def warnings(stdin: bytes) -> tuple[str, ...]:
 
 
 def needs_version(net: Network, command: str, since: str) -> None:
-    """Raises CniError with code 1 where the configuration's version is older than the command."""
-    if VERSIONS.index(net.version) < VERSIONS.index(since):
+    """Raises CniError with code 1 where the configuration's version is older than the command, or is none."""
+    if _number(net.version) < _number(since):
+        named = net.version or "0.1.0"
         raise failure.CniError(
-            Code.INCOMPATIBLE_VERSION, f"cniVersion {net.version} does not allow {command}", f"it came with {since}"
+            Code.INCOMPATIBLE_VERSION, f"cniVersion {named} does not allow {command}", f"it came with {since}"
         )
+
+
+def needs_name(net: Network) -> None:
+    """Raises CniError with code 7 where it is not said which network is meant."""
+    _check_name(net.name)
+
+
+def _check_name(name: str | None) -> None:
+    if not _NETWORK.fullmatch(name or ""):
+        raise _invalid(f"name {name!r} is not a network name", "give the network a `name` of letters and digits")
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """For comparing. None is 0.1.0 (containernetworking/cni, pkg/version, ParseVersion()), and no number is less."""
+    found = _NUMBERS.fullmatch(version or "0.1.0")
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def valid_attachments(stdin: bytes) -> frozenset[tuple[str, str]]:

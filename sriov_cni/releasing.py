@@ -12,7 +12,7 @@ from sriov_cni.failure import Code
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
     """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
-    network = conf.network(call.stdin)
+    network = conf.existing(call.stdin)
     releasing = asyncio.create_task(call.hand_to_ipam(network))
     try:
         held = await give_back(daemon, call, network.device)
@@ -20,11 +20,11 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
         await asyncio.wait([releasing])
         problem = releasing.exception()  # ours goes first where both fail
     if problem is not None:
-        if held or not skel.refuses(call.invocation.args):
+        if held or not (skel.refuses(call.invocation.args) or conf.refuses(call.stdin)):
             raise problem
         # host-local refuses at DEL too what we refuse at ADD. So no address was given, and the pod is to end. What the
         # plugin says may quote a secret.
-        log.info("IPAM plugin %r failed, which does not matter: no ADD takes these CNI_ARGS", network.ipam)
+        log.info("IPAM plugin %r failed, which does not matter: no ADD takes this call", network.ipam)
     return b""
 
 
@@ -67,8 +67,9 @@ def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
     """The CNI command GC: ends every attachment of this network that is not on the runtime's list."""
-    network = conf.network(call.stdin)
+    network = conf.existing(call.stdin)
     conf.needs_version(network, "GC", "1.1.0")
+    conf.needs_name(network)
     valid = conf.valid_attachments(call.stdin)
     problems = [each async for each in _end_all(daemon, network, valid)]
     try:
@@ -84,7 +85,7 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
 
 async def _end_all(daemon: Daemon, network: conf.Network, valid: Container[tuple[str, str]]) -> AsyncIterator[str]:
     """Ends what can be ended; what could not be, and why."""
-    for record in list(daemon.book.records()):
+    for record in await asyncio.to_thread(lambda: list(daemon.book.records())):
         owner = record.owner
         if owner.network == network.name and (owner.container_id, owner.ifname) not in valid:
             try:

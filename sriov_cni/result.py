@@ -85,7 +85,7 @@ def decode(data: bytes, what: str) -> Result:
         ) from error
 
 
-def previous(data: bytes | None, versions: Container[str]) -> Result:
+def previous(data: bytes | None, versions: Container[str] | None = None) -> Result:
     """prevResult, whole: what is passed on has to be a result of one of `versions`. Raises CniError with code 6.
 
     It may leave its version out, which is the configuration's then (libcni, NewConfFromBytes).
@@ -95,7 +95,7 @@ def previous(data: bytes | None, versions: Container[str]) -> Result:
     found = decode(data, "prevResult")
     addressing(found, "prevResult")
     named = _version(data)
-    if named not in ("", None) and named not in versions:
+    if versions is not None and named not in ("", None) and named not in versions:
         raise failure.CniError(Code.DECODING, f"prevResult has cniVersion {named!r}", "see its documentation")
     return found
 

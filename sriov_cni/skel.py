@@ -60,6 +60,15 @@ def _ifname(value: str) -> str | None:
     return None
 
 
+def _any_ifname(value: str) -> str | None:
+    """What no plugin took (containernetworking/cni, pkg/utils, ValidateInterfaceName())."""
+    if value in (".", "..") or len(value) > _IFNAME_MAX:
+        return f"must be at most {_IFNAME_MAX} characters long"
+    if any(char in "/:" or char.isspace() for char in value):
+        return "must not hold '/', ':' or spaces"
+    return None
+
+
 def _text(value: str) -> str | None:
     """Bytes that are no UTF-8 arrive as surrogates, which nothing can write down."""
     return "must be UTF-8" if any("\ud800" <= char <= "\udfff" for char in value) else None
@@ -79,7 +88,8 @@ class _Variable:
 _VARIABLES = (
     _Variable("CNI_CONTAINERID", "container_id", _FOR_A_POD, _FOR_A_POD, _container_id),
     _Variable("CNI_NETNS", "netns", _IN_A_POD, _IN_A_POD, _text),
-    _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _FOR_A_POD, _ifname),
+    _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _IN_A_POD, _ifname),
+    _Variable("CNI_IFNAME", "ifname", frozenset(), frozenset({Command.DEL}), _any_ifname),
     _Variable("CNI_ARGS", "args", frozenset(), _IN_A_POD, _text),
     _Variable("CNI_PATH", "path", frozenset(), _IN_A_POD, _text),
 )

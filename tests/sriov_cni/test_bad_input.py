@@ -66,7 +66,9 @@ GOOD = "0000:01:10.0"
     ],
 )
 def test_a_bad_configuration(cni: CniNode, keys: dict[str, object], code: int, says: str) -> None:
-    _assert_refused(cni, cni.conf(**{"cniVersion": "1.0.0", **keys}), {}, code, says)
+    network = cni.conf(**{"cniVersion": "1.0.0", **keys})
+    _assert_refused(cni, network, {}, code, says)
+    assert cni.client.call("DEL", network) == harness.Answer(0, "", ""), "the pod is to end"
 
 
 @pytest.mark.parametrize(
