@@ -33,4 +33,18 @@ def routes(
         body = await loop.run_in_executor(thread, exposition.generate_latest, registry)
         return endpoint.Page(200, body, exposition.CONTENT_TYPE_PLAIN_0_0_4)
 
-    return {"/healthz": health, "/readyz": ready, "/metrics": metrics}
+    return {"/healthz": health, "/readyz": _one_at_a_time(ready), "/metrics": _one_at_a_time(metrics)}
+
+
+def _one_at_a_time(make: Callable[[], Awaitable[endpoint.Page]]) -> Callable[[], Awaitable[endpoint.Page]]:
+    """Who asks while a page is made gets that one, so that no number of clients keeps threads from calls."""
+    making: asyncio.Future[endpoint.Page] | None = None
+
+    async def page() -> endpoint.Page:
+        nonlocal making
+        if making is None or making.done():
+            making = asyncio.ensure_future(make())
+            making.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits any more
+        return await asyncio.shield(making)
+
+    return page

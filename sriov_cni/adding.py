@@ -130,7 +130,7 @@ def _request(
 
 
 async def _end_former_owner(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
-    record = daemon.record_of(request.vf.pci)
+    record = await daemon.holder_of(request.vf.pci)
     if record is not None:
         await held.run(_end, daemon, request, pod, record)
 

@@ -74,6 +74,13 @@ class Daemon:
             return self.former.of_device(pci)
         return record
 
+    async def holder_of(self, pci: devices.PciAddress) -> ledger.Record | None:
+        """The same, on an ADD's way: a thread reads the predecessor's records, and only where it has this VF."""
+        record = self.book.read(pci)
+        if record is None and self.former is not None and self.former.has(pci):
+            return await asyncio.to_thread(self.former.of_device, pci)
+        return record
+
     def has_ended(self, record: ledger.Record) -> bool:
         """Whether the owner's namespace is destroyed, of a VF whose place does not show it: one without a netdev."""
         if record.mark is None:

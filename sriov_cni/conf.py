@@ -152,7 +152,7 @@ def existing(stdin: bytes) -> Network:
     Who attached the VF took the configuration, and that may have been sriov-cni, which takes versions and keys that are
     not taken here; or nobody did, and the pod is to end. Raises CniError with code 5 or 6 for what is no JSON object.
     """
-    return _network(_decode(stdin, _Envelope))
+    return _network(_decode(stdin, _ENVELOPE))
 
 
 def refuses(stdin: bytes) -> bool:

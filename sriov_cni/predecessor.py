@@ -51,9 +51,13 @@ class Predecessor:
             _log.warning("sriov-cni's record %s is unusable: %s", self._path(container_id, ifname), error)
             return None
 
+    def has(self, pci: devices.PciAddress) -> bool:
+        """Whether the VF has an entry at all."""
+        return (self._folder / "pci" / pci).exists()
+
     def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
         """The attachment that holds this VF. All records are read, but only where the VF has an entry at all."""
-        if not (self._folder / "pci" / pci).exists():
+        if not self.has(pci):
             return None
         for path in self._folder.iterdir():
             container_id, _, ifname = path.name.rpartition("-")

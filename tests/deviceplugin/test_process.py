@@ -71,6 +71,30 @@ def test_d16_a_signal_ends_it_and_leaves_no_socket(tmp_path: pathlib.Path, numbe
     loops.run(body())
 
 
+def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Path) -> None:
+    where = addresses.Unix(tmp_path / "http.sock")
+
+    async def body() -> None:
+        kubelet = fake.Kubelet(tmp_path)
+        await kubelet.start()
+        async with started(tmp_path, f"--http={where}") as process:
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
+            held = []
+            for sent in (b"", b"GET /healthz HTTP/1.1\r\nX", b"GET /metrics HTTP/1.1\r\n\r\n"):
+                _, writer = await clients.connected(where)
+                writer.write(sent)
+                held.append(writer)
+            await asyncio.sleep(0.1)
+            process.terminate()
+            status, log = await told(process)
+            for writer in held:
+                writer.close()
+        assert (status, "Traceback" in log, log.splitlines()[-1].endswith("stopped")) == (0, False, True)
+        await kubelet.stop()
+
+    loops.run(body())
+
+
 def test_a_killed_one_is_replaced_by_the_next(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         kubelet = fake.Kubelet(tmp_path)

@@ -1,9 +1,11 @@
 """The endpoint over real sockets: pages, strangers, and who may come."""
 
 import asyncio
+import contextlib
 import pathlib
 import re
 import stat
+import sys
 
 import pytest
 
@@ -75,15 +77,118 @@ def test_who_only_connects_takes_no_more_than_a_few_descriptors(tmp_path: pathli
 
     async def body() -> None:
         async with endpoint.serving(where, shared([])):
-            idle = [await clients.connected(where) for _ in range(40)]
-            await loops.until(lambda: sum(reader.at_eof() for reader, _ in idle) == 8)
-            assert (await clients.sent(where, b""))[0] == 0
+            idle = [await clients.connected(where) for _ in range(80)]
+            await loops.until(lambda: sum(reader.at_eof() for reader, _ in idle) == 16)
+            assert [reader.at_eof() for reader, _ in idle] == [True] * 16 + [False] * 64, "the oldest go first"
+            for _ in range(10):
+                assert (await clients.get(where, "/healthz"))[0] == 200
             for _, writer in idle:
                 writer.close()
-            await asyncio.sleep(0.05)
-            assert (await clients.get(where, "/healthz"))[0] == 200
 
     loops.run(body())
+
+
+SLOWLY = {
+    "idle": b"",
+    "half a request": b"GET /healthz HT",
+    "no end of headers": b"GET /healthz HTTP/1.1\r\nX: y\r\n",
+    "reads nothing": b"GET /metrics HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", SLOWLY.values(), ids=SLOWLY)
+def test_who_takes_his_time_keeps_nobody_from_an_answer(sent: bytes) -> None:
+    """A pod in the host's network holds as many connections as it gets, and makes new ones for those that it loses."""
+    where = addresses.Tcp("127.0.0.1", clients.free_port())
+
+    async def hold(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                reader, writer = await clients.connected(where)
+                writer.write(sent)
+                while not (reader.at_eof() or stop.is_set()):
+                    await asyncio.sleep(0.01)
+                writer.transport.abort()
+
+    async def body() -> None:
+        stop = asyncio.Event()
+        async with endpoint.serving(where, shared([])):
+            holding = [asyncio.create_task(hold(stop)) for _ in range(100)]
+            await asyncio.sleep(0.3)
+            for _ in range(20):
+                async with asyncio.timeout(1):  # a kubelet's patience
+                    assert await clients.get(where, "/healthz") == (200, "ok\n")
+            stop.set()
+            await asyncio.wait(holding)
+
+    loops.run(body(), timeout=60)
+
+
+FLOOD = """
+import socket, sys
+held = []
+while True:
+    held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
+    if len(held) > 500:
+        held.pop(0).close()
+"""
+
+
+def test_a_flood_of_connections_denies_no_probe() -> None:
+    where = addresses.Tcp("127.0.0.1", clients.free_port())
+
+    async def body() -> None:
+        async with endpoint.serving(where, shared([])):
+            flood = await asyncio.create_subprocess_exec(sys.executable, "-c", FLOOD, str(where.port))
+            try:
+                await asyncio.sleep(0.5)
+                for _ in range(20):
+                    async with asyncio.timeout(2):
+                        assert await clients.get(where, "/healthz") == (200, "ok\n")
+            finally:
+                flood.kill()
+                await flood.wait()
+
+    loops.run(body(), timeout=90)
+
+
+def test_however_many_ask_one_page_is_made_at_a_time(tmp_path: pathlib.Path) -> None:
+    where, asked = addresses.Unix(tmp_path / "s"), 0
+
+    async def problems() -> list[str]:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.3)
+        return []
+
+    async def body() -> None:
+        async with endpoint.serving(where, pages.routes(problems, registries.registry("test"))):
+            answers = await asyncio.gather(*(clients.get(where, "/readyz") for _ in range(30)))
+        assert set(answers) == {(200, "ok\n")}
+        assert asked < 5
+
+    loops.run(body())
+
+
+def test_it_ends_at_once_whoever_is_connected(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    where = addresses.Unix(tmp_path / "s")
+
+    async def never() -> endpoint.Page:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def body() -> None:
+        async with endpoint.serving(where, {"/never": never}):
+            held = [await clients.connected(where) for _ in range(3)]
+            held[1][1].write(b"GET /never HTTP/1.1\r\n\r\n")
+            await asyncio.sleep(0.05)
+        for reader, writer in held:
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+
+    loops.run(body(), timeout=3)
+    assert caplog.text == ""
 
 
 def test_a_socket_is_its_owners_and_goes_with_it_unless_a_successor_has_it(tmp_path: pathlib.Path) -> None:

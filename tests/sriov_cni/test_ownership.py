@@ -1,13 +1,16 @@
 """GC, STATUS, repair, chains, VFs without a netdev: the commands beyond a pod's own ADD and DEL."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
+import threading
+from collections.abc import Iterator
 
 import pytest
 
-from sriov import devices, settings
-from sriov_cni import calls, conf, repair, typos
+from sriov import devices, ledger, settings
+from sriov_cni import calls, commands, conf, failure, predecessor, repair, skel, typos, wire
 from tests.fakes import bench, world
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
@@ -155,6 +158,47 @@ def test_f5_a_vf_that_came_home_alone_is_restored_by_the_daemon(cni: CniNode) ->
     asyncio.run(repair.repair(daemon))
     assert owners(cni) == set()
     assert cni.bench.machine.snapshot() == before
+
+
+def test_the_whole_ledger_is_never_read_in_the_event_loop(tmp_path: pathlib.Path) -> None:
+    """A thousand records take a tenth of a second, in which no call would be heard."""
+
+    class Book(ledger.Ledger):
+        def records(self) -> Iterator[ledger.Record]:
+            threads.append(threading.current_thread())
+            return super().records()
+
+    class Former(predecessor.Predecessor):
+        def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
+            threads.append(threading.current_thread())
+            return super().of_device(pci)
+
+    threads: list[threading.Thread] = []
+    here, book, former = bench.make(tmp_path), Book(tmp_path / "run"), Former(tmp_path / "former")
+    (tmp_path / "former/pci").mkdir(parents=True)
+    (tmp_path / "former/pci" / here.vfs[0]).touch()
+    daemon = calls.Daemon(here.node, book, former=former)
+
+    async def no_ipam(command: str, plugin: str) -> wire.Outcome:
+        raise AssertionError((command, plugin))
+
+    async def call(command: skel.Command, **keys: object) -> None:
+        invocation = skel.Invocation(command, "c1", "/run/netns/x", "net1")
+        stdin = json.dumps(harness.configuration(here.vfs[0], **keys)).encode()
+        with contextlib.suppress(failure.CniError):
+            await commands.run(daemon, calls.Call(invocation, stdin, here.pod, no_ipam))
+
+    async def body() -> None:
+        await repair.get_to_know(daemon)
+        await call(skel.Command.ADD)
+        await repair.repair(daemon)
+        await call(skel.Command.CHECK, prevResult={"interfaces": []})
+        await call(skel.Command.GC, **{"cni.dev/valid-attachments": []})
+        await call(skel.Command.DEL, deviceID=None)
+
+    asyncio.run(body())
+    assert len(threads) >= 5
+    assert threading.main_thread() not in threads
 
 
 def test_repair_goes_on_after_a_vf_that_cannot_be_restored(cni: CniNode) -> None:

@@ -76,6 +76,33 @@ def test_it_is_ready_while_it_could_attach(tmp_path: pathlib.Path) -> None:
     loops.run(body(), timeout=40)
 
 
+async def stays_connected(where: addresses.Address) -> list[asyncio.StreamWriter]:
+    """Idle, in the middle of a request, and in the middle of an answer."""
+    held = []
+    for sent in (b"", b"GET /healthz HTTP/1.1\r\nX", b"GET /metrics HTTP/1.1\r\n\r\n"):
+        _, writer = await clients.connected(where)
+        writer.write(sent)
+        held.append(writer)
+    return held
+
+
+def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Path) -> None:
+    where = addresses.Unix(tmp_path / "http.sock")
+
+    async def body() -> None:
+        async with started(tmp_path, f"--http={where}") as process:
+            await loops.until(where.path.exists, 10)
+            held = await stays_connected(where)
+            await asyncio.sleep(0.1)
+            process.terminate()
+            status, log = await told(process)
+            for writer in held:
+                writer.close()
+        assert (status, [line for line in log.splitlines() if " INFO " not in line]) == (0, [])
+
+    loops.run(body())
+
+
 @pytest.mark.parametrize(
     ("flag", "status", "text"),
     [
