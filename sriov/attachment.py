@@ -54,7 +54,7 @@ def attached(
     """
     netdev = node.tree.netdev(request.vf.pci)
     if netdev is None:
-        raise errors.BusyError(
+        raise node.undecided(request.vf.pci) or errors.BusyError(
             f"VF {request.vf.pci} has no netdev in the host's namespace",
             "another container may hold it; try again later",
         )

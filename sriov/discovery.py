@@ -13,7 +13,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 
-from sriov import candidates, devices, errors, hostnet, infiniband, sysfs, vdpas
+from sriov import candidates, devices, errors, hostnet, infiniband, ports, sysfs, vdpas
 
 _CLASSES = {"0x02": "netDevice", "0x12": "accelerator"}  # PCI Code and ID Assignment, base classes 02h and 12h
 _AUXILIARY = re.compile(r"(?P<driver>[A-Za-z0-9_-]+)\.(?P<type>[A-Za-z0-9_]+)\.\d+")
@@ -198,7 +198,8 @@ class _Reader:
         netdev = self._tree.netdev_name(address)
         if netdev is not None:
             self.uplinks[address] = uplink(self._tree, address, netdev)
-        beside = {sysfs.represents(f"{folder}/net/{name}"): name for name in _others(folder, netdev)}
+        named = self._tree.port_names(f"{folder}/net", sysfs.names(f"{folder}/net"))
+        beside = {ports.vf_of(port): name for name, port in named.items() if name != netdev}
         return _Pf(
             netdev,
             self._tree.link_type(address, netdev),
@@ -207,10 +208,10 @@ class _Reader:
         )
 
     def _netdevs(self, folder: str, entries: frozenset[str]) -> tuple[tuple[str, ...], devices.LinkType]:
-        """Its netdevs in this namespace, without representors, and the link type of the first."""
+        """Its netdevs in this namespace, without ports of its card's switch, and the link type of the first."""
         found = sysfs.names(f"{folder}/net") if "net" in entries else ()
-        if len(found) > 1:
-            found = tuple(name for name in found if sysfs.represents(f"{folder}/net/{name}") is None)
+        named = self._tree.port_names(f"{folder}/net", found)
+        found = tuple(name for name, port in named.items() if not ports.is_of_switch(port))
         kind = sysfs.integer(f"{folder}/net/{found[0]}/type") if found else None
         return found, sysfs.ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
@@ -263,8 +264,3 @@ def _iommu(folder: str) -> candidates.IommuGroup | None:
 def _parent_pci(link: str) -> str:
     """The PCI device that an auxiliary device is on: the part before its own in what the bus's link points to."""
     return "".join(sysfs.link(link)[-2:-1])
-
-
-def _others(folder: str, netdev: str | None) -> list[str]:
-    found = sysfs.names(f"{folder}/net")
-    return [name for name in found if name != netdev] if len(found) > 1 else []

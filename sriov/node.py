@@ -43,13 +43,32 @@ class Node:
         self.writer.write("bus/pci/drivers_probe", pci)
 
     def target(self, vf: devices.VF, own_mac: str) -> vfconfig.Target | None:
-        """How the PF addresses the VF; None where it is on another machine. Raises BusyError where it has no netdev."""
+        """How the PF addresses the VF; None where it is on another machine. Raises as `uplink`."""
+        pf = self.uplink(vf)
+        return None if pf is None else vfconfig.Target(pf.index, vf.index, own_mac)
+
+    def uplink(self, vf: devices.VF) -> sysfs.Netdev | None:
+        """The netdev of the VF's PF, which sets it; None where it is on another machine.
+
+        Raises BusyError where it has none, which a driver may still bring, and DeviceError where it has several.
+        """
         if vf.pf is None:
             return None
         pf = self.tree.netdev(vf.pf)
         if pf is None:
-            raise errors.BusyError(f"PF {vf.pf} of VF {vf.pci} has no netdev", "is its driver loaded?")
-        return vfconfig.Target(pf.index, vf.index, own_mac)
+            busy = errors.BusyError(f"PF {vf.pf} of VF {vf.pci} has no netdev", "is its driver loaded?")
+            raise self.undecided(vf.pf) or busy
+        return pf
+
+    def undecided(self, pci: devices.PciAddress) -> errors.DeviceError | None:
+        """Why a device whose netdev is not known has none that could be used, now or later; None if it may come."""
+        found = self.tree.undecided(pci)
+        if not found:
+            return None
+        return errors.DeviceError(
+            f"{pci} has several netdevs and no port name tells which is its uplink: {', '.join(found)}",
+            "use a card that has a function for each port; docs/nics.md says how an uplink is told",
+        )
 
     def lookup(self, pci: devices.PciAddress) -> devices.VF:
         """The VF as sysfs shows it now. Raises DeviceError."""

@@ -8,12 +8,9 @@ import dataclasses
 import functools
 import os
 import pathlib
-import re
 
-from sriov import devices
+from sriov import devices, ports
 
-# A representor's port name (kernel: drivers/net/ethernet/mellanox/mlx5/core/esw/devlink_port.c) is pf0vf3 or c1pf0sf88.
-_REPRESENTOR = re.compile(r"(c\d+)?pf\d+(vf|sf)(?P<number>\d+)")
 _PAGE = 4096  # an attribute is at most a page long
 ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
 
@@ -74,10 +71,34 @@ class Netdev:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class _Uplink:
+    """The uplink among several netdevs. `links` is how many entries their folder had, 0 where that does not matter."""
+
+    name: str
+    index: str
+    links: int
+
+    def is_still(self, folder: str) -> bool:
+        if text(f"{folder}/{self.name}/ifindex") != self.index:
+            return False
+        return not self.links or self.links == _links(folder)
+
+
+@dataclasses.dataclass(slots=True)
+class _Seen:
+    """What need not be read again. A port name is read under the kernel's global lock (net/core/net-sysfs.c,
+    phys_port_name_show()), one netdev's never changes, and in switchdev mode a PF has one netdev for each VF."""
+
+    uplinks: dict[str, _Uplink] = dataclasses.field(default_factory=dict)
+    ports: dict[str, dict[str, tuple[str, str]]] = dataclasses.field(default_factory=dict)  # name: ifindex, port name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Tree:
     """A sysfs: the machine's at /sys, or one that a test has built."""
 
     root: pathlib.Path = pathlib.Path("/sys")
+    _seen: _Seen = dataclasses.field(default_factory=_Seen, init=False, repr=False, compare=False)
 
     @property
     def pci_devices(self) -> pathlib.Path:
@@ -94,12 +115,45 @@ class Tree:
             return 0
 
     def netdev_name(self, address: devices.PciAddress) -> str | None:
-        """The device's netdev in this namespace; the uplink where there are representors beside it."""
+        """The device's netdev in this namespace; of several the uplink, None where it is undecided which that is."""
         folder = f"{self.pci(address)}/net"
+        known = self._seen.uplinks.get(folder)
+        if known is not None and known.is_still(folder):
+            return known.name
         found = names(folder)
-        if len(found) > 1:
-            found = tuple(name for name in found if represents(f"{folder}/{name}") is None)
-        return found[0] if len(found) == 1 else None
+        return self._uplink(folder, found) if len(found) > 1 else next(iter(found), None)
+
+    def _uplink(self, folder: str, found: tuple[str, ...]) -> str | None:
+        """Remembered while it is there; where no wire is the evidence, until another netdev comes or goes."""
+        links, named = _links(folder), self.port_names(folder, found)
+        likely = ports.uplinks(named)
+        self._seen.uplinks.pop(folder, None)
+        if len(likely) != 1:
+            return None
+        index = text(f"{folder}/{likely[0]}/ifindex")
+        if index is not None:
+            self._seen.uplinks[folder] = _Uplink(likely[0], index, 0 if ports.is_wire(named[likely[0]]) else links)
+        return likely[0]
+
+    def undecided(self, address: devices.PciAddress) -> tuple[str, ...]:
+        """The netdevs of which any may be the uplink, where that is more than one."""
+        folder = f"{self.pci(address)}/net"
+        likely = ports.uplinks(self.port_names(folder, names(folder)))
+        return likely if len(likely) > 1 else ()
+
+    def port_names(self, folder: str, found: tuple[str, ...]) -> dict[str, str]:
+        """The port names of these netdevs in `folder`, "" for none. A single netdev is the uplink whatever it has."""
+        if len(found) < 2:
+            return dict.fromkeys(found, "")
+        before, now = self._seen.ports.get(folder, {}), {}
+        for name in found:
+            index = text(f"{folder}/{name}/ifindex") or ""
+            known = before.get(name)
+            if known is None or not index or known[0] != index:
+                known = (index, text(f"{folder}/{name}/phys_port_name") or "")
+            now[name] = known
+        self._seen.ports[folder] = now
+        return {name: port for name, (_, port) in now.items()}
 
     def netdev(self, address: devices.PciAddress) -> Netdev | None:
         """The device's netdev with what an attachment has to know, without a netlink request."""
@@ -129,7 +183,9 @@ def _folder(root: pathlib.Path, address: devices.PciAddress) -> pathlib.Path:
     return root / "bus/pci/devices" / address
 
 
-def represents(folder: pathlib.Path | str) -> int | None:
-    """Of which VF or SF a netdev is the representor; None if it is none."""
-    found = _REPRESENTOR.fullmatch(text(f"{folder}/phys_port_name") or "")
-    return None if found is None else int(found["number"])
+def _links(folder: str) -> int:
+    """2 and one for each entry of a folder of folders (fs/kernfs/inode.c, kernfs_refresh_inode())."""
+    try:
+        return os.stat(folder).st_nlink  # noqa: PTH116
+    except OSError:
+        return 0

@@ -111,7 +111,7 @@ def _request(
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
     if daemon.guard is not None:
         daemon.guard.check(vf, wanted.wanted)
-    pf = daemon.node.tree.netdev(vf.pf) if vf.pf else None
+    pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
             f"mtu {wanted.mtu} exceeds the {pf.mtu} of PF {pf.name}", f"raise the PF's, or use at most {pf.mtu}"

@@ -39,7 +39,7 @@ class Daemon:
     """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
 
     `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
-    the daemon's end waits for it; `tasks` what goes on all along; `stuck` are the VFs that repair has failed to restore.
+    the daemon's end waits for it; `tasks` what goes on all along; `stuck` are VFs that repair has failed to restore.
     """
 
     node: Node

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 
 from deviceplugin import names, pools
-from sriov import candidates, errors, sysfs
+from sriov import candidates, errors, ports, sysfs
 from sriov_cni import trouble
 from sriovctl import attachments, daemon, hostfacts, kernelfacts, netmanagers, pcitree, places, survey
 
@@ -82,8 +82,8 @@ def _groups(tree: sysfs.Tree) -> dict[str, tuple[str, ...]]:
 
 
 def _representors(tree: sysfs.Tree, pf: str) -> int:
-    folder = tree.pci_devices / pf / "net"
-    return sum(sysfs.represents(folder / name) is not None for name in sysfs.names(folder))
+    folder = f"{tree.pci_devices}/{pf}/net"
+    return sum(map(ports.is_of_switch, tree.port_names(folder, sysfs.names(folder)).values()))
 
 
 def _sockets(where: places.Places, seen: survey.Survey) -> frozenset[str]:
