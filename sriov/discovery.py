@@ -151,7 +151,7 @@ class _Reader:
             vdpa=self._vdpas.get(address),
             representor=None if pf is None or index is None else pf.representors.get(index),
             numvfs=(sysfs.integer(f"{folder}/sriov_numvfs") or 0) if "sriov_numvfs" in entries else 0,
-            host_use=self._used(folder, netdevs),
+            host_use=self._used(folder, entries, netdevs),
         )
 
     def auxiliary(self, parents: Mapping[str, candidates.Candidate]) -> Iterator[candidates.Candidate]:
@@ -183,7 +183,7 @@ class _Reader:
             representor=None,
             aux_type=aux_type,
             numvfs=0,
-            host_use=self._used(folder, netdevs),
+            host_use=self._used(folder, entries, netdevs),
         )
 
     def _pf(self, pf: str) -> _Pf:
@@ -209,14 +209,20 @@ class _Reader:
 
     def _netdevs(self, folder: str, entries: frozenset[str]) -> tuple[tuple[str, ...], devices.LinkType]:
         """Its netdevs in this namespace, without ports of its card's switch, and the link type of the first."""
-        found = sysfs.names(f"{folder}/net") if "net" in entries else ()
-        named = self._tree.port_names(f"{folder}/net", found)
+        where = next(sysfs.net_folders(folder, entries), f"{folder}/net")
+        named = self._tree.port_names(where, sysfs.names(where))
         found = tuple(name for name, port in named.items() if not ports.is_of_switch(port))
-        kind = sysfs.integer(f"{folder}/net/{found[0]}/type") if found else None
+        kind = sysfs.integer(f"{where}/{found[0]}/type") if found else None
         return found, sysfs.ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
-    def _used(self, folder: str, netdevs: tuple[str, ...]) -> hostnet.HostUse | None:
-        uses = (self._host_use(name, f"{folder}/net/{name}") for name in netdevs)
+    def _used(self, folder: str, entries: frozenset[str], netdevs: tuple[str, ...]) -> hostnet.HostUse | None:
+        """Its own netdevs are `netdevs`; of what it carries all count."""
+        uses = (
+            self._host_use(name, f"{where}/{name}")
+            for where in sysfs.net_folders(folder, entries)
+            for name in sysfs.names(where)
+            if name in netdevs or where != f"{folder}/net"
+        )
         return next(filter(None, uses), None)
 
 

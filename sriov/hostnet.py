@@ -1,16 +1,21 @@
 """Which netdevs carry the host's own traffic, so that no pod may ever be given their device.
 
-Routes and addresses are those of /proc/net (Documentation/filesystems/proc.rst; formats in the kernel's
-net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), so of the network namespace of whoever asks. An IPv4 address
-shows by the route to its own network that the kernel makes for it.
+Routes and addresses are those of the network namespace of whoever asks: by rtnetlink where `proc` is this kernel's
+(hosttables), and by what is in /proc/net (Documentation/filesystems/proc.rst; formats in the kernel's
+net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), where a container's rules may leave nothing else.
 """
 
 import dataclasses
 import enum
+import functools
+import logging
 import pathlib
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from sriov import sysfs
+from sriov import hosttables, sysfs
+
+_log = logging.getLogger(__name__)
 
 _REJECT = 0x0200  # RTF_REJECT, include/uapi/linux/route.h: an "unreachable" route, as IPv6 has on lo
 _UP = 0x0001  # RTF_UP
@@ -34,12 +39,50 @@ class HostUse:
 
 def routed(proc: pathlib.Path) -> Mapping[str, HostUse]:
     """The netdevs with a default route, or else an address, of the host; link-local ones do not count."""
+    listed = _listed(proc)
     found: dict[str, HostUse] = {}
-    for name in _addressed(proc):
+    for name in (*_routed(listed), *_addressed(proc)):
         found[name] = HostUse(Use.ADDRESS, f"{name} has an address of the host")
-    for version, name in _default_routes(proc):
+    for index, address in listed.addresses:
+        if holder := _name(index):
+            found[holder] = HostUse(Use.ADDRESS, f"{holder} has the host's address {address}")
+    for version, name in (*_default_hops(listed), *_default_routes(proc)):
         found[name] = HostUse(Use.DEFAULT_ROUTE, f"{name} carries the host's default route (IPv{version})")
     return found
+
+
+def _listed(proc: pathlib.Path) -> hosttables.Tables:
+    """What the kernel lists; nothing where `proc` is a folder of files, which tell of no kernel."""
+    if not (proc / "thread-self/ns/net").exists():
+        return hosttables.Tables()
+    try:
+        return hosttables.read()
+    except OSError as error:
+        _complain(str(error))
+        return hosttables.Tables()
+
+
+@functools.cache
+def _complain(problem: str) -> None:
+    """Once a process and problem: a node is looked at every half minute."""
+    _log.warning("the kernel does not list the host's addresses and routes, /proc/net has only some: %s", problem)
+
+
+def _routed(listed: hosttables.Tables) -> Iterator[str]:
+    return (name for index, network in listed.routes if network.prefixlen and (name := _name(index)))
+
+
+def _default_hops(listed: hosttables.Tables) -> Iterator[tuple[int, str]]:
+    for index, network in listed.routes:
+        if not network.prefixlen and (name := _name(index)):
+            yield network.version, name
+
+
+def _name(index: int) -> str | None:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # it went just now
+        return None
 
 
 def part_of(folder: str, name: str) -> HostUse | None:

@@ -8,9 +8,13 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
+from collections.abc import Collection, Iterator
 
 from sriov import devices, ports
 
+# What a device may carry that has netdevs of its own: virtio0, vdpa1, mlx5's mlx5_core.vnet.2 between the two.
+_CARRIED = re.compile(r"virtio\d+|vdpa\d+|\w+\.vnet\.\d+")
 _PAGE = 4096  # an attribute is at most a page long
 ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
 
@@ -189,3 +193,17 @@ def _links(folder: str) -> int:
         return os.stat(folder).st_nlink  # noqa: PTH116
     except OSError:
         return 0
+
+
+def net_folders(folder: str, entries: Collection[str]) -> Iterator[str]:
+    """Where netdevs of the device in `folder` are, `entries` being the names there: its own, then those it carries.
+
+    A folder is there as long as a netdev is in any namespace, empty where that is another one than ours: the kernel
+    makes it with the first and removes it with the last (drivers/base/core.c, class_dir_create_and_add(),
+    cleanup_glue_dir()). A virtio NIC has none of its own: its netdev is on the virtio device that it carries.
+    """
+    if "net" in entries:
+        yield f"{folder}/net"
+    for name in sorted(entries):
+        if _CARRIED.fullmatch(name):
+            yield from net_folders(f"{folder}/{name}", names(f"{folder}/{name}"))

@@ -176,6 +176,13 @@ class SysfsTree:
             (folder / f"vhost-vdpa-{number}").mkdir()
         self._link("bus/vdpa/devices", f"vdpa{number}", folder)
 
+    def set_virtio(self, address: devices.PciAddress, name: str, netdev: sysfs.Netdev) -> None:
+        """The device carries `virtio2`, or `vdpa0/virtio2`, whose netdev this is; it has none of its own."""
+        shutil.rmtree(self._folder(address) / "net", ignore_errors=True)
+        (self._folder(address) / name / "net" / netdev.name).mkdir(parents=True)
+        self._write(address, f"{name}/net/{netdev.name}/type", 1)
+        self._write(address, f"{name}/net/{netdev.name}/ifindex", netdev.index)
+
     def set_uio(self, address: devices.PciAddress, name: str) -> None:
         (self._folder(address) / "uio" / name).mkdir(parents=True)
 
