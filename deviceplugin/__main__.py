@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from deviceplugin import conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
+from deviceplugin import checkpoint, conditions, conf, doors, dryrun, flags, handout, observer, plugin, profiles
 from observability import addresses, logs
 from sriov import discovery, errors, stopping, sysfs
 
@@ -55,7 +55,8 @@ def _options(given: argparse.Namespace) -> plugin.Options:
 
 
 def _node(given: argparse.Namespace) -> observer.Node:
-    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir)
+    kept = given.kubelet_root_dir / "device-plugins" / checkpoint.NAME
+    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
 
 
 async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from deviceplugin import pools, resources
+from sriov import candidates
 
-_VFIO = "/dev/vfio/vfio"
+_VFIO, _IOMMUFD = "/dev/vfio/vfio", "/dev/iommu"
 _VHOST_NET, _TUN = "/dev/vhost-net", "/dev/net/tun"
 _RDMA_CM = "/dev/infiniband/rdma_cm"
 _UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic the incumbent gives nothing
@@ -50,8 +51,8 @@ def info(device: pools.Device, resource: resources.Resource, shared: frozenset[s
 def _sections(device: pools.Device, shared: frozenset[str]) -> Iterator[_Section]:
     facts, selector = device.facts, device.selector
     yield _Section("generic", {"deviceID": device.id})
-    if facts.aux_type is None and facts.driver == "vfio-pci":
-        yield _vfio(device)
+    if facts.aux_type is None and facts.vfio is not None:
+        yield _vfio(device, facts.vfio, shared)
     if facts.aux_type is None and facts.driver in _UIO_DRIVERS:
         yield _uio(device)
     if selector.is_rdma and facts.rdma is not None:
@@ -63,13 +64,21 @@ def _sections(device: pools.Device, shared: frozenset[str]) -> Iterator[_Section
         yield _Section("vdpa", {"mount": path}, _same(path)) if path else _Section("vdpa", {})
 
 
-def _vfio(device: pools.Device) -> _Section:
-    group = device.facts.iommu
+def _vfio(device: pools.Device, vfio: candidates.Vfio, shared: frozenset[str]) -> _Section:
+    """By its group, and beside that by iommufd where the kernel has it: the program takes the one it knows."""
+    group, newer = device.facts.iommu, _iommufd(vfio, shared)
     if group is None:
-        return _Section("vfio", {"mount": _VFIO}, _same(_VFIO))
+        return _Section("vfio", {"mount": _VFIO}, (*_same(_VFIO), *newer))
     inside = f"/dev/vfio/{group.number}"
     outside = f"/dev/vfio/noiommu-{group.number}" if group.unsafe else inside
-    return _Section("vfio", {"mount": _VFIO, "dev-mount": inside}, (*_same(_VFIO), Node(outside, inside)))
+    return _Section("vfio", {"mount": _VFIO, "dev-mount": inside}, (*_same(_VFIO), Node(outside, inside), *newer))
+
+
+def _iommufd(vfio: candidates.Vfio, shared: frozenset[str]) -> tuple[Node, ...]:
+    """One without the other is of no use (Documentation/driver-api/vfio.rst, "IOMMUFD and vfio_iommu_type1")."""
+    if vfio.device is None or _IOMMUFD not in shared:
+        return ()
+    return _same(_IOMMUFD, f"/dev/vfio/devices/{vfio.device}")
 
 
 def _uio(device: pools.Device) -> _Section:

@@ -6,7 +6,7 @@ lasted, in both directions.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sriov import candidates, devices
 
@@ -15,12 +15,15 @@ from sriov import candidates, devices
 class Conditions:
     """`down`: PFs without a link, by address; `dirty`: devices that a pod left behind; each with the reason.
 
-    `managed` are PFs whose VFs are, or were, what pods are given, so that the PF itself never is.
+    `foreign`: devices that a program has open which is no pod's. `managed` are PFs whose VFs are, or were, what pods
+    are given, so that the PF itself never is. `given`: the resource as which the pod that has a VF was given it.
     """
 
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
     dirty: Mapping[str, str] = dataclasses.field(default_factory=dict)
     managed: frozenset[devices.PciAddress] = frozenset()
+    foreign: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    given: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 NONE = Conditions()
@@ -35,6 +38,35 @@ def down(catalog: candidates.Catalog) -> dict[str, str]:
         elif link.carrier is False:
             found[pf] = f"has its PF {link.netdev} without carrier"
     return found
+
+
+def foreign(catalog: candidates.Catalog, held: Collection[str], kubelet: Collection[str] | None) -> dict[str, str]:
+    """Devices that a program has open though no pod was given them. `held` are the ledger's, `kubelet` what the kubelet
+    has given; where that is not known, whoever has a device open may be a pod."""
+    if kubelet is None:
+        return {}
+    return {
+        one.id: "is open in a program that is no pod's, such as a virtual machine (vfio)"
+        for one in catalog.candidates.values()
+        if one.vfio is not None and one.vfio.is_open and one.id not in held and one.id not in kubelet
+    }
+
+
+def given(
+    before: Mapping[str, str], held: Collection[str], where: Mapping[str, str], kubelet: Mapping[str, Collection[str]]
+) -> dict[str, str]:
+    """As which resource each VF that a pod holds was given to it; where that is not known, it is left out.
+
+    What was known `before` counts as long as the VF is held, else the resource `where` it is listed, else the only one
+    as which the kubelet has given it.
+    """
+    known = {}
+    for pci in held:
+        names = tuple(kubelet.get(pci, ()))
+        found = before.get(pci) or where.get(pci) or (names[0] if len(names) == 1 else None)
+        if found is not None:
+            known[pci] = found
+    return known
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

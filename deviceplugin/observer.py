@@ -8,9 +8,9 @@ import asyncio
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from deviceplugin import conditions, profiles
+from deviceplugin import checkpoint, conditions, profiles
 from sriov import candidates, devices, discovery, errors, ledger, links, sysfs, uevents
 
 log = logging.getLogger(__name__)
@@ -18,18 +18,23 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, and devlink."""
+    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
+
+    `checkpoint` is the kubelet's file of what it has given, None where it is not looked at.
+    """
 
     tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
     proc: pathlib.Path = pathlib.Path("/proc")
     dev: pathlib.Path = pathlib.Path("/dev")
     run_dir: pathlib.Path = pathlib.Path("/run/sriov")
     devlink: profiles.Source = profiles.of_this_machine
+    checkpoint: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind."""
+    """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind or that
+    somebody else has open."""
 
     link: float = 1.0
     cleanup: float = 10.0
@@ -43,29 +48,50 @@ class Observer:
         self._patience = patience
         self.wake = wake
         self._links: conditions.Settling | None = None
-        self._leftovers = conditions.Settling()
+        self._leftovers = self._foreign = conditions.Settling()
+        self._given: dict[str, str] = {}
         self._managed: frozenset[devices.PciAddress] = frozenset()
-        self._vfs: Collection[str] = ()
+        self.ordinary: Collection[str] = ()
+        """VFs whose netdevs come and go with pods, so that this is no news."""
         self._memory: discovery.Memory = {}
         self._said = ""
 
     async def look(
-        self, now: float, *, with_profiles: bool = False
+        self, now: float, where: Mapping[str, str] | None = None, *, with_profiles: bool = False
     ) -> tuple[candidates.Catalog, conditions.Conditions]:
-        """Read everything. `now` is in seconds of any steady clock. Raises SriovError."""
+        """Read everything. `now` is in seconds of any steady clock, `where` the resource of each device that is listed.
+
+        Raises SriovError.
+        """
         node = self._node
         catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
         if with_profiles:
             catalog = await self._with_profiles(catalog)
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
+        held, kubelet = await asyncio.to_thread(self._holders)
         seen = conditions.down(catalog)
         # What is down from the start has been so for long enough.
         before = self._links or conditions.Settling(told=seen)
         self._links = conditions.settle(before, seen, now, self._patience.link)
         self._leftovers = conditions.settle(self._leftovers, left, now, self._patience.cleanup)
+        others = conditions.foreign(catalog, held, kubelet)
+        self._foreign = conditions.settle(self._foreign, others, now, self._patience.cleanup)
+        self._given = conditions.given(self._given, held, where or {}, kubelet or {})
         self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
-        self._vfs = {one.id for one in catalog.candidates.values() if one.role is candidates.Role.VF}
-        return catalog, conditions.Conditions(self._links.told, self._leftovers.told, self._managed)
+        vfs = (one for one in catalog.candidates.values() if one.role is candidates.Role.VF)
+        self.ordinary = {one.id for one in vfs if not one.without_netdev}  # a netdev that comes late is news
+        return catalog, conditions.Conditions(
+            self._links.told, self._leftovers.told, self._managed, self._foreign.told, self._given
+        )
+
+    def _holders(self) -> tuple[Collection[str], checkpoint.Given | None]:
+        """The VFs that the ledger has, and what the kubelet has given; a ledger that cannot be read has none."""
+        given = None if self._node.checkpoint is None else checkpoint.read(self._node.checkpoint)
+        try:
+            return ledger.Ledger(self._node.run_dir).held(), given
+        except errors.LedgerError as error:
+            log.debug("%s", error)
+            return frozenset(), None
 
     async def _with_profiles(self, catalog: candidates.Catalog) -> candidates.Catalog:
         catalog, trouble = await asyncio.to_thread(profiles.fill_in, catalog, self._node.devlink)
@@ -78,13 +104,13 @@ class Observer:
     def next_look(self) -> float | None:
         """When something may have lasted long enough, by the clock of `look`."""
         doubts = (self._links or conditions.Settling()).next_look(self._patience.link)
-        leftover = self._leftovers.next_look(self._patience.cleanup)
-        return min((each for each in (doubts, leftover) if each is not None), default=None)
+        slower = (each.next_look(self._patience.cleanup) for each in (self._leftovers, self._foreign))
+        return min((each for each in (doubts, *slower) if each is not None), default=None)
 
     async def listen(self, monitor: uevents.Monitor) -> None:
         """Wake at uevents, without an end. Raises KernelError where the kernel tells no more."""
         async for event in uevents.watch(monitor):
-            if matters(event, self._vfs):
+            if matters(event, self.ordinary):
                 log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
                 self.wake()
 

@@ -148,7 +148,8 @@ class Plugin:
         """Look at the node, deal its devices out, and have the kubelet know."""
         try:
             clock = asyncio.get_running_loop().time()
-            catalog, now = await self._observer.look(clock, with_profiles=self._configuration.asks_for_profiles)
+            profiled = self._configuration.asks_for_profiles
+            catalog, now = await self._observer.look(clock, self._where, with_profiles=profiled)
         except errors.SriovError as error:
             # Temporary, and no reason to stop. New resources are there all the same, only empty.
             log.error("cannot read the hardware, keeping what was known: %s", error)
@@ -218,6 +219,7 @@ class Plugin:
         for one in catalog.candidates.values():
             if one.host_use is not None and one.id not in self._where:
                 said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
+        said |= {f"IOMMU group {group}": text for group, text in pools.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
                 log.info("%s is in order again", name)

@@ -7,7 +7,7 @@ what is allocated, and a device missing from the list keeps its pod's containers
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from deviceplugin import conditions, resources, selectors
 from sriov import candidates, hostnet
@@ -94,7 +94,14 @@ def _members(
         chosen = choose(resource, one, now, stays=before.get(one.id) == resource.full_name)
         if chosen is not None:
             numa_node = None if resource.exclude_topology else one.numa_node
-            yield Device(one.id, one, chosen, numa_node, ailment(resource.checks, one, now))
+            ails = _elsewhere(resource, one, now) or ailment(resource.checks, one, now)
+            yield Device(one.id, one, chosen, numa_node, ails)
+
+
+def _elsewhere(resource: resources.Resource, one: candidates.Candidate, now: conditions.Conditions) -> str | None:
+    """The kubelet counts each resource by itself: a VF that a pod was given as another would be given once more."""
+    given = now.given.get(one.id)
+    return None if given in (None, resource.full_name) else f"is in a pod that was given it as {given}"
 
 
 def choose(
@@ -140,11 +147,31 @@ def _barred(
 
 
 def ailment(checks: resources.Checks, one: candidates.Candidate, now: conditions.Conditions) -> str | None:
-    """Why a device is unhealthy. One without a netdev may be in a pod, or have vfio-pci: that says nothing."""
+    """Why a device is unhealthy. A netdev that is not in the host may be in a pod: that says nothing."""
     if checks.driver and one.driver is None:
         return "has no driver"
+    if checks.driver and one.role is candidates.Role.VF and one.without_netdev:
+        return f"has no netdev: its driver {one.driver} has brought none"
+    if one.id in now.foreign:
+        return now.foreign[one.id]
     if checks.cleanup and one.id in now.dirty:
         return now.dirty[one.id]
     if checks.pf and one.pf is not None:
         return now.down.get(one.pf)
     return None
+
+
+def shared_groups(dealt: Sequence[Pool]) -> dict[str, str]:
+    """What to say of vfio devices in one IOMMU group, by the group: they are listed one by one all the same."""
+    groups: dict[str, list[str]] = {}
+    for device in (device for pool in dealt for device in pool.devices):
+        if device.facts.vfio is not None and device.facts.iommu is not None:
+            groups.setdefault(device.facts.iommu.number, []).append(device.id)
+    return {number: _shared(number, members) for number, members in groups.items() if len(members) > 1}
+
+
+def _shared(number: str, members: Sequence[str]) -> str:
+    return (
+        f"IOMMU group {number} holds {', '.join(members)}: a pod that has one keeps other pods from opening theirs"
+        " and is not isolated from them; use a slot whose bridges have ACS"
+    )

@@ -21,7 +21,7 @@ class Vf:
     """A VF as it is. `netdev`, `mtu` and `address` are None where it has no netdev in the host.
 
     `shown` is what its PF says of it, `declared` what was written down of it for the CNI, each None where it cannot be
-    read. `user` says who uses it, None where nobody does.
+    read. `user` says who uses it, None where nobody does. `without_netdev`: its driver has brought none, anywhere.
     """
 
     index: int
@@ -33,6 +33,7 @@ class Vf:
     shown: settings.VfSettings | None = None
     declared: settings.Switches | None = settings.UNNAMED
     user: str | None = None
+    without_netdev: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

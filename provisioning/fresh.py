@@ -6,6 +6,7 @@ administered one (igb_set_vf_mac_addr() in drivers/net/ethernet/intel/igb/igb_ma
 back of its own: they go with the VFs.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ def wanted_binding(policy: policies.Policy, *, probed: bool) -> facts.Binding | 
 
 
 def is_userspace(driver: str | None) -> bool:
-    return driver in devices.USERSPACE_DRIVERS
+    """By its name, since no VF has it yet: vfio's variants have it in theirs, as mlx5_vfio_pci."""
+    return driver in devices.USERSPACE_DRIVERS or (driver is not None and "vfio" in re.split(r"[-_]", driver))
 
 
 def _administered(pf: facts.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:

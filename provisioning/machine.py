@@ -133,7 +133,8 @@ class Machine:
             net.set_link(found.index, change)
 
     def _found(self, pci: devices.PciAddress) -> sysfs.Netdev:
-        self._until(lambda: self._netdev(pci) is not None, f"{pci} to have a netdev")
+        what = f"{pci} to have a netdev: its driver {self._driver(pci) or 'none'} has brought none"
+        self._until(lambda: self._netdev(pci) is not None, what)
         found = self._netdev(pci)
         assert found is not None
         return found
@@ -147,10 +148,16 @@ class Machine:
     def _settle(self, pci: devices.PciAddress) -> None:
         """Some drivers bring the netdev after they are bound (iavf); until then it looks like one that is away."""
         deadline = time.monotonic() + self.patience
-        while self._driver(pci) not in (None, *devices.USERSPACE_DRIVERS) and self._netdev(pci) is None:
+        while self._awaits_netdev(pci):
             if time.monotonic() >= deadline:
                 return
             time.sleep(_PAUSE)
+
+    def _awaits_netdev(self, pci: devices.PciAddress) -> bool:
+        driver = self._driver(pci)
+        if driver is None or sysfs.is_userspace(str(self.node.tree.pci(pci)), driver):
+            return False
+        return self._netdev(pci) is None
 
     def _until(self, there: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self.patience

@@ -81,6 +81,7 @@ class _Reader:
             shown=None if pf is None else shown(self.net, pf.index, vf.index),
             declared=self.book.defaults.written(self.tree, vf.pci),
             user=self.users.user(vf.pci),
+            without_netdev=self.users.without_netdev(vf.pci),
         )
 
 

@@ -114,6 +114,10 @@ def _notes(pf: facts.Pf, policy: policies.Policy) -> Iterator[str]:
     if policy.of_vfs:
         for vf in pf.in_use:
             yield f"{pf.label(vf.index)} is in use by {vf.user} and stays as it is"
+    for vf in pf.vfs if not _rebuilt(pf, policy) else ():
+        if vf.without_netdev and not vf.user:
+            why = f"its driver {vf.binding.driver} has brought none, see the kernel's log"
+            yield f"{pf.label(vf.index)} has no netdev: {why}"
     if (policy.trust, policy.spoofchk, policy.macs) != (None, None, None) and not _rebuilt(pf, policy):
         for vf in pf.vfs:
             if vf.shown is None and not vf.user:

@@ -34,17 +34,26 @@ class Users:
         if record is not None and record.device in (0, self.tree.birth(pci)):
             return f"{record.owner}{f' in {record.owner.netns}' if record.owner.netns else ''}"
         driver = sysfs.target(self.tree.pci(pci) / "driver")
-        if driver in devices.USERSPACE_DRIVERS:
+        if sysfs.is_userspace(str(self.tree.pci(pci)), driver):
             return next((self.opened[node] for node in self._nodes(pci) if node in self.opened), None)
         return None if driver is None else self._of_netdevs(pci, driver)
 
     def _of_netdevs(self, pci: devices.PciAddress, driver: str) -> str | None:
-        folder = self.tree.pci(pci) / "net"
-        found = sysfs.names(folder)
+        """One whose driver has brought no netdev at all is nobody's."""
+        folder = str(self.tree.pci(pci))
+        folders = tuple(sysfs.net_folders(folder, sysfs.names(folder)))
+        found = [(name, where) for where in folders for name in sysfs.names(where)]
+        if not found and self.without_netdev(pci):
+            return None
         if not found:
             return f"another network namespace (driver {driver}, no netdev in the host)"
-        uses = (self.host_use(name, f"{folder}/{name}") for name in found)
+        uses = (self.host_use(name, f"{where}/{name}") for name, where in found)
         return next((f"the host: {use.text}" for use in uses if use), None)
+
+    def without_netdev(self, pci: devices.PciAddress) -> bool:
+        """Whether its driver has brought it no netdev, in no namespace."""
+        folder = str(self.tree.pci(pci))
+        return sysfs.without_netdev(folder, sysfs.names(folder), sysfs.target(f"{folder}/driver"))
 
     def _nodes(self, pci: devices.PciAddress) -> list[str]:
         folder = self.tree.pci(pci)

@@ -27,13 +27,26 @@ class IommuGroup:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Vfio:
+    """A device that a vfio driver has.
+
+    `device` is its own character device in /dev/vfio/devices, as in `vfio3`, None where the kernel makes none.
+    `is_open` is whether a program has it open, None where that cannot be told.
+    """
+
+    device: str | None = None
+    is_open: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
     """`id` is the PCI address, or an auxiliary device's name; `pci` the device itself, or the one it is on.
 
     `vendor`, `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` where the
     PF has a netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the
     root on. `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` says why the host cannot spare it.
-    `ddp_profile` is the name of what runs in its NIC's pipeline; sysfs does not say it, so a scan leaves it out.
+    `without_netdev`: its network driver has brought none, in no namespace. `ddp_profile` is the name of what runs in
+    its NIC's pipeline; sysfs does not say it, so a scan leaves it out.
     """
 
     id: str
@@ -51,6 +64,7 @@ class Candidate:
     bridges: tuple[str, ...] = ()
     acpi_index: str | None = None
     iommu: IommuGroup | None = None
+    vfio: Vfio | None = None
     uio: str | None = None
     rdma: infiniband.Rdma | None = None
     vdpa: vdpas.Vdpa | None = None
@@ -58,6 +72,7 @@ class Candidate:
     aux_type: str | None = None
     numvfs: int = 0
     host_use: hostnet.HostUse | None = None
+    without_netdev: bool = False
     ddp_profile: str | None = None
 
 
@@ -74,7 +89,7 @@ class Uplink:
 class Catalog:
     """A snapshot: candidates by ID, PCI devices in PCI order and then the others; uplinks by their PF.
 
-    `shared` are device nodes of no single device that exist here, by path: those of RDMA CM, vhost-net and tun.
+    `shared` are device nodes of no single device that exist here, by path: of RDMA CM, vhost-net, tun and iommufd.
     """
 
     candidates: Mapping[str, Candidate]

@@ -124,7 +124,7 @@ def is_inside(node: Node, pci: devices.PciAddress, pod: netns.Netns) -> bool:
 
 def _has_netdev(vf: devices.VF) -> bool:
     """A VF that was bound to another driver meanwhile has no netdev that could come home."""
-    return vf.netdev is not None or (vf.driver is not None and vf.driver not in devices.USERSPACE_DRIVERS)
+    return vf.netdev is not None or (vf.driver is not None and not vf.userspace)
 
 
 def _at_home(case: _Case) -> kernel.Link | None:

@@ -14,7 +14,10 @@ PciAddress = NewType("PciAddress", str)
 """Domain, bus, device, function as sysfs writes them: `0000:01:10.0`."""
 
 USERSPACE_DRIVERS = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
-"""Drivers that hand a device to a program: it has no netdev then, and a pod gets it as a device node."""
+"""Drivers that hand a device to a program: it has no netdev then, and a pod gets it as a device node.
+
+These by name, since kernels before 6.1 show nothing else; of a device that is bound, sysfs.is_userspace() knows more.
+"""
 
 PINNING_DRIVERS = frozenset({"mlx5_core"})
 """Drivers whose spoof checking knows a VF by its administered MAC alone: where there is none, no frame gets out.
@@ -66,7 +69,8 @@ class VF:
 
     `pf` is None inside a virtual machine that was given the VF: its PF is out of reach, on another machine.
     `netdev` is None while the VF is in another namespace, has no driver, or has a userspace driver (vfio-pci).
-    `pf_netdev` is None where the PF has no netdev. `link_type` is the VF netdev's, else its PF's.
+    `pf_netdev` is None where the PF has no netdev. `link_type` is the VF netdev's, else its PF's. `userspace` says that
+    its driver hands it to a program.
     """
 
     pci: PciAddress
@@ -79,6 +83,7 @@ class VF:
     netdev: str | None
     numa_node: int | None
     link_type: LinkType
+    userspace: bool = False
 
 
 def pci_address(text: object) -> PciAddress:

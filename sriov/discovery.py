@@ -13,11 +13,11 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 
-from sriov import candidates, devices, errors, hostnet, infiniband, ports, sysfs, vdpas
+from sriov import candidates, devices, errors, hostnet, infiniband, ports, sysfs, vdpas, vfiopower
 
 _CLASSES = {"0x02": "netDevice", "0x12": "accelerator"}  # PCI Code and ID Assignment, base classes 02h and 12h
 _AUXILIARY = re.compile(r"(?P<driver>[A-Za-z0-9_-]+)\.(?P<type>[A-Za-z0-9_]+)\.\d+")
-_SHARED = ("infiniband/rdma_cm", "vhost-net", "net/tun")
+_SHARED = ("infiniband/rdma_cm", "vhost-net", "net/tun", "iommu")
 _IFF_UP = 1  # include/uapi/linux/if.h
 _NO_IOMMU = "vfio-noiommu"  # kernel: drivers/vfio/group.c names such a group so
 
@@ -130,13 +130,14 @@ class _Reader:
         pf = None if physfn is None else self._pf(physfn)
         netdevs, kind = self._netdevs(folder, entries)
         index = None if pf is None else pf.vfs.get(address)
+        driver = sysfs.target(f"{folder}/driver") if "driver" in entries else None
         return candidates.Candidate(
             id=address,
             role=_role(entries, accelerator=accelerator),
             pci=address,
             vendor=identity.vendor,
             device=identity.device,
-            driver=sysfs.target(f"{folder}/driver") if "driver" in entries else None,
+            driver=driver,
             numa_node=identity.numa_node,
             pf=None if physfn is None else devices.pci_address(physfn),
             pf_netdev=None if pf is None else pf.netdev,
@@ -146,13 +147,22 @@ class _Reader:
             bridges=identity.bridges,
             acpi_index=sysfs.text(f"{folder}/acpi_index") if "acpi_index" in entries else None,
             iommu=_iommu(folder) if "iommu_group" in entries else None,
+            vfio=self._vfio(folder, entries, driver),
             uio=next(iter(sysfs.names(f"{folder}/uio")), None) if "uio" in entries else None,
             rdma=infiniband.read(folder, entries),
             vdpa=self._vdpas.get(address),
             representor=None if pf is None or index is None else pf.representors.get(index),
             numvfs=(sysfs.integer(f"{folder}/sriov_numvfs") or 0) if "sriov_numvfs" in entries else 0,
             host_use=self._used(folder, entries, netdevs),
+            without_netdev=sysfs.without_netdev(folder, entries, driver),
         )
+
+    def _vfio(self, folder: str, entries: frozenset[str], driver: str | None) -> candidates.Vfio | None:
+        if driver != "vfio-pci" and "vfio-dev" not in entries:
+            return None
+        named = sysfs.names(f"{folder}/vfio-dev")
+        made = (name for name in named if sysfs.text(f"{folder}/vfio-dev/{name}/dev") is not None)
+        return candidates.Vfio(next(made, None), vfiopower.is_open(self._tree, folder))
 
     def auxiliary(self, parents: Mapping[str, candidates.Candidate]) -> Iterator[candidates.Candidate]:
         """Auxiliary devices that are on a network device."""
@@ -177,12 +187,14 @@ class _Reader:
             netdevs=netdevs,
             link_type=kind if kind is not devices.LinkType.UNKNOWN else pf.link_type,
             iommu=None,
+            vfio=None,
             uio=None,
             rdma=infiniband.read(folder, entries),
             vdpa=None,
             representor=None,
             aux_type=aux_type,
             numvfs=0,
+            without_netdev=False,
             host_use=self._used(folder, entries, netdevs),
         )
 

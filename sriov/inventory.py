@@ -123,7 +123,7 @@ def _read_vf(
     tree: sysfs.Tree, address: devices.PciAddress, pf: devices.PciAddress | None, pf_netdev: str | None, index: int
 ) -> devices.VF:
     path = tree.pci(address)
-    netdev = tree.netdev_name(address)
+    netdev, driver = tree.netdev_name(address), sysfs.target(f"{path}/driver")
     kind = tree.link_type(address, netdev)
     if kind is devices.LinkType.UNKNOWN and pf is not None:
         kind = tree.link_type(pf, pf_netdev)
@@ -134,10 +134,11 @@ def _read_vf(
         index=index,
         vendor=_id(sysfs.text(f"{path}/vendor")),
         device=_id(sysfs.text(f"{path}/device")),
-        driver=sysfs.target(f"{path}/driver"),
+        driver=driver,
         netdev=netdev,
         numa_node=tree.numa_node(address),
         link_type=kind,
+        userspace=netdev is None and sysfs.is_userspace(str(path), driver),
     )
 
 

@@ -131,6 +131,13 @@ class Ledger:
             paths = sorted(self._folder.glob("*.json")) if self._folder.exists() else []
         yield from filter(None, map(self._load, paths))
 
+    def held(self) -> frozenset[str]:
+        """The PCI addresses of which there is a record, whatever it says; none of them is read."""
+        with runfiles.refusals(self._folder):
+            return (
+                frozenset(path.stem for path in self._folder.glob("*.json")) if self._folder.exists() else frozenset()
+            )
+
     def since(self, pci: devices.PciAddress) -> float | None:
         """When the VF's record was written, in seconds since 1970: the beginning of its attachment."""
         try:

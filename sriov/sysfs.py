@@ -207,3 +207,16 @@ def net_folders(folder: str, entries: Collection[str]) -> Iterator[str]:
     for name in sorted(entries):
         if _CARRIED.fullmatch(name):
             yield from net_folders(f"{folder}/{name}", names(f"{folder}/{name}"))
+
+
+def is_userspace(folder: str, driver: str | None) -> bool:
+    """Whether the device's driver hands it to a program. Every vfio driver, mlx5_vfio_pci and other variants too, puts
+    vfio-dev there from Linux 6.1 on (drivers/vfio/vfio_main.c, vfio_init_device())."""
+    return driver in devices.USERSPACE_DRIVERS or os.path.exists(f"{folder}/vfio-dev")  # noqa: PTH110
+
+
+def without_netdev(folder: str, entries: Collection[str], driver: str | None) -> bool:
+    """Whether a network driver has the device and has brought it no netdev, in no namespace, nor RDMA or vDPA."""
+    if driver is None or is_userspace(folder, driver) or next(net_folders(folder, entries), None) is not None:
+        return False
+    return not any("infiniband" in name or ".rdma." in name or _CARRIED.fullmatch(name) for name in entries)

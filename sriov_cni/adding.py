@@ -66,7 +66,7 @@ class _Given:
 
 def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns, leasing: asyncio.Task[result.Result]) -> _Given:
     """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
-    if request.vf.driver in devices.USERSPACE_DRIVERS:
+    if request.vf.userspace:
         attachment.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True)
     with attachment.attached(daemon.node, daemon.book, request, pod) as (inner, link):

@@ -49,7 +49,7 @@ def iommu(found: facts.Facts) -> Iterator[Finding]:
     if found.vfs and not found.groups:
         yield Finding(Kind.IOMMU_OFF, "node", f"no IOMMU groups; the kernel was booted with {found.kernel.cmdline!r}")
     for vf in found.vfs:
-        if vf.driver in devices.USERSPACE_DRIVERS and vf.iommu is None:
+        if (vf.vfio is not None or vf.driver in devices.USERSPACE_DRIVERS) and vf.iommu is None:
             yield Finding(Kind.IOMMU_MISSING, vf.pci, f"it is bound to {vf.driver} and has no IOMMU group")
         if vf.iommu is not None and vf.iommu.unsafe:
             yield Finding(Kind.IOMMU_UNSAFE, vf.pci, f"its group {vf.iommu.number} is vfio's no-IOMMU mode")

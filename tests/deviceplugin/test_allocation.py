@@ -48,7 +48,7 @@ def test_d32_devices_that_cannot_be_given(ids: list[str], message: str, retryabl
 
 
 def vfio(group: str) -> pools.Device:
-    one = facts.vf(int(group), driver="vfio-pci", iommu=candidates.IommuGroup(group))
+    one = facts.vf(int(group), driver="vfio-pci", iommu=candidates.IommuGroup(group), vfio=candidates.Vfio())
     return pools.Device(one.id, one)
 
 

@@ -10,8 +10,8 @@ from deviceplugin import allocation, cdi, handout, pools
 from sriov import candidates
 from tests.deviceplugin import facts
 
-ONE = facts.vf(0, driver="vfio-pci", iommu=candidates.IommuGroup("7"))
-TWO = facts.vf(1, driver="vfio-pci", iommu=candidates.IommuGroup("8"))
+ONE = facts.vf(0, driver="vfio-pci", iommu=candidates.IommuGroup("7"), vfio=candidates.Vfio())
+TWO = facts.vf(1, driver="vfio-pci", iommu=candidates.IommuGroup("8"), vfio=candidates.Vfio())
 POOL = pools.Pool(facts.SETTINGS, (pools.Device(ONE.id, ONE), pools.Device(TWO.id, TWO)))
 SPEC = "sriov-dp-intel.com-net-pci-a.json"
 

@@ -176,6 +176,26 @@ class SysfsTree:
             (folder / f"vhost-vdpa-{number}").mkdir()
         self._link("bus/vdpa/devices", f"vdpa{number}", folder)
 
+    def set_bare(self, address: devices.PciAddress) -> None:
+        """No namespace has a netdev of the device: the kernel removes the folder with the last."""
+        shutil.rmtree(self._folder(address) / "net", ignore_errors=True)
+
+    def set_vfio(self, address: devices.PciAddress, driver: str, device: str | None, *, cdev: bool = False) -> None:
+        """Bound to a vfio driver, asleep; `device` is its name in vfio-dev, None on kernels before 6.1."""
+        self.set_bare(address)
+        self.set_driver(address, driver)
+        (self._folder(address) / "power").mkdir(exist_ok=True)
+        self._write(address, "power/control", "auto")
+        self.set_open(address, False)
+        if device is not None:
+            (self._folder(address) / "vfio-dev" / device).mkdir(parents=True)
+        if cdev:
+            self._write(address, f"vfio-dev/{device}/dev", "511:3")
+
+    def set_open(self, address: devices.PciAddress, is_open: bool) -> None:
+        """Whether a program has the vfio device open."""
+        self._write(address, "power/runtime_status", "active" if is_open else "suspended")
+
     def set_virtio(self, address: devices.PciAddress, name: str, netdev: sysfs.Netdev) -> None:
         """The device carries `virtio2`, or `vdpa0/virtio2`, whose netdev this is; it has none of its own."""
         shutil.rmtree(self._folder(address) / "net", ignore_errors=True)

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import pathlib
+import subprocess
 
-from sriov import attachment, settings
+from sriov import attachment, devices, discovery, settings
 from tests.fakes import kubelet as fake
 from tests.kernel import namespaces
 from tests.lab import cnis, deviceplugins, drivers, igb, vfio
@@ -23,9 +24,39 @@ def test_the_device_plugin_finds_it_with_its_group_and_a_program_opens_it(tmp_pa
         info = json.loads(envs["PCIDEVICE_INTEL_COM_IGB_INFO"])
         assert info[pci]["vfio"] == {"dev-mount": group, "mount": "/dev/vfio/vfio"}
         assert await asyncio.to_thread(vfio.pci_ids, "/dev/vfio/vfio", group, pci) == (0x8086, 0x10CA)
+        assert await asyncio.to_thread(namespaces.until, lambda: awake(pci) is False)
 
     with drivers.bound(pci, "vfio-pci"):
         deviceplugins.on_node(tmp_path, body, {"drivers": ["vfio-pci"]}, 1)
+
+
+def awake(pci: devices.PciAddress) -> bool | None:
+    """Whether somebody has it open, as the device plugin sees it."""
+    one = discovery.scan(igb.TREE, pathlib.Path("/proc"), pathlib.Path("/dev")).candidates[pci]
+    return one.vfio.is_open if one.vfio else None
+
+
+def test_who_has_it_open_is_seen_without_opening_it() -> None:
+    pci = igb.vf(VF).pci
+    group = f"/dev/vfio/{(igb.TREE.pci(pci) / 'iommu_group').resolve().name}"
+    with drivers.bound(pci, "vfio-pci"):
+        assert namespaces.until(lambda: awake(pci) is False)
+        with vfio.opened(group, pci):
+            assert awake(pci) is True
+        assert namespaces.until(lambda: awake(pci) is False)
+
+
+def test_a_netdevs_folder_is_there_as_long_as_the_netdev_wherever_that_is() -> None:
+    pci = igb.vf(VF).pci
+    folder, name = igb.TREE.pci(pci) / "net", str(igb.TREE.netdev_name(pci))
+    with namespaces.made("pod") as pod:
+        subprocess.run(["ip", "link", "set", name, "netns", pod.name], check=True)
+        assert list(folder.iterdir()) == []
+        scanned = discovery.scan(igb.TREE, pathlib.Path("/proc"), pathlib.Path("/dev"))
+        assert not scanned.candidates[pci].without_netdev
+    assert namespaces.until(lambda: igb.TREE.netdev_name(pci) == name)
+    with drivers.bound(pci, "vfio-pci"):
+        assert not folder.exists()
 
 
 def test_add_and_del_administer_it_through_its_pf_and_it_serves_as_a_netdev_again(tmp_path: pathlib.Path) -> None:

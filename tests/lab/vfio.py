@@ -21,6 +21,13 @@ _CONFIG_REGION = 7  # VFIO_PCI_CONFIG_REGION_INDEX
 
 def pci_ids(container: str, group: str, pci: str) -> tuple[int, int]:
     """Vendor and device from the VF's config space, read through the group with an IOMMU behind it. Raises OSError."""
+    with opened(group, pci, container) as device:
+        return _config_space(device)
+
+
+@contextlib.contextmanager
+def opened(group: str, pci: str, container: str = "/dev/vfio/vfio") -> Iterator[int]:
+    """The VF's descriptor. Raises OSError."""
     _UNSAFE_INTERRUPTS.write_text("Y")
     with _opened(container) as iommu, _opened(group) as members:
         assert fcntl.ioctl(iommu, _GET_API_VERSION) == 0
@@ -31,7 +38,7 @@ def pci_ids(container: str, group: str, pci: str) -> tuple[int, int]:
         fcntl.ioctl(iommu, _SET_IOMMU, _TYPE1_IOMMU)
         device = fcntl.ioctl(members, _GET_DEVICE_FD, bytearray(pci.encode() + b"\0"))
         try:
-            return _config_space(device)
+            yield device
         finally:
             os.close(device)
 

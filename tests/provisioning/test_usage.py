@@ -57,6 +57,24 @@ def test_its_netdev_is_in_another_namespace(filled: nodes.Node) -> None:
     assert user(filled) == "another network namespace (driver igbvf, no netdev in the host)"
 
 
+def test_a_vf_whose_driver_has_brought_no_netdev_is_nobodys_and_the_plan_says_so(filled: nodes.Node) -> None:
+    """In a pod it has one, which sysfs shows by an empty folder."""
+    filled.world.node.set_bare(filled.pf().vfs[0].pci)
+    assert [vf.user for vf in filled.pf().vfs] == [None] * 4
+    planned = filled.plan("policies:\n- selector: {pfNames: [eth1]}\n  numVfs: 4\n")
+    assert planned.notes == ("eth1#0 has no netdev: its driver igbvf has brought none, see the kernel's log",)
+    assert filled.plan("policies:\n- selector: {pfNames: [eth1]}\n  numVfs: 2\n").refusals == ()
+
+
+def test_a_vfio_variant_is_told_by_its_folder(filled: nodes.Node, tmp_path: pathlib.Path) -> None:
+    pci = filled.pf().vfs[0].pci
+    filled.world.unbind(pci)
+    filled.world.node.set_vfio(pci, "mlx5_vfio_pci", "vfio3")
+    assert user(filled) is None
+    opens(tmp_path / "proc", "/dev/vfio/devices/vfio3")
+    assert user(filled) == f"process {PID} (testpmd)"
+
+
 def test_a_vf_without_a_driver_is_nobodys(filled: nodes.Node) -> None:
     filled.world.unbind(filled.pf().vfs[0].pci)
     assert user(filled) is None

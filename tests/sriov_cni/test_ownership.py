@@ -234,6 +234,18 @@ def test_c73_a_vf_with_a_userspace_driver_stays_and_is_configured(cni: CniNode) 
     assert list(cni.bench.book.records()) == []
 
 
+def test_a_vf_with_a_vfio_variant_stays_likewise(cni: CniNode) -> None:
+    """It is told by vfio-dev in its folder: the kernel has had more than one such driver, and gets others."""
+    vf = cni.bench.vfs[0]
+    cni.bench.machine.node.set_vfio(vf, "mlx5_vfio_pci", "vfio3")
+    document = cni.client.call("ADD", cni.conf(vlan=100)).document
+    assert [each["pciID"] for each in document["interfaces"]] == [vf]
+    assert cni.bench.vf_state().vlan == 100
+    assert cni.client.call("DEL", cni.conf(), NETNS="").code == 0
+    assert cni.bench.vf_state() == settings.BASELINE
+    assert list(cni.bench.book.records()) == []
+
+
 def test_f27_a_vf_that_was_bound_to_vfio_meanwhile_is_released(cni: CniNode) -> None:
     assert cni.client.call("ADD", cni.conf(vlan=100)).code == 0
     cni.bench.machine.destroy("pod")
