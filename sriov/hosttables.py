@@ -21,7 +21,7 @@ _HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, f
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_MULTIPATH = 1, 4, 9
 _UNICAST = 1  # RTN_UNICAST: a route that rejects is another type
-_VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
+_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -38,15 +38,11 @@ class Tables:
 
 
 def read() -> Tables:
-    """Raises OSError where the kernel, or a container's rules, refuse it."""
+    """Of every family that the kernel has. Raises OSError where the kernel, or a container's rules, refuse it."""
     asked = nlsocket.Socket(nlsocket.ROUTE)
     try:
         addresses = asked.ask(_GETADDR, nlsocket.DUMP, _ADDRESS.pack(0, 0, 0, 0, 0))
-        routes = [
-            answer
-            for family in _VERSIONS
-            for answer in asked.ask(_GETROUTE, nlsocket.DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-        ]
+        routes = asked.ask(_GETROUTE, nlsocket.DUMP, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
     finally:
         asked.close()
     return Tables(
@@ -60,7 +56,7 @@ def _address(message: bytes) -> Iterator[tuple[int, ipaddress.IPv4Address | ipad
     family, _, _, _, index = _ADDRESS.unpack_from(message, nlsocket.HEADER.size)
     known = dict(nlsocket.attributes(message, nlsocket.HEADER.size + _ADDRESS.size))
     value = known.get(_IFA_LOCAL, known.get(_IFA_ADDRESS))
-    if family in _VERSIONS and value is not None:
+    if family in _FAMILIES and value is not None:
         address = ipaddress.ip_address(value)
         if not address.is_link_local and not address.is_loopback:
             yield index, address
@@ -68,7 +64,7 @@ def _address(message: bytes) -> Iterator[tuple[int, ipaddress.IPv4Address | ipad
 
 def _route(message: bytes) -> Iterator[tuple[int, Network]]:
     family, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message, nlsocket.HEADER.size)
-    if kind != _UNICAST or family not in _VERSIONS:
+    if kind != _UNICAST or family not in _FAMILIES:
         return
     known = dict(nlsocket.attributes(message, nlsocket.HEADER.size + _ROUTE.size))
     destination = known.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16))
