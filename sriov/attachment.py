@@ -104,6 +104,7 @@ def _record(
         rdma=request.rdma,
         device=node.tree.birth(request.vf.pci),
         ipam=request.ipam,
+        driver=request.vf.driver or "",
     )
 
 

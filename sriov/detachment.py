@@ -26,6 +26,7 @@ from sriov import (
     netdevstate,
     netns,
     rdma,
+    rebound,
     settings,
     steps,
     vfconfig,
@@ -64,13 +65,20 @@ class _Case:
 def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
     """Bring the VF home, scrub it, and remove its record. `pod` is None where the namespace is gone.
 
-    Raises BusyError when the VF cannot be found, KernelError when a request fails; the record stays then, and says why.
+    Raises BusyError when the VF cannot be found, DriverError when it has no netdev any more, KernelError when a request
+    fails; the record stays then, and says why.
     """
     try:
         _detach(node, book, record, pod)
     except errors.SriovError as error:
         _remember(book, record, str(error))
         raise
+
+
+def keep_back(node: Node, book: ledger.Ledger, record: ledger.Record) -> None:
+    """Note of a VF whose driver was changed that it has no netdev to give, though its owner may live and use it."""
+    if (lost := rebound.problem(node.tree, record)) is not None:
+        _remember(book, record, str(lost))
 
 
 def _remember(book: ledger.Ledger, record: ledger.Record, problem: str) -> None:
@@ -85,11 +93,11 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
     if vf is None:
         book.remove(record.pci)
         return
-    rest = book.defaults.of(node.tree, record.pci).over(settings.BASELINE)
+    rest, lost = book.defaults.of(node.tree, record.pci).over(settings.BASELINE), rebound.problem(node.tree, record)
     with node.kernel() as net:
         # First: what is open on the RDMA device ends with the move, so that no RDMA frame leaves untagged either.
         rdma.bring_home(node, net, record, pod)
-        if record.home is not None and _has_netdev(vf):
+        if record.home is not None and lost is None and _has_netdev(vf):
             noted = book.homes.state(node.tree, vf.pci)
             case = _Case(node, net, vf, record, record.home, rest, pod, noted)
             link = _at_home(case)
@@ -97,6 +105,8 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
             _scrub(case, book, fetched or _named(case, link or _wait(case)))
         else:
             _state(node, net, vf, record.home.address if record.home else settings.NO_MAC, rest)
+    if lost is not None:
+        raise lost
     book.remove(record.pci)
 
 

@@ -2,6 +2,7 @@
 
     SriovError              message and remedy
     ├── DeviceError         the PCI address does not name a VF that can be handed out
+    │   └── DriverError           … since its driver was changed while a pod had it
     ├── SettingError        a setting has a value that cannot be honoured
     │   └── UnsupportedError      … by this VF's driver
     ├── NetnsError          the namespace is missing or is no network namespace
@@ -32,6 +33,10 @@ class SriovError(Exception):
 
 class DeviceError(SriovError):
     """The PCI address is malformed, absent, a PF, or not an SR-IOV VF."""
+
+
+class DriverError(DeviceError):
+    """The VF had a netdev when its owner got it, and the driver that it has now gives it none."""
 
 
 class SettingError(SriovError):

@@ -59,7 +59,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
     were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
     the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
-    while nobody has tried in vain. Records of older versions have none of these.
+    while nobody has tried in vain. `driver` is the one that the VF had then. Records of older versions have none of
+    these.
     """
 
     version: int = FORMAT
@@ -74,6 +75,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     device: int = 0
     ipam: str = ""
     problem: str = ""
+    driver: str = ""
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 
-from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, settings, steps
+from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, rebound, settings, steps
 from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, locks, result, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
@@ -137,6 +137,8 @@ async def _end_former_owner(daemon: Daemon, held: locks.Held, request: plans.Req
 
 def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledger.Record) -> None:
     """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
+    if (lost := rebound.problem(daemon.node.tree, record)) is not None:
+        raise lost
     restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
     if daemon.node.tree.netdev(request.vf.pci) is None and not restarted and not daemon.has_ended(record):
         raise errors.BusyError(

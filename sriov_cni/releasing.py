@@ -58,11 +58,14 @@ def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> bool:
 
 
 def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -> None:
-    """A VF that is at home and cannot be made clean is nobody's and not handed out: that keeps no pod from ending."""
+    """A VF that cannot be made clean, or whose driver was changed, keeps its record and is out of everybody's reach.
+
+    The pod ends all the same.
+    """
     try:
         daemon.detach(record, pod)
-    except errors.UncleanError as error:
-        log.error("VF %s of %s is kept back: %s", record.pci, record.owner, error)
+    except (errors.UncleanError, errors.DriverError) as error:
+        log.error("VF %s of %s is kept from other pods: %s", record.pci, record.owner, error)
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable
 
 from observability import logs
-from sriov import devices, errors, inventory, ledger
+from sriov import detachment, devices, errors, inventory, ledger, rebound
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
@@ -52,7 +52,9 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
 
     With `only_due`, VFs that have failed wait for their turn. Raises LedgerError.
     """
-    left = await asyncio.to_thread(_left_behind, daemon)
+    left, changed = await asyncio.to_thread(_look, daemon)
+    for record in changed:
+        await _keep_back(daemon, record)
     stuck = daemon.stuck
     stuck.only(left)
     now = asyncio.get_running_loop().time()
@@ -60,9 +62,15 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
     await _finish_all(daemon, sorted(due, key=stuck.failures), asyncio.Semaphore(at_once))
 
 
-def _left_behind(daemon: Daemon) -> list[ledger.Record]:
-    """All of the ledger is read here: in a thread, since that may take some time."""
-    return [record for record in daemon.book.records() if _seems_over(daemon, record)]
+def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
+    """What was left behind, and what has another driver than its owner got it with.
+
+    All of the ledger is read here: in a thread, since that may take some time.
+    """
+    over: dict[bool, list[ledger.Record]] = {True: [], False: []}
+    for record in daemon.book.records():
+        over[_seems_over(daemon, record)].append(record)
+    return over[True], [each for each in over[False] if rebound.problem(daemon.node.tree, each) is not None]
 
 
 def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
@@ -71,6 +79,17 @@ def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
         return _is_over(daemon, record)
     except (errors.SriovError, OSError):
         return True
+
+
+async def _keep_back(daemon: Daemon, seen: ledger.Record) -> None:
+    """Its owner may have died without a DEL, which a VF without a netdev does not show: the device plugin is told."""
+    try:
+        async with daemon.vf_locks.of(seen.pci) as held:
+            record = daemon.book.read(seen.pci)
+            if record is not None and record.owner == seen.owner:
+                await held.run(detachment.keep_back, daemon.node, daemon.book, record)
+    except errors.SriovError as error:
+        log.error("VF %s of %s cannot be kept from other pods: %s", seen.pci, seen.owner, error)
 
 
 async def _finish_all(daemon: Daemon, records: Iterable[ledger.Record], limit: asyncio.Semaphore) -> None:

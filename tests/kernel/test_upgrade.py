@@ -22,7 +22,7 @@ pytestmark = pytest.mark.root
 PROJECT = pathlib.Path(__file__).parents[2]
 CHURNING = 3
 UPGRADES = 3
-FORMER = {"mark", "rdma", "device", "ipam"}
+FORMER = {"mark", "rdma", "device", "ipam", "problem", "driver"}
 """Fields that the first records did not have."""
 
 Running = Callable[[], AbstractContextManager["subprocess.Popen[str]"]]

@@ -5,7 +5,9 @@ import json
 import pathlib
 import subprocess
 
-from sriov import attachment, devices, discovery, settings
+import pytest
+
+from sriov import attachment, devices, discovery, errors, settings
 from tests.fakes import kubelet as fake
 from tests.kernel import namespaces
 from tests.lab import cnis, deviceplugins, drivers, igb, vfio
@@ -84,7 +86,9 @@ def test_f27_a_netdev_of_a_pod_is_bound_to_vfio_pci_before_its_del(tmp_path: pat
         attachment.attach(here, book, igb.request(here, VF, settings.VfSettings(mac=MAC, vlan=100)), pod.handle)
         with drivers.bound(pci, "vfio-pci"):
             assert set(cnis.links(pod)) == {"lo"}
-            igb.give_back(here, book, pci, pod.handle)
+            with pytest.raises(errors.DriverError, match="has driver vfio-pci and no netdev"):
+                igb.give_back(here, book, pci, pod.handle)
             assert igb.administered(VF).vlan == 0
-            assert list(book.records()) == []
+        igb.give_back(here, book, pci, pod.handle)
+        assert list(book.records()) == []
     assert igb.hand_out(tmp_path, VF) == f"02:00:00:00:ce:0{VF}"
