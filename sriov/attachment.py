@@ -115,7 +115,8 @@ def _apply(step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kerne
         case plans.Move():
             _move(step, node, net, inner, pod)
         case plans.MoveRdma():
-            rdma.move(net, step.device, pod)
+            rdma.move(node, net, step.device, pod)
+            rdma.refuse_lost(node, step.pci, step.nodes)
         case plans.Configure():
             netdevs.configure(inner, step.name, step.change)
         case plans.Administer():

@@ -31,15 +31,20 @@ def names(folder: pathlib.Path | str) -> tuple[str, ...]:
     return sysfs.names(f"{folder}/infiniband")
 
 
+def nodes(folder: pathlib.Path | str) -> tuple[str, ...]:
+    """The names of the PCI device's character devices, as in `uverbs3`, wherever its RDMA device is."""
+    return tuple(node for name in _CLASSES for node in sysfs.names(f"{folder}/{name}"))
+
+
 def read(folder: str, entries: Collection[str]) -> Rdma | None:
     """The RDMA side of a device; None where it has none. `entries` are the names in its folder."""
     if not any("infiniband" in entry or ".rdma." in entry for entry in entries):
         return None
     devices = names(folder) if "infiniband" in entries else ()
-    nodes = tuple(node for name in _CLASSES if name in entries for node in sysfs.names(f"{folder}/{name}"))
-    if not devices and not nodes and not any(".rdma." in entry for entry in entries):
+    found = tuple(node for name in _CLASSES if name in entries for node in sysfs.names(f"{folder}/{name}"))
+    if not devices and not found and not any(".rdma." in entry for entry in entries):
         return None
-    return Rdma(devices, nodes, _pkey(folder, devices))
+    return Rdma(devices, found, _pkey(folder, devices))
 
 
 def _pkey(folder: str, devices: tuple[str, ...]) -> int | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,7 +23,8 @@ class Node:
     """Made once a process. `kernel` opens requests in the host's namespace for the calling thread.
 
     `patience` is how many seconds to wait for what takes its own time: a VF of a destroyed namespace on its way home, a
-    driver that is busy. `writer` writes to sysfs; None where nobody may.
+    driver that is busy. `writer` writes to sysfs; None where nobody may. `rdma_turn` is held by whoever moves an RDMA
+    device.
     """
 
     tree: sysfs.Tree
@@ -31,6 +33,7 @@ class Node:
     unsupported: vfconfig.Unsupported = dataclasses.field(default_factory=vfconfig.Unsupported)
     patience: float = 3.0
     writer: attributes.Attributes | None = None
+    rdma_turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def rebind(self, pci: devices.PciAddress) -> None:
         """Take the device's driver away and give it back, which makes its netdev anew. Raises KernelError."""

@@ -14,6 +14,8 @@ from sriov import devices, kernel, ledger, settings, sysfs, vfconfig
 class Request:
     """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it.
 
+    `rdma_nodes` are the RDMA device nodes that the pod counts on, as in `uverbs3`.
+
     `ipam` is the plugin that gives the pod its addresses; nothing here asks it.
     """
 
@@ -24,6 +26,7 @@ class Request:
     allmulti: bool = False
     rdma: tuple[kernel.RdmaDevice, ...] = ()
     ipam: str = ""
+    rdma_nodes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,9 +50,11 @@ class Move:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MoveRdma:
-    """An RDMA device follows its netdev."""
+    """An RDMA device follows its netdev. `nodes` are the VF's device nodes, which it is to keep."""
 
     device: kernel.RdmaDevice
+    pci: devices.PciAddress
+    nodes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +111,8 @@ def _into_pod(netdev: sysfs.Netdev, request: Request, change: kernel.Change) -> 
     pci, name = request.vf.pci, request.owner.ifname
     if not request.rdma:
         return (Move(pci, netdev.index, netdev.name, name, change),)
-    return (Move(pci, netdev.index, netdev.name, name), *map(MoveRdma, request.rdma), Configure(name, change))
+    follow = (MoveRdma(device, pci, request.rdma_nodes) for device in request.rdma)
+    return (Move(pci, netdev.index, netdev.name, name), *follow, Configure(name, change))
 
 
 def _pinned(request: Request, netdev: sysfs.Netdev) -> settings.VfSettings:

@@ -1,17 +1,23 @@
 """A VF's RDMA devices, where each is in one namespace alone: which they are, and how they come home again.
 
 A device in a pod is known by its index, since root in there may rename it. Of a namespace that dies the kernel brings
-them home itself (drivers/infiniband/core/device.c, rdma_dev_exit_net), under the name they have then.
+them home itself (drivers/infiniband/core/device.c, rdma_dev_exit_net), under the name they have then. One device moves
+at a time on the node, since two at once may get each other's device nodes (rdmanodes).
 """
 
+import contextlib
 import errno
 import functools
+import logging
 import time
+from collections.abc import Iterator
 
-from sriov import devices, errors, infiniband, kernel, ledger, netns, sysfs
+from sriov import devices, errors, infiniband, kernel, ledger, netns, rdmanodes, sysfs
 from sriov.node import Node
 
+_log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
+_TURN_SECONDS = 20.0  # a call ends within half a minute and tells the runtime to try again
 
 
 def movable(node: Node, pci: devices.PciAddress) -> tuple[kernel.RdmaDevice, ...]:
@@ -25,8 +31,37 @@ def movable(node: Node, pci: devices.PciAddress) -> tuple[kernel.RdmaDevice, ...
         return tuple(each for each in net.rdma_devices() if each.name in names)
 
 
-def move(net: kernel.Kernel, device: kernel.RdmaDevice, pod: netns.Netns) -> None:
+def move(node: Node, net: kernel.Kernel, device: kernel.RdmaDevice, pod: netns.Netns) -> None:
     """Into the pod. UnsupportedError where the driver cannot take the device from the programs that have it open."""
+    with turn(node):
+        _send(net, device, pod)
+
+
+def refuse_lost(node: Node, pci: devices.PciAddress, promised: tuple[str, ...]) -> None:
+    """Raises DeviceError where a device node that the pod was given is not the VF's, so perhaps its neighbour's."""
+    now = infiniband.nodes(node.tree.pci(pci))
+    lost = [each for each in promised if each not in now]
+    if lost:
+        raise errors.DeviceError(
+            f"VF {pci} has {', '.join(now)} and not {', '.join(lost)}, which its pod was given",
+            "delete the pod, the next is given the right ones; or set rdmaIsolation false, if it uses no RDMA",
+        )
+
+
+@contextlib.contextmanager
+def turn(node: Node) -> Iterator[None]:
+    """Nobody else moves an RDMA device meanwhile, but for the kernel. Raises BusyError after a while of waiting."""
+    if not node.rdma_turn.acquire(timeout=_TURN_SECONDS):
+        raise errors.BusyError(
+            f"RDMA devices of other VFs have been on their way for {_TURN_SECONDS:g} s", "try again later"
+        )
+    try:
+        yield
+    finally:
+        node.rdma_turn.release()
+
+
+def _send(net: kernel.Kernel, device: kernel.RdmaDevice, pod: netns.Netns) -> None:
     try:
         net.move_rdma(device.index, pod)
     except errors.KernelError as error:
@@ -62,7 +97,8 @@ def _fetch(node: Node, net: kernel.Kernel, record: ledger.Record, pod: netns.Net
     with net.inside(pod) as inner:
         for each in inner.rdma_devices():
             if each.index in ours:
-                node.insist(functools.partial(inner.move_rdma, each.index, node.home))
+                with turn(node):
+                    node.insist(functools.partial(inner.move_rdma, each.index, node.home))
 
 
 def _wait(node: Node, record: ledger.Record) -> None:
@@ -91,3 +127,50 @@ def _rename(net: kernel.Kernel, record: ledger.Record) -> None:
             except errors.KernelError as error:
                 if error.errno != errno.EEXIST:
                     raise
+
+
+def would_change(node: Node, pci: devices.PciAddress) -> bool:
+    """Whether a move would give the VF's RDMA devices other device nodes. Another's move is waited for."""
+    with turn(node):
+        return rdmanodes.lower_free(node.tree, infiniband.nodes(node.tree.pci(pci))) is not None
+
+
+def may_settle(node: Node) -> bool:
+    """Whether there is a gap in the numbers of device nodes that a move could fill."""
+    with turn(node):
+        if not rdmanodes.has_gap(node.tree):
+            return False
+    with node.kernel() as net:
+        return net.rdma_is_exclusive()
+
+
+def is_idle(node: Node, pci: devices.PciAddress) -> bool:
+    """Whether it is a VF in the host whose RDMA devices the host does not use: a netdev that is down carries no RDMA.
+
+    InfiniBand's counts as used, since it is made of its RDMA device and would end.
+    """
+    try:
+        vf = node.lookup(pci)
+    except errors.DeviceError:  # a PF, a plain NIC
+        return False
+    netdev = node.tree.netdev(pci)
+    if netdev is None or vf.link_type is not devices.LinkType.ETHER:
+        return False
+    with node.kernel() as net, contextlib.suppress(errors.KernelError):
+        return not net.link(netdev.index).up
+    return False
+
+
+def move_down(node: Node, pci: devices.PciAddress) -> None:
+    """Have the kernel give the VF's RDMA devices the lowest numbers that are free: a move from the host to the host.
+
+    Raises UnsupportedError where the driver cannot do it, KernelError.
+    """
+    with turn(node), node.kernel() as net:
+        names, before = infiniband.names(node.tree.pci(pci)), infiniband.nodes(node.tree.pci(pci))
+        for each in net.rdma_devices():
+            if each.name in names:
+                _send(net, each, node.home)
+    _log.info(
+        "VF %s has %s in the place of %s", pci, ", ".join(infiniband.nodes(node.tree.pci(pci))), ", ".join(before)
+    )

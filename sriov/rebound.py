@@ -4,7 +4,7 @@ Its netdev cannot be given to the next pod, and what is in the VF cannot be look
 has a netdev again. What an operator binds to vfio-pci while nobody has it has no record: that is a choice, and counts.
 """
 
-from sriov import devices, errors, ledger, sysfs
+from sriov import errors, ledger, sysfs
 
 
 def problem(tree: sysfs.Tree, record: ledger.Record) -> errors.DriverError | None:
@@ -17,7 +17,7 @@ def problem(tree: sysfs.Tree, record: ledger.Record) -> errors.DriverError | Non
     driver = sysfs.target(f"{tree.pci(record.pci)}/driver")
     if driver is None or tree.netdev_name(record.pci) is not None:
         return None
-    if driver not in devices.USERSPACE_DRIVERS and record.driver in ("", driver):
+    if not sysfs.is_userspace(str(tree.pci(record.pci)), driver) and record.driver in ("", driver):
         return None
     return errors.DriverError(
         f"VF {record.pci} has driver {driver} and no netdev, and had one when {record.owner} got it",

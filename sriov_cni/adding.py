@@ -38,9 +38,9 @@ async def _attach(
     pod: netns.Netns,
     isolated: bool | None,
 ) -> tuple[result.Interface, result.Result]:
-    await _end_former_owner(daemon, held, request, pod)
-    moving = await isolation.moving(daemon, held, call, request.vf, isolated)
-    request = dataclasses.replace(request, rdma=moving)
+    await _end_former_owner(daemon, held, call, request, pod)
+    moving, nodes = await isolation.moving(daemon, held, call, request.vf, isolated)
+    request = dataclasses.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
         leasing = asyncio.create_task(_lease(call, network))
         undo.push_async_callback(_release, daemon, call, network, leasing)
@@ -129,9 +129,12 @@ def _request(
     return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
 
 
-async def _end_former_owner(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
+async def _end_former_owner(
+    daemon: Daemon, held: locks.Held, call: Call, request: plans.Request, pod: netns.Netns
+) -> None:
     record = await daemon.holder_of(request.vf.pci)
     if record is not None:
+        isolation.note(daemon, call, request.vf.pci)
         await held.run(_end, daemon, request, pod, record)
 
 

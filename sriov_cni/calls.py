@@ -11,7 +11,21 @@ from typing import Any, Protocol
 from observability import background
 from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
 from sriov.node import Node
-from sriov_cni import attempts, conf, failure, ipam, locks, policy, predecessor, recent, skel, trouble, unheard, wire
+from sriov_cni import (
+    attempts,
+    conf,
+    failure,
+    ipam,
+    locks,
+    policy,
+    predecessor,
+    promises,
+    recent,
+    skel,
+    trouble,
+    unheard,
+    wire,
+)
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
@@ -53,6 +67,7 @@ class Daemon:
     troubles: trouble.Trouble | None = None
     fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
+    promised: promises.Promises = dataclasses.field(default_factory=promises.Promises)
     chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
     tasks: background.Background = dataclasses.field(default_factory=background.Background)
     stuck: attempts.Attempts = dataclasses.field(default_factory=attempts.Attempts)

@@ -6,16 +6,50 @@ configuration says otherwise. A VF without an RDMA device costs one look into sy
 """
 
 from sriov import devices, errors, infiniband, kernel, rdma
-from sriov_cni import locks, wire
+from sriov_cni import locks, settling, skel, wire
 from sriov_cni.calls import Call, Daemon, log
 
 _RDMA_CNI = "rdma"  # the name of rdma-cni's file, which is what a configuration's `type` says
 
 
-async def moving(
+Moving = tuple[tuple[kernel.RdmaDevice, ...], tuple[str, ...]]
+"""The devices to move, and the VF's device nodes that the pod counts on."""
+
+
+def note(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
+    """Remember the VF's RDMA device nodes, which the pod was given, before anything is moved."""
+    pod = skel.pod_uid(call.invocation.args) or call.invocation.container_id
+    daemon.promised.note(pci, pod, infiniband.nodes(daemon.node.tree.pci(pci)))
+
+
+async def moving(daemon: Daemon, held: locks.Held, call: Call, vf: devices.VF, wanted: bool | None) -> Moving:
+    """Raises SettingError where isolation is `wanted` and cannot be given, and what `_settle` raises."""
+    found = await _found(daemon, held, call, vf, wanted)
+    if not found:
+        return (), ()
+    note(daemon, call, vf.pci)
+    promised = daemon.promised.of(vf.pci)
+    rdma.refuse_lost(daemon.node, vf.pci, promised)
+    if promised:
+        await _settle(daemon, held, vf.pci)
+    return found, promised
+
+
+async def _settle(daemon: Daemon, held: locks.Held, pci: devices.PciAddress) -> None:
+    """See to it that the VF's devices keep their nodes. Raises BusyError where another VF's may do so later."""
+    if not await held.run(rdma.would_change, daemon.node, pci):
+        return
+    await settling.settle(daemon, below=pci)
+    if await held.run(rdma.would_change, daemon.node, pci) and daemon.promised.wait(pci):
+        raise errors.BusyError(
+            f"VF {pci} would change its RDMA device nodes on its way into the pod, since lower ones are free",
+            "the daemon gives those to a VF that nobody has; try again later",
+        )
+
+
+async def _found(
     daemon: Daemon, held: locks.Held, call: Call, vf: devices.VF, wanted: bool | None
 ) -> tuple[kernel.RdmaDevice, ...]:
-    """The devices to move. Raises SettingError where isolation is `wanted` and cannot be given."""
     names = infiniband.names(daemon.node.tree.pci(vf.pci))
     if not names or wanted is False or _is_infiniband(vf, wanted):
         return ()

@@ -51,6 +51,11 @@ class VfLocks:
         self.patience = patience
         self._locks: dict[devices.PciAddress, asyncio.Lock] = {}
 
+    def held(self, pci: devices.PciAddress) -> bool:
+        """Whether a call works on the VF now."""
+        lock = self._locks.get(pci)
+        return lock is not None and lock.locked()
+
     @contextlib.asynccontextmanager
     async def of(self, pci: devices.PciAddress) -> AsyncIterator[Held]:
         """Hold the VF's lock until all that was run under it is over.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from observability import logs
 from sriov import detachment, devices, errors, inventory, ledger, rebound
+from sriov_cni import settling
 from sriov_cni.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
@@ -60,6 +61,7 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
     now = asyncio.get_running_loop().time()
     due = [record for record in left if not only_due or stuck.is_due(record, now)]
     await _finish_all(daemon, sorted(due, key=stuck.failures), asyncio.Semaphore(at_once))
+    await _settle(daemon)
 
 
 def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
@@ -79,6 +81,13 @@ def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
         return _is_over(daemon, record)
     except (errors.SriovError, OSError):
         return True
+
+
+async def _settle(daemon: Daemon) -> None:
+    try:
+        await settling.settle(daemon)
+    except errors.SriovError as error:
+        log.error("RDMA device nodes may change on the way into a pod: %s", error)
 
 
 async def _keep_back(daemon: Daemon, seen: ledger.Record) -> None:

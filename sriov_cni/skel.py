@@ -132,6 +132,11 @@ def pod(text: str) -> tuple[str, str]:
     return given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
 
 
+def pod_uid(text: str) -> str:
+    """The UID of the pod in CNI_ARGS, empty where it is not there. Raises CniError with code 4."""
+    return arguments(text).get("K8S_POD_UID", "")
+
+
 def refuses(text: str) -> bool:
     """Whether no ADD with these CNI_ARGS gets as far as to change anything."""
     try:

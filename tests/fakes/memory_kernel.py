@@ -159,8 +159,7 @@ class MemoryKernel:
         rdma = self._rdma(request, index)
         if not self._world.rdma_is_exclusive or not rdma.movable:
             raise errors.KernelError(request, errno.EOPNOTSUPP)
-        rdma.where = target.identity
-        self._world.show_rdma(rdma.pci)
+        self._world.relocate_rdma(rdma, target.identity)
 
     def rename_rdma(self, index: int, name: str) -> None:
         request = f"rename RDMA device {index} to {name}"

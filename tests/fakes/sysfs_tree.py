@@ -143,17 +143,25 @@ class SysfsTree:
         pkey: int = 0xFFFF,
         at_home: bool = True,
         name: str = "",
+        umad: int | None = None,
     ) -> None:
-        """RDMA device `mlx5_NUMBER` with its character devices; away from home only those are seen."""
+        """RDMA device `mlx5_NUMBER` with its character devices; away from home only those are seen.
+
+        `umad` is the number of two of these, where it is not the same.
+        """
+        mad = number if umad is None else umad
         folder = address if isinstance(address, pathlib.Path) else self._folder(address)
         device = folder / "infiniband" / (name or f"mlx5_{number}")
         shutil.rmtree(device, ignore_errors=True)
         for node in (
             f"infiniband_verbs/uverbs{number}",
-            f"infiniband_mad/umad{number}",
-            f"infiniband_mad/issm{number}",
+            f"infiniband_mad/umad{mad}",
+            f"infiniband_mad/issm{mad}",
         ):
             (folder / node).mkdir(parents=True, exist_ok=True)
+            if not (folder / node / "device").is_symlink():
+                (folder / node / "device").symlink_to(f"../../../{folder.name}")
+                self._link(f"class/{node.partition('/')[0]}", node.rpartition("/")[2], folder / node)
         if at_home:
             keys = device / "ports/1/pkeys"
             keys.mkdir(parents=True)
@@ -164,7 +172,10 @@ class SysfsTree:
     def clear_rdma(self, address: devices.PciAddress) -> None:
         """The device has lost its driver, and with it its RDMA device, wherever that was."""
         for name in ("infiniband", "infiniband_verbs", "infiniband_mad"):
-            shutil.rmtree(self._folder(address) / name, ignore_errors=True)
+            folder = self._folder(address) / name
+            for node in folder.glob("*"):
+                (self.root / "class" / name / node.name).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def set_vdpa(self, address: devices.PciAddress, number: int, driver: str = "vhost_vdpa") -> None:
         """vDPA device `vdpaNUMBER` on the device."""
@@ -223,6 +234,7 @@ class SysfsTree:
     def remove(self, address: devices.PciAddress) -> None:
         """Hot-unplug the device."""
         (self.root / "bus/pci/devices" / address).unlink(missing_ok=True)
+        self.clear_rdma(address)
         shutil.rmtree(self._folder(address), ignore_errors=True)
 
     def _add_vf(self, pf: devices.PciAddress, model: Model, index: int) -> devices.PciAddress:

@@ -82,12 +82,17 @@ class Device:
 
 @dataclasses.dataclass(slots=True)
 class Rdma:
-    """A VF's RDMA device and where it is. `movable`: its driver can take it from whoever has it open."""
+    """A VF's RDMA device and where it is. `movable`: its driver can take it from whoever has it open.
+
+    `uverbs` and `umad` are its device nodes' numbers, None while it is on its way.
+    """
 
     device: kernel.RdmaDevice
     pci: devices.PciAddress
     where: Identity
     movable: bool = True
+    uverbs: int | None = None
+    umad: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,6 +120,7 @@ class World:
         self.requests: list[str] = []
         self.life: life.Life | None = None
         self.rdma_is_exclusive = False
+        self.rdma_on_its_way: Callable[[devices.PciAddress], None] = lambda _: None
         self._folder = folder
         self._fail_at = 0
         self._errno = errno.EIO
@@ -224,8 +230,9 @@ class World:
         """Give the VF an RDMA device; what mlx5_core and irdma do when they bind."""
         index = next(self._numbers)
         device = kernel.RdmaDevice(index, f"mlx5_{index}")
-        self._rdmas.append(Rdma(device, vf, self.home.identity, movable))
-        self.show_rdma(vf)
+        made = Rdma(device, vf, self.home.identity, movable)
+        self._rdmas.append(made)
+        self._number(made)
         return device
 
     def destroy(self, name: str) -> None:
@@ -244,8 +251,7 @@ class World:
                 self.relocate(device, self.home.identity, self._free(device.link))
         for rdma in self._rdmas:
             if rdma.where == identity:
-                rdma.where = self.home.identity
-                self.show_rdma(rdma.pci)
+                self.relocate_rdma(rdma, self.home.identity)
 
     def close(self) -> None:
         self.home.close()
@@ -318,12 +324,31 @@ class World:
         """In any namespace: names are the machine's."""
         return next((each for each in self._rdmas if each.device.name == name), None)
 
+    def relocate_rdma(self, rdma: Rdma, where: Identity) -> None:
+        """As rdma_dev_change_netns() in drivers/infiniband/core/device.c, also from a namespace to itself.
+
+        uverbs and umad lose the device and get it anew: its numbers are free on the way, which `rdma_on_its_way` may
+        make longer (ib_uverbs_remove_one() in uverbs_main.c, ib_umad_kill_port() in user_mad.c).
+        """
+        rdma.uverbs = rdma.umad = None
+        self.show_rdma(rdma.pci)
+        self.rdma_on_its_way(rdma.pci)
+        rdma.where = where
+        self._number(rdma)
+
+    def _number(self, rdma: Rdma) -> None:
+        """The lowest numbers that are free: ida_alloc_max() in ib_uverbs_add_one() and in ib_umad_init_port()."""
+        rdma.uverbs = _lowest({each.uverbs for each in self._rdmas})
+        rdma.umad = _lowest({each.umad for each in self._rdmas})
+        self.show_rdma(rdma.pci)
+
     def show_rdma(self, vf: devices.PciAddress) -> None:
         """sysfs shows a device's name only where it is, its character devices everywhere."""
         self.node.clear_rdma(vf)
         for rdma in self.rdmas(vf):
-            at_home = rdma.where == self.home.identity
-            self.node.set_rdma(vf, rdma.device.index, at_home=at_home, name=rdma.device.name)
+            if rdma.uverbs is not None:
+                at_home = rdma.where == self.home.identity
+                self.node.set_rdma(vf, rdma.uverbs, at_home=at_home, name=rdma.device.name, umad=rdma.umad)
 
     def pf(self, index: int) -> Pf | None:
         return self._pfs.get(index)
@@ -400,6 +425,10 @@ class World:
 
     def _free(self, link: kernel.Link) -> str:
         return f"dev{link.index}" if self.find(self.home.identity, link.name) else link.name
+
+
+def _lowest(taken: set[int | None]) -> int:
+    return next(number for number in itertools.count() if number not in taken)
 
 
 def _missed(pf: Pf, number: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, errors, kernel, ledger, netlink, plans, settings
+from sriov import attachment, errors, kernel, ledger, netlink, plans, rdmanodes, settings, sysfs
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov import kernel_contract
@@ -69,6 +69,25 @@ class TestRdma(kernel_contract.RdmaContract):
         bench.pod.close()
         subprocess.run(["ip", "netns", "delete", self._pod.name], check=True)
         set_mode("shared")
+
+
+def test_the_kernel_gives_the_lowest_number_that_is_free() -> None:
+    """To the device nodes of a device that comes; one that moves comes anew (rdma_dev_change_netns)."""
+    classes = [igb.TREE.root / "class" / name for name in ("infiniband_verbs", "infiniband_mad")]
+    with soft_roce() as (first, _):
+        before = [sysfs.names(folder) for folder in classes]
+        assert "uverbs0" in before[0]
+        assert not rdmanodes.has_gap(igb.TREE)
+        rdma("link", "delete", first.name)
+        assert [rdmanodes.lower_free(igb.TREE, names) for names in (("uverbs1",), ("umad1", "issm1"))] == [
+            "uverbs0",
+            "umad0",
+        ]
+        netdev = igb.TREE.netdev(igb.vf(VFS[0]).pci)
+        assert netdev is not None
+        rdma("link", "add", first.name, "type", "rxe", "netdev", netdev.name)
+        assert [sysfs.names(folder) for folder in classes] == before
+        assert not rdmanodes.has_gap(igb.TREE)
 
 
 def test_a_refused_move_is_one_clear_error_and_the_add_is_undone(tmp_path: pathlib.Path) -> None:

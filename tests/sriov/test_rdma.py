@@ -34,7 +34,7 @@ def test_it_follows_its_netdev_while_that_is_down(here: bench.Bench) -> None:
     netdev = here.node.tree.netdev(request.vf.pci)
     assert netdev is not None
     steps = plans.plan(here.node.target(request.vf, netdev.address), netdev, request)
-    moved = steps.index(plans.MoveRdma(device))
+    moved = steps.index(plans.MoveRdma(device, request.vf.pci))
     assert isinstance(steps[moved - 1], plans.Move)
     assert not any(isinstance(step, plans.Configure) for step in steps[:moved])
 
