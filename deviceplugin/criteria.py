@@ -135,9 +135,14 @@ def _pkeys(reader: gojson.Reader, raw: _Strings, path: str) -> frozenset[int]:
 
 
 def _root_devices(reader: gojson.Reader, raw: _Strings, path: str) -> tuple[selectors.Functions, ...]:
-    read = _functions(reader, raw, path)
-    _values(reader, [item.pf for item in read], path, pci)
-    return tuple(dataclasses.replace(item, pf=pci(item.pf) or item.pf) for item in read)
+    """A dot makes an expression of a name, and of an address too: there it is none."""
+    found = []
+    for number, item in enumerate(_functions(reader, raw, path)):
+        address = pci(item.pf)
+        if item.pf and item.expression is None and not address:
+            _warn_of_nothing(reader, f"{path}[{number}]", item.pf)
+        found.append(dataclasses.replace(item, pf=address, expression=None) if address else item)
+    return tuple(found)
 
 
 def _functions(reader: gojson.Reader, raw: _Strings, path: str) -> tuple[selectors.Functions, ...]:

@@ -2,7 +2,8 @@
 
 Values inside a key are alternatives, keys must all hold, and the first of a list of selectors that fits is the one
 whose isRdma, needVhostNet and vdpaType count. A key without values is no constraint. Unlike the incumbent, every item
-of `pfNames` and `rootDevices` that names the device's PF counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too.
+of `pfNames` and `rootDevices` that names the device's PF counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too; and a
+name that is no regular expression is the whole name: `eth1` is not `eth10` (deviceSelectors.go there, getItem).
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 from sriov import candidates
 
+_EXPRESSION = re.compile(r"[.^$*+?()\[\]{}|\\]")  # what makes one of a name
 _RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", re.ASCII)
 
 
@@ -18,11 +20,17 @@ _RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", re
 class Functions:
     """A PF, by netdev name or PCI address in lower case, and which of its VFs or SFs.
 
-    `ranges` are pairs of first and last index, both included; None is all of them.
+    `pf` is "" for any PF. `ranges` are pairs of first and last index, both included; None is all of them. `expression`
+    names more PFs, by any part of their names.
     """
 
     pf: str
     ranges: tuple[tuple[int, int], ...] | None = None
+    expression: re.Pattern[str] | None = None
+
+    def names(self, pf: str) -> bool:
+        """Whether this is about the PF, which has a name."""
+        return self.pf in ("", pf.lower()) or (self.expression is not None and self.expression.search(pf) is not None)
 
     def __contains__(self, index: int | None) -> bool:
         if self.ranges is None:
@@ -57,22 +65,32 @@ EVERY = Selector()
 
 
 def functions(text: str) -> Functions:
-    """Parse `<PF>` or `<PF>#<range>`; a range is `0-3,5`.
+    """Parse `<PF>`, `<PF>#<range>` or `#<range>`; a range is `0-3,5`.
 
     Raises ValueError with what is wrong.
     """
     pf, mark, ranges = text.partition("#")
-    if not pf:
+    if not text:
         raise ValueError("no PF is named")
     if not mark:
-        return Functions(pf.lower())
+        return Functions(pf.lower(), None, _expression(pf))
     if not _RANGES.fullmatch(ranges):
         raise ValueError(f"{ranges!r} is not a list of VF indices")
     pairs = tuple(_pair(entry) for entry in ranges.split(","))
     for first, last in pairs:
         if first > last:
             raise ValueError(f"the range {first}-{last} runs backwards")
-    return Functions(pf.lower(), pairs)
+    return Functions(pf.lower(), pairs, _expression(pf))
+
+
+def _expression(pf: str) -> re.Pattern[str] | None:
+    """One that cannot be read is the name of a PF and nothing else, as to the incumbent."""
+    if not _EXPRESSION.search(pf):
+        return None
+    try:
+        return re.compile(pf)
+    except re.error:
+        return None
 
 
 def _pair(entry: str) -> tuple[int, int]:
@@ -107,8 +125,7 @@ def _one_of(wanted: frozenset[str], value: str | None) -> bool:
 def _listed(wanted: tuple[Functions, ...], pf: str | None, index: int | None) -> bool:
     if not wanted:
         return True
-    name = (pf or "").lower()
-    return any(item.pf == name and index in item for item in wanted)
+    return pf is not None and any(index in item and item.names(pf) for item in wanted)
 
 
 def refusal(selector: Selector, one: candidates.Candidate, *, any_driver: bool = False) -> str | None:
@@ -142,8 +159,7 @@ def _misplaced(selector: Selector, one: candidates.Candidate) -> Iterator[str]:
         ("pfNames", selector.pf_names, one.pf_netdev),
         ("rootDevices", selector.root_devices, one.pf),
     ):
-        name = (pf or "").lower()
-        if wanted and not any(item.pf == name and one.index in item for item in wanted):
+        if not _listed(wanted, pf, one.index):
             yield f"{key}: it is {f'{pf}#{one.index}' if pf else 'of no PF with such a name'}"
 
 

@@ -6,7 +6,7 @@ SELECTORS = {
     "drivers": "with this driver, as in `iavf`; of an `auxNetDevice`: its parent's",
     "pciAddresses": "at this address, as in `0000:03:02.1`",
     "acpiIndexes": "with this `acpi_index` in sysfs",
-    "pfNames": "of the PF with this netdev; `ens1f0#0-3,5` is its VFs 0 to 3 and 5",
+    "pfNames": "of the PF with this netdev; `ens1f0#0-3,5` is its VFs 0 to 3 and 5, `#0-1` those of any PF",
     "rootDevices": "of the PF at this address; ranges as in `pfNames`",
     "linkTypes": "with this link: `ether`, `infiniband`",
     "ddpProfiles": "whose PF runs this DDP profile, as `devlink dev info` shows it",

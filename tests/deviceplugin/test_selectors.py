@@ -126,6 +126,30 @@ def test_a_refusal_names_the_first_key_and_the_devices_value() -> None:
     assert selectors.refusal(one("link_types", "ether"), unknown) == "linkTypes: it has none"
 
 
+def test_a_range_alone_is_of_any_pf() -> None:
+    items = one("pf_names", selectors.functions("#0-1"))
+    assert [matches(items, facts.vf(index)) for index in range(3)] == [True, True, False]
+    assert matches(items, facts.vf(1, pf="0000:02:00.0", pf_netdev="enp2s0"))
+    assert not matches(items, dataclasses.replace(VF, index=0, pf_netdev=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "pfs"),
+    [
+        ("enp1s0", {"enp1s0", "ENP1S0"}),
+        ("enp[12]s0", {"enp1s0", "enp10enp2s0"}),
+        ("^enp[12]s0$", {"enp1s0"}),
+        ("s0$", {"enp1s0", "enp10enp2s0"}),
+        ("ENP.*", {"ENP1S0"}),
+        ("enp[1", {"enp[1"}),
+    ],
+)
+def test_an_expression_names_pfs_by_any_part_of_the_name(text: str, pfs: set[str]) -> None:
+    every = ("enp1s0", "ENP1S0", "enp10enp2s0", "enp1", "enp[1", "p")
+    taken = {pf for pf in every if matches(one("pf_names", selectors.functions(text)), facts.vf(0, pf_netdev=pf))}
+    assert taken == pfs
+
+
 @pytest.mark.parametrize(
     ("text", "ranges"),
     [("p", None), ("p#0", ((0, 0),)), ("p#1-3,5", ((1, 3), (5, 5))), ("p#7-7,0-1", ((7, 7), (0, 1)))],
@@ -135,7 +159,7 @@ def test_ranges(text: str, ranges: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["p#", "p#a", "p#1-", "p#-1", "p#1,,2", "p#1, 2", "p#1#2", "p#3-1", "p#\u0661", "#1", "", "p#1\n"]
+    "text", ["p#", "p#a", "p#1-", "p#-1", "p#1,,2", "p#1, 2", "p#1#2", "p#3-1", "p#\u0661", "#", "", "p#1\n"]
 )
 def test_ranges_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"no PF is named|is not a list of VF indices|runs backwards"):
