@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Iterable, Sequence
 
-from installer import artefacts, attachments, deeds, files, flags, plans, problems, services, status
+from installer import artefacts, attachments, deeds, files, flags, plans, problems, rundir, services, status
 from sriov import errors
 
 
@@ -50,7 +50,8 @@ def _uninstall(given: argparse.Namespace) -> int:
         plan = plans.uninstall(paths, there)
         if not given.shim_only:
             plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
-            plan = plans.Plan(plan.steps + plans.run_folder(run_dir, held))
+            foreign = rundir.foreign(run_dir) if run_dir.is_dir() else []
+            plan = plans.Plan(plan.steps + plans.run_folder(run_dir, held, foreign))
         return _carry_out(given, plan)
 
 

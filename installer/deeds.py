@@ -16,7 +16,8 @@ _DEEDS: Mapping[plans.Deed, Callable[[Path], None]] = {
     plans.Deed.WRITE: files.commit,
     plans.Deed.RESTORE: files.restore,
     plans.Deed.REMOVE: files.remove,
-    plans.Deed.REMOVE_FOLDER: files.remove_folder,
+    plans.Deed.REMOVE_RUN_FOLDER: files.clear_run_folder,
+    plans.Deed.CLEAR_RUN_FOLDER: files.clear_run_folder,
 }
 
 

@@ -8,10 +8,10 @@ import dataclasses
 import fcntl
 import os
 import pathlib
-import shutil
 import stat
 from collections.abc import Iterator
 
+from installer import rundir
 from sriov import errors
 
 
@@ -86,9 +86,9 @@ def remove(path: pathlib.Path) -> None:
         _sync(path.parent)
 
 
-def remove_folder(path: pathlib.Path) -> None:
-    with _told("remove", path):
-        shutil.rmtree(path)
+def clear_run_folder(path: pathlib.Path) -> None:
+    with _told("remove our files in", path):
+        rundir.clear(path)
 
 
 @contextlib.contextmanager

@@ -21,12 +21,13 @@ class Deed(enum.Enum):
     WRITE = "write"
     RESTORE = "put back what was there before"
     REMOVE = "remove"
-    REMOVE_FOLDER = "remove the folder"
+    REMOVE_RUN_FOLDER = "remove the folder"
+    CLEAR_RUN_FOLDER = "remove our files, and leave those of others, in"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """`path` is the target, except that REMOVE names any file of ours, and REMOVE_FOLDER a folder of ours."""
+    """`path` is the target, except that REMOVE names any file of ours, and the last two the run directory."""
 
     deed: Deed
     path: pathlib.Path
@@ -91,9 +92,14 @@ def orders(commands: Iterable[tuple[str, ...]]) -> Steps:
     return tuple(map(Order, commands))
 
 
-def run_folder(run_dir: pathlib.Path, held: Sequence[object]) -> Steps:
-    """It goes too, unless somebody is to take over what it tells of."""
-    return (Step(Deed.REMOVE_FOLDER, run_dir),) if run_dir.is_dir() and not held else ()
+def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[str]) -> Steps:
+    """What is ours goes too, unless somebody is to take over what it tells of. `foreign` is what others have there.
+
+    It is looked for again when that is done: a daemon writes until it has been stopped.
+    """
+    if held or not run_dir.is_dir():
+        return ()
+    return (Step(Deed.CLEAR_RUN_FOLDER if foreign else Deed.REMOVE_RUN_FOLDER, run_dir),)
 
 
 def _obstacle(wanted: artefacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:

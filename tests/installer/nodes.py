@@ -9,12 +9,12 @@ import sys
 import types
 
 from installer import __main__ as program
-from installer import artefacts, deeds, files
+from installer import artefacts, deeds, files, rundir
 
 PROGRAMS = "/opt/sriov-underlay/bin"
 PROVISIONING = ("etc/udev/rules.d", "etc/systemd/network")
 BIN = pathlib.Path("/opt/cni/bin")
-CHANGING = (deeds.__file__, files.__file__)
+CHANGING = (deeds.__file__, files.__file__, rundir.__file__)
 """Where the installer does something: all else only looks."""
 PACKAGE = pathlib.Path(program.__file__).parent
 NATIVE = b"\x7fELF and what follows"

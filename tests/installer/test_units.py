@@ -1,5 +1,6 @@
 """systemd's units: sound, hardened, installed with the shim; and what the installer asks of systemd."""
 
+import asyncio
 import pathlib
 import re
 import shlex
@@ -10,7 +11,9 @@ import pytest
 
 from installer import artefacts, services
 from sriov import devices, homes, ledger, settings
+from tests.deviceplugin import loops
 from tests.installer import nodes
+from tests.sriov_cni import harness, test_process
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXPOSURE = "30"
@@ -157,3 +160,50 @@ def test_a_container_that_takes_its_shim_away_asks_nothing(node: nodes.Node) -> 
     attach(node)
     assert node.run("uninstall", "--shim-only") == 0
     assert not node.shim.exists()
+
+
+def test_of_the_run_directory_what_is_ours_goes_and_nothing_else(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--run-dir may name a folder of somebody else's."""
+    assert node.run("install") == 0
+    shared = node.root / "var/lib/shared"
+    book = ledger.Ledger(shared)
+    book.create()
+    others = ("precious.db", "vfs/notes.txt", "homes/of-people.json", "sub/cni.sock", "recent.jsonl.bak")
+    for name in others:
+        (shared / name).parent.mkdir(exist_ok=True)
+        (shared / name).write_text("x")
+    outside = node.root / "outside.json"
+    outside.write_text("x")
+    (shared / "homes/0000:01:10.1.json").symlink_to(outside)
+    for name in ("homes/0000:01:10.0.json", "vfs/.try", "vfs/0000:01:10.0.tmp", "recent.jsonl", "trouble.json"):
+        (shared / name).write_text("{}")
+    assert node.run("uninstall", "--run-dir", "/var/lib/shared", "--dry-run") == 0
+    assert f"would remove our files, and leave those of others, in {shared}" in capsys.readouterr().out
+    assert node.run("uninstall", "--run-dir", "/var/lib/shared") == 0
+    left = {str(path.relative_to(shared)) for path in shared.rglob("*") if not path.is_dir() or path.is_symlink()}
+    assert left == {*others, "homes/0000:01:10.1.json"}
+    assert outside.read_text() == "x"
+    assert not (shared / "defaults").exists()
+
+
+def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    """A file of the daemons that this does not know would keep the run directory there."""
+    run_dir = node.root / "run/sriov"
+
+    async def body() -> None:
+        async with test_process.started(tmp_path, f"--run-dir={run_dir}") as process:
+            await loops.until((run_dir / "cni.sock").is_socket, 20)
+            client = harness.Client(run_dir / "cni.sock", "", "")
+            await asyncio.to_thread(client.call, "DEL", harness.configuration("x"))
+            await loops.until((run_dir / "recent.jsonl").exists, 10)
+            process.kill()
+            await process.wait()
+
+    loops.run(body(), timeout=60)
+    assert (run_dir / "cni.sock").is_socket()
+    (run_dir / "homes/0000:01:10.0.json").write_text("{}")
+    assert node.run("install") == 0
+    assert node.run("uninstall") == 0
+    assert not run_dir.exists()
