@@ -22,7 +22,10 @@ EVERYWHERE_6 = ipaddress.ip_network("::/0")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A netdev as one namespace sees it. `parent` is its PCI address where the kernel says so (from 5.14 on)."""
+    """A netdev as one namespace sees it. `parent` is its PCI address where the kernel says so (from 5.14 on).
+
+    `running`: it is up and has a carrier. `enslaved`: a bond, a team, a bridge or a VRF is above it.
+    """
 
     index: int
     name: str
@@ -34,6 +37,8 @@ class Link:
     promisc: bool = False
     allmulti: bool = False
     noarp: bool = False
+    running: bool = False
+    enslaved: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,12 +116,17 @@ class Kernel(Protocol):
         EMSGSIZE where the PF has so many that the kernel's answer breaks off before this one.
         """
 
-    def add_address(self, index: int, address: IpInterface) -> None: ...
+    def add_address(self, index: int, address: IpInterface) -> None:
+        """With its broadcast address. EACCES for an IPv6 address of a link whose `disable_ipv6` is set."""
 
     def addresses(self, index: int) -> tuple[IpInterface, ...]:
         """Those that the link has, without an IPv6 address that a neighbour turned out to have (RFC 4862, 5.4)."""
 
-    def add_route(self, index: int, route: Route) -> None: ...
+    def pending(self, index: int) -> tuple[IpInterface, ...]:
+        """Those that no program can use yet: IPv6's duplicate detection has not ended (RFC 4862, 5.4)."""
+
+    def add_route(self, index: int, route: Route) -> None:
+        """Beside others of this destination. EEXIST where there is the very same."""
 
     def routes(self, index: int) -> tuple[Route, ...]:
         """Destination, gateway, priority and table of the link's unicast routes."""

@@ -11,9 +11,10 @@ from sriov import kernel, netns, nlsocket
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _INTEGER = struct.Struct("=I")
-_ADDRESS, _IFNAME, _MTU, _NET_NS_FD, _EXT_MASK, _PROP_LIST, _ALT_IFNAME = 1, 3, 4, 28, 29, 52, 53
+_ADDRESS, _IFNAME, _MTU, _MASTER, _NET_NS_FD, _EXT_MASK, _PROP_LIST, _ALT_IFNAME = 1, 3, 4, 10, 28, 29, 52, 53
 _PARENT, _PARENT_BUS = 56, 57  # IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME
 FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200, "noarp": 0x80}  # IFF_*, include/uapi/linux/if.h
+_RUNNING = 0x40  # IFF_RUNNING, which nobody can set
 
 
 def shown(message: bytes) -> kernel.Link:
@@ -29,6 +30,8 @@ def shown(message: bytes) -> kernel.Link:
         **{name: bool(flags & bit) for name, bit in FLAGS.items()},
         parent=_text(found[_PARENT]) if found.get(_PARENT_BUS) == b"pci\0" else None,
         altnames=tuple(_text(value) for kind, value in altnames if kind == _ALT_IFNAME),
+        running=bool(flags & _RUNNING),
+        enslaved=_MASTER in found,
     )
 
 

@@ -2,10 +2,9 @@
 
 import contextlib
 import errno
-import ipaddress
 import socket
 from collections.abc import Iterator, Set
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -35,10 +34,11 @@ _NEWLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 18, 108, 109
 _RESTORING = {"set": _NEWLINK, "add": _NEWLINKPROP, "drop": _DELLINKPROP}
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # Without the second flag the kernel adds every VF's counters to the answer, and the link's own.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
-_DAD_FAILED = 0x08  # IFA_F_DADFAILED, include/uapi/linux/if_addr.h
+_DAD_FAILED, _TENTATIVE = 0x08, 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE, include/uapi/linux/if_addr.h
 
 _LARGEST = 1 << 18  # bytes of an answer about a PF: more than 1,000 VFs, whose list has overflowed several times
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
@@ -134,29 +134,38 @@ class Netlink:
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
         fields = {"family": _family(address), "prefixlen": address.network.prefixlen, "index": index}
-        kinds = ("IFA_LOCAL", "IFA_ADDRESS") if address.version == 4 else ("IFA_ADDRESS",)
-        request = nlmessages.body(ifaddrmsg, fields, [(kind, str(address.ip)) for kind in kinds])
+        request = nlmessages.body(ifaddrmsg, fields, routes.address(address))
         with refusals(f"add address {address} to link {index}"):
             self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, request)
 
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        return tuple(each for flags, each in self._addresses(index) if not flags & _DAD_FAILED)
+
+    def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        """One that a neighbour has stays tentative for ever: for that one nobody need wait (addrconf_dad_stop())."""
+        looked_into = ((flags & (_TENTATIVE | _DAD_FAILED), each) for flags, each in self._addresses(index))
+        return tuple(each for flags, each in looked_into if flags == _TENTATIVE)
+
+    def _addresses(self, index: int) -> tuple[tuple[int, kernel.IpInterface], ...]:
         with refusals(f"list addresses of link {index}"):
             every = self._route.ask(_GETADDR, nlsocket.DUMP, nlmessages.body(ifaddrmsg))
         found = (each for each in nlmessages.read(ifaddrmsg, every) if each["index"] == index)
-        usable = (each for each in found if not (each.get_attr("IFA_FLAGS") or 0) & _DAD_FAILED)
-        pairs = ((each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS"), each["prefixlen"]) for each in usable)
-        return tuple(ipaddress.ip_interface(f"{address}/{length}") for address, length in pairs)
+        return tuple((each.get_attr("IFA_FLAGS") or 0, routes.interface(each)) for each in found)
 
     def add_route(self, index: int, route: kernel.Route) -> None:
         request = nlmessages.body(rtmsg, *routes.request(index, route))
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
-            self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.CREATE, request)
+            self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.ADD, request)
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         with refusals(f"list routes of link {index}"):
-            every = nlmessages.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, nlmessages.body(rtmsg)))
-        found = (each for each in every if each.get_attr("RTA_OIF") == index)
-        return tuple(routes.shown(each) for each in found if routes.is_unicast(each))
+            every = [each for family in _FAMILIES for each in self._routes(family)]
+        return tuple(route for each in every if routes.is_unicast(each) for route in routes.shown(each, index))
+
+    def _routes(self, family: int) -> list[Any]:
+        """Of one family: asked for all families at once, Linux 6.18 tells of IPv4 alone."""
+        request = nlmessages.body(rtmsg, {"family": family})
+        return nlmessages.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
 
     def _show(self, ref: kernel.LinkRef, mask: int) -> bytes:
         [found] = self._route.ask(_GETLINK, 0, linkinfo.show(ref, mask))

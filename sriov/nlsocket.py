@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 
 ROUTE, RDMA = 0, 20  # NETLINK_ROUTE, NETLINK_RDMA in include/uapi/linux/netlink.h
-ACK, DUMP, CREATE = 0x4, 0x300, 0x600  # NLM_F_*; CREATE refuses what is there already (NLM_F_EXCL)
+# NLM_F_*; CREATE refuses what is there already (NLM_F_EXCL), ADD does not.
+ACK, DUMP, CREATE, ADD = 0x4, 0x300, 0x600, 0x400
 _REQUEST, _MULTI = 0x1, 0x2
 _ERROR, _DONE = 2, 3
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr

@@ -1,7 +1,9 @@
-"""Routes as pyroute2's messages have them: one to be added, and one that the kernel shows. Pure; part of netlink."""
+"""Addresses and routes as pyroute2's messages have them: to be added, and as the kernel shows them. Pure; part of
+netlink."""
 
 import ipaddress
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from sriov import kernel
@@ -9,6 +11,25 @@ from sriov import kernel
 # include/uapi/linux/rtnetlink.h
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST
 _ON_LINK = 253  # RT_SCOPE_LINK: a destination without a gateway
+
+
+_POINT_TO_POINT_4 = 31  # prefix length from which on a network has no broadcast address (RFC 3021)
+
+
+def address(wanted: kernel.IpInterface) -> list[tuple[str, str]]:
+    """Attributes of a message that adds the address. The kernel makes up no broadcast address (inet_rtm_newaddr())."""
+    if wanted.version == 6:
+        return [("IFA_ADDRESS", str(wanted.ip))]
+    found = [("IFA_LOCAL", str(wanted.ip)), ("IFA_ADDRESS", str(wanted.ip))]
+    if wanted.network.prefixlen < _POINT_TO_POINT_4:
+        found.append(("IFA_BROADCAST", str(wanted.network.broadcast_address)))
+    return found
+
+
+def interface(message: Any) -> kernel.IpInterface:
+    """An address as the kernel lists it."""
+    found = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    return ipaddress.ip_interface(f"{found}/{message['prefixlen']}")
 
 
 def _family(network: kernel.IpNetwork) -> int:
@@ -49,10 +70,19 @@ def is_unicast(message: Any) -> bool:
     return bool(message["type"] == _UNICAST)
 
 
-def shown(message: Any) -> kernel.Route:
-    """A route as the kernel lists it."""
+def shown(message: Any, index: int) -> Iterator[kernel.Route]:
+    """The routes over this link that a message of the kernel's list is about.
+
+    Two routes of one destination are one in IPv6, with two next hops (fib6_add_rt2node()).
+    """
+    for hop in message.get_attr("RTA_MULTIPATH") or (message,):
+        if index == (message.get_attr("RTA_OIF") if hop is message else hop["oif"]):
+            yield _route(message, hop.get_attr("RTA_GATEWAY"))
+
+
+def _route(message: Any, gateway: str | None) -> kernel.Route:
     everywhere = kernel.EVERYWHERE_4 if message["family"] == socket.AF_INET else kernel.EVERYWHERE_6
-    dst, gateway = message.get_attr("RTA_DST"), message.get_attr("RTA_GATEWAY")
+    dst = message.get_attr("RTA_DST")
     return kernel.Route(
         dst=ipaddress.ip_network(f"{dst}/{message['dst_len']}") if dst else everywhere,
         gateway=ipaddress.ip_address(gateway) if gateway else None,

@@ -132,6 +132,11 @@ class MemoryKernel:
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
         return tuple(self._device(f"list addresses of link {index}", index).addresses)
 
+    def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        """Nobody else is there whom the detection would have to ask."""
+        self._device(f"list addresses of link {index}", index)
+        return ()
+
     def add_route(self, index: int, route: kernel.Route) -> None:
         request = f"add route {route.dst} to link {index}"
         device = self._device(request, index)
@@ -139,6 +144,8 @@ class MemoryKernel:
             raise errors.KernelError(request, errno.ENETDOWN)
         if route.gateway and not any(route.gateway in address.network for address in device.addresses):
             raise errors.KernelError(request, errno.ENETUNREACH)
+        if route in device.routes:
+            raise errors.KernelError(request, errno.EEXIST)
         device.routes.append(route)
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:

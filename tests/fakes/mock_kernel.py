@@ -145,6 +145,9 @@ class MockKernel:
     def addresses(self, index: int) -> tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]:
         return self._net.addresses(index)
 
+    def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        return self._net.pending(index)
+
     def add_route(self, index: int, route: kernel.Route) -> None:
         self._net.add_route(index, route)
 

@@ -367,7 +367,7 @@ class World:
             if pf.profile.takes_mac_at_down and mac != settings.NO_MAC:
                 device.link = dataclasses.replace(device.link, address=mac)
             self.hear(device)
-        device.link = dataclasses.replace(device.link, up=up)
+        device.link = dataclasses.replace(device.link, up=up, running=up)
         self.changed(device)
 
     def changed(self, device: Device) -> None:

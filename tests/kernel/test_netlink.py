@@ -1,5 +1,6 @@
 """The machine's own kernel keeps the contract, with a veth as the link (root)."""
 
+import contextlib
 import pathlib
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +32,15 @@ class TestLinks(kernel_contract.LinkContract):
 
             yield kernel_contract.Bench(net, home.handle, pod.handle, net.link("veth0"), add_altname)
             net.close()
+
+
+def test_a_link_says_whether_another_is_above_it() -> None:
+    with namespaces.made("pod") as pod, netns.entered(pod.handle), contextlib.closing(netlink.Netlink()) as net:
+        subprocess.run(["ip", "link", "add", "net1", "type", "veth", "peer", "name", "far0"], check=True)
+        assert not net.link("net1").enslaved
+        subprocess.run(["ip", "link", "add", "bond0", "type", "bridge"], check=True)
+        subprocess.run(["ip", "link", "set", "net1", "master", "bond0"], check=True)
+        assert net.link("net1").enslaved
 
 
 def test_nothing_of_a_namespace_is_held_afterwards() -> None:

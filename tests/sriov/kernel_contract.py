@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import ipaddress
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Set
 
 import pytest
@@ -171,6 +172,45 @@ class LinkContract(abc.ABC):
         with pytest.raises(errors.KernelError) as caught:
             bench.net.add_address(bench.link.index, address)
         assert caught.value.errno == errno.EEXIST
+
+    @pytest.mark.parametrize(
+        ("address", "dst", "gateways"),
+        [
+            ("192.0.2.1/24", "198.51.100.0/24", ("192.0.2.253", "192.0.2.254")),
+            ("2001:db8::1/64", "2001:db8:1::/64", ("2001:db8::fd", "2001:db8::fe")),
+        ],
+    )
+    def test_two_gateways_of_one_destination(
+        self, bench: Bench, address: str, dst: str, gateways: tuple[str, str]
+    ) -> None:
+        index = bench.link.index
+        bench.net.set_link(index, kernel.Change(up=True))
+        bench.net.add_address(index, ipaddress.ip_interface(address))
+        wanted = [kernel.Route(ipaddress.ip_network(dst), ipaddress.ip_address(each)) for each in gateways]
+        for each in wanted:
+            bench.net.add_route(index, each)
+        shown = [(each.dst, each.gateway) for each in bench.net.routes(index) if each.dst == wanted[0].dst]
+        assert sorted(shown) == [(each.dst, each.gateway) for each in wanted]
+        for each in wanted:
+            with pytest.raises(errors.KernelError) as caught:
+                bench.net.add_route(index, each)
+            assert caught.value.errno == errno.EEXIST
+
+    def test_an_ipv6_address_is_pending_for_a_while(self, bench: Bench) -> None:
+        bench.net.set_link(bench.link.index, kernel.Change(up=True))
+        address = ipaddress.ip_interface("2001:db8::1/64")
+        bench.net.add_address(bench.link.index, address)
+        deadline = time.monotonic() + 10
+        while address in bench.net.pending(bench.link.index):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert address in bench.net.addresses(bench.link.index)
+
+    def test_a_link_that_is_down_is_not_running(self, bench: Bench) -> None:
+        """Up it comes to be, in its own time, where there is a carrier; the guest's VFs have none."""
+        bench.net.set_link(bench.link.index, kernel.Change(up=True))
+        bench.net.set_link(bench.link.index, kernel.Change(up=False))
+        assert not bench.net.link(bench.link.index).running
 
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)
