@@ -1,10 +1,12 @@
 """CHECK and STATUS: is the pod's VF still as ADD made it, and could another ADD succeed? Looks, changes nothing.
 
 Source: CNI spec 1.1, CHECK and STATUS. What a chained plugin changed afterwards stands in prevResult, so that is what
-counts for the netdev; what the PF was told stands in the ledger.
+counts for the netdev; what the PF was told stands in the ledger. What others may change to their liking is not looked
+at: MTU, flags, queues, and the address of a VF that has become part of something larger.
 """
 
 import asyncio
+import dataclasses
 import errno
 import logging
 
@@ -60,14 +62,15 @@ def _try_out(daemon: Daemon) -> None:
 def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:
     """Raises CniError with code 101 that names the first difference."""
     vf = node.lookup(record.pci)
+    address = None
     with node.kernel() as net:
         if record.home is not None:
             with net.inside(pod) as inner:
-                _compare_netdev(inner, record, previous)
+                address = _compare_netdev(inner, record, previous)
                 _compare_rdma(inner, record)
         target = node.target(vf, settings.NO_MAC)
         if target is not None and (found := _seen(net, target, record)):
-            _check_vf(found, record, node.unsupported.of(target.pf))
+            _check_vf(_as_asked(found, record, address), record, node.unsupported.of(target.pf))
 
 
 def _seen(net: kernel.Kernel, target: vfconfig.Target, record: ledger.Record) -> settings.VfSettings | None:
@@ -84,7 +87,8 @@ def _seen(net: kernel.Kernel, target: vfconfig.Target, record: ledger.Record) ->
         return None
 
 
-def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> None:
+def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> str:
+    """Returns the netdev's MAC, which is as it should be."""
     name = record.owner.ifname
     try:
         link = inner.link(name)
@@ -93,6 +97,7 @@ def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: resul
     _check_link(link, record, previous)
     if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
         raise _differs(f"interface {name} has lost its {lacking}")
+    return link.address
 
 
 def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
@@ -108,6 +113,8 @@ def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Resul
         raise _differs(f"interface {link.name} is not VF {record.pci} but {link.parent}")
     if not link.up:
         raise _differs(f"interface {link.name} is down")
+    if link.enslaved:
+        return  # a bond or a team gives all its links one address, or exchanges theirs (bonding.rst, fail_over_mac)
     expected = next((each.mac for each in previous.interfaces if each.name == link.name and each.sandbox), "")
     if expected and link.address != expected.lower():
         raise _differs(f"interface {link.name} has MAC {link.address}, not {expected}")
@@ -128,6 +135,16 @@ def _ours(previous: result.Result, name: str) -> result.Addressing:
     explicit = [route.gateway for route, raw in zip(found.routes, previous.routes, strict=True) if raw.gw]
     reachable = {gateway for gateway in explicit if any(gateway in network for network in networks)}
     return result.Addressing(found.addresses, tuple(route for route in found.routes if route.gateway in reachable))
+
+
+def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | None) -> settings.VfSettings:
+    """What the PF shows, with the MAC asked for where a trusted VF has taken another: its PF shows that one then.
+
+    Source: drivers/net/ethernet/intel/igb/igb_main.c, igb_set_vf_mac_addr().
+    """
+    if record.wanted.trust and found.mac == address:
+        return dataclasses.replace(found, mac=record.wanted.mac)
+    return found
 
 
 def _check_vf(found: settings.VfSettings, record: ledger.Record, unsupported: frozenset[settings.Setting]) -> None:
