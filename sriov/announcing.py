@@ -13,18 +13,15 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from sriov import kernel, netns
+from sriov import ipv6, kernel, netns
 
 _ETH_P_ARP = 0x0806
 _SIOCGIFFLAGS = 0x8913
 _IFF_RUNNING = 0x40
 _BROADCAST = b"\xff" * 6
 
-SYSCTLS = pathlib.Path("/proc/sys/net")
-"""Read-only in a container. Whatever the mount, it shows the calling thread's network namespace (proc_sysctl.c)."""
 
-
-def advertise_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) -> None:
+def advertise_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = ipv6.SYSCTLS) -> None:
     """Let the kernel announce this interface's IPv6 addresses. Where `sysctls` are read-only, it does not."""
     path = sysctls / "ipv6/conf" / name / "ndisc_notify"
     with netns.entered(pod), contextlib.suppress(OSError):
@@ -39,7 +36,7 @@ class Announcer:
         pod: netns.Netns,
         link: kernel.Link,
         addresses: Sequence[kernel.IpInterface],
-        sysctls: pathlib.Path = SYSCTLS,
+        sysctls: pathlib.Path = ipv6.SYSCTLS,
     ) -> None:
         self._name = link.name
         if any(isinstance(each, ipaddress.IPv6Interface) for each in addresses):

@@ -21,6 +21,7 @@ from sriov import (
     announcing,
     attributes,
     errors,
+    ipv6,
     kernel,
     ledger,
     netlink,
@@ -98,6 +99,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             None if monitor is None else monitor.meter,
             recent.Recent(options.run_dir),
             trouble.Trouble(options.run_dir),
+            functools.partial(ipv6.enable, sysctls=options.net_sysctls),
         )
         serving = server.Server(daemon, tell=functools.partial(supervisor.tell, os.environ))
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
@@ -134,7 +136,7 @@ _PLACES = (
     ("--sysfs", "/sys", "the sysfs to read (%(default)s)"),
     (
         "--net-sysctls",
-        announcing.SYSCTLS,
+        ipv6.SYSCTLS,
         "/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
     ),
     (

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, rebound, settings, steps
-from sriov_cni import announce, calls, choosing, conf, failure, ipam, isolation, locks, result, skel
+from sriov_cni import announce, choosing, conf, failure, ipam, isolation, leasing, locks, readiness, result, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -42,17 +44,46 @@ async def _attach(
     moving, nodes = await isolation.moving(daemon, held, call, request.vf, isolated)
     request = dataclasses.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
-        leasing = asyncio.create_task(_lease(call, network))
-        undo.push_async_callback(_release, daemon, call, network, leasing)
-        undo.push_async_callback(_take_back, daemon, held, request, pod)
-        given = await held.run(_give, daemon, request, pod, leasing)
-        leased = await asyncio.shield(leasing)  # undoing waits for it
+        order = _on_the_link if ipam.needs_link(network.ipam) else _beside
+        lease = leasing.Leasing(daemon, held, call, network, request.vf.pci)
+        given, leased = await order(lease, request, pod, undo)
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
-        if given.announcer is not None:
-            daemon.later(announce.announce(given.announcer))
+        await _finish(daemon, pod, given, undo)
         undo.pop_all()
     return _interface(call, request, given.link), leased
+
+
+async def _beside(
+    lease: leasing.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
+) -> "tuple[_Given, result.Result]":
+    """The IPAM plugin works while the VF moves."""
+    task = lease.begin()
+    undo.push_async_callback(lease.undo, task)
+    undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
+    given = await lease.held.run(_give, lease.daemon, request, pod, task)
+    return given, await asyncio.shield(task)  # undoing waits for it
+
+
+async def _on_the_link(
+    lease: leasing.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
+) -> "tuple[_Given, result.Result]":
+    """The IPAM plugin works when the VF is in the pod and up; undone, it is before the VF leaves."""
+    undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
+    given = await lease.held.run(_give, lease.daemon, request, pod, None)
+    await readiness.carrier(lease.daemon, pod, given.link)
+    task = lease.begin()
+    undo.push_async_callback(lambda: lease.undo_with(task, _take_back(lease.daemon, lease.held, request, pod)))
+    return given, await asyncio.shield(task)  # undoing waits for it
+
+
+async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: contextlib.AsyncExitStack) -> None:
+    """What is left when the pod has its addresses; announcing them goes on after the answer."""
+    if given.announcer is not None:
+        undo.callback(given.announcer.close)
+    await readiness.addresses(daemon, pod, given.link, given.addresses)
+    if given.announcer is not None:
+        daemon.later(announce.announce(given.announcer))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,17 +93,20 @@ class _Given:
     link: kernel.Link | None
     addressed: bool = False
     announcer: announcing.Announcer | None = None
+    addresses: tuple[kernel.IpInterface, ...] = ()
 
 
-def _give(daemon: Daemon, request: plans.Request, pod: netns.Netns, leasing: asyncio.Task[result.Result]) -> _Given:
+def _give(
+    daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
+) -> _Given:
     """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
     if request.vf.userspace:
         attachment.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True)
     with attachment.attached(daemon.node, daemon.book, request, pod) as (inner, link):
         # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
-        if leasing.done() and not leasing.cancelled() and leasing.exception() is None:
-            return _configure(daemon, pod, inner, link, leasing.result())
+        if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
+            return _configure(daemon, pod, inner, link, lease.result())
     return _Given(link)
 
 
@@ -165,34 +199,13 @@ def _configure(
         if announcer is not None:
             undo.callback(announcer.close)
         with steps.timed(steps.Step.ADDRESSES):
-            ipam.configure(inner, link.index, addressing)
+            ipam.configure(inner, link.index, addressing, _ipv6_switch(daemon, pod, link))
         undo.pop_all()
-    return _Given(link, True, announcer)
+    return _Given(link, True, announcer, addressing.addresses)
 
 
-async def _lease(call: Call, network: conf.Network) -> result.Result:
-    if not network.ipam:
-        return result.Result()
-    return ipam.lease(network.ipam, await call.run_ipam("ADD", network.ipam))
-
-
-async def _release(daemon: Daemon, call: Call, network: conf.Network, leasing: asyncio.Task[result.Result]) -> None:
-    """Undo an IPAM ADD, also one that failed: it may have noted something down all the same (CNI spec, section 4).
-
-    Not where the interface has another VF already: the address that goes by its name is in use.
-    """
-    await asyncio.wait([leasing])
-    if not leasing.cancelled():
-        leasing.exception()
-    if not network.ipam:
-        return
-    in_use = await asyncio.to_thread(calls.find, daemon, call, None)
-    if in_use is not None:
-        return
-    try:
-        await call.release_address(network)
-    except failure.CniError as error:
-        log.error("IPAM DEL after a failed ADD of %s: %s", call.invocation.container_id, error)
+def _ipv6_switch(daemon: Daemon, pod: netns.Netns, link: kernel.Link) -> Callable[[], None] | None:
+    return functools.partial(daemon.enable_ipv6, pod, link.name) if daemon.enable_ipv6 else None
 
 
 async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from observability import background
 from sriov import announcing, detachment, devices, errors, kernel, ledger, netns, steps
@@ -29,6 +29,7 @@ from sriov_cni import (
 from sriov_cni.failure import Code
 
 log = logging.getLogger("sriov_cni")
+_T = TypeVar("_T")
 
 RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
 """Runs an IPAM plugin where the shim is: CNI_COMMAND and plugin name to outcome."""
@@ -36,6 +37,10 @@ RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
 
 Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
 """Makes what announces an interface's addresses: announcing.Announcer, or nothing where there is no real namespace."""
+
+
+EnableIpv6 = Callable[[netns.Netns, str], None]
+"""Switches IPv6 on for an interface of a pod: ipv6.enable, or nothing where there is no real namespace."""
 
 
 class Meter(Protocol):
@@ -54,6 +59,7 @@ class Daemon:
 
     `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
     the daemon's end waits for it; `tasks` what goes on all along; `stuck` are VFs that repair has failed to restore.
+    `ipam_patience` is how many seconds a VF's way home waits for an IPAM plugin that works on its link.
     """
 
     node: Node
@@ -65,6 +71,8 @@ class Daemon:
     meter: Meter | None = None
     calls_log: recent.Recent | None = None
     troubles: trouble.Trouble | None = None
+    enable_ipv6: EnableIpv6 | None = None
+    ipam_patience: float = 5.0
     fresh: unheard.Unheard = dataclasses.field(default_factory=unheard.Unheard)
     vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
     promised: promises.Promises = dataclasses.field(default_factory=promises.Promises)
@@ -159,6 +167,25 @@ class Call:
         """IPAM's DEL, whatever the call's own command is. Raises the plugin's error."""
         if network.ipam:
             ipam.check(network.ipam, await self.run_ipam("DEL", network.ipam))
+
+
+async def with_ipam(
+    daemon: Daemon, network: conf.Network, release: Coroutine[Any, Any, None], work: Coroutine[Any, Any, _T]
+) -> tuple[_T, BaseException | None]:
+    """Have the IPAM plugin release what it gave, and a VF taken back; what the work came to, and what IPAM raised.
+
+    A plugin that works on the link goes first: `dhcp` tells its server by it, and keeps the namespace until then. One
+    that takes long keeps nobody from the VF. Raises what the work raises, when both have ended.
+    """
+    releasing = asyncio.create_task(release)
+    try:
+        if ipam.needs_link(network.ipam):
+            await asyncio.wait([releasing], timeout=daemon.ipam_patience)
+        done = await work
+    finally:
+        await asyncio.wait([releasing])
+        problem = releasing.exception()
+    return done, problem
 
 
 @contextlib.contextmanager

@@ -21,8 +21,7 @@ async def give_up(daemon: Daemon, call: Call) -> None:
     Where the attachment has been ended meanwhile there is nothing to take back, or something that another ADD made.
     """
     try:
-        if await releasing.give_back(daemon, call, None, lambda: daemon.fresh.holds(call.key, call)):
-            await call.release_address(conf.network(call.stdin))
+        await releasing.take_back(daemon, call)
     except (errors.SriovError, failure.CniError) as error:
         log.error("%s is left to be cleaned up by its DEL: %s", call.invocation.container_id, error)
 

@@ -1,11 +1,11 @@
 """DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import Callable, Container
 
 from observability import logs
 from sriov import devices, errors, ledger, netns
-from sriov_cni import calls, conf, failure, skel
+from sriov_cni import calls, conf, failure, ipam, skel
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -13,12 +13,9 @@ from sriov_cni.failure import Code
 async def delete(daemon: Daemon, call: Call) -> bytes:
     """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
     network = conf.existing(call.stdin)
-    releasing = asyncio.create_task(call.hand_to_ipam(network))
-    try:
-        held = await give_back(daemon, call, network.device)
-    finally:
-        await asyncio.wait([releasing])
-        problem = releasing.exception()  # ours goes first where both fail
+    held, problem = await calls.with_ipam(
+        daemon, network, call.hand_to_ipam(network), give_back(daemon, call, network.device)
+    )
     if problem is not None:
         if held or not (skel.refuses(call.invocation.args) or conf.refuses(call.stdin)):
             raise problem
@@ -26,6 +23,26 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
         # plugin says may quote a secret.
         log.info("IPAM plugin %r failed, which does not matter: no ADD takes this call", network.ipam)
     return b""
+
+
+async def take_back(daemon: Daemon, call: Call) -> None:
+    """Undo an ADD that nobody heard of. Raises what the VF's detach raises, and the IPAM plugin's DEL.
+
+    Where the attachment has been ended meanwhile there is nothing to take back, or something that another ADD made.
+    """
+    network = conf.network(call.stdin)
+    if not ipam.needs_link(network.ipam):
+        if await give_back(daemon, call, None, lambda: _is_unheard(daemon, call)):
+            await call.release_address(network)
+    elif _is_unheard(daemon, call):
+        giving = give_back(daemon, call, None, lambda: _is_unheard(daemon, call))
+        _, problem = await calls.with_ipam(daemon, network, call.release_address(network), giving)
+        if problem is not None:
+            raise problem
+
+
+def _is_unheard(daemon: Daemon, call: Call) -> bool:
+    return daemon.fresh.holds(call.key, call)
 
 
 async def give_back(
@@ -74,27 +91,29 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
     conf.needs_version(network, "GC", "1.1.0")
     conf.needs_name(network)
     valid = conf.valid_attachments(call.stdin)
-    problems = [each async for each in _end_all(daemon, network, valid)]
-    try:
-        await call.hand_to_ipam(network)
-    except failure.CniError as error:
-        if not problems:
-            raise
-        problems.append(f"IPAM plugin {network.ipam!r}: {error.message}")
+    problems, refusal = await calls.with_ipam(
+        daemon, network, call.hand_to_ipam(network), _end_all(daemon, network, valid)
+    )
+    if refusal is not None:
+        if not problems or not isinstance(refusal, failure.CniError):
+            raise refusal
+        problems.append(refusal.message)
     if problems:
         raise failure.CniError(Code.KERNEL, f"GC of network {network.name!r} is not complete", "; ".join(problems))
     return b""
 
 
-async def _end_all(daemon: Daemon, network: conf.Network, valid: Container[tuple[str, str]]) -> AsyncIterator[str]:
+async def _end_all(daemon: Daemon, network: conf.Network, valid: Container[tuple[str, str]]) -> list[str]:
     """Ends what can be ended; what could not be, and why."""
+    problems = []
     for record in await asyncio.to_thread(lambda: list(daemon.book.records())):
         owner = record.owner
         if owner.network == network.name and (owner.container_id, owner.ifname) not in valid:
             try:
                 await _end(daemon, record)
             except errors.SriovError as error:
-                yield f"{record.pci}: {error}"
+                problems.append(f"{record.pci}: {error}")
+    return problems
 
 
 async def _end(daemon: Daemon, stale: ledger.Record) -> None:

@@ -37,15 +37,20 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """How an ADD's two halves meet: after how many turns of the event loop the kernel's and the plugin's come."""
+    """How an ADD's two halves meet: after how many turns of the event loop the kernel's and the plugin's come.
+
+    `plugin` is what the IPAM plugin is called: one of those that run beside the VF's move, or another.
+    """
 
     work: int
     ipam: int
+    plugin: str = "host-local"
 
 
 IPAM_LAST = Order(0, 0)
 IPAM_FIRST = Order(4, 0)
 IPAM_AROUND = Order(2, 6)
+IPAM_ON_THE_LINK = Order(2, 2, "dhcp")
 
 
 class MortalNode:
@@ -66,6 +71,7 @@ class MortalNode:
         self.rest = settings.BASELINE
         self.rdma: dict[devices.PciAddress, kernel.RdmaDevice] = {}
         self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
+        self._plugin = order.plugin
         self.ipam = leases.Leases(folder / "leases.json", order.ipam)
         self._runner = asyncio.Runner()
         loop = self._runner.get_loop()
@@ -131,7 +137,12 @@ class MortalNode:
         return self.call("DEL", container, vf, container if netns_name is None else netns_name, {})
 
     def call(self, command: str, container: str, vf: int, netns_name: str, keys: Keys) -> Answer:
-        document: dict[str, object] = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov", "ipam": {"type": "pool"}}
+        document: dict[str, object] = {
+            "cniVersion": "1.1.0",
+            "name": "n1",
+            "type": "sriov",
+            "ipam": {"type": self._plugin},
+        }
         stdin = json.dumps(document | {"deviceID": self.vfs[vf], **keys}).encode()
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_PATH": "/opt/cni/bin"}
         env["CNI_NETNS"] = self.machine.path(netns_name) if netns_name else ""
@@ -139,7 +150,7 @@ class MortalNode:
         pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
 
         async def ipam(verb: str, plugin: str) -> wire.Outcome:
-            if plugin != "pool":
+            if plugin != self._plugin:
                 return await self._no_plugin(plugin)
             return await self.ipam.run(verb, (container, IFNAME), self.life)
 

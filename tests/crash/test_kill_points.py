@@ -18,7 +18,12 @@ from tests.crash.steps import add, adding, delete, delete_elsewhere, deleting, e
 from tests.fakes import world
 
 PROFILES = {"igb": world.IGB, "permissive": world.PERMISSIVE, "stubborn": world.STUBBORN}
-ORDERS = {"ipam_last": mortal.IPAM_LAST, "ipam_first": mortal.IPAM_FIRST, "ipam_around": mortal.IPAM_AROUND}
+ORDERS = {
+    "ipam_last": mortal.IPAM_LAST,
+    "ipam_first": mortal.IPAM_FIRST,
+    "ipam_around": mortal.IPAM_AROUND,
+    "ipam_on_the_link": mortal.IPAM_ON_THE_LINK,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def test_a_death_at_every_point(folder: pathlib.Path, call: str, sequel: str) ->
         follow(here, SEQUELS[sequel])
 
 
-@pytest.mark.parametrize("order", ["ipam_first", "ipam_around"])
+@pytest.mark.parametrize("order", ["ipam_first", "ipam_around", "ipam_on_the_link"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_death_at_every_point_with_ipam_at_another_pace(folder: pathlib.Path, call: str, order: str) -> None:
     for here in deaths(folder, CALLS[call], "igb", order):

@@ -30,7 +30,12 @@ WANTED = {
     "mac, vlan": settings.VfSettings(mac="02:00:00:00:cc:02", vlan=200),
 }
 PROFILES = {"igb": world.IGB, "permissive": world.PERMISSIVE, "stubborn": world.STUBBORN}
-ORDERS = {"last": mortal.IPAM_LAST, "first": mortal.IPAM_FIRST, "around": mortal.IPAM_AROUND}
+ORDERS = {
+    "last": mortal.IPAM_LAST,
+    "first": mortal.IPAM_FIRST,
+    "around": mortal.IPAM_AROUND,
+    "on the link": mortal.IPAM_ON_THE_LINK,
+}
 LEFT_OVER = settings.VfSettings(mac="02:00:00:00:dd:01", vlan=666, spoofchk=False, trust=True, max_tx_rate=1)
 
 

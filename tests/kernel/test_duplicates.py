@@ -43,7 +43,7 @@ def flags(pod: namespaces.Namespace, address: kernel.IpInterface) -> set[str]:
 
 
 def test_f41_check_finds_an_address_that_a_neighbour_has(pod: tuple[kernel.Kernel, namespaces.Namespace]) -> None:
-    """ADD does not wait for the detection, which takes seconds; an address that is still looked into is healthy."""
+    """Where it shows after the ADD; an address that is still looked into is healthy."""
     net, made = pod
     wanted = result.Addressing((ADDRESS, OTHER), ())
     index = net.link("net1").index

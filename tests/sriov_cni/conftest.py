@@ -14,7 +14,10 @@ IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24","gateway":"10.1.0.
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CniNode:
-    """`plugins` is the folder on CNI_PATH; it holds the IPAM plugin `fixed`, which always gives 10.1.0.5/24."""
+    """`plugins` is the folder on CNI_PATH; it holds the IPAM plugin `fixed`, which always gives 10.1.0.5/24.
+
+    Nobody knows it, so it runs when the VF is in the pod. The same is there as `static`, which runs beside the move.
+    """
 
     bench: bench.Bench
     client: harness.Client
@@ -33,7 +36,8 @@ def cni(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[CniN
     """With each shim."""
     made = bench.make(tmp_path)
     plugins = tmp_path / "plugins"
-    harness.ipam_plugin(plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
+    for name in ("fixed", "static"):
+        harness.ipam_plugin(plugins, name, f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
     socket = tmp_path / "cni.sock"
     with harness.daemon(made.node, made.book, socket, made.machine.adopt):
         client = harness.Client(socket, str(plugins), made.machine.path("pod"), shims.command(request.param))

@@ -129,7 +129,8 @@ def test_c33_a_failing_ipam_is_rolled_back_and_its_error_kept(cni: CniNode) -> N
     harness.ipam_plugin(cni.plugins, "broken", f"[ $CNI_COMMAND != ADD ] || {{ echo '{error}'; exit 1; }}")
     before = cni.bench.machine.snapshot()
     answer = cni.client.call("ADD", cni.conf(ipam={"type": "broken"}))
-    assert (answer.code, answer.document["msg"]) == (123, "pool is empty")
+    message = "IPAM plugin 'broken': pool is empty"
+    assert (answer.code, answer.document["msg"], answer.document["details"]) == (123, message, "10.1.0.0/24")
     assert cni.bench.machine.snapshot() == before
     assert harness.ipam_calls(cni.plugins, "broken") == ["ADD", "DEL"]
     assert list(cni.bench.book.records()) == []
@@ -255,6 +256,23 @@ def test_c54_check_finds_what_changed_in_the_pod(cni: CniNode) -> None:
         inner.rename(inner.link("other").index, "net1")
     network["prevResult"] = json.loads(json.dumps(network["prevResult"]).replace("10.1.0.5/24", "10.1.0.6/24"))
     check("has lost its address 10.1.0.6/24")
+
+
+def test_c55_a_trusted_vfs_other_address_is_what_its_pf_shows(cni: CniNode) -> None:
+    """A chained plugin has changed it, and says so; igb takes over what a trusted VF says of itself."""
+    network = cni.conf(mac=bench.MAC, trust="on")
+    result = cni.client.call("ADD", network).document
+    other = "02:00:00:00:ee:ee"
+    with cni.bench.node.kernel() as net, net.inside(cni.bench.pod) as inner:
+        pf = net.link("enp1s0").index
+        net.set_vf(pf, 0, settings.BASELINE, {Setting.MAC})
+        inner.set_link("net1", kernel.Change(address=other))
+        net.set_vf(pf, 0, settings.VfSettings(mac=other), {Setting.MAC})
+    answer = cni.client.call("CHECK", network | {"prevResult": result})
+    assert (answer.code, f"has MAC {other}" in answer.message) == (101, True), answer
+    result["interfaces"][0]["mac"] = other
+    answer = cni.client.call("CHECK", network | {"prevResult": result})
+    assert (answer.code, answer.stdout) == (0, ""), answer
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,10 @@ def test_a_driver_that_cannot_move_it_is_code_2(cni: CniNode) -> None:
     cni.bench.machine.rdma_is_exclusive = True
     made = cni.bench.machine.add_rdma(cni.bench.vfs[0], movable=False)
     before = cni.bench.machine.snapshot()
-    answer = cni.client.call("ADD", cni.conf(ipam={"type": "fixed"}))
+    answer = cni.client.call("ADD", cni.conf(ipam={"type": "static"}))
     assert (answer.code, made.name in answer.message) == (2, True), answer
     assert cni.bench.machine.snapshot() == before
-    assert harness.ipam_calls(cni.plugins, "fixed") == ["ADD", "DEL"]
+    assert harness.ipam_calls(cni.plugins, "static") == ["ADD", "DEL"]
 
 
 def test_f6_a_dead_owners_device_goes_to_the_next(cni: CniNode, device: kernel.RdmaDevice) -> None:

@@ -105,7 +105,7 @@ def test_c68_gc_goes_on_and_tells_all_that_failed(cni: CniNode) -> None:
     assert harness.ipam_calls(cni.plugins, "broken") == ["GC"]
     cni.bench.machine.destroy("pod")
     answer = cni.client.call("GC", cni.conf(ipam={"type": "broken"}, **valid()))
-    assert (answer.code, answer.document["msg"]) == (5, "no disk"), "alone, the plugin's error is passed on as it came"
+    assert (answer.code, answer.document["msg"]) == (5, "IPAM plugin 'broken': no disk"), "alone, it is the answer"
     assert owners(cni) == {"c3"}
 
 
