@@ -1,11 +1,14 @@
 """ethtool's netlink family: a netdev's settings read as bytes, and set back. Part of the door that is netlink.
 
-pyroute2 knows five of these messages, and makes objects where bytes are compared: reading a link's takes it 2 ms and
-this 0.1, at every DEL. Source: Documentation/networking/ethtool-netlink.rst, include/uapi/linux/ethtool_netlink.h.
+pyroute2 0.9 knows two of these messages, rings and wol, which take it 1.7 ms of CPU on a veth; the whole look of a DEL
+takes 0.15 here. Source: Documentation/networking/ethtool-netlink.rst, include/uapi/linux/ethtool_netlink.h.
 """
 
 import contextlib
+import ctypes
 import errno
+import fcntl
+import socket
 import struct
 from collections.abc import Iterator, Set
 
@@ -36,6 +39,10 @@ MESSAGES = {
 _SETTING = {name: number + 1 for name, number in MESSAGES.items()} | {"rss": 48}
 _FEATURES, _WANTED = "features", 3  # ETHTOOL_A_FEATURES_WANTED
 _SIZE, _VALUE, _MASK = 2, 4, 5  # ETHTOOL_A_BITSET_*
+# The one thing that only the older ioctl tells: how many rules steer flows (SIOCETHTOOL, ETHTOOL_GRXCLSRLCNT, struct
+# ethtool_rxnfc in include/uapi/linux/ethtool.h).
+FLOW_RULES = "flow rules"
+_SIOCETHTOOL, _COUNT_RULES, _RXNFC_SIZE, _RULES_AT = 0x8946, 0x2E, 192, 184
 _SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.EBUSY, errno.EPERM, errno.ENETDOWN})
 
 
@@ -44,6 +51,7 @@ class Ethtool:
 
     def __init__(self) -> None:
         self._socket = nlsocket.Socket(GENERIC)
+        self._older = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             body = _HEADER.pack(_GETFAMILY, 1) + nlsocket.attribute(_FAMILY_NAME, b"ethtool\0")
@@ -54,6 +62,19 @@ class Ethtool:
 
     def close(self) -> None:
         self._socket.close()
+        self._older.close()
+
+    def flow_rules(self, name: str) -> dict[str, bytes]:
+        """How many rules steer this link's flows to queues, where its driver has such rules."""
+        asked = ctypes.create_string_buffer(struct.pack("=I", _COUNT_RULES), _RXNFC_SIZE)
+        request = struct.pack("=16sQ16x", name.encode(), ctypes.addressof(asked))  # struct ifreq
+        try:
+            fcntl.ioctl(self._older, _SIOCETHTOOL, request)
+        except OSError as error:
+            if error.errno not in _SILENT:
+                raise
+            return {}
+        return {FLOW_RULES: asked.raw[_RULES_AT : _RULES_AT + 4]}
 
     def settings(self, index: int, messages: Set[str] | None) -> dict[str, bytes]:
         """By message and attribute, as "rings.5". `messages` are those to ask for, all where None."""

@@ -87,8 +87,11 @@ class Netlink:
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
         messages = None if known is None else {netdevstate.group(key): None for key in known}.keys()
         with refusals(f"show the settings of link {index}"):
-            found = netdevstate.of_link(self._show(index, _RTEXT_FILTER_SKIP_STATS))
-            return found | self._ethtool().settings(index, messages) | bpf.programs(index)
+            shown = self._show(index, _RTEXT_FILTER_SKIP_STATS)
+            found = netdevstate.of_link(shown) | self._ethtool().settings(index, messages) | bpf.programs(index)
+            if messages is None or ethtool.FLOW_RULES in messages:
+                found |= self._ethtool().flow_rules(linkinfo.shown(shown).name)
+            return found
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         with refusals(f"set {name} of link {index} back"):
