@@ -35,7 +35,7 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
 
 
 def tell(environ: MutableMapping[str, str], state: str) -> None:
-    """`READY=1` or `STOPPING=1`, to whoever started us. That nobody hears it is no failure of ours."""
+    """`READY=1` or another state, to whoever started us. That nobody hears it is no failure of ours."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return

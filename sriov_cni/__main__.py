@@ -6,10 +6,12 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
+import logging
 import math
 import os
 import pathlib
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +34,12 @@ from sriov import (
     sysfs,
     versions,
 )
-from sriov_cni import calls, policy, predecessor, recent, server, trouble
+from sriov_cni import calls, policy, predecessor, recent, rundir, server, trouble
 
 if TYPE_CHECKING:
     from sriov_cni import monitoring
 
+_ENDING = 0.5  # seconds: a process that is killed lets its files go one after the other
 _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
 
 KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
@@ -47,11 +50,14 @@ def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = N
     options = _parser().parse_args(argv)
     stopping.leave_a_trace()
     logs.start(options.log_level, options.log_format)
+    place = rundir.RunDirectory(options.run_dir)
     try:
-        asyncio.run(_run(options, open_kernel or open_netlink))
+        asyncio.run(_run(options, open_kernel or open_netlink, place))
     except errors.SriovError as error:
         print(f"sriov_cni: {error}", file=sys.stderr)
         return 1
+    finally:
+        place.release()  # the last thread is over
     return 0
 
 
@@ -71,7 +77,7 @@ def kept(make: Callable[[], kernel.Kernel]) -> KernelOpener:
 open_netlink = kept(netlink.Netlink)
 
 
-async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
+async def _run(options: argparse.Namespace, open_kernel: KernelOpener, place: rundir.RunDirectory) -> None:
     inherited = supervisor.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
     book.create()
@@ -101,13 +107,47 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener) -> None:
             trouble.Trouble(options.run_dir),
             functools.partial(ipv6.enable, sysctls=options.net_sysctls),
         )
-        serving = server.Server(daemon, tell=functools.partial(supervisor.tell, os.environ))
+        tell = functools.partial(supervisor.tell, os.environ)
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
-        async with contextlib.nullcontext() if monitor is None else monitor.serving(daemon, path):
-            if inherited is None:
-                await serving.serve(path, stop)
-            else:
-                await serving.serve_inherited(inherited, stop)
+        async with contextlib.AsyncExitStack() as answering:
+            waits = not place.take()
+            answers = monitor is None or await _answer(answering, monitor.serving(daemon, path, place), waits)
+            if not await place.wait(stop, tell):
+                return
+            if monitor is not None and not answers:
+                await asyncio.sleep(_ENDING)
+                await _answer(answering, monitor.serving(daemon, path, place))
+            await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
+
+
+async def _answer(
+    answering: contextlib.AsyncExitStack, endpoint: contextlib.AbstractAsyncContextManager[None], waits: bool = False
+) -> bool:
+    """Have the endpoint answer until the stack ends. One that waits can do without while another has the address."""
+    try:
+        await answering.enter_async_context(endpoint)
+    except errors.SriovError as error:
+        if not waits:
+            raise
+        logging.getLogger("sriov_cni").warning("not yet: %s", error.message)
+        return False
+    return True
+
+
+async def _serve(
+    serving: server.Server, where: socket.socket | pathlib.Path, place: rundir.RunDirectory, stop: asyncio.Event
+) -> None:
+    """Until `stop`, or until the run directory is not ours any more. Raises LedgerError then."""
+    losing = asyncio.create_task(place.lose(stop))
+    try:
+        if isinstance(where, pathlib.Path):
+            await serving.serve(where, stop)
+        else:
+            await serving.serve_inherited(where, stop)
+    finally:
+        losing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await losing
 
 
 def _monitor(options: argparse.Namespace) -> "monitoring.Monitor | None":

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from observability import addresses, endpoint, pages, registries
 from sriov import counters, errors
-from sriov_cni import calls, failure, holdings, metrics
+from sriov_cni import calls, failure, holdings, metrics, rundir
 
 
 class Monitor:
@@ -21,16 +21,23 @@ class Monitor:
         self.meter = metrics.Meter(self._registry)
 
     @contextlib.asynccontextmanager
-    async def serving(self, daemon: calls.Daemon, socket: pathlib.Path) -> AsyncIterator[None]:
-        """Answer until the context ends; `socket` is where shims connect. Raises SriovError where it cannot."""
+    async def serving(
+        self, daemon: calls.Daemon, socket: pathlib.Path, place: rundir.RunDirectory | None = None
+    ) -> AsyncIterator[None]:
+        """Answer until the context ends; `socket` is where shims connect, `place` what the daemon may wait for.
+
+        Raises SriovError where it cannot; it may be tried again.
+        """
         watcher = holdings.Watcher(daemon.node, daemon.book, self._read)
-        self._registry.register(metrics.Holdings(lambda: watcher.latest))
-        self._registry.register(registries.BackgroundTasks(daemon.tasks))
 
         async def problems() -> Sequence[str]:
+            if place is not None and place.waits:
+                return [place.reason]
             return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
 
         async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
+            self._registry.register(metrics.Holdings(lambda: watcher.latest))
+            self._registry.register(registries.BackgroundTasks(daemon.tasks))
             looking = asyncio.create_task(
                 daemon.tasks.every(self._interval, "looking at what pods hold", watcher.look_again)
             )

@@ -96,7 +96,7 @@ class Recent:
         self._path = run_dir / "recent.jsonl"
         self._older = run_dir / "recent.1.jsonl"
         self._keep = keep
-        self._lines = len(_lines(self._path))
+        self._lines: int | None = None  # until it is known; another daemon may write still
 
     def note(self, env: Mapping[str, str], stdin: bytes, answer: bytes, seconds: float) -> None:
         """Write the call down. Never raises."""
@@ -117,6 +117,8 @@ class Recent:
         return tuple(one for one in found if one is not None)
 
     def _append(self, line: bytes) -> None:
+        if self._lines is None:
+            self._lines = len(_lines(self._path))
         if self._lines >= self._keep:
             self._path.replace(self._older)
             self._lines = 0

@@ -22,7 +22,8 @@ _PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's
 class Server:
     """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError.
 
-    `tell` takes what the supervisor is to know (sd_notify(3)).
+    `tell` takes what the supervisor is to know (sd_notify(3)). `is_ours` says whether the ledger is: no call is begun
+    where it is not.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Server:
         daemon: calls.Daemon,
         adopt: Callable[[int], netns.Netns] = netns.adopt,
         tell: Callable[[str], None] = lambda _: None,
+        is_ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self._daemon = daemon
         self._adopt = adopt
         self._tell = tell
+        self._is_ours = is_ours
         self._calls: set[asyncio.Task[None]] = set()
         self._repairing: asyncio.Task[None] | None = None
         self._uids = {0, os.geteuid()}
@@ -104,6 +107,9 @@ class Server:
             async with asyncio.timeout(_CALL_SECONDS):
                 env = wire.environment(await shim.read(wire.ENVIRONMENT))
                 stdin = await shim.read(wire.STDIN)
+            if not self._is_ours():
+                _log.warning("refused a call: another daemon may be at work in the run directory by now")
+                return
             await self._answer(shim, env, stdin)
         except (wire.WireError, OSError, TimeoutError) as error:
             _log.warning("lost a shim: %s", error)

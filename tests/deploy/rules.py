@@ -149,8 +149,14 @@ def _importance(daemonset: Object) -> Iterator[str]:
             yield f"{name} is throttled: pods wait for it"
 
 
+def _supervising(daemonset: Object) -> Iterator[str]:
+    """A daemon that crashes is started again."""
+    if _pod(daemonset).get("restartPolicy", "Always") != "Always":
+        yield "a container that has ended stays so"
+
+
 def _updating(daemonset: Object) -> Iterator[str]:
-    """Two CNI daemons of one node would each have locks of their own."""
+    """A second CNI daemon of a node waits for the first to go, and so is not ready."""
     if daemonset["spec"].get("updateStrategy", {}).get("rollingUpdate", {}).get("maxSurge") != 0:
         yield "two pods may run on a node"
     if _pod(daemonset).get("terminationGracePeriodSeconds", 30) < 30:
@@ -168,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     _images,
     _probes,
     _importance,
+    _supervising,
     _updating,
 )
 

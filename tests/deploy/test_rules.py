@@ -42,6 +42,7 @@ def surging(daemonset: Object) -> None:
 CNI, PLUGIN, SHIM = "containers.cni-daemon", "containers.device-plugin", "initContainers.install-shim"
 
 BROKEN: list[tuple[Callable[[Object], None], str]] = [
+    (changed("restartPolicy", "OnFailure"), "a container that has ended stays so"),
     (changed("hostPID", True), "hostPID is set"),
     (changed("hostIPC", True), "hostIPC is set"),
     (changed("shareProcessNamespace", True), "shareProcessNamespace is set"),

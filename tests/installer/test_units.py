@@ -55,6 +55,13 @@ def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> N
     assert done.returncode != 0, "the threshold finds nothing"
 
 
+@pytest.mark.parametrize("service", artefacts.UNITS[1:])
+def test_a_daemon_that_ends_however_it_does_is_started_again_for_ever(units: list[pathlib.Path], service: str) -> None:
+    """systemd.service(5), Restart=: `always` is also after a signal; systemd.unit(5): without a limit of starts."""
+    [unit] = [path.read_text().splitlines() for path in units if path.name == service]
+    assert {"Restart=always", "StartLimitIntervalSec=0"} <= {*unit}
+
+
 def test_vfs_are_made_before_whatever_gives_them_away(units: list[pathlib.Path]) -> None:
     [unit] = [path.read_text() for path in units if path.name == artefacts.PROVISION]
     before = " ".join(re.findall(r"^Before=(.*)$", unit, re.MULTILINE)).split()
