@@ -20,6 +20,8 @@ RULES = "70-sriov-vfs.rules"
 NETWORK = "00-sriov-vfs.network"
 PLUGIN = "sriov"
 """What network configurations call the plugin: their `type`."""
+OLDEST_PYTHON = (3, 10)
+"""That runs the Python shim: with an older one each call would end in a traceback, which no runtime can read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

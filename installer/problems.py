@@ -4,11 +4,13 @@ import argparse
 import os
 import pathlib
 import re
+import subprocess
 from collections.abc import Iterable, Sequence
 
 from installer import artefacts, attachments, flags, services
 from sriov import ledger
 
+_SECONDS = 20.0  # that an interpreter may take to start, on a machine that is busy
 _PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes as it is
 
 
@@ -50,9 +52,33 @@ def _of_folder(folder: pathlib.Path, flag: str) -> str:
 
 
 def _of_interpreters(given: argparse.Namespace, wanted: Sequence[artefacts.Artefact]) -> list[str]:
-    needed = {each.interpreter for each in wanted} - {""}
-    lacking = [each for each in needed if not flags.inside(given, pathlib.Path(each)).exists()]
-    return [f"the Python shim needs {each}; install it, or a package that has the native shim" for each in lacking]
+    needed = sorted({each.interpreter for each in wanted} - {""})
+    return [line for each in needed if (line := _of_interpreter(each, flags.inside(given, pathlib.Path(each))))]
+
+
+def _of_interpreter(name: str, path: pathlib.Path) -> str:
+    """One that cannot be started from here, as in another architecture's root, is not judged."""
+    if not path.exists():
+        return f"the Python shim needs {name}; install it, or a package that has the native shim"
+    version = _python_version(path)
+    if version is None or version >= artefacts.OLDEST_PYTHON:
+        return ""
+    oldest, found = (".".join(map(str, each)) for each in (artefacts.OLDEST_PYTHON, version))
+    return (
+        f"the Python shim needs Python {oldest} or later, and {name} is {found or 'older'}; install a later one there, "
+        "or a package that has the native shim"
+    )
+
+
+def _python_version(path: pathlib.Path) -> tuple[int, ...] | None:
+    """Major and minor, asked the way the shim is started; () where it does not understand, None where it cannot be."""
+    ask = "import sys; sys.stdout.write('%d %d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run((path, "-IS", "-c", ask), capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = done.stdout.split()
+    return tuple(map(int, words)) if len(words) == 2 and all(map(bytes.isdigit, words)) else ()
 
 
 def _of_programs(given: argparse.Namespace) -> list[str]:

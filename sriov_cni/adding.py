@@ -27,7 +27,8 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         daemon.fresh.add(call.key, call)
     for warning in conf.warnings(call.stdin):
         log.warning("network %s: %s", network.name, warning)
-    return result.encode(result.merge(before, interface, leased, wanted.dns), network.version)
+    merged = result.merge(before, interface, leased, wanted.dns)
+    return result.encode(merged, network.version, network.prev_result)
 
 
 async def _attach(

@@ -1,7 +1,8 @@
 """CNI results of every version we speak: what an IPAM plugin answered, and what we answer. Pure.
 
 Within one process a result has one shape, that of 1.1.0; `encode` leaves out what an older version does not know
-(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise).
+(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise). What prevResult says is others' and passed on as it came,
+also what no version knows: a plugin must hand on what the ones before it did ("Deriving runtime configuration").
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from sriov_cni.failure import Code
 
 _WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")
 _WITH_1_1_FIELDS = ("1.1.0",)
+_LISTS = ("interfaces", "ips", "routes")
 
 
 class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,17 +138,31 @@ def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Res
     return Result([*before.interfaces, interface], [*before.ips, *ips], [*before.routes, *leased.routes], named)
 
 
-def encode(result: Result, version: str) -> bytes:
-    """The JSON document for stdout in this version."""
+def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
+    """The JSON document for stdout in this version. `before` is the prevResult that `result` begins with."""
     document: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(result)}
-    if version in _WITH_IP_VERSION:
-        for ip in document.get("ips", []):
-            ip["version"] = str(ipaddress.ip_interface(ip["address"]).version)
     if version not in _WITH_1_1_FIELDS:
         document["interfaces"] = [_keep(each, {"name", "mac", "sandbox"}) for each in document["interfaces"]]
         if "routes" in document:
             document["routes"] = [_keep(each, {"dst", "gw"}) for each in document["routes"]]
+    if before is not None:
+        _restore(document, msgspec.json.decode(before, type=dict[str, Any]))
+    for ip in document.get("ips", []):
+        ip.pop("version", None)
+        if version in _WITH_IP_VERSION:
+            ip["version"] = str(ipaddress.ip_interface(ip["address"]).version)
     return msgspec.json.encode(document) + b"\n"
+
+
+def _restore(document: dict[str, Any], before: dict[str, Any]) -> None:
+    """Put what was there before in its place again, whole."""
+    for name, value in before.items():
+        if name not in document:
+            document[name] = value
+        elif name in _LISTS:
+            document[name][: len(value)] = value
+    if document.get("dns") == msgspec.to_builtins(msgspec.convert(before.get("dns", {}), Dns)):
+        document["dns"] = before["dns"]
 
 
 def _keep(fields: dict[str, Any], known: set[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The shim comes to a node and goes: idempotent, whole at any time, and never over somebody else's file."""
 
+import ast
 import itertools
 import pathlib
 import stat
@@ -210,6 +211,35 @@ def test_a_node_without_provisioning_needs_none_of_its_folders(node: nodes.Node)
     for folder in nodes.PROVISIONING:
         (node.root / folder).rmdir()
     assert [node.run("install"), node.run("status"), node.run("uninstall")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("prints", "found"),
+    [("3 6", "3.6"), ("3 9", "3.9"), ("2 7", "2.7"), ("3 10", ""), ("3 11", ""), ("4 0", ""), ("", "older")],
+)
+def test_an_interpreter_that_is_too_old_is_one_sentence(
+    node: nodes.Node, prints: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older one would end each call of each pod in a traceback."""
+    interpreter = node.root / "usr/bin/python3"
+    interpreter.write_text(f'#!/bin/sh\n[ "$1" = -IS ] || exit 9\nprintf "%s" "{prints}"\n')
+    interpreter.chmod(0o755)
+    before = node.files()
+    assert node.run("install") == (1 if found else 0)
+    if not found:
+        return
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"needs Python 3.10 or later, and /usr/bin/python3 is {found}; install a later one there" in line
+    assert node.files() == before
+    assert node.run("install", "--shim-only") == 0
+
+
+def test_the_interpreter_of_this_machine_runs_the_shim(node: nodes.Node) -> None:
+    """And the shim says nothing that the oldest one could not read."""
+    (node.root / "usr/bin/python3").unlink()
+    (node.root / "usr/bin/python3").symlink_to(sys.executable)
+    assert node.run("install") == 0
+    ast.parse((ROOT / "sriov_cni/shim.py").read_text(), feature_version=artefacts.OLDEST_PYTHON)
 
 
 def test_an_init_container_sees_no_interpreter_of_the_host(node: nodes.Node) -> None:

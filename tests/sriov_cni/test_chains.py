@@ -51,6 +51,38 @@ def test_c28_a_prev_result_speaks_the_configurations_version(cni: CniNode, versi
     assert document["ips"][0].get("version") == (None if version == "1.0.0" else "4")
 
 
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
+def test_what_plugins_before_us_say_is_passed_on_as_it_came(cni: CniNode, version: str) -> None:
+    """What our version of the specification does not know, and no version does, too."""
+    socket = {"name": "memif0", "sandbox": cni.client.netns, "socketPath": "/run/memif.sock", "mtu": 9000}
+    previous: dict[str, object] = {
+        "cniVersion": version,
+        "interfaces": [socket, {"name": "eth0", "mac": "", "metadata": {"rail": "a"}}],
+        "ips": [{"address": "10.9.0.2/24", "interface": 1, "lifetime": 60}],
+        "routes": [{"dst": "10.8.0.0/16", "gw": "10.9.0.1", "mtu": 1400, "onlink": True}],
+        "dns": {"nameservers": ["10.9.0.53"], "port": 53},
+        "x-other": {"a": 1},
+    }
+    network = cni.conf(cniVersion=version, ipam={"type": "fixed"}, prevResult=previous)
+    document = cni.client.call("ADD", network).document
+    ours = document["interfaces"].pop()
+    assert (ours["name"], set(ours) > {"name", "mac", "sandbox"}) == ("net1", version == "1.1.0")
+    assert document["ips"].pop() == {"address": "10.1.0.5/24", "gateway": "10.1.0.1", "interface": 2} | (
+        {"version": "4"} if version == "0.4.0" else {}
+    )
+    assert document["routes"].pop() == {"dst": "0.0.0.0/0"}
+    assert document["ips"][0].pop("version", None) == ("4" if version == "0.4.0" else None)
+    assert document == previous
+
+
+@pytest.mark.parametrize("dns", [{}, {"nameservers": []}, None])
+def test_a_prev_result_that_says_little_is_passed_on_too(cni: CniNode, dns: object) -> None:
+    previous = {**BEFORE, "ips": [], **({} if dns is None else {"dns": dns})}
+    document = cni.client.call("ADD", cni.conf(prevResult=previous)).document
+    assert [each["name"] for each in document["interfaces"]] == ["eth0", "net1"]
+    assert document.get("ips", []) == []
+
+
 def test_c55_what_a_plugin_behind_us_changed_is_no_difference(cni: CniNode) -> None:
     """As `tuning` gives another MAC, and other plugins give more addresses and routes."""
     network = cni.conf(vlan=100, ipam={"type": "fixed"})
