@@ -26,7 +26,9 @@ from sriov import sysfs
 
 
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
-    taken = attach.measure(igbs.opened(sysfs.Tree()) if flags.igb else veths.opened(attach.BURST), flags.rounds)
+    beside = flags.beside
+    opened = igbs.opened(sysfs.Tree(), beside) if flags.igb else veths.opened(attach.BURST, beside=beside)
+    taken = attach.measure(opened, flags.rounds)
     print(*report.table(taken), sep="\n")
     if flags.plot is not None:
         plot.draw(taken, flags.plot)
@@ -68,6 +70,9 @@ def main() -> int:
     )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
+    parser.add_argument(
+        "--beside", type=_checkout, metavar="CHECKOUT", help="attach: set beside that of another checkout, in one run"
+    )
     flags = parser.parse_args()
     try:
         taken = _PARTS[flags.part](flags)
@@ -85,6 +90,14 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds, of which there is at least one")
     return int(text)
+
+
+def _checkout(text: str) -> pathlib.Path:
+    root = pathlib.Path(text).resolve()
+    for part in ("sriov_cni/shim.c", "hack/benchmark/veth_daemon.py"):
+        if not (root / part).is_file():
+            raise argparse.ArgumentTypeError(f"{text!r} is no checkout of this project: it has no {part}")
+    return root
 
 
 if __name__ == "__main__":

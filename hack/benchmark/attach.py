@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from hack.benchmark import contenders, floor, peers, stage
+from hack.benchmark import comparing, contenders, floor, peers, stage
 from hack.guest import errors
 
 ROUNDS = 100
@@ -33,21 +33,29 @@ Costs = Mapping[str, Sequence[float]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Taken:
-    """Everything that was measured, in milliseconds; a burst is of so many `pods` at once."""
+    """Everything that was measured, in milliseconds; a burst is of so many `pods` at once.
+
+    `beside` is the name of another checkout that took part, "" for none.
+    """
 
     costs: Costs
     bursts: Costs
     pods: int
+    beside: str = ""
 
 
 def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int = ROUNDS) -> Taken:
     """About two seconds a round. Raises LabError where something is missing, BrokenRunError where a call fails."""
     others = peers.provide()
-    native = _native_shim()
     python = (str(_PYTHON if _PYTHON.exists() else sys.executable), "-IS")
-    with opened as where, contextlib.closing(floor.Floor(where)) as bare:
-        shim = (*python, str(stage.ROOT / "sriov_cni/shim.py"))
-        bench = _Bench(where, bare, contenders.everybody(where, others, native, shim), python)
+    with (
+        opened as where,
+        contextlib.closing(floor.Floor(where)) as bare,
+        contextlib.closing(comparing.Comparison(where)) as comparison,
+    ):
+        beside = None if where.beside is None else _shims(where.beside.root, python)
+        everybody = contenders.everybody(where, others, _shims(stage.ROOT, python), beside)
+        bench = _Bench(where, bare, comparison, everybody, python)
         for turn in range(-1, rounds):
             bench.round(turn)
         for turn in range(_BURSTS if rounds >= ROUNDS else 1):
@@ -55,14 +63,18 @@ def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int 
         return bench.taken()
 
 
-def _native_shim() -> str:
-    """As it was built of this source, since a guest needs minutes to compile; else built now."""
-    found = stage.ROOT / f"build/shim-{platform.machine()}"
-    if found.exists() and found.stat().st_mtime > (stage.ROOT / "sriov_cni/shim.c").stat().st_mtime:
+def _shims(root: pathlib.Path, python: Sequence[str]) -> contenders.Shims:
+    return contenders.Shims([_native_shim(root)], [*python, str(root / "sriov_cni/shim.py")])
+
+
+def _native_shim(root: pathlib.Path) -> str:
+    """As it was built of that source, since a guest needs minutes to compile; else built now."""
+    found = root / f"build/shim-{platform.machine()}"
+    if found.exists() and found.stat().st_mtime > (root / "sriov_cni/shim.c").stat().st_mtime:
         return str(found)
-    built = subprocess.run([stage.ROOT / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=False)
+    built = subprocess.run([root / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=False)
     if built.returncode:
-        raise errors.LabError("there is no native shim to measure")
+        raise errors.LabError(f"there is no native shim of {root} to measure")
     return built.stdout.strip()
 
 
@@ -70,14 +82,21 @@ class _Bench:
     """Collects. A round of a negative number is for warming up."""
 
     def __init__(
-        self, where: stage.Stage, bare: floor.Floor, everybody: list[contenders.Contender], python: Sequence[str]
+        self,
+        where: stage.Stage,
+        bare: floor.Floor,
+        comparison: comparing.Comparison,
+        everybody: list[contenders.Contender],
+        python: Sequence[str],
     ) -> None:
         self._stage, self._bare, self._everybody, self._python = where, bare, everybody, python
+        self._comparison = comparison
         self._costs: dict[str, list[float]] = {}
         self._bursts: dict[str, list[float]] = {}
 
     def taken(self) -> Taken:
-        return Taken(self._costs, self._bursts, len(self._stage.links))
+        beside = self._stage.beside.root.name if self._stage.beside else ""
+        return Taken(self._costs, self._bursts, len(self._stage.links), beside)
 
     def round(self, turn: int) -> None:
         """Everybody's pair once, in another order each time."""
@@ -93,6 +112,7 @@ class _Bench:
                     self._costs.setdefault(key, []).append(value)
         if not self._stage.is_whole():
             raise contenders.BrokenRunError("a link has not come home under its name and number")
+        self._comparison.check(self._stage.links[0])
 
     def bursts(self, turn: int) -> None:
         """All links at once, by whom it is compared for; and all of them by bare moves, one after another."""
@@ -104,12 +124,12 @@ class _Bench:
 
     def _pair(self, one: contenders.Contender) -> Mapping[str, float]:
         link = self._stage.links[0]
-        before = self._stage.daemon_cpu()
+        before = one.daemon.cpu() if one.daemon else 0
         with _settled():
             add = one.call("ADD", link)
         with _settled():
             delete = one.call("DEL", link)
-        cpu = add.cpu + delete.cpu + (self._stage.daemon_cpu() - before if one.ours else 0)
+        cpu = add.cpu + delete.cpu + (one.daemon.cpu() - before if one.daemon else 0)
         return {f"{one.name}_add": add.wall, f"{one.name}_del": delete.wall, f"{one.name}_cpu": cpu}
 
     def _floor_pair(self) -> Mapping[str, float]:
@@ -118,7 +138,8 @@ class _Bench:
             add = _milliseconds(lambda: self._bare.add(link))
         with _settled():
             delete = _milliseconds(lambda: self._bare.delete(link))
-        return {"floor_add": add, "floor_del": delete}
+            compare = self._comparison.milliseconds(link)
+        return {"floor_add": add, "floor_del": delete, "compare": compare}
 
     def _starts(self) -> Mapping[str, float]:
         """What a shim costs alone: VERSION, which asks the daemon and touches no link; and a bare interpreter."""

@@ -32,13 +32,13 @@ class Spent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contender:
-    """`network` is the configuration for a link, `environment` what every call has; `ours` has a daemon besides."""
+    """`network` is the configuration for a link, `environment` what every call has; ours have a daemon besides."""
 
     name: str
     command: Sequence[str]
     network: Callable[[stage.Link], Mapping[str, object]]
     environment: Mapping[str, str]
-    ours: bool = False
+    daemon: stage.Daemon | None = None
 
     def call(self, verb: str, link: stage.Link) -> Spent:
         return self.finish(verb, link, self.start(verb, link))
@@ -85,10 +85,17 @@ def launch(command: Sequence[str], environment: Mapping[str, str], stdin: bytes)
     return Started(pid, began, output)
 
 
-def everybody(where: stage.Stage, others: peers.Peers, native: str, python: Sequence[str]) -> list[Contender]:
-    """Ours by either shim, ours without IPAM, and both ages of host-device."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shims:
+    """The commands that start a checkout's shims."""
+
+    native: Sequence[str]
+    python: Sequence[str]
+
+
+def everybody(where: stage.Stage, others: peers.Peers, own: Shims, beside: Shims | None) -> list[Contender]:
+    """Ours by either shim, ours without IPAM, both ages of host-device, and another checkout's by either shim."""
     theirs = {"CNI_IFNAME": "net1", "CNI_PATH": str(others.current), "PATH": os.environ["PATH"]}
-    ours = {**theirs, "SRIOV_CNI_SOCKET": str(where.socket)}
 
     def sriov(link: stage.Link) -> Mapping[str, object]:
         return _network("sriov", where.folder, deviceID=link.pci)
@@ -99,13 +106,22 @@ def everybody(where: stage.Stage, others: peers.Peers, native: str, python: Sequ
     def without_ipam(link: stage.Link) -> Mapping[str, object]:
         return {key: value for key, value in sriov(link).items() if key != "ipam"}
 
-    return [
-        Contender("native", [native], sriov, ours, True),
-        Contender("python", python, sriov, ours, True),
-        Contender("native_no_ipam", [native], without_ipam, ours, True),
+    def by(daemon: stage.Daemon) -> Mapping[str, str]:
+        return {**theirs, "SRIOV_CNI_SOCKET": str(daemon.socket)}
+
+    found = [
+        Contender("native", own.native, sriov, by(where.daemon), where.daemon),
+        Contender("python", own.python, sriov, by(where.daemon), where.daemon),
+        Contender("native_no_ipam", own.native, without_ipam, by(where.daemon), where.daemon),
         Contender("v19", [str(others.current / "host-device")], host_device, theirs),
         Contender("v111", [str(others.old / "host-device")], host_device, theirs),
     ]
+    if where.beside is not None and beside is not None:
+        found += [
+            Contender("native_beside", beside.native, sriov, by(where.beside), where.beside),
+            Contender("python_beside", beside.python, sriov, by(where.beside), where.beside),
+        ]
+    return found
 
 
 def _network(plugin: str, folder: pathlib.Path, **keys: object) -> Mapping[str, object]:

@@ -1,6 +1,7 @@
 """The stage of `hack/bench attach --igb`: the VFs that this machine really has, as the lab's guest does, of igbvf."""
 
 import contextlib
+import pathlib
 from collections.abc import Iterator
 
 from hack.benchmark import stage
@@ -9,8 +10,8 @@ from sriov import inventory, netns, sysfs
 
 
 @contextlib.contextmanager
-def opened(tree: sysfs.Tree) -> Iterator[stage.Stage]:
-    """A stage with every VF that has a netdev. Raises LabError where there is none."""
+def opened(tree: sysfs.Tree, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
+    """A stage with every VF that has a netdev. Raises LabError where there is none. `beside` is as for veths."""
     found = [(vf.pci, tree.netdev(vf.pci)) for vf in inventory.scan(tree).vfs.values() if vf.driver == "igbvf"]
     there = [(pci, netdev) for pci, netdev in found if netdev is not None]
     if not there:
@@ -23,5 +24,5 @@ def opened(tree: sysfs.Tree) -> Iterator[stage.Stage]:
             stage.Link(netdev.name, netdev.index, pci, stack.enter_context(netns.open_path(path)), path)
             for (pci, netdev), path in zip(there, map(stage.path, pods), strict=True)
         ]
-        pid = stack.enter_context(stage.daemon(folder, "sriov_cni"))
-        yield stage.Stage(folder, home, tuple(links), folder / "run/cni.sock", pid)
+        own, other = stack.enter_context(stage.daemons(folder, beside, "sriov_cni"))
+        yield stage.Stage(folder, home, tuple(links), tree, own, other)

@@ -1,5 +1,6 @@
 """What `hack/bench attach` says of its figures: the ratios with their targets, the raw values, a table."""
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,6 +15,8 @@ NAMES = {
     "native_no_ipam": "sriov, native shim, no IPAM",
     "floor": "the kernel alone",
 }
+_SHIMS = {"native": "native shim", "python": "Python shim"}
+_AS_BEFORE = 1.03
 
 
 def ratios(taken: attach.Taken) -> list[figures.Figure]:
@@ -32,7 +35,21 @@ def ratios(taken: attach.Taken) -> list[figures.Figure]:
         ("python_shim_over_bare", costs["python_version"] / costs["bare_python"], 1.35),
     ]
     on_veths = taken.pods == attach.BURST  # which the targets are for
-    return [figures.Figure(key, value, target if on_veths else None) for key, value, target in each]
+    told = [figures.Figure(key, value, target if on_veths else None) for key, value, target in each]
+    return [*told, *_beside(taken.beside, costs), _comparison(costs)]
+
+
+def _beside(name: str, costs: Mapping[str, float]) -> Iterator[figures.Figure]:
+    """Ours over another checkout's, on whatever links."""
+    for verb, shim in itertools.product(("add", "del"), ("native", "python") if name else ()):
+        value = costs[f"{shim}_{verb}"] / costs[f"{shim}_beside_{verb}"]
+        what = f"{verb.upper()} p50, {_SHIMS[shim]}, over {name}'s"
+        yield figures.Figure(f"{verb}_p50_ratio_{shim}_beside", value, _AS_BEFORE, what)
+
+
+def _comparison(costs: Mapping[str, float]) -> figures.Figure:
+    share = costs["compare"] / costs["native_del"]
+    return figures.Figure("compare_over_del_p50", share, None, f"{costs['compare']:.2f} ms of a DEL, native shim")
 
 
 def raw(taken: attach.Taken) -> list[figures.Figure]:
@@ -56,10 +73,17 @@ def table(taken: attach.Taken) -> Iterator[str]:
     """A line a contender: p50, p90, p99 of ADD and DEL and the CPU of a pair; then all pods at once."""
     yield f"{'milliseconds: p50 / p90 / p99':<29} {'ADD':^23}  {'DEL':^23}  {'CPU of a pair':^23}"
     for key, name in NAMES.items():
-        yield f"{name:<29} " + "  ".join(_three(taken.costs.get(f"{key}_{kind}")) for kind in ("add", "del", "cpu"))
+        yield _line(name, key, taken.costs)
+    for key, name in _SHIMS.items() if taken.beside else ():
+        yield _line(f"{taken.beside}, {name}", f"{key}_beside", taken.costs)
+    yield f"{'comparison after the scrub':<29} {'':23}  {_three(taken.costs['compare'])}"
     for key, values in taken.bursts.items():
         who, middle = f"{NAMES[key]}, {taken.pods} ADDs at once", figures.percentile(values, 0.5)
         yield f"{who:<44} {middle:7.0f}  ({min(values):.0f} to {max(values):.0f})"
+
+
+def _line(name: str, key: str, costs: attach.Costs) -> str:
+    return f"{name:<29} " + "  ".join(_three(costs.get(f"{key}_{kind}")) for kind in ("add", "del", "cpu"))
 
 
 def _three(values: Sequence[float] | None) -> str:

@@ -80,9 +80,9 @@ def _hold(bench: stage.Stage, links: list[stage.Link], wanted: int) -> None:
 def _memory(bench: stage.Stage, pairs: int) -> tuple[float, float]:
     """The daemon's resident memory in MB of 2^20 bytes: once it has warmed up, and so many pairs later."""
     _repeat(bench, min(pairs, _WARM))
-    before = _resident(bench.daemon)
+    before = _resident(bench.daemon.pid)
     _repeat(bench, pairs)
-    return before, _resident(bench.daemon)
+    return before, _resident(bench.daemon.pid)
 
 
 def _repeat(bench: stage.Stage, pairs: int) -> None:
@@ -102,7 +102,7 @@ def _pair(bench: stage.Stage, link: stage.Link) -> float:
 def _call(bench: stage.Stage, command: str, link: stage.Link) -> None:
     stdin = json.dumps(harness.configuration(link.pci)).encode()
     env = {"COMMAND": command, "CONTAINERID": link.name, "NETNS": link.pod_path, "IFNAME": f"net{link.index}"}
-    harness.call_without_a_process(bench.socket, stdin, PATH="/", **env)
+    harness.call_without_a_process(bench.daemon.socket, stdin, PATH="/", **env)
 
 
 def _resident(pid: int) -> float:

@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from sriov import netlink, netns
+from hack.guest import errors
+from sriov import netlink, netns, sysfs
 
 ROOT = pathlib.Path(__file__).parents[2]
 _MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)
@@ -32,28 +33,42 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon of ours, in a folder of its own. `root` is the checkout whose code it runs."""
+
+    root: pathlib.Path
+    folder: pathlib.Path
+    pid: int
+
+    @property
+    def socket(self) -> pathlib.Path:
+        return self.folder / "run/cni.sock"
+
+    def cpu(self) -> float:
+        """Milliseconds of CPU that its threads have had (proc(5), schedstat: nanoseconds)."""
+        spent = 0
+        for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                spent += int(path.read_text().split()[0])
+        return spent / 1e6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """`folder` is in memory, `socket` the daemon's. The calling thread is in `host`."""
+    """`beside` is another checkout's daemon, on the same links; `tree` shows them. The calling thread is in `host`."""
 
     folder: pathlib.Path
     host: netns.Netns
     links: tuple[Link, ...]
-    socket: pathlib.Path
-    daemon: int
+    tree: sysfs.Tree
+    daemon: Daemon
+    beside: Daemon | None = None
 
     def is_whole(self) -> bool:
         """Every link is in the host under its name and its number, as at the start."""
         with contextlib.closing(netlink.Netlink()) as net:
             there = {link.name: link.index for link in net.links()}
         return all(there.get(link.name) == link.index for link in self.links)
-
-    def daemon_cpu(self) -> float:
-        """Milliseconds of CPU that the daemon's threads have had (proc(5), schedstat: nanoseconds)."""
-        spent = 0
-        for path in pathlib.Path(f"/proc/{self.daemon}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-                spent += int(path.read_text().split()[0])
-        return spent / 1e6
 
 
 @contextlib.contextmanager
@@ -65,22 +80,36 @@ def folder() -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def daemon(place: pathlib.Path, module: str, *options: str) -> Iterator[int]:
-    """Our daemon, once it listens; its pid. It is in the namespace that the calling thread is in."""
+def daemons(
+    place: pathlib.Path, beside: pathlib.Path | None, module: str, *options: str
+) -> Iterator[tuple[Daemon, Daemon | None]]:
+    """Ours, and that of the checkout `beside`, in a run directory of its own."""
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(_daemon(ROOT, place, module, *options))
+        if beside is None:
+            yield own, None
+            return
+        (place / "beside").mkdir()
+        yield own, stack.enter_context(_daemon(beside, place / "beside", module, *options))
+
+
+@contextlib.contextmanager
+def _daemon(root: pathlib.Path, place: pathlib.Path, module: str, *options: str) -> Iterator[Daemon]:
+    """Once it listens; in the namespace that the calling thread is in. Raises LabError where it does not start."""
     options = (f"--run-dir={place}/run", f"--policy={place}/none", f"--predecessor-dir={place}/none", *options)
     command = [sys.executable, "-m", module, "--log-level=error", *options]
-    environment, log = os.environ | {"PYTHONPATH": str(ROOT)}, place / "daemon.log"
+    environment, log = os.environ | {"PYTHONPATH": str(root)}, place / "daemon.log"
     with (
         log.open("wb") as said,
-        subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said) as process,
+        subprocess.Popen(command, cwd=root, env=environment, stderr=said) as process,
     ):
-        deadline = time.monotonic() + _START_SECONDS
-        while not (place / "run/cni.sock").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the daemon has not started: {log.read_text()}")
-            time.sleep(0.01)
+        made, deadline = Daemon(root, place, process.pid), time.monotonic() + _START_SECONDS
         try:
-            yield process.pid
+            while not made.socket.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise errors.LabError(f"the daemon of {root} has not started: {log.read_text()}")
+                time.sleep(0.01)
+            yield made
         finally:
             process.terminate()
 

@@ -16,8 +16,11 @@ _MTU = 1500
 
 
 @contextlib.contextmanager
-def opened(count: int, pods: int | None = None) -> Iterator[stage.Stage]:
-    """A stage with that many links, for each a pod unless `pods` says how many there are. Needs root and iproute2."""
+def opened(count: int, pods: int | None = None, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
+    """A stage with that many links, for each a pod unless `pods` says how many there are. Needs root and iproute2.
+
+    `beside` is another checkout, whose daemon is there too.
+    """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(stage.folder())
         names = ["host", "far", *(f"pod{number}" for number in range(pods or count))]
@@ -28,8 +31,10 @@ def opened(count: int, pods: int | None = None) -> Iterator[stage.Stage]:
         stack.enter_context(netns.entered(handle))
         links = tuple(_link(stack, number, made[number % len(made)]) for number in range(count))
         _show(folder / "sys", links)
-        pid = stack.enter_context(stage.daemon(folder, "hack.benchmark.veth_daemon", "--sysfs", str(folder / "sys")))
-        yield stage.Stage(folder, handle, links, folder / "run/cni.sock", pid)
+        own, other = stack.enter_context(
+            stage.daemons(folder, beside, "hack.benchmark.veth_daemon", "--sysfs", str(folder / "sys"))
+        )
+        yield stage.Stage(folder, handle, links, sysfs.Tree(folder / "sys"), own, other)
 
 
 def _link(stack: contextlib.ExitStack, number: int, pod: str) -> stage.Link:

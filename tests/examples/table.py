@@ -5,6 +5,7 @@ import pathlib
 from tests.examples import pages
 
 _ATTACH = "tests/hack/test_bench_attach.py::test_a_short_run"
+_BESIDE = "tests/hack/test_bench_attach.py::test_a_short_run_beside_another_checkout"
 _CI = "tests/examples/test_table.py::test_ci_types_what_no_test_can"
 _CLUSTER = "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says"
 _DRAIN = "tests/deploy/test_typed_at_a_cluster.py::test_a_node_is_drained_and_taken_into_use_again"
@@ -91,6 +92,7 @@ RUN = {
     ("docs/migration.md", "sriov-underlay status"): _NODE,
     ("docs/migration.md", "sriov-underlay uninstall"): _NODE,
     ("docs/performance.md", "hack/bench attach --plot attach.png --json attach.json"): _ATTACH,
+    ("docs/performance.md", "hack/bench attach --beside before --json attach.json"): _BESIDE,
     ("docs/performance.md", "hack/lab run -- hack/bench attach --igb"): (
         "tests/lab/benchmarks/test_attach.py::test_a_short_run_on_real_vfs"
     ),

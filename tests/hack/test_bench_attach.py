@@ -1,8 +1,10 @@
 """`hack/bench attach`: a short run is whole, and says what it promises. What it measures is nobody's failure here."""
 
+import dataclasses
 import json
 import pathlib
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -18,8 +20,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 RATIOS = {
     *("add_p50_ratio_native", "add_p50_ratio_python", "del_p50_ratio_native", "del_p50_ratio_python"),
     *("add_p50_ratio_native_v111", "add_no_ipam_over_floor", "burst64_ratio", "burst64_over_floor"),
-    *("cpu_pair_ratio", "python_shim_over_bare"),
+    *("cpu_pair_ratio", "python_shim_over_bare", "compare_over_del_p50"),
 }
+BESIDE = {f"{verb}_p50_ratio_{shim}_beside" for verb in ("add", "del") for shim in ("native", "python")}
 
 
 def made_up(rounds: int = 100) -> attach.Taken:
@@ -30,6 +33,7 @@ def made_up(rounds: int = 100) -> attach.Taken:
         for kind in ("add", "del", "cpu")
     }
     starts = {"python_version": [12.0] * rounds, "native_version": [2.0] * rounds, "bare_python": [10.0] * rounds}
+    costs["compare"] = [0.3] * rounds
     bursts = {"native": [900.0, 1000.0, 1100.0], "v19": [2500.0], "v111": [1000.0], "floor": [800.0]}
     return attach.Taken(costs | starts, bursts, attach.BURST)
 
@@ -41,6 +45,19 @@ def test_ratios_are_of_what_they_say() -> None:
     assert found["add_p50_ratio_native_v111"] == found["add_no_ipam_over_floor"] == 1
     assert found["python_shim_over_bare"] == 1.2
     assert (found["burst64_ratio"], found["burst64_over_floor"]) == (0.4, 1.25)
+
+
+def test_another_checkout_has_lines_of_its_own_where_it_took_part() -> None:
+    alone = made_up()
+    theirs = {f"{shim}_beside_{kind}": [20.0] * 100 for shim in ("native", "python") for kind in ("add", "del", "cpu")}
+    taken = dataclasses.replace(alone, costs={**alone.costs, **theirs}, beside="before")
+    found = {each.key: each for each in report.ratios(taken)}
+    assert found.keys() == RATIOS | BESIDE
+    one = found["add_p50_ratio_native_beside"]
+    assert (one.value, one.target, one.note) == (0.75, 1.03, "ADD p50, native shim, over before's")
+    assert found["compare_over_del_p50"].value == 0.02
+    assert [line.startswith("before, ") for line in report.table(taken)].count(True) == 2
+    assert not any(line.startswith("before, ") for line in report.table(alone))
 
 
 def test_raw_values_are_for_programs_and_the_table_for_people() -> None:
@@ -87,6 +104,11 @@ def test_a_number_of_rounds_that_is_none_is_named(tmp_path: pathlib.Path) -> Non
     assert (process.returncode, "'0' is not a number of rounds" in said) == (2, True)
 
 
+def test_what_is_no_checkout_of_this_project_is_named(tmp_path: pathlib.Path) -> None:
+    process, _, said = bench("hack/bench attach --beside .", tmp_path)
+    assert (process.returncode, "'.' is no checkout of this project: it has no sriov_cni/shim.c" in said) == (2, True)
+
+
 def test_without_real_vfs_it_says_where_there_are_some(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.LabError, match="hack/lab run -- hack/bench attach --igb"):
         igbs.opened(sysfs_tree.SysfsTree(tmp_path).tree).__enter__()
@@ -98,9 +120,7 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     """As docs/performance.md has it, but for the rounds."""
     [example] = table.run_by(__file__, "test_a_short_run")
     process, told, said = bench(f"{example.command} --rounds 2", tmp_path)
-    if process.returncode and "bench: containernetworking-plugins" in said and not conftest.MUST_RUN:
-        pytest.skip(said.strip().splitlines()[-1])
-    assert process.returncode == 0, said
+    _succeeded(process, said)
     found = json.loads((tmp_path / "attach.json").read_text())
     assert set(found) >= RATIOS
     assert found["rounds"] == 2
@@ -109,3 +129,27 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     assert "the kernel alone" in told
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert f"sriov-bench-{process.pid}-" not in left
+
+
+def _succeeded(process: subprocess.Popen[str], said: str) -> None:
+    if process.returncode and "bench: containernetworking-plugins" in said and not conftest.MUST_RUN:
+        pytest.skip(said.strip().splitlines()[-1])
+    assert process.returncode == 0, said
+
+
+@pytest.mark.root
+@pytest.mark.bench
+def test_a_short_run_beside_another_checkout(tmp_path: pathlib.Path) -> None:
+    """As docs/performance.md has it. The other one is a copy of this, whose daemon leaves a trace that it ran."""
+    [example] = table.run_by(__file__, "test_a_short_run_beside_another_checkout")
+    other = tmp_path / "before"
+    shutil.copytree(ROOT, other, ignore=shutil.ignore_patterns(".*", "__pycache__", "artefacts"), symlinks=True)
+    program = other / "sriov_cni/__main__.py"
+    program.write_text(f"__import__('pathlib').Path(__file__).with_name('ran').touch()\n{program.read_text()}")
+    process, told, said = bench(f"{example.command} --rounds 1", tmp_path)
+    _succeeded(process, said)
+    found = json.loads((tmp_path / "attach.json").read_text())
+    assert found.keys() >= RATIOS | BESIDE
+    assert all(found[key] > 0 for key in BESIDE)
+    assert "before, Python shim" in told
+    assert (other / "sriov_cni/ran").exists()
