@@ -37,6 +37,10 @@ MESSAGES = {
     "timestamping": 46,
 }
 _SETTING = {name: number + 1 for name, number in MESSAGES.items()} | {"rss": 48}
+# Attributes of attributes, which the kernel wants marked as such when they are set: bitsets, a clock's name.
+_NESTED = frozenset(
+    {"debug.2", "wol.2", "private flags.2", "eee.2", "timestamping.2", "timestamping.3", "timestamping.4"}
+)
 _FEATURES, _WANTED = "features", 3  # ETHTOOL_A_FEATURES_WANTED
 _SIZE, _VALUE, _MASK = 2, 4, 5  # ETHTOOL_A_BITSET_*
 # The one thing that only the older ioctl tells: how many rules steer flows (SIOCETHTOOL, ETHTOOL_GRXCLSRLCNT, struct
@@ -111,8 +115,11 @@ def _about(index: int) -> bytes:
 
 def _attributes(noted: kernel.LinkState, keys: Set[str]) -> bytes:
     """As they were read: what a message asks for has the form of what another sets."""
-    numbered = sorted((int(key.partition(".")[2]), noted[key]) for key in keys)
-    return b"".join(nlsocket.attribute(kind, value) for kind, value in numbered)
+    return b"".join(nlsocket.attribute(_kind(key), noted[key]) for key in sorted(keys, key=_kind))
+
+
+def _kind(key: str) -> int:
+    return int(key.partition(".")[2]) | (nlsocket.NESTED if key in _NESTED else 0)
 
 
 def _wanted(noted: kernel.LinkState, found: kernel.LinkState) -> bytes:

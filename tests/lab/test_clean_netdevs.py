@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, attributes, errors, kernel, ledger, netdevstate, netns, settings
+from sriov import attachment, attributes, errors, kernel, ledger, netdevstate, netns, settings, sysfs
 from sriov.node import Node
 from tests.kernel import namespaces, programs
 from tests.lab import igb
@@ -37,6 +37,18 @@ def host(folder: pathlib.Path) -> Iterator[tuple[Node, ledger.Ledger]]:
         yield dataclasses.replace(here, writer=attributes.Sysfs(igb.TREE.root)), book
 
 
+@contextlib.contextmanager
+def borrowed() -> Iterator[sysfs.Netdev]:
+    """As igb.borrowed(), of a VF whose netdev may be another one afterwards."""
+    before = igb.TREE.netdev(igb.vf(VF).pci)
+    assert before is not None
+    yield before
+    with igb.opened() as net:
+        after = igb.TREE.netdev(igb.vf(VF).pci)
+        assert after is not None
+        net.rename(after.index, before.name)
+
+
 def settings_of(vf: int) -> kernel.LinkState:
     netdev = igb.TREE.netdev(igb.vf(vf).pci)
     assert netdev is not None
@@ -56,8 +68,10 @@ def _name(pci: str) -> str:
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_h1_h3_whatever_the_pod_did_it_comes_home_as_it_was(tmp_path: pathlib.Path, dies: bool) -> None:
-    with igb.borrowed(VF) as netdev, host(tmp_path) as (here, book):
+def test_h1_h3_whatever_the_pod_did_it_comes_home_as_it_was(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, dies: bool
+) -> None:
+    with borrowed() as netdev, host(tmp_path) as (here, book):
         with igb.opened() as net:
             net.rename(netdev.index, "vfhome")
         before = settings_of(VF)
@@ -70,16 +84,16 @@ def test_h1_h3_whatever_the_pod_did_it_comes_home_as_it_was(tmp_path: pathlib.Pa
         if dies:
             assert namespaces.until(lambda: igb.TREE.netdev(igb.vf(VF).pci) is not None)
             igb.give_back(here, book, igb.vf(VF).pci, None)
-        assert netdevstate.differing(before, settings_of(VF)) == set()
+        assert netdevstate.differing(before, settings_of(VF)) == set(), caplog.text
         home = igb.TREE.netdev(igb.vf(VF).pci)
         assert home is not None
-        assert (home.name, home.address, home.index) == ("vfhome", netdev.address, netdev.index)
+        assert (home.name, home.address, home.index) == ("vfhome", netdev.address, netdev.index), caplog.text
         assert list(book.records()) == []
 
 
 def test_h3_what_cannot_be_set_back_ends_with_the_netdev(tmp_path: pathlib.Path) -> None:
     """Two links of one program and one index: one is a neighbour's and neither is touched, so the driver is."""
-    with igb.borrowed(VF) as netdev, host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+    with borrowed() as netdev, host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         before = settings_of(VF)
         attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
         with namespaces.made("other") as other:
@@ -106,7 +120,7 @@ def test_h3_what_cannot_be_set_back_ends_with_the_netdev(tmp_path: pathlib.Path)
 
 
 def test_h3_where_sysfs_cannot_be_written_it_is_kept_back_by_name(tmp_path: pathlib.Path) -> None:
-    with igb.borrowed(VF) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
+    with borrowed() as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
         with namespaces.made("other") as other:
             command = f"ip -n {other.name} link add veth0 index {netdev.index} type veth peer name veth1"

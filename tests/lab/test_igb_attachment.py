@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import pathlib
 import subprocess
 import time
@@ -150,7 +151,8 @@ def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tm
     before, driver = igb.TREE.netdev(pci), igb.TREE.pci(pci) / "driver"
     assert before is not None
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
-        book.homes.settle(here.tree, pci, before, dict)
+        with igb.opened() as net:
+            book.homes.settle(here.tree, pci, before, functools.partial(net.state, before.index))
         with igb.opened() as net:
             net.set_vf(igb.pf_index(), 5, settings.VfSettings(mac=stranger), {settings.Setting.MAC})
         folder = driver.resolve()

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from sriov import kernel, netns
 
-_QUESTIONS = {"link", "links", "vf", "addresses", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone"}
+_QUESTIONS = {"link", "links", "vf", "addresses", "pending", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone"}
 
 Watch = Callable[[], AbstractContextManager[None]]
 

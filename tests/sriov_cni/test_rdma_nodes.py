@@ -2,27 +2,51 @@
 
 import asyncio
 import concurrent.futures
+import pathlib
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from sriov import devices, sysfs
 from sriov_cni import calls, repair
-from tests.sriov_cni import harness
+from tests.fakes import bench, world
+from tests.sriov_cni import harness, shims
 from tests.sriov_cni.conftest import CniNode
 
 SOON = 0.3  # seconds
 
 
-@pytest.fixture
-def four(cni: CniNode) -> CniNode:
-    """The first four VFs have an RDMA device each, with nodes 0 to 3."""
-    cni.bench.machine.rdma_is_exclusive = True
-    for vf in cni.bench.vfs[:4]:
-        cni.bench.machine.add_rdma(vf)
-    assert numbers(cni) == [0, 1, 2, 3]
-    return cni
+@pytest.fixture(params=shims.BOTH)
+def four(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[CniNode]:
+    """The first four VFs have an RDMA device each, with nodes 0 to 3. The daemon has had its look at its start."""
+    made = bench.make(tmp_path)
+    for vf in made.vfs[:4]:
+        made.machine.add_rdma(vf)
+    [last] = made.machine.rdmas(made.vfs[3])
+    last.umad = 9
+    made.machine.show_rdma(last.pci)
+    socket = tmp_path / "cni.sock"
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt):
+        _wait_for_its_look(made.machine, last)
+        client = harness.Client(socket, "", made.machine.path("pod"), shims.command(request.param))
+        found = CniNode(made, client, tmp_path)
+        assert numbers(found) == [0, 1, 2, 3]
+        yield found
+    made.pod.close()
+    made.machine.close()
+
+
+def _wait_for_its_look(machine: world.World, device: world.Rdma) -> None:
+    """A gap makes a daemon ask whether it may fill it. Then there is none any more."""
+    deadline = time.monotonic() + 30
+    while not any("share RDMA devices" in each for each in machine.requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    device.umad = 3
+    machine.show_rdma(device.pci)
+    machine.rdma_is_exclusive = True
 
 
 def nodes(cni: CniNode, vf: devices.PciAddress) -> tuple[str, ...]:

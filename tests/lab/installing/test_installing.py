@@ -11,7 +11,9 @@ What Multus is told of a VF stays there until the node boots, by design (D39), a
 import concurrent.futures
 import contextlib
 import dataclasses
+import os
 import pathlib
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -146,6 +148,17 @@ def assert_served(node: nodes.Node, version: str) -> None:
     assert (shim[:4], marks.version_of(shim)) == (b"\x7fELF", version)
 
 
+def assert_crashes_are_survived(node: nodes.Node, version: str) -> None:
+    """Of both daemons: systemd starts the program again, and the log has the stacks of the one that died."""
+    for program, unit in ((CNI_DAEMON, "sriov-cni.service"), (DEVICE_PLUGIN, "sriov-device-plugin.service")):
+        crashed = node.awaited(version, program)
+        os.kill(int(crashed.name), signal.SIGSEGV)
+        assert namespaces.until(lambda: not crashed.exists())  # noqa: B023
+        assert node.awaited(version, program) != crashed
+        told = node.systemd.run("journalctl", "--no-pager", f"--unit={unit}").stdout
+        assert "Fatal Python error: Segmentation fault" in told, told
+
+
 def test_what_another_test_has_left_is_named_before_anything_is_done(request: pytest.FixtureRequest) -> None:
     nodes.RUN.mkdir()
     try:
@@ -162,6 +175,7 @@ def test_install_upgrade_downgrade_and_uninstall(node: nodes.Node) -> None:
     node.succeeds(artefacts.VERSION, "install")
     enable_as_the_readme_does(node)
     assert_served(node, artefacts.VERSION)
+    assert_crashes_are_survived(node, artefacts.VERSION)
     node.ask_kubelet(do="wait", resource=nodes.POOL, devices=len(vfs), timeout=55)
     given = node.ask_kubelet(do="allocate", pod="steady", resource=nodes.POOL, count=HELD)["envs"]
     pcis = str(given[nodes.VARIABLE]).split(",")
