@@ -25,6 +25,8 @@ class _File(msgspec.Struct, rename="pascal"):
     data: _Entries
 
 
+_FILE = msgspec.json.Decoder(_File)
+
 Given = dict[str, frozenset[str]]
 """The resources, by full name, as which a device has been given, by its ID."""
 
@@ -32,7 +34,7 @@ Given = dict[str, frozenset[str]]
 def read(path: pathlib.Path) -> Given | None:
     """None where there is no such file to be read, or another format: then nothing is known."""
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
+        file = _FILE.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     found: dict[str, set[str]] = {}

@@ -67,6 +67,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _RESULT = msgspec.json.Decoder(Result)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
+_DNS = msgspec.json.Decoder(Dns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
         if "routes" in document:
             document["routes"] = [_keep(each, {"dst", "gw"}) for each in document["routes"]]
     if before is not None:
-        _restore(document, msgspec.json.decode(before, type=dict[str, Any]))
+        _restore(document, _OBJECT.decode(before))
     for ip in document.get("ips", []):
         ip.pop("version", None)
         if version in _WITH_IP_VERSION:
@@ -161,7 +162,7 @@ def _restore(document: dict[str, Any], before: dict[str, Any]) -> None:
             document[name] = value
         elif name in _LISTS:
             document[name][: len(value)] = value
-    if document.get("dns") == msgspec.to_builtins(msgspec.convert(before.get("dns", {}), Dns)):
+    if document.get("dns") == msgspec.to_builtins(_DNS.decode(msgspec.json.encode(before.get("dns", {})))):
         document["dns"] = before["dns"]
 
 

@@ -23,8 +23,7 @@
 #include <unistd.h>
 
 enum { HEAD = 5, STDIN_LIMIT = 1 << 20, LONGEST = 4 * STDIN_LIMIT }; /* bytes; LONGEST is a frame's payload */
-enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255 };    /* exit status; UNREAD: nobody reads our stdout */
-enum { HUNG_UP = -2 };                                               /* in place of a frame's size: there is none */
+enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255, HUNG_UP = -2 }; /* exit status; HUNG_UP: no frame came */
 enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* milliseconds */
 enum { LONGEST_CALL = 110, BUSY_TRIES = 5, LIFELINE = 13 };          /* seconds; times; a plugin's descriptor */
 
@@ -173,9 +172,8 @@ static long receive(int daemon) {
         return fail(PROTOCOL);
     if (have == HEAD && (have = read_up_to(daemon, payload, size)) == (ssize_t)size)
         return have;
-    if (have >= 0)
-        fail("the daemon closed the connection");
-    return first == 0 ? HUNG_UP : -1;
+    have = have < 0 ? -1 : fail("the daemon closed the connection");
+    return first == 0 ? HUNG_UP : have;
 }
 
 /* The first regular file of that name on CNI_PATH; relative folders do not count. */
@@ -262,15 +260,12 @@ static int serve_ipam(int daemon, size_t size) {
     return write_all(daemon, message, HEAD + size);
 }
 
-/* Then wait for the daemon to hang up: it may want the IPAM plugin once more, to take back what nobody has read. LATE:
- * it did not hear that we have printed, or has ended the attachment before it did, since we may have been stopped. */
+/* Then wait for the daemon to hang up: it may want the IPAM plugin to undo what nobody has read. LATE: see shim.py. */
 static int deliver(int daemon, size_t size) {
     int status = write_all(1, payload + 1, size - 1) < 0 ? UNREAD : payload[0];
-    long next = -1;
     put_head(message, 'D', 1);
     payload[0] = status != UNREAD;
-    if (write_all(daemon, message, HEAD + 1) == 0)
-        next = receive(daemon);
+    long next = write_all(daemon, message, HEAD + 1) == 0 ? receive(daemon) : -1;
     if (next == HUNG_UP)
         return status;
     while (next >= 0 && serve_ipam(daemon, (size_t)next) == 0)

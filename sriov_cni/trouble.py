@@ -12,6 +12,8 @@ import msgspec
 
 from sriov import errors, runfiles
 
+_LINES = msgspec.json.Decoder(tuple[str, ...])
+
 
 class Trouble:
     """The file `trouble.json` of the run directory: a list of lines. One process writes."""
@@ -35,6 +37,6 @@ class Trouble:
         """What was told last; nothing where it cannot be read."""
         try:
             data = runfiles.read(self._path)
-            return msgspec.json.decode(data, type=tuple[str, ...]) if data else ()
+            return _LINES.decode(data) if data else ()
         except (errors.LedgerError, msgspec.MsgspecError, UnicodeDecodeError):
             return ()

@@ -168,7 +168,7 @@ def document(kind: Any) -> Any:
         case inspect.EnumType():
             found = next(iter(kind.cls)).value
         case _:
-            found = "text" if isinstance(kind, inspect.StrType) else 1
+            found = "text" if isinstance(kind, inspect.StrType | inspect.BytesType) else 1
     return True if isinstance(kind, inspect.BoolType) else found
 
 

@@ -33,7 +33,7 @@ SEEN = {
     r"kubectl apply -k ": "daemonset.apps/sriov-underlay created",
     r"kubectl apply -f ": "pod/on-a-vf created",
     r"kubectl wait ": "pod/on-a-vf condition met",
-    r"kubectl exec on-a-vf -- ip address show net1": "inet 10.56.217.2/24 scope global net1",
+    r"kubectl exec on-a-vf -- ip address show net1": "inet 10.56.217.2/24 brd 10.56.217.255 scope global net1",
     r"kubectl .*exec .* --dry-run": "intel.com/rail_a: 8 devices",
     r"kubectl .*logs .* --container cni-daemon": "ADD on-a-vf net1",
     r"kubectl .*logs .* --container install-shim": "/sriov\n",
