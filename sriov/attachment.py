@@ -6,7 +6,9 @@ import errno
 import functools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+
+import msgspec
 
 from sriov import (
     detachment,
@@ -22,6 +24,7 @@ from sriov import (
     settings,
     steps,
     vfconfig,
+    wishes,
 )
 from sriov.node import Node
 
@@ -60,39 +63,67 @@ def attached(
         )
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
         home = book.homes.settle(node.tree, request.vf.pci, netdev, functools.partial(net.state, netdev.index))
-        planned = plans.plan(
-            node.target(request.vf, home.address), dataclasses.replace(netdev, address=home.address), request
-        )
-        record = _record(node, request, pod, home=home)
+        target = node.target(request.vf, home.address)
+        heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
+        planned = plans.plan(target, dataclasses.replace(netdev, address=home.address), request, heard=heard)
+        record = _record(node, request, pod, target, home=home)
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
-        stack.callback(undo, node, book, record, pod)
+        written = [record]
+        stack.callback(lambda: undo(node, book, written[-1], pod))
+        passed_over: set[settings.Setting] = set()
         for step in planned:
             with steps.timed(_KINDS[type(step)]):
-                node.insist(functools.partial(_apply, step, node, net, inner, pod))
+                passed_over |= _carry_out(step, node, net, inner, pod)
+        written.append(_noted(book, record, passed_over))
         yield inner, _with_its_mac(node, inner, request)
         stack.pop_all()
 
 
-def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> None:
-    """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is."""
-    with node.kernel() as net:
-        record = _record(node, request, pod, mark=net.mark(pod))
+def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> str:
+    """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is.
+
+    Returns the MAC that the PF has for it, which a virtual machine finds its NIC by (NO_MAC for none, or where it
+    cannot be told): where the network names none, it is the one that the VF had.
+    """
     target = node.target(request.vf, settings.NO_MAC)
-    if target is None:
-        vfconfig.refuse_without_pf(request.wanted, has_netdev=False)
-        book.write(record)
-        return
-    with node.kernel() as net, contextlib.ExitStack() as stack:
-        book.write(record)
-        stack.callback(undo, node, book, record, pod)
-        node.insist(functools.partial(vfconfig.state, net, target, request.wanted, node.unsupported))
-        stack.pop_all()
+    with node.kernel() as net:
+        record = _record(node, request, pod, target, mark=net.mark(pod))
+        if target is None:
+            vfconfig.refuse_without_pf(request.wanted, request.asked, has_netdev=False)
+            book.write(record)
+            return settings.NO_MAC
+        record = msgspec.structs.replace(record, host_mac=_host_mac(net, target))
+        with contextlib.ExitStack() as stack:
+            book.write(record)
+            written = [record]
+            stack.callback(lambda: undo(node, book, written[-1], pod))
+            wish = wishes.of_userspace(request.wanted, request.asked, record.host_mac)
+            passed_over = vfconfig.state(net, target, wish, node.unsupported, node.insisting())
+            _noted(book, record, passed_over)
+            stack.pop_all()
+    return wish.wanted.mac
+
+
+def _host_mac(net: kernel.Kernel, target: vfconfig.Target) -> str | None:
+    """What the PF has for the VF, which nobody holds; None where it cannot be seen, as among more than 330 VFs."""
+    try:
+        return net.vf(target.pf, target.vf).mac
+    except errors.KernelError as error:
+        _log.warning("the MAC of VF %d of link %d is left as it is: %s", target.vf, target.pf, error)
+        return None
 
 
 def _record(
-    node: Node, request: plans.Request, pod: netns.Netns, home: homes.Home | None = None, mark: nsids.Mark | None = None
+    node: Node,
+    request: plans.Request,
+    pod: netns.Netns,
+    target: vfconfig.Target | None,
+    *,
+    home: homes.Home | None = None,
+    mark: nsids.Mark | None = None,
 ) -> ledger.Record:
+    expected = frozenset() if target is None else node.unsupported.of(target) - request.asked
     return ledger.Record(
         pci=request.vf.pci,
         owner=request.owner,
@@ -105,22 +136,54 @@ def _record(
         device=node.tree.birth(request.vf.pci),
         ipam=request.ipam,
         driver=request.vf.driver or "",
+        passed_over=_in_order(expected),
+        pinned=(target and home and plans.pinned(request, home.address)) or "",
     )
 
 
-def _apply(step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+def _noted(book: ledger.Ledger, record: ledger.Record, passed_over: Set[settings.Setting]) -> ledger.Record:
+    """The record says what the driver made of the rest; mostly that was known before."""
+    if record.passed_over != _in_order(passed_over):
+        record = msgspec.structs.replace(record, passed_over=_in_order(passed_over))
+        book.write(record)
+    return record
+
+
+def _in_order(which: Set[settings.Setting]) -> tuple[settings.Setting, ...]:
+    return tuple(sorted(which, key=lambda each: each.value))
+
+
+def _carry_out(
+    step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns
+) -> frozenset[settings.Setting]:
+    """Returns the settings that were passed over, which only a PF can do."""
     match step:
         case plans.StateVf():
-            vfconfig.state(net, step.target, step.wanted, node.unsupported)
+            wish = wishes.Wish(step.wanted, step.asked)
+            return vfconfig.state(net, step.target, wish, node.unsupported, node.insisting())
+        case plans.Administer():
+            holds = vfconfig.pin(net, step.target, step.mac, node.unsupported, node.insisting(), asked=step.asked)
+            return frozenset() if holds else frozenset({settings.Setting.MAC})
+        case _:
+            node.insist(functools.partial(_apply, step, node, net, inner, pod))
+            return frozenset()
+
+
+def _apply(
+    step: plans.Move | plans.MoveRdma | plans.Configure,
+    node: Node,
+    net: kernel.Kernel,
+    inner: kernel.Kernel,
+    pod: netns.Netns,
+) -> None:
+    match step:
         case plans.Move():
             _move(step, node, net, inner, pod)
         case plans.MoveRdma():
             rdma.move(node, net, step.device, pod)
             rdma.refuse_lost(node, step.pci, step.nodes)
         case plans.Configure():
-            netdevs.configure(inner, step.name, step.change)
-        case plans.Administer():
-            net.set_vf(step.target.pf, step.target.vf, step.wanted, {settings.Setting.MAC})
+            netdevs.configure(inner, step.name, step.change, trial=step.trial)
 
 
 def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
@@ -143,7 +206,7 @@ def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> N
         inner.drop_altname(link.index, step.name)
     if link.name != step.name:
         inner.rename(link.index, step.name)
-    netdevs.configure(inner, step.name, step.change)
+    netdevs.configure(inner, step.name, step.change, trial=step.trial)
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:

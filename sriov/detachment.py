@@ -30,6 +30,7 @@ from sriov import (
     settings,
     steps,
     vfconfig,
+    wishes,
 )
 from sriov.node import Node
 
@@ -104,7 +105,12 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
             fetched = _fetch(case) if link is None else None
             _scrub(case, book, fetched or _named(case, link or _wait(case)))
         else:
-            _state(node, net, vf, record.home.address if record.home else settings.NO_MAC, rest)
+            former = _former(record, rest)
+            if record.home is None:
+                wish = wishes.of_userspace(rest, frozenset(), record.host_mac, former)
+            else:
+                wish = wishes.Wish(rest, former=former)
+            _state(node, net, vf, record, wish)
     if lost is not None:
         raise lost
     book.remove(record.pci)
@@ -220,11 +226,11 @@ def _named(case: _Case, link: kernel.Link) -> kernel.Link:
 
     One that was fetched came under its host name, and if it has another since, then udev gave it that.
     """
-    link = _down(case, link)
+    link = case.node.insist(functools.partial(_down, case, link))
     _drop_altnames(case.net, link, case.altnames)
     if link.name != case.home.name and (name := _free_name(case)) != link.name:
         try:
-            case.net.rename(link.index, name)
+            case.node.insist(functools.partial(case.net.rename, link.index, name))
         except errors.KernelError as error:
             if error.errno != errno.EEXIST or name == devices.fallback_name(case.vf.pci):
                 raise
@@ -284,30 +290,43 @@ def _bound_anew(case: _Case, why: str) -> kernel.Link:
 
 
 def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
-    """Returns what could not be."""
-    link = _down(case, link)
+    """Returns what could not be.
+
+    Each request may find the driver busy: a VF that its PF resets for what it is told refuses all else meanwhile.
+    """
+    link = case.node.insist(functools.partial(_down, case, link))
     left = cleaning.clean(case.net, link.index, case.noted)
-    _state(case.node, case.net, case.vf, case.home.address, case.rest)
+    wish = wishes.Wish(case.rest, former=_former(case.record, case.rest))
+    _state(case.node, case.net, case.vf, case.record, wish)
+    configure = functools.partial(netdevs.configure, case.net, link.index)
+    seen = case.node.heard.seen(case.node.tree, case.vf)
     if case.vf.pf is not None and link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
-        netdevs.configure(case.net, link.index, kernel.Change(address=settings.aside(case.home.address)))
+        aside = kernel.Change(address=settings.aside(case.home.address))
+        if not case.node.insist(functools.partial(configure, aside, trial=True)):
+            seen = None
     off = {"promisc": False, "allmulti": False, "noarp": False}
     clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, **off)
-    case.node.insist(functools.partial(netdevs.configure, case.net, link.index, clean))
+    case.node.insist(functools.partial(configure, clean))
+    case.node.heard.note(case.vf.pci, seen)
     return left
 
 
-def _state(node: Node, net: kernel.Kernel, vf: devices.VF, own_mac: str, rest: settings.VfSettings) -> None:
+def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record, wish: wishes.Wish) -> None:
     """A driver that has come to refuse what is declared must not keep a pod from ending: it hears the baseline."""
-    target = node.target(vf, own_mac)
+    target = node.target(vf, record.home.address if record.home else settings.NO_MAC)
     if target is None:
         return
     with steps.timed(steps.Step.PF):
-        try:
-            node.insist(functools.partial(vfconfig.state, net, target, rest, node.unsupported))
-        except errors.UnsupportedError as error:
-            _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, error)
-            node.insist(functools.partial(vfconfig.state, net, target, settings.BASELINE, node.unsupported))
+        passed_over = vfconfig.state(net, target, wish, node.unsupported, node.insisting())
+    if undone := passed_over & settings.asked(wish.wanted) - {settings.Setting.MAC}:
+        named = ", ".join(sorted(each.value for each in undone))
+        _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, named)
+
+
+def _former(record: ledger.Record, rest: settings.VfSettings) -> settings.VfSettings:
+    """What the owner had of the VF's settings, which may still be there; what the driver refused it, it had not."""
+    return settings.taken(record.wanted, rest, frozenset(record.passed_over or ()))
 
 
 def _free_name(case: _Case) -> str:

@@ -22,7 +22,16 @@ These by name, since kernels before 6.1 show nothing else; of a device that is b
 PINNING_DRIVERS = frozenset({"mlx5_core"})
 """Drivers whose spoof checking knows a VF by its administered MAC alone: where there is none, no frame gets out.
 
-mlx5: esw_acl_ingress_lgcy_setup() in drivers/net/ethernet/mellanox/mlx5/core/esw/acl/ingress_lgcy.c.
+mlx5: esw_acl_ingress_lgcy_setup() in drivers/net/ethernet/mellanox/mlx5/core/esw/acl/ingress_lgcy.c. Elsewhere a VF
+that is trusted may change its address whatever is administered: igb_set_vf_mac_addr(), ixgbe_set_vf_mac_addr(),
+i40e_check_vf_permission(), ice_can_vf_change_mac().
+"""
+
+RESET_BY_A_MAC = frozenset({"iavf"})
+"""VF drivers whose PF resets the VF for every MAC that it is told, but passes over one that the VF has already.
+
+ice_set_vf_mac() in drivers/net/ethernet/intel/ice/ice_sriov.c: such a MAC is not administered, and the VF may take
+another. i40e_ndo_set_vf_mac() in i40e_virtchnl_pf.c resets for any.
 """
 
 # Domains beyond 0xffff exist behind Intel VMD controllers.

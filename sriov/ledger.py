@@ -59,8 +59,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
     were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
     the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
-    while nobody has tried in vain. `driver` is the one that the VF had then. Records of older versions have none of
-    these.
+    while nobody has tried in vain. `driver` is the one that the VF had then. `passed_over` are the settings that nobody
+    asked for and the driver refused, None where nobody wrote that down. `pinned` is the MAC that the PF holds the VF
+    to, "" for none, and `host_mac` what it had for a VF without a netdev before, None where that was not looked at.
+    Records of older versions have none of these.
     """
 
     version: int = FORMAT
@@ -76,6 +78,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ipam: str = ""
     problem: str = ""
     driver: str = ""
+    passed_over: tuple[settings.Setting, ...] | None = None
+    pinned: str = ""
+    host_mac: str | None = None
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

@@ -5,20 +5,34 @@ from collections.abc import Sequence
 
 from sriov import devices, errors, kernel, netdevstate
 
+_NO_REFUSAL = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENODEV})
 
-def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> None:
-    """All of the change. A VF that refuses its address for once is reset, and asked again.
 
-    After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"),
-    and igbvf makes EADDRNOTAVAIL of it; igbvf resets its VF whenever the link goes down.
+def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change, *, trial: bool = False) -> bool:
+    """All of the change; whether it was taken, which with `trial` it need not be. A VF that refuses is reset once.
+
+    After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"), and
+    igbvf makes EADDRNOTAVAIL of it. ixgbe does the same and also after each change of `trust`
+    (ixgbe_ndo_set_vf_trust(), clear_to_send); ixgbevf_set_mac() makes EPERM of it and ixgbevf_change_mtu() EINVAL. Both
+    drivers reset their VF whenever the link goes down.
     """
+    if _taken(net, ref, change):
+        return True
+    bounce(net, ref)
+    if trial:
+        return _taken(net, ref, change)
+    net.set_link(ref, change)
+    return True
+
+
+def _taken(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> bool:
     try:
         net.set_link(ref, change)
     except errors.KernelError as error:
-        if error.errno != errno.EADDRNOTAVAIL or change.address is None:
+        if error.errno in _NO_REFUSAL or (change.address is None and change.mtu is None):
             raise
-        bounce(net, ref)
-        net.set_link(ref, change)
+        return False
+    return True
 
 
 def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from sriov import attributes, devices, errors, inventory, kernel, netns, steps, sysfs, vfconfig
+from sriov import attributes, devices, errors, inventory, kernel, mailboxes, netns, steps, sysfs, vfconfig
 
 _T = TypeVar("_T")
 
-# A PF's driver talks to firmware or to the VF through one mailbox, which a burst of pods finds in use.
+# A PF's driver talks to firmware or to the VF through one mailbox, which a burst of pods finds in use. A VF that is
+# being reset refuses what it is told meanwhile: iavf_open(), iavf_change_mtu(), iavf_set_mac() in iavf_main.c.
 _PASSING = frozenset({errno.EBUSY, errno.EAGAIN})
 _PAUSE = (0.01, 0.1)  # seconds, drawn anew each time so that a burst does not come back as one
 
@@ -31,6 +32,7 @@ class Node:
     kernel: Callable[[], AbstractContextManager[kernel.Kernel]]
     home: netns.Netns
     unsupported: vfconfig.Unsupported = dataclasses.field(default_factory=vfconfig.Unsupported)
+    heard: mailboxes.Heard = dataclasses.field(default_factory=mailboxes.Heard)
     patience: float = 3.0
     writer: attributes.Attributes | None = None
     rdma_turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
@@ -47,8 +49,12 @@ class Node:
 
     def target(self, vf: devices.VF, own_mac: str) -> vfconfig.Target | None:
         """How the PF addresses the VF; None where it is on another machine. Raises as `uplink`."""
-        pf = self.uplink(vf)
-        return None if pf is None else vfconfig.Target(pf.index, vf.index, own_mac)
+        if vf.pf is None:
+            return None
+        index = self.tree.ifindex(vf.pf)
+        if index is None:
+            raise self._without_uplink(vf, vf.pf)
+        return vfconfig.Target(index, vf.index, own_mac, self.tree.generation(vf.pf))
 
     def uplink(self, vf: devices.VF) -> sysfs.Netdev | None:
         """The netdev of the VF's PF, which sets it; None where it is on another machine.
@@ -59,9 +65,12 @@ class Node:
             return None
         pf = self.tree.netdev(vf.pf)
         if pf is None:
-            busy = errors.BusyError(f"PF {vf.pf} of VF {vf.pci} has no netdev", "is its driver loaded?")
-            raise self.undecided(vf.pf) or busy
+            raise self._without_uplink(vf, vf.pf)
         return pf
+
+    def _without_uplink(self, vf: devices.VF, pf: devices.PciAddress) -> errors.SriovError:
+        busy = errors.BusyError(f"PF {pf} of VF {vf.pci} has no netdev", "is its driver loaded?")
+        return self.undecided(pf) or busy
 
     def undecided(self, pci: devices.PciAddress) -> errors.DeviceError | None:
         """Why a device whose netdev is not known has none that could be used, now or later; None if it may come."""
@@ -79,7 +88,15 @@ class Node:
 
     def insist(self, action: Callable[[], _T]) -> _T:
         """Do what may be refused because the hardware is busy, and again until it is not or patience ends."""
+        return self._insist(action, time.monotonic() + self.patience)
+
+    def insisting(self) -> Callable[[Callable[[], _T]], _T]:
+        """The same for several requests that have one patience between them."""
         deadline = time.monotonic() + self.patience
+        return lambda action: self._insist(action, deadline)
+
+    @staticmethod
+    def _insist(action: Callable[[], _T], deadline: float) -> _T:
         while True:
             try:
                 return action()

@@ -76,6 +76,7 @@ class VfSettings:
 
 BASELINE = VfSettings()
 EVERY_SETTING = frozenset(Setting)
+_FIELDS = {Setting.VLAN: ("vlan", "qos", "proto"), Setting.RATE: ("min_tx_rate", "max_tx_rate")}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,9 +98,20 @@ class Switches:
 UNNAMED = Switches()
 
 
+def differing(one: VfSettings, other: VfSettings) -> frozenset[Setting]:
+    """The settings in which two differ."""
+    return frozenset(setting for setting in Setting if one.value(setting) != other.value(setting))
+
+
+def taken(base: VfSettings, over: VfSettings, which: frozenset[Setting]) -> VfSettings:
+    """`base`, but these settings as in `over`."""
+    names = (name for setting in which for name in _FIELDS.get(setting, (setting.value,)))
+    return dataclasses.replace(base, **{name: getattr(over, name) for name in names})
+
+
 def asked(wanted: VfSettings) -> frozenset[Setting]:
     """The settings that differ from the baseline: those that a driver has to support for this VF."""
-    return frozenset(setting for setting in Setting if wanted.value(setting) != BASELINE.value(setting))
+    return differing(wanted, BASELINE)
 
 
 def in_range(name: str, value: int, low: int, high: int) -> int:

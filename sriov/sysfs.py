@@ -159,6 +159,20 @@ class Tree:
         self._seen.ports[folder] = now
         return {name: port for name, (_, port) in now.items()}
 
+    def ifindex(self, address: devices.PciAddress) -> int | None:
+        """Its netdev's index alone."""
+        name = self.netdev_name(address)
+        return None if name is None else integer(f"{self.pci(address)}/net/{name}/ifindex")
+
+    def generation(self, pf: devices.PciAddress) -> tuple[int, ...]:
+        """Another where the PF's VFs were made anew, or its card's switch has come to or lost its representors."""
+        folder = self.pci(pf)
+        try:
+            first = os.stat(f"{folder}/virtfn0").st_ino  # noqa: PTH116
+        except OSError:
+            first = 0
+        return first, int(len(names(f"{folder}/net")) > 1)
+
     def netdev(self, address: devices.PciAddress) -> Netdev | None:
         """The device's netdev with what an attachment has to know, without a netlink request."""
         name = self.netdev_name(address)

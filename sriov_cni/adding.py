@@ -52,7 +52,7 @@ async def _attach(
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
         undo.pop_all()
-    return _interface(call, request, given.link), leased
+    return _interface(call, request, given), leased
 
 
 async def _beside(
@@ -89,12 +89,16 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Given:
-    """The VF is in the pod; `link` is None where it has no netdev. What is left to do is to announce its addresses."""
+    """The VF is in the pod; what is left to do is to announce its addresses.
+
+    `link` is None where it has no netdev; then `mac` is what its PF has for it.
+    """
 
     link: kernel.Link | None
     addressed: bool = False
     announcer: announcing.Announcer | None = None
     addresses: tuple[kernel.IpInterface, ...] = ()
+    mac: str = settings.NO_MAC
 
 
 def _give(
@@ -102,8 +106,8 @@ def _give(
 ) -> _Given:
     """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
     if request.vf.userspace:
-        attachment.attach_userspace(daemon.node, daemon.book, request, pod)
-        return _Given(None, addressed=True)
+        mac = attachment.attach_userspace(daemon.node, daemon.book, request, pod)
+        return _Given(None, addressed=True, mac=mac)
     with attachment.attached(daemon.node, daemon.book, request, pod) as (inner, link):
         # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
         if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
@@ -118,12 +122,12 @@ def _address(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, leased:
         return _configure(daemon, pod, inner, link, leased)
 
 
-def _interface(call: Call, request: plans.Request, link: kernel.Link | None) -> result.Interface:
+def _interface(call: Call, request: plans.Request, given: _Given) -> result.Interface:
     """Name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that its pod knows it by."""
-    sandbox, pci = call.invocation.netns, request.vf.pci
+    sandbox, pci, link = call.invocation.netns, request.vf.pci, given.link
     if link is not None:
         return result.Interface(link.name, link.address, link.mtu, sandbox, pci)
-    mac = "" if request.wanted.mac == settings.NO_MAC else request.wanted.mac
+    mac = "" if given.mac == settings.NO_MAC else given.mac
     return result.Interface(request.owner.ifname, mac, 0, sandbox, pci)
 
 
@@ -160,8 +164,10 @@ def _request(
         namespace=namespace,
         pod=pod,
     )
-    stated = wanted.named.over(daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted))
-    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "")
+    declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
+    stated = wanted.named.over(declared)
+    asked = settings.asked(wanted.wanted) | settings.differing(stated, declared)
+    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=asked)
 
 
 async def _end_former_owner(

@@ -70,7 +70,7 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
                 _compare_rdma(inner, record)
         target = node.target(vf, settings.NO_MAC)
         if target is not None and (found := _seen(net, target, record)):
-            _check_vf(_as_asked(found, record, address), record, node.unsupported.of(target.pf))
+            _check_vf(_as_asked(found, record, address), record)
 
 
 def _seen(net: kernel.Kernel, target: vfconfig.Target, record: ledger.Record) -> settings.VfSettings | None:
@@ -147,16 +147,23 @@ def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | 
     return found
 
 
-def _check_vf(found: settings.VfSettings, record: ledger.Record, unsupported: frozenset[settings.Setting]) -> None:
-    """The administered MAC counts only where one was asked for: drivers show the VF's own there otherwise."""
-    ignored = set(unsupported - settings.asked(record.wanted))
-    if record.wanted.mac == settings.NO_MAC:
-        ignored.add(settings.Setting.MAC)
-    for setting in settings.EVERY_SETTING - ignored:
-        if found.value(setting) != record.wanted.value(setting):
-            raise _differs(
-                f"VF {record.pci} has {setting.value} {found.value(setting)}, not {record.wanted.value(setting)}"
-            )
+def _check_vf(found: settings.VfSettings, record: ledger.Record) -> None:
+    """What was stated and the driver took. Without a MAC that the PF holds the VF to, drivers show the VF's own there.
+
+    A record of an older version does not say what was passed over: then only what the network asked for counts.
+    """
+    kept = None if record.wanted.trust else record.host_mac  # a VF that is trusted may take another
+    held = record.pinned or kept or settings.NO_MAC
+    expected = dataclasses.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
+    if record.passed_over is None:
+        compared = settings.asked(expected)
+    else:
+        compared = settings.EVERY_SETTING - set(record.passed_over)
+    if expected.mac == settings.NO_MAC:
+        compared -= {settings.Setting.MAC}
+    for setting in sorted(compared, key=lambda each: each.value):
+        if found.value(setting) != expected.value(setting):
+            raise _differs(f"VF {record.pci} has {setting.value} {found.value(setting)}, not {expected.value(setting)}")
 
 
 def _differs(message: str) -> failure.CniError:

@@ -86,6 +86,9 @@ def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress
 
 
 def _stated(here: mortal.MortalNode, vf: devices.PciAddress, wanted: settings.VfSettings) -> settings.VfSettings:
+    """With spoof checking on, a pod that named no MAC is held to the VF's own, unless it may change it all the same."""
+    if wanted.mac == settings.NO_MAC and wanted.spoofchk and not wanted.trust:
+        return dataclasses.replace(wanted, mac=here.homes[vf].address)
     if here.profile.clears_mac or wanted.mac != settings.NO_MAC:
         return wanted
     kept = state_of(here, vf).mac

@@ -44,16 +44,22 @@ class Bench:
         return net.vf(net.link("enp1s0").index, vf)
 
 
+def own(vf: int = 0) -> settings.VfSettings:
+    """What the PF states of a VF for a pod that asks for nothing: the baseline, and the VF's own MAC held to it."""
+    return settings.VfSettings(mac=f"02:00:00:02:00:{vf:02x}")
+
+
 def make(folder: pathlib.Path, profile: world.Profile = world.IGB) -> Bench:
     machine = world.World(folder)
     vfs = machine.add_pf("0000:01:00.0", "enp1s0", profile)
     book = ledger.Ledger(folder / "run")
     book.create()
+    patience = 10 if profile.resetting else 0
     here = node.Node(
         machine.node.tree,
         memory_kernel.opener(machine),
         machine.home,
-        patience=0,
+        patience=patience,
         writer=attributes.WorldAttributes(machine),
     )
     get_to_know(here, book, vfs)

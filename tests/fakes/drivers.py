@@ -52,15 +52,35 @@ MLX5_MANAGED_ELSEWHERE = dataclasses.replace(
     refusal=errno.EPERM,
 )
 
+# intel/ixgbe/ixgbe_sriov.c: ixgbe_ndo_set_vf_trust() clears clear_to_send, as a PF that goes down does, and
+# ixgbe_rcv_msg_from_vf() then answers no until the VF is reset; ixgbevf/ixgbevf_main.c: ixgbevf_set_mac() makes EPERM
+# of any no, ixgbevf_change_mtu() EINVAL, and ixgbevf_down() resets. ixgbe_ndo_set_vf_bw(): EINVAL for a min_tx_rate and
+# without a link; ixgbe_ndo_set_vf_vlan(): no 802.1ad.
+IXGBE = world.Profile(
+    min_rate=False,
+    provider_vlan=False,
+    rate_needs_link=True,
+    own_refusal=errno.EPERM,
+    deaf_after_trust=True,
+    deaf_refusal=errno.EPERM,
+    deaf_mtu_refusal=errno.EINVAL,
+    driver="ixgbevf",
+)
+
 # intel/ice/ice_sriov.c: __ice_set_vf_mac() resets the VF, which then takes the MAC; ice_set_vf_port_vlan() with
 # ice_is_supported_port_vlan_proto(): 802.1ad only in double VLAN mode; ice_set_vf_bw(): more min_tx_rate than the link
-# has is EINVAL. The VF's own address while one is administered: intel/iavf/iavf_main.c, iavf_set_mac(): EACCES.
+# has is EINVAL. A MAC that the VF has is not administered ("nothing left to do", __ice_set_vf_mac()). The VF's own
+# address while one is administered: intel/iavf/iavf_main.c, iavf_set_mac(): EACCES. While iavf resets, its netdev takes
+# nothing: iavf_open() and iavf_set_mac() EBUSY, iavf_change_mtu() what iavf_wait_for_reset() says, EBUSY or EAGAIN.
 ICE = world.Profile(
     provider_vlan=False,
     own_refusal=errno.EACCES,
     takes_mac_at_down=False,
     takes_mac_at_once=True,
     filters_by_administered=False,
+    passes_over_its_own=True,
+    resetting=2,
+    driver="iavf",
 )
 
 # With DCB active ice_set_vf_bw() has no min_tx_rate (EOPNOTSUPP); the fake says EINVAL, and both are refusals.
@@ -68,7 +88,7 @@ ICE_WITH_DCB = dataclasses.replace(ICE, min_rate=False)
 
 # intel/i40e/i40e_virtchnl_pf.c: i40e_ndo_set_vf_bw() has no min_tx_rate (EINVAL), i40e_ndo_set_vf_port_vlan() no
 # 802.1ad (EPROTONOSUPPORT); i40e_ndo_set_vf_mac() resets the VF. EAGAIN while another request or a reset is pending.
-I40E = dataclasses.replace(ICE, min_rate=False)
+I40E = dataclasses.replace(ICE, min_rate=False, passes_over_its_own=False)
 
 # broadcom/bnxt/bnxt_sriov.c: bnxt_set_vf_bw() refuses more than the link's speed with EINVAL; bnxt_set_vf_vlan()
 # needs firmware for 802.1ad; bnxt_approve_mac(): the firmware has the last word on a VF's own address (EADDRNOTAVAIL).
@@ -83,6 +103,7 @@ ALL = {
     "mlx5": MLX5,
     "mlx5-switchdev": MLX5_SWITCHDEV,
     "mlx5-managed-elsewhere": MLX5_MANAGED_ELSEWHERE,
+    "ixgbe": IXGBE,
     "ice": ICE,
     "ice-with-dcb": ICE_WITH_DCB,
     "i40e": I40E,

@@ -37,6 +37,7 @@ class MemoryKernel:
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         request = f"set link {ref} {change}"
         device = self._device(request, ref)
+        self._world.refuse_while_resetting(request, device)
         self._set_values(request, device, change)
         self._set_flags(device, change)
         self._world.changed(device)
@@ -95,6 +96,8 @@ class MemoryKernel:
         self._world.relocate(device, target.identity, current)
         # As in do_setlink(): all else comes after the move, which a refusal does not take back, and the name after the
         # address and the MTU.
+        if change != kernel.NOTHING:
+            self._world.refuse_while_resetting(request, device)
         self._set_values(request, device, change)
         self._check_name(request, target.identity, name, device)
         device.link = dataclasses.replace(device.link, name=name)
@@ -110,6 +113,8 @@ class MemoryKernel:
             _check_driver(request, table.profile, wanted, setting)
             if setting is Setting.RATE and table.profile.rate_needs_link and not table.carrier:
                 raise errors.KernelError(request, errno.EINVAL)
+            if setting is Setting.MAC and self._world.passes_over(pf, vf, wanted.mac):
+                continue
             self._world.administer(pf, vf, _merged(table.vfs[vf], wanted, setting))
             if setting is Setting.MAC:
                 self._world.administer_mac(pf, vf, wanted.mac)
@@ -214,6 +219,9 @@ class MemoryKernel:
         if change.mtu is not None:
             if not 68 <= change.mtu <= 9216:
                 raise errors.KernelError(request, errno.EINVAL)
+            pf = self._world.pf(device.slot[0]) if device.slot and change.mtu != device.link.mtu else None
+            if pf and device.slot and device.slot[1] in pf.deaf_to and pf.profile.deaf_mtu_refusal:
+                raise errors.KernelError(request, pf.profile.deaf_mtu_refusal)
             device.link = dataclasses.replace(device.link, mtu=change.mtu)
 
     def _set_flags(self, device: Device, change: kernel.Change) -> None:
@@ -226,17 +234,17 @@ class MemoryKernel:
     def _set_address(self, request: str, device: Device, address: str) -> None:
         if int(address[:2], 16) & 1:
             raise errors.KernelError(request, errno.EADDRNOTAVAIL)
+        if address == device.link.address:
+            return  # the kernel does not bother the driver with what it has already
         pf = self._world.pf(device.slot[0]) if device.slot else None
         if pf and device.slot:
             administered = pf.vfs[device.slot[1]].mac != settings.NO_MAC
-            if pf.profile.keeps_administered and administered:
+            if pf.profile.refuses_own_address or (pf.profile.keeps_administered and administered):
                 raise errors.KernelError(request, pf.profile.own_refusal)
             if pf.profile.ignores_own_address:
                 return
-        if address == device.link.address:
-            return  # the kernel does not bother the driver with what it has already
         if pf and device.slot and device.slot[1] in pf.deaf_to and not device.link.up:
-            raise errors.KernelError(request, errno.EADDRNOTAVAIL)
+            raise errors.KernelError(request, pf.profile.deaf_refusal)
         device.link = dataclasses.replace(device.link, address=address)
         self._world.hear(device)
 

@@ -41,6 +41,7 @@ class SysfsTree:
         self.tree = sysfs.Tree(root)
         self._models: dict[str, Model] = {}
         self._below: dict[str, str] = {}  # bridges by PCI bus
+        self._carriers: dict[str, tuple[int, int]] = {}
         (root / "bus/pci/devices").mkdir(parents=True, exist_ok=True)
 
     def add_pf(
@@ -87,6 +88,13 @@ class SysfsTree:
             folder.mkdir(parents=True, exist_ok=True)
             link.symlink_to(f"../../../bus/pci/drivers/{driver}")
 
+    def set_carrier(self, address: devices.PciAddress, carrier: bool, changes: int) -> None:
+        """What the device's netdev shows from now on, also under another name."""
+        self._carriers[address] = (int(carrier), changes)
+        for folder in (self._folder(address) / "net").iterdir():
+            (folder / "carrier").write_text(f"{int(carrier)}\n")
+            (folder / "carrier_changes").write_text(f"{changes}\n")
+
     def set_netdev(self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None) -> None:
         """Show these netdevs below the device; none is what a VF in another namespace looks like."""
         folder = self._folder(address) / "net"
@@ -99,6 +107,7 @@ class SysfsTree:
                 "address": netdev.address,
                 "mtu": netdev.mtu,
                 "type": self._arphrd(address),
+                **dict(zip(("carrier", "carrier_changes"), self._carriers.get(address, ()), strict=False)),
             }
             for name, value in values.items():
                 (folder / netdev.name / name).write_text(f"{value}\n")

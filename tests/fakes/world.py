@@ -28,9 +28,14 @@ class Profile:
     `keeps_administered`: a VF refuses its own address change, with `own_refusal`, while a MAC is administered.
     `takes_mac_at_down`, `takes_mac_at_once`: when the VF's netdev gets an administered address.
     `ignores_own_address`: it says yes to an address and keeps the old one.
+    `refuses_own_address`: it takes none that the VF says, with `own_refusal`.
     `filters_by_administered`: what the PF is told is also what it lets through to the VF.
     `rate_needs_link`: no rate can be set, none neither, while the PF has no link.
-    `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
+    `deaf_after_trust`: the PF hears nothing from a VF after its trust was changed, until the VF is reset.
+    `deaf_refusal` is what the VF's driver makes of a PF that hears nothing, for an address; for an MTU it is
+    `deaf_mtu_refusal`, None where it does not ask. `passes_over_its_own`: a MAC that the VF has already is not
+    administered. `resetting`: how many requests for its netdev a VF refuses, with EBUSY and EAGAIN, after its PF was
+    told a MAC. `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
     `driver` is the VFs' driver by name.
     """
 
@@ -47,10 +52,16 @@ class Profile:
     takes_mac_at_down: bool = True
     takes_mac_at_once: bool = False
     ignores_own_address: bool = False
+    refuses_own_address: bool = False
     filters_by_administered: bool = True
     checks_administered: bool = False
     driver: str = "igbvf"
     rate_needs_link: bool = False
+    deaf_after_trust: bool = False
+    deaf_refusal: int = errno.EADDRNOTAVAIL
+    deaf_mtu_refusal: int | None = None
+    passes_over_its_own: bool = False
+    resetting: int = 0
 
 
 IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False, rate_needs_link=True)
@@ -100,7 +111,8 @@ class Pf:
     """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame.
 
     `deaf_to` are the VFs that were not reset since the PF went down: it takes nothing from them. `unanswered` are those
-    whose driver will not hear what the PF answers to the reset with which it begins.
+    whose driver will not hear what the PF answers to the reset with which it begins; `resetting` how many requests a VF
+    will still refuse.
     """
 
     profile: Profile
@@ -110,6 +122,8 @@ class Pf:
     deaf_to: set[int] = dataclasses.field(default_factory=set)
     unanswered: set[int] = dataclasses.field(default_factory=set)
     carrier: bool = True
+    carrier_changes: int = 1
+    resetting: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
 class World:
@@ -160,6 +174,7 @@ class World:
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
         address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
         self._pfs[index] = Pf(profile, address, [profile.fresh] * vfs, [settings.NO_MAC] * vfs)
+        self._show_carrier(self._pfs[index])
         made = self._vf_addresses(address)
         for vf in made:
             self.bind(vf)
@@ -180,13 +195,18 @@ class World:
 
     def lose_link(self, pf: devices.PciAddress) -> None:
         """As by a cable that is pulled out of the PF."""
-        self._pfs[self._index(pf)].carrier = False
+        table = self._pfs[self._index(pf)]
+        table.carrier = False
+        table.carrier_changes += 1
+        self._show_carrier(table)
 
     def reset_pf(self, pf: devices.PciAddress) -> None:
         """Take the PF down and up, as igb does it: it forgets its VFs' addresses and waits for each VF's own reset."""
         table = self._pfs[self._index(pf)]
         table.heard = [settings.NO_MAC] * len(table.vfs)
         table.deaf_to = {*range(len(table.vfs))}
+        table.carrier_changes += 2
+        self._show_carrier(table)
 
     def unbind(self, vf: devices.PciAddress) -> None:
         """Take the VF's driver away, and with it the netdev, wherever it is. What the PF knows stays."""
@@ -375,11 +395,29 @@ class World:
             self._show(devices.pci_address(device.link.parent))
 
     def administer(self, pf: int, vf: int, wanted: settings.VfSettings) -> None:
-        self._pfs[pf].vfs[vf] = wanted
+        table = self._pfs[pf]
+        if table.profile.deaf_after_trust and wanted.trust != table.vfs[vf].trust:
+            table.deaf_to.add(vf)
+        table.vfs[vf] = wanted
+
+    def passes_over(self, pf: int, vf: int, mac: str) -> bool:
+        """Whether the driver does nothing to administer this MAC, since the VF has it."""
+        has_it = any(each.slot == (pf, vf) and each.link.address == mac for each in self._devices)
+        return has_it and self._pfs[pf].profile.passes_over_its_own
+
+    def refuse_while_resetting(self, request: str, device: Device) -> None:
+        table = self._pfs.get(device.slot[0]) if device.slot else None
+        if table is None or device.slot is None:
+            return
+        left = table.resetting.get(device.slot[1], 0)
+        if left:
+            table.resetting[device.slot[1]] = left - 1
+            raise errors.KernelError(request, errno.EBUSY if left % 2 else errno.EAGAIN)
 
     def administer_mac(self, pf: int, vf: int, mac: str) -> None:
         """What a driver does with a MAC beyond remembering it."""
         table = self._pfs[pf]
+        table.resetting[vf] = table.profile.resetting
         if table.profile.filters_by_administered:
             # igb_set_vf_mac() writes whatever it is given into the VF's receive filter, also none.
             table.heard[vf] = mac
@@ -405,6 +443,9 @@ class World:
         index = next(self._numbers)
         self._devices.append(Device(dataclasses.replace(link, index=index), where or self.home.identity, slot))
         return index
+
+    def _show_carrier(self, table: Pf) -> None:
+        self.node.set_carrier(table.pci, table.carrier, table.carrier_changes)
 
     def _index(self, pf: devices.PciAddress) -> int:
         return next(index for index, each in self._pfs.items() if each.pci == pf)

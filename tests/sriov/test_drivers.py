@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sriov import errors, settings, vfconfig
+from sriov import errors, settings, vfconfig, wishes
 from sriov.settings import LinkState, Setting, VlanProto
 from tests.fakes import bench, drivers, world
 
@@ -40,8 +40,7 @@ def test_f35_a_pod_that_asks_for_nothing_gets_its_vf(tmp_path: pathlib.Path, pro
     link = here.attach(here.request(settings.BASELINE))
     assert (link.address, link.up) == (own.address, True)
     assert is_let_out(here)
-    pinned = own.address if profile.driver == "mlx5_core" else settings.NO_MAC
-    assert_known_at(here, profile, settings.VfSettings(mac=pinned))
+    assert_known_at(here, profile, settings.VfSettings(mac=own.address))
     here.detach(pod=here.pod)
     assert here.at_home("enp1s0v0") == own
     assert_known_at(here, profile, settings.BASELINE)
@@ -84,9 +83,9 @@ def test_a_setting_that_is_not_there_is_asked_for_once(tmp_path: pathlib.Path, c
     target = here.node.target(table, settings.NO_MAC)
     assert target is not None
     with here.node.kernel() as net:
-        for expected in (1 + len(Setting), 1):
+        for expected in (1 + len(Setting) + 1, 1):  # whether the VF is trusted is looked at
             here.machine.requests.clear()
-            vfconfig.state(net, target, settings.BASELINE, unsupported)
+            vfconfig.state(net, target, wishes.Wish(settings.BASELINE), unsupported)
             assert len(here.machine.requests) == expected
 
 

@@ -92,7 +92,7 @@ def test_a_prev_result_that_says_little_is_passed_on_too(cni: CniNode, dns: obje
 
 def test_c55_what_a_plugin_behind_us_changed_is_no_difference(cni: CniNode) -> None:
     """As `tuning` gives another MAC, and other plugins give more addresses and routes."""
-    network = cni.conf(vlan=100, ipam={"type": "fixed"})
+    network = cni.conf(vlan=100, spoofchk="off", ipam={"type": "fixed"})
     document = cni.client.call("ADD", network).document
     with cni.bench.node.kernel() as net, net.inside(cni.bench.pod) as inner:
         index = inner.link("net1").index

@@ -281,7 +281,7 @@ def test_a_key_that_is_ignored_is_told(key: str, says: str) -> None:
 
 def test_a_providers_vlan_where_the_driver_knows_it(tmp_path: pathlib.Path) -> None:
     here = bench.make(tmp_path, world.PERMISSIVE)
-    wanted = settings.VfSettings(vlan=5, proto=settings.VlanProto.AD)
+    wanted = settings.VfSettings(mac=bench.MAC, vlan=5, proto=settings.VlanProto.AD)
     here.attach(here.request(wanted))
     assert here.vf_state() == wanted
     here.detach(pod=here.pod)

@@ -1,0 +1,83 @@
+"""What a PF is to state of a VF, and on whose account: what was asked for is not what we say ourselves. Pure.
+
+The network configuration asks for what it names and what differs from the baseline. All else is stated on our own
+account: the baseline, what is declared of the VF, its own MAC that the pod is to be held to.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from sriov import settings
+from sriov.settings import Setting
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What to state: `wanted`, of which `asked` was asked for by somebody.
+
+    `former` is what the VF's last owner had, where that is known: it may not stay. `which` are the settings that are
+    stated at all.
+    """
+
+    wanted: settings.VfSettings
+    asked: frozenset[Setting] = frozenset()
+    former: settings.VfSettings | None = None
+    which: frozenset[Setting] = settings.EVERY_SETTING
+
+    @property
+    def left(self) -> frozenset[Setting]:
+        """What the last owner may have left behind."""
+        return frozenset() if self.former is None else settings.differing(self.former, self.wanted)
+
+    @property
+    def needed(self) -> frozenset[Setting]:
+        """What is tried also where the PF is known not to support it."""
+        return (self.asked | self.left) & self.which
+
+    def instead(self, setting: Setting, own_mac: str) -> Iterator[settings.VfSettings]:
+        """What is wished for, then what does as well where nobody asked for that.
+
+        A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays; one that does
+        not pin it leaves it to the VF. What is declared and refused is the baseline.
+        """
+        yield self.wanted
+        if setting in self.asked:
+            return
+        if setting is Setting.MAC:
+            others = {settings.NO_MAC, own_mac} - {self.wanted.mac}
+            yield from (dataclasses.replace(self.wanted, mac=mac) for mac in sorted(others, reverse=True))
+        elif self.wanted.value(setting) != settings.BASELINE.value(setting):
+            yield settings.BASELINE
+
+
+def of_userspace(
+    wanted: settings.VfSettings,
+    asked: frozenset[Setting],
+    host_mac: str | None,
+    former: settings.VfSettings | None = None,
+) -> Wish:
+    """Of a VF without a netdev: where nobody names a MAC it keeps `host_mac`, which its PF had for it before.
+
+    A virtual machine finds its NIC by it. None is unknown: it is left alone then, unless `former` had another.
+    """
+    if Setting.MAC in asked:
+        return Wish(wanted, asked, former)
+    if host_mac is None and (former is None or former.mac == settings.NO_MAC):
+        return Wish(wanted, asked, former, settings.EVERY_SETTING - {Setting.MAC})
+    kept = dataclasses.replace(wanted, mac=host_mac or settings.NO_MAC)
+    return Wish(kept, asked, former)
+
+
+def shown(wanted: settings.VfSettings, setting: Setting) -> str:
+    """In the words of the network configuration."""
+    match setting:
+        case Setting.VLAN:
+            return f"vlan {wanted.vlan} with vlanQoS {wanted.qos} and vlanProto {wanted.proto.value}"
+        case Setting.RATE:
+            return f"min_tx_rate {wanted.min_tx_rate} with max_tx_rate {wanted.max_tx_rate}"
+        case Setting.LINK_STATE:
+            return f"link_state {wanted.link_state.value}"
+        case Setting.SPOOFCHK | Setting.TRUST:
+            return f"{setting.value} {'on' if wanted.value(setting) else 'off'}"
+        case Setting.MAC:
+            return f"mac {wanted.mac}"
