@@ -160,7 +160,7 @@ def test_h9_a_refusal_that_lasts_ends_with_a_new_netdev(here: bench.Bench) -> No
     with pytest.raises(errors.KernelError, match="show the settings"):
         here.detach()
     assert device(here).link.index == was
-    here.machine.fail_at(3, errno.EIO)
+    here.machine.fail_at(2, errno.EIO)
     here.detach()
     assert device(here).link.index != was
     assert here.book.read(here.vfs[0]) is None

@@ -181,7 +181,7 @@ def _with_another_mac(here: bench.Bench) -> None:
 
 
 def test_once_its_pf_has_heard_a_vf_an_add_says_all_at_once(tmp_path: pathlib.Path) -> None:
-    """And not where the PF was down since, or the VF is another: then links are listed too, for one without a parent."""
+    """And not where the PF was down since, or the VF is another: then the links are listed too."""
     here = bench.make(tmp_path)
     asked = [_requests(here)]
     asked += [_requests(here), _requests(here)]
