@@ -129,6 +129,8 @@ class _Bench:
             add = one.call("ADD", link)
         with _settled():
             delete = one.call("DEL", link)
+        if one.daemon is None:
+            self._comparison.set_back(link)
         cpu = add.cpu + delete.cpu + (one.daemon.cpu() - before if one.daemon else 0)
         return {f"{one.name}_add": add.wall, f"{one.name}_del": delete.wall, f"{one.name}_cpu": cpu}
 
