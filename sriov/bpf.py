@@ -18,6 +18,9 @@ ENDS = {"tcx ingress": 46, "tcx egress": 47}
 _XDP_LINK = 6  # BPF_LINK_TYPE_XDP
 _MOST = 64  # BPF_MPROG_MAX
 _libc = ctypes.CDLL(None, use_errno=True)
+_NUMBER = _NUMBERS.get(os.uname().machine)
+_QUERIED = struct.Struct("=IIIIQI4xQQQQ")  # the part of union bpf_attr that _QUERY fills
+_Ids = ctypes.c_uint32 * _MOST
 
 
 def programs(index: int) -> dict[str, bytes]:
@@ -25,8 +28,8 @@ def programs(index: int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, place in ENDS.items():
         with contextlib.suppress(OSError):
-            ids, _ = _attached(index, place)
-            if ids:
+            if _count(index, place):
+                ids, _ = _attached(index, place)
                 found[name] = struct.pack(f"={len(ids)}I", *ids)
     return found
 
@@ -52,14 +55,18 @@ def end_xdp_link(index: int, program: int) -> None:
     _end_link(found[0])
 
 
+def _count(index: int, place: int) -> int:
+    """How many programs; without room for their numbers the kernel tells no more (bpf_mprog_query())."""
+    _, answer = _call(_QUERY, _QUERIED.pack(index, place, 0, 0, 0, 0, 0, 0, 0, 0))
+    return int(_QUERIED.unpack_from(answer)[5])
+
+
 def _attached(index: int, place: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Programs, and the links that hold them, 0 for none."""
-    ids, links = (ctypes.c_uint32 * _MOST)(), (ctypes.c_uint32 * _MOST)()
-    request = struct.pack(
-        "=IIIIQI4xQQQQ", index, place, 0, 0, ctypes.addressof(ids), _MOST, 0, ctypes.addressof(links), 0, 0
-    )
+    ids, links = _Ids(), _Ids()
+    request = _QUERIED.pack(index, place, 0, 0, ctypes.addressof(ids), _MOST, 0, ctypes.addressof(links), 0, 0)
     _, answer = _call(_QUERY, request)
-    (count,) = struct.unpack_from("=I", answer, 24)
+    count = _QUERIED.unpack_from(answer)[5]
     return tuple(ids[:count]), tuple(links[:count])
 
 
@@ -105,11 +112,10 @@ def _opened(command: int, number: int) -> Iterator[int]:
 
 
 def _call(command: int, request: bytes) -> tuple[int, bytes]:
-    number = _NUMBERS.get(os.uname().machine)
-    if number is None:
+    if _NUMBER is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     attributes = ctypes.create_string_buffer(request, len(request))
-    answer = _libc.syscall(number, command, attributes, len(request))
+    answer = _libc.syscall(_NUMBER, command, attributes, len(request))
     if answer < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

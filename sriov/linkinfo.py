@@ -21,15 +21,18 @@ def shown(message: bytes) -> kernel.Link:
     """A link as the kernel shows it."""
     _, _, index, flags, _ = _LINK.unpack_from(message, nlsocket.HEADER.size)
     found = dict(nlsocket.attributes(message, nlsocket.HEADER.size + _LINK.size))
-    altnames = nlsocket.attributes(found.get(_PROP_LIST, b""), 0)
+    altnames = nlsocket.attributes(found[_PROP_LIST], 0) if _PROP_LIST in found else ()
     return kernel.Link(
         index=index,
         name=_text(found[_IFNAME]),
         address=found.get(_ADDRESS, b"").hex(":"),
         mtu=_INTEGER.unpack(found[_MTU])[0],
-        **{name: bool(flags & bit) for name, bit in FLAGS.items()},
+        up=bool(flags & FLAGS["up"]),
         parent=_text(found[_PARENT]) if found.get(_PARENT_BUS) == b"pci\0" else None,
         altnames=tuple(_text(value) for kind, value in altnames if kind == _ALT_IFNAME),
+        promisc=bool(flags & FLAGS["promisc"]),
+        allmulti=bool(flags & FLAGS["allmulti"]),
+        noarp=bool(flags & FLAGS["noarp"]),
         running=bool(flags & _RUNNING),
         enslaved=_MASTER in found,
     )

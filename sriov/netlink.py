@@ -85,11 +85,11 @@ class Netlink:
             self._route.ask(_DELLINKPROP, nlsocket.ACK, linkinfo.drop_altname(index, name))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
-        messages = None if known is None else {netdevstate.group(key): None for key in known}.keys()
+        messages = None if known is None else {netdevstate.group(key) for key in known if "." in key}
         with refusals(f"show the settings of link {index}"):
             shown = self._show(index, _RTEXT_FILTER_SKIP_STATS)
             found = netdevstate.of_link(shown) | self._ethtool().settings(index, messages) | bpf.programs(index)
-            if messages is None or ethtool.FLOW_RULES in messages:
+            if known is None or ethtool.FLOW_RULES in known:
                 found |= self._ethtool().flow_rules(linkinfo.shown(shown).name)
             return found
 
@@ -136,10 +136,8 @@ class Netlink:
         return vfinfo.shown(info)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
-        fields = {"family": _family(address), "prefixlen": address.network.prefixlen, "index": index}
-        request = nlmessages.body(ifaddrmsg, fields, routes.address(address))
         with refusals(f"add address {address} to link {index}"):
-            self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, request)
+            self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, routes.address(index, address))
 
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
         return tuple(each for flags, each in self._addresses(index) if not flags & _DAD_FAILED)
@@ -242,7 +240,3 @@ def _none_without_rdma(error: OSError, none: _T) -> _T:
     if error.errno != errno.EPROTONOSUPPORT:
         raise error
     return none
-
-
-def _family(address: kernel.IpInterface) -> int:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6

@@ -22,14 +22,17 @@ NESTED = 0x8000  # NLA_F_NESTED
 _KIND = 0x3FFF  # NLA_TYPE_MASK: without the flags for nested and for network byte order
 
 
-def attributes(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes, at: int) -> list[tuple[int, bytes]]:
     """Kind and value of each attribute from here on; a nested one's value is its attributes."""
-    while at + _ATTRIBUTE.size <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
-        if size < _ATTRIBUTE.size:
-            return
-        yield kind & _KIND, data[at + _ATTRIBUTE.size : at + size]
+    found: list[tuple[int, bytes]] = []
+    head, read, last = _ATTRIBUTE.size, _ATTRIBUTE.unpack_from, len(data) - _ATTRIBUTE.size
+    while at <= last:
+        size, kind = read(data, at)
+        if size < head:
+            break
+        found.append((kind & _KIND, data[at + head : at + size]))
         at += size + 3 & ~3
+    return found
 
 
 def attribute(kind: int, value: bytes) -> bytes:
