@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 # A PF's driver talks to firmware or to the VF through one mailbox, which a burst of pods finds in use. A VF that is
 # being reset refuses what it is told meanwhile: iavf_open(), iavf_change_mtu(), iavf_set_mac() in iavf_main.c.
 _PASSING = frozenset({errno.EBUSY, errno.EAGAIN})
+PATIENCE = 3.0  # seconds
 _PAUSE = (0.01, 0.1)  # seconds, drawn anew each time so that a burst does not come back as one
 
 
@@ -33,7 +34,7 @@ class Node:
     home: netns.Netns
     unsupported: vfconfig.Unsupported = dataclasses.field(default_factory=vfconfig.Unsupported)
     heard: mailboxes.Heard = dataclasses.field(default_factory=mailboxes.Heard)
-    patience: float = 3.0
+    patience: float = PATIENCE
     writer: attributes.Attributes | None = None
     rdma_turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 

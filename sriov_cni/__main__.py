@@ -45,14 +45,22 @@ _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would on
 KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 
 
-def main(argv: Sequence[str] | None = None, open_kernel: KernelOpener | None = None) -> int:
-    """Run until SIGTERM, with the process's own arguments and the machine's kernel unless a test brings others."""
+def main(
+    argv: Sequence[str] | None = None,
+    open_kernel: KernelOpener | None = None,
+    patience: float = node.PATIENCE,
+    writer: attributes.Attributes | None = None,
+) -> int:
+    """Run until SIGTERM, with the process's own arguments, and the machine's kernel and sysfs unless a test brings
+    others, with which it may be less patient."""
     options = _parser().parse_args(argv)
     stopping.leave_a_trace()
     logs.start(options.log_level, options.log_format)
     place = rundir.RunDirectory(options.run_dir)
     try:
-        asyncio.run(_run(options, open_kernel or open_netlink, place))
+        writes = writer or attributes.Sysfs(options.sysfs)
+        make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
+        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
     except errors.SriovError as error:
         print(f"sriov_cni: {error}", file=sys.stderr)
         return 1
@@ -77,7 +85,9 @@ def kept(make: Callable[[], kernel.Kernel]) -> KernelOpener:
 open_netlink = kept(netlink.Netlink)
 
 
-async def _run(options: argparse.Namespace, open_kernel: KernelOpener, place: rundir.RunDirectory) -> None:
+async def _run(
+    options: argparse.Namespace, node_of: Callable[[netns.Netns], node.Node], place: rundir.RunDirectory
+) -> None:
     inherited = supervisor.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
     book.create()
@@ -88,7 +98,7 @@ async def _run(options: argparse.Namespace, open_kernel: KernelOpener, place: ru
         loop.add_signal_handler(number, stop.set)
     logs.follow_signals(options.log_level)
     with netns.own() as home:
-        here = node.Node(sysfs.Tree(options.sysfs), open_kernel, home, writer=attributes.Sysfs(options.sysfs))
+        here = node_of(home)
         path = (
             options.socket or options.run_dir / "cni.sock"
             if inherited is None

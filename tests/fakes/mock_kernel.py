@@ -10,26 +10,32 @@ import dataclasses
 import errno
 import fcntl
 import ipaddress
-import json
 import pathlib
-import subprocess
+import secrets
+import struct
+import sys
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
-from typing import Any
 
 import msgspec
 
-from sriov import devices, errors, kernel, netdevstate, netlink, netns, nsids, settings, sysfs
+from sriov import devices, errors, kernel, netdevstate, netlink, netns, nlsocket, nsids, settings, sysfs
 from tests.fakes import sysfs_tree
 
 
 class Vf(msgspec.Struct, kw_only=True):
-    """A VF of the mock: its PF's link index, its own, the veth's far end, and where the veth is now."""
+    """A VF of the mock: its PF's link index, its own, the veth's far end, and where the veth is now.
+
+    `far_index` is the far end's; 0 where nobody asked. `address` is its own. `queues` are a veth's, each way.
+    """
 
     pf: int
     vf: int
     far: str
     index: int
+    far_index: int = 0
+    address: str = ""
+    queues: int = 1
     where: str = "home"
     state: settings.VfSettings = settings.BASELINE
 
@@ -44,7 +50,7 @@ class State:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Vf]]:
-        """The VFs by PCI address; what the block changes is kept, and nobody else changes it meanwhile."""
+        """The VFs by PCI address; what the block changes is kept, and nobody else changes it meanwhile, nor sysfs."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             vfs = self.read()
@@ -113,16 +119,21 @@ class MockKernel:
     def _follow(self, before: kernel.Link, target: netns.Netns, name: str) -> None:
         """Let the built sysfs show the link where it is."""
         pci = before.parent
+        if pci is None:
+            return
+        far = self._state.read()[pci].far_index
+        with netns.entered(target):
+            mine = indices_with_peer(far)
         with self._net.inside(target) as there:
-            link = next((each for each in there.links() if each.name == name), None)
-        if pci is None or link is None:
+            link = next((each for each in there.links() if each.index in mine or (not far and each.name == name)), None)
+        if link is None:
             return
         with netns.own() as own, self._state.changing() as vfs:
             # A pod's kernel moves only to the host, and the calling thread is always in the host.
             vfs[pci].where = "home" if target.identity == own.identity else str(target.identity)
             vfs[pci].index = link.index
             here = [shown(link)] if vfs[pci].where == "home" else []
-        self._state.tree.set_netdev(devices.pci_address(pci), *here)
+            self._state.tree.set_netdev(devices.pci_address(pci), *here)
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         request = f"set {sorted(each.value for each in which)} on VF {vf} of link {pf}"
@@ -184,7 +195,8 @@ class MockKernel:
     def _show(self, link: kernel.Link) -> None:
         pci = self._with_parent(link).parent
         if pci and self._where == "home":
-            self._state.tree.set_netdev(devices.pci_address(pci), shown(link))
+            with self._state.changing():
+                self._state.tree.set_netdev(devices.pci_address(pci), shown(link))
 
 
 _FIELDS: dict[settings.Setting, tuple[str, ...]] = {
@@ -199,17 +211,87 @@ _FIELDS: dict[settings.Setting, tuple[str, ...]] = {
 
 def plug(far: str, vlan: int) -> None:
     """Connect a veth's far end to the bridge of a VLAN: the switch that real VFs have in hardware."""
-    bridge = f"vlan{vlan}"
-    known = {each["ifname"] for each in _ip_json("link", "show", "type", "bridge")}
-    if bridge not in known:
-        subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
-    subprocess.run(["ip", "link", "set", far, "master", bridge, "up"], check=True)
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        master = _bridge(route, f"vlan{vlan}")
+        # As ip link set FAR master BRIDGE up: every VLAN that is stated comes by here, so no process is started for it.
+        _set_up(route, far, nlsocket.attribute(_MASTER, master.to_bytes(4, sys.byteorder)))
 
 
-def _ip_json(*arguments: str) -> Any:
-    shown = subprocess.run(["ip", "-json", *arguments], check=True, capture_output=True).stdout
-    return json.loads(shown or b"[]")
+# include/uapi/linux/rtnetlink.h and if_link.h
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_IFNAME, _LINK, _MASTER, _LINKINFO = 3, 5, 10, 18
+_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
+_UP = 1  # IFF_UP
+_LARGE = 1 << 25
+
+
+def _bridge(route: nlsocket.Socket, name: str) -> int:
+    """The index of the bridge of this name, which is made if it is not there."""
+    about = _INFO.pack(0, 0, 0, 0, 0) + nlsocket.attribute(_IFNAME, name.encode() + b"\0")
+    kind = nlsocket.attribute(_LINKINFO | nlsocket.NESTED, nlsocket.attribute(1, b"bridge\0"))
+    for _ in range(2):
+        try:
+            [found] = route.ask(_GETLINK, 0, about)
+            return int(_INFO.unpack_from(found, nlsocket.HEADER.size)[2])
+        except OSError:
+            with contextlib.suppress(FileExistsError):  # another process may be quicker
+                route.ask(_NEWLINK, nlsocket.ACK | nlsocket.CREATE, about + kind)
+            _set_up(route, name)
+    raise AssertionError(name)
+
+
+def _set_up(route: nlsocket.Socket, name: str, *further: bytes) -> None:
+    request = _INFO.pack(0, 0, 0, _UP, _UP) + nlsocket.attribute(_IFNAME, name.encode() + b"\0") + b"".join(further)
+    route.ask(_NEWLINK, nlsocket.ACK, request)
+
+
+def add_veth(name: str, far: str, address: str, queues: int, far_index: int) -> None:
+    """A pair in the calling thread's namespace. The kernel chooses a number for a name as eth%d.
+
+    It takes the other end's index only where it is given this one's too (veth_newlink() in drivers/net/veth.c), which
+    is as good as never the same again, as with a kernel that counts.
+    """
+    about = _INFO.pack(0, 0, _LARGE + secrets.randbits(24), 0, 0)
+    numbers = [nlsocket.attribute(kind, queues.to_bytes(4, sys.byteorder)) for kind in (31, 32)]  # IFLA_NUM_?X_QUEUES
+    own = nlsocket.attribute(1, bytes.fromhex(address.replace(":", "")))
+    other = _INFO.pack(0, 0, far_index, 0, 0)
+    peer = nlsocket.attribute(1, other + nlsocket.attribute(_IFNAME, far.encode() + b"\0"))  # VETH_INFO_PEER
+    kind = nlsocket.attribute(1, b"veth\0") + nlsocket.attribute(2 | nlsocket.NESTED, peer)
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        named = nlsocket.attribute(_IFNAME, name.encode() + b"\0") + own + b"".join(numbers)
+        request = about + named + nlsocket.attribute(_LINKINFO | nlsocket.NESTED, kind)
+        route.ask(_NEWLINK, nlsocket.ACK | nlsocket.CREATE, request)
+
+
+def delete(index: int) -> None:
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        route.ask(_DELLINK, nlsocket.ACK, _INFO.pack(0, 0, index, 0, 0))
+
+
+def index_of(name: str) -> int:
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        asked = _INFO.pack(0, 0, 0, 0, 0) + nlsocket.attribute(_IFNAME, name.encode() + b"\0")
+        [found] = route.ask(_GETLINK, 0, asked)
+    return int(_INFO.unpack_from(found, nlsocket.HEADER.size)[2])
+
+
+def name_of(index: int) -> str:
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        [found] = route.ask(_GETLINK, 0, _INFO.pack(0, 0, index, 0, 0))
+    known = dict(nlsocket.attributes(found, nlsocket.HEADER.size + _INFO.size))
+    return known[_IFNAME].rstrip(b"\0").decode()
+
+
+def indices_with_peer(peer: int) -> list[int]:
+    """The links of the calling thread's namespace that are a veth whose other end has this index.
+
+    It is what a veth keeps, whatever somebody in a pod does to it.
+    """
+    with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
+        found = route.ask(_GETLINK, nlsocket.DUMP, _INFO.pack(0, 0, 0, 0, 0))
+    at = nlsocket.HEADER.size
+    links = ((_INFO.unpack_from(each, at)[2], dict(nlsocket.attributes(each, at + _INFO.size))) for each in found)
+    return [index for index, known in links if int.from_bytes(known.get(_LINK, b""), sys.byteorder) == peer]
 
 
 def _vf_of(request: str, vfs: dict[str, Vf], pf: int, vf: int) -> Vf:

@@ -48,6 +48,7 @@ class MockNode:
         with self.state.changing() as vfs:
             vf = vfs[pci]
             vf.index, vf.where = self._add_veth(name, vf.far, address), "home"
+            vf.far_index = self._index(vf.far)
             vlan = vf.state.vlan
         subprocess.run(self.command("ip", "link", "set", vf.far, "master", f"vlan{vlan}", "up"), check=True)
         self.state.tree.set_netdev(devices.pci_address(pci), sysfs.Netdev(name, vf.index, address, 1500))
@@ -64,7 +65,10 @@ class MockNode:
             for number, vf in enumerate(tree.set_numvfs(pf, vfs)):
                 netdev, address = f"{name}v{number}", f"02:00:00:{index:02x}:00:{number:02x}"
                 own = self._add_veth(netdev, f"{name}f{number}", address)
-                known[vf] = mock_kernel.Vf(pf=index, vf=number, far=f"{name}f{number}", index=own)
+                far = f"{name}f{number}"
+                known[vf] = mock_kernel.Vf(
+                    pf=index, vf=number, far=far, index=own, far_index=self._index(far), address=address
+                )
                 tree.set_netdev(vf, sysfs.Netdev(netdev, own, address, 1500))
 
     def _add_veth(self, name: str, far: str, address: str) -> int:

@@ -1,0 +1,129 @@
+"""`python -m tests.adversary.nursery HOST MOCK_FOLDER CHANNEL EVENTS`: daemons, each a process, started by a fork.
+
+It has imported everything and started no thread, so that a daemon is there in milliseconds; it lives in the mock's
+host. CHANNEL and EVENTS are descriptors of SOCK_SEQPACKET sockets. By the first come orders, one JSON array each:
+`["start", RUN_DIR, LOG, BINDS]` is answered with a PID, where BINDS says whether the daemon may bind drivers, and
+`["reap", PID]` with the exit status once it has ended. By the second a daemon says that it waits before a request.
+"""
+
+import contextlib
+import ctypes
+import errno
+import functools
+import json
+import mmap
+import os
+import pathlib
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from sriov import errors, kernel, netns
+from sriov_cni import __main__ as daemon
+from tests.fakes import mock_drivers, mock_kernel
+from tests.lab import watched_kernel
+
+PATIENCE = 0.3  # seconds: what takes the kernel its time has happened already when a schedule goes on
+COUNTDOWN = struct.Struct("=ii")
+"""Whether it counts, which only the test writes, and how many places are left, which daemons count down."""
+_PR_SET_PDEATHSIG = 1
+
+
+class Gate:
+    """Shared by all daemons: before or after the request that the countdown leads to, a daemon asks and waits."""
+
+    def __init__(self, folder: pathlib.Path, events: socket.socket) -> None:
+        with (folder / "countdown").open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), COUNTDOWN.size)
+        self._events = events
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        self._pass()
+        yield
+        self._pass()
+
+    def _pass(self) -> None:
+        with self._lock:
+            armed, left = COUNTDOWN.unpack(self._memory[:])
+            if armed:
+                self._memory[4:] = COUNTDOWN.pack(0, max(0, left - 1))[4:]
+        if armed and left == 1:
+            self._events.send(str(os.getpid()).encode())
+            self._events.recv(1)
+
+
+def opener(folder: pathlib.Path, gate: Gate) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
+    plain = mock_kernel.opener(folder)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[kernel.Kernel]:
+        with plain() as net:
+            yield watched_kernel.around(net, gate.request)
+
+    return opened
+
+
+class Writer:
+    """Binds drivers, or has a sysfs that is read-only."""
+
+    def __init__(self, folder: pathlib.Path, gate: Gate, *, binds: bool) -> None:
+        self._drivers = mock_drivers.MockDrivers(folder)
+        self._gate = gate
+        self._binds = binds
+
+    def write(self, path: str, value: str) -> None:
+        if not self._binds:
+            raise errors.KernelError(f"write {value!r} to {path}", errno.EROFS)
+        with self._gate.request():
+            self._drivers.write(path, value)
+
+
+def _serve(folder: pathlib.Path, run_dir: str, log: str, binds: bool, gate: Gate) -> None:
+    """In the child: nothing of the parent's goes on in it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    status = 70
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        none = str(folder / "none")
+        places = ["--run-dir", run_dir, "--sysfs", str(folder / "sys"), "--policy", none, "--predecessor-dir", none]
+        writer = Writer(folder, gate, binds=binds)
+        status = daemon.main([*places, "--pod-resources-socket", none], opener(folder, gate), PATIENCE, writer)
+    finally:
+        os._exit(status)
+
+
+def main(host: str, folder: pathlib.Path, channel: socket.socket, events: socket.socket) -> None:
+    with netns.open_path(host) as namespace, netns.entered(namespace):
+        gate = Gate(folder, events)
+        orders: dict[str, Callable[..., int]] = {
+            "start": functools.partial(_start, folder, gate),
+            "reap": _reap,
+        }
+        while order := channel.recv(4096):
+            name, *arguments = json.loads(order)
+            channel.send(json.dumps(orders[name](*arguments)).encode())
+
+
+def _start(folder: pathlib.Path, gate: Gate, run_dir: str, log: str, binds: bool) -> int:
+    child = os.fork()
+    if child == 0:
+        _serve(folder, run_dir, log, binds, gate)
+    return child
+
+
+def _reap(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    sockets = [socket.socket(fileno=int(each)) for each in sys.argv[3:5]]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    main(sys.argv[1], pathlib.Path(sys.argv[2]), sockets[0], sockets[1])

@@ -1,0 +1,114 @@
+"""A node under the adversary: arena, daemons, run directory, and the calls of a runtime, all of one schedule."""
+
+import asyncio
+import contextlib
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+
+from deviceplugin import observer, pools, resources
+from sriov import devices, ledger, netns
+from tests.adversary import arena, daemons
+
+IFNAME = "net1"
+_EVERY_VF = resources.Configuration((resources.Resource("example.com", "vfs"),))
+
+
+class Runtime:
+    """Of one schedule: its own run directory and daemon, in an arena that is as new.
+
+    `binds`: its daemons may bind drivers.
+    """
+
+    def __init__(
+        self, stage: arena.Arena, nursery: daemons.Nursery, folder: pathlib.Path, *, binds: bool = True
+    ) -> None:
+        self.stage = stage
+        self.nursery = nursery
+        self.run_dir = folder
+        self.binds = binds
+        self.socket = folder / "cni.sock"
+        self.book = ledger.Ledger(folder)
+        self._loop = asyncio.new_event_loop()
+        place = observer.Node(stage.tree, pathlib.Path("/proc/thread-self"), folder / "dev", folder)
+        self._observer = observer.Observer(place, observer.Patience(0, 0), lambda: None)
+        stage.reset()
+        self.start()
+
+    def close(self) -> None:
+        self.nursery.end_all()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        for log in self.run_dir.parent.glob(f"{self.run_dir.name}.*.log"):
+            log.unlink()
+
+    def start(self) -> daemons.Daemon:
+        """One more daemon; it serves, unless another does."""
+        made = self.nursery.start(self.run_dir, binds=self.binds)
+        before = self._inode()
+        _until(lambda: self._inode() not in (0, before) or not made.alive or len(self.nursery.daemons) > 1, 20)
+        assert made.alive, made.log.read_text()
+        return made
+
+    def second(self) -> None:
+        """Another daemon, while there is one; it has a moment for what it wrongly does at once."""
+        before = self._inode()
+        self.nursery.start(self.run_dir, binds=self.binds)
+        _until(lambda: self._inode() != before, 0.1)
+        _until(lambda: not self.left_over(), 0.1)
+
+    def settled(self) -> None:
+        """A daemon that has just started brings in order what it can: until it has, or says why it cannot."""
+        self.nursery.drain()
+        _until(lambda: not self.left_over(), 5)
+
+    def left_over(self) -> list[ledger.Record]:
+        """Records of VFs that are at home, and of which nobody has said what keeps them."""
+        return [each for each in self.records().values() if not each.problem and self.stage.tree.netdev(each.pci)]
+
+    def records(self) -> dict[devices.PciAddress, ledger.Record]:
+        return {record.pci: record for record in self.book.records()}
+
+    def health(self) -> dict[str, str | None]:
+        """What the device plugin would tell the kubelet: None for healthy, else the reason."""
+        with netns.entered(self.stage.host):
+            catalog, now = self._loop.run_until_complete(self._observer.look(time.monotonic()))
+        [pool] = pools.assign(catalog, _EVERY_VF, now)
+        return {device.id: device.ailment for device in pool.devices}
+
+    def call(
+        self,
+        command: str,
+        network: dict[str, object],
+        container: str,
+        path: str,
+        interruption: daemons.Interruption = daemons.NONE,
+    ) -> daemons.Answer:
+        env = {"COMMAND": command, "CONTAINERID": container, "NETNS": path, "IFNAME": IFNAME, "PATH": "/opt/cni/bin"}
+        lease = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.7/24"}]}
+        answer = self.nursery.call(self.socket, env, network, lease, interruption)
+        self.stage.settle()
+        return answer
+
+    def _inode(self) -> int:
+        with contextlib.suppress(OSError):
+            return self.socket.stat().st_ino
+        return 0
+
+
+def _until(true: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def opened(folder: pathlib.Path) -> Iterator[tuple[arena.Arena, daemons.Nursery]]:
+    """What all schedules share."""
+    with (
+        contextlib.closing(arena.Arena(folder)) as stage,
+        contextlib.closing(daemons.Nursery(f"/run/netns/{stage.name}", folder)) as nursery,
+    ):
+        yield stage, nursery

@@ -1,0 +1,409 @@
+"""Pods with root and NET_ADMIN act between our calls, daemons die, and the node stays sound. A RuleBasedStateMachine.
+
+Real namespaces, real netlink, daemons as processes that die by SIGKILL; the VFs are veths (tests/fakes/mock_node.py).
+After each step: no link is in the host that was not there before; a VF that is free is, by a whole dump, what it was
+when it was first seen; a VF that is at home and not free, or whose DEL has failed, is not offered as healthy. The next
+tenant's ADD of a VF that has come home succeeds, and finds nothing there of the former one.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import stateful, strategies
+
+from sriov import devices, ledger, settings
+from tests.adversary import acts, arena, daemons, dumps, requests, runtime
+from tests.conftest import SHM
+from tests.fuzz import profiles
+
+pytestmark = pytest.mark.root
+
+SLOTS = strategies.integers(0, 2)
+WHO = strategies.integers(0, 5)
+"""Which of those that there are."""
+VFS = strategies.integers(0, 1)
+NETWORKS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "vlan, trust": {"vlan": 100, "vlanQoS": 3, "trust": "on"},
+    "mac, vlan": {"mac": "02:00:00:00:cc:02", "vlan": 200},
+    "mtu, address": {"mtu": 1400, "ipam": {"type": "pool"}},
+}
+NONE = (0, "")
+TROUBLES = strategies.just(NONE)
+if acts.DEEDS_ON:
+    TROUBLES |= strategies.tuples(strategies.integers(1, 16), strategies.sampled_from(acts.DEEDS_ON))
+"""At which place of a call's work what befalls the daemon."""
+
+_shared: list[tuple[arena.Arena, daemons.Nursery, dict[devices.PciAddress, dumps.Dump], pathlib.Path]] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _host() -> Iterator[None]:
+    with (
+        tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder,
+        runtime.opened(pathlib.Path(folder)) as (stage, nursery),
+    ):
+        _shared.append((stage, nursery, _as_first_given(stage, nursery), pathlib.Path(folder)))
+        yield
+        _shared.clear()
+
+
+def _as_first_given(stage: arena.Arena, nursery: daemons.Nursery) -> dict[devices.PciAddress, dumps.Dump]:
+    """What a pod finds in a VF that nobody had before."""
+    found = {}
+    here = runtime.Runtime(stage, nursery, stage.folder / "first")
+    for number, pci in enumerate(stage.vfs):
+        pod, network = stage.place(), _network(pci, "plain")
+        assert here.call("ADD", network, f"p{number}", pod.path).ok
+        found[pci] = dumps.whole(pod.handle, stage.find()[pci].link.index)
+        assert here.call("DEL", network, f"p{number}", pod.path).ok
+        stage.end(pod)
+    here.close()
+    return found
+
+
+def _network(pci: str, keys: str) -> dict[str, object]:
+    return {"cniVersion": "1.1.0", "name": "n1", "type": "sriov", "deviceID": pci, **NETWORKS[keys]}
+
+
+class Tenancy:
+    """A VF that a pod was given and has still. `touched` is whether the pod has done anything to it."""
+
+    def __init__(self, pci: devices.PciAddress, network: dict[str, object], answer: daemons.Answer) -> None:
+        self.pci = pci
+        self.network = network
+        self.result = answer.document
+        self.touched = False
+
+
+class Adversary(stateful.RuleBasedStateMachine):
+    """`pods` are the living ones, by slot; `given` what they have; `owed` who has had an ADD and no good DEL since."""
+
+    @stateful.initialize(keys=strategies.sampled_from(sorted(NETWORKS)), binds=strategies.booleans())
+    def start(self, keys: str, binds: bool) -> None:
+        self.stage, self.nursery, self.first, folder = _shared[0]
+        self.here = runtime.Runtime(self.stage, self.nursery, folder / "run", binds=binds)
+        self.pods = ["p0", "p1", "p2"]
+        self.born = 3
+        self.places: dict[str, arena.Place] = {}
+        self.given: dict[str, Tenancy] = {}
+        self.owed: dict[str, dict[str, object]] = {}
+        self.stuck: set[devices.PciAddress] = set()
+        self.used: set[devices.PciAddress] = set()
+        self.add(0, 0, keys, NONE)
+
+    # The runtime.
+
+    @stateful.rule(slot=SLOTS, vf=VFS, keys=strategies.sampled_from(sorted(NETWORKS)), trouble=TROUBLES)
+    def add(self, slot: int, vf: int, keys: str, trouble: tuple[int, str]) -> None:
+        name, pci = self.pods[slot], self.stage.vfs[vf]
+        if name in self.owed and (name not in self.given or self.given[name].pci != pci):
+            return  # a runtime calls DEL after an ADD that failed, and before another
+        place, network = self._place(name), _network(pci, keys)
+        free, taken = self.stage.find()[pci].where is None, runtime.IFNAME in names_in(place)
+        before = self._state() if not free else None
+        answer = self._call("ADD", network, name, place.path, trouble)
+        self.used.add(pci)
+        self.owed[name] = self.owed.get(name, network)
+        if answer.ok:
+            assert free, f"VF {pci} has two owners: {answer}"
+            self._is_clean_in_pod(pci, place, network)
+            self.given[name] = Tenancy(pci, network, answer)
+        elif not answer.died:
+            excused = trouble[0] or taken or not free or self._is_beyond_help(pci)
+            assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
+            assert before is None or before == self._state(), f"a refused ADD has changed something: {answer}"
+
+    def _begin(self, which: int) -> None:
+        """In the place of what cannot be done yet."""
+        self.add(which % 3, which % 2, "plain", NONE)
+
+    @stateful.rule(who=WHO, its=strategies.booleans(), trouble=TROUBLES)
+    def delete(self, who: int, its: bool, trouble: tuple[int, str]) -> None:
+        if not self.owed:
+            self._begin(who)
+            return
+        name = sorted(self.owed)[who % len(self.owed)]
+        place = self.places.get(name)
+        mine = [pci for pci, record in self.here.records().items() if record.owner.container_id == name]
+        at_hand = all(self._at_hand(pci, name) for pci in mine)
+        answer = self._call("DEL", self.owed[name], name, place.path if place and its else "", trouble)
+        self._ended(name, mine, answer, excused=bool(trouble[0]) or not at_hand)
+
+    @stateful.rule(which=strategies.integers(0, 7), trouble=TROUBLES)
+    def collect(self, which: int, trouble: tuple[int, str]) -> None:
+        """GC: of the pods there are, the runtime knows these."""
+        known = [name for number, name in enumerate(self.pods) if which >> number & 1]
+        valid = [{"containerID": name, "ifname": runtime.IFNAME} for name in known]
+        over = {pci: record.owner.container_id for pci, record in self.here.records().items()}
+        over = {pci: name for pci, name in over.items() if name not in known}
+        at_hand = all(self._at_hand(pci, name) for pci, name in over.items())
+        network = _network(self.stage.vfs[0], "plain") | {"cni.dev/valid-attachments": valid}
+        answer = self._call("GC", network, "", "", trouble)
+        assert answer.ok or trouble[0] or not at_hand, f"GC: {answer}"
+        for pci, name in over.items():
+            gone = pci not in self.here.records()
+            assert gone or not answer.ok or not self._at_hand(pci, name), f"GC has left {pci} to {name}"
+            if gone or answer.died:
+                self.given.pop(name, None)
+            if not gone and not answer.died:
+                self.stuck.add(pci)
+
+    @stateful.rule(who=WHO)
+    def check(self, who: int) -> None:
+        if not self.given:
+            self._begin(who)
+            return
+        name = sorted(self.given)[who % len(self.given)]
+        tenancy, before = self.given[name], self._state()
+        network = {**tenancy.network, "prevResult": tenancy.result}
+        answer = self._call("CHECK", network, name, self.places[name].path)
+        assert answer.ok or (tenancy.touched and not answer.died), f"CHECK: {answer}"
+        assert before == self._state(), "CHECK has changed something"
+
+    # Pods.
+
+    @stateful.rule(who=WHO, act=strategies.sampled_from(acts.ON), chosen=strategies.integers(0, 11))
+    def act(self, who: int, act: str, chosen: int) -> None:
+        """The pod does something to its VF, wherever in its namespaces that is."""
+        if not self.given:
+            self._begin(who)
+            return
+        tenancy = self.given[sorted(self.given)[who % len(self.given)]]
+        found = self.stage.find()[tenancy.pci]
+        assert found.where is not None, f"{tenancy.pci} was given and is in the host"
+        scene = acts.Scene(self.stage, found.where, tenancy.pci, found.link.index, chosen)
+        tenancy.touched = acts.play(act, scene) or tenancy.touched
+        self.stage.settle()
+
+    @stateful.rule(who=WHO, kept=strategies.sampled_from(acts.KEPT_ON))
+    def pod_ends(self, who: int, kept: bool) -> None:
+        """Its namespace dies, or loses its path and is kept by a descriptor. Its DEL may come later, or never."""
+        if not self.places:
+            self._begin(who)
+            return
+        name = sorted(self.places)[who % len(self.places)]
+        place = self.places.pop(name)
+        self.given.pop(name, None)
+        self.pods[self.pods.index(name)] = f"p{self.born}"
+        self.born += 1
+        if kept:
+            place.forget_path()
+        else:
+            self.stage.end(place)
+
+    @stateful.rule(which=WHO)
+    def descriptor_is_closed(self, which: int) -> None:
+        """Of a namespace that had nothing else: whatever is in there comes home."""
+        if not self._kept():
+            self._begin(which)
+            return
+        place = self._kept()[which % len(self._kept())]
+        there = {pci for pci, found in self.stage.find().items() if found.where is place}
+        self.given = {name: tenancy for name, tenancy in self.given.items() if tenancy.pci not in there}
+        self.stage.end(place)
+
+    def _kept(self) -> list[arena.Place]:
+        return [place for place in self.stage.places if not place.path]
+
+    @stateful.rule(vf=VFS)
+    def programs_end(self, vf: int) -> None:
+        """Whoever held a bpf link on the VF ends."""
+        self.stage.let_go(self.stage.vfs[vf])
+
+    # Daemons.
+
+    @stateful.rule(which=strategies.integers(0, 1), kill=strategies.booleans())
+    def daemon_ends(self, which: int, kill: bool) -> None:
+        """And another comes, if there is none: it repairs what it finds."""
+        daemon = self.nursery.daemons[which % len(self.nursery.daemons)]
+        status = self.nursery.end(daemon, signal.SIGKILL if kill else signal.SIGTERM)
+        assert status == (-signal.SIGKILL if kill else 0), daemon.log.read_text()
+        self._serve()
+
+    def _serve(self) -> None:
+        for daemon in [each for each in self.nursery.daemons if not each.alive]:
+            self.nursery.reap(daemon)
+        if not self.nursery.daemons:
+            self.here.start()
+            self.here.settled()
+            dirty = [each for each in self.here.left_over() if not self._is_beyond_help(each.pci)]
+            assert not dirty, f"repair has left {dirty}: {self.nursery.daemons[0].log.read_text()}"
+
+    def _call(
+        self, command: str, network: dict[str, object], name: str, path: str, trouble: tuple[int, str] = NONE
+    ) -> daemons.Answer:
+        """With what befalls the daemon at some place of its work; afterwards there is a daemon again."""
+        at, what = trouble
+        ending: list[int] = []
+
+        def deed(pid: int) -> bool:
+            if what == "second":
+                self.here.second()
+                return True
+            ending.append(pid)
+            daemon = next(each for each in self.nursery.daemons if each.pid == pid)
+            if what == "kill":
+                self.nursery.end(daemon, signal.SIGKILL)
+                return False
+            os.kill(pid, signal.SIGTERM)
+            return True
+
+        answer = self.here.call(command, network, name, path, daemons.Interruption(at, deed))
+        for daemon in [each for each in self.nursery.daemons if each.pid in ending]:
+            assert self.nursery.reap(daemon) == 0, daemon.log.read_text()
+        assert not answer.died or ending, "a daemon has not answered"
+        if ending:
+            self._serve()
+        return answer
+
+    # What holds.
+
+    @stateful.invariant()
+    def _sound(self) -> None:
+        assert all(each.alive for each in self.nursery.daemons), [each.log.read_text() for each in self.nursery.daemons]
+        strangers = [each.name for each in self.stage.strangers()]
+        assert not strangers, f"links that do not belong into the host: {strangers}"
+        records, health = self._at_one_time()
+        for pci, found in self.stage.find().items():
+            record = records.get(pci)
+            if found.where is None and record is None:
+                self._is_free(pci, found, health[pci])
+            elif found.where is None:
+                assert health[pci], f"{pci} is at home, not free, and offered: {record}"
+            else:
+                assert record, f"{pci} is in {found.where} and nobody knows"
+                offered = not health[pci] and pci in self.stuck and acts.is_on("stuck")
+                assert not offered, f"{pci} cannot be taken back and is offered: {record}"
+        for name, tenancy in self.given.items():
+            self._is_held(name, tenancy, records)
+
+    def _at_one_time(self) -> tuple[dict[devices.PciAddress, ledger.Record], dict[str, str | None]]:
+        """A daemon may be at work in the background."""
+        while True:
+            records, health = self.here.records(), self.here.health()
+            if records.keys() == self.here.records().keys():
+                return records, health
+
+    def _is_free(self, pci: devices.PciAddress, found: arena.Found, ailment: str | None) -> None:
+        self.stuck.discard(pci)
+        assert not (changes := self.stage.changes(pci, found)), f"{pci} is free and not clean: {changes}"
+        assert self._on_pf(pci) == _on_pf(settings.BASELINE)
+        assert ailment is None, f"{pci} is free and not offered: {ailment}"
+
+    def _is_held(self, name: str, tenancy: Tenancy, records: dict[devices.PciAddress, ledger.Record]) -> None:
+        record = records.get(tenancy.pci)
+        assert record, f"{name} has {tenancy.pci} and no record"
+        assert record.owner.container_id == name
+        assert self.stage.find()[tenancy.pci].where is not None, f"{name} has lost {tenancy.pci}"
+        found, wanted = self.stage.vf_settings(tenancy.pci), tenancy.network
+        assert (found.vlan, found.qos, found.trust, found.spoofchk) == (
+            wanted.get("vlan", 0), wanted.get("vlanQoS", 0), wanted.get("trust") == "on", True,
+        )  # fmt: skip
+
+    def _is_clean_in_pod(self, pci: devices.PciAddress, place: arena.Place, network: dict[str, object]) -> None:
+        """The new tenant finds the VF as one that nobody had before, but for what was asked for."""
+        found = self.stage.find()[pci]
+        assert found.where is place
+        assert found.link.name == runtime.IFNAME
+        now = dumps.whole(place.handle, found.link.index)
+        differing = dumps.differences(self.first[pci], now, but=frozenset({"link address", "link mtu"}))
+        assert not differing, f"{pci} brings into the pod: {differing}"
+        mac = str(network.get("mac", bytes.fromhex(self.first[pci]["link address"]).hex(":")))
+        assert bytes.fromhex(now["link address"]).hex(":") == mac
+        assert int.from_bytes(bytes.fromhex(now["link mtu"]), "little") == network.get("mtu", 1500)
+
+    def _on_pf(self, pci: devices.PciAddress) -> tuple[object, ...]:
+        return _on_pf(self.stage.vf_settings(pci))
+
+    def _state(self) -> object:
+        """All that a call that is refused, or only looks, leaves as it is."""
+        found = self.stage.find()
+        whole = {
+            pci: dumps.whole(here.where.handle if here.where else self.stage.host, here.link.index)
+            for pci, here in found.items()
+        }
+        places = {pci: (here.where and here.where.name, here.link.name) for pci, here in found.items()}
+        return whole, places, {pci: self._on_pf(pci) for pci in found}, self.here.records()
+
+    def _at_hand(self, pci: devices.PciAddress, name: str) -> bool:
+        """Whether the VF is where a DEL of this pod can find it, and nothing is on it that nobody can take off."""
+        where = self.stage.find()[pci].where
+        reachable = where is None or (where is self.places.get(name) and where.path != "")
+        return reachable and not self._is_beyond_help(pci)
+
+    def _is_beyond_help(self, pci: devices.PciAddress) -> bool:
+        """Somebody holds a program on it by a link, and no new driver can end that."""
+        return bool(self.stage.held[pci]) and not self.here.binds
+
+    def _ended(self, name: str, mine: list[devices.PciAddress], answer: daemons.Answer, *, excused: bool) -> None:
+        assert answer.ok or excused, f"DEL: {answer}"
+        left = [pci for pci in mine if pci in self.here.records()]
+        if answer.ok:
+            held = [pci for pci in left if not self._is_beyond_help(pci)]
+            assert not held, f"a DEL has left a record: {held}"
+            del self.owed[name]
+        if not answer.died:
+            self.stuck.update(left)
+        if not left or answer.died or self.stage.find()[left[0]].where is None:
+            self.given.pop(name, None)
+
+    def _place(self, name: str) -> arena.Place:
+        if name not in self.places:
+            self.places[name] = self.stage.place()
+        return self.places[name]
+
+    def teardown(self) -> None:
+        """Everybody ends, everybody's DEL comes, and each VF that was in use has another tenant."""
+        if not hasattr(self, "here"):
+            return
+        try:
+            if sys.exc_info()[0] is None:
+                self._everybody_ends()
+        finally:
+            self.here.close()
+
+    def _everybody_ends(self) -> None:
+        for pci in self.stage.vfs:
+            self.stage.let_go(pci)
+        for place in list(self.stage.places):
+            self.stage.end(place)
+        self.given.clear()
+        self.places.clear()
+        for name, network in sorted(self.owed.items()):
+            answer = self._call("DEL", network, name, "")
+            assert answer.ok, f"the last DEL: {answer}"
+        self.daemon_ends(0, kill=True)
+        self.stuck.clear()
+        self._sound()
+        assert self.here.records() == {}
+        for pci in sorted(self.used):
+            self._another_tenant(pci)
+
+    def _another_tenant(self, pci: devices.PciAddress) -> None:
+        place, network, name = self.stage.place(), _network(pci, "plain"), f"p{self.born}"
+        answer = self._call("ADD", network, name, place.path)
+        assert answer.ok, f"the next tenant's ADD: {answer}"
+        self._is_clean_in_pod(pci, place, network)
+        answer = self._call("DEL", network, name, place.path)
+        assert answer.ok, f"the next tenant's DEL: {answer}"
+        self._sound()
+
+
+def _on_pf(found: settings.VfSettings) -> tuple[object, ...]:
+    """What the PF shows; the MAC is apart, since a driver may be told the VF's own."""
+    return (found.vlan, found.qos, found.proto, found.spoofchk, found.trust, found.link_state, found.max_tx_rate)
+
+
+def names_in(place: arena.Place) -> set[str]:
+    found = requests.links(place.handle)
+    return {each.name for each in found} | {name for each in found for name in each.altnames}
+
+
+TestAdversary = Adversary.TestCase
+TestAdversary.settings = profiles.examples(500, 20_000)
