@@ -295,7 +295,7 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
     Each request may find the driver busy: a VF that its PF resets for what it is told refuses all else meanwhile.
     """
     link = case.node.insist(functools.partial(_down, case, link))
-    left = cleaning.clean(case.net, link.index, case.noted)
+    left = case.node.insist(functools.partial(cleaning.clean, case.net, link.index, case.noted))
     wish = wishes.Wish(case.rest, former=_former(case.record, case.rest))
     _state(case.node, case.net, case.vf, case.record, wish)
     configure = functools.partial(netdevs.configure, case.net, link.index)

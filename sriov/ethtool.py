@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Iterator, Set
@@ -47,7 +48,7 @@ _SIZE, _VALUE, _MASK = 2, 4, 5  # ETHTOOL_A_BITSET_*
 # ethtool_rxnfc in include/uapi/linux/ethtool.h).
 FLOW_RULES = "flow rules"
 _SIOCETHTOOL, _COUNT_RULES, _RXNFC_SIZE, _RULES_AT = 0x8946, 0x2E, 192, 184
-_SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.EBUSY, errno.EPERM, errno.ENETDOWN})
+_SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENETDOWN})
 
 
 class Ethtool:
@@ -100,6 +101,10 @@ class Ethtool:
         try:
             [answer] = self._socket.ask(self._family, 0, _HEADER.pack(MESSAGES[name], 1) + _about(index))
         except OSError as error:
+            if error.errno == errno.ENODEV:
+                # Of a link that is there: its driver has detached it for a moment, as while it resets (ethnl_ops_begin()
+                # in net/ethtool/netlink.c). That it says nothing now is not what it is like.
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from error
             if error.errno not in _SILENT:
                 raise
             return
