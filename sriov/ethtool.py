@@ -102,8 +102,8 @@ class Ethtool:
             [answer] = self._socket.ask(self._family, 0, _HEADER.pack(MESSAGES[name], 1) + _about(index))
         except OSError as error:
             if error.errno == errno.ENODEV:
-                # Of a link that is there: its driver has detached it for a moment, as while it resets (ethnl_ops_begin()
-                # in net/ethtool/netlink.c). That it says nothing now is not what it is like.
+                # Of a link that is there: its driver has detached it for a moment, as while it resets
+                # (ethnl_ops_begin() in net/ethtool/netlink.c). That it says nothing now is not what it is like.
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from error
             if error.errno not in _SILENT:
                 raise

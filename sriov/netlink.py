@@ -54,7 +54,8 @@ class Netlink:
         self._where = where
         self._route = nlsocket.Socket(nlsocket.ROUTE)
         self._rdma: nldev.Nldev | None = None
-        self._settings: ethtool.Ethtool | None = None
+        # The host's is made at once, as the thread may be elsewhere later; a pod's links are not read whole.
+        self._settings = ethtool.Ethtool() if where is None else None
 
     def close(self) -> None:
         self._route.close()
