@@ -18,6 +18,7 @@ from sriov import ipv6, kernel, netns
 _ETH_P_ARP = 0x0806
 _SIOCGIFFLAGS = 0x8913
 _IFF_RUNNING = 0x40
+_MAC = 6  # octets
 _BROADCAST = b"\xff" * 6
 
 
@@ -42,7 +43,9 @@ class Announcer:
         if any(isinstance(each, ipaddress.IPv6Interface) for each in addresses):
             advertise_ipv6(pod, link.name, sysctls)
         mac = bytes.fromhex(link.address.replace(":", ""))
-        self._frames = [arp(mac, each.ip) for each in addresses if isinstance(each, ipaddress.IPv4Interface)]
+        # InfiniBand's addresses are longer, and its neighbours ask the subnet manager for the way.
+        told = [each.ip for each in addresses if isinstance(each, ipaddress.IPv4Interface) and len(mac) == _MAC]
+        self._frames = [arp(mac, each) for each in told]
         with netns.entered(pod):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.bind((link.name, _ETH_P_ARP))

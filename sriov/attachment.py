@@ -37,6 +37,7 @@ _KINDS = {
     plans.MoveRdma: steps.Step.MOVE,
     plans.Configure: steps.Step.POD,
     plans.Administer: steps.Step.PF,
+    plans.Rebind: steps.Step.PF,
 }
 
 
@@ -93,22 +94,28 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, po
             vfconfig.refuse_without_pf(request.wanted, request.asked, has_netdev=False)
             book.write(record)
             return settings.NO_MAC
-        record = msgspec.structs.replace(record, host_mac=_host_mac(net, target))
+        before = _before(net, target)
+        record = msgspec.structs.replace(
+            record, host_mac=before and before.mac, host_guid=(before and before.guid) or ""
+        )
         with contextlib.ExitStack() as stack:
             book.write(record)
             written = [record]
             stack.callback(lambda: undo(node, book, written[-1], pod))
-            wish = wishes.of_userspace(request.wanted, request.asked, record.host_mac)
+            if request.vf.infiniband:
+                wish = wishes.of_infiniband(request.wanted, request.asked)
+            else:
+                wish = wishes.of_userspace(request.wanted, request.asked, record.host_mac)
             passed_over = vfconfig.state(net, target, wish, node.unsupported, node.insisting())
             _noted(book, record, passed_over)
             stack.pop_all()
     return wish.wanted.mac
 
 
-def _host_mac(net: kernel.Kernel, target: vfconfig.Target) -> str | None:
+def _before(net: kernel.Kernel, target: vfconfig.Target) -> settings.VfSettings | None:
     """What the PF has for the VF, which nobody holds; None where it cannot be seen, as among more than 330 VFs."""
     try:
-        return net.vf(target.pf, target.vf).mac
+        return net.vf(target.pf, target.vf)
     except errors.KernelError as error:
         _log.warning("the MAC of VF %d of link %d is left as it is: %s", target.vf, target.pf, error)
         return None
@@ -160,6 +167,8 @@ def _carry_out(
     match step:
         case plans.StateVf():
             wish = wishes.Wish(step.wanted, step.asked)
+            if step.infiniband:
+                wish = wishes.of_infiniband(step.wanted, step.asked)
             return vfconfig.state(net, step.target, wish, node.unsupported, node.insisting())
         case plans.Administer():
             holds = vfconfig.pin(net, step.target, step.mac, node.unsupported, node.insisting(), asked=step.asked)
@@ -170,7 +179,7 @@ def _carry_out(
 
 
 def _apply(
-    step: plans.Move | plans.MoveRdma | plans.Configure,
+    step: plans.Move | plans.MoveRdma | plans.Configure | plans.Rebind,
     node: Node,
     net: kernel.Kernel,
     inner: kernel.Kernel,
@@ -184,12 +193,15 @@ def _apply(
             rdma.refuse_lost(node, step.pci, step.nodes)
         case plans.Configure():
             netdevs.configure(inner, step.name, step.change, trial=step.trial)
+        case plans.Rebind():
+            _rebind(step, node)
 
 
 def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
     """A refusal may come when the VF is in the pod already (do_setlink()): then the rest is asked for again."""
+    index = step.index or node.tree.ifindex(step.pci) or 0
     try:
-        net.move(step.index, pod, step.name, step.change)
+        net.move(index, pod, step.name, step.change)
     except errors.KernelError:
         if node.tree.netdev(step.pci) is not None:
             raise
@@ -198,6 +210,14 @@ def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel
         if link is None:
             raise
         _finish_move(step, inner, link)
+
+
+def _rebind(step: plans.Rebind, node: Node) -> None:
+    node.rebind(step.pci)
+    deadline = time.monotonic() + node.patience
+    while node.tree.netdev(step.pci) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    rdma.refuse_lost(node, step.pci, step.rdma_nodes)
 
 
 def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> None:
@@ -232,6 +252,8 @@ def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> k
     """
     name, mac = request.owner.ifname, request.wanted.mac
     link = inner.link(name)
+    if request.vf.infiniband:
+        return _with_its_guid(link, request)
     if mac in (settings.NO_MAC, link.address):
         return link
     netdevs.bounce(inner, name)
@@ -242,6 +264,16 @@ def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> k
         raise errors.UnsupportedError(
             f"the driver of VF {request.vf.pci} keeps MAC {link.address}, mac {mac} did not take effect",
             "leave `mac` out, or use another NIC",
+        )
+    return link
+
+
+def _with_its_guid(link: kernel.Link, request: plans.Request) -> kernel.Link:
+    wanted = request.wanted.guid
+    if wanted not in ("", settings.guid_of(link.address)):
+        raise errors.UnsupportedError(
+            f"VF {request.vf.pci} has GUID {settings.guid_of(link.address)}, guid {wanted} did not take effect",
+            "leave `guid` out, or look at what the subnet manager allows",
         )
     return link
 

@@ -34,9 +34,11 @@ from sriov import (
 )
 from sriov.node import Node
 
+_DECLARED = frozenset({settings.Setting.TRUST, settings.Setting.SPOOFCHK})
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
 _MOVES = 5  # tries to leave a pod that holds the VF back
+_OFF = kernel.Change(promisc=False, allmulti=False, noarp=False)
 _NOT_HANDED_OUT = "it is not handed out before it is clean"
 
 
@@ -105,12 +107,7 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
             fetched = _fetch(case) if link is None else None
             _scrub(case, book, fetched or _named(case, link or _wait(case)))
         else:
-            former = _former(record, rest)
-            if record.home is None:
-                wish = wishes.of_userspace(rest, frozenset(), record.host_mac, former)
-            else:
-                wish = wishes.Wish(rest, former=former)
-            _state(node, net, vf, record, wish)
+            _state(node, net, vf, record, _at_rest(vf, record, rest))
     if lost is not None:
         raise lost
     book.remove(record.pci)
@@ -296,8 +293,10 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
     """
     link = case.node.insist(functools.partial(_down, case, link))
     left = case.node.insist(functools.partial(cleaning.clean, case.net, link.index, case.noted))
-    wish = wishes.Wish(case.rest, former=_former(case.record, case.rest))
-    _state(case.node, case.net, case.vf, case.record, wish)
+    _state(case.node, case.net, case.vf, case.record, _at_rest(case.vf, case.record, case.rest))
+    if case.vf.infiniband:
+        _set_infiniband_back(case, link)
+        return left
     configure = functools.partial(netdevs.configure, case.net, link.index)
     seen = case.node.heard.seen(case.node.tree, case.vf)
     if case.vf.pf is not None and link.address == case.home.address:
@@ -305,11 +304,31 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
         aside = kernel.Change(address=settings.aside(case.home.address))
         if not case.node.insist(functools.partial(configure, aside, trial=True)):
             seen = None
-    off = {"promisc": False, "allmulti": False, "noarp": False}
-    clean = kernel.Change(address=case.home.address, mtu=case.home.mtu, **off)
+    clean = dataclasses.replace(_OFF, address=case.home.address, mtu=case.home.mtu)
     case.node.insist(functools.partial(configure, clean))
     case.node.heard.note(case.vf.pci, seen)
     return left
+
+
+def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:
+    """Its address is its driver's affair, which has read the GUID when it was bound."""
+    own, now = settings.guid_of(case.home.address), settings.guid_of(link.address)
+    if case.record.wanted.guid and now != own:
+        link = _bound_anew(case, f"its GUID is {now} and not its own, {own}")
+    change = dataclasses.replace(_OFF, mtu=case.home.mtu)
+    case.node.insist(functools.partial(netdevs.configure, case.net, link.index, change))
+
+
+def _at_rest(vf: devices.VF, record: ledger.Record, rest: settings.VfSettings) -> wishes.Wish:
+    """What the PF is to state of the VF, that nobody has."""
+    former = _former(record, rest)
+    if vf.infiniband:
+        guid = settings.guid_of(record.home.address if record.home else record.host_guid)
+        own = dataclasses.replace(rest, guid=guid if record.wanted.guid else "")
+        return wishes.of_infiniband(own, frozenset(), former)
+    if record.home is None:
+        return wishes.of_userspace(rest, frozenset(), record.host_mac, former)
+    return wishes.Wish(rest, former=former)
 
 
 def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record, wish: wishes.Wish) -> None:
@@ -319,7 +338,7 @@ def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record
         return
     with steps.timed(steps.Step.PF):
         passed_over = vfconfig.state(net, target, wish, node.unsupported, node.insisting())
-    if undone := passed_over & settings.asked(wish.wanted) - {settings.Setting.MAC}:
+    if undone := passed_over & settings.asked(wish.wanted) & _DECLARED:
         named = ", ".join(sorted(each.value for each in undone))
         _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, named)
 

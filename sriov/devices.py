@@ -94,6 +94,11 @@ class VF:
     link_type: LinkType
     userspace: bool = False
 
+    @property
+    def infiniband(self) -> bool:
+        """Its link layer is InfiniBand: its netdev's address has 20 octets, and nobody can set it."""
+        return self.link_type is LinkType.INFINIBAND
+
 
 def pci_address(text: object) -> PciAddress:
     """Check that `text` is a full, lower-case PCI address, so that it may become part of a path.

@@ -47,6 +47,13 @@ def read(folder: str, entries: Collection[str]) -> Rdma | None:
     return Rdma(devices, found, _pkey(folder, devices))
 
 
+def pkeys(folder: pathlib.Path | str) -> tuple[int, ...]:
+    """The partition keys of the first port of each RDMA device of the PCI device in `folder`, without empty places."""
+    tables = [f"{folder}/infiniband/{name}/ports/1/pkeys" for name in names(folder)]
+    found = [sysfs.integer(f"{table}/{place}") for table in tables for place in sysfs.names(table)]
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
 def _pkey(folder: str, devices: tuple[str, ...]) -> int | None:
     if not devices:
         return None

@@ -61,8 +61,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
     while nobody has tried in vain. `driver` is the one that the VF had then. `passed_over` are the settings that nobody
     asked for and the driver refused, None where nobody wrote that down. `pinned` is the MAC that the PF holds the VF
-    to, "" for none, and `host_mac` what it had for a VF without a netdev before, None where that was not looked at.
-    Records of older versions have none of these.
+    to, "" for none, and `host_mac` what it had for a VF without a netdev before, None where that was not looked at;
+    `host_guid` is the same of an InfiniBand VF, "" for none. Records of older versions have none of these.
     """
 
     version: int = FORMAT
@@ -81,6 +81,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     passed_over: tuple[settings.Setting, ...] | None = None
     pinned: str = ""
     host_mac: str | None = None
+    host_guid: str = ""
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

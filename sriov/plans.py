@@ -44,11 +44,14 @@ class StateVf:
     target: vfconfig.Target
     wanted: settings.VfSettings
     asked: frozenset[settings.Setting] = frozenset()
+    infiniband: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Move:
     """The netdev, `was` its name in the host, goes into the pod under its name there, changed on the way.
+
+    `index` 0 is whichever it has by then.
 
     `trial`: the change is there for the VF to say something to its PF, and the driver may refuse it.
     """
@@ -71,6 +74,17 @@ class MoveRdma:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Rebind:
+    """The VF's driver is bound anew, and reads the GUID that its PF was told: its netdev is another afterwards.
+
+    `rdma_nodes` as in Request: they may not become others by it.
+    """
+
+    pci: devices.PciAddress
+    rdma_nodes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Configure:
     """In the pod: address, MTU, flags. `trial` as in Move."""
 
@@ -88,7 +102,7 @@ class Administer:
     asked: bool
 
 
-Step = StateVf | Move | MoveRdma | Configure | Administer
+Step = StateVf | Move | MoveRdma | Configure | Administer | Rebind
 
 
 def plan(
@@ -99,6 +113,8 @@ def plan(
     `netdev` has the VF's own address; `heard`: it is what the VF has, and its PF listens to the VF (mailboxes.Heard).
     Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
     """
+    if request.vf.infiniband:
+        return _infiniband(target, netdev, request)
     mac = pinned(request, netdev.address)
     change = kernel.Change(mtu=request.mtu or netdev.mtu, allmulti=request.allmulti, promisc=False, noarp=False)
     if target is None:
@@ -117,6 +133,8 @@ def plan(
 def pinned(request: Request, own: str) -> str | None:
     """The MAC that the PF is to hold the VF to: what was asked for, or its own, with spoof checking on."""
     wanted = request.wanted
+    if request.vf.infiniband:
+        return None
     if wanted.mac != settings.NO_MAC:
         return wanted.mac
     holds = not wanted.trust or request.vf.driver in devices.PINNING_DRIVERS
@@ -173,6 +191,21 @@ def _unpinned(
         *_into_pod(netdev, request, elsewhere, trial=True),
         Configure(request.owner.ifname, dataclasses.replace(change, address=netdev.address, up=True)),
     )
+
+
+def _infiniband(target: vfconfig.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
+    """No address is set: IPoIB makes its own of GUID and queue pair (ipoib_main.c has no function for a VF's)."""
+    change = kernel.Change(
+        mtu=request.mtu or netdev.mtu, up=True, promisc=False, allmulti=request.allmulti, noarp=False
+    )
+    if target is None:
+        vfconfig.refuse_without_pf(request.wanted, request.asked, has_netdev=False)
+        return _into_pod(netdev, request, change)
+    steps: tuple[Step, ...] = (StateVf(target, request.wanted, request.asked, infiniband=True),)
+    if request.wanted.guid not in ("", settings.guid_of(netdev.address)):
+        steps = (*steps, Rebind(request.vf.pci, request.rdma_nodes))
+        netdev = dataclasses.replace(netdev, index=0)
+    return (*steps, *_into_pod(netdev, request, change))
 
 
 def _state(target: vfconfig.Target, request: Request, mac: str) -> StateVf:

@@ -12,6 +12,7 @@ from sriov import errors
 NO_MAC = "00:00:00:00:00:00"
 """As an administered address: none, the VF chooses its own."""
 
+_GUID = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){7}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _U32 = 2**32 - 1
 
@@ -34,7 +35,8 @@ class VlanProto(enum.Enum):
 class Setting(enum.Enum):
     """One thing a driver supports or not.
 
-    VLAN is VLAN, QoS and protocol, RATE is both rates: the kernel takes them together.
+    VLAN is VLAN, QoS and protocol, RATE is both rates: the kernel takes them together. GUID is the node's and the
+    port's of an InfiniBand VF, which are given the same one.
     """
 
     MAC = "mac"
@@ -43,6 +45,7 @@ class Setting(enum.Enum):
     TRUST = "trust"
     LINK_STATE = "link_state"
     RATE = "tx_rate"
+    GUID = "guid"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class VfSettings:
     """The PF's whole view of a VF. The defaults are the baseline.
 
     `mac` is the administered address; `vlan` 0 is untagged; `qos` the 802.1p priority, 0 to 7; rates are in Mbit/s,
-    0 is no limit.
+    0 is no limit. `guid` is an InfiniBand VF's, eight octets as in 00:11:22:33:44:55:66:77, "" for none of these.
     """
 
     mac: str = NO_MAC
@@ -62,6 +65,7 @@ class VfSettings:
     link_state: LinkState = LinkState.AUTO
     min_tx_rate: int = 0
     max_tx_rate: int = 0
+    guid: str = ""
 
     def value(self, setting: Setting) -> object:
         """What one Setting stands at, for comparing and for messages."""
@@ -75,7 +79,15 @@ class VfSettings:
 
 
 BASELINE = VfSettings()
-EVERY_SETTING = frozenset(Setting)
+EVERY_SETTING = frozenset(Setting) - {Setting.GUID}
+"""Of an Ethernet VF."""
+
+INFINIBAND = frozenset({Setting.LINK_STATE, Setting.GUID})
+"""Of an InfiniBand VF: ipoib_netdev_ops_pf in drivers/infiniband/ulp/ipoib/ipoib_main.c has no others."""
+
+NO_GUID = "ff:ff:ff:ff:ff:ff:ff:ff"
+"""As an administered GUID: none. A VF that never had one shows zeros, which cannot be set again."""
+
 _FIELDS = {Setting.VLAN: ("vlan", "qos", "proto"), Setting.RATE: ("min_tx_rate", "max_tx_rate")}
 
 
@@ -160,6 +172,22 @@ def mac(text: str) -> str:
     if address == NO_MAC:
         raise errors.SettingError(f"mac {text!r} is all zero", "leave `mac` out to keep the VF's own address")
     return address
+
+
+def guid(text: str) -> str:
+    """An InfiniBand GUID, in lower case: eight octets, neither all zero nor all ones. Raises SettingError."""
+    found = text.lower()
+    if not _GUID.fullmatch(found) or (len(set(found.split(":"))) == 1 and found[:2] in ("00", "ff")):
+        raise errors.SettingError(
+            f"guid {text!r} is not an InfiniBand GUID", "write eight octets: 02:00:00:00:00:00:00:01"
+        )
+    return found
+
+
+def guid_of(address: str) -> str:
+    """What a VF's GUID was, by its netdev's address: the last 8 of 20 octets are the port's (RFC 4391, 9.1.1)."""
+    found = address[-23:]
+    return found if _GUID.fullmatch(found) and set(found) - set("0:") else NO_GUID
 
 
 def aside(address: str) -> str:

@@ -34,7 +34,10 @@ def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) 
             {"min_tx_rate": wanted.min_tx_rate, "max_tx_rate": wanted.max_tx_rate},
         ),
     }
-    asked = [(name, {"vf": vf, **value}) for name, value in map(every.__getitem__, which)]
+    asked = [(name, {"vf": vf, **value}) for name, value in map(every.__getitem__, which - {settings.Setting.GUID})]
+    if settings.Setting.GUID in which:
+        for kind in ("node", "port"):
+            asked.append((f"IFLA_VF_IB_{kind.upper()}_GUID", {"vf": vf, f"ib_{kind}_guid": wanted.guid}))
     return "IFLA_VFINFO_LIST", {"attrs": [("IFLA_VF_INFO", {"attrs": asked})]}
 
 
@@ -94,6 +97,7 @@ def breaks_off_before(message: Any, vf: int, length: int) -> bool:
 def shown(info: Any) -> settings.VfSettings:
     """One VF's settings; a driver that does not say one is at its baseline there."""
     vlan, rate = info.get_attr("IFLA_VF_VLAN"), info.get_attr("IFLA_VF_RATE")
+    guid = info.get_attr("IFLA_VF_IB_PORT_GUID")
     trust, state = info.get_attr("IFLA_VF_TRUST"), info.get_attr("IFLA_VF_LINK_STATE")
     return settings.VfSettings(
         mac=info.get_attr("IFLA_VF_MAC")["mac"][:17],
@@ -105,4 +109,5 @@ def shown(info: Any) -> settings.VfSettings:
         link_state=_LINK_STATES[state["link_state"]] if state else settings.LinkState.AUTO,
         min_tx_rate=rate["min_tx_rate"] if rate else 0,
         max_tx_rate=rate["max_tx_rate"] if rate else 0,
+        guid=guid["ib_port_guid"] if guid else "",
     )

@@ -68,6 +68,14 @@ def of_userspace(
     return Wish(kept, asked, former)
 
 
+def of_infiniband(
+    wanted: settings.VfSettings, asked: frozenset[Setting], former: settings.VfSettings | None = None
+) -> Wish:
+    """Of an InfiniBand VF: its link's state, and the GUID where it is given one."""
+    which = settings.INFINIBAND if wanted.guid else settings.INFINIBAND - {Setting.GUID}
+    return Wish(wanted, asked & which, former, which)
+
+
 def shown(wanted: settings.VfSettings, setting: Setting) -> str:
     """In the words of the network configuration."""
     match setting:
@@ -81,3 +89,5 @@ def shown(wanted: settings.VfSettings, setting: Setting) -> str:
             return f"{setting.value} {'on' if wanted.value(setting) else 'off'}"
         case Setting.MAC:
             return f"mac {wanted.mac}"
+        case Setting.GUID:
+            return f"guid {wanted.guid}"

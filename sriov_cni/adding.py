@@ -7,7 +7,20 @@ import functools
 from collections.abc import Callable
 
 from sriov import announcing, attachment, devices, errors, kernel, ledger, netns, plans, rebound, settings, steps
-from sriov_cni import announce, choosing, conf, failure, ipam, isolation, leasing, locks, readiness, result, skel
+from sriov_cni import (
+    announce,
+    choosing,
+    conf,
+    failure,
+    ipam,
+    isolation,
+    leasing,
+    linklayers,
+    locks,
+    readiness,
+    result,
+    skel,
+)
 from sriov_cni.calls import Call, Daemon, log
 from sriov_cni.failure import Code
 
@@ -148,6 +161,7 @@ def _request(
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    linklayers.check(daemon.node, vf, wanted)
     if daemon.guard is not None:
         daemon.guard.check(vf, wanted.wanted)
     pf = daemon.node.uplink(vf)

@@ -11,7 +11,7 @@ import errno
 import logging
 
 from observability import logs
-from sriov import errors, kernel, ledger, netns, settings, vfconfig
+from sriov import errors, kernel, ledger, netns, settings, vfconfig, wishes
 from sriov.node import Node
 from sriov_cni import calls, conf, failure, ipam, result
 from sriov_cni.calls import Call, Daemon
@@ -70,7 +70,10 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
                 _compare_rdma(inner, record)
         target = node.target(vf, settings.NO_MAC)
         if target is not None and (found := _seen(net, target, record)):
-            _check_vf(_as_asked(found, record, address), record)
+            stated = settings.EVERY_SETTING
+            if vf.infiniband:
+                stated = wishes.of_infiniband(record.wanted, frozenset()).which
+            _check_vf(_as_asked(found, record, address), record, stated)
 
 
 def _seen(net: kernel.Kernel, target: vfconfig.Target, record: ledger.Record) -> settings.VfSettings | None:
@@ -147,7 +150,7 @@ def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | 
     return found
 
 
-def _check_vf(found: settings.VfSettings, record: ledger.Record) -> None:
+def _check_vf(found: settings.VfSettings, record: ledger.Record, stated: frozenset[settings.Setting]) -> None:
     """What was stated and the driver took. Without a MAC that the PF holds the VF to, drivers show the VF's own there.
 
     A record of an older version does not say what was passed over: then only what the network asked for counts.
@@ -155,10 +158,7 @@ def _check_vf(found: settings.VfSettings, record: ledger.Record) -> None:
     kept = None if record.wanted.trust else record.host_mac  # a VF that is trusted may take another
     held = record.pinned or kept or settings.NO_MAC
     expected = dataclasses.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
-    if record.passed_over is None:
-        compared = settings.asked(expected)
-    else:
-        compared = settings.EVERY_SETTING - set(record.passed_over)
+    compared = settings.asked(expected) if record.passed_over is None else stated - set(record.passed_over)
     if expected.mac == settings.NO_MAC:
         compared -= {settings.Setting.MAC}
     for setting in sorted(compared, key=lambda each: each.value):

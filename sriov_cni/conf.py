@@ -34,6 +34,7 @@ class _Ipam(msgspec.Struct, frozen=True):
 class _RuntimeConfig(msgspec.Struct, frozen=True, rename="camel"):
     mac: str | None = None
     device_id: str | None = msgspec.field(default=None, name="deviceID")
+    infiniband_guid: str | None = msgspec.field(default=None, name="infinibandGUID")
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -55,6 +56,8 @@ class _Document(msgspec.Struct, frozen=True):
     mtu: int | None = None
     allmulti: str | None = None
     rdma_isolation: bool | None = msgspec.field(default=None, name="rdmaIsolation")
+    guid: str | None = None
+    pkey: str | None = None
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     dns: result.Dns | None = None
@@ -120,6 +123,7 @@ class Attachment:
     resource: str = ""
     rdma: bool | None = None
     dns: result.Dns = dataclasses.field(default_factory=result.Dns)
+    pkey: int | None = None
 
 
 def version(stdin: bytes) -> str:
@@ -190,6 +194,7 @@ def attachment(stdin: bytes, args: str) -> Attachment:
             document.resource_name or "",
             document.rdma_isolation,
             document.dns or result.Dns(),
+            _pkey(document.pkey),
         )
     except errors.SriovError as error:
         raise failure.from_sriov(error) from error
@@ -311,6 +316,7 @@ def _wanted(document: _Document, args: str) -> settings.VfSettings:
                 link_state=_link_state(document.link_state),
                 min_tx_rate=settings.rate("min_tx_rate", document.min_tx_rate or 0),
                 max_tx_rate=settings.rate("max_tx_rate", document.max_tx_rate or 0),
+                guid=_guid(document),
             )
         )
     )
@@ -324,6 +330,24 @@ def _mac(document: _Document, args: str) -> str | None:
     """runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
     runtime = document.runtime_config.mac if document.runtime_config else None
     return runtime or skel.arguments(args).get("MAC") or document.mac or None
+
+
+def _guid(document: _Document) -> str:
+    """runtimeConfig, which ib-kubernetes fills in, goes first."""
+    runtime = document.runtime_config.infiniband_guid if document.runtime_config else None
+    given = runtime or document.guid or ""
+    return settings.guid(given) if given else ""
+
+
+def _pkey(text: str | None) -> int | None:
+    """A partition key as ib-sriov-cni writes it, in hex: 0x8001."""
+    if not text:
+        return None
+    try:
+        number = int(text, 16)
+    except ValueError:
+        raise _invalid(f"pkey {text!r} is not a partition key", "write it in hex, as in 0x8001") from None
+    return settings.in_range("pkey", number, 1, 0xFFFF)
 
 
 def _switch(key: str, value: str | None) -> bool | None:

@@ -7,7 +7,7 @@ drivers/net/ethernet unless said otherwise. netdevsim's alone has been compared 
 import dataclasses
 import errno
 
-from sriov import settings
+from sriov import devices, settings
 from sriov.settings import Setting
 from tests.fakes import world
 
@@ -96,6 +96,18 @@ BNXT = world.Profile(provider_vlan=False, max_rate=25_000, takes_mac_at_down=Fal
 
 # With firmware before interface 1.7.1 bnxt_set_vf_spoofchk() has no such thing.
 BNXT_OLD = dataclasses.replace(BNXT, unsupported=frozenset({Setting.SPOOFCHK}), refusal=ENOTSUPP)
+
+# drivers/infiniband/ulp/ipoib/ipoib_main.c: ipoib_netdev_ops_pf sets a VF's link state and GUIDs and nothing else;
+# ipoib_netdev_ops_vf has no ndo_set_mac_address. A VF's driver reads its GUID when it is bound.
+MLX5_INFINIBAND = world.Profile(
+    unsupported=settings.EVERY_SETTING - {Setting.LINK_STATE},
+    fresh=_SPOOFABLE,
+    keeps_administered=False,
+    takes_mac_at_down=False,
+    filters_by_administered=False,
+    driver="mlx5_core",
+    link_type=devices.LinkType.INFINIBAND,
+)
 
 ALL = {
     "igb": world.IGB,

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 
-from sriov import errors, kernel, linkinfo, netdevstate, netns, nsids, settings
+from sriov import devices, errors, kernel, linkinfo, netdevstate, netns, nsids, settings
 from sriov.settings import Setting
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
 
@@ -115,7 +115,7 @@ class MemoryKernel:
                 raise errors.KernelError(request, errno.EINVAL)
             if setting is Setting.MAC and self._world.passes_over(pf, vf, wanted.mac):
                 continue
-            self._world.administer(pf, vf, _merged(table.vfs[vf], wanted, setting))
+            self._world.administer(pf, vf, settings.taken(table.vfs[vf], wanted, frozenset({setting})))
             if setting is Setting.MAC:
                 self._world.administer_mac(pf, vf, wanted.mac)
 
@@ -237,6 +237,8 @@ class MemoryKernel:
         if address == device.link.address:
             return  # the kernel does not bother the driver with what it has already
         pf = self._world.pf(device.slot[0]) if device.slot else None
+        if pf and pf.profile.link_type is devices.LinkType.INFINIBAND:
+            raise errors.KernelError(request, errno.EOPNOTSUPP)
         if pf and device.slot:
             administered = pf.vfs[device.slot[1]].mac != settings.NO_MAC
             if pf.profile.refuses_own_address or (pf.profile.keeps_administered and administered):
@@ -261,6 +263,8 @@ class MemoryKernel:
 
 
 def _check_driver(request: str, profile: Profile, wanted: settings.VfSettings, setting: Setting) -> None:
+    if setting is Setting.GUID and profile.link_type is not devices.LinkType.INFINIBAND:
+        raise errors.KernelError(request, errno.EOPNOTSUPP)
     refused = setting in profile.baseline_only and wanted.value(setting) != settings.BASELINE.value(setting)
     if refused or setting in profile.unsupported:
         raise errors.KernelError(request, profile.refusal)
@@ -297,19 +301,3 @@ def _listed(count: int) -> int:
     if length < 1 << 16:
         return count
     return -(-(length % (1 << 16) - 4) // 196) if length < 1 << 18 else 0
-
-
-def _merged(now: settings.VfSettings, wanted: settings.VfSettings, setting: Setting) -> settings.VfSettings:
-    match setting:
-        case Setting.VLAN:
-            return dataclasses.replace(now, vlan=wanted.vlan, qos=wanted.qos, proto=wanted.proto)
-        case Setting.RATE:
-            return dataclasses.replace(now, min_tx_rate=wanted.min_tx_rate, max_tx_rate=wanted.max_tx_rate)
-        case Setting.MAC:
-            return dataclasses.replace(now, mac=wanted.mac)
-        case Setting.SPOOFCHK:
-            return dataclasses.replace(now, spoofchk=wanted.spoofchk)
-        case Setting.TRUST:
-            return dataclasses.replace(now, trust=wanted.trust)
-        case Setting.LINK_STATE:
-            return dataclasses.replace(now, link_state=wanted.link_state)

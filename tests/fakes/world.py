@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import pathlib
+import weakref
 from collections.abc import Callable
 
 from sriov import devices, errors, kernel, netns, settings, sysfs
@@ -36,7 +37,8 @@ class Profile:
     `deaf_mtu_refusal`, None where it does not ask. `passes_over_its_own`: a MAC that the VF has already is not
     administered. `resetting`: how many requests for its netdev a VF refuses, with EBUSY and EAGAIN, after its PF was
     told a MAC. `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
-    `driver` is the VFs' driver by name.
+    `driver` is the VFs' driver by name; of a `link_type` InfiniBand, VFs have GUIDs, and no
+    address can be set; `takes_guids`: a VF's driver that is bound goes by what its PF was told.
     """
 
     unsupported: frozenset[Setting] = frozenset()
@@ -62,6 +64,8 @@ class Profile:
     deaf_mtu_refusal: int | None = None
     passes_over_its_own: bool = False
     resetting: int = 0
+    link_type: devices.LinkType = devices.LinkType.ETHER
+    takes_guids: bool = True
 
 
 IGB = Profile(unsupported=frozenset({Setting.LINK_STATE}), min_rate=False, provider_vlan=False, rate_needs_link=True)
@@ -150,13 +154,16 @@ class World:
         self.restless: set[str] = set()
         """Settings that are another each time one looks."""
         self.numbers: dict[Identity, tuple[int, int]] = {}
+        self._handles: list[netns.Netns] = []
+        weakref.finalize(self, _close, self._handles)  # tests make hundreds of machines
         self.home = self.namespace("host")
 
     def namespace(self, name: str) -> netns.Netns:
         """A handle of the namespace `name`, which begins to exist with the first."""
         path = self._folder / f"ns-{name}"
         path.touch()
-        return netns.Netns(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self._handles.append(netns.Netns(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+        return self._handles[-1]
 
     def adopt(self, fd: int) -> netns.Netns:
         """As netns.adopt: only files that stand for a namespace are one."""
@@ -172,7 +179,9 @@ class World:
     def add_pf(self, pci: str, name: str, profile: Profile = IGB, vfs: int = 7) -> tuple[devices.PciAddress, ...]:
         """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
-        address = self.node.add_pf(pci, sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500), numvfs=vfs)
+        model = dataclasses.replace(sysfs_tree.IGB, link_type=profile.link_type)
+        shown = sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500)
+        address = self.node.add_pf(pci, shown, model, numvfs=vfs)
         self._pfs[index] = Pf(profile, address, [profile.fresh] * vfs, [settings.NO_MAC] * vfs)
         self._show_carrier(self._pfs[index])
         made = self._vf_addresses(address)
@@ -223,6 +232,8 @@ class World:
         name = f"{self._named(index)}v{number}"
         own = f"02:00:00:{index:02x}:00:{number:02x}"
         address = own if pf.vfs[number].mac == settings.NO_MAC else pf.vfs[number].mac
+        if pf.profile.link_type is devices.LinkType.INFINIBAND:
+            address = infiniband_address(index, number, pf.vfs[number].guid if pf.profile.takes_guids else "")
         if number in pf.unanswered:
             address = _missed(pf, number)
         self.node.set_driver(vf, pf.profile.driver)
@@ -470,6 +481,18 @@ class World:
 
 def _lowest(taken: set[int | None]) -> int:
     return next(number for number in itertools.count() if number not in taken)
+
+
+def _close(handles: list[netns.Netns]) -> None:
+    for each in handles:
+        each.close()
+
+
+def infiniband_address(index: int, number: int, guid: str = "") -> str:
+    """As IPoIB makes it of flags, queue pair, subnet and port GUID; the VF's own GUID where none is administered."""
+    own = f"02:00:00:{index:02x}:00:00:01:{number:02x}"
+    given = own if guid in ("", settings.NO_GUID) else guid
+    return f"00:00:01:07:fe:80:00:00:00:00:00:00:{given}"
 
 
 def _missed(pf: Pf, number: int) -> str:

@@ -49,7 +49,7 @@ class NetdevsimContract(kernel_contract.VfContract):
         assert (found.min_tx_rate, found.max_tx_rate) == (10, 200)
 
     def test_each_setting_leaves_the_others(self, bench: kernel_contract.VfBench) -> None:
-        for setting in Setting:
+        for setting in settings.EVERY_SETTING:
             before = bench.net.vf(bench.pf, bench.vf)
             bench.net.set_vf(bench.pf, bench.vf, EVERYTHING, {setting})
             found = bench.net.vf(bench.pf, bench.vf)

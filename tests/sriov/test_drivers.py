@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sriov import errors, settings, vfconfig, wishes
-from sriov.settings import LinkState, Setting, VlanProto
+from sriov.settings import LinkState, VlanProto
 from tests.fakes import bench, drivers, world
 
 EVERY_DRIVER = pytest.mark.parametrize("profile", drivers.ALL.values(), ids=drivers.ALL)
@@ -83,7 +83,7 @@ def test_a_setting_that_is_not_there_is_asked_for_once(tmp_path: pathlib.Path, c
     target = here.node.target(table, settings.NO_MAC)
     assert target is not None
     with here.node.kernel() as net:
-        for expected in (1 + len(Setting) + 1, 1):  # whether the VF is trusted is looked at
+        for expected in (1 + len(settings.EVERY_SETTING) + 1, 1):  # whether the VF is trusted is looked at
             here.machine.requests.clear()
             vfconfig.state(net, target, wishes.Wish(settings.BASELINE), unsupported)
             assert len(here.machine.requests) == expected

@@ -20,7 +20,7 @@ def refusing(setting: Setting, code: int) -> world.Profile:
     return dataclasses.replace(world.PERMISSIVE, unsupported=frozenset({setting}), refusal=code)
 
 
-@pytest.mark.parametrize("setting", Setting)
+@pytest.mark.parametrize("setting", sorted(settings.EVERY_SETTING, key=str))
 @pytest.mark.parametrize("code", SAID)
 @pytest.mark.parametrize("fresh", [settings.BASELINE, settings.VfSettings(spoofchk=False)])
 def test_whatever_a_driver_says_to_what_nobody_asked_for(
