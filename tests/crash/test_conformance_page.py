@@ -9,9 +9,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs/conformance.md").read_text()
 
 
-@pytest.mark.parametrize(("letter", "last"), [("C", 84), ("F", 62)])
-def test_every_item_has_a_row(letter: str, last: int) -> None:
-    rows = re.findall(rf"^\| {letter}(\d+) \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE)
+@pytest.mark.parametrize(("letter", "last", "columns"), [("C", 84, 2), ("F", 62, 2), ("H", 24, 3)])
+def test_every_item_has_a_row(letter: str, last: int, columns: int) -> None:
+    rows = re.findall(rf"^\| {letter}(\d+) \|(?: [^|]+ \|){{{columns}}}$", PAGE, re.MULTILINE)
     assert [int(number) for number in rows] == list(range(1, last + 1))
 
 
