@@ -42,6 +42,13 @@ _SETTING = {name: number + 1 for name, number in MESSAGES.items()} | {"rss": 48}
 _NESTED = frozenset(
     {"debug.2", "wol.2", "private flags.2", "eee.2", "timestamping.2", "timestamping.3", "timestamping.4"}
 )
+# What a netdev can do, or is doing, beside what it was told: the most of rings and channels, features that exist or are
+# fixed, the peer's part of EEE, counters of pause frames.
+_NO_SETTINGS = frozenset(
+    {f"rings.{kind}" for kind in (2, 3, 4, 5, 16, 18)}
+    | {f"channels.{kind}" for kind in (2, 3, 4, 5)}
+    | {"features.2", "features.5", "eee.3", "eee.4", "pause.5", "pause.6"}
+)
 _FEATURES, _WANTED = "features", 3  # ETHTOOL_A_FEATURES_WANTED
 _SIZE, _VALUE, _MASK = 2, 4, 5  # ETHTOOL_A_BITSET_*
 # The one thing that only the older ioctl tells: how many rules steer flows (SIOCETHTOOL, ETHTOOL_GRXCLSRLCNT, struct
@@ -85,7 +92,9 @@ class Ethtool:
         """By message and attribute, as "rings.5". `messages` are those to ask for, all where None."""
         found: dict[str, bytes] = {}
         for name in MESSAGES if messages is None else messages & MESSAGES.keys():
-            found |= {f"{name}.{kind}": value for kind, value in self._read(name, index)}
+            found |= {
+                key: value for kind, value in self._read(name, index) if (key := f"{name}.{kind}") not in _NO_SETTINGS
+            }
         return found
 
     def set(self, index: int, name: str, noted: kernel.LinkState, found: kernel.LinkState) -> None:

@@ -32,8 +32,6 @@ _NAMES = {
     20: "alias",
     27: "group",
     30: "promiscuity",
-    31: "transmit queues",
-    32: "receive queues",
     39: "protodown",
     40: "gso_max_segs",
     41: "gso_max_size",
@@ -47,14 +45,19 @@ _NAMES = {
     64: "gro_ipv4_max_size",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
-# Told apart from settings, since they change without anybody setting them. Its place: IFLA_LINK, QDISC, LINKINFO,
-# NET_NS_PID, AF_SPEC, LINK_NETNSID, EVENT, TARGET_NETNSID. Its traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
+# Told apart from settings, since nobody can set them or they change without anybody doing so. What it can do, which may
+# change with its PF: NUM_TX_QUEUES, NUM_RX_QUEUES, MIN_MTU, MAX_MTU, PARENT_DEV_BUS_NAME, TSO_MAX_SIZE, TSO_MAX_SEGS,
+# MAX_PACING_OFFLOAD_HORIZON, NETNS_IMMUTABLE, HEADROOM, TAILROOM. Its place: LINK, QDISC, LINKINFO, NET_NS_PID,
+# AF_SPEC, LINK_NETNSID, EVENT, TARGET_NETNSID, PAD, MAP. Its traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
 # CARRIER_CHANGES, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT. Its port's: NUM_VF, PHYS_PORT_ID, PHYS_SWITCH_ID,
-# PHYS_PORT_NAME, DEVLINK_PORT, DPLL_PIN. Its home's, which detachment restores itself: ADDRESS, IFNAME, MTU. And
+# PHYS_PORT_NAME, DEVLINK_PORT, DPLL_PIN. Its home's, which detachment restores itself: ADDRESS, IFNAME, MTU, and
 # PERM_ADDRESS, which igbvf overwrites (sriov.homes).
-_NO_SETTINGS = frozenset(
-    {5, 6, 18, 19, 26, 37, 44, 46, 7, 16, 23, 33, 35, 47, 48, 21, 34, 36, 38, 62, 65, 1, 3, 4, 54, 42, 14}
-)
+_CANNOT_BE_SET = {31, 32, 50, 51, 57, 59, 60, 66, 67, 68, 69}
+_PLACE = {5, 6, 18, 19, 26, 37, 44, 46, 42, 14}
+_TRAFFIC = {7, 16, 23, 33, 35, 47, 48}
+_PORTS = {21, 34, 36, 38, 62, 65}
+_HOMES = {1, 3, 4, 54}
+_NO_SETTINGS = frozenset(_CANNOT_BE_SET | _PLACE | _TRAFFIC | _PORTS | _HOMES)
 _ALT_IFNAME = 53
 _XDP_FD, _XDP_FLAGS = 1, 3  # IFLA_XDP_*
 _XDP_MODES = {5: 0x4, 6: 0x2, 7: 0x8}  # IFLA_XDP_DRV_PROG_ID and its like, to XDP_FLAGS_DRV_MODE and its like
