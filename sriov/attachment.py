@@ -11,6 +11,7 @@ from collections.abc import Iterator, Set
 import msgspec
 
 from sriov import (
+    cleaning,
     detachment,
     errors,
     homes,
@@ -63,7 +64,9 @@ def attached(
             "another container may hold it; try again later",
         )
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
-        home = book.homes.settle(node.tree, request.vf.pci, netdev, functools.partial(net.state, netdev.index))
+        home = book.homes.settle(
+            node.tree, request.vf.pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
+        )
         target = node.target(request.vf, home.address)
         heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
         planned = plans.plan(target, dataclasses.replace(netdev, address=home.address), request, heard=heard)

@@ -4,14 +4,25 @@ Compared and not listed: a driver or a kernel that brings new settings is held t
 """
 
 import contextlib
+import errno
 import logging
 
 from sriov import errors, kernel, netdevstate, steps
 
 _log = logging.getLogger(__name__)
 
-# A master forbids other changes, a program other sizes, and the spread over queues follows their number.
-_FIRST = ("master", netdevstate.XDP, "channels")
+# A program forbids other sizes, and the spread over queues follows their number.
+_FIRST = (netdevstate.XDP, "channels")
+
+
+def first_look(net: kernel.Kernel, index: int) -> kernel.LinkState:
+    """The settings of a netdev that is down, as it will be when it is compared.
+
+    Drivers show other things of one that is up, as bnxt does of RSS (bnxt_get_rxfh()): KernelError (EBUSY) then.
+    """
+    if net.link(index).up:
+        raise errors.KernelError(f"note the settings of link {index}", errno.EBUSY, "take it down: nobody has it")
+    return net.state(index)
 
 
 def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> kernel.LinkState:

@@ -156,7 +156,10 @@ def _fetch(case: _Case) -> kernel.Link | None:
         with steps.timed(steps.Step.MOVE):
             as_called = _move_home(case, inner, link)
     link = _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
-    return link if as_called else _named(case, link)
+    if not as_called:
+        return _named(case, link)
+    _drop_altnames(case.net, link, case.altnames)  # one that was added between the two requests
+    return link
 
 
 def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
@@ -266,6 +269,7 @@ def _scrub(case: _Case, book: ledger.Ledger, link: kernel.Link) -> None:
                 f"VF {case.vf.pci} still has a former owner's {netdevstate.shown(stuck)}, also with a new driver",
                 f"make the VFs of its PF anew, or restart the node: {_NOT_HANDED_OUT}",
             )
+    if left or case.noted is None:
         book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
 
 

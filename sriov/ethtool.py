@@ -1,19 +1,17 @@
 """ethtool's netlink family: a netdev's settings read as bytes, and set back. Part of the door that is netlink.
 
-pyroute2 0.9 knows two of these messages, rings and wol, which take it 1.7 ms of CPU on a veth; the whole look of a DEL
-takes 0.15 here. Source: Documentation/networking/ethtool-netlink.rst, include/uapi/linux/ethtool_netlink.h.
+pyroute2 0.9 knows one of these messages, rings, and makes objects where bytes are compared: rings and wol together take
+it 1.7 ms of CPU on a veth; the whole look of a DEL takes 0.15 here.
+Source: Documentation/networking/ethtool-netlink.rst, include/uapi/linux/ethtool_netlink.h.
 """
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
-import socket
 import struct
 from collections.abc import Iterator, Set
 
-from sriov import kernel, nlsocket
+from sriov import ethtoolioctl, kernel, nlsocket
 
 GENERIC = 16  # NETLINK_GENERIC
 _CONTROL, _GETFAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2  # include/uapi/linux/genetlink.h
@@ -23,38 +21,31 @@ _INTEGER = struct.Struct("=I")
 _INDEX, _FLAGS, _COMPACT = 1, 3, 1  # ETHTOOL_A_HEADER_DEV_INDEX, _FLAGS; ETHTOOL_FLAG_COMPACT_BITSETS
 
 # What a netdev's holder can set, by the message that asks; the next higher number sets it, and RSS has its own. What
-# is the port's (link modes, FEC, module, PHY) is left out: it is the PF's to set, and changes with the cable.
+# is the port's (link modes, FEC, EEE, pause frames, wake-on-LAN, module, PHY) is left out: it is the PF's to set, shows
+# on its VFs (mlx5e_ethtool_get_pauseparam() in mellanox/mlx5/core/en_ethtool.c), and changes with the cable.
 MESSAGES = {
     "debug": 7,
-    "wol": 9,
     "features": 11,
     "private flags": 13,
     "channels": 17,
     "rings": 15,
     "coalesce": 19,
-    "pause": 21,
-    "eee": 23,
     "rss": 38,
     "timestamping": 46,
 }
 _SETTING = {name: number + 1 for name, number in MESSAGES.items()} | {"rss": 48}
 # Attributes of attributes, which the kernel wants marked as such when they are set: bitsets, a clock's name.
-_NESTED = frozenset(
-    {"debug.2", "wol.2", "private flags.2", "eee.2", "timestamping.2", "timestamping.3", "timestamping.4"}
-)
-# What a netdev can do, or is doing, beside what it was told: the most of rings and channels, features that exist or are
-# fixed, the peer's part of EEE, counters of pause frames.
+_NESTED = frozenset({"debug.2", "private flags.2", "timestamping.2", "timestamping.3", "timestamping.4"})
+# What a netdev can do, or is doing, beside what it was told: the most of rings and channels; features that exist, are
+# fixed, or are in effect, which on iavf and bnxt also follows the VLAN that the PF gives it.
 _NO_SETTINGS = frozenset(
     {f"rings.{kind}" for kind in (2, 3, 4, 5, 16, 18)}
     | {f"channels.{kind}" for kind in (2, 3, 4, 5)}
-    | {"features.2", "features.5", "eee.3", "eee.4", "pause.5", "pause.6"}
+    | {"features.2", "features.4", "features.5"}
 )
+_RSS = "rss"
 _FEATURES, _WANTED = "features", 3  # ETHTOOL_A_FEATURES_WANTED
 _SIZE, _VALUE, _MASK = 2, 4, 5  # ETHTOOL_A_BITSET_*
-# The one thing that only the older ioctl tells: how many rules steer flows (SIOCETHTOOL, ETHTOOL_GRXCLSRLCNT, struct
-# ethtool_rxnfc in include/uapi/linux/ethtool.h).
-FLOW_RULES = "flow rules"
-_SIOCETHTOOL, _COUNT_RULES, _RXNFC_SIZE, _RULES_AT = 0x8946, 0x2E, 192, 184
 _SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENETDOWN})
 
 
@@ -63,7 +54,7 @@ class Ethtool:
 
     def __init__(self) -> None:
         self._socket = nlsocket.Socket(GENERIC)
-        self._older = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._older = ethtoolioctl.Older()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             body = _HEADER.pack(_GETFAMILY, 1) + nlsocket.attribute(_FAMILY_NAME, b"ethtool\0")
@@ -76,34 +67,35 @@ class Ethtool:
         self._socket.close()
         self._older.close()
 
-    def flow_rules(self, name: str) -> dict[str, bytes]:
-        """How many rules steer this link's flows to queues, where its driver has such rules."""
-        asked = ctypes.create_string_buffer(struct.pack("=I", _COUNT_RULES), _RXNFC_SIZE)
-        request = struct.pack("=16sQ16x", name.encode(), ctypes.addressof(asked))  # struct ifreq
-        try:
-            fcntl.ioctl(self._older, _SIOCETHTOOL, request)
-        except OSError as error:
-            if error.errno not in _SILENT:
-                raise
-            return {}
-        return {FLOW_RULES: asked.raw[_RULES_AT : _RULES_AT + 4]}
+    def settings(self, index: int, name: str, groups: Set[str] | None) -> dict[str, bytes]:
+        """By message and attribute, as "rings.6", and the number of rules. `groups` are those to ask for, None for all.
 
-    def settings(self, index: int, messages: Set[str] | None) -> dict[str, bytes]:
-        """By message and attribute, as "rings.5". `messages` are those to ask for, all where None."""
-        found: dict[str, bytes] = {}
-        for name in MESSAGES if messages is None else messages & MESSAGES.keys():
-            found |= {
-                key: value for kind, value in self._read(name, index) if (key := f"{name}.{kind}") not in _NO_SETTINGS
-            }
+        Messages ask by index, the older interface by name.
+        """
+        found = self._older.rules(name) if groups is None or ethtoolioctl.RULES in groups else {}
+        for message in MESSAGES if groups is None else groups & MESSAGES.keys():
+            read = {f"{message}.{kind}": value for kind, value in self._read(message, index)}
+            found |= {key: value for key, value in read.items() if key not in _NO_SETTINGS}
         return found
 
-    def set(self, index: int, name: str, noted: kernel.LinkState, found: kernel.LinkState) -> None:
-        """Set back what differs of one message. Raises OSError where the driver refuses."""
-        keys = {key for key in noted if key.partition(".")[0] == name and noted[key] != found.get(key)}
-        body = _wanted(noted, found) if name == _FEATURES else _attributes(noted, keys)
-        if body:
-            request = _HEADER.pack(_SETTING[name], 1) + _about(index) + body
-            self._socket.ask(self._family, nlsocket.ACK, request)
+    def sets(self, group: str) -> bool:
+        return group in MESSAGES or group == ethtoolioctl.RULES
+
+    def set(self, index: int, name: str, group: str, noted: kernel.LinkState, found: kernel.LinkState) -> None:
+        """Set back what differs of one message, or all rules. Raises OSError where the driver refuses."""
+        if group == ethtoolioctl.RULES:
+            self._older.drop_rules(name)
+            return
+        keys = {key for key in noted if key.partition(".")[0] == group and noted[key] != found.get(key)}
+        body = _wanted(noted, found) if group == _FEATURES else _attributes(noted, keys)
+        if not body:
+            return
+        try:
+            self._socket.ask(self._family, nlsocket.ACK, _HEADER.pack(_SETTING[group], 1) + _about(index) + body)
+        except OSError as error:
+            if group != _RSS or error.errno != errno.EOPNOTSUPP:
+                raise
+            self._older.set_rss(name, noted)  # the message came with Linux 6.17
 
     def _read(self, name: str, index: int) -> Iterator[tuple[int, bytes]]:
         """What a driver does not have has no settings."""

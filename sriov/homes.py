@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from sriov import devices, errors, kernel, runfiles, sysfs
+from sriov import devices, errors, kernel, netdevstate, runfiles, sysfs
 
 _MTU = 1500  # bytes, Ethernet's
 
@@ -64,7 +64,8 @@ class Homes:
         home = Home(name=netdev.name, address=address, mtu=netdev.mtu)
         noted = known is not None and not first and _is_noted(known)
         if known is None or not noted or home != known.home:
-            self._write(pci, _Known(birth, home, known.state if known is not None and noted else _seen(look)))
+            state = known.state if known is not None and noted else _seen(look, first=first)
+            self._write(pci, _Known(birth, home, state))
         return home
 
     def state(self, tree: sysfs.Tree, pci: devices.PciAddress) -> kernel.LinkState | None:
@@ -111,10 +112,14 @@ def _is_noted(known: _Known) -> bool:
     return bytes(known.state) != b"null"
 
 
-def _seen(look: Callable[[], kernel.LinkState]) -> msgspec.Raw:
-    """A netdev that cannot be read does not keep its VF from a pod: it is noted another time."""
+def _seen(look: Callable[[], kernel.LinkState], *, first: bool) -> msgspec.Raw:
+    """A netdev that cannot be read does not keep its VF from a pod: it is noted another time.
+
+    One that is not new may have been a pod's before anybody noted it.
+    """
     try:
-        return msgspec.Raw(msgspec.json.encode(look()))
+        state = look() if first else netdevstate.presumed(look())
+        return msgspec.Raw(msgspec.json.encode(state))
     except errors.KernelError:
         return msgspec.Raw(b"null")
 

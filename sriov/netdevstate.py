@@ -26,12 +26,10 @@ MULTICAST = 0x1000
 
 _NAMES = {
     2: "broadcast",
-    10: "master",
     13: "txqueuelen",
     17: "link mode",
     20: "alias",
     27: "group",
-    30: "promiscuity",
     39: "protodown",
     40: "gso_max_segs",
     41: "gso_max_size",
@@ -40,20 +38,20 @@ _NAMES = {
     55: "protodown reason",
     56: PARENT,
     58: "gro_max_size",
-    61: "allmulticast",
     63: "gso_ipv4_max_size",
     64: "gro_ipv4_max_size",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
 # Told apart from settings, since nobody can set them or they change without anybody doing so. What it can do, which may
 # change with its PF: NUM_TX_QUEUES, NUM_RX_QUEUES, MIN_MTU, MAX_MTU, PARENT_DEV_BUS_NAME, TSO_MAX_SIZE, TSO_MAX_SEGS,
-# MAX_PACING_OFFLOAD_HORIZON, NETNS_IMMUTABLE, HEADROOM, TAILROOM. Its place: LINK, QDISC, LINKINFO, NET_NS_PID,
-# AF_SPEC, LINK_NETNSID, EVENT, TARGET_NETNSID, PAD, MAP. Its traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
+# MAX_PACING_OFFLOAD_HORIZON, NETNS_IMMUTABLE, HEADROOM, TAILROOM. Its place, with its
+# master and who listens to it, which end with a move: LINK, QDISC, MASTER, LINKINFO, NET_NS_PID, AF_SPEC, PROMISCUITY,
+# ALLMULTI, LINK_NETNSID, EVENT, TARGET_NETNSID, PAD, MAP. Its traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
 # CARRIER_CHANGES, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT. Its port's: NUM_VF, PHYS_PORT_ID, PHYS_SWITCH_ID,
 # PHYS_PORT_NAME, DEVLINK_PORT, DPLL_PIN. Its home's, which detachment restores itself: ADDRESS, IFNAME, MTU, and
 # PERM_ADDRESS, which igbvf overwrites (sriov.homes).
 _CANNOT_BE_SET = {31, 32, 50, 51, 57, 59, 60, 66, 67, 68, 69}
-_PLACE = {5, 6, 18, 19, 26, 37, 44, 46, 42, 14}
+_PLACE = {5, 6, 10, 18, 19, 26, 30, 37, 44, 46, 61, 42, 14}
 _TRAFFIC = {7, 16, 23, 33, 35, 47, 48}
 _PORTS = {21, 34, 36, 38, 62, 65}
 _HOMES = {1, 3, 4, 54}

@@ -55,7 +55,7 @@ class Netlink:
         self._route = nlsocket.Socket(nlsocket.ROUTE)
         self._rdma: nldev.Nldev | None = None
         # The host's is made at once, as the thread may be elsewhere later; a pod's links are not read whole.
-        self._settings = ethtool.Ethtool() if where is None else None
+        self._settings = _ethtool() if where is None else None
 
     def close(self) -> None:
         self._route.close()
@@ -86,20 +86,20 @@ class Netlink:
             self._route.ask(_DELLINKPROP, nlsocket.ACK, linkinfo.drop_altname(index, name))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
-        messages = None if known is None else {netdevstate.group(key) for key in known if "." in key}
+        groups = None if known is None else {netdevstate.group(key) for key in known}
         with refusals(f"show the settings of link {index}"):
             shown = self._show(index, _RTEXT_FILTER_SKIP_STATS)
-            found = netdevstate.of_link(shown) | self._ethtool().settings(index, messages) | bpf.programs(index)
-            if known is None or ethtool.FLOW_RULES in known:
-                found |= self._ethtool().flow_rules(linkinfo.shown(shown).name)
+            found = netdevstate.of_link(shown) | bpf.programs(index)
+            if self._settings is not None:
+                found |= self._settings.settings(index, linkinfo.shown(shown).name, groups)
             return found
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         with refusals(f"set {name} of link {index} back"):
             if name in bpf.ENDS:
                 bpf.take_off_tcx(index, name)
-            elif name in ethtool.MESSAGES:
-                self._ethtool().set(index, name, wanted, found)
+            elif self._settings is not None and self._settings.sets(name):
+                self._settings.set(index, self.link(index).name, name, wanted, found)
             else:
                 self._restore_link(index, name, wanted, found)
 
@@ -205,12 +205,6 @@ class Netlink:
                 self._rdma = nldev.Nldev()
         return self._rdma
 
-    def _ethtool(self) -> ethtool.Ethtool:
-        if self._settings is None:
-            with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
-                self._settings = ethtool.Ethtool()
-        return self._settings
-
     @contextlib.contextmanager
     def inside(self, target: netns.Netns) -> Iterator["Netlink"]:
         with netns.entered(target):
@@ -234,6 +228,14 @@ def refusals(request: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.KernelError(request, error.errno or errno.EIO) from error
+
+
+def _ethtool() -> ethtool.Ethtool | None:
+    """None where the kernel has no such family, as before 5.6."""
+    try:
+        return ethtool.Ethtool()
+    except OSError:
+        return None
 
 
 def _none_without_rdma(error: OSError, none: _T) -> _T:

@@ -16,12 +16,17 @@ _NOTEWORTHY = 3  # failures in a row: one or two may be a driver that resets
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Failing:
-    """`due` in seconds of the clock that `failed` is told."""
+    """`due` in seconds of the clock that `failed` is told.
+
+    `kept_back`: nothing failed, and the VF is at home, but no pod may have it yet: which is its own health's affair and
+    keeps no daemon from being ready.
+    """
 
     owner: ledger.Owner
     failures: int
     due: float
     problem: str
+    kept_back: bool
 
 
 class Attempts:
@@ -38,11 +43,11 @@ class Attempts:
     def is_due(self, record: ledger.Record, now: float) -> bool:
         return not self.failures(record) or self._failing[record.pci].due <= now
 
-    def failed(self, record: ledger.Record, problem: str, now: float) -> None:
+    def failed(self, record: ledger.Record, problem: str, now: float, *, kept_back: bool = False) -> None:
         """Another attempt was in vain. `now` in seconds of any steady clock."""
         failures = self.failures(record) + 1
         pause = min(_LONGEST, _FIRST * 2.0 ** min(failures - 1, 30))
-        self._failing[record.pci] = _Failing(record.owner, failures, now + pause, problem)
+        self._failing[record.pci] = _Failing(record.owner, failures, now + pause, problem, kept_back)
 
     def forget(self, record: ledger.Record) -> None:
         """It is restored, or nothing is left to restore."""
@@ -58,5 +63,5 @@ class Attempts:
         return [
             f"VF {pci} of {each.owner} could not be restored {each.failures} times in a row: {each.problem}"
             for pci, each in self._failing.items()
-            if each.failures >= _NOTEWORTHY
+            if each.failures >= _NOTEWORTHY and not each.kept_back
         ]

@@ -4,6 +4,7 @@ Every descriptor that arrives is owned here and closed with the connection, howe
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -44,6 +45,11 @@ class Connection:
     def take_descriptor(self) -> int | None:
         """The descriptor that came along, which now belongs to the caller."""
         return self._descriptors.pop(0) if self._descriptors else None
+
+    def hang_up(self) -> None:
+        """Whoever reads here or writes there hears that it is over."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         for descriptor in self._descriptors:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable
 
 from observability import logs
-from sriov import detachment, devices, errors, inventory, ledger, rebound
+from sriov import cleaning, detachment, devices, errors, inventory, ledger, rebound
 from sriov_cni import settling
 from sriov_cni.calls import Daemon, log
 
@@ -45,7 +45,9 @@ def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
     netdev = daemon.node.tree.netdev(pci)
     if netdev is not None and daemon.record_of(pci) is None:
         with daemon.node.kernel() as net:
-            daemon.book.homes.settle(daemon.node.tree, pci, netdev, functools.partial(net.state, netdev.index))
+            daemon.book.homes.settle(
+                daemon.node.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
+            )
 
 
 async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) -> None:
@@ -114,6 +116,9 @@ async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore)
     with logs.within(**seen.owner.facts, vf=seen.pci):
         try:
             await _finish_one(daemon, seen, limit)
+        except (errors.UncleanError, errors.DriverError) as error:
+            _failed(daemon, seen, str(error), kept_back=True)
+            log.error("VF %s of %s is kept from other pods: %s", seen.pci, seen.owner, error)
         except errors.SriovError as error:
             _failed(daemon, seen, str(error))
             log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
@@ -123,7 +128,7 @@ async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore)
 
 
 async def _finish_one(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
-    async with daemon.vf_locks.of(seen.pci) as held, limit:
+    async with limit, daemon.vf_locks.of(seen.pci) as held:
         ended = await held.run(_end, daemon, seen)
     if ended:
         _count(daemon, restored=True)
@@ -131,9 +136,9 @@ async def _finish_one(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaph
     daemon.stuck.forget(seen)
 
 
-def _failed(daemon: Daemon, seen: ledger.Record, problem: str) -> None:
+def _failed(daemon: Daemon, seen: ledger.Record, problem: str, *, kept_back: bool = False) -> None:
     _count(daemon, restored=False)
-    daemon.stuck.failed(seen, problem, asyncio.get_running_loop().time())
+    daemon.stuck.failed(seen, problem, asyncio.get_running_loop().time(), kept_back=kept_back)
 
 
 def _count(daemon: Daemon, *, restored: bool) -> None:

@@ -16,6 +16,7 @@ from sriov_cni.failure import Code
 
 _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to say what it wants
+_LAST_SECONDS = 10  # for shims to say that the answer is printed, when the daemon ends
 _PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's queue meanwhile
 
 
@@ -40,6 +41,8 @@ class Server:
         self._calls: set[asyncio.Task[None]] = set()
         self._repairing: asyncio.Task[None] | None = None
         self._uids = {0, os.geteuid()}
+        self._unheard: set[connection.Connection] = set()
+        self._left: set[connection.Connection] = set()
 
     async def serve(self, path: pathlib.Path, stop: asyncio.Event) -> None:
         """Listen at `path`, accept calls until `stop`, then finish those under way. The socket is root's alone."""
@@ -75,9 +78,23 @@ class Server:
             await asyncio.wait([self._repairing])
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))
-            await asyncio.wait(self._calls)
+        while self._calls:
+            _, at_work = await asyncio.wait(self._calls, timeout=_LAST_SECONDS)
+            if at_work:
+                self._leave_the_silent()
         if self._daemon.chores:
             await asyncio.wait(self._daemon.chores)
+
+    def _leave_the_silent(self) -> None:
+        """A shim that is stopped cannot say whether its answer is printed, and must not hold up our successor.
+
+        Nothing is taken back, since it may be: the shim finds the connection closed, and fails, and the runtime ends
+        the attachment.
+        """
+        for shim in self._unheard - self._left:
+            _log.warning("a shim has not said for %g s whether its answer is printed: it is left", _LAST_SECONDS)
+            self._left.add(shim)
+            shim.hang_up()
 
     def _take(self, listening: socket.socket) -> None:
         try:
@@ -127,7 +144,7 @@ class Server:
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
             with steps.timed(steps.Step.ANSWER):
-                delivered = await _delivered(shim, answer)
+                delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
             if self._daemon.calls_log is not None:  # when this is over and the shim has gone
@@ -137,11 +154,20 @@ class Server:
                 _log.debug("%r took %s", name, asked)
             if asked is not None and meter is not None:
                 meter.call(env.get("CNI_COMMAND", ""), code, time.monotonic() - started, asked)
-            if not delivered and call is not None:
+            if delivered is False and call is not None:
                 _log.warning("%r: the runtime did not wait for it", name)
                 await commands.give_up(self._daemon, call)
             if call is not None and self._daemon.fresh.holds(call.key, call):
                 self._daemon.fresh.end(call.key)
+
+    async def _delivered(self, shim: connection.Connection, answer: bytes) -> bool | None:
+        """Whether the runtime has read it; None where that is not known, since the daemon ends."""
+        self._unheard.add(shim)
+        try:
+            heard = await _delivered(shim, answer)
+        finally:
+            self._unheard.discard(shim)
+        return None if shim in self._left and not heard else heard
 
     async def _confirm(self, shim: connection.Connection, call: calls.Call) -> None:
         """Tell a shim that printed an attachment which was ended before that."""

@@ -5,7 +5,7 @@ import functools
 import pathlib
 from collections.abc import Sequence
 
-from sriov import attachment, detachment, devices, kernel, ledger, netns, node, plans, settings
+from sriov import attachment, cleaning, detachment, devices, kernel, ledger, netns, node, plans, settings
 from tests.fakes import attributes, memory_kernel, world
 
 MAC = "02:00:00:00:cc:01"
@@ -72,4 +72,4 @@ def get_to_know(here: node.Node, book: ledger.Ledger, vfs: Sequence[devices.PciA
         netdev = here.tree.netdev(pci)
         if netdev is not None:
             with here.kernel() as net:
-                book.homes.settle(here.tree, pci, netdev, functools.partial(net.state, netdev.index))
+                book.homes.settle(here.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index))
