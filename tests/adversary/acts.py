@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from sriov import devices, netns, nlsocket
-from tests.adversary import arena, requests
+from tests.adversary import places, requests
 
 LONG = "a-name-as-long-as-altnames-may-be-" + "x" * 90
 
@@ -19,8 +19,8 @@ LONG = "a-name-as-long-as-altnames-may-be-" + "x" * 90
 class Scene:
     """One act: `where` the VF's link is, and what the number is that chooses."""
 
-    stage: arena.Arena
-    place: arena.Place
+    stage: places.Stage
+    place: places.Place
     pci: devices.PciAddress
     index: int
     chosen: int
@@ -33,12 +33,15 @@ class Scene:
         return values[self.chosen % len(values)]
 
     def name(self, *further: str) -> str:
-        """A name that is somebody's: the VF's in the host, its neighbour's, the PF's, usual ones of pods."""
-        own = self.stage.names[self.pci]
-        other = next(name for pci, name in self.stage.names.items() if pci != self.pci)
-        fallback = devices.fallback_name(self.pci)
-        names = (own, arena.PF, "eth0", "net1", "net2", other, fallback, "dev2", "vlan0", *further)
+        """A name that is somebody's: the VF's in the host, the PF's, usual ones of pods."""
+        own, fallback = self.stage.names[self.pci], devices.fallback_name(self.pci)
+        names = (own, self.stage.pf, "eth0", "net1", "net2", fallback, "dev2", "vlan0", *further)
         return names[self.chosen % len(names)]
+
+    @property
+    def neighbour(self) -> str:
+        """What another VF is called in the host, which may be away."""
+        return next(name for pci, name in self.stage.names.items() if pci != self.pci)
 
 
 Act = Callable[[Scene], None]
@@ -54,6 +57,14 @@ def _rename(scene: Scene) -> None:
 
 def _altname(scene: Scene) -> None:
     requests.add_altname(scene.netns, scene.index, scene.name(LONG))
+
+
+def _rename_as_neighbour(scene: Scene) -> None:
+    _change(scene, requests.text(requests.IFNAME, scene.neighbour))
+
+
+def _altname_of_neighbour(scene: Scene) -> None:
+    requests.add_altname(scene.netns, scene.index, scene.neighbour)
 
 
 def _mac(scene: Scene) -> None:
@@ -181,13 +192,15 @@ def _child(scene: Scene) -> None:
 
 def _numbers(scene: Scene) -> None:
     """The pod's namespace knows another, or itself, by a number that somebody might use."""
-    with arena.new_namespace() as other:
+    with places.new_namespace() as other:
         requests.number_namespace(scene.netns, other if scene.chosen % 2 else scene.netns, scene.chosen)
 
 
 ACTS: dict[str, Act] = {
     "rename": _rename,
+    "rename as a neighbour": _rename_as_neighbour,
     "altname": _altname,
+    "altname of a neighbour": _altname_of_neighbour,
     "mac": _mac,
     "broadcast": _broadcast,
     "alias": _alias,
@@ -229,7 +242,10 @@ FURTHER = {
     "stuck": "a VF whose DEL has failed is not offered, wherever it is",
 }
 
-SWITCHED_OFF: dict[str, str] = {}
+SWITCHED_OFF: dict[str, str] = {
+    # A VF that comes home while a neighbour has its name gets another one, and keeps it.
+    **dict.fromkeys(("rename as a neighbour", "altname of a neighbour"), "item 1"),
+}
 """What the product does not yet withstand, and the item of issue 12 that mends it. SRIOV_ACTS names all that is on, and
 nothing else is, to try some of it: `altname,mac,kill`."""
 

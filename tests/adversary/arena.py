@@ -4,108 +4,62 @@ A real VF is known by its PCI address wherever it is, and comes home when its na
 what nobody can change of a veth, the index of the other end, and is carried home before the namespace goes.
 """
 
-import contextlib
-import ctypes
-import dataclasses
-import os
 import pathlib
-from collections.abc import Iterator
 
 from sriov import devices, netns, settings, sysfs
-from tests.adversary import dumps, requests
+from tests.adversary import dumps, places, requests
 from tests.fakes import mock_drivers, mock_kernel, mock_node
 
 PF = "pf0"
 VLANS = (100, 200)
 _QUEUES = 4
 _FAR = 1_000_000
-_MS_BIND, _MNT_DETACH = 4096, 2
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclasses.dataclass(slots=True)
-class Place:
-    """A namespace of a pod, or of its making. `path` is "" where only a descriptor keeps it."""
-
-    name: str
-    handle: netns.Netns
-    path: str = ""
-
-    def forget_path(self) -> None:
-        if self.path:
-            _libc.umount2(self.path.encode(), _MNT_DETACH)
-            pathlib.Path(self.path).unlink()
-            self.path = ""
-
-    def close(self) -> None:
-        self.forget_path()
-        self.handle.close()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Found:
-    """Where a VF is: `where` is None for the host."""
-
-    where: Place | None
-    link: requests.Link
 
 
 class Arena(mock_node.MockNode):
-    """One PF with `vfs` VFs. `host` is the namespace; `first` are the VFs as they were when they were made.
+    """One PF with `vfs` VFs: a places.Stage."""
 
-    `held` are descriptors of bpf links: what they attach is gone with them, and not before.
-    """
+    is_mock = True
+    pf = PF
 
     def __init__(self, folder: pathlib.Path, vfs: int = 2) -> None:
         super().__init__(folder, vfs=vfs, names=[PF])
         self.host = netns.open_path(f"/run/netns/{self.name}")
         self.vfs = tuple(devices.pci_address(each) for each in self.state.read())
-        self.places: list[Place] = []
-        self.held: dict[devices.PciAddress, list[int]] = {pci: [] for pci in self.vfs}
-        self._made = 0
+        self._namespaces = places.Namespaces(folder, self.vfs)
+        self.places, self.held = self._namespaces.places, self._namespaces.held
+        self.place, self.let_go = self._namespaces.place, self._namespaces.let_go
         with netns.entered(self.host):
             for vf in self.state.read().values():
                 for vlan in (*VLANS, 0):
                     mock_kernel.plug(vf.far, vlan)  # the bridges are there from the start
-        self.first = {pci: dumps.whole(self.host, vf.index) for pci, vf in self.state.read().items()}
-        self.names = {pci: requests.link(self.host, vf.index).name for pci, vf in self.state.read().items()}
+        links = {pci: requests.link(self.host, self.state.read()[pci].index) for pci in self.vfs}
+        self.first = {pci: dumps.whole(self.host, link.index) for pci, link in links.items()}
+        self.names = {pci: link.name for pci, link in links.items()}
         self._furniture = {each.index for each in requests.links(self.host)} - self._indices()
         with self.state.changing() as known:
             for each in known.values():
                 each.queues = _QUEUES
 
     def close(self) -> None:
-        for place in list(self.places):
-            self._forget(place)
-        for pci in self.vfs:
-            self.let_go(pci)
+        self._namespaces.forget_all()
         self.host.close()
         super().close()
 
     # Namespaces.
 
-    def place(self, *, named: bool = True) -> Place:
-        """A new namespace: with a path, as a pod's, or kept by a descriptor alone."""
-        self._made += 1
-        name = f"n{self._made}"
-        path = self.folder / name if named else None
-        place = Place(name, new_namespace(path), str(path or ""))
-        self.places.append(place)
-        return place
-
-    def end(self, place: Place) -> None:
+    def end(self, place: places.Place) -> None:
         """Its last reference goes: what the kernel does with a physical device in it, and then the namespace."""
+        self._empty(place)
+        self._namespaces.forget(place)
+        self.settle()
+
+    def _empty(self, place: places.Place) -> None:
         for found in self.find().values():
             if found.where is place:
                 self._carry(place, found.link)
-        self._forget(place)
-        self.settle()
 
-    def _forget(self, place: Place) -> None:
-        self.places.remove(place)
-        place.close()
-
-    def _carry(self, place: Place, link: requests.Link) -> None:
+    def _carry(self, place: places.Place, link: requests.Link) -> None:
         """default_device_exit_net() in net/core/dev.c: names that are taken are lost, and everything else stays."""
         taken = self.names_in_host()
         for name in link.altnames:
@@ -114,39 +68,25 @@ class Arena(mock_node.MockNode):
         name = link.name if link.name not in taken else _free(f"dev{link.index}", taken)
         requests.move(place.handle, link.index, self.host, name)
 
-    def let_go(self, pci: devices.PciAddress) -> None:
-        """Whoever holds the VF's bpf links ends."""
-        while self.held[pci]:
-            os.close(self.held[pci].pop())
-
     # VFs.
 
     def names_in_host(self) -> set[str]:
         found = requests.links(self.host)
         return {each.name for each in found} | {name for each in found for name in each.altnames}
 
-    def find(self) -> dict[devices.PciAddress, Found]:
+    def find(self) -> dict[devices.PciAddress, places.Found]:
         """Every VF that has a driver, wherever its netdev is."""
         known = self.state.read()
         peers = {vf.far_index: devices.pci_address(pci) for pci, vf in known.items()}
         found = {}
-        for place in (None, *self.places):
-            for link in requests.links(place.handle if place else self.host):
-                if link.peer in peers:
-                    found[peers[link.peer]] = Found(place, link)
+        links = list(places.every(self))
+        for place, link in links:
+            if link.peer in peers:
+                found[peers[link.peer]] = places.Found(place, link)
         bound = {pci for pci in self.vfs if known[pci].where != "nowhere"}
-        assert found.keys() >= bound, self._shown(known)
+        seen = [(place and place.name, link.name, link.index, link.peer) for place, link in links]
+        assert found.keys() >= bound, f"a VF has no netdev anywhere: {seen}, {known}"
         return found
-
-    def _shown(self, known: dict[str, mock_kernel.Vf]) -> str:
-        places = {
-            place.name if place else "host": place.handle if place else self.host for place in (None, *self.places)
-        }
-        links = {
-            name: [(each.name, each.index, each.peer) for each in requests.links(where)]
-            for name, where in places.items()
-        }
-        return f"a VF has no netdev anywhere: {links}, {known}"
 
     def settle(self) -> None:
         """Sysfs and the mock's memory show every VF where it is, as the kernel's own do without being asked."""
@@ -168,20 +108,11 @@ class Arena(mock_node.MockNode):
         own = self._furniture | self._indices()
         return [each for each in requests.links(self.host) if each.index not in own]
 
-    def changes(self, pci: devices.PciAddress, found: Found) -> list[str]:
-        """In what a VF in the host is not what it was when it was first seen."""
-        name = [] if found.link.name == self.names[pci] else [f"name: {self.names[pci]} -> {found.link.name}"]
-        return name + dumps.differences(self.first[pci], dumps.whole(self.host, found.link.index))
-
     def reset(self) -> None:
         """Everything as it was made, whatever a schedule has left; verified."""
         for place in list(self.places):
-            for found in self.find().values():
-                if found.where is place:
-                    self._carry(place, found.link)
-            self._forget(place)
-        for pci in self.vfs:
-            self.let_go(pci)
+            self._empty(place)
+        self._namespaces.forget_all()
         self.settle()
         with netns.entered(self.host):
             for link in self.strangers():
@@ -189,7 +120,7 @@ class Arena(mock_node.MockNode):
             for pci in set(self.vfs) - self.find().keys():
                 mock_drivers.MockDrivers(self.folder).write("bus/pci/drivers_probe", pci)
         for pci, found in self.find().items():
-            if self.changes(pci, found):
+            if places.changes(self, pci, found):
                 self._make_anew(pci, found.link.index)
         with self.state.changing() as vfs, netns.entered(self.host):
             for vf in vfs.values():
@@ -197,7 +128,7 @@ class Arena(mock_node.MockNode):
                 mock_kernel.plug(vf.far, 0)
         self.settle()
         assert not self.strangers()
-        assert not [each for pci, found in self.find().items() for each in self.changes(pci, found)]
+        assert not [each for pci, found in self.find().items() for each in places.changes(self, pci, found)]
 
     def _make_anew(self, pci: devices.PciAddress, index: int) -> None:
         with netns.entered(self.host), self.state.changing() as vfs:
@@ -227,28 +158,3 @@ def _shown(link: requests.Link) -> sysfs.Netdev:
 def _free(name: str, taken: set[str]) -> str:
     numbers = (name, *(f"dev{number}" for number in range(len(taken) + 1)))
     return next(each for each in numbers if each not in taken)
-
-
-def new_namespace(path: pathlib.Path | None = None) -> netns.Netns:
-    """With `path`, it is mounted there."""
-    with _unshared():
-        made = netns.own()
-        if path is not None:
-            path.touch()
-            source = f"/proc/self/fd/{made.fd}".encode()
-            if _libc.mount(source, str(path).encode(), None, _MS_BIND, None) != 0:
-                raise OSError(ctypes.get_errno(), "mount")
-    return made
-
-
-@contextlib.contextmanager
-def _unshared() -> Iterator[None]:
-    """The calling thread in a namespace of its own, until the context ends."""
-    with netns.own() as here:
-        if _libc.unshare(0x40000000) != 0:  # CLONE_NEWNET
-            raise OSError(ctypes.get_errno(), "unshare")
-        try:
-            yield
-        finally:
-            if _libc.setns(here.fd, 0x40000000) != 0:
-                os._exit(70)

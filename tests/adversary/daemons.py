@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sriov import netns
 from sriov_cni import shim, wire
 from tests.adversary import nursery
 
@@ -67,9 +68,9 @@ NONE = Interruption()
 
 
 class Nursery:
-    """One a test: its daemons are processes below it, in the mock's host, and end with it."""
+    """One a test: its daemons are processes below it, in the host's namespace, and end with it."""
 
-    def __init__(self, host: str, folder: pathlib.Path) -> None:
+    def __init__(self, host: netns.Netns, folder: pathlib.Path, *, is_mock: bool) -> None:
         self._folder = folder
         countdown = folder / "countdown"
         countdown.write_bytes(nursery.COUNTDOWN.pack(0, 0))
@@ -78,8 +79,11 @@ class Nursery:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._events, waiting = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = (theirs.fileno(), waiting.fileno())
-        command = [sys.executable, "-P", "-m", "tests.adversary.nursery", host, str(folder), *map(str, given)]
-        self._process = subprocess.Popen(command, cwd=PROJECT, pass_fds=given, env={**os.environ, "PYTHONPATH": "."})
+        kind = "mock" if is_mock else "real"
+        command = [sys.executable, "-P", "-m", "tests.adversary.nursery", kind, str(folder), *map(str, given)]
+        with netns.entered(host):
+            environment = {**os.environ, "PYTHONPATH": "."}
+            self._process = subprocess.Popen(command, cwd=PROJECT, pass_fds=given, env=environment)
         theirs.close()
         waiting.close()
         self.daemons: list[Daemon] = []

@@ -1,15 +1,16 @@
-"""`python -m tests.adversary.nursery HOST MOCK_FOLDER CHANNEL EVENTS`: daemons, each a process, started by a fork.
+"""`python -m tests.adversary.nursery KIND FOLDER CHANNEL EVENTS`: daemons, each a process, started by a fork.
 
-It has imported everything and started no thread, so that a daemon is there in milliseconds; it lives in the mock's
-host. CHANNEL and EVENTS are descriptors of SOCK_SEQPACKET sockets. By the first come orders, one JSON array each:
+It has imported everything and started no thread, so that a daemon is there in milliseconds. Its namespace is the host;
+with KIND `mock` the daemons have the mock node in FOLDER, with `real` this machine's kernel and sysfs. CHANNEL and
+EVENTS are descriptors of SOCK_SEQPACKET sockets. By the first come orders, one JSON array each:
 `["start", RUN_DIR, LOG, BINDS]` is answered with a PID, where BINDS says whether the daemon may bind drivers, and
 `["reap", PID]` with the exit status once it has ended. By the second a daemon says that it waits before a request.
 """
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
-import functools
 import json
 import mmap
 import os
@@ -22,12 +23,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from sriov import errors, kernel, netns
+from sriov import attributes, errors, kernel, node
 from sriov_cni import __main__ as daemon
 from tests.fakes import mock_drivers, mock_kernel
 from tests.lab import watched_kernel
 
-PATIENCE = 0.3  # seconds: what takes the kernel its time has happened already when a schedule goes on
 COUNTDOWN = struct.Struct("=ii")
 """Whether it counts, which only the test writes, and how many places are left, which daemons count down."""
 _PR_SET_PDEATHSIG = 1
@@ -58,9 +58,28 @@ class Gate:
             self._events.recv(1)
 
 
-def opener(folder: pathlib.Path, gate: Gate) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
-    plain = mock_kernel.opener(folder)
+KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """What a daemon has around it."""
+
+    kernel: KernelOpener
+    writer: attributes.Attributes
+    sysfs: pathlib.Path
+    patience: float
+
+
+def setting(kind: str, folder: pathlib.Path) -> Setting:
+    if kind == "mock":
+        # What takes the kernel its time has happened already when a schedule goes on.
+        return Setting(mock_kernel.opener(folder), mock_drivers.MockDrivers(folder), folder / "sys", patience=0.3)
+    root = pathlib.Path("/sys")
+    return Setting(daemon.open_netlink, attributes.Sysfs(root), root, node.PATIENCE)
+
+
+def opener(plain: KernelOpener, gate: Gate) -> KernelOpener:
     @contextlib.contextmanager
     def opened() -> Iterator[kernel.Kernel]:
         with plain() as net:
@@ -72,8 +91,8 @@ def opener(folder: pathlib.Path, gate: Gate) -> Callable[[], AbstractContextMana
 class Writer:
     """Binds drivers, or has a sysfs that is read-only."""
 
-    def __init__(self, folder: pathlib.Path, gate: Gate, *, binds: bool) -> None:
-        self._drivers = mock_drivers.MockDrivers(folder)
+    def __init__(self, plain: attributes.Attributes, gate: Gate, *, binds: bool) -> None:
+        self._plain = plain
         self._gate = gate
         self._binds = binds
 
@@ -81,42 +100,43 @@ class Writer:
         if not self._binds:
             raise errors.KernelError(f"write {value!r} to {path}", errno.EROFS)
         with self._gate.request():
-            self._drivers.write(path, value)
+            self._plain.write(path, value)
 
 
-def _serve(folder: pathlib.Path, run_dir: str, log: str, binds: bool, gate: Gate) -> None:
-    """In the child: nothing of the parent's goes on in it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    status = 70
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        none = str(folder / "none")
-        places = ["--run-dir", run_dir, "--sysfs", str(folder / "sys"), "--policy", none, "--predecessor-dir", none]
-        writer = Writer(folder, gate, binds=binds)
-        status = daemon.main([*places, "--pod-resources-socket", none], opener(folder, gate), PATIENCE, writer)
-    finally:
-        os._exit(status)
+class Nursery:
+    def __init__(self, kind: str, folder: pathlib.Path, events: socket.socket) -> None:
+        self._setting = setting(kind, folder)
+        self._none = str(folder / "none")
+        self._gate = Gate(folder, events)
+
+    def start(self, run_dir: str, log: str, binds: bool) -> int:
+        child = os.fork()
+        if child == 0:
+            self._serve(run_dir, log, binds)
+        return child
+
+    def _serve(self, run_dir: str, log: str, binds: bool) -> None:
+        """In the child: nothing of the parent's goes on in it."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        status, around = 70, self._setting
+        try:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            places = {"--run-dir": run_dir, "--sysfs": str(around.sysfs)}
+            places |= dict.fromkeys(("--policy", "--predecessor-dir", "--pod-resources-socket"), self._none)
+            flags = [word for pair in places.items() for word in pair]
+            writer = Writer(around.writer, self._gate, binds=binds)
+            status = daemon.main(flags, opener(around.kernel, self._gate), around.patience, writer)
+        finally:
+            os._exit(status)
 
 
-def main(host: str, folder: pathlib.Path, channel: socket.socket, events: socket.socket) -> None:
-    with netns.open_path(host) as namespace, netns.entered(namespace):
-        gate = Gate(folder, events)
-        orders: dict[str, Callable[..., int]] = {
-            "start": functools.partial(_start, folder, gate),
-            "reap": _reap,
-        }
-        while order := channel.recv(4096):
-            name, *arguments = json.loads(order)
-            channel.send(json.dumps(orders[name](*arguments)).encode())
-
-
-def _start(folder: pathlib.Path, gate: Gate, run_dir: str, log: str, binds: bool) -> int:
-    child = os.fork()
-    if child == 0:
-        _serve(folder, run_dir, log, binds, gate)
-    return child
+def serve(nursery: Nursery, channel: socket.socket) -> None:
+    orders: dict[str, Callable[..., int]] = {"start": nursery.start, "reap": _reap}
+    while order := channel.recv(4096):
+        name, *arguments = json.loads(order)
+        channel.send(json.dumps(orders[name](*arguments)).encode())
 
 
 def _reap(child: int) -> int:
@@ -126,4 +146,4 @@ def _reap(child: int) -> int:
 if __name__ == "__main__":
     sockets = [socket.socket(fileno=int(each)) for each in sys.argv[3:5]]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    main(sys.argv[1], pathlib.Path(sys.argv[2]), sockets[0], sockets[1])
+    serve(Nursery(sys.argv[1], pathlib.Path(sys.argv[2]), sockets[1]), sockets[0])

@@ -3,13 +3,18 @@
 The defaults are an Intel 82576 as QEMU emulates it (igb: VF offset 0x80, stride 2).
 """
 
+import ctypes
 import dataclasses
 import os
 import pathlib
 import shutil
+import tempfile
+from collections.abc import Iterable
 
 from sriov import devices, sysfs
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _ARPHRD = {devices.LinkType.ETHER: 1, devices.LinkType.INFINIBAND: 32}
 
 
@@ -97,9 +102,17 @@ class SysfsTree:
 
     def set_netdev(self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None) -> None:
         """Show these netdevs below the device; none is what a VF in another namespace looks like."""
+        made = pathlib.Path(tempfile.mkdtemp(dir=self.root, prefix="net-"))
+        made.chmod(0o755)
+        self._fill(made, address, netdevs)
         folder = self._folder(address) / "net"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        if folder.exists():
+            _exchange(made, folder)  # whoever looks finds the former or the new
+            shutil.rmtree(made)
+        else:
+            made.rename(folder)
+
+    def _fill(self, folder: pathlib.Path, address: devices.PciAddress, netdevs: Iterable[sysfs.Netdev | None]) -> None:
         for netdev in filter(None, netdevs):
             (folder / netdev.name).mkdir()
             values = {
@@ -281,3 +294,9 @@ class SysfsTree:
 
     def _write(self, address: devices.PciAddress, name: str, value: object) -> None:
         (self._folder(address) / name).write_text(f"{value}\n")
+
+
+def _exchange(one: pathlib.Path, other: pathlib.Path) -> None:
+    """Each gets the other's name at once (renameat2(2))."""
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        raise OSError(ctypes.get_errno(), f"exchange {one} and {other}")

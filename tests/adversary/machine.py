@@ -6,22 +6,19 @@ when it was first seen; a VF that is at home and not free, or whose DEL has fail
 tenant's ADD of a VF that has come home succeeds, and finds nothing there of the former one.
 """
 
+import contextlib
+import dataclasses
 import os
-import pathlib
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
-import pytest
+import hypothesis
 from hypothesis import stateful, strategies
 
 from sriov import devices, ledger, settings
-from tests.adversary import acts, arena, daemons, dumps, requests, runtime
-from tests.conftest import SHM
-from tests.fuzz import profiles
-
-pytestmark = pytest.mark.root
+from tests.adversary import acts, daemons, dumps, places, requests, runtime
 
 SLOTS = strategies.integers(0, 2)
 WHO = strategies.integers(0, 5)
@@ -39,31 +36,32 @@ if acts.DEEDS_ON:
     TROUBLES |= strategies.tuples(strategies.integers(1, 16), strategies.sampled_from(acts.DEEDS_ON))
 """At which place of a call's work what befalls the daemon."""
 
-_shared: list[tuple[arena.Arena, daemons.Nursery, dict[devices.PciAddress, dumps.Dump], pathlib.Path]] = []
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """What all schedules of a test share. `given` is what a pod finds in a VF that nobody had before."""
+
+    stage: places.Stage
+    nursery: daemons.Nursery
+    given: Mapping[devices.PciAddress, dumps.Dump]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _host() -> Iterator[None]:
-    with (
-        tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder,
-        runtime.opened(pathlib.Path(folder)) as (stage, nursery),
-    ):
-        _shared.append((stage, nursery, _as_first_given(stage, nursery), pathlib.Path(folder)))
-        yield
-        _shared.clear()
+@contextlib.contextmanager
+def opened(stage: places.Stage) -> Iterator[World]:
+    with contextlib.closing(daemons.Nursery(stage.host, stage.folder, is_mock=stage.is_mock)) as nursery:
+        yield World(stage, nursery, _as_first_given(stage, nursery))
 
 
-def _as_first_given(stage: arena.Arena, nursery: daemons.Nursery) -> dict[devices.PciAddress, dumps.Dump]:
-    """What a pod finds in a VF that nobody had before."""
+def _as_first_given(stage: places.Stage, nursery: daemons.Nursery) -> dict[devices.PciAddress, dumps.Dump]:
     found = {}
-    here = runtime.Runtime(stage, nursery, stage.folder / "first")
-    for number, pci in enumerate(stage.vfs):
-        pod, network = stage.place(), _network(pci, "plain")
-        assert here.call("ADD", network, f"p{number}", pod.path).ok
-        found[pci] = dumps.whole(pod.handle, stage.find()[pci].link.index)
-        assert here.call("DEL", network, f"p{number}", pod.path).ok
-        stage.end(pod)
-    here.close()
+    with contextlib.closing(runtime.Runtime(stage, nursery, stage.folder / "first")) as here:
+        for number, pci in enumerate(stage.vfs):
+            pod, network = stage.place(), _network(pci, "plain")
+            answer = here.call("ADD", network, f"p{number}", pod.path)
+            assert answer.ok, answer
+            found[pci] = dumps.whole(pod.handle, stage.find()[pci].link.index)
+            assert here.call("DEL", network, f"p{number}", pod.path).ok
+            stage.end(pod)
     return found
 
 
@@ -84,13 +82,16 @@ class Tenancy:
 class Adversary(stateful.RuleBasedStateMachine):
     """`pods` are the living ones, by slot; `given` what they have; `owed` who has had an ADD and no good DEL since."""
 
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.stage, self.nursery, self.first = world.stage, world.nursery, world.given
+
     @stateful.initialize(keys=strategies.sampled_from(sorted(NETWORKS)), binds=strategies.booleans())
     def start(self, keys: str, binds: bool) -> None:
-        self.stage, self.nursery, self.first, folder = _shared[0]
-        self.here = runtime.Runtime(self.stage, self.nursery, folder / "run", binds=binds)
+        self.here = runtime.Runtime(self.stage, self.nursery, self.stage.folder / "run", binds=binds)
         self.pods = ["p0", "p1", "p2"]
         self.born = 3
-        self.places: dict[str, arena.Place] = {}
+        self.places: dict[str, places.Place] = {}
         self.given: dict[str, Tenancy] = {}
         self.owed: dict[str, dict[str, object]] = {}
         self.stuck: set[devices.PciAddress] = set()
@@ -114,6 +115,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             assert free, f"VF {pci} has two owners: {answer}"
             self._is_clean_in_pod(pci, place, network)
             self.given[name] = Tenancy(pci, network, answer)
+            self.stuck.discard(pci)
         elif not answer.died:
             excused = trouble[0] or taken or not free or self._is_beyond_help(pci)
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
@@ -208,7 +210,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         self.given = {name: tenancy for name, tenancy in self.given.items() if tenancy.pci not in there}
         self.stage.end(place)
 
-    def _kept(self) -> list[arena.Place]:
+    def _kept(self) -> list[places.Place]:
         return [place for place in self.stage.places if not place.path]
 
     @stateful.rule(vf=VFS)
@@ -269,32 +271,35 @@ class Adversary(stateful.RuleBasedStateMachine):
         assert all(each.alive for each in self.nursery.daemons), [each.log.read_text() for each in self.nursery.daemons]
         strangers = [each.name for each in self.stage.strangers()]
         assert not strangers, f"links that do not belong into the host: {strangers}"
-        records, health = self._at_one_time()
+        records, free = self.here.records(), []
         for pci, found in self.stage.find().items():
             record = records.get(pci)
             if found.where is None and record is None:
-                self._is_free(pci, found, health[pci])
+                self._is_free(pci, found)
+                free.append(pci)
             elif found.where is None:
-                assert health[pci], f"{pci} is at home, not free, and offered: {record}"
+                assert not self._is_offered(pci), f"{pci} is at home, not free, and offered: {record}"
             else:
                 assert record, f"{pci} is in {found.where} and nobody knows"
-                offered = not health[pci] and pci in self.stuck and acts.is_on("stuck")
+                offered = pci in self.stuck and acts.is_on("stuck") and self._is_offered(pci)
                 assert not offered, f"{pci} cannot be taken back and is offered: {record}"
+        health = self.here.health()
+        assert not [each for each in free if health[each]], f"{free} are free and not offered: {health}"
         for name, tenancy in self.given.items():
             self._is_held(name, tenancy, records)
 
-    def _at_one_time(self) -> tuple[dict[devices.PciAddress, ledger.Record], dict[str, str | None]]:
-        """A daemon may be at work in the background."""
-        while True:
-            records, health = self.here.records(), self.here.health()
-            if records.keys() == self.here.records().keys():
-                return records, health
+    def _is_offered(self, pci: devices.PciAddress) -> bool:
+        """By the device plugin, again and again: it may look while a daemon brings the VF home in the background."""
+        for _ in range(20):
+            if self.here.health()[pci] or pci not in self.here.records():
+                return False
+            time.sleep(0.01)
+        return True
 
-    def _is_free(self, pci: devices.PciAddress, found: arena.Found, ailment: str | None) -> None:
+    def _is_free(self, pci: devices.PciAddress, found: places.Found) -> None:
         self.stuck.discard(pci)
-        assert not (changes := self.stage.changes(pci, found)), f"{pci} is free and not clean: {changes}"
+        assert not (changes := places.changes(self.stage, pci, found)), f"{pci} is free and not clean: {changes}"
         assert self._on_pf(pci) == _on_pf(settings.BASELINE)
-        assert ailment is None, f"{pci} is free and not offered: {ailment}"
 
     def _is_held(self, name: str, tenancy: Tenancy, records: dict[devices.PciAddress, ledger.Record]) -> None:
         record = records.get(tenancy.pci)
@@ -306,7 +311,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             wanted.get("vlan", 0), wanted.get("vlanQoS", 0), wanted.get("trust") == "on", True,
         )  # fmt: skip
 
-    def _is_clean_in_pod(self, pci: devices.PciAddress, place: arena.Place, network: dict[str, object]) -> None:
+    def _is_clean_in_pod(self, pci: devices.PciAddress, place: places.Place, network: dict[str, object]) -> None:
         """The new tenant finds the VF as one that nobody had before, but for what was asked for."""
         found = self.stage.find()[pci]
         assert found.where is place
@@ -353,7 +358,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         if not left or answer.died or self.stage.find()[left[0]].where is None:
             self.given.pop(name, None)
 
-    def _place(self, name: str) -> arena.Place:
+    def _place(self, name: str) -> places.Place:
         if name not in self.places:
             self.places[name] = self.stage.place()
         return self.places[name]
@@ -400,10 +405,17 @@ def _on_pf(found: settings.VfSettings) -> tuple[object, ...]:
     return (found.vlan, found.qos, found.proto, found.spoofchk, found.trust, found.link_state, found.max_tx_rate)
 
 
-def names_in(place: arena.Place) -> set[str]:
+def names_in(place: places.Place) -> set[str]:
     found = requests.links(place.handle)
     return {each.name for each in found} | {name for each in found for name in each.altnames}
 
 
-TestAdversary = Adversary.TestCase
-TestAdversary.settings = profiles.examples(500, 20_000)
+def run(world: World, wanted: hypothesis.settings, seed: int = 0) -> None:
+    """So many schedules as the settings say; others for another seed."""
+
+    @hypothesis.seed(seed)
+    class InThisWorld(Adversary):
+        def __init__(self) -> None:
+            super().__init__(world)
+
+    stateful.run_state_machine_as_test(InThisWorld, settings=wanted)
