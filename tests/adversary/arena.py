@@ -20,6 +20,7 @@ class Arena(mock_node.MockNode):
     """One PF with `vfs` VFs: a places.Stage."""
 
     is_mock = True
+    restless: frozenset[str] = frozenset()
     pf = PF
 
     def __init__(self, folder: pathlib.Path, vfs: int = 2) -> None:
@@ -119,23 +120,25 @@ class Arena(mock_node.MockNode):
                 mock_kernel.delete(link.index)
             for pci in set(self.vfs) - self.find().keys():
                 mock_drivers.MockDrivers(self.folder).write("bus/pci/drivers_probe", pci)
-        for pci, found in self.find().items():
-            if places.changes(self, pci, found):
-                self._make_anew(pci, found.link.index)
+        self._make_anew([pci for pci, found in self.find().items() if places.changes(self, pci, found)])
         with self.state.changing() as vfs, netns.entered(self.host):
             for vf in vfs.values():
                 vf.state = settings.BASELINE
                 mock_kernel.plug(vf.far, 0)
         self.settle()
         assert not self.strangers()
-        assert not [each for pci, found in self.find().items() for each in places.changes(self, pci, found)]
+        left = [each for pci, found in self.find().items() for each in places.changes(self, pci, found)]
+        assert not left, f"not as they were: {left}"
 
-    def _make_anew(self, pci: devices.PciAddress, index: int) -> None:
+    def _make_anew(self, pcis: list[devices.PciAddress]) -> None:
+        """One may have the name of another."""
         with netns.entered(self.host), self.state.changing() as vfs:
-            mock_kernel.delete(index)
-            vf = vfs[pci]
-            mock_kernel.add_veth(self.names[pci], vf.far, vf.address, _QUEUES, vf.far_index)
-            vf.index = mock_kernel.index_of(self.names[pci])
+            for pci in pcis:
+                mock_kernel.delete(vfs[pci].index)
+            for pci in pcis:
+                vf = vfs[pci]
+                mock_kernel.add_veth(self.names[pci], vf.far, vf.address, _QUEUES, vf.far_index)
+                vf.index = mock_kernel.index_of(self.names[pci])
 
     def _indices(self) -> set[int]:
         """Both ends, as long as a VF is in the host."""

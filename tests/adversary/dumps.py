@@ -20,6 +20,7 @@ _LEFT_OUT = {
     35: "IFLA_CARRIER_CHANGES: a counter, of each time that it went up",
     47: "IFLA_CARRIER_UP_COUNT: the same",
     48: "IFLA_CARRIER_DOWN_COUNT: the same",
+    54: "IFLA_PERM_ADDRESS: igbvf overwrites it when it resets its VF (igbvf_reset())",
     37: "IFLA_LINK_NETNSID: where a veth's other end is, as seen from here; a VF has no other end",
     26: "IFLA_AF_SPEC: IPv4's and IPv6's settings, which the kernel makes anew at every move into another namespace"
     " (inetdev_event() and addrconf_notify() at NETDEV_REGISTER)",

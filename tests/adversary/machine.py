@@ -317,7 +317,8 @@ class Adversary(stateful.RuleBasedStateMachine):
         assert found.where is place
         assert found.link.name == runtime.IFNAME
         now = dumps.whole(place.handle, found.link.index)
-        differing = dumps.differences(self.first[pci], now, but=frozenset({"link address", "link mtu"}))
+        asked = frozenset({"link address", "link mtu"})
+        differing = dumps.differences(self.first[pci], now, but=self.stage.restless | asked)
         assert not differing, f"{pci} brings into the pod: {differing}"
         mac = str(network.get("mac", bytes.fromhex(self.first[pci]["link address"]).hex(":")))
         assert bytes.fromhex(now["link address"]).hex(":") == mac

@@ -48,7 +48,7 @@ class Stage(Protocol):
     `pf` is what the PF's netdev is called. `vfs` are the VFs that schedules use; `names` and `first` what they were
     called and were when they were first seen. `places` are the namespaces that there are, `held` descriptors of bpf
     links: what they attach is gone with them, and not before. `is_mock`: the folder has a mock node's files, which the
-    daemon is to use.
+    daemon is to use. `restless`: what of a dump changes with the carrier, which comes in its own time.
     """
 
     folder: pathlib.Path
@@ -60,6 +60,7 @@ class Stage(Protocol):
     places: list[Place]
     held: dict[devices.PciAddress, list[int]]
     is_mock: bool
+    restless: frozenset[str]
 
     @property
     def tree(self) -> sysfs.Tree: ...
@@ -123,7 +124,8 @@ class Namespaces:
 def changes(stage: Stage, pci: devices.PciAddress, found: Found) -> list[str]:
     """In what a VF in the host is not what it was when it was first seen."""
     name = [] if found.link.name == stage.names[pci] else [f"name: {stage.names[pci]} -> {found.link.name}"]
-    return name + dumps.differences(stage.first[pci], dumps.whole(stage.host, found.link.index))
+    now = dumps.whole(stage.host, found.link.index)
+    return name + dumps.differences(stage.first[pci], now, but=stage.restless)
 
 
 def every(stage: Stage) -> Iterator[tuple[Place | None, requests.Link]]:

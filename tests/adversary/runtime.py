@@ -30,6 +30,7 @@ class Runtime:
         self.binds = binds
         self.socket = folder / "cni.sock"
         self.book = ledger.Ledger(folder)
+        self._slowness = 1 if stage.is_mock else 10
         self._loop = asyncio.new_event_loop()
         place = observer.Node(stage.tree, pathlib.Path("/proc/thread-self"), folder / "dev", folder)
         self._observer = observer.Observer(place, observer.Patience(0, 0), lambda: None)
@@ -48,7 +49,7 @@ class Runtime:
         """One more daemon; it serves, unless another does."""
         made = self.nursery.start(self.run_dir, binds=self.binds)
         before = self._inode()
-        _until(lambda: self._inode() not in (0, before) or not made.alive or len(self.nursery.daemons) > 1, 20)
+        _until(lambda: self._inode() not in (0, before) or not made.alive or len(self.nursery.daemons) > 1, 60)
         assert made.alive, made.log.read_text()
         return made
 
@@ -56,13 +57,13 @@ class Runtime:
         """Another daemon, while there is one; it has a moment for what it wrongly does at once."""
         before = self._inode()
         self.nursery.start(self.run_dir, binds=self.binds)
-        _until(lambda: self._inode() != before, 0.1)
-        _until(lambda: not self.left_over(), 0.1)
+        _until(lambda: self._inode() != before, 0.1 * self._slowness)
+        _until(lambda: not self.left_over(), 0.1 * self._slowness)
 
     def settled(self) -> None:
         """A daemon that has just started brings in order what it can: until it has, or says why it cannot."""
         self.nursery.drain()
-        _until(lambda: not (self.left_over() or self._twice()), 5)
+        _until(lambda: not (self.left_over() or self._twice()), 5 * self._slowness)
 
     def _twice(self) -> bool:
         """A daemon at work may have been seen between two of its steps."""
