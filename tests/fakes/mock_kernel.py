@@ -123,7 +123,7 @@ class MockKernel:
             return
         far = self._state.read()[pci].far_index
         with netns.entered(target):
-            mine = indices_with_peer(far)
+            mine = indices_with_peer(far) if far else []
         with self._net.inside(target) as there:
             link = next((each for each in there.links() if each.index in mine or (not far and each.name == name)), None)
         if link is None:
