@@ -18,7 +18,7 @@ import hypothesis
 from hypothesis import stateful, strategies
 
 from sriov import devices, ledger, settings
-from tests.adversary import acts, daemons, dumps, nursery, places, requests, runtime
+from tests.adversary import acts, daemons, dumps, places, requests, runtime
 
 SLOTS = strategies.integers(0, 2)
 WHO = strategies.integers(0, 5)
@@ -117,7 +117,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             self.given[name] = Tenancy(pci, network, answer)
             self.stuck.discard(pci)
         elif not answer.died:
-            excused = trouble[0] or taken or not free
+            excused = trouble[0] or taken or not free or self._is_beyond_help(pci)
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
             assert before is None or before == self._state(), f"a refused ADD has changed something: {answer}"
 
@@ -234,7 +234,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         if not self.nursery.daemons:
             self.here.start()
             self.here.settled()
-            dirty = self.here.left_over()
+            dirty = [each for each in self.here.left_over() if not self._is_beyond_help(each.pci)]
             assert not dirty, f"repair has left {dirty}: {self.nursery.daemons[0].log.read_text()}"
 
     def _call(
@@ -244,19 +244,17 @@ class Adversary(stateful.RuleBasedStateMachine):
         at, what = trouble
         ending: list[int] = []
 
-        def deed(pid: int) -> bytes:
-            if what == "refusal":
-                return nursery.REFUSE
+        def deed(pid: int) -> bool:
             if what == "second":
                 self.here.second()
-                return nursery.GO_ON
+                return True
             ending.append(pid)
             daemon = next(each for each in self.nursery.daemons if each.pid == pid)
             if what == "kill":
                 self.nursery.end(daemon, signal.SIGKILL)
-                return b""
+                return False
             os.kill(pid, signal.SIGTERM)
-            return nursery.GO_ON
+            return True
 
         answer = self.here.call(command, network, name, path, daemons.Interruption(at, deed))
         for daemon in [each for each in self.nursery.daemons if each.pid in ending]:
@@ -340,15 +338,21 @@ class Adversary(stateful.RuleBasedStateMachine):
         return whole, places, {pci: self._on_pf(pci) for pci in found}, self.here.records()
 
     def _at_hand(self, pci: devices.PciAddress, name: str) -> bool:
-        """Whether the VF is where a DEL of this pod can find it."""
+        """Whether the VF is where a DEL of this pod can find it, and nothing is on it that nobody can take off."""
         where = self.stage.find()[pci].where
-        return where is None or (where is self.places.get(name) and where.path != "")
+        reachable = where is None or (where is self.places.get(name) and where.path != "")
+        return reachable and not self._is_beyond_help(pci)
+
+    def _is_beyond_help(self, pci: devices.PciAddress) -> bool:
+        """Somebody holds a program on it by a link, and no new driver can end that."""
+        return bool(self.stage.held[pci]) and not self.here.binds
 
     def _ended(self, name: str, mine: list[devices.PciAddress], answer: daemons.Answer, *, excused: bool) -> None:
         assert answer.ok or excused, f"DEL: {answer}"
         left = [pci for pci in mine if pci in self.here.records()]
         if answer.ok:
-            assert not left, f"a DEL has left a record: {left}"
+            held = [pci for pci in left if not self._is_beyond_help(pci)]
+            assert not held, f"a DEL has left a record: {held}"
             del self.owed[name]
         if not answer.died:
             self.stuck.update(left)
