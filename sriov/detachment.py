@@ -11,7 +11,6 @@ import errno
 import functools
 import logging
 import time
-from collections.abc import Set
 
 import msgspec
 
@@ -20,6 +19,7 @@ from sriov import (
     devices,
     errors,
     homes,
+    hostnames,
     kernel,
     ledger,
     netdevs,
@@ -52,6 +52,7 @@ class _Case:
 
     node: Node
     net: kernel.Kernel
+    book: ledger.Ledger
     vf: devices.VF
     record: ledger.Record
     home: homes.Home
@@ -102,10 +103,10 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and lost is None and _has_netdev(vf):
             noted = book.homes.state(node.tree, vf.pci)
-            case = _Case(node, net, vf, record, record.home, rest, pod, noted)
+            case = _Case(node, net, book, vf, record, record.home, rest, pod, noted)
             link = _at_home(case)
             fetched = _fetch(case) if link is None else None
-            _scrub(case, book, fetched or _named(case, link or _wait(case)))
+            _scrub(case, fetched or _named(case, link or _wait(case)))
         else:
             _state(node, net, vf, record, _at_rest(vf, record, rest))
     if lost is not None:
@@ -142,7 +143,7 @@ def _has_netdev(vf: devices.VF) -> bool:
 
 def _at_home(case: _Case) -> kernel.Link | None:
     netdev = case.node.tree.netdev(case.vf.pci)
-    return None if netdev is None else _if_there(case.net, netdev.index)
+    return None if netdev is None else netdevs.if_there(case.net, netdev.index)
 
 
 def _fetch(case: _Case) -> kernel.Link | None:
@@ -158,7 +159,7 @@ def _fetch(case: _Case) -> kernel.Link | None:
     link = _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
     if not as_called:
         return _named(case, link)
-    _drop_altnames(case.net, link, case.altnames)  # one that was added between the two requests
+    hostnames.drop_altnames(case.net, link, case.altnames)  # one that was added between the two requests
     return link
 
 
@@ -169,30 +170,21 @@ def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
     net/core/dev.c), and any other would be in the way of a pod that has such an interface. Who is root in the pod may
     be adding them at this moment, so a refusal is looked into and not believed.
     """
+    name = case.home.name
     for _ in range(_MOVES):
-        _drop_altnames(inner, link, case.altnames)
+        hostnames.drop_altnames(inner, link, case.altnames)
         try:
-            case.node.insist(functools.partial(inner.move, link.index, case.node.home, _free_name(case)))
+            case.node.insist(functools.partial(inner.move, link.index, case.node.home, name))
             return True
         except errors.KernelError as error:
             if error.errno != errno.EEXIST:
                 raise
             refused = error
-        found = _if_there(inner, link.index)
+        found = netdevs.if_there(inner, link.index)
         if found is None or found.parent != link.parent:  # it has moved, and was refused its name there
             return False
-        link = found
+        link, name = found, _free_name(case)
     raise refused
-
-
-def _drop_altnames(net: kernel.Kernel, link: kernel.Link, own: Set[str]) -> None:
-    for altname in link.altnames:
-        if altname not in own:
-            try:
-                net.drop_altname(link.index, altname)
-            except errors.KernelError as error:
-                if error.errno != errno.ENOENT:
-                    raise
 
 
 def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | None:
@@ -201,7 +193,7 @@ def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | 
     On a kernel that says no link's parent, the pod must be the very namespace the VF was moved to.
     """
     ifname = case.record.owner.ifname
-    link = _if_there(inner, ifname)
+    link = netdevs.if_there(inner, ifname)
     if link is not None and link.parent == case.vf.pci:
         return link
     names = (case.home.name, ifname) if pod.identity == case.record.netns else ()
@@ -227,7 +219,7 @@ def _named(case: _Case, link: kernel.Link) -> kernel.Link:
     One that was fetched came under its host name, and if it has another since, then udev gave it that.
     """
     link = case.node.insist(functools.partial(_down, case, link))
-    _drop_altnames(case.net, link, case.altnames)
+    hostnames.drop_altnames(case.net, link, case.altnames)
     if link.name != case.home.name and (name := _free_name(case)) != link.name:
         try:
             case.node.insist(functools.partial(case.net.rename, link.index, name))
@@ -238,6 +230,10 @@ def _named(case: _Case, link: kernel.Link) -> kernel.Link:
     return link
 
 
+def _free_name(case: _Case) -> str:
+    return hostnames.free(case.node, case.net, case.book, case.vf.pci, case.home.name)
+
+
 def _down(case: _Case, link: kernel.Link) -> kernel.Link:
     if not link.up:
         return link
@@ -245,7 +241,7 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
     return case.net.link(link.index)
 
 
-def _scrub(case: _Case, book: ledger.Ledger, link: kernel.Link) -> None:
+def _scrub(case: _Case, link: kernel.Link) -> None:
     """As it was when it was first seen.
 
     What cannot be set back ends with the netdev, which a driver that is bound anew makes afresh; so does a refusal that
@@ -270,7 +266,7 @@ def _scrub(case: _Case, book: ledger.Ledger, link: kernel.Link) -> None:
                 f"make the VFs of its PF anew, or restart the node: {_NOT_HANDED_OUT}",
             )
     if left or case.noted is None:
-        book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
+        case.book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
 
 
 def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
@@ -350,20 +346,3 @@ def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record
 def _former(record: ledger.Record, rest: settings.VfSettings) -> settings.VfSettings:
     """What the owner had of the VF's settings, which may still be there; what the driver refused it, it had not."""
     return settings.taken(record.wanted, rest, frozenset(record.passed_over or ()))
-
-
-def _free_name(case: _Case) -> str:
-    """The VF's host name; where another link took it meanwhile, a name made of its PCI address, which nobody has."""
-    holder = _if_there(case.net, case.home.name)
-    if holder is None or holder.parent == case.vf.pci:
-        return case.home.name
-    return devices.fallback_name(case.vf.pci)
-
-
-def _if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
-    try:
-        return net.link(ref)
-    except errors.KernelError as error:
-        if error.errno == errno.ENODEV:
-            return None
-        raise

@@ -96,6 +96,9 @@ class Kernel(Protocol):
 
     def rename(self, index: int, name: str) -> None: ...
 
+    def release_name(self, name: str) -> None:
+        """Whatever link is called `name` gets a name of the kernel's choice, in one step. ENODEV where none is."""
+
     def drop_altname(self, index: int, name: str) -> None: ...
 
     def state(self, index: int, known: LinkState | None = None) -> LinkState:

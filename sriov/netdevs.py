@@ -61,3 +61,12 @@ def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> k
     by_parent = [each for each in links if each.parent == pci]
     by_name = [each for name in names for each in links if each.parent is None and each.name == name]
     return next(iter(by_parent + by_name), None)
+
+
+def if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
+    try:
+        return net.link(ref)
+    except errors.KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise

@@ -81,6 +81,11 @@ class Netlink:
         with refusals(f"rename link {index} to {name}"):
             self._change(linkinfo.rename(index, name))
 
+    def release_name(self, name: str) -> None:
+        """By ioctl: rtnetlink takes one name as the link's, or as its new one, and not both."""
+        with refusals(f"have another link give up the name {name}"):
+            self._route.rename_called(name, "dev%d")
+
     def drop_altname(self, index: int, name: str) -> None:
         with refusals(f"drop altname {name} of link {index}"):
             self._route.ask(_DELLINKPROP, nlsocket.ACK, linkinfo.drop_altname(index, name))

@@ -5,6 +5,7 @@ request does: a link's state takes 0.17 ms of CPU here and 0.44 there, a change 
 Source: Documentation/userspace-api/netlink/intro.rst in the kernel.
 """
 
+import fcntl
 import os
 import socket
 import struct
@@ -19,6 +20,8 @@ HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _CODE = struct.Struct("=i")
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 NESTED = 0x8000  # NLA_F_NESTED
+_SIOCSIFNAME = 0x8923
+_IFREQ = struct.Struct("=16s16s8x")  # struct ifreq: the name, and another in its union
 _KIND = 0x3FFF  # NLA_TYPE_MASK: without the flags for nested and for network byte order
 
 
@@ -71,6 +74,10 @@ class Socket:
                 found.append(message)
                 if not (flags & ACK or answered & _MULTI):
                     return found
+
+    def rename_called(self, name: str, new: str) -> None:
+        """The link that is called `name`, if there is one; in `new`, %d is the first number that is free. OSError."""
+        fcntl.ioctl(self._socket, _SIOCSIFNAME, _IFREQ.pack(name.encode(), new.encode()))
 
     def _received(self) -> Iterator[bytes]:
         """The messages of one datagram, which is read whole, however long it is."""

@@ -242,18 +242,12 @@ FURTHER = {
     "stuck": "a VF whose DEL has failed is not offered, wherever it is",
 }
 
-SWITCHED_OFF: dict[str, str] = {
-    # A VF that comes home while a neighbour has its name gets another one, and keeps it.
-    **dict.fromkeys(("rename as a neighbour", "altname of a neighbour"), "item 1"),
-}
-"""What the product does not yet withstand, and the item of issue 12 that mends it. SRIOV_ACTS names all that is on, and
-nothing else is, to try some of it: `altname,mac,kill`."""
-
 _CHOSEN = set(filter(None, os.environ.get("SRIOV_ACTS", "").split(",")))
+"""SRIOV_ACTS names what is on alone, to try some of it: `altname,mac,kill`."""
 
 
 def is_on(name: str) -> bool:
-    return name in _CHOSEN if _CHOSEN else name not in SWITCHED_OFF
+    return not _CHOSEN or name in _CHOSEN
 
 
 ON = sorted(filter(is_on, ACTS))

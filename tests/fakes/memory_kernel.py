@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import itertools
 import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
@@ -47,6 +48,13 @@ class MemoryKernel:
         device = self._device(request, index)
         self._check_name(request, self._where, name, device)
         device.link = dataclasses.replace(device.link, name=name)
+        self._world.changed(device)
+
+    def release_name(self, name: str) -> None:
+        device = self._device(f"have another link give up the name {name}", name)
+        numbers = (f"dev{number}" for number in itertools.count())
+        free = next(each for each in numbers if self._world.find(self._where, each) is None)
+        device.link = dataclasses.replace(device.link, name=free)
         self._world.changed(device)
 
     def drop_altname(self, index: int, name: str) -> None:

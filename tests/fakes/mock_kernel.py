@@ -97,6 +97,11 @@ class MockKernel:
         self._net.rename(index, name)
         self._show(self._net.link(index))
 
+    def release_name(self, name: str) -> None:
+        index = self._net.link(name).index
+        self._net.release_name(name)
+        self._show(self._net.link(index))
+
     def drop_altname(self, index: int, name: str) -> None:
         self._net.drop_altname(index, name)
 

@@ -31,15 +31,17 @@ def test_f20_a_netdev_that_appears_late(tmp_path: pathlib.Path) -> None:
 
 
 def test_f29_a_driver_that_has_lost_its_netdev(tmp_path: pathlib.Path) -> None:
-    """DEL is to come again for as long as it lasts; then the VF is at the baseline, and its address given back."""
+    """Its pod ends, and the VF is kept from others by name for as long as it lasts; then it is at the baseline."""
     pci = igb.vf(VF).pci
-    with cnis.opened(tmp_path) as cni, namespaces.made("pod") as pod:
+    with cnis.opened(tmp_path) as cni, namespaces.made("pod") as pod, namespaces.made("other") as other:
         cni.add(pci, pod, vlan=100, mac=MAC)
         with drivers.bound(pci, "pci-stub"):
             assert set(cnis.links(pod)) == {"lo"}
-            answer = cni.call("DEL", pci, pod, "c1")
-            assert answer.code == 11, answer
-            assert [record.pci for record in cni.book.records()] == [pci]
+            cni.delete(pci, pod)
+            [record] = cni.book.records()
+            assert (record.pci, "pci-stub" in record.problem) == (pci, True)
+            answer = cni.call("ADD", pci, other, "c2")
+            assert (answer.code, "pci-stub" in answer.message) == (11, True), answer
         cni.delete(pci, pod)
         assert igb.administered(VF).vlan == 0
         cni.assert_nothing_is_held()

@@ -151,6 +151,14 @@ class LinkContract(abc.ABC):
         assert caught.value.errno == errno.EEXIST
         bench.net.rename(bench.link.index, bench.link.name)
 
+    def test_a_link_gives_up_its_name(self, bench: Bench) -> None:
+        bench.net.release_name(bench.link.name)
+        assert bench.net.link(bench.link.index).name.startswith("dev")
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.release_name(bench.link.name)
+        assert caught.value.errno == errno.ENODEV
+        bench.net.rename(bench.link.index, bench.link.name)
+
     def test_addresses_and_routes(self, bench: Bench) -> None:
         index = bench.link.index
         route = kernel.Route(ipaddress.ip_network("198.51.100.0/24"), ipaddress.ip_address("192.0.2.254"))

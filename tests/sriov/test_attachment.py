@@ -193,6 +193,42 @@ def test_a_vf_whose_host_name_was_taken_gets_one_of_its_own(here: bench.Bench) -
     assert here.vf_state() == settings.BASELINE
 
 
+@pytest.mark.parametrize("deed", ["rename", "add_altname"])
+@pytest.mark.parametrize("fetched", [True, False], ids=["by DEL", "by the end of its namespace"])
+def test_a_vf_that_its_pod_called_as_another_gives_the_name_up(here: bench.Bench, fetched: bool, deed: str) -> None:
+    """Its pod is gone, and it is in the host under that name when the other comes home."""
+    before, villain = here.machine.snapshot(), here.machine.namespace("villain")
+    here.attach(here.request())
+    index = attachment.attach(here.node, here.book, here.request(vf=1, container_id="c2"), villain).index
+    device = here.machine.find(villain.identity, index)
+    assert device
+    if deed == "rename":
+        device.link = dataclasses.replace(device.link, name="enp1s0v0")
+    else:
+        device.link = dataclasses.replace(device.link, altnames=("enp1s0v0",))
+    here.machine.destroy("villain")
+    assert here.at_home("enp1s0v0").index == index
+    if not fetched:
+        here.machine.destroy("pod")
+    here.detach(pod=here.pod if fetched else None)
+    assert here.at_home("enp1s0v0").parent == here.vfs[0]
+    here.detach(vf=1)
+    assert here.machine.snapshot() == before
+
+
+def test_a_name_that_another_vf_has_by_right_stays_its_own(here: bench.Bench) -> None:
+    """The node's owner has called it so while it was nobody's: it is home again, and not yet taken back."""
+    here.attach(here.request())
+    with here.node.kernel() as net:
+        net.rename(net.link("enp1s0v1").index, "enp1s0v0")
+    villain = here.machine.namespace("villain")
+    attachment.attach(here.node, here.book, here.request(vf=1, container_id="c2", ifname="enp1s0v0"), villain)
+    here.machine.destroy("villain")
+    here.detach(pod=here.pod)
+    assert here.at_home("enp1s0v0").parent == here.vfs[1]
+    assert here.at_home("vf000001100").parent == here.vfs[0]
+
+
 def test_f4_the_vf_is_found_in_the_pod_by_its_pci_address_not_its_name(here: bench.Bench) -> None:
     before = here.machine.snapshot()
     here.attach(here.request())
