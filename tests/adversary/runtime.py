@@ -47,8 +47,8 @@ class Runtime:
 
     def start(self) -> daemons.Daemon:
         """One more daemon; it serves, unless another does."""
-        made = self.nursery.start(self.run_dir, binds=self.binds)
         before = self._inode()
+        made = self.nursery.start(self.run_dir, binds=self.binds)
         _until(lambda: self._inode() not in (0, before) or not made.alive or len(self.nursery.daemons) > 1, 60)
         assert made.alive, made.log.read_text()
         return made
