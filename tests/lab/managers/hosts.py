@@ -74,11 +74,11 @@ class Host:
     def excepted(self, pci: devices.PciAddress) -> Iterator[None]:
         """A VF that the administrator wants for the host. It is managed from its next appearance on."""
         with file(_RULES / "71-for-the-host.rules", _EXCEPT.format(pci)):
-            self.udev.tell("control", "--reload")
+            self.udev.control("--reload")
             yield
 
     def _ask_udev(self) -> None:
-        self.udev.tell("control", "--reload")
+        self.udev.control("--reload")
         self.udev.tell("trigger", "--action=change", "--subsystem-match=net", "--settle")
 
 
@@ -115,7 +115,7 @@ def opened(store: pathlib.Path) -> Iterator[Host]:
     with udevd.running(store) as udev:
         for rules in (store / "lib/udev/rules.d").glob("*-nm-*.rules"):  # NetworkManager's own
             shutil.copy(rules, "/usr/lib/udev/rules.d")
-        udev.tell("control", "--reload")
+        udev.control("--reload")
         udev.tell("trigger", "--action=add", "--subsystem-match=net", "--settle")
         host = Host(store, udev)
         _BUS.mkdir()

@@ -88,7 +88,7 @@ def test_network_managers_keep_off_vfs_and_not_off_their_pf(udev: udevd.Udev) ->
     They are told of VFs that are there already as docs/provisioning.md says.
     """
     shutil.copy(RULES, "/run/udev/rules.d")
-    udev.tell("control", "--reload")
+    udev.control("--reload")
     [example] = table.run_by(__file__, "test_network_managers_keep_off_vfs_and_not_off_their_pf")
     udev.tell(*example.command.split()[1:])
     udev.settle()

@@ -13,14 +13,29 @@ from tests.lab import igb, stores
 
 STORE = stores.Store("udev", "udev", lambda apt, shown: apt.download_alone(["udev"], "udev", shown), lambda _: True)
 _RULES = pathlib.Path("/run/udev/rules.d/70-vfs.rules")
+_LOG = pathlib.Path("/run/udev/log")
+_IGNORED = "Invalid sender uid"
 _DEBIAN = ("lib/udev/rules.d/80-net-setup-link.rules", "lib/systemd/network/99-default.link")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Udev:
-    """`program` is udevadm and, under another name, the daemon itself."""
+    """`program` is udevadm and, under another name, the daemon itself, which writes `log`."""
 
     program: pathlib.Path
+    log: pathlib.Path
+
+    def control(self, word: str) -> None:
+        """Until udevd has heard it.
+
+        It asks for the sender's uid once it has accepted the connection (udev_ctrl_event_handler() in udev-ctrl.c), and
+        takes what was sent before that for a message of nobody's, which it ignores. udevadm does not hear of it.
+        """
+        before = self.log.read_text().count(_IGNORED)
+        self.tell("control", word)
+        while (now := self.log.read_text().count(_IGNORED)) > before:
+            before = now
+            self.tell("control", word)
 
     def tell(self, *words: str) -> None:
         subprocess.run([self.program, *words], check=True)
@@ -29,7 +44,7 @@ class Udev:
         """From now on each VF is renamed whenever its netdev appears in the host."""
         rule = 'SUBSYSTEM=="net", ACTION=="add", KERNELS=="{}", NAME="{}"\n'
         _RULES.write_text("".join(rule.format(*each) for each in names.items()))
-        self.tell("control", "--reload")
+        self.control("--reload")
 
     def replay(self, pci: devices.PciAddress) -> None:
         """As if the VF's netdev had just appeared."""
@@ -45,11 +60,11 @@ class Udev:
     @contextlib.contextmanager
     def late(self) -> Iterator[None]:
         """It hears of everything afterwards, as on a busy host: names of a moment are gone by then."""
-        self.tell("control", "--stop-exec-queue")
+        self.control("--stop-exec-queue")
         try:
             yield
         finally:
-            self.tell("control", "--start-exec-queue")
+            self.control("--start-exec-queue")
 
     def settle(self) -> None:
         """Until it has done with everything that the kernel told it of."""
@@ -67,13 +82,15 @@ def running(store: pathlib.Path) -> Iterator[Udev]:
     daemon.unlink(missing_ok=True)
     daemon.symlink_to(store / "bin/udevadm")
     before = _links()
-    process = subprocess.Popen([daemon])
+    with _LOG.open("w") as log:
+        process = subprocess.Popen([daemon], stderr=log)
     try:
         assert namespaces.until(pathlib.Path("/run/udev/control").exists)
-        yield Udev(store / "bin/udevadm")
+        yield Udev(store / "bin/udevadm", _LOG)
     finally:
         process.terminate()
         process.wait()
+        print(_LOG.read_text())
         _name_back(before)
         for target in targets.values():
             target.unlink()
