@@ -234,8 +234,9 @@ ACTS: dict[str, Act] = {
     "netns numbers": _numbers,
 }
 
-DEEDS = ("kill", "term", "second")
-"""What befalls a daemon in the middle of a call: SIGKILL, SIGTERM, another daemon on its run directory."""
+DEEDS = ("kill", "term", "second", "refusal")
+"""What befalls a daemon in the middle of a call: SIGKILL, SIGTERM, another daemon on its run directory, a request that
+the kernel refuses, before or after it has done it."""
 
 FURTHER = {
     "kept": "a pod's namespace loses its path and goes on, kept by a descriptor",

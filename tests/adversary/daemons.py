@@ -57,11 +57,11 @@ class Daemon:
 class Interruption:
     """At the `at`-th place between a daemon's requests, 1 for before the first, `deed` is done while the daemon waits.
 
-    The deed is given the PID, and says whether the daemon goes on afterwards.
+    The deed is given the PID, and says what the daemon hears: GO_ON, REFUSE, or nothing where it has been killed.
     """
 
     at: int = 0
-    deed: Callable[[int], bool] = lambda _: True
+    deed: Callable[[int], bytes] = lambda _: nursery.GO_ON
 
 
 NONE = Interruption()
@@ -166,8 +166,8 @@ class Nursery:
             ready, _, _ = select.select([daemon, self._events], [], [], 1)
             if self._events in ready:
                 pid = int(self._events.recv(64))
-                if interruption.deed(pid):
-                    self._events.send(b"g")
+                if said := interruption.deed(pid):
+                    self._events.send(said)
             elif ready:
                 return
         raise AssertionError("the daemon has not answered for a minute")
@@ -176,7 +176,7 @@ class Nursery:
         """A daemon that has come to the place when the call was over goes on."""
         while select.select([self._events], [], [], 0)[0]:
             self._events.recv(64)
-            self._events.send(b"g")
+            self._events.send(nursery.GO_ON)
 
 
 def _read(payload: bytes) -> Answer:

@@ -18,7 +18,7 @@ import hypothesis
 from hypothesis import stateful, strategies
 
 from sriov import devices, ledger, settings
-from tests.adversary import acts, daemons, dumps, places, requests, runtime
+from tests.adversary import acts, daemons, dumps, nursery, places, requests, runtime
 
 SLOTS = strategies.integers(0, 2)
 WHO = strategies.integers(0, 5)
@@ -117,7 +117,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             self.given[name] = Tenancy(pci, network, answer)
             self.stuck.discard(pci)
         elif not answer.died:
-            excused = trouble[0] or taken or not free or self._is_beyond_help(pci)
+            excused = trouble[0] or taken or not free
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
             assert before is None or before == self._state(), f"a refused ADD has changed something: {answer}"
 
@@ -150,8 +150,9 @@ class Adversary(stateful.RuleBasedStateMachine):
         assert answer.ok or trouble[0] or not at_hand, f"GC: {answer}"
         for pci, name in over.items():
             gone = pci not in self.here.records()
-            assert gone or not answer.ok or not self._at_hand(pci, name), f"GC has left {pci} to {name}"
-            if gone or answer.died:
+            kept_back = trouble[0] and self._is_kept_back(pci)
+            assert gone or kept_back or not answer.ok or not self._at_hand(pci, name), f"GC has left {pci} to {name}"
+            if gone or answer.died or self.stage.find()[pci].where is None:
                 self.given.pop(name, None)
             if not gone and not answer.died:
                 self.stuck.add(pci)
@@ -234,7 +235,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         if not self.nursery.daemons:
             self.here.start()
             self.here.settled()
-            dirty = [each for each in self.here.left_over() if not self._is_beyond_help(each.pci)]
+            dirty = self.here.left_over()
             assert not dirty, f"repair has left {dirty}: {self.nursery.daemons[0].log.read_text()}"
 
     def _call(
@@ -244,17 +245,19 @@ class Adversary(stateful.RuleBasedStateMachine):
         at, what = trouble
         ending: list[int] = []
 
-        def deed(pid: int) -> bool:
+        def deed(pid: int) -> bytes:
+            if what == "refusal":
+                return nursery.REFUSE
             if what == "second":
                 self.here.second()
-                return True
+                return nursery.GO_ON
             ending.append(pid)
             daemon = next(each for each in self.nursery.daemons if each.pid == pid)
             if what == "kill":
                 self.nursery.end(daemon, signal.SIGKILL)
-                return False
+                return b""
             os.kill(pid, signal.SIGTERM)
-            return True
+            return nursery.GO_ON
 
         answer = self.here.call(command, network, name, path, daemons.Interruption(at, deed))
         for daemon in [each for each in self.nursery.daemons if each.pid in ending]:
@@ -338,21 +341,21 @@ class Adversary(stateful.RuleBasedStateMachine):
         return whole, places, {pci: self._on_pf(pci) for pci in found}, self.here.records()
 
     def _at_hand(self, pci: devices.PciAddress, name: str) -> bool:
-        """Whether the VF is where a DEL of this pod can find it, and nothing is on it that nobody can take off."""
+        """Whether the VF is where a DEL of this pod can find it."""
         where = self.stage.find()[pci].where
-        reachable = where is None or (where is self.places.get(name) and where.path != "")
-        return reachable and not self._is_beyond_help(pci)
+        return where is None or (where is self.places.get(name) and where.path != "")
 
-    def _is_beyond_help(self, pci: devices.PciAddress) -> bool:
-        """Somebody holds a program on it by a link, and no new driver can end that."""
-        return bool(self.stage.held[pci]) and not self.here.binds
+    def _is_kept_back(self, pci: devices.PciAddress) -> bool:
+        """At home, since its pod is to end, and from others until a daemon has cleaned it: something was refused."""
+        record, found = self.here.records().get(pci), self.stage.find().get(pci)
+        return record is not None and record.problem != "" and (found is None or found.where is None)
 
     def _ended(self, name: str, mine: list[devices.PciAddress], answer: daemons.Answer, *, excused: bool) -> None:
         assert answer.ok or excused, f"DEL: {answer}"
         left = [pci for pci in mine if pci in self.here.records()]
         if answer.ok:
-            held = [pci for pci in left if not self._is_beyond_help(pci)]
-            assert not held, f"a DEL has left a record: {held}"
+            kept = excused and all(map(self._is_kept_back, left))
+            assert not left or kept, f"a DEL has left a record: {left}"
             del self.owed[name]
         if not answer.died:
             self.stuck.update(left)

@@ -28,13 +28,17 @@ from sriov_cni import __main__ as daemon
 from tests.fakes import mock_drivers, mock_kernel
 from tests.lab import watched_kernel
 
+GO_ON, REFUSE = b"g", b"r"
 COUNTDOWN = struct.Struct("=ii")
 """Whether it counts, which only the test writes, and how many places are left, which daemons count down."""
 _PR_SET_PDEATHSIG = 1
 
 
 class Gate:
-    """Shared by all daemons: before or after the request that the countdown leads to, a daemon asks and waits."""
+    """Shared by all daemons: before or after the request that the countdown leads to, a daemon asks and waits.
+
+    It may then be refused, also what is done already, as do_setlink() does in net/core/rtnetlink.c.
+    """
 
     def __init__(self, folder: pathlib.Path, events: socket.socket) -> None:
         with (folder / "countdown").open("r+b") as file:
@@ -55,7 +59,8 @@ class Gate:
                 self._memory[4:] = COUNTDOWN.pack(0, max(0, left - 1))[4:]
         if armed and left == 1:
             self._events.send(str(os.getpid()).encode())
-            self._events.recv(1)
+            if self._events.recv(1) == REFUSE:
+                raise errors.KernelError("do as the daemon asks", errno.EIO, "a test has it refused")
 
 
 KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]

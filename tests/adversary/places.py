@@ -125,7 +125,8 @@ def changes(stage: Stage, pci: devices.PciAddress, found: Found) -> list[str]:
     """In what a VF in the host is not what it was when it was first seen."""
     name = [] if found.link.name == stage.names[pci] else [f"name: {stage.names[pci]} -> {found.link.name}"]
     now = dumps.whole(stage.host, found.link.index)
-    return name + dumps.differences(stage.first[pci], now, but=stage.restless)
+    # The kernel gives a link its usual queueing when it is first up, and takes away whatever it has at a move.
+    return name + dumps.differences(stage.first[pci], now, but=stage.restless | {"link qdisc"})
 
 
 def every(stage: Stage) -> Iterator[tuple[Place | None, requests.Link]]:
