@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import logging
 import time
@@ -234,16 +233,11 @@ def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> N
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
     """Also an altname counts: the kernel finds a link by either, and refuses both for a rename."""
-    try:
-        taken = inner.link(name)
-    except errors.KernelError as error:
-        if error.errno == errno.ENODEV:
-            return
-        raise
-    raise errors.NameTakenError(
-        f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
-        "give this network another interface name",
-    )
+    if (taken := netdevs.if_there(inner, name)) is not None:
+        raise errors.NameTakenError(
+            f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
+            "give this network another interface name",
+        )
 
 
 def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> kernel.Link:

@@ -6,12 +6,19 @@ from collections.abc import Set
 from sriov import devices, errors, kernel, ledger, netdevs, netdevstate
 from sriov.node import Node
 
+_GONE = frozenset({errno.ENODEV, errno.ENOENT})
+"""Nobody has the name any more: the link is elsewhere, or somebody else has taken it off."""
+
 
 def drop_altnames(net: kernel.Kernel, link: kernel.Link, own: Set[str]) -> None:
     """All but its own."""
     for altname in link.altnames:
         if altname not in own:
-            _drop(net, link, altname)
+            try:
+                net.drop_altname(link.index, altname)
+            except errors.KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
 
 
 def free(node: Node, net: kernel.Kernel, book: ledger.Ledger, pci: devices.PciAddress, name: str) -> str:
@@ -28,25 +35,28 @@ def _gives_up(node: Node, net: kernel.Kernel, book: ledger.Ledger, holder: kerne
     Somebody else takes that VF back, perhaps at this moment, and gives it its own name. So it is renamed only if it is
     called so still when the kernel does that.
     """
-    other = None if holder.parent is None else devices.pci_address(holder.parent)
-    record = None if other is None else book.read(other)
-    if other is None or record is None or record.home is None or record.home.name == name:
+    own = _own_names(node, book, holder)
+    if own is None or name in own:
         return False
-    if name in holder.altnames:
-        if name in netdevstate.altnames(book.homes.state(node.tree, other) or {}):
-            return False
-        _drop(net, holder, name)
-        return True
     try:
-        net.release_name(name)
+        if name in holder.altnames:
+            net.drop_altname(holder.index, name)
+        else:
+            net.release_name(name)
     except errors.KernelError as error:
-        return error.errno == errno.ENODEV
+        return error.errno in _GONE
     return True
 
 
-def _drop(net: kernel.Kernel, link: kernel.Link, altname: str) -> None:
+def _own_names(node: Node, book: ledger.Ledger, holder: kernel.Link) -> frozenset[str] | None:
+    """Those that a VF with an owner has by right. None of every other link, and of a VF whose record cannot be read."""
+    if holder.parent is None:
+        return None
+    pci = devices.pci_address(holder.parent)
     try:
-        net.drop_altname(link.index, altname)
-    except errors.KernelError as error:
-        if error.errno != errno.ENOENT:
-            raise
+        record = book.read(pci)
+    except errors.LedgerError:
+        return None
+    if record is None or record.home is None:
+        return None
+    return netdevstate.altnames(book.homes.state(node.tree, pci) or {}) | {record.home.name}

@@ -64,6 +64,7 @@ def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> k
 
 
 def if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
+    """The link of this index, name or altname in the namespace of `net`; None where there is none."""
     try:
         return net.link(ref)
     except errors.KernelError as error:

@@ -229,6 +229,17 @@ def test_a_name_that_another_vf_has_by_right_stays_its_own(here: bench.Bench) ->
     assert here.at_home("vf000001100").parent == here.vfs[0]
 
 
+def test_a_neighbours_unreadable_record_keeps_no_vf_from_coming_home(here: bench.Bench, tmp_path: pathlib.Path) -> None:
+    """Nobody can say what the neighbour is called by right: it keeps the name."""
+    here.attach(here.request())
+    with here.node.kernel() as net:
+        net.rename(net.link("enp1s0v1").index, "enp1s0v0")
+    (tmp_path / f"run/vfs/{here.vfs[1]}.json").mkdir()
+    here.detach(pod=here.pod)
+    assert here.at_home("vf000001100").parent == here.vfs[0]
+    assert here.vf_state() == settings.BASELINE
+
+
 def test_f4_the_vf_is_found_in_the_pod_by_its_pci_address_not_its_name(here: bench.Bench) -> None:
     before = here.machine.snapshot()
     here.attach(here.request())
