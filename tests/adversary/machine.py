@@ -223,7 +223,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(which=strategies.integers(0, 1), kill=strategies.booleans())
     def daemon_ends(self, which: int, kill: bool) -> None:
-        """And another comes, if there is none: it repairs what it finds."""
+        """And another comes, if there is none that has waited for this: it repairs what it finds."""
         daemon = self.nursery.daemons[which % len(self.nursery.daemons)]
         status = self.nursery.end(daemon, signal.SIGKILL if kill else signal.SIGTERM)
         assert status == (-signal.SIGKILL if kill else 0), daemon.log.read_text()
@@ -234,9 +234,9 @@ class Adversary(stateful.RuleBasedStateMachine):
             self.nursery.reap(daemon)
         if not self.nursery.daemons:
             self.here.start()
-            self.here.settled()
-            dirty = self.here.left_over()
-            assert not dirty, f"repair has left {dirty}: {self.nursery.daemons[0].log.read_text()}"
+        self.here.settled()
+        dirty = self.here.left_over()
+        assert not dirty, f"repair has left {dirty}: {[each.log.read_text() for each in self.nursery.daemons]}"
 
     def _call(
         self, command: str, network: dict[str, object], name: str, path: str, trouble: tuple[int, str] = NONE
