@@ -80,7 +80,10 @@ class Tenancy:
 
 
 class Adversary(stateful.RuleBasedStateMachine):
-    """`pods` are the living ones, by slot; `given` what they have; `owed` who has had an ADD and no good DEL since."""
+    """`pods` are the living ones, by slot; `given` what they have; `owed` who has had an ADD and no good DEL since.
+
+    `stuck` are the VFs that could not be taken back, each with the pod that has it.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -94,7 +97,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         self.places: dict[str, places.Place] = {}
         self.given: dict[str, Tenancy] = {}
         self.owed: dict[str, dict[str, object]] = {}
-        self.stuck: set[devices.PciAddress] = set()
+        self.stuck: set[tuple[devices.PciAddress, str]] = set()
         self.used: set[devices.PciAddress] = set()
         self.add(0, 0, keys, NONE)
 
@@ -115,7 +118,6 @@ class Adversary(stateful.RuleBasedStateMachine):
             assert free, f"VF {pci} has two owners: {answer}"
             self._is_clean_in_pod(pci, place, network)
             self.given[name] = Tenancy(pci, network, answer)
-            self.stuck.discard(pci)
         elif not answer.died:
             excused = trouble[0] or taken or not free
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
@@ -155,7 +157,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             if gone or answer.died or self.stage.find()[pci].where is None:
                 self.given.pop(name, None)
             if not gone and not answer.died:
-                self.stuck.add(pci)
+                self.stuck.add((pci, name))
 
     @stateful.rule(who=WHO)
     def check(self, who: int) -> None:
@@ -284,7 +286,8 @@ class Adversary(stateful.RuleBasedStateMachine):
                 assert not self._is_offered(pci), f"{pci} is at home, not free, and offered: {record}"
             else:
                 assert record, f"{pci} is in {found.where} and nobody knows"
-                offered = pci in self.stuck and acts.is_on("stuck") and self._is_offered(pci)
+                is_stuck = (pci, record.owner.container_id) in self.stuck
+                offered = is_stuck and acts.is_on("stuck") and self._is_offered(pci)
                 assert not offered, f"{pci} cannot be taken back and is offered: {record}"
         health = self.here.health()
         assert not [each for each in free if health[each]], f"{free} are free and not offered: {health}"
@@ -300,7 +303,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         return True
 
     def _is_free(self, pci: devices.PciAddress, found: places.Found) -> None:
-        self.stuck.discard(pci)
+        self.stuck = {each for each in self.stuck if each[0] != pci}
         assert not (changes := places.changes(self.stage, pci, found)), f"{pci} is free and not clean: {changes}"
         assert self._on_pf(pci) == _on_pf(settings.BASELINE)
 
@@ -358,7 +361,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             assert not left or kept, f"a DEL has left a record: {left}"
             del self.owed[name]
         if not answer.died:
-            self.stuck.update(left)
+            self.stuck.update((pci, name) for pci in left)
         if not left or answer.died or self.stage.find()[left[0]].where is None:
             self.given.pop(name, None)
 
