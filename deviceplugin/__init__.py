@@ -1,0 +1,1 @@
+"""The device plugin: advertises resources to the kubelet and answers its calls."""

@@ -8,8 +8,9 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-from deviceplugin import access, cdi, names, pools
 from sriov import errors
+from sriov.kubelet import names
+from sriov.pools import assignment, cdi, device_nodes
 
 _GO_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})  # encoding/json, HTMLEscape
 
@@ -30,29 +31,29 @@ class Answer:
     """For one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. Mounts: none."""
 
     envs: Mapping[str, str]
-    nodes: tuple[access.Node, ...] = ()
+    nodes: tuple[device_nodes.Node, ...] = ()
     cdi_devices: tuple[str, ...] = ()
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def answer(pool: pools.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:
+def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:
     """What one container gets that was given these devices, in the request's order. Raises AllocationError."""
     chosen = select(pool, ids)
     envs = environment(pool, chosen)
     if delivery is cdi.Delivery.NODES:
-        every = (node for device in chosen for node in access.nodes(device, pool.shared))
+        every = (node for device in chosen for node in device_nodes.nodes(device, pool.shared))
         return Answer(envs, tuple({node.host: node for node in every}.values()))
-    qualified = cdi.qualified_names(pool.settings, [each for each in chosen if access.nodes(each, pool.shared)])
+    qualified = cdi.qualified_names(pool.settings, [each for each in chosen if device_nodes.nodes(each, pool.shared)])
     if delivery is cdi.Delivery.FIELD:
         return Answer(envs, cdi_devices=qualified)
     return Answer(envs, annotations=cdi.annotations(pool.settings, qualified))
 
 
-def environment(pool: pools.Pool, chosen: Sequence[pools.Device]) -> dict[str, str]:
+def environment(pool: assignment.Pool, chosen: Sequence[assignment.Device]) -> dict[str, str]:
     """`PCIDEVICE_<PREFIX>_<NAME>` lists the devices' IDs, separated by commas; the same with `_INFO` is JSON that has
     an object of properties for each, in Go's spelling: sorted keys, no spaces."""
     settings = pool.settings
-    info = {device.id: access.info(device, settings, pool.shared) for device in chosen}
+    info = {device.id: device_nodes.info(device, settings, pool.shared) for device in chosen}
     encoded = json.dumps(info, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return {
         names.variable(settings.prefix, settings.name): ",".join(device.id for device in chosen),
@@ -60,10 +61,10 @@ def environment(pool: pools.Pool, chosen: Sequence[pools.Device]) -> dict[str, s
     }
 
 
-def select(pool: pools.Pool, ids: Sequence[str]) -> tuple[pools.Device, ...]:
+def select(pool: assignment.Pool, ids: Sequence[str]) -> tuple[assignment.Device, ...]:
     """The pool's devices of these IDs. Raises AllocationError."""
     members = {device.id: device for device in pool.devices}
-    chosen: dict[str, pools.Device] = {}
+    chosen: dict[str, assignment.Device] = {}
     for one in ids:
         if one not in members:
             remedy = "the kubelet will be sent the list again"
@@ -75,7 +76,7 @@ def select(pool: pools.Pool, ids: Sequence[str]) -> tuple[pools.Device, ...]:
     return tuple(chosen.values())
 
 
-def _healthy(pool: pools.Pool, device: pools.Device) -> pools.Device:
+def _healthy(pool: assignment.Pool, device: assignment.Device) -> assignment.Device:
     if device.ailment is not None:
         raise AllocationError(
             f"device {device.id} of {pool.resource} is unhealthy: it {device.ailment}",

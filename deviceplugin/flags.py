@@ -4,9 +4,9 @@ import argparse
 import pathlib
 from collections.abc import Callable
 
-from deviceplugin import cdi
-from observability import addresses, logs
 from sriov import versions
+from sriov.daemon import http_address, logs
+from sriov.pools import cdi
 
 _GLOG = ("v", "vmodule", "stderrthreshold", "log_dir", "log-dir", "log_backtrace_at")
 _GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
@@ -53,7 +53,7 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins")
     _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
     _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
-    _flag(made, "http", addresses.address, None, "where to answer /healthz, /readyz, /metrics and /status")
+    _flag(made, "http", http_address.address, None, "where to answer /healthz, /readyz, /metrics and /status")
     _flag(made, "log-format", _format, "human", "human or json")
     levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
     _flag(made, "log-level", _level, "info", levels)

@@ -12,9 +12,12 @@ import functools
 import logging
 import pathlib
 
-from deviceplugin import conf, doors, handout, kubelet, observer, pools, resources, status, watch
-from observability import background
-from sriov import candidates, errors, uevents
+from deviceplugin import device_files, registration, session, status
+from sriov import errors
+from sriov.daemon import background
+from sriov.hardware import node_devices, uevents
+from sriov.kubelet import plugin_directory
+from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +31,11 @@ class Options:
 
     config: pathlib.Path
     prefix: str
-    door: doors.Door
+    door: registration.Door
     node: observer.Node = dataclasses.field(default_factory=observer.Node)
-    places: handout.Places = dataclasses.field(default_factory=handout.Places)
+    places: device_files.Places = dataclasses.field(default_factory=device_files.Places)
     patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
-    timings: kubelet.Timings = dataclasses.field(default_factory=kubelet.Timings)
+    timings: session.Timings = dataclasses.field(default_factory=session.Timings)
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
@@ -43,7 +46,7 @@ class Options:
 class _Served:
     """A resource that the kubelet knows of, and the task that keeps it so."""
 
-    registration: kubelet.Registration
+    registration: session.Registration
     task: asyncio.Task[None]
 
 
@@ -54,13 +57,13 @@ class Plugin:
         """Raises ConfigError where the file cannot be used: there is no older one to keep."""
         self.tasks = background.Background(options.after_failures)
         self._options = options
-        self._text = conf.data(options.config)
-        self._configuration = conf.parse(self._text, str(options.config), options.prefix)
+        self._text = config.data(options.config)
+        self._configuration = config.parse(self._text, str(options.config), options.prefix)
         self._config_error = ""
         self._reloads = self._refused_reloads = 0
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
-        self._giver = handout.Handout(options.places)
+        self._giver = device_files.Handout(options.places)
         self._served: dict[str, _Served] = {}
         self._where: dict[str, str] = {}  # device to resource, as last dealt
         self._told: dict[str, str] = {}  # device to what the log has said of it
@@ -84,7 +87,11 @@ class Plugin:
                 (self._options.door.folder, self._nudge),
                 (self._options.config.parent, self._wake.set),
             ):
-                self._keep(group, f"watching {folder}", functools.partial(watch.changes, folder, changed, timings.poll))
+                self._keep(
+                    group,
+                    f"watching {folder}",
+                    functools.partial(plugin_directory.changes, folder, changed, timings.poll),
+                )
 
     def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:
         return group.create_task(self.tasks.keep(name, work))
@@ -128,12 +135,12 @@ class Plugin:
     def _reload(self) -> None:
         """Take the file if it is another one now, and is good; say once what is wrong with it."""
         try:
-            text = conf.data(self._options.config)
+            text = config.data(self._options.config)
             if text == self._text:
                 self._config_error = ""
                 return
-            self._configuration = conf.parse(text, str(self._options.config), self._options.prefix)
-        except conf.ConfigError as error:
+            self._configuration = config.parse(text, str(self._options.config), self._options.prefix)
+        except config.ConfigError as error:
             if str(error) != self._config_error:
                 self._refused_reloads += 1
                 log.error("the configuration is kept as it was, the file is no good: %s", error)
@@ -155,7 +162,7 @@ class Plugin:
             log.error("cannot read the hardware, keeping what was known: %s", error)
             self._serve(group, tuple(self._known(each) for each in self._configuration.resources))
             return
-        dealt = pools.assign(catalog, self._configuration, now, self._where)
+        dealt = assignment.assign(catalog, self._configuration, now, self._where)
         where = {device.id: pool.resource for pool in dealt for device in pool.devices}
         await self._take_back({name for name in where if self._where.get(name, where[name]) != where[name]})
         self._where = where
@@ -170,18 +177,18 @@ class Plugin:
             served.registration.servicer.publish(dataclasses.replace(pool, devices=staying))
             await self._heard(served.registration)
 
-    async def _heard(self, registration: kubelet.Registration) -> None:
+    async def _heard(self, registration: session.Registration) -> None:
         """Wait until the kubelet has been told, but not for long: it may be away."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._options.farewell):
                 while not registration.servicer.told:
                     await asyncio.sleep(_TURN)
 
-    def _known(self, settings: resources.Resource) -> pools.Pool:
+    def _known(self, settings: resources.Resource) -> assignment.Pool:
         served = self._served.get(settings.full_name)
-        return pools.Pool(settings) if served is None else served.registration.servicer.pool
+        return assignment.Pool(settings) if served is None else served.registration.servicer.pool
 
-    def _serve(self, group: asyncio.TaskGroup, dealt: tuple[pools.Pool, ...]) -> None:
+    def _serve(self, group: asyncio.TaskGroup, dealt: tuple[assignment.Pool, ...]) -> None:
         """Publish what is known, register what is new, withdraw what is gone."""
         names = {pool.resource for pool in dealt}
         for name in [name for name in self._served if name not in names]:
@@ -193,10 +200,10 @@ class Plugin:
             elif self._served[pool.resource].registration.servicer.publish(pool):
                 log.info("%s has %s", pool.resource, _count(pool))
 
-    def _begin(self, group: asyncio.TaskGroup, pool: pools.Pool) -> _Served:
+    def _begin(self, group: asyncio.TaskGroup, pool: assignment.Pool) -> _Served:
         options = self._options
         log.info("%s has %s", pool.resource, _count(pool))
-        begun = kubelet.Registration(pool, options.door, self._giver, self._wake.set, options.timings)
+        begun = session.Registration(pool, options.door, self._giver, self._wake.set, options.timings)
         return _Served(begun, self._keep(group, f"registering {pool.resource}", begun.run))
 
     async def _withdraw(self, served: _Served) -> None:
@@ -204,11 +211,11 @@ class Plugin:
         servicer = served.registration.servicer
         log.info("%s is withdrawn", servicer.pool.resource)
         self._giver.forget(servicer.pool)
-        servicer.publish(pools.Pool(servicer.pool.settings))
+        servicer.publish(assignment.Pool(servicer.pool.settings))
         await self._heard(served.registration)
         served.task.cancel()
 
-    def _log(self, catalog: candidates.Catalog, dealt: tuple[pools.Pool, ...]) -> None:
+    def _log(self, catalog: node_devices.Catalog, dealt: tuple[assignment.Pool, ...]) -> None:
         """What is out of order with a device, when it begins and when it ends."""
         said = {
             device.id: f"{device.id} of {pool.resource} is unhealthy: it {device.ailment}"
@@ -219,7 +226,7 @@ class Plugin:
         for one in catalog.candidates.values():
             if one.host_use is not None and one.id not in self._where:
                 said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
-        said |= {f"IOMMU group {group}": text for group, text in pools.shared_groups(dealt).items()}
+        said |= {f"IOMMU group {group}": text for group, text in assignment.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
                 log.info("%s is in order again", name)
@@ -249,14 +256,14 @@ def _warn(configuration: resources.Configuration) -> None:
         log.warning("%s", warning)
 
 
-def _count(pool: pools.Pool) -> str:
-    healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
+def _count(pool: assignment.Pool) -> str:
+    healthy = sum(device.health is assignment.Health.HEALTHY for device in pool.devices)
     return f"{len(pool.devices)} devices, {healthy} of them healthy"
 
 
-def _status(registration: kubelet.Registration) -> status.ResourceStatus:
+def _status(registration: session.Registration) -> status.ResourceStatus:
     pool = registration.servicer.pool
-    healthy = sum(device.health is pools.Health.HEALTHY for device in pool.devices)
+    healthy = sum(device.health is assignment.Health.HEALTHY for device in pool.devices)
     servicer = registration.servicer
     return status.ResourceStatus(
         name=pool.resource,

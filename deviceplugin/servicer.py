@@ -12,10 +12,11 @@ from typing import NoReturn, Protocol
 
 import grpc
 
-from deviceplugin import allocation, doors, handout, pools, preferences
-from deviceplugin._pb import deviceplugin_pb2 as pb
-from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
-from observability import logs
+from deviceplugin import allocation, device_files, registration
+from sriov.daemon import logs
+from sriov.kubelet._pb import deviceplugin_pb2 as pb
+from sriov.kubelet._pb import deviceplugin_pb2_grpc as pb_grpc
+from sriov.pools import assignment, preferences
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,11 @@ class Servicer:
     """
 
     def __init__(
-        self, pool: pools.Pool, giver: handout.Handout, stream_ended: Callable[[], None], refused: Callable[[], None]
+        self,
+        pool: assignment.Pool,
+        giver: device_files.Handout,
+        stream_ended: Callable[[], None],
+        refused: Callable[[], None],
     ) -> None:
         self.pool = pool
         self._giver = giver
@@ -80,7 +85,7 @@ class Servicer:
         """How many ListAndWatch streams are open."""
         return len(self._streams)
 
-    def publish(self, pool: pools.Pool) -> bool:
+    def publish(self, pool: assignment.Pool) -> bool:
         """Make this the snapshot; streams hear of it if it says anything new. Returns whether it does."""
         new = pool.listing != self.pool.listing
         self.pool = pool
@@ -104,7 +109,7 @@ class Servicer:
         pb_grpc.add_DevicePluginServicer_to_server(self, server)
 
     async def GetDevicePluginOptions(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
-        return doors.options()
+        return registration.options()
 
     async def ListAndWatch(self, request: object, context: _Context) -> None:  # noqa: ARG002, N802
         logs.about(resource=self.pool.resource)
@@ -159,12 +164,12 @@ class Servicer:
         return pb.PreStartContainerResponse()
 
 
-def response(pool: pools.Pool) -> object:
+def response(pool: assignment.Pool) -> object:
     """The pool as a ListAndWatchResponse. Without a NUMA node there is no topology, as -1 would be a node."""
     return pb.ListAndWatchResponse(devices=[_device(device) for device in pool.devices])
 
 
-def _device(device: pools.Device) -> object:
+def _device(device: assignment.Device) -> object:
     if device.numa_node is None:
         return pb.Device(ID=device.id, health=device.health.value)
     nodes = pb.TopologyInfo(nodes=[pb.NUMANode(ID=device.numa_node)])

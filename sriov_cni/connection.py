@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 
-from sriov_cni import wire
+from sriov_cni.shim import wire
 
 _RIGHTS = socket.CMSG_SPACE(4 * struct.calcsize("i"))
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid

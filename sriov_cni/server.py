@@ -9,10 +9,16 @@ import socket
 import time
 from collections.abc import Callable
 
-from observability import logs
-from sriov import errors, netns, sockets, steps
-from sriov_cni import calls, commands, conf, connection, failure, repair, skel, subjects, wire
-from sriov_cni.failure import Code
+from sriov import errors, timing
+from sriov.daemon import logs, unix_sockets
+from sriov.linux import netns
+from sriov.state import call_log
+from sriov_cni import call_summary, connection
+from sriov_cni.commands import dispatch, repair
+from sriov_cni.context import calls
+from sriov_cni.shim import wire
+from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec.cni_errors import Code
 
 _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to say what it wants
@@ -136,27 +142,27 @@ class Server:
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
         """Carry the call out, answer, and take back what nobody is there to hear of."""
         started = time.monotonic()
-        logs.begin(**subjects.of(env))
+        logs.begin(**call_summary.log_fields(env))
         meter = self._daemon.meter
-        asked = steps.ask() if meter is not None or _log.isEnabledFor(logging.DEBUG) else None
+        asked = timing.ask() if meter is not None or _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
             call, answer, code, outcome = await self._outcome(shim, env, stdin, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
-            with steps.timed(steps.Step.ANSWER):
+            with timing.timed(timing.Step.ANSWER):
                 delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
             if self._daemon.calls_log is not None:  # when this is over and the shim has gone
                 took = time.monotonic() - started
-                asyncio.get_running_loop().call_soon(self._daemon.calls_log.note, env, stdin, answer, took)
+                asyncio.get_running_loop().call_soon(_keep, self._daemon.calls_log, env, stdin, answer, took)
             if asked is not None:
                 _log.debug("%r took %s", name, asked)
             if asked is not None and meter is not None:
                 meter.call(env.get("CNI_COMMAND", ""), code, time.monotonic() - started, asked)
             if delivered is False and call is not None:
                 _log.warning("%r: the runtime did not wait for it", name)
-                await commands.give_up(self._daemon, call)
+                await dispatch.give_up(self._daemon, call)
             if call is not None and self._daemon.fresh.holds(call.key, call):
                 self._daemon.fresh.end(call.key)
 
@@ -171,7 +177,7 @@ class Server:
 
     async def _confirm(self, shim: connection.Connection, call: calls.Call) -> None:
         """Tell a shim that printed an attachment which was ended before that."""
-        if call.invocation.command is not skel.Command.ADD or self._daemon.fresh.holds(call.key, call):
+        if call.invocation.command is not environment.Command.ADD or self._daemon.fresh.holds(call.key, call):
             return
         _log.warning("the attachment was ended before the runtime heard of it: it is told so")
         with contextlib.suppress(OSError):
@@ -183,17 +189,17 @@ class Server:
         """The call if it succeeded, the answer's frame, its code, and what the log says."""
         try:
             call = self._call(shim, env, stdin, held)
-            stdout = await commands.run(self._daemon, call)
+            stdout = await dispatch.run(self._daemon, call)
             return call, wire.answer(0, stdout), 0, "done"
-        except failure.CniError as error:
-            told = failure.encode(error, conf.version(stdin))
+        except cni_errors.CniError as error:
+            told = cni_errors.encode(error, netconf.version(stdin))
             return None, wire.answer(1, told), error.code, f"error {error.code}: {error.message}; {error.details}"
         except Exception as error:  # the process' edge: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
-            unexpected = failure.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
+            unexpected = cni_errors.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
             return (
                 None,
-                wire.answer(1, failure.encode(unexpected, conf.version(stdin))),
+                wire.answer(1, cni_errors.encode(unexpected, netconf.version(stdin))),
                 Code.INTERNAL,
                 "failed unexpectedly",
             )
@@ -201,7 +207,7 @@ class Server:
     def _call(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
     ) -> calls.Call:
-        invocation = skel.invocation(env)
+        invocation = environment.invocation(env)
         pod = None
         if (descriptor := shim.take_descriptor()) is not None:
             with contextlib.suppress(errors.NetnsError):
@@ -221,12 +227,12 @@ async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
 def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
     async def run(command: str, plugin: str) -> wire.Outcome:
         try:
-            with steps.timed(steps.Step.IPAM):
+            with timing.timed(timing.Step.IPAM):
                 await shim.write(wire.ipam_request(command, plugin))
                 return wire.outcome(await shim.read(wire.IPAM))
         except (OSError, wire.WireError) as error:
             message = f"IPAM {command} of {plugin!r} has no outcome: {error}"
-            raise failure.CniError(Code.TRY_AGAIN, message, "the runtime ended the call; it tries again") from error
+            raise cni_errors.CniError(Code.TRY_AGAIN, message, "the runtime ended the call; it tries again") from error
 
     return run
 
@@ -234,8 +240,14 @@ def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
 def bind(path: pathlib.Path) -> socket.socket:
     """A listening socket at `path`, in the place of a former daemon's. Raises LedgerError."""
     try:
-        return sockets.listen(path)
+        return unix_sockets.listen(path)
     except OSError as error:
         raise errors.LedgerError(
             f"cannot listen on {path}: {error.strerror or error}", "give another --socket"
         ) from error
+
+
+def _keep(calls_log: call_log.Recent, env: wire.Environment, stdin: bytes, answer: bytes, seconds: float) -> None:
+    outcome = call_summary.outcome(env, stdin, answer, seconds, time.time())
+    if outcome is not None:
+        calls_log.note(outcome)

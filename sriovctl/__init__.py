@@ -1,0 +1,1 @@
+"""The tool for people: what this node has, what is wrong with it, and why."""

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriov import errors, versions
-from sriovctl import attachmentscommand, doctor, exits, explain, inventory, options, places, provision, topology
+from sriovctl import exit_codes, options, paths
+from sriovctl.commands import attachments, doctor, explain, inventory, provision, topology
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     inventory.register,
-    attachmentscommand.register,
+    attachments.register,
     doctor.register,
     explain.register,
     topology.register,
@@ -46,7 +47,7 @@ def program(context: click.Context, /, **given: object) -> None:
     Nothing is changed without being shown first. Every option can also be a variable of the environment,
     as in SRIOVCTL_RUN_DIR.
     """
-    context.obj = places.Places(**given)  # type: ignore[arg-type]
+    context.obj = paths.Places(**given)  # type: ignore[arg-type]
 
 
 for _register in _COMMANDS:
@@ -62,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:
         print("ended", file=sys.stderr)
-        return exits.Exit.ENDED
+        return exit_codes.Exit.ENDED
     except errors.SriovError as error:
         print(f"sriovctl: {error}", file=sys.stderr)
-        return exits.Exit.UNREADABLE
+        return exit_codes.Exit.UNREADABLE
     except BrokenPipeError:  # `sriovctl inventory | head`
         sys.stderr.close()
-        return exits.Exit.FINE
-    return status if isinstance(status, int) else exits.Exit.FINE
+        return exit_codes.Exit.FINE
+    return status if isinstance(status, int) else exit_codes.Exit.FINE

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import click
 
-from sriovctl import output, places
+from sriovctl import output, paths
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-pass_places = click.make_pass_decorator(places.Places)
+pass_places = click.make_pass_decorator(paths.Places)
 """Gives a command the node's places as its first argument."""
 
 _PLACES = (
@@ -31,7 +31,7 @@ _PLACES = (
 
 def of_places(function: _F) -> _F:
     """The options that say where the node is, for the program itself."""
-    usual = places.Places()
+    usual = paths.Places()
     for name, text in reversed(_PLACES):
         path = click.Path(path_type=pathlib.Path)
         flag = f"--{name.replace('_', '-')}"

@@ -19,18 +19,18 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from deviceplugin import conf, criteria
+from sriov.pools import config, selector_config
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROGRAMS = ("sriov", "observability", "deviceplugin", "sriov_cni", "provisioning", "sriovctl", "installer")
+PROGRAMS = ("sriov", "deviceplugin", "sriov_cni", "sriovctl", "sriov_installer")
 PROCESSES = 3
 
 BUILT = (inspect.StructType, inspect.DataclassType, inspect.NamedTupleType, inspect.TypedDictType, inspect.EnumType)
 """Kinds of types of which msgspec keeps what it has built."""
 
 ELSEWHERE = {
-    ("deviceplugin/gojson.py", "convert"): "the fields of config.json are of JSON's own types, as a test below shows",
-    ("provisioning/document.py", "convert"): "sriovctl reads it before it has a thread",
+    ("sriov/pools/go_json.py", "convert"): "the fields of config.json are of JSON's own types, as a test below shows",
+    ("sriov/provisioning/document.py", "convert"): "sriovctl reads it before it has a thread",
 }
 """Where a type is decoded without a Decoder, and why that is sound."""
 
@@ -58,7 +58,7 @@ sys.exit(repr(failures) if failures else 0)
 
 READING = """
 import pathlib, sys, threading
-from sriov import ledger
+from sriov.state import ledger
 book = ledger.Ledger(pathlib.Path(sys.argv[1]))
 sys.setswitchinterval(1e-6)
 together = threading.Barrier(8)
@@ -130,7 +130,7 @@ def test_a_type_that_is_built_late_is_seen(text: str) -> None:
 
 
 def test_the_device_plugins_file_has_no_types_of_ours() -> None:
-    for kind in (conf._RawFile, conf._RawResource, criteria._Raw):
+    for kind in (config._RawFile, config._RawResource, selector_config._Raw):
         assert not any(_ours(field.type) for field in inspect.type_info(kind).fields)  # type: ignore[attr-defined]
 
 

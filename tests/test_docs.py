@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from deviceplugin import conf as plugin_conf
-from installer import status
-from sriov_cni import conf, failure, policy
+from sriov.pools import config as plugin_conf
+from sriov_cni.context import policy
+from sriov_cni.spec import cni_errors, netconf
+from sriov_installer import status
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -36,8 +37,8 @@ def test_the_readmes_device_plugin_configuration(tmp_path: pathlib.Path) -> None
 def test_network_configurations(page: str) -> None:
     [example] = [each for each in examples(page) if each.get("type") == "sriov"]
     stdin = json.dumps({"deviceID": "0000:01:10.0", **example}).encode()
-    assert conf.network(stdin).ipam == "host-local"
-    assert conf.attachment(stdin, "").wanted.vlan == 100
+    assert netconf.network(stdin).ipam == "host-local"
+    assert netconf.attachment(stdin, "").wanted.vlan == 100
 
 
 def test_the_network_list_for_nodes_without_multus() -> None:
@@ -46,7 +47,7 @@ def test_the_network_list_for_nodes_without_multus() -> None:
     assert isinstance(plugins, list)
     [plugin] = plugins
     stdin = json.dumps({"cniVersion": example["cniVersion"], "name": example["name"], **plugin}).encode()
-    wanted = conf.attachment(stdin, "")
+    wanted = netconf.attachment(stdin, "")
     assert (wanted.pci, wanted.resource, wanted.wanted.vlan) == (None, "intel.com/rail_a", 100)
 
 
@@ -60,20 +61,20 @@ def test_the_policy(tmp_path: pathlib.Path) -> None:
 def test_every_key_of_the_network_configuration_is_on_the_page() -> None:
     page = (ROOT / "docs/cni.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    assert listed == conf.KEYS
+    assert listed == netconf.KEYS
 
 
 def test_every_error_code_is_on_the_page() -> None:
     page = (ROOT / "docs/cni.md").read_text()
     listed = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
-    assert listed == {int(code) for code in failure.Code}
+    assert listed == {int(code) for code in cni_errors.Code}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/metrics.md"])
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     named = set(
         re.findall(
-            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|sriovctl|provisioning|deviceplugin|observability|installer|deploy|proto)/[\w/.-]*)",
+            r"`(?:\./)?((?:hack|docs|tests|sriov|sriov_cni|sriovctl|sriov_installer|deviceplugin|deploy|proto)/[\w/.-]*)",
             (ROOT / page).read_text(),
         )
     )
@@ -95,7 +96,7 @@ def test_every_flag_and_exit_status_on_the_installers_page_is_known() -> None:
     page = (ROOT / "docs/systemd.md").read_text()
     helps = [
         subprocess.run(
-            [sys.executable, "-m", "installer", *command, "--help"],
+            [sys.executable, "-m", "sriov_installer", *command, "--help"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -118,11 +119,9 @@ def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
         shutil.copy(ROOT / name, source)
     for name in (
         "sriov",
-        "observability",
         "deviceplugin",
         "sriov_cni",
-        "installer",
-        "provisioning",
+        "sriov_installer",
         "sriovctl",
         "deploy",
     ):

@@ -16,9 +16,9 @@ import urllib.request
 import pytest
 import yaml
 
-from deviceplugin import conf as plugin_conf
 from hack.pages import __main__ as pages
-from sriovctl import findings
+from sriov.pools import config as plugin_conf
+from sriovctl.checks import findings
 from tests.deploy import rendering
 from tests.examples import table
 from tests.kernel import namespaces
@@ -45,9 +45,9 @@ RUN_BY = {
     ],
     ("docs/install.md", "json"): ["tests/deploy/test_install_page.py::test_the_network_of_podman"],
     ("docs/metrics.md", "json"): ["tests/sriov_cni/test_log.py::test_each_line_of_an_attachment_says_whose_it_is"],
-    ("docs/metrics.md", "promql"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
-    ("docs/metrics.md", "yaml"): ["tests/observability/test_rules.py::test_what_the_page_tells_prometheus_is_taken"],
-    ("docs/provisioning.md", "yaml"): ["tests/provisioning/test_docs.py::test_the_example"],
+    ("docs/metrics.md", "promql"): ["tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken"],
+    ("docs/metrics.md", "yaml"): ["tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken"],
+    ("docs/provisioning.md", "yaml"): ["tests/sriov/provisioning/test_docs.py::test_the_example"],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],
 }  # fmt: skip
@@ -170,7 +170,9 @@ def flags(arguments: list[str]) -> set[str]:
 
 
 def unit_file(unit: str) -> pathlib.Path:
-    return next(path for path in (ROOT / "installer/units" / unit, ROOT / "deploy/systemd" / unit) if path.exists())
+    return next(
+        path for path in (ROOT / "sriov_installer/units" / unit, ROOT / "deploy/systemd" / unit) if path.exists()
+    )
 
 
 def test_the_values_of_the_quick_start(tmp_path: pathlib.Path) -> None:

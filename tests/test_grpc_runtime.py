@@ -21,7 +21,7 @@ print([thread.name for thread in threading.enumerate() if "_poll" in thread.name
 """
 
 
-@pytest.mark.parametrize("module", ["deviceplugin.doors", "sriov_cni.podresources", "tests.fakes.kubelet"])
+@pytest.mark.parametrize("module", ["deviceplugin.registration", "sriov.kubelet.podresources", "tests.fakes.kubelet"])
 def test_the_end_of_the_last_channel_is_not_the_end_of_its_poller(module: str) -> None:
     code = LAST_CHANNEL_IS_COLLECTED.format(module=module)
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -22,7 +22,7 @@ from hack.benchmark import (
     veths,
 )
 from hack.guest import errors
-from sriov import sysfs
+from sriov.hardware import sysfs
 
 
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
@@ -94,9 +94,10 @@ def _count(text: str) -> int:
 
 def _checkout(text: str) -> pathlib.Path:
     root = pathlib.Path(text).resolve()
-    for part in ("sriov_cni/shim.c", "hack/benchmark/veth_daemon.py"):
-        if not (root / part).is_file():
-            raise argparse.ArgumentTypeError(f"{text!r} is no checkout of this project: it has no {part}")
+    for path in (contenders.shim_sources(root) / "shim.c", root / "hack/benchmark/veth_daemon.py"):
+        if not path.is_file():
+            missing = path.relative_to(root)
+            raise argparse.ArgumentTypeError(f"{text!r} is no checkout of this project: it has no {missing}")
     return root
 
 

@@ -64,13 +64,13 @@ def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int 
 
 
 def _shims(root: pathlib.Path, python: Sequence[str]) -> contenders.Shims:
-    return contenders.Shims([_native_shim(root)], [*python, str(root / "sriov_cni/shim.py")])
+    return contenders.Shims([_native_shim(root)], [*python, str(contenders.shim_sources(root) / "shim.py")])
 
 
 def _native_shim(root: pathlib.Path) -> str:
     """As it was built of that source, since a guest needs minutes to compile; else built now."""
     found = root / f"build/shim-{platform.machine()}"
-    if found.exists() and found.stat().st_mtime > (root / "sriov_cni/shim.c").stat().st_mtime:
+    if found.exists() and found.stat().st_mtime > (contenders.shim_sources(root) / "shim.c").stat().st_mtime:
         return str(found)
     built = subprocess.run([root / "hack/build-shim"], stdout=subprocess.PIPE, text=True, check=False)
     if built.returncode:

@@ -7,14 +7,18 @@ the daemon for its steps would cost the calls that are measured.
 import time
 
 from hack.benchmark import contenders, stage
-from sriov import cleaning, devices, homes, kernel, netdevstate, netlink
+from sriov import devices
+from sriov.attachment import cleaning
+from sriov.linux import kernel, netlink
+from sriov.linux.netdev import netdev_settings
+from sriov.state import vf_identity
 
 
 class Comparison:
     """Of the stage's links, once they are home. Belongs to one thread; close it."""
 
     def __init__(self, where: stage.Stage) -> None:
-        self._tree, self._homes = where.tree, homes.Homes(where.daemon.folder / "run/homes")
+        self._tree, self._homes = where.tree, vf_identity.Homes(where.daemon.folder / "run/homes")
         self._net = netlink.Netlink()
 
     def close(self) -> None:
@@ -25,8 +29,8 @@ class Comparison:
         found, noted = self._net.state(link.index), self._noted(link)
         if noted is None:
             raise contenders.BrokenRunError(f"the daemon has not noted what {link.name} was like")
-        if differing := netdevstate.differing(noted, found):
-            raise contenders.BrokenRunError(f"{link.name} came home with another {netdevstate.shown(differing)}")
+        if differing := netdev_settings.differing(noted, found):
+            raise contenders.BrokenRunError(f"{link.name} came home with another {netdev_settings.shown(differing)}")
 
     def milliseconds(self, link: stage.Link) -> float:
         began = time.perf_counter()

@@ -93,6 +93,12 @@ class Shims:
     python: Sequence[str]
 
 
+def shim_sources(root: pathlib.Path) -> pathlib.Path:
+    """Where a checkout has shim.py and shim.c; older ones have them in sriov_cni itself."""
+    package = root / "sriov_cni"
+    return package / "shim" if (package / "shim").is_dir() else package
+
+
 def everybody(where: stage.Stage, others: peers.Peers, own: Shims, beside: Shims | None) -> list[Contender]:
     """Ours by either shim, ours without IPAM, both ages of host-device, and another checkout's by either shim."""
     theirs = {"CNI_IFNAME": "net1", "CNI_PATH": str(others.current), "PATH": os.environ["PATH"]}

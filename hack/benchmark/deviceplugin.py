@@ -19,7 +19,8 @@ from collections.abc import AsyncIterator
 import grpc
 
 from hack.benchmark import figures
-from sriov import devices, discovery, sysfs
+from sriov import devices
+from sriov.hardware import discovery, sysfs
 from tests.fakes import kubelet as fake
 from tests.fakes import procfs, sysfs_tree
 

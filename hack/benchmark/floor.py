@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 from hack.benchmark import stage
-from sriov import netns
+from sriov.linux import netns
 
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if.h
 _RTM_NEWLINK = 16

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from hack.benchmark import stage
 from hack.guest import errors
-from sriov import inventory, netns, sysfs
+from sriov.hardware import inventory, sysfs
+from sriov.linux import netns
 
 
 @contextlib.contextmanager

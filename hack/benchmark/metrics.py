@@ -12,11 +12,16 @@ import time
 from collections.abc import AsyncIterator
 
 from hack.benchmark import deviceplugin, figures
-from observability import addresses
-from sriov import counters, devices, homes, inventory, ledger, netns, node, settings
-from sriov_cni import calls, monitoring
+from sriov import devices, settings
+from sriov.attachment import node
+from sriov.daemon import http_address
+from sriov.hardware import inventory
+from sriov.linux import netns
+from sriov.state import ledger, vf_identity
+from sriov_cni.context import calls
+from sriov_cni.monitoring import counters, endpoint
 from tests.fakes import memory_kernel, world
-from tests.observability import clients
+from tests.sriov.daemon import clients
 
 ATTACHED = 200
 SCRAPES = 50
@@ -38,7 +43,7 @@ async def _measure(scrapes: int, vfs: int) -> list[figures.Figure]:
 
 
 async def _of_the_plugin(large: deviceplugin.Node, scrapes: int) -> list[figures.Figure]:
-    where = addresses.Unix(large.root / "plugin.sock")
+    where = http_address.Unix(large.root / "plugin.sock")
     async with deviceplugin.running(large, f"--http={where}"):
         taken, size = await _scrapes(where, scrapes)
     return [
@@ -49,8 +54,8 @@ async def _of_the_plugin(large: deviceplugin.Node, scrapes: int) -> list[figures
 
 
 async def _of_the_daemon(large: deviceplugin.Node, scrapes: int) -> list[figures.Figure]:
-    where = addresses.Unix(large.root / "daemon.sock")
-    monitor = monitoring.Monitor(where, 3600, lambda _: _COUNTERS)
+    where = http_address.Unix(large.root / "daemon.sock")
+    monitor = endpoint.Monitor(where, 3600, lambda _: _COUNTERS)
     daemon = _daemon(large)
     began = time.perf_counter()
     async with monitor.serving(daemon, large.root / "cni.sock"):
@@ -90,11 +95,11 @@ def _record(number: int, pci: devices.PciAddress, somewhere: netns.Netns) -> led
         namespace="training",
         pod=f"worker-{number}-of-a-job",
     )
-    home = homes.Home(name=f"p0v{number}", address="02:00:00:00:00:01", mtu=1500)
+    home = vf_identity.Home(name=f"p0v{number}", address="02:00:00:00:00:01", mtu=1500)
     return ledger.Record(pci=pci, owner=owner, netns=somewhere.identity, home=home, wanted=settings.BASELINE, mtu=1500)
 
 
-async def _scrapes(where: addresses.Address, count: int) -> tuple[list[float], int]:
+async def _scrapes(where: http_address.Address, count: int) -> tuple[list[float], int]:
     """Milliseconds of each, and how large the last was."""
     taken, size = [], 0
     for _ in range(count):

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 
-from sriov import ledger
+from sriov.state import ledger
 from tests.fakes import simulated_node
 from tests.kernel import namespaces
 from tests.sriov_cni import harness

@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from hack.guest import errors
-from sriov import netlink, netns, sysfs
+from sriov.hardware import sysfs
+from sriov.linux import netlink, netns
 
 ROOT = pathlib.Path(__file__).parents[2]
 _MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)

@@ -10,8 +10,8 @@ import pathlib
 import sys
 from collections.abc import Iterator, Mapping
 
-from sriov import kernel, netlink, netns
-from sriov_cni import __main__ as daemon
+from sriov.linux import kernel, netlink, netns
+from sriov_cni import app as daemon
 
 Shown = Mapping[int, tuple[pathlib.Path, pathlib.Path]]
 """By a link's index: where sysfs shows it in the host, and where that folder is meanwhile."""

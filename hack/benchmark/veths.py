@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
 from hack.benchmark import stage
-from sriov import netlink, netns, sysfs
+from sriov.hardware import sysfs
+from sriov.linux import netlink, netns
 from tests.fakes import sysfs_tree
 
 _VF = sysfs_tree.Model(pf_device="10ca", pf_driver="igbvf")

@@ -15,10 +15,11 @@ import typing
 
 import msgspec
 
-from deviceplugin import conf as plugin_conf
-from deviceplugin import criteria, resources
 from hack.pages import meanings
-from sriov_cni import conf, policy
+from sriov.pools import config as plugin_conf
+from sriov.pools import resources, selector_config
+from sriov_cni.context import policy
+from sriov_cni.spec import netconf
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _INTRO = """\
@@ -85,10 +86,10 @@ def _resources(explained: str) -> str:
 
 
 def _selectors() -> str:
-    fields = msgspec.structs.fields(criteria._Raw)
+    fields = msgspec.structs.fields(selector_config._Raw)
     rows = []
     for field in fields:
-        kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in criteria.KEYS[kind]]
+        kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in selector_config.KEYS[kind]]
         of = "all" if len(kinds) == len(resources.Kind) else ", ".join(kinds)
         rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
     return _table(["key", "type", "of resources", "takes devices"], rows)
@@ -96,7 +97,7 @@ def _selectors() -> str:
 
 def _networks(explained: str) -> str:
     """Defaults as of a configuration that names a VF and nothing else, where they have a value."""
-    read = conf.attachment(b'{"deviceID": "0000:01:10.0"}', "")
+    read = netconf.attachment(b'{"deviceID": "0000:01:10.0"}', "")
     wanted = read.wanted
     defaults: dict[str, object] = {
         "vlan": wanted.vlan,
@@ -110,7 +111,7 @@ def _networks(explained: str) -> str:
         "max_tx_rate": wanted.max_tx_rate,
     }
     told = _told(explained, "Keys", "cni.md")
-    fields = [field for field in msgspec.structs.fields(conf._Document) if field.encode_name in conf.KEYS]
+    fields = [field for field in msgspec.structs.fields(netconf._Document) if field.encode_name in netconf.KEYS]
     rows = [
         [f"`{key}`", told[key][0], _shown(defaults.get(key, told[key][1])), told[key][2]]
         for key in (field.encode_name for field in fields)

@@ -17,7 +17,7 @@ from typing import Any
 from hack.story import stage as stages
 
 PROJECT = pathlib.Path(__file__).parents[2]
-SHIM = (sys.executable, "-IS", str(PROJECT / "sriov_cni/shim.py"))
+SHIM = (sys.executable, "-IS", str(PROJECT / "sriov_cni/shim/shim.py"))
 _PATIENCE = 60.0  # seconds; an emulated machine takes its time
 
 

@@ -13,7 +13,7 @@ import msgspec
 from hack.story import node as nodes
 from hack.story import stage as stages
 from hack.story.terminal import Terminal
-from sriov import ledger
+from sriov.state import ledger
 
 SUBNET = "10.56.217.0/24"
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from hack.story import node as nodes
-from sriov import kernel, netlink, netns
+from sriov.linux import kernel, netlink, netns
 
 SUBNET = "10.56.217.0/24"
 

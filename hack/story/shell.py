@@ -12,7 +12,7 @@ import tempfile
 
 from hack.story import node as nodes
 from hack.story import stage as stages
-from sriov import inventory
+from sriov.hardware import inventory
 
 PREFIX = "lab.io"
 RAILS = ("rail_a", "rail_b")

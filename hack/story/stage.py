@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from sriov import devices, inventory, netlink, settings, sysfs
+from sriov import devices, settings
+from sriov.hardware import inventory, sysfs
+from sriov.linux import netlink
 from tests.fakes import mock_node
 
 HOST_LOCAL = pathlib.Path("/usr/lib/cni")

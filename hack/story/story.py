@@ -10,7 +10,8 @@ from hack.story import node as nodes
 from hack.story import stage as stages
 from hack.story.pods import Pod
 from hack.story.terminal import Terminal
-from sriov import devices, inventory
+from sriov import devices
+from sriov.hardware import inventory
 
 PREFIX = "demo.io"
 RED, BLUE = 100, 200

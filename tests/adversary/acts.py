@@ -9,7 +9,8 @@ import functools
 import os
 from collections.abc import Callable
 
-from sriov import devices, netns, nlsocket
+from sriov import devices
+from sriov.linux import netns, nlsocket
 from tests.adversary import places, requests
 
 LONG = "a-name-as-long-as-altnames-may-be-" + "x" * 90

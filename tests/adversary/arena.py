@@ -6,7 +6,9 @@ what nobody can change of a veth, the index of the other end, and is carried hom
 
 import pathlib
 
-from sriov import devices, netns, settings, sysfs
+from sriov import devices, settings
+from sriov.hardware import sysfs
+from sriov.linux import netns
 from tests.adversary import dumps, places, requests
 from tests.fakes import mock_drivers, mock_kernel, mock_node
 

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sriov import netns
-from sriov_cni import shim, wire
+from sriov.linux import netns
+from sriov_cni.shim import shim, wire
 from tests.adversary import nursery
 
 PROJECT = pathlib.Path(__file__).parents[2]

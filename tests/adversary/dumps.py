@@ -6,7 +6,7 @@ Two dumps are compared attribute by attribute. What the kernel itself changes is
 import errno
 from collections.abc import Mapping
 
-from sriov import netns, nlsocket
+from sriov.linux import netns, nlsocket
 from tests.adversary import requests
 
 Dump = Mapping[str, str]

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 import hypothesis
 from hypothesis import stateful, strategies
 
-from sriov import devices, ledger, settings
+from sriov import devices, settings
+from sriov.state import ledger
 from tests.adversary import acts, daemons, dumps, nursery, places, requests, runtime
 
 SLOTS = strategies.integers(0, 2)

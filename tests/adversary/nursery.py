@@ -23,8 +23,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from sriov import attributes, errors, kernel, node
-from sriov_cni import __main__ as daemon
+from sriov import errors
+from sriov.attachment import node
+from sriov.linux import kernel, sysfs_writes
+from sriov_cni import app as daemon
 from tests.fakes import mock_drivers, mock_kernel
 from tests.lab import watched_kernel
 
@@ -71,7 +73,7 @@ class Setting:
     """What a daemon has around it."""
 
     kernel: KernelOpener
-    writer: attributes.Attributes
+    writer: sysfs_writes.Attributes
     sysfs: pathlib.Path
     patience: float
 
@@ -81,7 +83,7 @@ def setting(kind: str, folder: pathlib.Path) -> Setting:
         # What takes the kernel its time has happened already when a schedule goes on.
         return Setting(mock_kernel.opener(folder), mock_drivers.MockDrivers(folder), folder / "sys", patience=0.3)
     root = pathlib.Path("/sys")
-    return Setting(daemon.open_netlink, attributes.Sysfs(root), root, node.PATIENCE)
+    return Setting(daemon.open_netlink, sysfs_writes.Sysfs(root), root, node.PATIENCE)
 
 
 def opener(plain: KernelOpener, gate: Gate) -> KernelOpener:
@@ -96,7 +98,7 @@ def opener(plain: KernelOpener, gate: Gate) -> KernelOpener:
 class Writer:
     """Binds drivers, or has a sysfs that is read-only."""
 
-    def __init__(self, plain: attributes.Attributes, gate: Gate, *, binds: bool) -> None:
+    def __init__(self, plain: sysfs_writes.Attributes, gate: Gate, *, binds: bool) -> None:
         self._plain = plain
         self._gate = gate
         self._binds = binds

@@ -8,7 +8,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from sriov import devices, netns, settings, sysfs
+from sriov import devices, settings
+from sriov.hardware import sysfs
+from sriov.linux import netns
 from tests.adversary import dumps, requests
 
 _MS_BIND, _MNT_DETACH = 4096, 2

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 
-from sriov import netns, nlsocket
+from sriov.linux import netns, nlsocket
 
 GENERIC = 16  # NETLINK_GENERIC
 _NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 17, 18, 108, 109

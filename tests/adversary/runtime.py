@@ -7,8 +7,10 @@ import shutil
 import time
 from collections.abc import Callable
 
-from deviceplugin import observer, pools, resources
-from sriov import devices, ledger, netns
+from sriov import devices
+from sriov.linux import netns
+from sriov.pools import assignment, observer, resources
+from sriov.state import ledger
 from tests.adversary import daemons, places
 
 IFNAME = "net1"
@@ -81,7 +83,7 @@ class Runtime:
         """What the device plugin would tell the kubelet: None for healthy, else the reason."""
         with netns.entered(self.stage.host):
             catalog, now = self._loop.run_until_complete(self._observer.look(time.monotonic()))
-        [pool] = pools.assign(catalog, _EVERY_VF, now)
+        [pool] = assignment.assign(catalog, _EVERY_VF, now)
         return {device.id: device.ailment for device in pool.devices}
 
     def call(

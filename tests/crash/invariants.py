@@ -6,7 +6,8 @@ Each is a fact about the machine, the ledger and the lease file; none asks the p
 import dataclasses
 from collections.abc import Set
 
-from sriov import devices, ledger, settings
+from sriov import devices, settings
+from sriov.state import ledger
 from tests.crash import mortal
 
 

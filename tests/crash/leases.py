@@ -4,7 +4,7 @@ import asyncio
 import json
 import pathlib
 
-from sriov_cni import wire
+from sriov_cni.shim import wire
 from tests.fakes import life
 
 Attachment = tuple[str, str]

@@ -10,8 +10,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sriov import devices, kernel, ledger, netns, node, settings
-from sriov_cni import calls, commands, failure, repair, skel, wire
+from sriov import devices, settings
+from sriov.attachment import node
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.commands import dispatch, repair
+from sriov_cni.context import calls
+from sriov_cni.shim import wire
+from sriov_cni.spec import cni_errors, environment
 from tests.crash import executors, leases
 from tests.fakes import life, memory_kernel, mortal_ledger, world
 
@@ -146,7 +152,7 @@ class MortalNode:
         stdin = json.dumps(document | {"deviceID": self.vfs[vf], **keys}).encode()
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_PATH": "/opt/cni/bin"}
         env["CNI_NETNS"] = self.machine.path(netns_name) if netns_name else ""
-        invocation = skel.invocation(env)
+        invocation = environment.invocation(env)
         pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
 
         async def ipam(verb: str, plugin: str) -> wire.Outcome:
@@ -169,9 +175,9 @@ class MortalNode:
 
     async def _answer(self, call: calls.Call) -> Answer:
         try:
-            stdout = await commands.run(self._daemon, call)
+            stdout = await dispatch.run(self._daemon, call)
             answer = Answer(0, json.loads(stdout) if stdout else None)
-        except failure.CniError as error:
+        except cni_errors.CniError as error:
             answer = Answer(int(error.code), None, f"{error.message}; {error.details}")
         self.life.effect("answer")
         return answer

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import errors, ledger
+from sriov import errors
+from sriov.state import ledger
 from tests.crash import invariants, mortal, steps
 
 

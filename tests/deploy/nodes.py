@@ -11,8 +11,8 @@ import pathlib
 import subprocess
 import sys
 
-from deviceplugin import conf
 from hack.story import node, stage
+from sriov.pools import config
 from tests.deploy import rendering
 from tests.fakes.cluster import kinds
 from tests.fakes.cluster.kinds import Object
@@ -21,7 +21,7 @@ from tests.fakes.cluster.objects import Objects
 PF, VFS = "ens1f0", 8
 NETWORKS, RESOURCE = "k8s.v1.cni.cncf.io/networks", "k8s.v1.cni.cncf.io/resourceName"
 _LOGS = {"device-plugin": "deviceplugin.log", "cni-daemon": "sriov_cni.log", "install-shim": "install-shim.log"}
-_PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "installer"}
+_PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "sriov_installer"}
 
 
 class Node:
@@ -80,7 +80,7 @@ class Node:
         return {name: str(self._offered(name)) for name in self._resources()}
 
     def _resources(self) -> list[str]:
-        return [each.full_name for each in conf.load(self._folder / "config.json", "intel.com").resources]
+        return [each.full_name for each in config.load(self._folder / "config.json", "intel.com").resources]
 
     def _offered(self, resource: str) -> int:
         return len(self._programs.ask_kubelet(do="wait", resource=resource, devices=VFS, timeout=30))

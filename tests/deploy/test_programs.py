@@ -7,8 +7,9 @@ import pathlib
 import pytest
 import yaml
 
-from deviceplugin import conf, flags
-from sriov_cni import __main__ as daemon
+from deviceplugin import flags
+from sriov.pools import config
+from sriov_cni import app as daemon
 from tests.deploy import rendering, test_rendering
 from tests.deploy.rendering import Object
 
@@ -56,7 +57,7 @@ def test_the_configuration_is_one(tmp_path: pathlib.Path) -> None:
     written = rendering.only(rendering.chart(), "ConfigMap")["data"]["config.json"]
     path = tmp_path / "config.json"
     path.write_text(written)
-    loaded = conf.load(path, "intel.com")
+    loaded = config.load(path, "intel.com")
     assert [each.full_name for each in loaded.resources] == ["intel.com/sriov_vf"]
     assert not loaded.warnings
 

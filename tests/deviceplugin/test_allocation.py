@@ -2,12 +2,13 @@
 
 import pytest
 
-from deviceplugin import allocation, cdi, pools, resources
-from sriov import candidates
-from tests.deviceplugin import facts
+from deviceplugin import allocation
+from sriov.hardware import node_devices
+from sriov.pools import assignment, cdi, resources
+from tests.sriov.pools import facts
 
 SETTINGS = resources.Resource("intel.com", "sriov_net-A")
-POOL = pools.Pool(SETTINGS, (facts.device(0), facts.device(1), facts.device(2, "has no driver")))
+POOL = assignment.Pool(SETTINGS, (facts.device(0), facts.device(1), facts.device(2, "has no driver")))
 FIRST, SECOND, DRIVERLESS = (device.id for device in POOL.devices)
 
 
@@ -26,7 +27,7 @@ def test_d35_asking_again_gets_the_same() -> None:
 
 def test_text_is_escaped_as_go_does() -> None:
     settings = resources.Resource("intel.com", "a", additional_info={"*": {"k": "<\u00e9&\u2028>"}})
-    pool = pools.Pool(settings, (facts.device(0),))
+    pool = assignment.Pool(settings, (facts.device(0),))
     told = allocation.answer(pool, [FIRST]).envs["PCIDEVICE_INTEL_COM_A_INFO"]
     assert '"extra":{"k":"\\u003c\u00e9\\u0026\\u2028\\u003e"}' in told
 
@@ -47,13 +48,13 @@ def test_d32_devices_that_cannot_be_given(ids: list[str], message: str, retryabl
     assert caught.value.remedy
 
 
-def vfio(group: str) -> pools.Device:
-    one = facts.vf(int(group), driver="vfio-pci", iommu=candidates.IommuGroup(group), vfio=candidates.Vfio())
-    return pools.Device(one.id, one)
+def vfio(group: str) -> assignment.Device:
+    one = facts.vf(int(group), driver="vfio-pci", iommu=node_devices.IommuGroup(group), vfio=node_devices.Vfio())
+    return assignment.Device(one.id, one)
 
 
 def test_a_node_that_two_devices_share_is_given_once() -> None:
-    pool = pools.Pool(SETTINGS, (vfio("1"), vfio("2")))
+    pool = assignment.Pool(SETTINGS, (vfio("1"), vfio("2")))
     given = allocation.answer(pool, [device.id for device in pool.devices])
     assert [node.host for node in given.nodes] == ["/dev/vfio/vfio", "/dev/vfio/1", "/dev/vfio/2"]
 
@@ -65,7 +66,7 @@ def test_a_node_that_two_devices_share_is_given_once() -> None:
 def test_d38_by_cdi_no_node_is_given_and_a_device_without_one_is_not_named(
     delivery: cdi.Delivery, names: int, key: str | None
 ) -> None:
-    pool = pools.Pool(SETTINGS, (vfio("1"), facts.device(0)))
+    pool = assignment.Pool(SETTINGS, (vfio("1"), facts.device(0)))
     given = allocation.answer(pool, [device.id for device in pool.devices], delivery)
     named = f"intel.com/net-pci={vfio('1').id}"
     assert given.nodes == ()

@@ -16,9 +16,11 @@ import socket
 
 import pytest
 
-from deviceplugin import doors, handout, kubelet, observer, plugin
-from tests.deviceplugin import facts, loops
+from deviceplugin import device_files, plugin, registration, session
+from sriov.pools import observer
+from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
+from tests.sriov.pools import facts
 
 ROUNDS = int(os.environ.get("SRIOV_CHAOS", "1000"))
 SEED = int(os.environ.get("SRIOV_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
@@ -49,14 +51,14 @@ class Chaos:
         self.config.parent.mkdir()
         self.expected: dict[str, int] = {}
         self.configure()
-        timings = kubelet.Timings(poll=0.05, backoff=0.01, backoff_max=0.1, first_stream=1.0, stop=0.05)
+        timings = session.Timings(poll=0.05, backoff=0.01, backoff_max=0.1, first_stream=1.0, stop=0.05)
         self.plugin = plugin.Plugin(
             plugin.Options(
                 self.config,
                 "intel.com",
-                doors.Direct(self.kubelet.folder),
+                registration.Direct(self.kubelet.folder),
                 observer.Node(self.machine.sys.tree, root / "proc", root / "dev", root / "run"),
-                handout.Places(root / "devinfo", root / "cdi"),
+                device_files.Places(root / "devinfo", root / "cdi"),
                 timings=timings,
                 debounce=0.005,
                 resync=0.05,

@@ -3,7 +3,8 @@
 import pathlib
 import re
 
-from deviceplugin import conf, criteria, flags
+from deviceplugin import flags
+from sriov.pools import config, selector_config
 from tests.deviceplugin import test_golden
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_each_section_of_the_compatibility_page_has_golden_answers() -> None:
 
 def test_every_key_and_flag_is_on_the_page() -> None:
     text = page("deviceplugin.md")
-    keys = {*conf.RESOURCE_KEYS, *set().union(*criteria.KEYS.values())}
+    keys = {*config.RESOURCE_KEYS, *set().union(*selector_config.KEYS.values())}
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
     options = {
         word for action in flags.parser()._actions if action.help != "==SUPPRESS==" for word in action.option_strings

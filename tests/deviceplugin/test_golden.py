@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from deviceplugin import access, allocation, cdi, deviceinfo, names, pools, servicer
-from sriov import devices, sysfs
-from tests.deviceplugin import facts
+from deviceplugin import allocation, servicer
+from sriov import devices
+from sriov.hardware import sysfs
+from sriov.kubelet import names
+from sriov.pools import assignment, cdi, device_info, device_nodes
 from tests.fakes import sysfs_tree
+from tests.sriov.pools import facts
 
 MLX = sysfs_tree.LARGE
 PF2 = sysfs.Netdev("ib0", 4, "52:54:00:00:00:03", 2044)
@@ -51,7 +54,7 @@ def address(text: str) -> devices.PciAddress:
     return devices.pci_address(text)
 
 
-def pool(node: facts.Machine, **entry: object) -> pools.Pool:
+def pool(node: facts.Machine, **entry: object) -> assignment.Pool:
     (only,) = node.pools({"resourceName": "a"} | entry)
     return only
 
@@ -219,8 +222,8 @@ def test_1_7_vfio(node: facts.Machine) -> None:
     node.sys.set_iommu_group(address(A0), 169)
     answer = given(node, A0)
     assert answer.nodes == (
-        access.Node("/dev/vfio/vfio", "/dev/vfio/vfio"),
-        access.Node("/dev/vfio/169", "/dev/vfio/169"),
+        device_nodes.Node("/dev/vfio/vfio", "/dev/vfio/vfio"),
+        device_nodes.Node("/dev/vfio/169", "/dev/vfio/169"),
     )
     assert info(answer)[A0]["vfio"] == {"mount": "/dev/vfio/vfio", "dev-mount": "/dev/vfio/169"}
     specs = servicer.container(answer).devices  # type: ignore[attr-defined]
@@ -234,7 +237,7 @@ def test_1_7_vfio_without_iommu(node: facts.Machine) -> None:
     node.sys.set_driver(address(A0), "vfio-pci")
     node.sys.set_iommu_group(address(A0), 5, "vfio-noiommu")
     answer = given(node, A0)
-    assert answer.nodes[1] == access.Node("/dev/vfio/noiommu-5", "/dev/vfio/5")
+    assert answer.nodes[1] == device_nodes.Node("/dev/vfio/noiommu-5", "/dev/vfio/5")
     assert info(answer)[A0]["vfio"]["dev-mount"] == "/dev/vfio/5"
 
 
@@ -334,9 +337,9 @@ def test_1_8_additional_info(node: facts.Machine) -> None:
     assert info(sf)[SF4]["extra"] == {"a": "1", "b": "1", "c": "3"}
 
 
-def device_info(node: facts.Machine, one: str, **entry: object) -> object:
+def info_of(node: facts.Machine, one: str, **entry: object) -> object:
     made = pool(node, **entry)
-    content = deviceinfo.content(made, next(device for device in made.devices if device.id == one))
+    content = device_info.content(made, next(device for device in made.devices if device.id == one))
     return None if content is None else json.loads(content)
 
 
@@ -344,7 +347,7 @@ def test_1_9_device_info_of_a_vf_says_more_differs(node: facts.Machine) -> None:
     pf = address("0000:02:00.0")
     node.sys.set_netdev(pf, facts.PF1, sysfs.Netdev("enp2s0r0", 20, "02:00:00:00:00:20", 1500))
     node.sys.set_attribute(pf, "net/enp2s0r0/phys_port_name", "pf0vf0")
-    assert device_info(node, B0, selectors={"isRdma": True, "needVhostNet": True}) == {
+    assert info_of(node, B0, selectors={"isRdma": True, "needVhostNet": True}) == {
         "type": "pci",
         "version": "1.1.0",
         "pci": {
@@ -358,7 +361,7 @@ def test_1_9_device_info_of_a_vf_says_more_differs(node: facts.Machine) -> None:
 
 
 def test_1_9_device_info_of_vdpa(node: facts.Machine) -> None:
-    assert device_info(node, A2, selectors={"vdpaType": "vhost"}) == {
+    assert info_of(node, A2, selectors={"vdpaType": "vhost"}) == {
         "type": "vdpa",
         "version": "1.1.0",
         "vdpa": {
@@ -372,13 +375,13 @@ def test_1_9_device_info_of_vdpa(node: facts.Machine) -> None:
 
 
 def test_1_9_other_kinds_have_no_device_info(node: facts.Machine) -> None:
-    assert device_info(node, FPGA, deviceType="accelerator") is None
-    assert device_info(node, SF4, deviceType="auxNetDevice", selectors={"auxTypes": ["sf"]}) is None
+    assert info_of(node, FPGA, deviceType="accelerator") is None
+    assert info_of(node, SF4, deviceType="auxNetDevice", selectors={"auxTypes": ["sf"]}) is None
 
 
 def test_1_9_the_file_name(node: facts.Machine) -> None:
     made = pool(node, resourceName="net_a")
-    assert deviceinfo.file_name(made, made.devices[0]) == f"intel.com-net_a-{A0}-device.json"
+    assert device_info.file_name(made, made.devices[0]) == f"intel.com-net_a-{A0}-device.json"
 
 
 @pytest.mark.parametrize(

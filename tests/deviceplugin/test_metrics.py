@@ -8,17 +8,17 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from deviceplugin import metrics, status
-from observability import addresses
+from deviceplugin import monitoring, status
+from sriov.daemon import http_address
 from tests.deviceplugin import loops, test_process
 from tests.fakes import kubelet as fake
-from tests.observability import clients
+from tests.sriov.daemon import clients
 
 RESOURCE = "intel.com/igb_vf"
 
 
 def test_it_counts_what_the_kubelet_asks_and_what_becomes_of_the_file(tmp_path: pathlib.Path) -> None:
-    where = addresses.Unix(tmp_path / "http.sock")
+    where = http_address.Unix(tmp_path / "http.sock")
 
     async def until(met: Callable[[clients.Samples], bool]) -> clients.Samples:
         async with asyncio.timeout(10):
@@ -59,7 +59,7 @@ def test_it_counts_what_the_kubelet_asks_and_what_becomes_of_the_file(tmp_path: 
 
 def test_a_kubelet_that_is_away_is_a_failure_each_time() -> None:
     away = status.ResourceStatus("intel.com/a", 2, 1, registered=False, watched=0, failed_registrations=3)
-    collector = metrics.Metrics()
+    collector = monitoring.Metrics()
     collector.latest = status.Status("config.json", "", (away,))
     samples = {(each.name, *each.labels.values()): each.value for one in collector.collect() for each in one.samples}
     assert samples["sriov_resource_registration_failures_total", "intel.com/a"] == 3

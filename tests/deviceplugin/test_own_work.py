@@ -7,9 +7,11 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from deviceplugin import plugin, profiles
-from observability import background
-from sriov import devices, ledger, settings
+from deviceplugin import plugin
+from sriov import devices, settings
+from sriov.daemon import background
+from sriov.hardware import ddp
+from sriov.state import ledger
 from tests.deviceplugin import loops, test_plugin
 
 VF = devices.pci_address("0000:01:10.0")
@@ -26,7 +28,7 @@ def test_a_failure_that_nobody_expected_is_told_and_the_node_is_looked_at_again(
     refused: list[bool] = []
 
     @contextlib.contextmanager
-    def devlink() -> Iterator[profiles.Ask]:
+    def devlink() -> Iterator[ddp.Ask]:
         if refused:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         yield lambda _: None

@@ -8,10 +8,14 @@ from collections.abc import Callable, Coroutine, Sequence
 import grpc
 import pytest
 
-from deviceplugin import doors, handout, observer, plugin
-from sriov import devices, homes, ledger, settings, sysfs, uevents
-from tests.deviceplugin import facts, loops
+from deviceplugin import device_files, plugin, registration
+from sriov import devices, settings
+from sriov.hardware import sysfs, uevents
+from sriov.pools import observer
+from sriov.state import ledger, vf_identity
+from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
+from tests.sriov.pools import facts
 
 CONFIG = [
     {"resourceName": "first", "selectors": {"pfNames": ["enp1s0#0-1"]}},
@@ -54,9 +58,9 @@ def options(root: pathlib.Path, resync: float) -> plugin.Options:
     return plugin.Options(
         root / "etc/config.json",
         "intel.com",
-        doors.Direct(root / "kubelet/device-plugins"),
+        registration.Direct(root / "kubelet/device-plugins"),
         observer.Node(facts.Machine(root).sys.tree, root / "proc", root / "dev", root / "run"),
-        handout.Places(root / "devinfo", root / "cdi"),
+        device_files.Places(root / "devinfo", root / "cdi"),
         observer.Patience(link=0.25, cleanup=0.3),
         resync=resync,
     )
@@ -311,7 +315,7 @@ def test_d29_a_vf_that_a_pod_left_behind_is_unhealthy_until_it_is_clean(tmp_path
 
 def record(vf: devices.PciAddress) -> ledger.Record:
     owner = ledger.Owner(container_id="c", ifname="net1", network="n", netns="/run/netns/x")
-    home = homes.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
+    home = vf_identity.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
     return ledger.Record(pci=vf, owner=owner, netns=(1, 2), home=home, wanted=settings.VfSettings(), mtu=1500)
 
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from observability import addresses
-from sriov import sysfs
+from sriov.daemon import http_address
+from sriov.hardware import sysfs
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
 from tests.fakes import sysfs_tree
-from tests.observability import clients
+from tests.sriov.daemon import clients
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG: dict[str, object] = {
@@ -72,7 +72,7 @@ def test_d16_a_signal_ends_it_and_leaves_no_socket(tmp_path: pathlib.Path, numbe
 
 
 def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Path) -> None:
-    where = addresses.Unix(tmp_path / "http.sock")
+    where = http_address.Unix(tmp_path / "http.sock")
 
     async def body() -> None:
         kubelet = fake.Kubelet(tmp_path)
@@ -218,7 +218,7 @@ def test_d47_by_the_plugin_watcher_because_it_was_asked_for(tmp_path: pathlib.Pa
 
 
 def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path) -> None:
-    where = addresses.Unix(tmp_path / "http.sock")
+    where = http_address.Unix(tmp_path / "http.sock")
 
     async def body() -> None:
         async with started(tmp_path, f"--http={where}", "--log-format=json") as process:

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import grpc
 import pytest
 
-from deviceplugin import handout, pools, servicer
-from deviceplugin._pb import deviceplugin_pb2 as pb
-from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
-from tests.deviceplugin import facts, loops
+from deviceplugin import device_files, servicer
+from sriov.kubelet._pb import deviceplugin_pb2 as pb
+from sriov.kubelet._pb import deviceplugin_pb2_grpc as pb_grpc
+from sriov.pools import assignment
+from tests.deviceplugin import loops
+from tests.sriov.pools import facts
 
 BOTH = facts.pool(facts.device(0), facts.device(1, "has no driver"))
 ONE = facts.pool(facts.device(0))
@@ -21,10 +23,12 @@ ONE = facts.pool(facts.device(0))
 class Bench:
     """The service on a socket, a client of it, and how often it called back."""
 
-    def __init__(self, pool: pools.Pool) -> None:
+    def __init__(self, pool: assignment.Pool) -> None:
         self.ended = 0
         self.refused = 0
-        self.servicer = servicer.Servicer(pool, handout.Handout(facts.NOWHERE), self._count_ended, self._count_refused)
+        self.servicer = servicer.Servicer(
+            pool, device_files.Handout(facts.NOWHERE), self._count_ended, self._count_refused
+        )
         self.stub: pb_grpc.DevicePluginStub = None
 
     def _count_ended(self) -> None:
@@ -45,7 +49,7 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: pathlib.Path, pool: pools.Pool) -> AsyncIterator[Bench]:
+async def serving(folder: pathlib.Path, pool: assignment.Pool) -> AsyncIterator[Bench]:
     bench = Bench(pool)
     server = grpc.aio.server()
     bench.servicer.add_to(server)
@@ -59,7 +63,9 @@ async def serving(folder: pathlib.Path, pool: pools.Pool) -> AsyncIterator[Bench
         await server.stop(None)
 
 
-def on_bench(folder: pathlib.Path, pool: pools.Pool, body: Callable[[Bench], Coroutine[object, object, None]]) -> None:
+def on_bench(
+    folder: pathlib.Path, pool: assignment.Pool, body: Callable[[Bench], Coroutine[object, object, None]]
+) -> None:
     async def whole() -> None:
         async with serving(folder, pool) as bench:
             await body(bench)
@@ -87,7 +93,7 @@ def test_d21_d22_d30_the_list_says_it_all() -> None:
 
 
 def test_d27_the_kubelet_can_receive_more_vfs_than_a_node_has() -> None:
-    many = facts.pool(*(pools.Device(f"{number:04x}:01:00.0", facts.vf(), numa_node=1) for number in range(16384)))
+    many = facts.pool(*(assignment.Device(f"{number:04x}:01:00.0", facts.vf(), numa_node=1) for number in range(16384)))
     assert servicer.response(many).ByteSize() < 1 << 20  # type: ignore[attr-defined]
 
 

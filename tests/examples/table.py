@@ -17,7 +17,7 @@ _LAB = "tests/hack/test_lab.py::test_a_command_runs_and_its_output_files_and_sta
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
-_PROMETHEUS = "tests/observability/test_rules.py::test_each_alert_fires_when_it_should_and_not_else"
+_PROMETHEUS = "tests/deploy/test_alerts.py::test_each_alert_fires_when_it_should_and_not_else"
 _PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
 _README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_what_the_pages_say"
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
@@ -53,7 +53,7 @@ RUN = {
     ("docs/conformance.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
     ("docs/deviceplugin.md", "sriov-device-plugin --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/deviceplugin.md", "sriov-device-plugin --dry-run --config config.json"): (
-        "tests/deviceplugin/test_dryrun.py::test_the_page_shows_what_is_printed"
+        "tests/deviceplugin/test_dry_run.py::test_the_page_shows_what_is_printed"
     ),
     ("docs/deviceplugin.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
     ("docs/deviceplugin.md", "devlink dev info pci/ADDRESS"): (

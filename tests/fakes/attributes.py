@@ -6,8 +6,9 @@ pci_device_can_probe(), driver_override; drivers/base/bus.c: drivers_probe_store
 
 import errno
 
-from provisioning import observing
-from sriov import devices, errors, sysfs
+from sriov import devices, errors
+from sriov.hardware import sysfs
+from sriov.provisioning import observe
 from tests.fakes import world as worlds
 
 USERSPACE = "vfio-pci"
@@ -68,7 +69,7 @@ class WorldAttributes:
         folder = self._tree.pci(vf)
         if sysfs.target(folder / "driver") is not None:
             return
-        override = observing.override(self._tree, vf)
+        override = observe.override(self._tree, vf)
         if override == USERSPACE:
             self._world.node.set_driver(vf, override)
         elif override == self._own or (override is None and self._autoprobes(self._pf(vf))):

@@ -5,7 +5,10 @@ import functools
 import pathlib
 from collections.abc import Sequence
 
-from sriov import attachment, cleaning, detachment, devices, kernel, ledger, netns, node, plans, settings
+from sriov import devices, settings
+from sriov.attachment import attach, cleaning, detach, node, plans
+from sriov.linux import kernel, netns
+from sriov.state import ledger
 from tests.fakes import attributes, memory_kernel, world
 
 MAC = "02:00:00:00:cc:01"
@@ -25,12 +28,12 @@ class Bench:
         return plans.Request(self.node.lookup(self.vfs[vf]), ledger.Owner(**who), wanted)
 
     def attach(self, request: plans.Request) -> kernel.Link:
-        return attachment.attach(self.node, self.book, request, self.pod)
+        return attach.attach(self.node, self.book, request, self.pod)
 
     def detach(self, vf: int = 0, pod: netns.Netns | None = None) -> None:
         record = self.book.read(self.vfs[vf])
         assert record is not None
-        detachment.detach(self.node, self.book, record, pod)
+        detach.detach(self.node, self.book, record, pod)
 
     def in_pod(self, name: str = "net1") -> kernel.Link:
         return memory_kernel.MemoryKernel(self.machine, self.pod.identity).link(name)

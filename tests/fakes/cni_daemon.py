@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from sriov_cni import __main__ as daemon
+from sriov_cni import app as daemon
 from tests.fakes import mock_kernel
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
-from deviceplugin._pb import deviceplugin_pb2 as pb
-from deviceplugin._pb import deviceplugin_pb2_grpc as pb_grpc
-from deviceplugin._pb import pluginregistration_pb2 as watched_pb
-from deviceplugin._pb import pluginregistration_pb2_grpc as watched_grpc
+from sriov.kubelet._pb import deviceplugin_pb2 as pb
+from sriov.kubelet._pb import deviceplugin_pb2_grpc as pb_grpc
+from sriov.kubelet._pb import pluginregistration_pb2 as watched_pb
+from sriov.kubelet._pb import pluginregistration_pb2_grpc as watched_grpc
 
-grpc.aio.init_grpc_aio()  # for as long as the process lives, as in deviceplugin.doors
+grpc.aio.init_grpc_aio()  # for as long as the process lives, as in deviceplugin.registration
 
 _NAME = re.compile(r"[a-z0-9.-]{1,244}/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1),)

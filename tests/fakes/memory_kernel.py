@@ -8,7 +8,9 @@ import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 
-from sriov import devices, errors, kernel, linkinfo, netdevstate, netns, nsids, settings
+from sriov import devices, errors, settings
+from sriov.linux import kernel, link_messages, netns, nsid
+from sriov.linux.netdev import netdev_settings
 from sriov.settings import Setting
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
 
@@ -68,10 +70,10 @@ class MemoryKernel:
         device = self._device(f"show the settings of link {index}", index)
         for key in self._world.restless:
             device.extra[key] = (int.from_bytes(device.extra.get(key, b"")) + 1).to_bytes(8)
-        flags = sum(linkinfo.FLAGS[name] for name in _SHOWN if getattr(device.link, name))
-        shown = {"flags": struct.pack("=I", flags | netdevstate.MULTICAST), **device.extra}
+        flags = sum(link_messages.FLAGS[name] for name in _SHOWN if getattr(device.link, name))
+        shown = {"flags": struct.pack("=I", flags | netdev_settings.MULTICAST), **device.extra}
         if device.link.parent is not None:
-            shown[netdevstate.PARENT] = device.link.parent.encode()
+            shown[netdev_settings.PARENT] = device.link.parent.encode()
         if device.link.altnames:
             shown["altnames"] = b"\0".join(sorted(name.encode() for name in device.link.altnames))
         return shown
@@ -83,13 +85,13 @@ class MemoryKernel:
             raise errors.KernelError(request, errno.EOPNOTSUPP)
         if name == "flags":
             [flags] = struct.unpack("=I", wanted[name])
-            promisc, allmulti, noarp = (bool(flags & linkinfo.FLAGS[each]) for each in _SHOWN)
+            promisc, allmulti, noarp = (bool(flags & link_messages.FLAGS[each]) for each in _SHOWN)
             self._set_flags(device, kernel.Change(promisc=promisc, allmulti=allmulti, noarp=noarp))
         elif name == "altnames":
-            device.link = dataclasses.replace(device.link, altnames=tuple(netdevstate.altnames(wanted)))
+            device.link = dataclasses.replace(device.link, altnames=tuple(netdev_settings.altnames(wanted)))
         else:
-            kept = {key: value for key, value in device.extra.items() if netdevstate.group(key) != name}
-            device.extra = kept | {key: value for key, value in wanted.items() if netdevstate.group(key) == name}
+            kept = {key: value for key, value in device.extra.items() if netdev_settings.group(key) != name}
+            device.extra = kept | {key: value for key, value in wanted.items() if netdev_settings.group(key) == name}
 
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         request = f"move link {index} as {name}"
@@ -193,11 +195,11 @@ class MemoryKernel:
     def inside(self, target: netns.Netns) -> Iterator["MemoryKernel"]:
         yield MemoryKernel(self._world, target.identity)
 
-    def mark(self, target: netns.Netns) -> nsids.Mark:
+    def mark(self, target: netns.Netns) -> nsid.Mark:
         self._world.count("mark a namespace")
-        return nsids.Mark(self._where, *self._world.numbers_of(target.identity))
+        return nsid.Mark(self._where, *self._world.numbers_of(target.identity))
 
-    def is_gone(self, mark: nsids.Mark) -> bool:
+    def is_gone(self, mark: nsid.Mark) -> bool:
         self._world.count(f"ask for {mark}")
         return mark.home == self._where and (mark.number, mark.own) not in self._world.numbers.values()
 

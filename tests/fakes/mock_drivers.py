@@ -8,7 +8,8 @@ import errno
 import pathlib
 import re
 
-from sriov import devices, errors, settings, sysfs
+from sriov import devices, errors, settings
+from sriov.hardware import sysfs
 from tests.fakes import mock_kernel
 
 _UNBIND = re.compile(r"bus/pci/devices/(?P<pci>[^/]+)/driver/unbind")

@@ -19,7 +19,10 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from sriov import devices, errors, kernel, netdevstate, netlink, netns, nlsocket, nsids, settings, sysfs
+from sriov import devices, errors, settings
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netlink, netns, nlsocket, nsid
+from sriov.linux.netdev import netdev_settings
 from tests.fakes import sysfs_tree
 
 
@@ -107,7 +110,7 @@ class MockKernel:
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
         pci = self.link(index).parent
-        return {**self._net.state(index, known), **({} if pci is None else {netdevstate.PARENT: pci.encode()})}
+        return {**self._net.state(index, known), **({} if pci is None else {netdev_settings.PARENT: pci.encode()})}
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         self._net.restore(index, name, wanted, found)
@@ -187,10 +190,10 @@ class MockKernel:
         with self._net.inside(target) as there:
             yield type(self)(there, self._state, str(target.identity))
 
-    def mark(self, target: netns.Netns) -> nsids.Mark | None:
+    def mark(self, target: netns.Netns) -> nsid.Mark | None:
         return self._net.mark(target)
 
-    def is_gone(self, mark: nsids.Mark) -> bool:
+    def is_gone(self, mark: nsid.Mark) -> bool:
         return self._net.is_gone(mark)
 
     def _with_parent(self, link: kernel.Link) -> kernel.Link:

@@ -9,7 +9,8 @@ import subprocess
 import uuid
 from collections.abc import Sequence
 
-from sriov import devices, settings, sysfs
+from sriov import devices, settings
+from sriov.hardware import sysfs
 from tests.fakes import mock_kernel
 
 

@@ -5,7 +5,8 @@ import pathlib
 
 import msgspec
 
-from sriov import devices, ledger
+from sriov import devices
+from sriov.state import ledger
 from tests.fakes.life import Life
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
-from sriov import kernel, netlink, netns
+from sriov.linux import kernel, netlink, netns
 
 BUS = pathlib.Path("/sys/bus/netdevsim")
 DEBUG = pathlib.Path("/sys/kernel/debug/netdevsim")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import grpc
 
-from sriov_cni._pb import podresources_pb2 as pb
-from sriov_cni._pb import podresources_pb2_grpc as pb_grpc
+from sriov.kubelet._pb import podresources_pb2 as pb
+from sriov.kubelet._pb import podresources_pb2_grpc as pb_grpc
 
 
 @dataclasses.dataclass(slots=True)

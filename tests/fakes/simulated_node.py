@@ -12,8 +12,10 @@ from collections.abc import Iterator, Set
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from sriov import devices, kernel, netlink, netns, nlmessages, settings, sysfs, vfinfo
-from sriov import node as nodes
+from sriov import devices, settings
+from sriov.attachment import node as nodes
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netlink, netns, nlsocket, vf_messages
 from tests.fakes import mock_kernel, netdevsim, sysfs_tree
 
 _FILTER_VF_SKIP_STATS = 1 | 8  # RTEXT_FILTER_*, include/uapi/linux/rtnetlink.h
@@ -58,9 +60,9 @@ class SimulatedNode:
     def settings(self) -> tuple[settings.VfSettings, ...]:
         """All VFs as the PF shows them, in one answer: the product asks for one at a time."""
         with contextlib.closing(netlink.Netlink()) as net:
-            [message] = nlmessages.read(ifinfmsg, [net._show(self.pf, _FILTER_VF_SKIP_STATS)])
+            [message] = nlsocket.read(ifinfmsg, [net._show(self.pf, _FILTER_VF_SKIP_STATS)])
         listed = message.get_attr("IFLA_VFINFO_LIST")["attrs"]
-        return tuple(vfinfo.shown(info) for _, info in listed)
+        return tuple(vf_messages.shown(info) for _, info in listed)
 
     def netdevs(self) -> tuple[sysfs.Netdev | None, ...]:
         """Each VF's netdev where it is in the host."""

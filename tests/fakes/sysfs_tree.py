@@ -11,7 +11,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 
-from sriov import devices, sysfs
+from sriov import devices
+from sriov.hardware import sysfs
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2

@@ -13,7 +13,9 @@ import pathlib
 import weakref
 from collections.abc import Callable
 
-from sriov import devices, errors, kernel, netns, settings, sysfs
+from sriov import devices, errors, settings
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netns
 from sriov.settings import Setting
 from tests.fakes import life, sysfs_tree
 

@@ -13,10 +13,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from sriov_cni import shim as source
-from sriov_cni import wire
+from sriov_cni.shim import shim as source
+from sriov_cni.shim import wire
 from tests.fuzz import profiles
-from tests.sriov_cni import harness, shims, test_shim
+from tests.sriov_cni import harness
+from tests.sriov_cni.shim import shims, test_shim
 
 _kinds = strategies.sampled_from((wire.IPAM, wire.IPAM, wire.ANSWER, wire.ENVIRONMENT, b"\0", b"\xff"))
 _names = strategies.sampled_from((b"quick", b"absent", b"", b"/", b"..", b"x" * 5000, b"a b", b"\xff"))

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from sriov import ledger
-from sriov_cni import calls, server, wire
+from sriov.state import ledger
+from sriov_cni import server
+from sriov_cni.context import calls
+from sriov_cni.shim import wire
 from tests.fakes import bench
 from tests.fuzz import hostile, profiles
-from tests.sriov_cni import harness, shims
+from tests.sriov_cni import harness
+from tests.sriov_cni.shim import shims
 
 SILENT = {"DEL", "CHECK", "GC", "STATUS"}
 SECONDS = 20  # on a machine that has other things to do

@@ -144,7 +144,7 @@ def test_a_short_run_beside_another_checkout(tmp_path: pathlib.Path) -> None:
     [example] = table.run_by(__file__, "test_a_short_run_beside_another_checkout")
     other = tmp_path / "before"
     shutil.copytree(ROOT, other, ignore=shutil.ignore_patterns(".*", "__pycache__", "artefacts"), symlinks=True)
-    program = other / "sriov_cni/__main__.py"
+    program = other / "sriov_cni/app.py"
     program.write_text(f"__import__('pathlib').Path(__file__).with_name('ran').touch()\n{program.read_text()}")
     process, told, said = bench(f"{example.command} --rounds 1", tmp_path)
     _succeeded(process, said)

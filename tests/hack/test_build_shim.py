@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from tests.sriov_cni import shims
+from tests.sriov_cni.shim import shims
 
 ROOT = pathlib.Path(__file__).parents[2]
-SOURCE = ROOT / "sriov_cni/shim.c"
+SOURCE = ROOT / "sriov_cni/shim/shim.c"
 
 # include/uapi/linux/elf.h
 _INTERPRETER, _STACK, _READ_ONLY_AFTER_RELOCATION = 3, 0x6474E551, 0x6474E552

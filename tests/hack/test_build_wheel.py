@@ -51,9 +51,9 @@ def test_a_changed_source_gives_others(wheel: pathlib.Path, tmp_path: pathlib.Pa
 @pytest.mark.parametrize("target", ["x86_64", "aarch64"])
 def test_the_native_shim_is_beside_the_python_one(wheel: pathlib.Path, target: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        program = archive.read(f"sriov_cni/shim-{target}")
-        assert archive.getinfo("sriov_cni/shim.py")
-        assert archive.getinfo(f"sriov_cni/shim-{target}").external_attr >> 16 & 0o777 == 0o755
+        program = archive.read(f"sriov_cni/shim/shim-{target}")
+        assert archive.getinfo("sriov_cni/shim/shim.py")
+        assert archive.getinfo(f"sriov_cni/shim/shim-{target}").external_attr >> 16 & 0o777 == 0o755
     assert (program[:4], *struct.unpack_from("<H", program, 18)) == (b"\x7fELF", _MACHINES[target])
 
 

@@ -58,9 +58,9 @@ def test_the_first_stage_installs_what_the_recipe_needs_and_runs_it() -> None:
 def test_it_copies_every_package_of_the_wheel_and_what_the_recipe_reads() -> None:
     [build, _] = stages()
     copied = {word for words in build if words[0] == "COPY" for word in words[1:-1]}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
     read = {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "hack", "deploy/image"}
-    folders = {name for name in packages if "." not in name}
+    folders = {path.parent.name for pattern in wanted for path in ROOT.glob(f"{pattern}/__init__.py")}
     links = [path for name in folders for path in (ROOT / name).rglob("*") if path.is_symlink()]
     assert copied == read | folders | {str(path.resolve().relative_to(ROOT)) for path in links}
     assert [name for name in copied if not (ROOT / name).exists()] == []

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from sriov import netns
+from sriov.linux import netns
 from tests.fakes import mock_node
 from tests.kernel import namespaces
 

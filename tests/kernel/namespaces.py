@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-from sriov import netns
+from sriov.linux import netns
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import ctypes
 import os
 import struct
 
-from sriov import nlsocket
+from sriov.linux import nlsocket
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _LOAD, _ATTACH, _CREATE_LINK = 5, 8, 28

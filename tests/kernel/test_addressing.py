@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
-from sriov import errors, ipv6, ledger, netlink, netns, node, sysfs
-from sriov_cni import calls, readiness
+from sriov import errors
+from sriov.attachment import announcing, node
+from sriov.hardware import sysfs
+from sriov.linux import netlink, netns
+from sriov.state import ledger
+from sriov_cni.commands import readiness
+from sriov_cni.context import calls
 from tests.fakes import mock_node
 from tests.kernel import namespaces, test_gc
 from tests.sriov_cni import harness
@@ -117,22 +122,22 @@ def test_ipv6_is_switched_on_where_the_pod_has_it_off(tmp_path: pathlib.Path) ->
         assert answer.code == 0, answer
         assert [each[0] for each in addresses(pod)] == ["10.1.0.5", "2001:db8:1::5"]  # type: ignore[index]
         with netns.entered(pod.handle):
-            switches = [(ipv6.SYSCTLS / f"ipv6/conf/{name}/disable_ipv6").read_text() for name in ("net1", "lo")]
+            switches = [(announcing.SYSCTLS / f"ipv6/conf/{name}/disable_ipv6").read_text() for name in ("net1", "lo")]
         assert switches == ["0\n", "0\n"]
         assert client.call("DEL", conf(ipam)).code == 0
 
 
 def test_ipv6_that_cannot_be_switched_on_is_said(tmp_path: pathlib.Path) -> None:
     with namespaces.made("pod") as pod:
-        subprocess.run(["mount", "--bind", ipv6.SYSCTLS, tmp_path], check=True)
+        subprocess.run(["mount", "--bind", announcing.SYSCTLS, tmp_path], check=True)
         try:
             subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path], check=True)
             with netns.entered(pod.handle):
-                (ipv6.SYSCTLS / "ipv6/conf/lo/disable_ipv6").write_text("1")
+                (announcing.SYSCTLS / "ipv6/conf/lo/disable_ipv6").write_text("1")
             with pytest.raises(
                 errors.UnsupportedError, match=r"lo/disable_ipv6 cannot be changed: Read-only.*--net-sys"
             ):
-                ipv6.enable(pod.handle, "lo", tmp_path)
+                announcing.enable_ipv6(pod.handle, "lo", tmp_path)
         finally:
             subprocess.run(["umount", tmp_path], check=True)
 

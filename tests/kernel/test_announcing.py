@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import announcing, ipv6, netlink, netns
+from sriov.attachment import announcing
+from sriov.linux import netlink, netns
 from tests.kernel import namespaces
 
 pytestmark = pytest.mark.root
@@ -83,14 +84,14 @@ def test_f42_in_a_container_whose_proc_sys_is_read_only(tmp_path: pathlib.Path) 
     with two_interfaces() as (pod, _, _), contextlib.closing(netlink.Netlink()) as net:
         with net.inside(pod.handle) as inner:
             link = inner.link("net1")
-        subprocess.run(["mount", "--bind", ipv6.SYSCTLS, tmp_path], check=True)
+        subprocess.run(["mount", "--bind", announcing.SYSCTLS, tmp_path], check=True)
         try:
             address = ipaddress.IPv6Interface("2001:db8::7/64")
             announcing.Announcer(pod.handle, link, [address], tmp_path).close()
         finally:
             subprocess.run(["umount", tmp_path], check=True)
         with netns.entered(pod.handle):
-            assert (ipv6.SYSCTLS / "ipv6/conf/net1/ndisc_notify").read_text() == "1\n"
+            assert (announcing.SYSCTLS / "ipv6/conf/net1/ndisc_notify").read_text() == "1\n"
 
 
 def test_an_interface_that_is_gone_is_an_oserror() -> None:

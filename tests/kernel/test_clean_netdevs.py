@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import cleaning, kernel, netdevstate, netlink, netns
+from sriov.attachment import cleaning
+from sriov.linux import kernel, netlink, netns
+from sriov.linux.netdev import netdev_settings
 from tests.kernel import namespaces, programs
 
 pytestmark = pytest.mark.root
@@ -49,7 +51,7 @@ def test_h3_each_act_is_seen_and_set_back(name: str) -> None:
     with veth() as (home, net, index):
         before = net.state(index)
         act(home, ACTS[name])
-        assert netdevstate.differing(before, net.state(index, before)), "nothing was changed"
+        assert netdev_settings.differing(before, net.state(index, before)), "nothing was changed"
         if name == "altname":  # at home they are dropped before the look; in the end the same
             net.drop_altname(index, "eth0")
         assert cleaning.clean(net, index, before) == {}
@@ -73,7 +75,7 @@ def test_h3_a_program_that_a_link_holds_somewhere(place: int) -> None:
         program = programs.load(place)
         held = programs.link(program, index, place)
         found = net.state(index, before)
-        assert netdevstate.shown(netdevstate.differing(before, found)) in ("xdp", "tcx ingress")
+        assert netdev_settings.shown(netdev_settings.differing(before, found)) in ("xdp", "tcx ingress")
         assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
         os.close(held)
@@ -87,7 +89,7 @@ def test_h3_an_xdp_program_that_nothing_holds() -> None:
         with netns.entered(home.handle):
             programs.attach_xdp(program, index)
         os.close(program)
-        assert netdevstate.shown(netdevstate.differing(before, net.state(index, before))) == "xdp"
+        assert netdev_settings.shown(netdev_settings.differing(before, net.state(index, before))) == "xdp"
         assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
 
@@ -114,9 +116,9 @@ def test_h3_a_neighbours_link_of_the_same_number_is_left_alone() -> None:
             neighbours = programs.link(program, index, programs.XDP)
         held = programs.link(program, index, programs.XDP)
         left = cleaning.clean(net, index, before)
-        assert netdevstate.shown(left.keys()) == "xdp"
+        assert netdev_settings.shown(left.keys()) == "xdp"
         with net.inside(pod.handle) as inner:
-            assert netdevstate.xdp_program(inner.state(index))
+            assert netdev_settings.xdp_program(inner.state(index))
         for descriptor in (neighbours, held, program):
             os.close(descriptor)
 

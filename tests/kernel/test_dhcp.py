@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import ledger
+from sriov.state import ledger
 from tests.fakes import mock_node
 from tests.kernel import dhcp, namespaces, test_gc
 from tests.sriov_cni import harness

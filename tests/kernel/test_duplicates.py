@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import kernel, netlink, netns
-from sriov_cni import ipam, result
+from sriov.linux import kernel, netlink, netns
+from sriov_cni.context import ipam
+from sriov_cni.spec import result
 from tests.kernel import namespaces
 
 pytestmark = pytest.mark.root

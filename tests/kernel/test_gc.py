@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import kernel, ledger, netlink, settings
+from sriov import settings
+from sriov.linux import kernel, netlink
+from sriov.state import ledger
 from tests.fakes import mock_node
 from tests.kernel import namespaces
 from tests.sriov_cni import harness

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from sriov import attachment, detachment, devices, kernel, ledger, netns, node, plans, settings
+from sriov import devices, settings
+from sriov.attachment import attach, detach, node, plans
+from sriov.linux import kernel, netns
+from sriov.state import ledger
 from tests.fakes import mock_kernel, mock_node
 from tests.kernel import namespaces
 
@@ -64,21 +67,21 @@ def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def attach(there: node.Node, book: ledger.Ledger, pod: netns.Netns) -> kernel.Link:
+def attached_to(there: node.Node, book: ledger.Ledger, pod: netns.Netns) -> kernel.Link:
     owner = ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x")
     request = plans.Request(there.lookup(devices.pci_address(VF)), owner, settings.BASELINE)
-    return attachment.attach(there, book, request, pod)
+    return attach.attach(there, book, request, pod)
 
 
 @pytest.mark.parametrize("act", ACTS)
 def test_h1_h3_nothing_of_it_is_seen_at_home(tmp_path: pathlib.Path, act: str) -> None:
     with host(tmp_path) as (here, there, book), namespaces.made("pod") as pod:
         before = shown(here)
-        attach(there, book, pod.handle)
+        attached_to(there, book, pod.handle)
         inside = ("ip", "netns", "exec", pod.name)
         subprocess.run([*inside, *act.split()], check=True)
         record = book.read(devices.pci_address(VF))
         assert record is not None
-        detachment.detach(there, book, record, pod.handle)
+        detach.detach(there, book, record, pod.handle)
         assert shown(here) == before
-        assert attach(there, book, pod.handle).name == "net1", "the next tenant has no VF"
+        assert attached_to(there, book, pod.handle).name == "net1", "the next tenant has no VF"

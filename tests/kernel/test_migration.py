@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import netns, settings
+from sriov import settings
+from sriov.linux import netns
 from tests.fakes import mock_kernel, mock_node
-from tests.installer import nodes
 from tests.kernel import namespaces
 from tests.sriov_cni import harness
+from tests.sriov_installer import nodes
 
 pytestmark = pytest.mark.root
 PROJECT = pathlib.Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import netlink, netns
+from sriov.linux import netlink, netns
 from tests.kernel import namespaces
 from tests.sriov import kernel_contract
 

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from sriov import ledger, settings
+from sriov import settings
+from sriov.state import ledger
 from tests.fakes import mock_node, supervisor
 from tests.kernel import namespaces
 from tests.sriov_cni import harness

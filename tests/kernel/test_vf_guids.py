@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from sriov import errors, netlink, settings
+from sriov import errors, settings
+from sriov.linux import netlink
 from tests.kernel import namespaces
 
 

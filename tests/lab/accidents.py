@@ -5,8 +5,8 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 
-from sriov import kernel
-from sriov.node import Node
+from sriov.attachment.node import Node
+from sriov.linux import kernel
 from tests.lab import igb, watched_kernel
 
 

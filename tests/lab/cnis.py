@@ -5,8 +5,10 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
-from sriov import devices, kernel, ledger
-from sriov.node import Node
+from sriov import devices
+from sriov.attachment.node import Node
+from sriov.linux import kernel
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov_cni import harness

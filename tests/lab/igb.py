@@ -5,21 +5,11 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from sriov import (
-    attachment,
-    detachment,
-    devices,
-    errors,
-    inventory,
-    kernel,
-    ledger,
-    netlink,
-    netns,
-    node,
-    plans,
-    settings,
-    sysfs,
-)
+from sriov import devices, errors, settings
+from sriov.attachment import attach, detach, node, plans
+from sriov.hardware import inventory, sysfs
+from sriov.linux import kernel, netlink, netns
+from sriov.state import ledger
 from tests.kernel import namespaces
 
 TREE = sysfs.Tree()
@@ -104,13 +94,13 @@ def give_back(here: node.Node, book: ledger.Ledger, pci: devices.PciAddress, pod
     """Take back what has a record."""
     record = book.read(pci)
     assert record is not None
-    detachment.detach(here, book, record, pod)
+    detach.detach(here, book, record, pod)
 
 
 def hand_out(folder: pathlib.Path, index: int) -> str:
     """Give the VF to a pod with a MAC, and take it back; returns the MAC that it had there."""
     wanted = settings.VfSettings(mac=f"02:00:00:00:ce:0{index}", vlan=100)
     with host(folder) as (here, book), namespaces.made("pod") as pod:
-        link = attachment.attach(here, book, request(here, index, wanted), pod.handle)
+        link = attach.attach(here, book, request(here, index, wanted), pod.handle)
         give_back(here, book, vf(index).pci, pod.handle)
     return link.address

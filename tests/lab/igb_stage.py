@@ -3,7 +3,9 @@
 import contextlib
 import pathlib
 
-from sriov import attributes, devices, errors, kernel, netns, settings, sysfs
+from sriov import devices, errors, settings
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netns, sysfs_writes
 from tests.adversary import dumps, places, requests
 from tests.kernel import namespaces
 from tests.lab import igb
@@ -79,7 +81,7 @@ class IgbStage:
 
     def _make_anew(self, pci: devices.PciAddress) -> None:
         """A new driver, and the name and the address of the VF's own."""
-        writer, home = attributes.Sysfs(self.tree.root), self._homes[pci]
+        writer, home = sysfs_writes.Sysfs(self.tree.root), self._homes[pci]
         with contextlib.suppress(errors.KernelError):
             writer.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
         writer.write("bus/pci/drivers_probe", pci)

@@ -10,8 +10,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from sriov import kernel
-from sriov_cni import __main__ as daemon
+from sriov.linux import kernel
+from sriov_cni import app as daemon
 from tests.lab import watched_kernel
 
 NEVER = -1

@@ -5,7 +5,8 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from sriov_cni import policy, recent
+from sriov.state import call_log
+from sriov_cni.context import policy
 from tests.fakes import pod_resources
 from tests.kernel import namespaces
 from tests.lab import igb
@@ -39,7 +40,7 @@ class Node:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        guard, calls = policy.Guard(self.folder / "policy.json"), recent.Recent(self.folder / "run")
+        guard, calls = policy.Guard(self.folder / "policy.json"), call_log.Recent(self.folder / "run")
         with igb.host(self.folder) as (here, book):
             socket = self.folder / "run/cni.sock"
             with harness.daemon(here, book, socket, guard=guard, calls_log=calls):
@@ -60,7 +61,7 @@ class Node:
 
         What became of a call is written down when its shim has gone, and that is waited for.
         """
-        assert namespaces.until(lambda: len(recent.Recent(self.folder / "run").read()) == self._calls)
+        assert namespaces.until(lambda: len(call_log.Recent(self.folder / "run").read()) == self._calls)
         return nodes.run(*self.places, *arguments)
 
 

@@ -9,8 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, attributes, errors, kernel, ledger, netdevstate, netns, settings, sysfs
-from sriov.node import Node
+from sriov import errors, settings
+from sriov.attachment import attach
+from sriov.attachment.node import Node
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netns, sysfs_writes
+from sriov.linux.netdev import netdev_settings
+from sriov.state import ledger
 from tests.kernel import namespaces, programs
 from tests.lab import igb
 
@@ -34,7 +39,7 @@ ACTS = (
 @contextlib.contextmanager
 def host(folder: pathlib.Path) -> Iterator[tuple[Node, ledger.Ledger]]:
     with igb.host(folder) as (here, book):
-        yield dataclasses.replace(here, writer=attributes.Sysfs(igb.TREE.root)), book
+        yield dataclasses.replace(here, writer=sysfs_writes.Sysfs(igb.TREE.root)), book
 
 
 @contextlib.contextmanager
@@ -76,7 +81,7 @@ def test_h1_h3_whatever_the_pod_did_it_comes_home_as_it_was(
             net.rename(netdev.index, "vfhome")
         before = settings_of(VF)
         with namespaces.made("pod") as pod:
-            attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
+            attach.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
             done = [act(pod, command) for command in ACTS]
             assert done.count(True) >= len(ACTS) - 2, dict(zip(ACTS, done, strict=True))
             if not dies:
@@ -84,7 +89,7 @@ def test_h1_h3_whatever_the_pod_did_it_comes_home_as_it_was(
         if dies:
             assert namespaces.until(lambda: igb.TREE.netdev(igb.vf(VF).pci) is not None)
             igb.give_back(here, book, igb.vf(VF).pci, None)
-        assert netdevstate.differing(before, settings_of(VF)) == set(), caplog.text
+        assert netdev_settings.differing(before, settings_of(VF)) == set(), caplog.text
         home = igb.TREE.netdev(igb.vf(VF).pci)
         assert home is not None
         assert (home.name, home.address, home.index) == ("vfhome", netdev.address, netdev.index), caplog.text
@@ -95,7 +100,7 @@ def test_h3_what_cannot_be_set_back_ends_with_the_netdev(tmp_path: pathlib.Path)
     """Two links of one program and one index: one is a neighbour's and neither is touched, so the driver is."""
     with borrowed() as netdev, host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         before = settings_of(VF)
-        attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
+        attach.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
         with namespaces.made("other") as other:
             command = f"ip -n {other.name} link add veth0 index {netdev.index} type veth peer name veth1"
             subprocess.run(command.split(), check=True)
@@ -106,22 +111,22 @@ def test_h3_what_cannot_be_set_back_ends_with_the_netdev(tmp_path: pathlib.Path)
                     held.append(programs.link(program, netdev.index, programs.XDP))
             igb.give_back(here, book, igb.vf(VF).pci, pod.handle)
             with igb.opened() as net, net.inside(other.handle) as inner:
-                assert netdevstate.xdp_program(inner.state(netdev.index)), "a neighbour has lost its program"
+                assert netdev_settings.xdp_program(inner.state(netdev.index)), "a neighbour has lost its program"
         for descriptor in (*held, program):
             os.close(descriptor)
         home = igb.TREE.netdev(igb.vf(VF).pci)
         assert home is not None
         assert (home.name, home.address) == (netdev.name, netdev.address)
         assert home.index != netdev.index
-        assert netdevstate.differing(before, settings_of(VF)) == set()
-        again = attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
+        assert netdev_settings.differing(before, settings_of(VF)) == set()
+        again = attach.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
         assert again.address == netdev.address
         igb.give_back(here, book, igb.vf(VF).pci, pod.handle)
 
 
 def test_h3_where_sysfs_cannot_be_written_it_is_kept_back_by_name(tmp_path: pathlib.Path) -> None:
     with borrowed() as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
-        attachment.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
+        attach.attach(here, book, igb.request(here, VF, settings.BASELINE), pod.handle)
         with namespaces.made("other") as other:
             command = f"ip -n {other.name} link add veth0 index {netdev.index} type veth peer name veth1"
             subprocess.run(command.split(), check=True)

@@ -7,13 +7,15 @@ import sys
 
 import pytest
 
-from sriov import devices, devlink
+from sriov import devices
+from sriov.linux import devlink
 from tests.lab import igb
 
 PROJECT = pathlib.Path(__file__).parents[2]
 ASK = f"""
 import contextlib
-from sriov import devlink, devices
+from sriov import devices
+from sriov.linux import devlink
 with contextlib.closing(devlink.Devlink()) as asked:
     print(asked.ddp_profile(devices.pci_address("{igb.PF0}")))
 """

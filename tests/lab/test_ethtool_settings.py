@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from sriov import cleaning, netdevstate
+from sriov.attachment import cleaning
+from sriov.linux.netdev import netdev_settings
 from tests.lab import igb
 
 ACTS = {
@@ -27,6 +28,6 @@ def test_h3_what_igb_lets_one_set_is_set_back(group: str) -> None:
         done = subprocess.run(ACTS[group].format(name=pf.name).split(), capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         found = net.state(pf.index, before)
-        assert netdevstate.shown(netdevstate.differing(before, found)) == group
+        assert netdev_settings.shown(netdev_settings.differing(before, found)) == group
         assert cleaning.clean(net, pf.index, before) == {}
         assert net.state(pf.index, before) == before

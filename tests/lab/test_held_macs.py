@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from sriov import attachment, detachment, errors, kernel, ledger, netns, plans, settings
-from sriov.node import Node
+from sriov import errors, settings
+from sriov.attachment import attach, detach, plans
+from sriov.attachment.node import Node
+from sriov.linux import kernel, netns
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.lab import drivers, igb, test_pf_reset, test_reach
 
@@ -20,7 +23,7 @@ OTHER = "02:00:00:00:ee:01"
 def give(here: Node, book: ledger.Ledger, index: int, pod: namespaces.Namespace, name: str = "net1") -> kernel.Link:
     owner = ledger.Owner(container_id=f"c{index}", ifname=name, network="n1", netns=pod.path)
     request = plans.Request(here.lookup(igb.vf(index).pci), owner, settings.BASELINE)
-    link = attachment.attach(here, book, request, pod.handle)
+    link = attach.attach(here, book, request, pod.handle)
     address = ["ip", "-n", pod.name, "address", "add", f"10.9.8.{index}/24", "dev", name]
     subprocess.run(address, check=True)
     return link
@@ -30,7 +33,7 @@ def take(here: Node, book: ledger.Ledger, indices: Sequence[int], pods: Sequence
     for index, pod in zip(indices, pods, strict=True):
         record = book.read(igb.vf(index).pci)
         assert record is not None
-        detachment.detach(here, book, record, pod)
+        detach.detach(here, book, record, pod)
 
 
 def test_a_pod_is_held_to_its_vfs_own_mac_and_is_heard_there_and_at_home(tmp_path: pathlib.Path) -> None:
@@ -104,7 +107,7 @@ def test_a_vf_without_a_netdev_keeps_what_its_host_administered(tmp_path: pathli
         net.set_vf(igb.pf_index(), FIRST, host, mac)
         for named, given in ((settings.NO_MAC, host.mac), (OTHER, OTHER)):
             request = igb.request(here, FIRST, settings.VfSettings(mac=named, vlan=5))
-            assert attachment.attach_userspace(here, book, request, pod.handle) == given
+            assert attach.attach_userspace(here, book, request, pod.handle) == given
             assert igb.administered(FIRST) == settings.VfSettings(mac=given, vlan=5)
             igb.give_back(here, book, pci, pod.handle)
             assert igb.administered(FIRST) == host

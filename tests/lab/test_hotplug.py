@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, devices, errors, settings
+from sriov import devices, errors, settings
+from sriov.attachment import attach
 from tests.fakes import kubelet as fake
 from tests.kernel import namespaces
 from tests.lab import accidents, cnis, deviceplugins, igb, plugging
@@ -70,7 +71,7 @@ def test_f28_a_nic_is_unplugged_in_the_middle_of_an_add(tmp_path: pathlib.Path) 
     accident, wanted = accidents.Accident(3, CARD.unplug), settings.VfSettings(mac=mac(0), vlan=100)
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         with pytest.raises(errors.SriovError):
-            attachment.attach(accident.on(here), book, igb.request(here, 0, wanted, CARD.pf), pod.handle)
+            attach.attach(accident.on(here), book, igb.request(here, 0, wanted, CARD.pf), pod.handle)
         assert accident.happened
         assert list(book.records()) == []
         assert set(cnis.links(pod)) == {"lo"}
@@ -81,7 +82,7 @@ def test_f28_the_same_slot_has_another_nic_before_the_del(tmp_path: pathlib.Path
     pci = igb.vf(0, CARD.pf).pci
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         request = igb.request(here, 0, settings.VfSettings(vlan=100), CARD.pf)
-        attachment.attach(here, book, request, pod.handle)
+        attach.attach(here, book, request, pod.handle)
         CARD.unplug()
         CARD.plug()
         new = igb.TREE.netdev(pci)

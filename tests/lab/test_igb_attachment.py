@@ -11,9 +11,13 @@ import time
 
 import pytest
 
-from sriov import attachment, detachment, devices, errors, kernel, ledger, netns, plans, settings
-from sriov.node import Node
-from sriov_cni import calls, repair
+from sriov import devices, errors, settings
+from sriov.attachment import attach, detach, plans
+from sriov.attachment.node import Node
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.commands import repair
+from sriov_cni.context import calls
 from tests.kernel import namespaces
 from tests.lab import drivers, igb
 
@@ -35,7 +39,7 @@ def seen(index: int) -> tuple[object, settings.VfSettings]:
 def give_back(here: Node, book: ledger.Ledger, pci: devices.PciAddress, pod: netns.Netns | None) -> None:
     record = book.read(pci)
     assert record is not None
-    detachment.detach(here, book, record, pod)
+    detach.detach(here, book, record, pod)
 
 
 def inside(pod: netns.Netns, name: str = "net1") -> kernel.Link:
@@ -52,7 +56,7 @@ def carrier(pod: namespaces.Namespace, name: str) -> int:
 def test_f30_the_mac_is_on_the_vf_without_a_bounce(tmp_path: pathlib.Path) -> None:
     with igb.borrowed(0) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         ups = int((igb.TREE.pci(igb.vf(0).pci) / "net" / netdev.name / "carrier_up_count").read_text())
-        link = attachment.attach(here, book, request(here, 0), pod.handle)
+        link = attach.attach(here, book, request(here, 0), pod.handle)
         assert (link.address, link.up, link.parent) == (MAC, True, igb.vf(0).pci)
         _until(lambda: carrier(pod, "carrier") == 1)
         assert carrier(pod, "carrier_up_count") - ups == 1
@@ -65,7 +69,7 @@ def test_detach_leaves_the_vf_as_it_was(tmp_path: pathlib.Path) -> None:
     with igb.borrowed(0), igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         for _ in range(2):
             before = seen(0)
-            attachment.attach(here, book, request(here, 0), pod.handle)
+            attach.attach(here, book, request(here, 0), pod.handle)
             give_back(here, book, igb.vf(0).pci, pod.handle)
             # The second time around also what the PF shows as the VF's own MAC is settled.
         assert seen(0) == before
@@ -75,7 +79,7 @@ def test_detach_leaves_the_vf_as_it_was(tmp_path: pathlib.Path) -> None:
 def test_f5_a_destroyed_namespace(tmp_path: pathlib.Path) -> None:
     with igb.borrowed(1) as netdev, igb.host(tmp_path) as (here, book):
         with namespaces.made("pod") as pod:
-            attachment.attach(here, book, request(here, 1), pod.handle)
+            attach.attach(here, book, request(here, 1), pod.handle)
         _until(lambda: igb.TREE.netdev(igb.vf(1).pci) is not None)
         stranded = igb.TREE.netdev(igb.vf(1).pci)
         assert stranded is not None
@@ -90,7 +94,7 @@ def test_f35_an_unsupported_setting_is_named_and_undone(tmp_path: pathlib.Path) 
         before = seen(2)[0]
         refused = request(here, 2, settings.VfSettings(vlan=5, link_state=settings.LinkState.DISABLE))
         with pytest.raises(errors.UnsupportedError, match="link_state disable"):
-            attachment.attach(here, book, refused, pod.handle)
+            attach.attach(here, book, refused, pod.handle)
         assert seen(2)[0] == before
         assert seen(2)[1].vlan == 0
 
@@ -106,7 +110,7 @@ def test_f24_seven_vfs_of_one_pf_at_once(tmp_path: pathlib.Path) -> None:
             for index in range(7)
         ]
         with concurrent.futures.ThreadPoolExecutor(7) as pool:
-            links = list(pool.map(lambda each: attachment.attach(here, book, each, pod.handle), requests))
+            links = list(pool.map(lambda each: attach.attach(here, book, each, pod.handle), requests))
             assert [link.address for link in links] == [each.wanted.mac for each in requests]
             with igb.opened() as net:
                 assert [net.vf(igb.pf_index(), index).vlan for index in range(7)] == list(range(10, 17))
@@ -119,7 +123,7 @@ def test_f26_numvfs_changes_under_a_pod(tmp_path: pathlib.Path) -> None:
     numvfs = igb.TREE.pci(igb.PF0) / "sriov_numvfs"
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         pci = igb.vf(3).pci
-        attachment.attach(here, book, request(here, 3), pod.handle)
+        attach.attach(here, book, request(here, 3), pod.handle)
         numvfs.write_text("0")
         give_back(here, book, pci, pod.handle)
         assert list(book.records()) == []
@@ -162,7 +166,7 @@ def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tm
         bound = igb.TREE.netdev(pci)
         assert bound is not None
         assert bound.address == stranger
-        link = attachment.attach(here, book, request(here, 5, settings.BASELINE), pod.handle)
+        link = attach.attach(here, book, request(here, 5, settings.BASELINE), pod.handle)
         assert link.address == before.address
         give_back(here, book, pci, pod.handle)
         after = igb.TREE.netdev(pci)
@@ -175,7 +179,7 @@ def test_f14_a_userspace_vf_whose_pod_is_gone_without_a_del(tmp_path: pathlib.Pa
     with igb.host(tmp_path) as (here, book), drivers.bound(pci, "vfio-pci"):
         daemon = calls.Daemon(here, book)
         with namespaces.made("pod") as pod:
-            attachment.attach_userspace(here, book, request(here, 4, settings.VfSettings(vlan=5)), pod.handle)
+            attach.attach_userspace(here, book, request(here, 4, settings.VfSettings(vlan=5)), pod.handle)
             asyncio.run(repair.repair(daemon))
             assert [record.pci for record in book.records()] == [pci], "a living owner's VF is left alone"
             assert vlan(4) == 5
@@ -192,7 +196,7 @@ def test_f21_the_pf_is_renamed_while_a_pod_has_its_vf(tmp_path: pathlib.Path) ->
     pf = igb.TREE.netdev(igb.PF0)
     assert pf is not None
     with igb.borrowed(2) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
-        attachment.attach(here, book, request(here, 2), pod.handle)
+        attach.attach(here, book, request(here, 2), pod.handle)
         with igb.opened() as net:
             net.rename(pf.index, "uplink0")
             try:

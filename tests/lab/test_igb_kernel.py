@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import kernel, netns
+from sriov.linux import kernel, netns
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov import kernel_contract

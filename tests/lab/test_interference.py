@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from sriov import attachment, errors, settings
+from sriov import errors, settings
+from sriov.attachment import attach
 from tests.kernel import namespaces
 from tests.lab import accidents, cnis, igb
 
@@ -71,7 +72,7 @@ def test_f18_before_each_request_of_an_add(tmp_path: pathlib.Path) -> None:
     for number in itertools.count():
         with igb.host(tmp_path) as (here, book), igb.borrowed(VF) as netdev, namespaces.made("pod") as pod:
             accident = accidents.Accident(number, functools.partial(take, netdev.name))
-            attachment.attach(accident.on(here), book, igb.request(here, VF, WANTED), pod.handle)
+            attach.attach(accident.on(here), book, igb.request(here, VF, WANTED), pod.handle)
             assert set(cnis.links(pod)) == {"lo", "net1"}
             assert_clean(pod, set())
             assert cnis.links(pod)["net1"].mtu == netdev.mtu
@@ -90,7 +91,7 @@ def test_f39_a_name_that_is_taken_in_the_pod_meanwhile_brings_the_vf_home(tmp_pa
         accident = accidents.Accident(1, lambda: subprocess.run(words, check=True))
         request = igb.request(here, VF, WANTED)
         with pytest.raises(errors.KernelError, match="File exists"):
-            attachment.attach(accident.on(here), book, request, pod.handle)
+            attach.attach(accident.on(here), book, request, pod.handle)
         assert accident.happened
         assert igb.TREE.netdev(pci) == netdev
         assert igb.administered(VF).vlan == 0

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sriov import ledger, settings, sysfs
-from sriov_cni import __main__ as daemon
+from sriov import settings
+from sriov.hardware import sysfs
+from sriov.state import ledger
+from sriov_cni import app as daemon
 from tests.kernel import namespaces
 from tests.lab import igb, mortal_kernel
 from tests.sriov_cni import harness

@@ -7,7 +7,7 @@ takes its time, or has failed.
 import pathlib
 import subprocess
 
-from sriov import inventory
+from sriov.hardware import inventory
 from tests.kernel import namespaces
 from tests.lab import cnis, drivers, igb
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hack.guest import nics
-from sriov import attachment, devices, errors, netdevs, settings
+from sriov import devices, errors, settings
+from sriov.attachment import attach, netdevs
 from tests.kernel import namespaces
 from tests.lab import accidents, cnis, igb, plugging
 
@@ -58,7 +59,7 @@ def survive(
     pci = igb.vf(VF, pf).pci
     with igb.host(folder) as (here, book), igb.borrowed(VF, pf) as netdev, namespaces.made("pod") as pod:
         try:
-            attachment.attach(accident.on(here), book, igb.request(here, VF, WANTED, pf), pod.handle)
+            attach.attach(accident.on(here), book, igb.request(here, VF, WANTED, pf), pod.handle)
         except errors.SriovError as error:
             print(error)
         else:

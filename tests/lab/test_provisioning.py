@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioning import applying, document, existing, host, machine, observing, plan, steps
-from sriov import attributes
+from sriov.linux import sysfs_writes
+from sriov.provisioning import apply, document, existing_vf_steps, host, machine, observe, plan, steps
 from tests.kernel import namespaces
 from tests.lab import cnis, igb
-from tests.provisioning import attributes_contract
+from tests.sriov.provisioning import attributes_contract
 
 PF = igb.PF1
 FILE = f"policies:\n- selector: {{pciAddresses: [{PF}]}}\n"
@@ -33,7 +33,7 @@ class TestSysfs(attributes_contract.Contract):
     @pytest.fixture
     def bench(self, tmp_path: pathlib.Path) -> Iterator[attributes_contract.Bench]:
         with emptied():
-            yield attributes_contract.Bench(attributes.Sysfs(igb.TREE.root), igb.TREE, PF)
+            yield attributes_contract.Bench(sysfs_writes.Sysfs(igb.TREE.root), igb.TREE, PF)
 
 
 @pytest.fixture
@@ -45,32 +45,32 @@ def hands(tmp_path: pathlib.Path) -> Iterator[machine.Machine]:
 
 
 def planned(hands: machine.Machine, text: str) -> plan.Plan:
-    return plan.make(observing.observe(hands.node), document.parse((FILE + text).encode(), "node.yaml"))
+    return plan.make(observe.observe(hands.node), document.parse((FILE + text).encode(), "node.yaml"))
 
 
-def apply(hands: machine.Machine, text: str) -> None:
+def applied(hands: machine.Machine, text: str) -> None:
     made = planned(hands, text)
     assert made.refusals == ()
-    applying.apply(hands, made.steps)
+    apply.apply(hands, made.steps)
     assert planned(hands, text).steps == ()
 
 
 def seen(hands: machine.Machine) -> list[tuple[object, ...]]:
-    [pf] = [each for each in observing.observe(hands.node).pfs if each.pci == PF]
+    [pf] = [each for each in observe.observe(hands.node).pfs if each.pci == PF]
     return [(vf.binding.driver, vf.address, vf.mtu, vf.shown and (vf.shown.spoofchk, vf.shown.trust)) for vf in pf.vfs]
 
 
 def test_every_setting_and_vfs_that_change_where_they_are(hands: machine.Machine) -> None:
-    apply(hands, "  numVfs: 2\n  mtu: 3000\n  trust: true\n  spoofchk: false\n" + MACS)
+    applied(hands, "  numVfs: 2\n  mtu: 3000\n  trust: true\n  spoofchk: false\n" + MACS)
     assert seen(hands) == [("igbvf", f"02:00:00:00:02:0{index}", 3000, (False, True)) for index in range(2)]
     birth = hands.node.tree.birth(igb.vf(0, PF).pci)
-    apply(hands, "  numVfs: 2\n  trust: false\n" + MACS.replace(":02:0", ":03:0"))
+    applied(hands, "  numVfs: 2\n  trust: false\n" + MACS.replace(":02:0", ":03:0"))
     assert seen(hands) == [("igbvf", f"02:00:00:00:03:0{index}", 3000, (False, False)) for index in range(2)]
     assert hands.node.tree.birth(igb.vf(0, PF).pci) == birth
 
 
 def test_vfio_pci_and_back_and_one_that_is_open_is_not_touched(hands: machine.Machine) -> None:
-    apply(hands, "  numVfs: 2\n  driver: vfio-pci\n" + MACS)
+    applied(hands, "  numVfs: 2\n  driver: vfio-pci\n" + MACS)
     assert [each[0] for each in seen(hands)] == ["vfio-pci"] * 2
     group = (igb.TREE.pci(igb.vf(1, PF).pci) / "iommu_group").resolve().name
     pathlib.Path("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts").write_text("Y")
@@ -81,43 +81,43 @@ def test_vfio_pci_and_back_and_one_that_is_open_is_not_touched(hands: machine.Ma
         assert {step.vf for step in planned(hands, "  numVfs: 2\n  driver: default\n").steps} == {0}
     finally:
         os.close(descriptor)
-    apply(hands, "  numVfs: 2\n  driver: default\n")
+    applied(hands, "  numVfs: 2\n  driver: default\n")
     assert [each[:2] for each in seen(hands)] == [("igbvf", f"02:00:00:00:02:0{index}") for index in range(2)]
 
 
 def test_a_vf_in_another_namespace_keeps_its_pf_from_shrinking(hands: machine.Machine) -> None:
-    apply(hands, "  numVfs: 2\n")
+    applied(hands, "  numVfs: 2\n")
     netdev = igb.TREE.netdev(igb.vf(1, PF).pci)
     assert netdev is not None
     with namespaces.made("pod") as pod:
         subprocess.run(["ip", "link", "set", netdev.name, "netns", pod.name], check=True)
         [refusal] = planned(hands, "  numVfs: 1\n").refusals
         assert "#1 by another network namespace" in refusal
-        with pytest.raises(applying.ProvisionError, match="in use by another network namespace"):
-            applying.apply(hands, [_removal(hands)])
+        with pytest.raises(apply.ProvisionError, match="in use by another network namespace"):
+            apply.apply(hands, [_removal(hands)])
         assert len(seen(hands)) == 2
 
 
 def _removal(hands: machine.Machine) -> steps.Step:
     """The step that a plan from before the pod would have begun with."""
-    [pf] = [each for each in observing.observe(hands.node).pfs if each.pci == PF]
-    return existing.removal(pf)
+    [pf] = [each for each in observe.observe(hands.node).pfs if each.pci == PF]
+    return existing_vf_steps.removal(pf)
 
 
 def test_macs_of_trusted_vfs_stick_each_time(hands: machine.Machine) -> None:
     """igbvf misses igb's answer now and then, most of all at the first time after a boot."""
     for _ in range(5):
-        apply(hands, "  numVfs: 3\n  trust: true\n" + MACS)
+        applied(hands, "  numVfs: 3\n  trust: true\n" + MACS)
         assert [each[1] for each in seen(hands)] == [f"02:00:00:00:02:0{index}" for index in range(3)]
-        apply(hands, "  numVfs: 0\n")
+        applied(hands, "  numVfs: 0\n")
 
 
 def test_a_kernel_that_refuses_half_way_leaves_the_old_state(hands: machine.Machine) -> None:
     """igb takes no MTU beyond 9216, and says so after its VFs are gone."""
-    apply(hands, "  numVfs: 3\n  trust: true\n" + MACS)
+    applied(hands, "  numVfs: 3\n  trust: true\n" + MACS)
     before = seen(hands)
-    with pytest.raises(applying.ProvisionError, match=r"step 2 of .* mtu of .* to 9999: .*everything is as it was"):
-        applying.apply(hands, planned(hands, "  numVfs: 5\n  mtu: 9999\n").steps)
+    with pytest.raises(apply.ProvisionError, match=r"step 2 of .* mtu of .* to 9999: .*everything is as it was"):
+        apply.apply(hands, planned(hands, "  numVfs: 5\n  mtu: 9999\n").steps)
     assert seen(hands) == before
 
 
@@ -126,7 +126,7 @@ def test_what_is_declared_is_what_a_pod_gets_and_what_its_del_leaves(
 ) -> None:
     """Address and MTU too, which the CNI finds; after each pod the node is as the file says."""
     text = "  numVfs: 2\n  mtu: 3000\n  trust: true\n  spoofchk: false\n" + MACS
-    apply(hands, text)
+    applied(hands, text)
     vf, at_rest = igb.vf(1, PF).pci, seen(hands)
     with cnis.opened(tmp_path) as cni:
         for keys, spoofchk, trust in (

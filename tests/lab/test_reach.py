@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 
-from sriov import attachment, detachment, ledger, plans, settings
+from sriov import settings
+from sriov.attachment import attach, detach, plans
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.lab import igb
 
@@ -32,10 +34,10 @@ def test_two_pods_reach_one_another(tmp_path: pathlib.Path, macs: tuple[str, str
             stack.enter_context(igb.borrowed(index))
             owner = ledger.Owner(container_id=f"c{index}", ifname="net1", network="n1", netns=pod.path)
             vf, wanted = here.lookup(igb.vf(index).pci), settings.VfSettings(mac=mac)
-            link = attachment.attach(here, book, plans.Request(vf, owner, wanted), pod.handle)
+            link = attach.attach(here, book, plans.Request(vf, owner, wanted), pod.handle)
             address = ["ip", "-n", pod.name, "address", "add", f"10.9.9.{index}/24", "dev", link.name]
             subprocess.run(address, check=True)
         reached = pings(pods[0], "10.9.9.5")
         for record, pod in zip(sorted(book.records(), key=lambda each: each.pci), pods, strict=True):
-            detachment.detach(here, book, record, pod.handle)
+            detach.detach(here, book, record, pod.handle)
         assert reached

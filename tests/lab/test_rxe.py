@@ -12,7 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, errors, kernel, ledger, netlink, plans, rdmanodes, settings, sysfs
+from sriov import errors, settings
+from sriov.attachment import attach, plans
+from sriov.hardware import sysfs
+from sriov.hardware.drivers import rdma_nodes
+from sriov.linux import kernel, netlink
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.sriov import kernel_contract
@@ -77,9 +82,9 @@ def test_the_kernel_gives_the_lowest_number_that_is_free() -> None:
     with soft_roce() as (first, _):
         before = [sysfs.names(folder) for folder in classes]
         assert "uverbs0" in before[0]
-        assert not rdmanodes.has_gap(igb.TREE)
+        assert not rdma_nodes.has_gap(igb.TREE)
         rdma("link", "delete", first.name)
-        assert [rdmanodes.lower_free(igb.TREE, names) for names in (("uverbs1",), ("umad1", "issm1"))] == [
+        assert [rdma_nodes.lower_free(igb.TREE, names) for names in (("uverbs1",), ("umad1", "issm1"))] == [
             "uverbs0",
             "umad0",
         ]
@@ -87,7 +92,7 @@ def test_the_kernel_gives_the_lowest_number_that_is_free() -> None:
         assert netdev is not None
         rdma("link", "add", first.name, "type", "rxe", "netdev", netdev.name)
         assert [sysfs.names(folder) for folder in classes] == before
-        assert not rdmanodes.has_gap(igb.TREE)
+        assert not rdma_nodes.has_gap(igb.TREE)
 
 
 def test_a_refused_move_is_one_clear_error_and_the_add_is_undone(tmp_path: pathlib.Path) -> None:
@@ -104,7 +109,7 @@ def test_a_refused_move_is_one_clear_error_and_the_add_is_undone(tmp_path: pathl
         wanted = settings.VfSettings(vlan=100, mac="02:00:00:00:cc:09")
         request = plans.Request(vf, owner, wanted, rdma=(device,))
         with pytest.raises(errors.UnsupportedError, match=rf"{device.name} cannot move .*Operation not supported"):
-            attachment.attach(here, book, request, pod.handle)
+            attach.attach(here, book, request, pod.handle)
         assert igb.TREE.netdev(vf.pci) == netdev
         assert list(book.records()) == []
         assert device in net.rdma_devices()

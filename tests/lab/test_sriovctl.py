@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriovctl import exits
+from sriovctl import exit_codes
 from tests.kernel import namespaces
 from tests.lab import igb, sriovctls
 
@@ -22,7 +22,7 @@ def node(tmp_path: pathlib.Path) -> Iterator[sriovctls.Node]:
 def reason(node: sriovctls.Node, *what: str) -> tuple[str, str, str | None]:
     """Step, evidence and remedy."""
     ran = node.run("explain", *what, "-o", "json")
-    assert ran.status == exits.Exit.TROUBLE, ran
+    assert ran.status == exit_codes.Exit.TROUBLE, ran
     first = next(each for each in ran.document["items"] if each["answer"] == "no")
     assert ran.document["reason"] == first["step"]
     return first["step"], first["evidence"], first["remedy"]

@@ -14,7 +14,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import attachment, detachment, ledger, netns, node, plans, settings, sysfs
+from sriov import settings
+from sriov.attachment import attach, detach, node, plans
+from sriov.hardware import sysfs
+from sriov.linux import netns
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.lab import igb
 
@@ -64,7 +68,7 @@ def test_nothing_of_one_tenant_shows_on_the_other(
             shown = [_shown(index, pod.handle) for index, pod in enumerate(pods)]
             expected = [_expected(tenant, netdev) for tenant, netdev in zip(tenants, netdevs, strict=True)]
             for record in book.records():
-                detachment.detach(here, book, record, pods[_index(record)].handle)
+                detach.detach(here, book, record, pods[_index(record)].handle)
             assert shown == expected, f"swap {swap}"
             assert [igb.TREE.netdev(igb.vf(index).pci) for index in VFS] == netdevs, f"after swap {swap}"
 
@@ -89,7 +93,7 @@ def _tenant(chance: random.Random, number: int, swap: int) -> Tenant:
 def _attach(here: node.Node, book: ledger.Ledger, index: int, tenant: Tenant, pod: netns.Netns) -> None:
     owner = ledger.Owner(container_id=f"c{index}", ifname="net1", network="n1", netns="/run/netns/x")
     vf = here.lookup(igb.vf(index).pci)
-    link = attachment.attach(here, book, plans.Request(vf, owner, tenant.wanted, tenant.mtu), pod)
+    link = attach.attach(here, book, plans.Request(vf, owner, tenant.wanted, tenant.mtu), pod)
     with igb.opened() as net, net.inside(pod) as inner:
         inner.add_address(link.index, tenant.address)
 

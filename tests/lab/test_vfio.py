@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
-from sriov import attachment, devices, discovery, errors, settings
+from sriov import devices, errors, settings
+from sriov.attachment import attach
+from sriov.hardware import discovery
 from tests.fakes import kubelet as fake
 from tests.kernel import namespaces
 from tests.lab import cnis, deviceplugins, drivers, igb, vfio
@@ -84,7 +86,7 @@ def test_add_and_del_administer_it_through_its_pf_and_it_serves_as_a_netdev_agai
 def test_f27_a_netdev_of_a_pod_is_bound_to_vfio_pci_before_its_del(tmp_path: pathlib.Path) -> None:
     pci = igb.vf(VF).pci
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
-        attachment.attach(here, book, igb.request(here, VF, settings.VfSettings(mac=MAC, vlan=100)), pod.handle)
+        attach.attach(here, book, igb.request(here, VF, settings.VfSettings(mac=MAC, vlan=100)), pod.handle)
         with drivers.bound(pci, "vfio-pci"):
             assert set(cnis.links(pod)) == {"lo"}
             with pytest.raises(errors.DriverError, match="has driver vfio-pci and no netdev"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
-from sriov import kernel, netns
+from sriov.linux import kernel, netns
 
 _QUESTIONS = {"link", "links", "vf", "addresses", "pending", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone"}
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Set
 
 import pytest
 
-from sriov import errors, kernel, netdevstate, netns, settings
+from sriov import errors, settings
+from sriov.linux import kernel, netns
+from sriov.linux.netdev import netdev_settings
 from sriov.settings import Setting
 
 
@@ -57,7 +59,7 @@ class LinkContract(abc.ABC):
         bench.add_altname("anothername")
         bench.net.set_link(bench.link.index, kernel.Change(allmulti=True, noarp=True))
         found = bench.net.state(bench.link.index, before)
-        assert {"flags", "altnames"} <= netdevstate.differing(before, found)
+        assert {"flags", "altnames"} <= netdev_settings.differing(before, found)
         for name in ("flags", "altnames"):
             bench.net.restore(bench.link.index, name, before, found)
         assert bench.net.state(bench.link.index, before) == before

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROGRAMS = ("deviceplugin", "installer", "sriov_cni", "sriovctl")
+PROGRAMS = ("deviceplugin", "sriov_installer", "sriov_cni", "sriovctl")
 
 
 def say(folder: pathlib.Path, *arguments: str) -> str:
@@ -27,10 +27,8 @@ def test_a_program_says_its_version(tmp_path: pathlib.Path, program: str) -> Non
 
 def test_what_is_installed_and_what_is_scraped_have_it_too(tmp_path: pathlib.Path) -> None:
     release(tmp_path)
-    code = "from installer import marks; from observability import registries; print(marks.version())"
-    code += (
-        "; print(registries.registry('x').get_sample_value('sriov_build_info', {'program': 'x', 'version': '9.8.7'}))"
-    )
+    code = "from sriov.daemon import process_metrics as own; from sriov_installer import marks; print(marks.version())"
+    code += "; print(own.registry('x').get_sample_value('sriov_build_info', {'program': 'x', 'version': '9.8.7'}))"
     assert say(tmp_path, "-W", "ignore", "-c", code) == "9.8.7\n1.0\n"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes import bench
-from tests.sriov_cni import harness, shims
+from tests.sriov_cni import harness
+from tests.sriov_cni.shim import shims
 
 IPAM = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24","gateway":"10.1.0.1"}],"routes":[{"dst":"0.0.0.0/0"}]}'
 

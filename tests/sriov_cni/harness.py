@@ -13,11 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sriov import ledger, netns, node
-from sriov_cni import calls, monitoring, server, shim, wire
+from sriov.attachment import node
+from sriov.linux import netns
+from sriov.state import ledger
+from sriov_cni import server
+from sriov_cni.context import calls
+from sriov_cni.monitoring import endpoint
+from sriov_cni.shim import shim, wire
 
 PROJECT = pathlib.Path(__file__).parents[2]
-SHIM = PROJECT / "sriov_cni/shim.py"
+SHIM = PROJECT / "sriov_cni/shim/shim.py"
 PYTHON = (sys.executable, "-IS", str(SHIM))
 """The command line of the shim that needs no building."""
 
@@ -115,7 +120,7 @@ def daemon(
     book: ledger.Ledger,
     socket: pathlib.Path,
     adopt: Callable[[int], netns.Netns] = netns.adopt,
-    monitor: monitoring.Monitor | None = None,
+    monitor: endpoint.Monitor | None = None,
     *,
     loop: asyncio.AbstractEventLoop | None = None,
     **further: Any,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov import errors
-from sriov import supervisor as ours
+from sriov.daemon import systemd as ours
 from tests.fakes import supervisor
 from tests.sriov_cni import harness
 

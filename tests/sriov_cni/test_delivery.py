@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sriov_cni import shim, wire
+from sriov_cni.shim import shim, wire
 from tests.fakes import bench
-from tests.sriov_cni import harness, shims
+from tests.sriov_cni import harness
+from tests.sriov_cni.shim import shims
 
 SECONDS = 10.0
 HOUR = 3600.0

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from observability import logs
-from sriov import steps
+from sriov import timing
+from sriov.daemon import logs
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
 
@@ -98,7 +98,7 @@ def test_the_debug_log_says_what_each_step_took(cni: CniNode, caplog: pytest.Log
     network = cni.conf(mac="02:00:00:00:cc:01", ipam={"type": "fixed"})
     assert cni.client.call("ADD", network).code == 0
     assert cni.client.call("DEL", network).code == 0
-    everything = {f" {step}" for step in steps.Step}
+    everything = {f" {step}" for step in timing.Step}
     assert set(taken("ADD")) == everything - {" comparison"}
     assert set(taken("DEL")) == everything - {" validate", " pod settings", " addresses"}
 
@@ -113,12 +113,12 @@ def test_steps_are_timed_for_those_who_ask_and_for_nobody_else(cni: CniNode, cap
 def test_a_step_that_comes_twice_is_added_up() -> None:
     asked = contextvars.copy_context().run(_two_moves_and_a_lock)
     assert re.fullmatch(r"move \d+\.\d ms, lock \d+\.\d ms", str(asked)), asked
-    assert str(steps.Steps()) == "nothing"
+    assert str(timing.Steps()) == "nothing"
 
 
-def _two_moves_and_a_lock() -> steps.Steps:
-    asked = steps.ask()
-    for step in (steps.Step.MOVE, steps.Step.LOCK, steps.Step.MOVE):
-        with steps.timed(step):
+def _two_moves_and_a_lock() -> timing.Steps:
+    asked = timing.ask()
+    for step in (timing.Step.MOVE, timing.Step.LOCK, timing.Step.MOVE):
+        with timing.timed(step):
             pass
     return asked

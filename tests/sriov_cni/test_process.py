@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from observability import addresses
+from sriov.daemon import http_address
 from tests.deviceplugin import loops
-from tests.observability import clients
+from tests.sriov.daemon import clients
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ async def told(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
 
 
 def test_it_is_ready_while_it_could_attach(tmp_path: pathlib.Path) -> None:
-    where = addresses.Unix(tmp_path / "http.sock")
+    where = http_address.Unix(tmp_path / "http.sock")
 
     async def ready() -> None:
         async with asyncio.timeout(10):
@@ -76,7 +76,7 @@ def test_it_is_ready_while_it_could_attach(tmp_path: pathlib.Path) -> None:
     loops.run(body(), timeout=40)
 
 
-async def stays_connected(where: addresses.Address) -> list[asyncio.StreamWriter]:
+async def stays_connected(where: http_address.Address) -> list[asyncio.StreamWriter]:
     """Idle, in the middle of a request, and in the middle of an answer."""
     held = []
     for sent in (b"", b"GET /healthz HTTP/1.1\r\nX", b"GET /metrics HTTP/1.1\r\n\r\n"):
@@ -87,7 +87,7 @@ async def stays_connected(where: addresses.Address) -> list[asyncio.StreamWriter
 
 
 def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Path) -> None:
-    where = addresses.Unix(tmp_path / "http.sock")
+    where = http_address.Unix(tmp_path / "http.sock")
 
     async def body() -> None:
         async with started(tmp_path, f"--http={where}") as process:
@@ -142,10 +142,10 @@ def test_its_log_is_json_and_its_level_changes_while_it_runs(tmp_path: pathlib.P
 
 @pytest.mark.parametrize("program", ["deviceplugin", "sriov_cni"])
 def test_who_asks_for_no_endpoint_does_not_pay_for_it(program: str) -> None:
-    code = f"import sys, {program}.__main__; print(*sys.modules)"
+    code = f"import sys, {program}.app; print(*sys.modules)"
     loaded = asyncio.run(_output(sys.executable, "-c", code)).split()
     assert program in loaded
-    assert {"prometheus_client", "http.server", "observability.endpoint"} & set(loaded) == set()
+    assert {"prometheus_client", "http.server", "sriov.daemon.endpoint"} & set(loaded) == set()
 
 
 @pytest.mark.parametrize(("program", "late"), [("deviceplugin", "grpc"), ("sriov_cni", "pyroute2")])
@@ -155,7 +155,7 @@ def test_a_stop_that_comes_while_it_is_still_imported_ends_it(tmp_path: pathlib.
 
     async def body() -> None:
         env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-        code = f"import sys; from {program} import program; sys.exit(program.main())"
+        code = f"import sys; from {program} import __main__ as program; sys.exit(program.main())"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=tmp_path, env=env)
         try:
             await loops.until((tmp_path / "reached").exists, 10)
@@ -176,7 +176,7 @@ def test_a_crash_leaves_a_trace(tmp_path: pathlib.Path, program: str) -> None:
 
     async def body() -> None:
         env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-        code = f"import sys; from {program} import program; sys.exit(program.main())"
+        code = f"import sys; from {program} import __main__ as program; sys.exit(program.main())"
         command = [sys.executable, "-c", code]
         process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=env, stderr=asyncio.subprocess.PIPE)
         ended, log = await told(process)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sriov_cni import server, wire
+from sriov_cni import server
+from sriov_cni.shim import wire
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import click.testing
 
-from sriov_cni import policy, recent, trouble
+from sriov.state import call_log, daemon_problems
+from sriov_cni.context import policy
 from sriovctl import app
 from tests.fakes import bench, pod_resources, procfs
 from tests.sriov_cni import harness
@@ -92,8 +93,8 @@ class Node:
         run_dir = self.folder / "run"
         further: dict[str, Any] = {
             "guard": policy.Guard(self.folder / "policy.json"),
-            "calls_log": recent.Recent(run_dir),
-            "troubles": trouble.Trouble(run_dir),
+            "calls_log": call_log.Recent(run_dir),
+            "troubles": daemon_problems.Trouble(run_dir),
         }
         made = self.bench
         with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):
@@ -114,7 +115,7 @@ class Node:
 
         The call is written down when the shim has gone, and that is waited for.
         """
-        calls = recent.Recent(self.folder / "run")
+        calls = call_log.Recent(self.folder / "run")
         before = len(calls.read())
         client = harness.Client(self.folder / "run/cni.sock", str(self.plugins), self.bench.machine.path("pod"))
         arguments = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}"

@@ -9,7 +9,7 @@ import click
 import pytest
 import yaml
 
-from sriovctl import app, exits, output
+from sriovctl import app, exit_codes, output
 
 TABLE = output.Table(
     (output.Column("PF"), output.Column("DRIVER", wide=True), output.Column("STATE")),
@@ -55,12 +55,12 @@ def test_json_and_yaml_are_the_same_document() -> None:
 
 
 def test_a_wrong_command_line_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["--no-such-option"]) == exits.Exit.USAGE
+    assert app.main(["--no-such-option"]) == exit_codes.Exit.USAGE
     assert "--no-such-option" in capsys.readouterr().err
 
 
 def test_every_exit_status_has_its_meaning() -> None:
-    assert set(exits.MEANING) == set(exits.Exit)
+    assert set(exit_codes.MEANING) == set(exit_codes.Exit)
 
 
 def test_help_comes_without_what_takes_long_to_import() -> None:

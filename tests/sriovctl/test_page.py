@@ -8,10 +8,13 @@ import subprocess
 
 import pytest
 
-from sriovctl import app, attachments, exits, findings
+from sriovctl import app, exit_codes
+from sriovctl.checks import findings
+from sriovctl.node import attachments
 from tests.deploy import rendering
 from tests.examples import table
-from tests.sriovctl import nodes, test_attachments, test_doctor, test_inventory
+from tests.sriovctl import nodes
+from tests.sriovctl.commands import test_attachments, test_doctor, test_inventory
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs/sriovctl.md").read_text()
@@ -97,7 +100,9 @@ def test_every_finding_severity_and_remedy_is_on_the_page() -> None:
 
 def test_every_exit_status_is_on_the_page() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", PAGE, re.MULTILINE)
-    assert {int(number): text for number, text in rows} == {int(each): text for each, text in exits.MEANING.items()}
+    assert {int(number): text for number, text in rows} == {
+        int(each): text for each, text in exit_codes.MEANING.items()
+    }
 
 
 def test_every_key_of_the_documents_is_on_the_page() -> None:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hack.story import node as story
-from sriov import devices, ledger, settings
+from sriov import devices, settings
+from sriov.state import ledger
 from tests.fakes import pod_resources
 from tests.kernel import namespaces
 from tests.lab import igb

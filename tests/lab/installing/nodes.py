@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from hack.story import node, stage
-from sriov import ledger
+from sriov.state import ledger
 from tests import artefacts
 from tests.kernel import namespaces
 from tests.lab.installing import systemd

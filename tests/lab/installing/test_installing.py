@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from hack.story import stage
-from installer import marks
+from sriov_installer import marks
 from tests import artefacts
 from tests.examples import table
 from tests.kernel import namespaces

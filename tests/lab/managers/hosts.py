@@ -10,8 +10,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
-from installer import artefacts
-from sriov import devices, inventory
+from sriov import devices
+from sriov.hardware import inventory
+from sriov_installer import artifacts
 from tests.kernel import namespaces
 from tests.lab import igb
 from tests.lab.managers import debs
@@ -61,7 +62,7 @@ class Host:
     @contextlib.contextmanager
     def our_files(self) -> Iterator[None]:
         """As docs/provisioning.md has it: udev is asked about what is there already."""
-        wanted = artefacts.provisioning(pathlib.Path("/nowhere"), _RULES, _NETWORKS, pathlib.Path("/nowhere"))
+        wanted = artifacts.provisioning(pathlib.Path("/nowhere"), _RULES, _NETWORKS, pathlib.Path("/nowhere"))
         with contextlib.ExitStack() as stack:
             stack.callback(self._ask_udev)
             for each in wanted:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from sriov import devices
-from sriovctl import doctor, facts, places
-from sriovctl.findings import Kind
+from sriovctl import paths
+from sriovctl.checks.findings import Kind
+from sriovctl.commands import doctor
+from sriovctl.node import facts
 from tests.examples import table
 from tests.kernel import namespaces
 from tests.lab import cnis, igb
@@ -46,7 +48,7 @@ def assert_left_alone(manager: Manager, vfs: list[devices.PciAddress]) -> None:
 
 def found(kind: Kind) -> str:
     """What doctor finds of this kind: subjects and evidence."""
-    findings = [each for each in doctor.examine(facts.collect(places.Places())) if each.kind is kind]
+    findings = [each for each in doctor.examine(facts.collect(paths.Places())) if each.kind is kind]
     return " ".join(f"{each.subject} {each.evidence}" for each in findings)
 
 

@@ -5,7 +5,7 @@ import json
 import shlex
 import subprocess
 
-from sriov import devlink, netns
+from sriov.linux import devlink, netns
 from tests.examples import table
 from tests.fakes import netdevsim
 from tests.kernel import namespaces

@@ -4,7 +4,8 @@ import contextlib
 
 import pytest
 
-from sriov import devices, errors, eswitch, netns
+from sriov import devices, errors
+from sriov.linux import eswitch, netns
 from tests.fakes import netdevsim
 from tests.kernel import namespaces
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sriov import netlink, netns
+from sriov.linux import netlink, netns
 from tests.examples import table
 from tests.fakes import netdevsim
 from tests.kernel import namespaces

@@ -10,7 +10,7 @@ from tests.kernel import namespaces
 
 PROJECT = pathlib.Path(__file__).parents[3]
 PF = devices.pci_address("0000:01:00.0")
-LOOK = "import os, pathlib, sys; from sriov import sysfs; root, pf = pathlib.Path(sys.argv[1]), sys.argv[2]; "
+LOOK = "import os, pathlib, sys; from sriov.hardware import sysfs; root, pf = pathlib.Path(sys.argv[1]), sys.argv[2]; "
 LOOK += "print(len(os.listdir(root / 'bus/pci/devices' / pf / 'net')), sysfs.Tree(root).netdev_name(pf))"
 
 

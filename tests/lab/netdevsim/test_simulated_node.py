@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from sriov import devices, ledger, settings
+from sriov import devices, settings
+from sriov.state import ledger
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
 from tests.fakes import simulated_node

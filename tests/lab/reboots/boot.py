@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from provisioning import host, observing
+from sriov.provisioning import host, observe
 
 ROOT = pathlib.Path(__file__).parents[3]
 DISK = pathlib.Path(os.environ["LAB_OUT"])
@@ -32,7 +32,7 @@ def installed(programs: pathlib.Path) -> list[str]:
 
 def vfs() -> dict[str, list[object]]:
     made = host.made(pathlib.Path("/sys"), pathlib.Path("/proc"), pathlib.Path("/run/sriov"), dict)
-    found = observing.observe(made.node)
+    found = observe.observe(made.node)
     return {
         pf.pci: [
             [vf.binding.driver, vf.address, vf.mtu, vf.shown and vf.shown.trust, vf.declared and vf.declared.trust]

@@ -1,7 +1,7 @@
 """VFs are there again after a reboot: two boots of a guest whose PFs have none, with the same disk.
 
 The disk is a folder of this machine that holds the file and the unit. The guest's init is not systemd: the unit's
-ExecStart is run. What systemd makes of the unit is in tests/installer/test_units.py.
+ExecStart is run. What systemd makes of the unit is in tests/sriov_installer/test_units.py.
 """
 
 import json

@@ -65,7 +65,7 @@ class Bench:
         self.plugins = folder / "plugins"
         self.leases = folder / "leases"
         self.plugins.mkdir(parents=True)
-        shutil.copy(PROJECT / "sriov_cni/shim.py", self.plugins / "sriov")
+        shutil.copy(PROJECT / "sriov_cni/shim/shim.py", self.plugins / "sriov")
         shutil.copy(stage.HOST_LOCAL / "host-local", self.plugins)
         (self.plugins / "sriov").chmod(0o755)
         self.make_held(self.plugins / "held", self.plugins / "host-local")

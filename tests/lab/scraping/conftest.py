@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
+from tests.deploy import prometheus
 from tests.lab import stores
-from tests.observability import prometheus
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -8,10 +8,11 @@ import re
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 
-from observability import addresses
-from tests.observability import catalog, clients
+from sriov.daemon import http_address
+from tests.deploy import catalog
+from tests.sriov.daemon import clients
 
-_HERE = addresses.Tcp("127.0.0.1", 9090)
+_HERE = http_address.Tcp("127.0.0.1", 9090)
 _PATIENCE = 120.0  # seconds: the guest's CPU is emulated
 
 

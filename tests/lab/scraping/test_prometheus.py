@@ -4,8 +4,8 @@ import asyncio
 import pathlib
 import subprocess
 
-from observability import addresses
-from sriov_cni import monitoring
+from sriov.daemon import http_address
+from sriov_cni.monitoring import endpoint
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
 from tests.kernel import namespaces
@@ -13,7 +13,7 @@ from tests.lab import cnis, deviceplugins, igb
 from tests.lab.scraping import servers
 from tests.sriov_cni import harness
 
-PLUGIN, DAEMON = addresses.Tcp("127.0.0.1", 9557), addresses.Tcp("127.0.0.1", 9558)
+PLUGIN, DAEMON = http_address.Tcp("127.0.0.1", 9557), http_address.Tcp("127.0.0.1", 9558)
 
 
 def add(folder: pathlib.Path, pod: namespaces.Namespace, index: int) -> str:
@@ -73,7 +73,7 @@ def test_pods_traffic_and_the_nodes_devices_are_in_prometheus(tmp_path: pathlib.
             )
         await kubelet.stop()
 
-    monitor = monitoring.Monitor(DAEMON, 1.0)
+    monitor = endpoint.Monitor(DAEMON, 1.0)
     with (
         igb.host(tmp_path) as (here, book),
         harness.daemon(here, book, tmp_path / "run/cni.sock", monitor=monitor),

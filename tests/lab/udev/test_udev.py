@@ -5,7 +5,8 @@ import itertools
 import pathlib
 import shutil
 
-from sriov import attachment, devices, settings
+from sriov import devices, settings
+from sriov.attachment import attach
 from tests.examples import table
 from tests.kernel import namespaces
 from tests.lab import accidents, cnis, drivers, igb
@@ -53,7 +54,7 @@ def test_f17_a_vf_that_was_handed_out_before_udev_knew_it(udev: udevd.Udev, tmp_
     for number in itertools.count():
         with igb.borrowed(VFS[0]) as netdev, igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
             udev.names({})
-            attachment.attach(here, book, igb.request(here, VFS[0], wanted), pod.handle)
+            attach.attach(here, book, igb.request(here, VFS[0], wanted), pod.handle)
             udev.names({pci: "udev5"})
             accident = accidents.Accident(number, udev.settle, after=True)
             igb.give_back(accident.on(here), book, pci, pod.handle)

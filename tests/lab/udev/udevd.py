@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from sriov import devices, kernel
+from sriov import devices
+from sriov.linux import kernel
 from tests.kernel import namespaces
 from tests.lab import igb, stores
 

@@ -1,0 +1,117 @@
+"""The device plugin's process: flags to objects, log, signals, exit status.
+
+Exit status 0 after a signal that asks it to stop, 1 when the configuration or a directory cannot be used, 2 for wrong
+flags. A dry run ends with 1 when the configuration has an error.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from deviceplugin import device_files, dry_run, flags, plugin, registration
+from sriov import errors
+from sriov.daemon import http_address, logs, signals
+from sriov.hardware import ddp, discovery, sysfs
+from sriov.kubelet import checkpoint
+from sriov.pools import config, health, observer
+
+log = logging.getLogger("deviceplugin")
+
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`arguments` are the process's own where none are given, as the console program `sriov-device-plugin` does."""
+    given = flags.parser().parse_args(arguments)
+    if given.dry_run:
+        return _dry_run(given)
+    signals.leave_a_trace()
+    logs.start(given.log_level, given.log_format)
+    try:
+        asyncio.run(_run(plugin.Plugin(_options(given)), given))
+    except* errors.SriovError as group:
+        print(*_leaves(group), sep="\n", file=sys.stderr)
+        return_code = 1
+    else:
+        return_code = 0
+    return return_code
+
+
+def _options(given: argparse.Namespace) -> plugin.Options:
+    root = given.kubelet_root_dir
+    watched = given.registration == "watcher"
+    door = registration.Watched(root / "plugins_registry") if watched else registration.Direct(root / "device-plugins")
+    return plugin.Options(
+        config=given.config_file,
+        prefix=given.resource_prefix,
+        door=door,
+        node=_node(given),
+        places=device_files.Places(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
+        resync=given.resync_interval,
+    )
+
+
+def _node(given: argparse.Namespace) -> observer.Node:
+    kept = given.kubelet_root_dir / "device-plugins" / checkpoint.NAME
+    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
+
+
+async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
+    """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _STOP:
+        loop.add_signal_handler(number, stop.set)
+    logs.follow_signals(given.log_level)
+    async with _answering(running, given.http):
+        main_task = asyncio.create_task(running.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        main_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await main_task
+    log.info("stopped")
+
+
+def _answering(running: plugin.Plugin, where: http_address.Address | None) -> AbstractAsyncContextManager[None]:
+    if where is None:
+        return contextlib.nullcontext()
+    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    from deviceplugin import monitoring  # noqa: PLC0415
+
+    return monitoring.serving(running, where)
+
+
+def _dry_run(given: argparse.Namespace) -> int:
+    """Everything that is wrong is printed, and all of it at once."""
+    as_json = given.output == "json"
+    node = _node(given)
+    try:
+        configuration = config.load(given.config_file, given.resource_prefix)
+        catalog = discovery.scan(node.tree, node.proc, node.dev)
+    except errors.SriovError as error:
+        print(dry_run.errors_as_json(str(error)) if as_json else error)
+        return 1
+    if configuration.asks_for_profiles:
+        catalog, trouble = ddp.fill_in(catalog, node.devlink)
+        configuration = dataclasses.replace(configuration, warnings=(*configuration.warnings, *filter(None, [trouble])))
+    managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
+    listed = dry_run.rows(catalog, configuration, health.Conditions(health.down(catalog), {}, managed))
+    print(dry_run.as_json(configuration, listed) if as_json else dry_run.as_table(configuration, listed))
+    for warning in () if as_json else configuration.warnings:
+        print(f"warning: {warning}")
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

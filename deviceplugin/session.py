@@ -1,0 +1,227 @@
+"""The kubelet's side of us: one resource's socket, its registration, and registering again whenever that is lost.
+
+The order is the kubelet's: it dials our socket inside Register, so we serve before we register, and it opens
+ListAndWatch once and never again (pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go, client.go). So whatever ends
+a registration ends the socket with it, and the next one starts from nothing: there are never two.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import random
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+
+from deviceplugin import device_files, registration, servicer
+from sriov.daemon import logs
+from sriov.kubelet import names, plugin_directory
+from sriov.pools import assignment
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. `register` is longer than the 10 in which the kubelet dials back; `first_stream` is how long it may
+    take to open ListAndWatch; a registration that lasted `settled` is not a failure."""
+
+    poll: float = 1.0
+    register: float = 15.0
+    first_stream: float = 10.0
+    stop: float = 0.5
+    settled: float = 10.0
+    backoff: float = 0.2
+    backoff_max: float = 15.0
+
+
+def backoff(attempt: int, jitter: float, timings: Timings) -> float:
+    """Seconds before the next attempt, doubling from attempt 0 on; `jitter`, 0 to 1, takes up to half of it off."""
+    longest = min(timings.backoff_max, timings.backoff * 2.0 ** min(attempt, 30))
+    return longest * (1 - jitter / 2)
+
+
+class Registration:
+    """Keeps one resource known to whatever kubelet there is. `run` ends only by cancellation, its socket with it."""
+
+    def __init__(
+        self,
+        pool: assignment.Pool,
+        door: registration.Door,
+        giver: device_files.Handout,
+        refused: Callable[[], None],
+        timings: Timings,
+    ) -> None:
+        """`refused` is called when an Allocate was refused."""
+        self.servicer = servicer.Servicer(pool, giver, self.nudge, refused)
+        self.known = False
+        """Whether a kubelet has taken us, and watches."""
+        self.registered = self.failed = 0  # attempts ever, by what became of them
+        self._resource = pool.resource
+        room = names.socket_room(str(door.folder))
+        self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
+        self._door = door
+        self._timings = timings
+        self._news = asyncio.Event()
+        self._complaint = ""
+        self._stopping: asyncio.Future[None] | None = None
+
+    def nudge(self) -> None:
+        """Look at the directory soon."""
+        self._news.set()
+
+    async def run(self) -> None:
+        logs.about(resource=self._resource)
+        attempt = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            started, kubelet = loop.time(), self._door.kubelet()
+            if await self._attempt() is plugin_directory.Lost.SOCKET_REPLACED:
+                await self._stand_by()
+            attempt = 0 if loop.time() - started > self._timings.settled else attempt + 1
+            await self._pause(backoff(attempt, random.SystemRandom().random(), self._timings), kubelet)
+
+    async def _attempt(self) -> plugin_directory.Lost | None:
+        """Register and stay registered. Returns why that is over, None where it never was."""
+        try:
+            kubelet = self._kubelet_present()
+            async with self._served() as own:
+                reason = await self._registered(plugin_directory.Sight(own, kubelet))
+        except registration.RefusedError as error:
+            self._complain(f"the kubelet refuses: {error}")
+        except (OSError, RuntimeError) as error:  # grpc says RuntimeError when it cannot bind
+            self._complain(str(error))
+        else:
+            log.warning("%s has to register again: %s", self._resource, reason.value)
+            return reason
+        finally:
+            self.known = False
+        return None
+
+    def _complain(self, complaint: str) -> None:
+        """Once for each cause: a kubelet may be away for hours."""
+        self.failed += 1
+        if complaint != self._complaint:
+            log.warning("%s cannot register, trying on: %s", self._resource, complaint)
+        self._complaint = complaint
+
+    @contextlib.asynccontextmanager
+    async def _served(self) -> AsyncIterator[plugin_directory.Identity]:
+        """Serve on a socket that is complete, and only root's, before it has its name."""
+        hidden = self._own.with_name(f".{self._own.name}")
+        _refuse_other_files(self._own)
+        server = grpc.aio.server()
+        self.servicer.add_to(server)
+        self._door.add_to(server, self._resource)
+        own = None
+        starting: asyncio.Future[None] | None = None
+        try:
+            _bind(server, hidden)
+            starting = asyncio.ensure_future(server.start())
+            await asyncio.shield(starting)
+            own = plugin_directory.identity(hidden)
+            hidden.rename(self._own)
+            if own is None:
+                raise FileNotFoundError(f"{hidden} was removed")
+            yield own
+        finally:
+            if own is not None and plugin_directory.identity(self._own) == own:
+                self._own.unlink(missing_ok=True)
+            self.servicer.end_streams()
+            if starting is not None:
+                await asyncio.wait({starting})  # grpc fails to stop a server that is half started
+            # In a task of its own: grpc waits by asyncio.wait_for, which can lose a cancellation (CPython 3.11).
+            self._stopping = asyncio.ensure_future(server.stop(self._timings.stop))
+            await asyncio.wait({self._stopping})
+
+    def _kubelet_present(self) -> plugin_directory.Identity:
+        found = self._door.kubelet()
+        if found is None:
+            raise FileNotFoundError(f"there is no kubelet at {self._door.folder}, is it running?")
+        return found
+
+    async def _registered(self, before: plugin_directory.Sight) -> plugin_directory.Lost:
+        opened = self.servicer.opened
+        reason = await self._introduced(before)
+        if reason is not None:
+            return reason
+        self.known = True
+        self.registered += 1
+        self._complaint = ""
+        log.info("registered %s with %d devices", self._resource, len(self.servicer.pool.devices))
+        return await self._until_lost(before, opened)
+
+    async def _introduced(self, before: plugin_directory.Sight) -> plugin_directory.Lost | None:
+        """Returns why it has to begin anew, None where the kubelet has taken us.
+
+        A socket that is removed while the kubelet dials it would keep both waiting until its patience is over.
+        """
+        timeout = self._timings.register
+        introduction = asyncio.ensure_future(self._door.introduce(self._resource, self._own.name, timeout))
+        introduction.add_done_callback(lambda _: self.nudge())
+        try:
+            while not introduction.done():
+                reason = plugin_directory.lost(before, self._sight(), watched=True)
+                if reason is not None:
+                    return reason
+                await self._nudged(self._timings.poll)
+            introduction.result()
+        finally:
+            introduction.cancel()
+        return None
+
+    def _sight(self) -> plugin_directory.Sight:
+        return plugin_directory.Sight(plugin_directory.identity(self._own), self._door.kubelet())
+
+    async def _until_lost(self, before: plugin_directory.Sight, opened: int) -> plugin_directory.Lost:
+        """Returns what happened. `opened` is how many streams there had been before the registration."""
+        clock = asyncio.get_running_loop().time
+        patience = clock() + self._timings.first_stream
+        while True:
+            if self.servicer.streams:
+                patience = clock() + self._door.grace
+            elif self.servicer.opened > opened:
+                patience, opened = min(patience, clock() + self._door.grace), self.servicer.opened
+            reason = plugin_directory.lost(
+                before, self._sight(), watched=self.servicer.streams > 0 or clock() < patience
+            )
+            if reason is not None:
+                return reason
+            await self._nudged(self._timings.poll)
+
+    async def _stand_by(self) -> None:
+        """The newer of two device plugins goes first, as in a rolling update; when it is gone it is our turn again."""
+        log.warning("%s is left to the other device plugin while that one runs", self._resource)
+        while await plugin_directory.accepts(self._own):
+            await asyncio.sleep(self._timings.poll)
+
+    async def _pause(self, seconds: float, kubelet: plugin_directory.Identity | None) -> None:
+        """Wait, but not for a kubelet that has just come."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        while clock() < end and self._door.kubelet() in (None, kubelet):
+            await self._nudged(min(self._timings.poll, end - clock()))
+
+    async def _nudged(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+
+def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
+    """gRPC removes a socket that was left at the path, and removes the path again when it stops, whoever's it then is:
+    hence the hidden name. Raises RuntimeError."""
+    umask = os.umask(0o177)
+    try:
+        server.add_insecure_port(registration.address(path))
+    finally:
+        os.umask(umask)
+
+
+def _refuse_other_files(path: pathlib.Path) -> None:
+    if os.path.lexists(path) and plugin_directory.identity(path) is None:
+        raise FileExistsError(f"{path} is in the way and is no socket; remove it")

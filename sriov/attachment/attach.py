@@ -1,0 +1,273 @@
+"""Giving a VF to a pod: a plan carried out, with its record written before and its undo ready."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Iterator, Set
+
+import msgspec
+
+from sriov import errors, settings, timing
+from sriov.attachment import cleaning, detach, netdevs, plans, rdma, vf_config, wishes
+from sriov.attachment.node import Node
+from sriov.linux import kernel, netns, nsid
+from sriov.state import ledger, vf_identity
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.02
+
+_KINDS = {
+    plans.StateVf: timing.Step.PF,
+    plans.Move: timing.Step.MOVE,
+    plans.MoveRdma: timing.Step.MOVE,
+    plans.Configure: timing.Step.POD,
+    plans.Administer: timing.Step.PF,
+    plans.Rebind: timing.Step.PF,
+}
+
+
+def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
+    """The same with nothing left to do: returns the netdev as it is in the pod."""
+    with attached(node, book, request, pod) as (_, link):
+        return link
+
+
+@contextlib.contextmanager
+def attached(
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns
+) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
+    """Write the record, then carry the plan out; gives the pod's kernel, while it is open, and the netdev there.
+
+    On a failure, of the body too, the VF is at home and at the baseline again and the record is gone; where even that
+    fails, the record stays for whoever comes next. Raises what the failing step raised.
+    """
+    netdev = node.tree.netdev(request.vf.pci)
+    if netdev is None:
+        raise node.undecided(request.vf.pci) or errors.BusyError(
+            f"VF {request.vf.pci} has no netdev in the host's namespace",
+            "another container may hold it; try again later",
+        )
+    with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
+        home = book.homes.settle(
+            node.tree, request.vf.pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
+        )
+        target = node.target(request.vf, home.address)
+        heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
+        planned = plans.plan(target, dataclasses.replace(netdev, address=home.address), request, heard=heard)
+        record = _record(node, request, pod, target, home=home)
+        _refuse_taken_name(inner, request.owner.ifname)
+        book.write(record)
+        written = [record]
+        stack.callback(lambda: undo(node, book, written[-1], pod))
+        passed_over: set[settings.Setting] = set()
+        for step in planned:
+            with timing.timed(_KINDS[type(step)]):
+                passed_over |= _carry_out(step, node, net, inner, pod)
+        written.append(_noted(book, record, passed_over))
+        yield inner, _with_its_mac(node, inner, request)
+        stack.pop_all()
+
+
+def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> str:
+    """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is.
+
+    Returns the MAC that the PF has for it, which a virtual machine finds its NIC by (NO_MAC for none, or where it
+    cannot be told): where the network names none, it is the one that the VF had.
+    """
+    target = node.target(request.vf, settings.NO_MAC)
+    with node.kernel() as net:
+        record = _record(node, request, pod, target, mark=net.mark(pod))
+        if target is None:
+            vf_config.refuse_without_pf(request.wanted, request.asked, has_netdev=False)
+            book.write(record)
+            return settings.NO_MAC
+        before = _before(net, target)
+        record = msgspec.structs.replace(
+            record, host_mac=before and before.mac, host_guid=(before and before.guid) or ""
+        )
+        with contextlib.ExitStack() as stack:
+            book.write(record)
+            written = [record]
+            stack.callback(lambda: undo(node, book, written[-1], pod))
+            if request.vf.infiniband:
+                wish = wishes.of_infiniband(request.wanted, request.asked)
+            else:
+                wish = wishes.of_userspace(request.wanted, request.asked, record.host_mac)
+            passed_over = vf_config.state(net, target, wish, node.unsupported, node.insisting())
+            _noted(book, record, passed_over)
+            stack.pop_all()
+    return wish.wanted.mac
+
+
+def _before(net: kernel.Kernel, target: vf_config.Target) -> settings.VfSettings | None:
+    """What the PF has for the VF, which nobody holds; None where it cannot be seen, as among more than 330 VFs."""
+    try:
+        return net.vf(target.pf, target.vf)
+    except errors.KernelError as error:
+        _log.warning("the MAC of VF %d of link %d is left as it is: %s", target.vf, target.pf, error)
+        return None
+
+
+def _record(
+    node: Node,
+    request: plans.Request,
+    pod: netns.Netns,
+    target: vf_config.Target | None,
+    *,
+    home: vf_identity.Home | None = None,
+    mark: nsid.Mark | None = None,
+) -> ledger.Record:
+    expected = frozenset() if target is None else node.unsupported.of(target) - request.asked
+    return ledger.Record(
+        pci=request.vf.pci,
+        owner=request.owner,
+        netns=pod.identity,
+        home=home,
+        wanted=request.wanted,
+        mtu=request.mtu or (home.mtu if home else 0),
+        mark=mark,
+        rdma=request.rdma,
+        device=node.tree.birth(request.vf.pci),
+        ipam=request.ipam,
+        driver=request.vf.driver or "",
+        passed_over=_in_order(expected),
+        pinned=(target and home and plans.pinned(request, home.address)) or "",
+    )
+
+
+def _noted(book: ledger.Ledger, record: ledger.Record, passed_over: Set[settings.Setting]) -> ledger.Record:
+    """The record says what the driver made of the rest; mostly that was known before."""
+    if record.passed_over != _in_order(passed_over):
+        record = msgspec.structs.replace(record, passed_over=_in_order(passed_over))
+        book.write(record)
+    return record
+
+
+def _in_order(which: Set[settings.Setting]) -> tuple[settings.Setting, ...]:
+    return tuple(sorted(which, key=lambda each: each.value))
+
+
+def _carry_out(
+    step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns
+) -> frozenset[settings.Setting]:
+    """Returns the settings that were passed over, which only a PF can do."""
+    match step:
+        case plans.StateVf():
+            wish = wishes.Wish(step.wanted, step.asked)
+            if step.infiniband:
+                wish = wishes.of_infiniband(step.wanted, step.asked)
+            return vf_config.state(net, step.target, wish, node.unsupported, node.insisting())
+        case plans.Administer():
+            holds = vf_config.pin(net, step.target, step.mac, node.unsupported, node.insisting(), asked=step.asked)
+            return frozenset() if holds else frozenset({settings.Setting.MAC})
+        case _:
+            node.insist(functools.partial(_apply, step, node, net, inner, pod))
+            return frozenset()
+
+
+def _apply(
+    step: plans.Move | plans.MoveRdma | plans.Configure | plans.Rebind,
+    node: Node,
+    net: kernel.Kernel,
+    inner: kernel.Kernel,
+    pod: netns.Netns,
+) -> None:
+    match step:
+        case plans.Move():
+            _move(step, node, net, inner, pod)
+        case plans.MoveRdma():
+            rdma.move(node, net, step.device, pod)
+            rdma.refuse_lost(node, step.pci, step.nodes)
+        case plans.Configure():
+            netdevs.configure(inner, step.name, step.change, trial=step.trial)
+        case plans.Rebind():
+            _rebind(step, node)
+
+
+def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
+    """A refusal may come when the VF is in the pod already (do_setlink()): then the rest is asked for again."""
+    index = step.index or node.tree.ifindex(step.pci) or 0
+    try:
+        net.move(index, pod, step.name, step.change)
+    except errors.KernelError:
+        if node.tree.netdev(step.pci) is not None:
+            raise
+        names = () if netdevs.has_parents(net, None) else (step.was, step.name)
+        link = netdevs.find(inner, step.pci, names)
+        if link is None:
+            raise
+        _finish_move(step, inner, link)
+
+
+def _rebind(step: plans.Rebind, node: Node) -> None:
+    node.rebind(step.pci)
+    deadline = time.monotonic() + node.patience
+    while node.tree.netdev(step.pci) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    rdma.refuse_lost(node, step.pci, step.rdma_nodes)
+
+
+def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> None:
+    """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
+    if step.name in link.altnames:
+        inner.drop_altname(link.index, step.name)
+    if link.name != step.name:
+        inner.rename(link.index, step.name)
+    netdevs.configure(inner, step.name, step.change, trial=step.trial)
+
+
+def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
+    """Also an altname counts: the kernel finds a link by either, and refuses both for a rename."""
+    if (taken := netdevs.if_there(inner, name)) is not None:
+        raise errors.NameTakenError(
+            f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
+            "give this network another interface name",
+        )
+
+
+def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> kernel.Link:
+    """The link as the kernel shows it, once it has the MAC asked for.
+
+    Some drivers take an administered MAC over only when the link goes down (igbvf); that costs a bounce, so it is what
+    is tried when the address is not there yet, and not before. Others have said yes and are still at it: a VF that is
+    being reset (ice, i40e) has its address when that is over.
+    """
+    name, mac = request.owner.ifname, request.wanted.mac
+    link = inner.link(name)
+    if request.vf.infiniband:
+        return _with_its_guid(link, request)
+    if mac in (settings.NO_MAC, link.address):
+        return link
+    netdevs.bounce(inner, name)
+    deadline = time.monotonic() + node.patience
+    while (link := inner.link(name)).address != mac and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    if link.address != mac:
+        raise errors.UnsupportedError(
+            f"the driver of VF {request.vf.pci} keeps MAC {link.address}, mac {mac} did not take effect",
+            "leave `mac` out, or use another NIC",
+        )
+    return link
+
+
+def _with_its_guid(link: kernel.Link, request: plans.Request) -> kernel.Link:
+    wanted = request.wanted.guid
+    if wanted not in ("", settings.guid_of(link.address)):
+        raise errors.UnsupportedError(
+            f"VF {request.vf.pci} has GUID {settings.guid_of(link.address)}, guid {wanted} did not take effect",
+            "leave `guid` out, or look at what the subnet manager allows",
+        )
+    return link
+
+
+def undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns) -> None:
+    """Take back an attachment that failed.
+
+    The first error is what the user hears: a failing undo is logged, and the record stays for whoever comes next.
+    """
+    try:
+        detach.detach(node, book, record, pod)
+    except errors.SriovError as error:
+        _log.error("VF %s of %s is left to be restored: %s", record.pci, record.owner.container_id, error)

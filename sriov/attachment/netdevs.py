@@ -1,0 +1,75 @@
+"""A VF's netdev: finding it under whatever name, and changing it on drivers that do not listen at first."""
+
+import errno
+from collections.abc import Sequence
+
+from sriov import devices, errors
+from sriov.linux import kernel
+from sriov.linux.netdev import netdev_settings
+
+_NO_REFUSAL = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENODEV})
+
+
+def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change, *, trial: bool = False) -> bool:
+    """All of the change; whether it was taken, which with `trial` it need not be. A VF that refuses is reset once.
+
+    After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"), and
+    igbvf makes EADDRNOTAVAIL of it. ixgbe does the same and also after each change of `trust`
+    (ixgbe_ndo_set_vf_trust(), clear_to_send); ixgbevf_set_mac() makes EPERM of it and ixgbevf_change_mtu() EINVAL. Both
+    drivers reset their VF whenever the link goes down.
+    """
+    if _taken(net, ref, change):
+        return True
+    bounce(net, ref)
+    if trial:
+        return _taken(net, ref, change)
+    net.set_link(ref, change)
+    return True
+
+
+def _taken(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> bool:
+    try:
+        net.set_link(ref, change)
+    except errors.KernelError as error:
+        if error.errno in _NO_REFUSAL or (change.address is None and change.mtu is None):
+            raise
+        return False
+    return True
+
+
+def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:
+    """Up and down again, or the other way round: the link stays as it was."""
+    up = net.link(ref).up
+    for state in (not up, up):
+        net.set_link(ref, kernel.Change(up=state))
+
+
+def has_parents(net: kernel.Kernel, noted: kernel.LinkState | None) -> bool:
+    """Whether this kernel says of which device a netdev is, as seen when the VF was first seen, or on any other link.
+
+    Then a link without a parent is not the VF, whatever it is called: anybody in a pod can make a veth.
+    """
+    if noted is not None:
+        return netdev_settings.PARENT in noted
+    return any(link.parent is not None for link in net.links())
+
+
+def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> kernel.Link | None:
+    """The VF in this namespace, by its PCI address, or by the first of these names that is there and has no parent.
+
+    Names are for a kernel that says no link's parent (has_parents).
+    """
+    links = net.links()
+    by_parent = [each for each in links if each.parent == pci]
+    by_name = [each for name in names for each in links if each.parent is None and each.name == name]
+    return next(iter(by_parent + by_name), None)
+
+
+def if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
+    """The link of this index, name or altname in the namespace of `net`; None where there is none."""
+    try:
+        return net.link(ref)
+    except errors.KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise

@@ -1,0 +1,50 @@
+"""What both daemons answer: whether they live, whether they can serve, and their metrics."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Awaitable, Callable, Sequence
+
+import prometheus_client
+from prometheus_client import exposition
+
+from sriov.daemon import endpoint
+
+Problems = Callable[[], Awaitable[Sequence[str]]]
+"""What keeps a daemon from serving, a line each; nothing where it is ready."""
+
+
+def routes(
+    problems: Problems, registry: prometheus_client.CollectorRegistry, refresh: Callable[[], None] = lambda: None
+) -> endpoint.Routes:
+    """`/healthz` is answered by the loop itself and so shows that it turns; there `refresh` is called for a scrape."""
+    # Metrics of a thousand VFs take some 50 ms to write: in a thread, and in one alone, whoever asks.
+    thread = concurrent.futures.ThreadPoolExecutor(1, "scrape")
+
+    async def health() -> endpoint.Page:
+        return endpoint.Page(200, b"ok\n")
+
+    async def ready() -> endpoint.Page:
+        found = await problems()
+        return endpoint.Page(503 if found else 200, "".join(f"{each}\n" for each in found or ["ok"]).encode())
+
+    async def metrics() -> endpoint.Page:
+        refresh()
+        loop = asyncio.get_running_loop()
+        body = await loop.run_in_executor(thread, exposition.generate_latest, registry)
+        return endpoint.Page(200, body, exposition.CONTENT_TYPE_PLAIN_0_0_4)
+
+    return {"/healthz": health, "/readyz": _one_at_a_time(ready), "/metrics": _one_at_a_time(metrics)}
+
+
+def _one_at_a_time(make: Callable[[], Awaitable[endpoint.Page]]) -> Callable[[], Awaitable[endpoint.Page]]:
+    """Who asks while a page is made gets that one, so that no number of clients keeps threads from calls."""
+    making: asyncio.Future[endpoint.Page] | None = None
+
+    async def page() -> endpoint.Page:
+        nonlocal making
+        if making is None or making.done():
+            making = asyncio.ensure_future(make())
+            making.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits any more
+        return await asyncio.shield(making)
+
+    return page

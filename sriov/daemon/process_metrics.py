@@ -1,0 +1,39 @@
+"""A daemon's registry of metrics, with what is true of any process: its version, memory, descriptors, CPU."""
+
+from collections.abc import Iterator
+
+import prometheus_client
+from prometheus_client import core
+from prometheus_client import registry as collectors
+
+from sriov import versions
+from sriov.daemon import background
+
+
+def registry(program: str) -> prometheus_client.CollectorRegistry:
+    """A new one: prometheus_client's own is shared by all that a process imports."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, which nobody looks at
+    made = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=made)
+    build = prometheus_client.Info("sriov_build", "What runs here.", registry=made)
+    build.info({"program": program, "version": versions.installed() or "unknown"})
+    return made
+
+
+class BackgroundTasks(collectors.Collector):
+    """How a daemon's own work goes. Tasks are few and have names of ours."""
+
+    def __init__(self, tasks: background.Background) -> None:
+        self._tasks = tasks
+
+    def collect(self) -> Iterator[core.Metric]:
+        failing = core.GaugeMetricFamily(
+            "sriov_background_failing", "1 while this part of the daemon's own work fails.", labels=("task",)
+        )
+        failures = core.CounterMetricFamily(
+            "sriov_background_failures", "Failures of the daemon's own work.", labels=("task",)
+        )
+        for name, task in self._tasks.tasks:
+            failing.add_metric((name,), float(bool(task.problem)))
+            failures.add_metric((name,), task.failures)
+        yield from (failing, failures)

@@ -1,0 +1,67 @@
+"""Which DDP profile each NIC runs, for `ddpProfiles`. Asked of devlink, and only where a configuration has that key.
+
+It costs a request for each PF, some of which go as far as the NIC's firmware. `ddptool` is never run: it is not the
+kernel's, and needs more privileges than the device plugin has.
+"""
+
+import contextlib
+import dataclasses
+import types
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from sriov import devices, errors
+from sriov.hardware import node_devices
+
+Ask = Callable[[devices.PciAddress], str | None]
+"""A PF's or NIC's profile, None where it has none. Raises KernelError."""
+
+Source = Callable[[], AbstractContextManager[Ask]]
+"""Opens what is asked. Raises KernelError."""
+
+_SILENT = (
+    "no NIC tells a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
+)
+
+
+@contextlib.contextmanager
+def of_this_machine() -> Iterator[Ask]:
+    """Imported when it is needed: pyroute2 would cost every start some 0.3 s and its memory."""
+    from sriov.linux import devlink  # noqa: PLC0415
+
+    with contextlib.closing(devlink.Devlink()) as kernel:
+        yield kernel.ddp_profile
+
+
+def fill_in(catalog: node_devices.Catalog, source: Source) -> tuple[node_devices.Catalog, str]:
+    """Each device with the profile of its NIC, and what the log is to say where no NIC has one."""
+    found: dict[devices.PciAddress, str] = {}
+    trouble = _SILENT
+    try:
+        with source() as ask:
+            for nic in _nics(catalog):
+                try:
+                    found |= _named(nic, ask(nic))
+                except errors.KernelError as error:  # of this NIC; the others may answer
+                    trouble = str(error)
+    except errors.KernelError as error:
+        trouble = str(error)
+    told = {
+        name: dataclasses.replace(one, ddp_profile=found.get(_nic(one))) for name, one in catalog.candidates.items()
+    }
+    filled = dataclasses.replace(catalog, candidates=types.MappingProxyType(told))
+    return filled, "" if found else f"ddpProfiles matches nothing: {trouble}"
+
+
+def _nics(catalog: node_devices.Catalog) -> list[devices.PciAddress]:
+    every = catalog.candidates.values()
+    return sorted({_nic(one) for one in every if one.role is not node_devices.Role.ACCELERATOR})
+
+
+def _nic(one: node_devices.Candidate) -> devices.PciAddress:
+    """A VF runs what its PF runs; one whose PF is on another machine is asked itself."""
+    return one.pf or one.pci
+
+
+def _named(nic: devices.PciAddress, profile: str | None) -> dict[devices.PciAddress, str]:
+    return {} if profile is None else {nic: profile}

@@ -1,0 +1,147 @@
+"""Which PFs and VFs this node has. `scan` reads all of them, `lookup` one, without looking at its neighbours."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+
+from sriov import devices, errors
+from sriov.hardware import sysfs
+
+# Drivers that know nothing but VFs; and VFs of drivers that know both (drivers/net/ethernet/mellanox/mlx5/core/main.c,
+# the entries of mlx5_core_pci_table that are MLX5_PCI_DEV_IS_VF).
+_VF_DRIVERS = frozenset({"igbvf", "ixgbevf", "iavf"})
+_VF_IDS = frozenset(("15b3", each) for each in ("1012", "1014", "1016", "1018", "101a", "101c", "101e", "a2d3"))
+_NETWORK_CLASS = "0x02"  # PCI code and ID assignment, base class 02h: network controller
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inventory:
+    """The node's PFs and VFs by PCI address, in PCI order. A snapshot: take another one after a uevent."""
+
+    pfs: Mapping[devices.PciAddress, devices.PF]
+    vfs: Mapping[devices.PciAddress, devices.VF]
+
+
+def scan(tree: sysfs.Tree) -> Inventory:
+    """Read every PCI network device that has the SR-IOV capability, and its VFs."""
+    pfs: dict[devices.PciAddress, devices.PF] = {}
+    vfs: dict[devices.PciAddress, devices.VF] = {}
+    for name in sysfs.names(tree.pci_devices):
+        pf = _read_pf(tree, name)
+        if pf is None:
+            continue
+        pfs[pf.pci] = pf
+        for index, address in _virtfns(tree, pf.pci).items():
+            vfs[address] = _read_vf(tree, address, pf.pci, pf.netdev, index)
+    ordered = {address: vfs[address] for address in sorted(vfs)}
+    return Inventory(types.MappingProxyType(pfs), types.MappingProxyType(ordered))
+
+
+def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
+    """Read one VF. Its index follows from its PF's VF offset and stride, so that no other VF is looked at.
+
+    A VF whose PF is on another machine (we are a virtual machine) is known by its driver or its ids.
+
+    Raises DeviceError when there is no such device, or it is a PF, or not an SR-IOV VF.
+    """
+    path = tree.pci(address)
+    physfn = sysfs.target(f"{path}/physfn")
+    if physfn is None:
+        if _is_vf_without_pf(tree, address):
+            return _read_vf(tree, address, None, None, 0)
+        raise _not_a_vf(tree, address)
+    pf = devices.pci_address(physfn)
+    index = _index_by_routing_id(tree, pf, address)
+    if index is None:
+        index = {vf: number for number, vf in _virtfns(tree, pf).items()}.get(address)
+    if index is None:
+        raise errors.DeviceError(
+            f"PF {pf} does not list {address} among its VFs", f"is it being removed? look at {tree.pci(pf)}/virtfn*"
+        )
+    return _read_vf(tree, address, pf, tree.netdev_name(pf), index)
+
+
+def _is_vf_without_pf(tree: sysfs.Tree, address: devices.PciAddress) -> bool:
+    path = tree.pci(address)
+    if (path / "sriov_totalvfs").exists() or not (sysfs.text(f"{path}/class") or "").startswith(_NETWORK_CLASS):
+        return False
+    ids = _id(sysfs.text(f"{path}/vendor")), _id(sysfs.text(f"{path}/device"))
+    return ids in _VF_IDS or sysfs.target(f"{path}/driver") in _VF_DRIVERS
+
+
+def _not_a_vf(tree: sysfs.Tree, address: devices.PciAddress) -> errors.DeviceError:
+    path = tree.pci(address)
+    if not path.exists():
+        return errors.DeviceError(
+            f"there is no PCI device {address}", "use an address the device plugin allocated, see `lspci -D`"
+        )
+    if (path / "sriov_totalvfs").exists():
+        return errors.DeviceError(
+            f"{address} is a PF, and a PF is never handed to a pod", f"use one of its VFs: {path}/virtfn*"
+        )
+    return errors.DeviceError(f"{address} is not an SR-IOV VF", "it has no physfn in sysfs; use a VF's address")
+
+
+def _index_by_routing_id(tree: sysfs.Tree, pf: devices.PciAddress, vf: devices.PciAddress) -> int | None:
+    """The VF's index from the SR-IOV capability (PCIe base spec 9.3.3.9: First VF Offset, VF Stride), verified."""
+    offset, stride = (sysfs.integer(f"{tree.pci(pf)}/{name}") for name in ("sriov_offset", "sriov_stride"))
+    if offset is None or not stride:
+        return None
+    index = (devices.routing_id(vf) - devices.routing_id(pf) - offset) // stride
+    return index if sysfs.target(f"{tree.pci(pf)}/virtfn{index}") == vf else None
+
+
+def _virtfns(tree: sysfs.Tree, pf: devices.PciAddress) -> dict[int, devices.PciAddress]:
+    """VF index to PCI address, from the PF's virtfnN links."""
+    found: dict[int, devices.PciAddress] = {}
+    for name in sysfs.names(tree.pci(pf)):
+        if name.startswith("virtfn") and (address := sysfs.target(f"{tree.pci(pf)}/{name}")):
+            found[int(name.removeprefix("virtfn"))] = devices.pci_address(address)
+    return found
+
+
+def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
+    path = tree.pci_devices / name
+    total = sysfs.integer(f"{path}/sriov_totalvfs")
+    if total is None or not (sysfs.text(f"{path}/class") or "").startswith(_NETWORK_CLASS):
+        return None
+    address = devices.pci_address(name)
+    netdev = tree.netdev_name(address)
+    return devices.PF(
+        pci=address,
+        vendor=_id(sysfs.text(f"{path}/vendor")),
+        device=_id(sysfs.text(f"{path}/device")),
+        driver=sysfs.target(f"{path}/driver"),
+        netdev=netdev,
+        numa_node=tree.numa_node(address),
+        link_type=tree.link_type(address, netdev),
+        numvfs=sysfs.integer(f"{path}/sriov_numvfs") or 0,
+        totalvfs=total,
+    )
+
+
+def _read_vf(
+    tree: sysfs.Tree, address: devices.PciAddress, pf: devices.PciAddress | None, pf_netdev: str | None, index: int
+) -> devices.VF:
+    path = tree.pci(address)
+    netdev, driver = tree.netdev_name(address), sysfs.target(f"{path}/driver")
+    kind = tree.link_type(address, netdev)
+    if kind is devices.LinkType.UNKNOWN and pf is not None:
+        kind = tree.link_type(pf, pf_netdev)
+    return devices.VF(
+        pci=address,
+        pf=pf,
+        pf_netdev=pf_netdev,
+        index=index,
+        vendor=_id(sysfs.text(f"{path}/vendor")),
+        device=_id(sysfs.text(f"{path}/device")),
+        driver=driver,
+        netdev=netdev,
+        numa_node=tree.numa_node(address),
+        link_type=kind,
+        userspace=netdev is None and sysfs.is_userspace(str(path), driver),
+    )
+
+
+def _id(value: str | None) -> str:
+    return (value or "").removeprefix("0x")

@@ -1,0 +1,102 @@
+"""What is known of each device of this node that a pod might be given. Facts only; pools decide, discovery reads."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from sriov import devices
+from sriov.hardware import host_networking
+from sriov.hardware.drivers import infiniband, vdpa_devices
+
+
+class Role(enum.Enum):
+    """What a device is; the value is for people."""
+
+    VF = "VF"
+    PF = "PF"
+    NIC = "NIC without SR-IOV"
+    SF = "subfunction"
+    AUXILIARY = "auxiliary device"
+    ACCELERATOR = "accelerator"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IommuGroup:
+    """A group's number, and whether it protects nothing (vfio's no-IOMMU mode)."""
+
+    number: str
+    unsafe: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vfio:
+    """A device that a vfio driver has.
+
+    `device` is its own character device in /dev/vfio/devices, as in `vfio3`, None where the kernel makes none.
+    `is_open` is whether a program has it open, None where that cannot be told.
+    """
+
+    device: str | None = None
+    is_open: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """`id` is the PCI address, or an auxiliary device's name; `pci` the device itself, or the one it is on.
+
+    `vendor`, `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` where the
+    PF has a netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the
+    root on. `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` says why the host cannot spare it.
+    `without_netdev`: its network driver has brought none, in no namespace. `ddp_profile` is the name of what runs in
+    its NIC's pipeline; sysfs does not say it, so a scan leaves it out.
+    """
+
+    id: str
+    role: Role
+    pci: devices.PciAddress
+    vendor: str
+    device: str
+    driver: str | None
+    numa_node: int | None = None
+    pf: devices.PciAddress | None = None
+    pf_netdev: str | None = None
+    index: int | None = None
+    netdevs: tuple[str, ...] = ()
+    link_type: devices.LinkType = devices.LinkType.UNKNOWN
+    bridges: tuple[str, ...] = ()
+    acpi_index: str | None = None
+    iommu: IommuGroup | None = None
+    vfio: Vfio | None = None
+    uio: str | None = None
+    rdma: infiniband.Rdma | None = None
+    vdpa: vdpa_devices.Vdpa | None = None
+    representor: str | None = None
+    aux_type: str | None = None
+    numvfs: int = 0
+    host_use: host_networking.HostUse | None = None
+    without_netdev: bool = False
+    ddp_profile: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Uplink:
+    """The state of a PF's netdev. `carrier` is None where it cannot be told, as while the netdev is down."""
+
+    netdev: str
+    up: bool
+    carrier: bool | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Catalog:
+    """A snapshot: candidates by ID, PCI devices in PCI order and then the others; uplinks by their PF.
+
+    `shared` are device nodes of no single device that exist here, by path: of RDMA CM, vhost-net, tun and iommufd.
+    """
+
+    candidates: Mapping[str, Candidate]
+    shared: frozenset[str] = frozenset()
+    uplinks: Mapping[devices.PciAddress, Uplink] = dataclasses.field(default_factory=dict)
+
+
+EMPTY = Catalog({})

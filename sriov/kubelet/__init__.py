@@ -1,0 +1,1 @@
+"""The kubelet's interfaces that programs share: plugin registration, PodResources, its checkpoint."""

@@ -1,0 +1,1 @@
+"""Clients of the kernel's interfaces: netlink, namespaces, ethtool, BPF. They decide nothing."""

@@ -1,0 +1,239 @@
+"""The door to pyroute2: every request that reads or changes links (`kernel.Kernel`), and nothing that decides."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator, Set
+from typing import Any, TypeVar
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from sriov import errors, settings
+from sriov.linux import kernel, link_messages, netns, nldev, nlsocket, nsid, route_messages, vf_messages
+from sriov.linux.netdev import bpf, ethtool, netdev_settings
+
+_T = TypeVar("_T")
+
+# include/uapi/linux/rtnetlink.h
+_NEWLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 18, 108, 109
+_RESTORING = {"set": _NEWLINK, "add": _NEWLINKPROP, "drop": _DELLINKPROP}
+_NEWADDR, _GETADDR = 20, 22
+_NEWROUTE, _GETROUTE = 24, 26
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+# Without the second flag the kernel adds every VF's counters to the answer, and the link's own.
+_RTEXT_FILTER_VF = 1
+_RTEXT_FILTER_SKIP_STATS = 8
+_DAD_FAILED, _TENTATIVE = 0x08, 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE, include/uapi/linux/if_addr.h
+
+_LARGEST = 1 << 18  # bytes of an answer about a PF: more than 1,000 VFs, whose list has overflowed several times
+_TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
+
+
+class Netlink:
+    """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in.
+
+    `where` is that namespace, if it is not the thread's own; whoever gives it keeps it open.
+    """
+
+    def __init__(self, where: netns.Netns | None = None) -> None:
+        self._where = where
+        self._route = nlsocket.Socket(nlsocket.ROUTE)
+        self._rdma: nldev.Nldev | None = None
+        # The host's is made at once, as the thread may be elsewhere later; a pod's links are not read whole.
+        self._settings = _ethtool() if where is None else None
+
+    def close(self) -> None:
+        self._route.close()
+        if self._rdma is not None:
+            self._rdma.close()
+        if self._settings is not None:
+            self._settings.close()
+
+    def link(self, ref: kernel.LinkRef) -> kernel.Link:
+        with refusals(f"show link {ref}"):
+            return link_messages.shown(self._show(ref, _RTEXT_FILTER_SKIP_STATS))
+
+    def links(self) -> tuple[kernel.Link, ...]:
+        request = link_messages.show(None, _RTEXT_FILTER_SKIP_STATS)
+        with refusals("list links"):
+            return tuple(map(link_messages.shown, self._route.ask(_GETLINK, nlsocket.DUMP, request)))
+
+    def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
+        with refusals(f"set {change} on link {ref}"):
+            self._change(link_messages.change(ref, change))
+
+    def rename(self, index: int, name: str) -> None:
+        with refusals(f"rename link {index} to {name}"):
+            self._change(link_messages.rename(index, name))
+
+    def release_name(self, name: str) -> None:
+        """By ioctl: rtnetlink takes one name as the link's, or as its new one, and not both."""
+        with refusals(f"have another link give up the name {name}"):
+            self._route.rename_called(name, "dev%d")
+
+    def drop_altname(self, index: int, name: str) -> None:
+        with refusals(f"drop altname {name} of link {index}"):
+            self._route.ask(_DELLINKPROP, nlsocket.ACK, link_messages.drop_altname(index, name))
+
+    def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        groups = None if known is None else {netdev_settings.group(key) for key in known}
+        with refusals(f"show the settings of link {index}"):
+            shown = self._show(index, _RTEXT_FILTER_SKIP_STATS)
+            found = netdev_settings.of_link(shown) | bpf.programs(index)
+            if self._settings is not None:
+                found |= self._settings.settings(index, link_messages.shown(shown).name, groups)
+            return found
+
+    def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        with refusals(f"set {name} of link {index} back"):
+            if name in bpf.ENDS:
+                bpf.take_off_tcx(index, name)
+            elif self._settings is not None and self._settings.sets(name):
+                self._settings.set(index, self.link(index).name, name, wanted, found)
+            else:
+                self._restore_link(index, name, wanted, found)
+
+    def _restore_link(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
+        try:
+            for kind, request in netdev_settings.requests(index, name, wanted, found):
+                self._route.ask(_RESTORING[kind], nlsocket.ACK, request)
+        except OSError as error:
+            program = netdev_settings.xdp_program(found)
+            if error.errno != errno.EBUSY or name != netdev_settings.XDP or not program:
+                raise
+            bpf.end_xdp_link(index, program)  # a link holds it: rtnetlink cannot take it off
+
+    def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
+        with refusals(f"move link {index} into another namespace as {name}"):
+            self._change(link_messages.move(index, target, name, change))
+
+    def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
+        names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
+        with refusals(f"set {names} on VF {vf} of link {pf}"):
+            self._change(nlsocket.body(ifinfmsg, {"index": pf}, [vf_messages.request(vf, wanted, which)]))
+
+    def vf(self, pf: int, vf: int) -> settings.VfSettings:
+        request = f"show VF {vf} of link {pf}"
+        with refusals(request):
+            shown = self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+        if len(shown) > _LARGEST:
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
+        [found] = nlsocket.read(ifinfmsg, [vf_messages.list_alone(shown)])
+        info = vf_messages.of(found, vf)
+        if info is None and vf_messages.breaks_off_before(found, vf, len(shown)):
+            raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
+        if info is None:
+            raise errors.KernelError(request, errno.EINVAL)
+        return vf_messages.shown(info)
+
+    def add_address(self, index: int, address: kernel.IpInterface) -> None:
+        with refusals(f"add address {address} to link {index}"):
+            self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, route_messages.address(index, address))
+
+    def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        return tuple(each for flags, each in self._addresses(index) if not flags & _DAD_FAILED)
+
+    def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
+        """One that a neighbour has stays tentative for ever: for that one nobody need wait (addrconf_dad_stop())."""
+        looked_into = ((flags & (_TENTATIVE | _DAD_FAILED), each) for flags, each in self._addresses(index))
+        return tuple(each for flags, each in looked_into if flags == _TENTATIVE)
+
+    def _addresses(self, index: int) -> tuple[tuple[int, kernel.IpInterface], ...]:
+        with refusals(f"list addresses of link {index}"):
+            every = self._route.ask(_GETADDR, nlsocket.DUMP, nlsocket.body(ifaddrmsg))
+        found = (each for each in nlsocket.read(ifaddrmsg, every) if each["index"] == index)
+        return tuple((each.get_attr("IFA_FLAGS") or 0, route_messages.interface(each)) for each in found)
+
+    def add_route(self, index: int, route: kernel.Route) -> None:
+        request = nlsocket.body(rtmsg, *route_messages.request(index, route))
+        with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
+            self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.ADD, request)
+
+    def routes(self, index: int) -> tuple[kernel.Route, ...]:
+        with refusals(f"list routes of link {index}"):
+            every = [each for family in _FAMILIES for each in self._routes(family)]
+        return tuple(
+            route for each in every if route_messages.is_unicast(each) for route in route_messages.shown(each, index)
+        )
+
+    def _routes(self, family: int) -> list[Any]:
+        """Of one family: asked for all families at once, Linux 6.18 tells of IPv4 alone."""
+        request = nlsocket.body(rtmsg, {"family": family})
+        return nlsocket.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
+
+    def _show(self, ref: kernel.LinkRef, mask: int) -> bytes:
+        [found] = self._route.ask(_GETLINK, 0, link_messages.show(ref, mask))
+        return found
+
+    def _change(self, request: bytes) -> None:
+        self._route.ask(_NEWLINK, nlsocket.ACK, request)
+
+    def rdma_is_exclusive(self) -> bool:
+        with refusals("show how namespaces share RDMA devices"):
+            try:
+                return not self._nldev().shared()
+            except OSError as error:
+                return _none_without_rdma(error, False)
+
+    def rdma_devices(self) -> tuple[kernel.RdmaDevice, ...]:
+        with refusals("list RDMA devices"):
+            try:
+                return tuple(kernel.RdmaDevice(*each) for each in self._nldev().devices())
+            except OSError as error:
+                return _none_without_rdma(error, ())
+
+    def move_rdma(self, index: int, target: netns.Netns) -> None:
+        with refusals(f"move RDMA device {index} into another namespace"):
+            self._nldev().move(index, target.fd)
+
+    def rename_rdma(self, index: int, name: str) -> None:
+        with refusals(f"rename RDMA device {index} to {name}"):
+            self._nldev().rename(index, name)
+
+    def _nldev(self) -> nldev.Nldev:
+        """Opened when it is needed: a VF without an RDMA device does not pay for it."""
+        if self._rdma is None:
+            with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+                self._rdma = nldev.Nldev()
+        return self._rdma
+
+    @contextlib.contextmanager
+    def inside(self, target: netns.Netns) -> Iterator["Netlink"]:
+        with netns.entered(target):
+            other = Netlink(target)
+        try:
+            yield other
+        finally:
+            other.close()
+
+    def mark(self, target: netns.Netns) -> nsid.Mark | None:
+        return nsid.mark(target)
+
+    def is_gone(self, mark: nsid.Mark) -> bool:
+        return nsid.is_gone(mark)
+
+
+@contextlib.contextmanager
+def refusals(request: str) -> Iterator[None]:
+    """A request that is refused becomes a KernelError, also where there can be no socket of that kind."""
+    try:
+        yield
+    except OSError as error:
+        raise errors.KernelError(request, error.errno or errno.EIO) from error
+
+
+def _ethtool() -> ethtool.Ethtool | None:
+    """None where the kernel has no such family, as before 5.6."""
+    try:
+        return ethtool.Ethtool()
+    except OSError:
+        return None
+
+
+def _none_without_rdma(error: OSError, none: _T) -> _T:
+    """A kernel without ib_core knows no such socket; then there is nothing to ask."""
+    if error.errno != errno.EPROTONOSUPPORT:
+        raise error
+    return none

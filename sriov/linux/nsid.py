@@ -1,0 +1,100 @@
+"""Whether a network namespace still exists, asked without holding it.
+
+The kernel numbers namespaces as seen from each other (net/core/net_namespace.c). A number holds no reference, is taken
+back when its namespace is destroyed and never before, and can be neither changed nor removed by anybody. The host's
+number for a pod may go to another pod afterwards, so the pod also gets a random number for itself: whoever has the
+host's number and not that one is somebody else. Plain netlink: pyroute2 reads these numbers but does not give them.
+"""
+
+import contextlib
+import dataclasses
+import secrets
+import socket
+import struct
+import sys
+
+from sriov.linux import netns, nlsocket
+
+# include/uapi/linux/rtnetlink.h and net_namespace.h
+_NEWNSID, _GETNSID = 88, 90
+_NSID, _FD, _TARGET = 1, 3, 4
+_NONE = -1  # NETNSA_NSID_NOT_ASSIGNED
+
+_FAMILY = struct.Struct("=B3x")  # struct rtgenmsg, padded
+_ATTRIBUTE = struct.Struct("=HHi")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """A namespace as the namespace `home` knows it. `number` is home's for it, `own` is the namespace's for itself."""
+
+    home: tuple[int, int]
+    number: int
+    own: int
+
+
+def mark(pod: netns.Netns) -> Mark | None:
+    """Number `pod` as seen from the calling thread's namespace; None where the kernel cannot be asked so later."""
+    with netns.own() as home, _opened() as here:
+        number = _number_of(here, pod)
+        if number == _NONE:
+            return None
+        if _seen(here, number) == _NONE:
+            with netns.entered(pod):
+                inside = _opened()
+            with inside as there:
+                _assign(there, pod, secrets.randbits(31))
+        # Before Linux 4.20 the answer is about another question; then no mark is better than one that means nothing.
+        own = _seen(here, number)
+        return Mark(home.identity, number, own) if own not in (_NONE, number) else None
+
+
+def is_gone(known: Mark) -> bool:
+    """Whether the namespace is destroyed, for certain. False also where it cannot be known."""
+    with netns.own() as home:
+        if home.identity != known.home:
+            return False
+    with _opened() as here:
+        try:
+            return _ask(here, (_NSID, known.number), (_TARGET, known.number)) != known.own
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+
+def _number_of(here: nlsocket.Socket, pod: netns.Netns) -> int:
+    with contextlib.suppress(OSError):
+        if _ask(here, (_FD, pod.fd)) == _NONE:
+            _assign(here, pod, _NONE)
+        return _ask(here, (_FD, pod.fd))
+    return _NONE
+
+
+def _seen(here: nlsocket.Socket, number: int) -> int:
+    try:
+        return _ask(here, (_NSID, number), (_TARGET, number))
+    except OSError:
+        return _NONE
+
+
+def _assign(here: nlsocket.Socket, pod: netns.Netns, number: int) -> None:
+    """-1 lets the kernel choose. Where it refuses, somebody was quicker, or the number is missed when asked for."""
+    with contextlib.suppress(OSError):
+        here.ask(_NEWNSID, nlsocket.ACK, _body((_NSID, number), (_FD, pod.fd)))
+
+
+def _opened() -> contextlib.closing[nlsocket.Socket]:
+    """A socket of the calling thread's namespace; made at once, since the thread may be elsewhere later."""
+    return contextlib.closing(nlsocket.Socket(nlsocket.ROUTE))
+
+
+def _ask(here: nlsocket.Socket, *attributes: tuple[int, int]) -> int:
+    """The number that the kernel answers with, or -1. Raises OSError where it refuses."""
+    [answer] = here.ask(_GETNSID, 0, _body(*attributes))
+    found = dict(nlsocket.attributes(answer, nlsocket.HEADER.size + _FAMILY.size))
+    return int.from_bytes(found[_NSID], sys.byteorder, signed=True) if _NSID in found else _NONE
+
+
+def _body(*attributes: tuple[int, int]) -> bytes:
+    return _FAMILY.pack(socket.AF_UNSPEC) + b"".join(_ATTRIBUTE.pack(8, name, value) for name, value in attributes)

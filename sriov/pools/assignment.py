@@ -1,0 +1,177 @@
+"""Which device goes to which resource, and whether it is healthy. Pure.
+
+A device belongs to the first pool that takes it, in file order, so that no two pods are ever given the same. Empty
+pools are pools too: devices may come later. What a pod holds is listed like the rest: nothing but the kubelet knows
+what is allocated, and a device missing from the list keeps its pod's containers from restarting.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+
+from sriov.hardware import host_networking, node_devices
+from sriov.pools import health, resources, selectors
+
+_ROLES = {
+    resources.Kind.NET: {node_devices.Role.VF, node_devices.Role.PF, node_devices.Role.NIC},
+    resources.Kind.ACCELERATOR: {node_devices.Role.ACCELERATOR},
+    resources.Kind.AUXILIARY: {node_devices.Role.SF, node_devices.Role.AUXILIARY},
+}
+
+
+class Health(enum.Enum):
+    """The value is what the kubelet compares with (pkg/kubelet/cm/devicemanager/manager.go)."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A device as the kubelet sees it, with the facts behind and the selector that took it.
+
+    `numa_node` is None where it is unknown or unwanted; `ailment` is why it is unhealthy.
+    """
+
+    id: str
+    facts: node_devices.Candidate
+    selector: selectors.Selector = selectors.EVERY
+    numa_node: int | None = None
+    ailment: str | None = None
+
+    @property
+    def health(self) -> Health:
+        return Health.HEALTHY if self.ailment is None else Health.UNHEALTHY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pool:
+    """A resource and its devices in the catalog's order. `shared` are the node-wide device nodes of this machine."""
+
+    settings: resources.Resource
+    devices: tuple[Device, ...] = ()
+    shared: frozenset[str] = frozenset()
+
+    @property
+    def resource(self) -> str:
+        return self.settings.full_name
+
+    @property
+    def listing(self) -> tuple[tuple[str, Health, int | None], ...]:
+        """What the kubelet is told: a change anywhere else is none to it."""
+        return tuple((device.id, device.health, device.numa_node) for device in self.devices)
+
+
+def assign(
+    found: node_devices.Catalog,
+    configuration: resources.Configuration,
+    now: health.Conditions = health.NONE,
+    before: Mapping[str, str] | None = None,
+) -> tuple[Pool, ...]:
+    """Deal the devices out: one pool a resource of the configuration, in its order.
+
+    `before` says in which resource a device was, by full name: one that has lost its driver stays there, unhealthy.
+    """
+    taken: set[str] = set()
+    dealt = []
+    for resource in configuration.resources:
+        members = tuple(_members(resource, found, now, before or {}, taken))
+        taken.update(member.id for member in members)
+        dealt.append(Pool(resource, members, found.shared))
+    return tuple(dealt)
+
+
+def _members(
+    resource: resources.Resource,
+    found: node_devices.Catalog,
+    now: health.Conditions,
+    before: Mapping[str, str],
+    taken: set[str],
+) -> Iterator[Device]:
+    for one in found.candidates.values():
+        if one.id in taken:
+            continue
+        chosen = choose(resource, one, now, stays=before.get(one.id) == resource.full_name)
+        if chosen is not None:
+            numa_node = None if resource.exclude_topology else one.numa_node
+            ails = _elsewhere(resource, one, now) or ailment(resource.checks, one, now)
+            yield Device(one.id, one, chosen, numa_node, ails)
+
+
+def _elsewhere(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> str | None:
+    """The kubelet counts each resource by itself: a VF that a pod was given as another would be given once more."""
+    given = now.given.get(one.id)
+    return None if given in (None, resource.full_name) else f"is in a pod that was given it as {given}"
+
+
+def choose(
+    resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions, *, stays: bool = False
+) -> selectors.Selector | None:
+    """The first selector of the resource that takes the device. `stays`: the device was in there before."""
+    if _barred(resource, one, now, stays=stays) is not None:
+        return None
+    if resource.alternatives is None:
+        return selectors.EVERY
+    any_driver = stays and one.driver is None
+    fitting = (each for each in resource.alternatives if selectors.matches(each, one, any_driver=any_driver))
+    return next(fitting, None)
+
+
+def why_not(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> str | None:
+    """Why the resource does not take the device; None if it does."""
+    barred = _barred(resource, one, now, stays=False)
+    if barred is not None or resource.alternatives is None:
+        return barred
+    refusals = [selectors.refusal(each, one) for each in resource.alternatives]
+    if None in refusals:
+        return None
+    return "; ".join(filter(None, refusals)) or "the list of selectors is empty"
+
+
+def _barred(
+    resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions, *, stays: bool
+) -> str | None:
+    """Why the device is not for pods, or not for this kind of resource, whatever the selectors say."""
+    if one.role not in _ROLES[resource.kind]:
+        return f"the pool is of type {resource.kind.value}, it is a {one.role.value}"
+    if one.numvfs or (one.role is node_devices.Role.PF and one.pci in now.managed):
+        return "it is a PF whose VFs are for pods"
+    if one.driver is None and one.role is not node_devices.Role.VF and not stays:
+        return "it has no driver"
+    if resource.alternatives is None and resource.kind is resources.Kind.NET and one.role is not node_devices.Role.VF:
+        return "without selectors a pool takes VFs only"
+    use = one.host_use
+    if use is not None and not (resource.host_addresses and use.use is host_networking.Use.ADDRESS):
+        return f"it carries traffic of the host: {use.text}"
+    return None
+
+
+def ailment(checks: resources.Checks, one: node_devices.Candidate, now: health.Conditions) -> str | None:
+    """Why a device is unhealthy. A netdev that is not in the host may be in a pod: that says nothing."""
+    if checks.driver and one.driver is None:
+        return "has no driver"
+    if checks.driver and one.role is node_devices.Role.VF and one.without_netdev:
+        return f"has no netdev: its driver {one.driver} has brought none"
+    if one.id in now.foreign:
+        return now.foreign[one.id]
+    if checks.cleanup and one.id in now.dirty:
+        return now.dirty[one.id]
+    if checks.pf and one.pf is not None:
+        return now.down.get(one.pf)
+    return None
+
+
+def shared_groups(dealt: Sequence[Pool]) -> dict[str, str]:
+    """What to say of vfio devices in one IOMMU group, by the group: they are listed one by one all the same."""
+    groups: dict[str, list[str]] = {}
+    for device in (device for pool in dealt for device in pool.devices):
+        if device.facts.vfio is not None and device.facts.iommu is not None:
+            groups.setdefault(device.facts.iommu.number, []).append(device.id)
+    return {number: _shared(number, members) for number, members in groups.items() if len(members) > 1}
+
+
+def _shared(number: str, members: Sequence[str]) -> str:
+    return (
+        f"IOMMU group {number} holds {', '.join(members)}: a pod that has one keeps other pods from opening theirs"
+        " and is not isolated from them; use a slot whose bridges have ACS"
+    )

@@ -1,0 +1,69 @@
+"""Device nodes through the Container Device Interface: spec files for the runtime, and how Allocate names devices.
+
+Facts: CDI spec 0.5.0 (device names may begin with a digit, nodes may have a host path) and its Go library for names
+and annotations (pkg/parser, pkg/cdi/annotations.go). A device without a node is in no spec: an empty edit is invalid.
+"""
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from sriov.pools import assignment, device_nodes, resources
+
+VERSION = "0.5.0"
+PREFIX = "sriov-dp-"
+"""Spec files of this plugin, and of the incumbent, begin so; they name the same devices, so only one may be there."""
+
+_CLASSES = {
+    resources.Kind.NET: "net-pci",
+    resources.Kind.ACCELERATOR: "net-accel",
+    resources.Kind.AUXILIARY: "net-sf",
+}
+_KEY_MAX = 63  # of an annotation's name, after cdi.k8s.io/
+
+
+class Delivery(enum.Enum):
+    """How device nodes get into the container: by path, by CDI name, or by CDI annotation for kubelets before 1.28."""
+
+    NODES = "nodes"
+    FIELD = "cdi"
+    ANNOTATIONS = "cdi-annotations"
+
+
+def kind(settings: resources.Resource) -> str:
+    """Vendor and class, as in `intel.com/net-pci`."""
+    return f"{settings.prefix}/{_CLASSES[settings.kind]}"
+
+
+def qualified_names(settings: resources.Resource, devices: Sequence[assignment.Device]) -> tuple[str, ...]:
+    return tuple(f"{kind(settings)}={device.id}" for device in devices)
+
+
+def annotations(settings: resources.Resource, qualified: Sequence[str]) -> dict[str, str]:
+    """One key a resource: the kubelet merges what a container's resources say, so two must not share one."""
+    if not qualified:
+        return {}
+    name = f"{settings.prefix}_{settings.name}"
+    if len(name) > _KEY_MAX:
+        name = f"{name[: _KEY_MAX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return {f"cdi.k8s.io/{name}": ",".join(qualified)}
+
+
+def file_name(settings: resources.Resource) -> str:
+    return f"{PREFIX}{settings.prefix}-{_CLASSES[settings.kind]}-{settings.name}.json"
+
+
+def spec(pool: assignment.Pool) -> bytes | None:
+    """The pool's spec file; None where no device has a node."""
+    listed = [
+        _device(device.id, nodes) for device in pool.devices if (nodes := device_nodes.nodes(device, pool.shared))
+    ]
+    if not listed:
+        return None
+    return json.dumps({"cdiVersion": VERSION, "kind": kind(pool.settings), "devices": listed}).encode()
+
+
+def _device(name: str, nodes: Sequence[device_nodes.Node]) -> Mapping[str, object]:
+    edits = [{"path": node.container, "hostPath": node.host, "permissions": "rw"} for node in nodes]
+    return {"name": name, "containerEdits": {"deviceNodes": edits}}

@@ -1,0 +1,154 @@
+"""config.json: which resources there are and which devices they take. One frozen object; nobody downstream sees JSON.
+
+The file is the incumbent's. What we do not know is ignored with a warning, what cannot be right is refused, and all of
+it at once.
+"""
+
+import enum
+import pathlib
+from typing import TypeVar
+
+import msgspec
+
+from sriov import errors
+from sriov.kubelet import names
+from sriov.pools import go_json, resources, selector_config, selectors
+
+_VARIABLES = (names.variable, names.info_variable)
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class ConfigError(errors.SriovError):
+    """The file cannot be used. The text has a line for each problem."""
+
+
+class _RawFile(msgspec.Struct, rename="camel"):
+    resource_list: list[object] | None = None
+
+
+class _RawResource(msgspec.Struct, rename="camel"):
+    resource_name: str = ""
+    resource_prefix: str = ""
+    device_type: str = ""
+    exclude_topology: bool = False
+    selectors: object = None
+    additional_info: dict[str, dict[str, str | None] | None] | None = None
+    # Ours; the first two have the names that were proposed for the incumbent.
+    check_health_on_pf: bool = False
+    check_health_on_device_exist: bool = True
+    check_health_on_driver: bool = True
+    check_health_on_cleanup: bool = True
+    allocation_policy: str = ""
+    offer_host_addresses: bool = False
+
+
+RESOURCE_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_RawResource))
+
+
+def load(path: pathlib.Path, default_prefix: str) -> resources.Configuration:
+    """Read the file. Raises ConfigError, also where there is no file."""
+    return parse(data(path), str(path), default_prefix)
+
+
+def data(path: pathlib.Path) -> bytes:
+    """The file as it is. Raises ConfigError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name the file with --config-file") from error
+
+
+def parse(text: bytes, source: str, default_prefix: str) -> resources.Configuration:
+    """Read a config.json. `default_prefix` is the prefix of resources that state none. Raises ConfigError."""
+    try:
+        value = go_json.document(text)
+    except ValueError as error:
+        raise ConfigError(f"{source} is not JSON: {error}", "there may be a comma too many before ] or }") from error
+    reader = go_json.Reader()
+    raw = reader.struct(_RawFile, value, "").resource_list or []
+    read = [_resource(reader, item, f"resourceList[{number}]", default_prefix) for number, item in enumerate(raw)]
+    _check_unique(reader, read)
+    if reader.problems:
+        raise ConfigError("\n".join(f"{source}: {problem}" for problem in reader.problems))
+    if not read:
+        reader.warn("there is no resource in resourceList, nothing is advertised")
+    return resources.Configuration(tuple(read), tuple(f"{source}: {warning}" for warning in reader.warnings))
+
+
+def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: str) -> resources.Resource:
+    raw = reader.struct(_RawResource, value, path)
+    prefix = raw.resource_prefix or default_prefix
+    _check_name(reader, path, prefix, raw.resource_name)
+    kind = _one_of(reader, resources.Kind, raw.device_type, f"{path}.deviceType") or resources.Kind.NET
+    policy = _one_of(reader, resources.Policy, raw.allocation_policy, f"{path}.allocationPolicy")
+    return resources.Resource(
+        prefix,
+        raw.resource_name,
+        _selectors(reader, raw.selectors, f"{path}.selectors", kind),
+        kind=kind,
+        exclude_topology=raw.exclude_topology,
+        additional_info=_additional_info(reader, raw, f"{path}.additionalInfo"),
+        policy=policy or resources.Policy.SPREAD,
+        checks=resources.Checks(raw.check_health_on_pf, raw.check_health_on_driver, raw.check_health_on_cleanup),
+        host_addresses=raw.offer_host_addresses,
+    )
+
+
+def _one_of(reader: go_json.Reader, values: type[E], text: str, path: str) -> E | None:
+    """The value of that name, in these letters; None where it is empty or wrong."""
+    known = {str(one.value): one for one in values}
+    if text and text not in known:
+        remedy = f"write {', '.join(known)}, in these letters, or leave it out"
+        reader.refuse(path, text, "there is no such value", remedy)
+    return known.get(text)
+
+
+def _check_name(reader: go_json.Reader, path: str, prefix: str, name: str) -> None:
+    if not names.name_is_valid(name):
+        remedy = f"use 1 to {names.NAME_MAX} letters, digits, - and _, a letter or digit first and last"
+        reader.refuse(f"{path}.resourceName", name, "the kubelet accepts no such name", remedy)
+    if not names.prefix_is_valid(prefix):
+        remedy = f"use a domain of yours, in lower case, of at most {names.PREFIX_MAX} characters, as in intel.com"
+        reader.refuse(f"{path}.resourcePrefix", prefix, "the kubelet accepts no such prefix", remedy)
+
+
+def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> None:
+    """Two names may also meet in a container's environment, where case and dots are lost and _INFO is added."""
+    variables: dict[str, str] = {}
+    seen: set[str] = set()
+    for resource in read:
+        name = resource.full_name
+        if name in seen and resource.name:
+            remedy = "give each resource its own name, or join them into one with a list of selectors"
+            reader.refuse("resourceList", name, "two resources have this name", remedy)
+        seen.add(name)
+        for variable in (function(resource.prefix, resource.name) for function in _VARIABLES):
+            other = variables.setdefault(variable, name)
+            if other != name:
+                reader.warn(f"{other} and {name} both set {variable}, a container that asks for both sees one")
+
+
+def _selectors(
+    reader: go_json.Reader, value: object, path: str, kind: resources.Kind
+) -> tuple[selectors.Selector, ...] | None:
+    if value is None and kind is not resources.Kind.AUXILIARY:  # those have to name auxTypes
+        return None
+    if isinstance(value, list):
+        if not value:
+            reader.warn(f"{path} is an empty list, the resource takes no device")
+        return tuple(selector_config.read(reader, item, f"{path}[{number}]", kind) for number, item in enumerate(value))
+    return (selector_config.read(reader, value, path, kind),)
+
+
+def _additional_info(reader: go_json.Reader, raw: _RawResource, path: str) -> dict[str, dict[str, str]] | None:
+    """By PCI address in full, or `*`; the values are for the container as they are."""
+    if raw.additional_info is None:
+        return None
+    found = {}
+    for key, values in raw.additional_info.items():
+        address = key if key == "*" else selector_config.pci(key.lower())
+        if address is None:
+            reader.warn(f"{path}.{key} is neither * nor a PCI address: it matches nothing")
+        found[address or key] = {name: text or "" for name, text in (values or {}).items()}
+    return found

@@ -1,0 +1,110 @@
+"""What a container needs to use a device beside its netdev: device nodes, and what `_INFO` tells of them. Pure.
+
+The sections and keys of `_INFO` are those of the incumbent's info providers; the order of the nodes is that of its
+providers too.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from sriov.hardware import node_devices
+from sriov.pools import assignment, resources
+
+_VFIO, _IOMMUFD = "/dev/vfio/vfio", "/dev/iommu"
+_VHOST_NET, _TUN = "/dev/vhost-net", "/dev/net/tun"
+_RDMA_CM = "/dev/infiniband/rdma_cm"
+_UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic the incumbent gives nothing
+
+Info = dict[str, dict[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """A device node, by its paths; always readable and writable."""
+
+    host: str
+    container: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Section:
+    """One section of `_INFO` and the nodes that it tells of."""
+
+    name: str
+    values: dict[str, str]
+    nodes: tuple[Node, ...] = ()
+
+
+def nodes(device: assignment.Device, shared: frozenset[str]) -> tuple[Node, ...]:
+    """The device's nodes. `shared` are the node-wide ones that exist on this machine, as in /dev/vhost-net."""
+    return tuple(node for section in _sections(device, shared) for node in section.nodes)
+
+
+def info(device: assignment.Device, resource: resources.Resource, shared: frozenset[str]) -> Info:
+    """The device's object in `_INFO`."""
+    found = {section.name: section.values for section in _sections(device, shared)}
+    if resource.additional_info is not None:
+        found["extra"] = _extra(resource.additional_info, device)
+    return found
+
+
+def _sections(device: assignment.Device, shared: frozenset[str]) -> Iterator[_Section]:
+    facts, selector = device.facts, device.selector
+    yield _Section("generic", {"deviceID": device.id})
+    if facts.aux_type is None and facts.vfio is not None:
+        yield _vfio(device, facts.vfio, shared)
+    if facts.aux_type is None and facts.driver in _UIO_DRIVERS:
+        yield _uio(device)
+    if selector.is_rdma and facts.rdma is not None:
+        yield _rdma(device, shared)
+    if selector.need_vhost_net and {_VHOST_NET, _TUN} <= shared:
+        yield _Section("vhost", {"net-mount": _VHOST_NET, "tun-mount": _TUN}, _same(_VHOST_NET, _TUN))
+    if selector.vdpa_type is not None and facts.vdpa is not None:
+        path = facts.vdpa.path if selector.vdpa_type == "vhost" else None
+        yield _Section("vdpa", {"mount": path}, _same(path)) if path else _Section("vdpa", {})
+
+
+def _vfio(device: assignment.Device, vfio: node_devices.Vfio, shared: frozenset[str]) -> _Section:
+    """By its group, and beside that by iommufd where the kernel has it: the program takes the one it knows."""
+    group, newer = device.facts.iommu, _iommufd(vfio, shared)
+    if group is None:
+        return _Section("vfio", {"mount": _VFIO}, (*_same(_VFIO), *newer))
+    inside = f"/dev/vfio/{group.number}"
+    outside = f"/dev/vfio/noiommu-{group.number}" if group.unsafe else inside
+    return _Section("vfio", {"mount": _VFIO, "dev-mount": inside}, (*_same(_VFIO), Node(outside, inside), *newer))
+
+
+def _iommufd(vfio: node_devices.Vfio, shared: frozenset[str]) -> tuple[Node, ...]:
+    """One without the other is of no use (Documentation/driver-api/vfio.rst, "IOMMUFD and vfio_iommu_type1")."""
+    if vfio.device is None or _IOMMUFD not in shared:
+        return ()
+    return _same(_IOMMUFD, f"/dev/vfio/devices/{vfio.device}")
+
+
+def _uio(device: assignment.Device) -> _Section:
+    if device.facts.uio is None:
+        return _Section("uio", {})
+    path = f"/dev/{device.facts.uio}"
+    return _Section("uio", {"mount": path}, _same(path))
+
+
+def _rdma(device: assignment.Device, shared: frozenset[str]) -> _Section:
+    offered = device.facts.rdma
+    assert offered is not None
+    paths = [f"/dev/infiniband/{name}" for name in offered.nodes]
+    values = {path.rpartition("/")[2].rstrip("0123456789"): path for path in paths}
+    if paths and _RDMA_CM in shared:
+        paths.append(_RDMA_CM)
+        values["rdma_cm"] = _RDMA_CM
+    if offered.devices:
+        values["rdma_dev"] = offered.devices[0]
+    return _Section("rdma", values, _same(*paths))
+
+
+def _same(*paths: str) -> tuple[Node, ...]:
+    return tuple(Node(path, path) for path in paths)
+
+
+def _extra(additional: Mapping[str, Mapping[str, str]], device: assignment.Device) -> dict[str, str]:
+    """What is for every device, then what is for this one: a subfunction is named by the PCI device that it is on."""
+    return {**additional.get("*", {}), **additional.get(device.facts.pci, {})}

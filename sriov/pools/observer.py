@@ -1,0 +1,177 @@
+"""The node's hardware as it is now: looks at it when there is reason to, and says what is out of order.
+
+Reasons are uevents, link changes, a refused Allocate, and the slow resync. What it finds is a catalog and the
+conditions that hold, already settled; what to make of them is decided in pools.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable, Collection, Mapping
+
+from sriov import devices, errors
+from sriov.hardware import ddp, discovery, link_events, node_devices, sysfs, uevents
+from sriov.kubelet import checkpoint
+from sriov.pools import health
+from sriov.state import ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
+
+    `checkpoint` is the kubelet's file of what it has given, None where it is not looked at.
+    """
+
+    tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
+    proc: pathlib.Path = pathlib.Path("/proc")
+    dev: pathlib.Path = pathlib.Path("/dev")
+    run_dir: pathlib.Path = pathlib.Path("/run/sriov")
+    devlink: ddp.Source = ddp.of_this_machine
+    checkpoint: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind or that
+    somebody else has open."""
+
+    link: float = 1.0
+    cleanup: float = 10.0
+
+
+class Observer:
+    """`wake` is called when it is time to look."""
+
+    def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
+        self._node = node
+        self._patience = patience
+        self.wake = wake
+        self._links: health.Settling | None = None
+        self._leftovers = self._foreign = health.Settling()
+        self._given: dict[str, str] = {}
+        self._managed: frozenset[devices.PciAddress] = frozenset()
+        self.ordinary: Collection[str] = ()
+        """VFs whose netdevs come and go with pods, so that this is no news."""
+        self._memory: discovery.Memory = {}
+        self._said = ""
+
+    async def look(
+        self, now: float, where: Mapping[str, str] | None = None, *, with_profiles: bool = False
+    ) -> tuple[node_devices.Catalog, health.Conditions]:
+        """Read everything. `now` is in seconds of any steady clock, `where` the resource of each device that is listed.
+
+        Raises SriovError.
+        """
+        node = self._node
+        catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
+        if with_profiles:
+            catalog = await self._with_profiles(catalog)
+        left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
+        held, kubelet = await asyncio.to_thread(self._holders)
+        seen = health.down(catalog)
+        # What is down from the start has been so for long enough.
+        before = self._links or health.Settling(told=seen)
+        self._links = health.settle(before, seen, now, self._patience.link)
+        self._leftovers = health.settle(self._leftovers, left, now, self._patience.cleanup)
+        others = health.foreign(catalog, held, kubelet)
+        self._foreign = health.settle(self._foreign, others, now, self._patience.cleanup)
+        self._given = health.given(self._given, held, where or {}, kubelet or {})
+        self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
+        vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
+        self.ordinary = {one.id for one in vfs if not one.without_netdev}  # a netdev that comes late is news
+        return catalog, health.Conditions(
+            self._links.told, self._leftovers.told, self._managed, self._foreign.told, self._given
+        )
+
+    def _holders(self) -> tuple[Collection[str], checkpoint.Given | None]:
+        """The VFs that the ledger has, and what the kubelet has given; a ledger that cannot be read has none."""
+        given = None if self._node.checkpoint is None else checkpoint.read(self._node.checkpoint)
+        try:
+            return ledger.Ledger(self._node.run_dir).held(), given
+        except errors.LedgerError as error:
+            log.debug("%s", error)
+            return frozenset(), None
+
+    async def _with_profiles(self, catalog: node_devices.Catalog) -> node_devices.Catalog:
+        catalog, trouble = await asyncio.to_thread(ddp.fill_in, catalog, self._node.devlink)
+        if trouble and trouble != self._said:
+            log.warning("%s", trouble)
+        self._said = trouble
+        return catalog
+
+    @property
+    def next_look(self) -> float | None:
+        """When something may have lasted long enough, by the clock of `look`."""
+        doubts = (self._links or health.Settling()).next_look(self._patience.link)
+        slower = (each.next_look(self._patience.cleanup) for each in (self._leftovers, self._foreign))
+        return min((each for each in (doubts, *slower) if each is not None), default=None)
+
+    async def listen(self, monitor: uevents.Monitor) -> None:
+        """Wake at uevents, without an end. Raises KernelError where the kernel tells no more."""
+        async for event in uevents.watch(monitor):
+            if matters(event, self.ordinary):
+                log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
+                self.wake()
+
+    async def listen_to_links(self) -> None:
+        """Wake when a PF's link is not what it was; other links change with every pod."""
+        try:
+            heard = link_events.monitor()
+        except errors.KernelError as error:
+            log.warning("no link changes are heard, they are seen at the next resync: %s", error)
+            return
+        known: dict[devices.PciAddress, node_devices.Uplink] = {}
+        async for _ in link_events.changes(heard):
+            now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+            if now != known:
+                known = now
+                self.wake()
+
+    def _uplinks(self) -> dict[devices.PciAddress, str]:
+        named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)
+        return {pf: netdev for pf, netdev in named if netdev is not None}
+
+
+def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
+    """Whether a pool may look different after it.
+
+    Every pod makes netdev events, of its veth and of its VF on the way in and out: those change nothing.
+    """
+    return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
+
+
+def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, str]:
+    """VFs that no pod may be given: those that are at home though the ledger says that a pod has them, and those that
+    could not be taken back when that was tried, wherever they are.
+
+    Raises nothing: a ledger that cannot be read says nothing of a VF.
+    """
+    vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
+    found = ((one.id, _leftover(book, one)) for one in vfs)
+    return {name: why for name, why in found if why is not None}
+
+
+def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:
+    try:
+        record = book.read(one.pci)
+    except errors.LedgerError as error:
+        log.debug("%s", error)
+        return None
+    if record is None:
+        return None
+    if record.problem:
+        return f"could not be taken back from its pod: {record.problem}"
+    return "was left behind by a pod and is not clean yet" if one.netdevs else None
+
+
+def monitor() -> uevents.Monitor | None:
+    """None where the kernel tells no uevents: then the resync has to do."""
+    try:
+        return uevents.Monitor()
+    except errors.KernelError as error:
+        log.warning("no uevents, changes are seen at the next resync: %s", error)
+        return None

@@ -1,0 +1,132 @@
+"""Which of the free devices a container had best be given. Pure and deterministic.
+
+The kubelet asks before it allocates, and takes the answer as advice among the devices of the NUMA nodes it has chosen
+(pkg/kubelet/cm/devicemanager/manager.go, callGetPreferredAllocationIfAvailable).
+"""
+
+import collections
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from sriov.pools import assignment, resources
+
+_Place = tuple[str, ...]
+
+
+def preferred(pool: assignment.Pool, available: Collection[str], must: Sequence[str], size: int) -> tuple[str, ...]:
+    """`size` different IDs of the available ones, among them those that must be; fewer where there are not enough."""
+    chosen = list(dict.fromkeys(must))
+    free = _ordered(pool, set(available) - set(chosen))
+    pick = _PICKS[pool.settings.policy](pool, free)
+    while len(chosen) < size and free:
+        best = pick(chosen, free, size - len(chosen))
+        chosen.append(best)
+        free.remove(best)
+    return tuple(chosen)
+
+
+_Pick = Callable[[list[str], list[str], int], str]
+
+
+def _ordered(pool: assignment.Pool, ids: set[str]) -> list[str]:
+    """As the pool lists them; the ones it does not know last."""
+    known = [device.id for device in pool.devices if device.id in ids]
+    return known + sorted(ids.difference(known))
+
+
+def _spread(pool: assignment.Pool, free: list[str]) -> _Pick:
+    """From the PF that has given the container the fewest, then the one with the fewest in use at all."""
+    pf_of = _pfs(pool)
+    used = _count(pf_of, (device.id for device in pool.devices if device.id not in set(free)))
+
+    def pick(chosen: list[str], rest: list[str], _need: int) -> str:
+        here = _count(pf_of, chosen)
+        return min(rest, key=lambda one: (here[pf_of.get(one, "")], used[pf_of.get(one, "")]))
+
+    return pick
+
+
+def _packed(pool: assignment.Pool, free: list[str]) -> _Pick:
+    """From a PF that the container has already, then from the one with the fewest left that has enough."""
+    pf_of = _pfs(pool)
+    left = _count(pf_of, free)
+
+    def pick(chosen: list[str], rest: list[str], need: int) -> str:
+        here = _count(pf_of, chosen)
+
+        def rank(one: str) -> tuple[int, bool, int]:
+            pf = pf_of.get(one, "")
+            enough = left[pf] >= need
+            return (-here[pf], not enough, left[pf] if enough else -left[pf])
+
+        return min(rest, key=rank)
+
+    return pick
+
+
+def _close(place_of: Callable[[assignment.Device], _Place]) -> Callable[[assignment.Pool, list[str]], _Pick]:
+    """Devices that share as much as can be of the way to the root with those that the container has."""
+
+    def picker(pool: assignment.Pool, _free: list[str]) -> _Pick:
+        places = {device.id: place_of(device) for device in pool.devices}
+
+        def pick(chosen: list[str], rest: list[str], need: int) -> str:
+            if not chosen:
+                return _seed(places, rest, need)
+            return max(rest, key=lambda one: _nearness(places.get(one, ()), [places.get(two, ()) for two in chosen]))
+
+        return pick
+
+    return picker
+
+
+def _seed(places: dict[str, _Place], rest: list[str], need: int) -> str:
+    """The first device below the deepest point of the tree that has enough of them."""
+    below = collections.Counter(prefix for one in rest for prefix in _prefixes(places.get(one, ())))
+
+    def depth(one: str) -> int:
+        return max((len(way) for way in _prefixes(places.get(one, ())) if below[way] >= need), default=0)
+
+    return max(rest, key=depth)
+
+
+def _prefixes(place: _Place) -> list[_Place]:
+    return [place[:length] for length in range(len(place) + 1)]
+
+
+def _nearness(place: _Place, others: Iterable[_Place]) -> tuple[int, int]:
+    """To the nearest of the others, then to all of them together."""
+    shared = [_shared(place, other) for other in others]
+    return max(shared), sum(shared)
+
+
+def _shared(one: _Place, two: _Place) -> int:
+    length = 0
+    for left, right in zip(one, two, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
+
+
+def _pfs(pool: assignment.Pool) -> dict[str, str]:
+    return {device.id: device.facts.pf or device.facts.pci for device in pool.devices}
+
+
+def _count(pf_of: dict[str, str], ids: Iterable[str]) -> collections.Counter[str]:
+    return collections.Counter(pf_of.get(one, "") for one in ids)
+
+
+def _way(device: assignment.Device) -> _Place:
+    return (*device.facts.bridges, device.facts.pf or device.facts.pci)
+
+
+def _numa(device: assignment.Device) -> _Place:
+    return () if device.facts.numa_node is None else (str(device.facts.numa_node),)
+
+
+_PICKS: dict[resources.Policy, Callable[[assignment.Pool, list[str]], _Pick]] = {
+    resources.Policy.SPREAD: _spread,
+    resources.Policy.PACKED: _packed,
+    resources.Policy.NUMA: _close(_numa),
+    resources.Policy.PCIE: _close(_way),
+}

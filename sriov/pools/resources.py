@@ -1,0 +1,71 @@
+"""A resource as the operator wants it: one entry of `resourceList`, read and checked. Values only."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from sriov.kubelet import names
+from sriov.pools import selectors
+
+
+class Kind(enum.Enum):
+    """What a resource is made of; the value is `deviceType`."""
+
+    NET = "netDevice"
+    ACCELERATOR = "accelerator"
+    AUXILIARY = "auxNetDevice"
+
+
+class Policy(enum.Enum):
+    """Which devices of a resource a container gets first; the value is `allocationPolicy`."""
+
+    PACKED = "packed"
+    SPREAD = "spread"
+    NUMA = "numa"
+    PCIE = "pcie"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checks:
+    """What makes a device unhealthy. `pf`: its PF is down or has no carrier; `driver`: it has none; `cleanup`: a pod
+    is gone and the CNI has not brought it back clean."""
+
+    pf: bool = False
+    driver: bool = True
+    cleanup: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resource:
+    """A device is taken by the first of the `alternatives` that fits; None takes every VF, an empty tuple nothing.
+
+    `additional_info` is by PCI address, or `*`. `host_addresses` offers devices though the host has an address there.
+    """
+
+    prefix: str
+    name: str
+    alternatives: tuple[selectors.Selector, ...] | None = None
+    kind: Kind = Kind.NET
+    exclude_topology: bool = False
+    additional_info: Mapping[str, Mapping[str, str]] | None = None
+    policy: Policy = Policy.SPREAD
+    checks: Checks = dataclasses.field(default_factory=Checks)
+    host_addresses: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The extended resource that pods ask for, as in `intel.com/sriov`."""
+        return names.resource(self.prefix, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configuration:
+    """The resources in file order, and what was ignored on the way, for the log."""
+
+    resources: tuple[Resource, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def asks_for_profiles(self) -> bool:
+        """Whether any selector has ddpProfiles."""
+        return any(each.ddp_profiles for resource in self.resources for each in resource.alternatives or ())

@@ -1,0 +1,65 @@
+"""Does a plan's steps one after the other, or leaves the node as it was and says which step failed.
+
+Right before each step the VFs that it would touch are looked at again, since a pod may have been given one meanwhile.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sriov import devices, errors
+from sriov.provisioning import steps
+
+
+class Hands(Protocol):
+    """What does a step: machine.Machine."""
+
+    def do(self, step: steps.Step) -> None: ...
+
+    def in_the_way(self, step: steps.Step) -> tuple[devices.PciAddress, str] | None: ...
+
+
+class ProvisionError(errors.SriovError):
+    """A step failed; the message says which, why, and what became of those before."""
+
+
+def apply(hands: Hands, planned: Sequence[steps.Step], tell: Callable[[steps.Step], None] = lambda _: None) -> None:
+    """`tell` hears of each step before it is done. Raises ProvisionError."""
+    begun: list[steps.Step] = []
+    number = 0
+    try:
+        for number, step in enumerate(planned):  # noqa: B007
+            tell(step)
+            _refuse_used(hands, step)
+            begun.append(step)
+            hands.do(step)
+    except errors.SriovError as error:
+        raise _failure(planned, number, error, _taken_back(hands, begun)) from error
+    except KeyboardInterrupt:
+        _taken_back(hands, begun)
+        raise
+
+
+def _refuse_used(hands: Hands, step: steps.Step) -> None:
+    if found := hands.in_the_way(step):
+        pci, user = found
+        raise errors.BusyError(f"VF {pci} is in use by {user}", "it is not touched; plan again")
+
+
+def _taken_back(hands: Hands, begun: Sequence[steps.Step]) -> list[str]:
+    """Undo from the last, also the one that failed: it may be half done. Returns what could not be undone."""
+    left = []
+    for step in (each for done in reversed(begun) for each in steps.back(done)):
+        try:
+            _refuse_used(hands, step)
+            hands.do(step)
+        except errors.SriovError as error:
+            left.append(f"{step}: {error}")
+    return left
+
+
+def _failure(
+    planned: Sequence[steps.Step], number: int, error: errors.SriovError, left: Sequence[str]
+) -> ProvisionError:
+    after = "everything is as it was before" if not left else f"and this could not be put back: {' | '.join(left)}"
+    which = f"step {number + 1} of {len(planned)} failed, to {planned[number]}"
+    return ProvisionError(f"{which}: {error.message}; {after}", error.remedy)

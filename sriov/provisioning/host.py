@@ -1,0 +1,51 @@
+"""This machine as provisioning sees and changes it. Importing this imports pyroute2."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+
+from sriov import devices, errors
+from sriov.hardware import sysfs
+from sriov.linux import eswitch, kernel, netlink, sysfs_writes
+from sriov.provisioning import machine, observe
+from sriov.state import ledger
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _NoSwitches:
+    """Of a kernel without devlink, or of a container that may not ask it."""
+
+    why: errors.KernelError
+
+    def mode(self, bus: str, device: str) -> devices.EswitchMode | None:  # noqa: ARG002
+        return None
+
+    def set_mode(self, bus: str, device: str, mode: devices.EswitchMode) -> None:  # noqa: ARG002
+        raise self.why
+
+
+def made(
+    sysfs_root: pathlib.Path, proc: pathlib.Path, run_dir: pathlib.Path, pods: Callable[[], Mapping[str, str]]
+) -> machine.Machine:
+    """`pods` asks the kubelet which device is whose."""
+    book = ledger.Ledger(run_dir)
+    node = observe.Node(sysfs.Tree(sysfs_root), proc, book, _kernel, _switches, pods)
+    return machine.Machine(node, sysfs_writes.Sysfs(sysfs_root))
+
+
+@contextlib.contextmanager
+def _kernel() -> Iterator[kernel.Kernel]:
+    with contextlib.closing(netlink.Netlink()) as net:
+        yield net
+
+
+@contextlib.contextmanager
+def _switches() -> Iterator[observe.Switches]:
+    try:
+        opened = eswitch.Eswitch()
+    except errors.KernelError as error:
+        yield _NoSwitches(error)
+        return
+    with contextlib.closing(opened):
+        yield opened

@@ -1,0 +1,182 @@
+"""Does one step: a write to sysfs, a request to the kernel or to a card's switch. Decides nothing.
+
+Everything is found anew by PCI address, since a step before may have brought another netdev.
+
+A VF that is given its driver must have the address that its PF administers. igb tells it in the answer to the VF's
+reset and at no other time; igbvf that misses this answer, as where igb's message to all VFs comes first, takes a random
+address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_reset_msg() and igb_ping_all_vfs() in
+../igb/igb_main.c), and nothing fails. So it is read back.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from sriov import devices, errors, settings
+from sriov.hardware import sysfs
+from sriov.linux import kernel, sysfs_writes
+from sriov.provisioning import model, observe, policies
+from sriov.provisioning.steps import Act, Step
+
+_PAUSE = 0.02  # seconds
+_SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """`patience` is how many seconds a driver may take to bring a netdev."""
+
+    node: observe.Node
+    attributes: sysfs_writes.Attributes
+    patience: float = 10.0
+
+    def do(self, step: Step) -> None:
+        """Raises SriovError; the step may be half done by then."""
+        doing: dict[Act, Callable[[Step], None]] = {
+            Act.NUMVFS: self._set_numvfs,
+            Act.ESWITCH: self._set_eswitch,
+            Act.UP: lambda step: self._change(step.pf, kernel.Change(up=step.after)),
+            Act.MTU: lambda step: self._change(self._device(step), kernel.Change(mtu=step.after)),
+            Act.AUTOPROBE: lambda step: self._write(step.pf, "sriov_drivers_autoprobe", str(int(step.after))),
+            Act.ADDRESS: self._set_address,
+            Act.DRIVER: self._bind,
+            Act.DEFAULTS: self._declare,
+        }
+        doing.get(step.act, self._administer)(step)
+
+    def in_the_way(self, step: Step) -> tuple[devices.PciAddress, str] | None:
+        """A VF that the step would touch and that is in use by now, and who it is."""
+        if not step.touches:
+            return None
+        touched = self._vfs(step.pf) if step.removes else [self._device(step)]
+        users = self.node.users()
+        return next(((pci, user) for pci in touched if (user := users.user(pci))), None)
+
+    def _set_numvfs(self, step: Step) -> None:
+        gone = self._vfs(step.pf) if step.removes else []
+        self._write(step.pf, "sriov_numvfs", str(step.after))
+        self._until(lambda: len(self._vfs(step.pf)) == step.after, f"the VFs of {step.label} to be {step.after}")
+        for pci in gone:
+            self.node.book.defaults.declare(self.node.tree, pci, settings.UNNAMED)
+        for pci in self._vfs(step.pf):
+            self._settle(pci)
+
+    def _set_eswitch(self, step: Step) -> None:
+        with self.node.switches() as switches:
+            switches.set_mode("pci", step.pf, step.after)
+        self._until(lambda: self._netdev(step.pf) is not None, f"{step.pf} to have a netdev again")
+
+    def _administer(self, step: Step) -> None:
+        wanted = dataclasses.replace(settings.BASELINE, **{step.act.value: step.after})
+        assert step.vf is not None
+        with self.node.kernel() as net:
+            net.set_vf(self._found(step.pf).index, step.vf, wanted, {_SETTINGS[step.act]})
+        if step.act is Act.MAC:
+            self.node.book.homes.forget(self._device(step))
+
+    def _declare(self, step: Step) -> None:
+        self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
+
+    def _set_address(self, step: Step) -> None:
+        """From now on it is the VF's own: what was remembered of it is not true any more."""
+        pci = self._device(step)
+        if self._found(pci).address != step.after:  # else a driver may refuse what it has already
+            self._change(pci, kernel.Change(address=step.after))
+        self.node.book.homes.forget(pci)
+        if (kept := self._found(pci).address) != step.after:
+            raise errors.DeviceError(
+                f"{step.label} keeps address {kept} and does not take {step.after}",
+                "look at the kernel's log, and whether its PF is up",
+            )
+
+    def _bind(self, step: Step) -> None:
+        """driver_override comes first: with it no other driver takes the VF (drivers/pci/pci-driver.c)."""
+        pci, wanted, mac = self._device(step), step.after, self._mac_by_pf(step)
+        self._write(pci, "driver_override", wanted.override or "")
+        if self._driver(pci) is not None:
+            self.attributes.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
+        if wanted.driver is None:
+            return
+        self.attributes.write("bus/pci/drivers_probe", pci)
+        self._check_driver(step, pci, wanted)
+        self._settle(pci)
+        if mac != settings.NO_MAC and not self._has(step, mac):
+            self._state_again(step, mac)
+
+    def _check_driver(self, step: Step, pci: devices.PciAddress, wanted: model.Binding) -> None:
+        """drivers_probe says nothing where no driver took the device."""
+        bound = self._driver(pci)
+        if bound is None or wanted.driver not in (bound, policies.DEFAULT_DRIVER):
+            raise errors.DeviceError(
+                f"{step.label} ({pci}) has driver {bound or 'none'} and not {wanted.driver}",
+                "is the driver loaded, and is there an IOMMU? look at the kernel's log",
+            )
+
+    def _mac_by_pf(self, step: Step) -> str:
+        """The VF's address by its PF's word; none where that cannot be asked."""
+        assert step.vf is not None
+        pf = self._netdev(step.pf)
+        with self.node.kernel() as net:
+            shown = pf and observe.shown(net, pf.index, step.vf)
+        return shown.mac if shown else settings.NO_MAC
+
+    def _has(self, step: Step, mac: str) -> bool:
+        netdev = self._netdev(self._device(step))
+        return netdev is None or (netdev.address, self._mac_by_pf(step)) == (mac, mac)
+
+    def _state_again(self, step: Step, mac: str) -> None:
+        """A VF takes an address while none is administered, and igb does not pass on what is administered later."""
+        for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
+            self.do(dataclasses.replace(step, act=act, after=value))
+
+    def _change(self, pci: devices.PciAddress, change: kernel.Change) -> None:
+        found = self._found(pci)
+        with self.node.kernel() as net:
+            net.set_link(found.index, change)
+
+    def _found(self, pci: devices.PciAddress) -> sysfs.Netdev:
+        what = f"{pci} to have a netdev: its driver {self._driver(pci) or 'none'} has brought none"
+        self._until(lambda: self._netdev(pci) is not None, what)
+        found = self._netdev(pci)
+        assert found is not None
+        return found
+
+    def _netdev(self, pci: devices.PciAddress) -> sysfs.Netdev | None:
+        return self.node.tree.netdev(pci)
+
+    def _driver(self, pci: devices.PciAddress) -> str | None:
+        return sysfs.target(self.node.tree.pci(pci) / "driver")
+
+    def _settle(self, pci: devices.PciAddress) -> None:
+        """Some drivers bring the netdev after they are bound (iavf); until then it looks like one that is away."""
+        deadline = time.monotonic() + self.patience
+        while self._awaits_netdev(pci):
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_PAUSE)
+
+    def _awaits_netdev(self, pci: devices.PciAddress) -> bool:
+        driver = self._driver(pci)
+        if driver is None or sysfs.is_userspace(str(self.node.tree.pci(pci)), driver):
+            return False
+        return self._netdev(pci) is None
+
+    def _until(self, there: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + self.patience
+        while not there():
+            if time.monotonic() >= deadline:
+                raise errors.BusyError(f"waited {self.patience:.0f} s for {what}", "look at the kernel's log")
+            time.sleep(_PAUSE)
+
+    def _vfs(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
+        folder = self.node.tree.pci(pf)
+        names = [name for name in sysfs.names(folder) if name.startswith("virtfn")]
+        return [devices.pci_address(sysfs.target(folder / name)) for name in names]
+
+    def _device(self, step: Step) -> devices.PciAddress:
+        if step.vf is None:
+            return step.pf
+        return devices.pci_address(sysfs.target(self.node.tree.pci(step.pf) / f"virtfn{step.vf}"))
+
+    def _write(self, pci: devices.PciAddress, attribute: str, value: str) -> None:
+        self.attributes.write(f"bus/pci/devices/{pci}/{attribute}", value)

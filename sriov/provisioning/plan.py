@@ -1,0 +1,141 @@
+"""What has to be done so that a node is as the file says: facts and policies in, steps out. Pure.
+
+Kernel facts that order the steps: sriov_numvfs goes from 0 to N and from N to 0 and nowhere else (drivers/pci/iov.c,
+sriov_numvfs_store()); an eswitch changes its mode with no VFs (mlx5, eswitch_offloads.c); a VF's MTU is limited by its
+PF's; igbvf finds a PF that is down "still in reset state"; a driver takes a VF's administered MAC when it is bound, and
+with drivers_autoprobe 0 none is bound but by driver_override (drivers/pci/pci-driver.c, pci_device_can_probe()).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from sriov import settings
+from sriov.provisioning import existing_vf_steps, model, new_vf_steps, policies, steps
+
+Macs = Sequence[str] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """`refusals` are why nothing at all is to be done; `notes` what is left as it is, and why."""
+
+    steps: tuple[steps.Step, ...]
+    notes: tuple[str, ...]
+    refusals: tuple[str, ...]
+
+
+def make(found: model.Facts, wanted: Sequence[policies.Policy]) -> Plan:
+    """The first policy that takes a PF counts, in the file's order; a PF that none takes stays as it is."""
+    taken = [(pf, next((each for each in wanted if each.selector.takes(pf)), None)) for pf in found.pfs]
+    made: list[steps.Step] = []
+    notes: list[str] = []
+    refusals: list[str] = []
+    notes += [_kept(pf) for pf, chosen in taken if chosen is None and _declared(pf)]
+    for policy in wanted:
+        pfs = [pf for pf, chosen in taken if chosen is policy]
+        if not pfs:
+            notes.append(f"policy {policy.name} takes no PF of this node")
+        refusals += _range_too_small(policy, len(pfs))
+        for number, pf in enumerate(pfs):
+            why_not = [*_refusals(pf, policy, found.drivers)]
+            refusals += why_not
+            if not why_not:
+                made += _steps(pf, policy, _macs(policy, number))
+                notes += _notes(pf, policy)
+    return Plan(tuple(made), tuple(notes), tuple(refusals))
+
+
+def _declared(pf: model.Pf) -> bool:
+    return any(vf.declared not in (None, settings.UNNAMED) for vf in pf.vfs)
+
+
+def _kept(pf: model.Pf) -> str:
+    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are made anew"
+
+
+def _rebuilt(pf: model.Pf, policy: policies.Policy) -> bool:
+    """Whether the VFs have to go, if there are any, and to be made anew."""
+    return len(pf.vfs) != policy.numvfs or policy.eswitch not in (None, pf.eswitch)
+
+
+def _macs(policy: policies.Policy, number: int) -> Macs:
+    """The addresses of the `number`-th PF that the policy takes: each PF has the next `numVfs` of the range."""
+    if policy.macs is None:
+        return None
+    start = number * policy.numvfs
+    if start + policy.numvfs > len(policy.macs):
+        return None  # refused as a whole
+    return [policy.macs[start + index] for index in range(policy.numvfs)]
+
+
+def _range_too_small(policy: policies.Policy, pfs: int) -> Iterator[str]:
+    needed = pfs * policy.numvfs
+    if policy.macs is not None and needed > len(policy.macs):
+        yield (
+            f"policy {policy.name}: macRange has {len(policy.macs)} addresses for {needed} VFs of {pfs} PFs;"
+            " make it longer"
+        )
+
+
+def _refusals(pf: model.Pf, policy: policies.Policy, drivers: frozenset[str]) -> Iterator[str]:
+    where = f"{pf.label()} (policy {policy.name})"
+    if policy.numvfs > pf.totalvfs:
+        yield f"{where}: numVfs {policy.numvfs} is more than the card has; it has {pf.totalvfs}"
+    if pf.driver is None and _rebuilt(pf, policy):
+        yield f"{where}: it has no driver to make VFs; bind it to its own"
+    if policy.eswitch is not None and pf.eswitch is None:
+        yield f"{where}: it has no eswitch for eswitchMode {policy.eswitch.value}; leave the key out"
+    needs_netdev = (policy.mtu, policy.trust, policy.spoofchk, policy.macs) != (None,) * 4
+    if pf.netdev is None and needs_netdev:
+        yield f"{where}: it has no netdev to set mtu, trust, spoofchk or MACs through; is its driver loaded?"
+    if policy.driver not in (None, policies.DEFAULT_DRIVER) and policy.driver not in drivers and policy.numvfs:
+        yield f"{where}: the kernel has no driver {policy.driver}; load it, as in `modprobe {policy.driver}`"
+    yield from _refused_for_users(pf, policy, where)
+
+
+def _refused_for_users(pf: model.Pf, policy: policies.Policy, where: str) -> Iterator[str]:
+    """What would touch every VF, used ones too: the driver of a PF resets its VFs for another MTU."""
+    if not pf.in_use:
+        return
+    users = ", ".join(f"{pf.label(vf.index)} by {vf.user}" for vf in pf.in_use)
+    remedy = f"in use: {users}; end or move these first, as by draining the node"
+    if _rebuilt(pf, policy):
+        change = (
+            f"{len(pf.vfs)} VFs cannot become {policy.numvfs}"
+            if len(pf.vfs) != policy.numvfs
+            else f"eswitchMode cannot become {steps.said(policy.eswitch)}"
+        )
+        yield f"{where}: {change} without removing all of its VFs; {remedy}"
+    elif policy.mtu not in (None, pf.mtu):
+        yield f"{where}: mtu cannot become {policy.mtu} without a reset of its VFs; {remedy}"
+
+
+def _notes(pf: model.Pf, policy: policies.Policy) -> Iterator[str]:
+    if policy.of_vfs:
+        for vf in pf.in_use:
+            yield f"{pf.label(vf.index)} is in use by {vf.user} and stays as it is"
+    for vf in pf.vfs if not _rebuilt(pf, policy) else ():
+        if vf.without_netdev and not vf.user:
+            why = f"its driver {vf.binding.driver} has brought none, see the kernel's log"
+            yield f"{pf.label(vf.index)} has no netdev: {why}"
+    if (policy.trust, policy.spoofchk, policy.macs) != (None, None, None) and not _rebuilt(pf, policy):
+        for vf in pf.vfs:
+            if vf.shown is None and not vf.user:
+                yield f"{pf.label(vf.index)}: its PF does not show what trust, spoofchk and MAC are; they stay"
+
+
+def _steps(pf: model.Pf, policy: policies.Policy, macs: Macs) -> Iterator[steps.Step]:
+    rebuilt = _rebuilt(pf, policy)
+    if rebuilt and pf.vfs:
+        yield existing_vf_steps.removal(pf)
+    if policy.eswitch not in (None, pf.eswitch):
+        yield steps.Step(steps.Act.ESWITCH, pf.pci, pf.label(), None, pf.eswitch, policy.eswitch)
+    if rebuilt and policy.numvfs and pf.netdev and not pf.up:
+        yield steps.Step(steps.Act.UP, pf.pci, pf.label(), None, False, True)
+    # Another eswitch mode may come with another netdev, whose MTU is the usual one.
+    if policy.mtu is not None and (policy.mtu != pf.mtu or policy.eswitch not in (None, pf.eswitch)):
+        yield steps.Step(steps.Act.MTU, pf.pci, pf.label(), None, pf.mtu, policy.mtu)
+    if not rebuilt:
+        yield from existing_vf_steps.changes(pf, policy, macs)
+    elif policy.numvfs:
+        yield from new_vf_steps.creation(pf, policy, macs)

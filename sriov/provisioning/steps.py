@@ -1,0 +1,81 @@
+"""The steps that provisioning is made of, each with the way back. Values; `machine` does them.
+
+A step says where a thing is to stand, and not what to add to it, so that one that was half done may be done again or
+taken back.
+"""
+
+import dataclasses
+import enum
+from typing import Any
+
+from sriov import devices, settings
+from sriov.provisioning import model
+
+
+class Act(enum.Enum):
+    """What a step sets; the value is for people and for programs."""
+
+    NUMVFS = "numVfs"
+    ESWITCH = "eswitchMode"
+    UP = "up"
+    MTU = "mtu"
+    AUTOPROBE = "autoprobe"
+    ADDRESS = "address"
+    MAC = "mac"
+    SPOOFCHK = "spoofchk"
+    TRUST = "trust"
+    DRIVER = "driver"
+    DEFAULTS = "defaults"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """`vf` is the index of the PF's VF, None for the PF itself: a VF need not exist while this is planned.
+
+    `before` is None where there is nothing to go back to, as with a VF that the plan itself makes. `restore` is what
+    else the way back has to set, since the VFs that it brings back are other ones.
+    """
+
+    act: Act
+    pf: devices.PciAddress
+    label: str
+    vf: int | None
+    before: Any
+    after: Any
+    restore: tuple["Step", ...] = ()
+
+    @property
+    def removes(self) -> bool:
+        """Whether all VFs of the PF go away with it."""
+        return self.act is Act.NUMVFS and self.after == 0
+
+    @property
+    def touches(self) -> bool:
+        """Whether whoever uses the VF would notice: what is declared counts from the next ADD or DEL on."""
+        return self.act is not Act.DEFAULTS and (self.vf is not None or self.removes)
+
+    def __str__(self) -> str:
+        return f"set {self.act.value} of {self.label} to {said(self.after)}"
+
+
+def back(step: Step) -> tuple[Step, ...]:
+    """The steps that undo it."""
+    if step.before is None:
+        return ()
+    return (dataclasses.replace(step, before=step.after, after=step.before, restore=()), *step.restore)
+
+
+def said(value: object) -> str:
+    """A value of a step in the file's words."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case devices.EswitchMode():
+            return value.value
+        case settings.Switches():
+            named = {key: each for key, each in dataclasses.asdict(value).items() if each is not None}
+            return ", ".join(f"{key} {said(each)}" for key, each in named.items()) or "none"
+        case model.Binding() | _:
+            return str(value)

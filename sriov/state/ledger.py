@@ -1,0 +1,191 @@
+"""Who holds which VF, and what was there before: one small file a VF in the run directory.
+
+Written before the first change to a VF and removed after the last, so that whoever comes next, also after a crash,
+knows what to restore. On tmpfs: a reboot resets every VF, so it may forget too, and nothing is fsynced; a rename makes
+each record whole against a crash of the process. Any process may read it; only the CNI daemon writes.
+"""
+
+import logging
+import pathlib
+from collections.abc import Iterator
+
+import msgspec
+
+from sriov import devices, errors, settings, timing
+from sriov.linux import kernel, nsid
+from sriov.state import run_files, vf_defaults, vf_identity
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Of the records that are written. A new field with a default needs no new number: older versions pass over it, and
+what older versions wrote has the default. The number goes up where a field comes to mean something else; _Core stays
+what it is for ever."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """An attachment: the runtime's name for it. `netns` is the path as the runtime passed it.
+
+    `namespace` and `pod` are Kubernetes' names, empty where the runtime did not pass them.
+    """
+
+    container_id: str
+    ifname: str
+    network: str
+    netns: str
+    namespace: str = ""
+    pod: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """For the log."""
+        return {
+            "namespace": self.namespace,
+            "pod": self.pod,
+            "container_id": self.container_id,
+            "interface": self.ifname,
+        }
+
+    def __str__(self) -> str:
+        return f"container {self.container_id} as {self.ifname}" if self.container_id else "an unknown container"
+
+
+UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
+"""Of a VF whose record is damaged."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
+
+    `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
+    still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
+    were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
+    the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
+    while nobody has tried in vain. `driver` is the one that the VF had then. `passed_over` are the settings that nobody
+    asked for and the driver refused, None where nobody wrote that down. `pinned` is the MAC that the PF holds the VF
+    to, "" for none, and `host_mac` what it had for a VF without a netdev before, None where that was not looked at;
+    `host_guid` is the same of an InfiniBand VF, "" for none. Records of older versions have none of these.
+    """
+
+    version: int = FORMAT
+    pci: devices.PciAddress
+    owner: Owner
+    netns: tuple[int, int]
+    home: vf_identity.Home | None
+    wanted: settings.VfSettings
+    mtu: int
+    mark: nsid.Mark | None = None
+    rdma: tuple[kernel.RdmaDevice, ...] = ()
+    device: int = 0
+    ipam: str = ""
+    problem: str = ""
+    driver: str = ""
+    passed_over: tuple[settings.Setting, ...] | None = None
+    pinned: str = ""
+    host_mac: str | None = None
+    host_guid: str = ""
+
+    def belongs_to(self, container_id: str, ifname: str) -> bool:
+        return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)
+
+
+class _Core(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record of any format has: enough to bring the VF home by its own owner's DEL."""
+
+    owner: Owner
+    home: vf_identity.Home | None
+
+
+# Made here and not at their first use: msgspec builds what it knows of a type without a lock (msgspec 0.22.0,
+# src/msgspec/_core.c, StructInfo_Convert), and two threads that do so at once end the process.
+_RECORD = msgspec.json.Decoder(Record)
+_CORE = msgspec.json.Decoder(_Core)
+
+
+class Ledger:
+    """The records below `run_dir`. Raises LedgerError where the directory cannot be used."""
+
+    def __init__(self, run_dir: pathlib.Path) -> None:
+        self._folder = run_dir / "vfs"
+        self.homes = vf_identity.Homes(run_dir / "homes")
+        self.defaults = vf_defaults.Defaults(run_dir / "defaults")
+
+    def create(self) -> None:
+        """Make the directory, for its owner alone. Call once, from the process that writes."""
+        for folder in (self._folder.parent, self._folder):
+            run_files.make_folder(folder)
+        self.homes.create()
+        self.defaults.create()
+
+    def try_out(self) -> None:
+        """Raises LedgerError where no record could be written."""
+        path = self._folder / ".try"
+        with run_files.refusals(path):
+            path.write_bytes(b"")
+            path.unlink()
+
+    def read(self, pci: devices.PciAddress) -> Record | None:
+        return self._load(self._path(pci))
+
+    def write(self, record: Record) -> None:
+        with timing.timed(timing.Step.LEDGER):
+            run_files.write(self._path(record.pci), msgspec.json.encode(record))
+
+    def remove(self, pci: devices.PciAddress) -> None:
+        """Forget the VF; nothing happens where there is no record."""
+        with timing.timed(timing.Step.LEDGER), run_files.refusals(self._path(pci)):
+            self._path(pci).unlink(missing_ok=True)
+
+    def records(self) -> Iterator[Record]:
+        with run_files.refusals(self._folder):
+            paths = sorted(self._folder.glob("*.json")) if self._folder.exists() else []
+        yield from filter(None, map(self._load, paths))
+
+    def held(self) -> frozenset[str]:
+        """The PCI addresses of which there is a record, whatever it says; none of them is read."""
+        with run_files.refusals(self._folder):
+            return (
+                frozenset(path.stem for path in self._folder.glob("*.json")) if self._folder.exists() else frozenset()
+            )
+
+    def since(self, pci: devices.PciAddress) -> float | None:
+        """When the VF's record was written, in seconds since 1970: the beginning of its attachment."""
+        try:
+            return self._path(pci).stat().st_mtime
+        except OSError:
+            return None
+
+    def find(self, container_id: str, ifname: str) -> Record | None:
+        """The VF of an attachment, for a DEL whose configuration does not say which."""
+        return next((record for record in self.records() if record.belongs_to(container_id, ifname)), None)
+
+    def _path(self, pci: devices.PciAddress) -> pathlib.Path:
+        return self._folder / f"{pci}.json"
+
+    def _load(self, path: pathlib.Path) -> Record | None:
+        data = run_files.read(path)
+        if data is None:
+            return None
+        try:
+            record = _RECORD.decode(data)
+            if record.version <= FORMAT:
+                return record
+            reason = f"format {record.version}"
+        except msgspec.MsgspecError as error:
+            reason = str(error)
+        return self._of_what_is_left(path, data, reason)
+
+    def _of_what_is_left(self, path: pathlib.Path, data: bytes, reason: str) -> Record | None:
+        """Of a newer version's record its core. Else somebody had the VF, and may have it still."""
+        try:
+            pci = devices.pci_address(path.stem)
+        except errors.DeviceError:
+            return None
+        try:
+            core = _CORE.decode(data)
+            _log.warning("ledger record %s is a newer version's (%s): its owner is known, and its home", path, reason)
+        except msgspec.MsgspecError:
+            core = _Core(owner=UNKNOWN, home=self.homes.last(pci))
+            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, reason)
+        mtu = core.home.mtu if core.home else 0
+        return Record(pci=pci, owner=core.owner, netns=(0, 0), home=core.home, wanted=settings.BASELINE, mtu=mtu)

@@ -1,0 +1,134 @@
+"""What a VF is called and which address is its own, remembered from the first time that this node's daemon saw it.
+
+What a VF shows later may be a former owner's choice: a driver makes an administered MAC the netdev's own when it is
+bound, and igbvf even calls the address of its last reset the permanent one (igbvf_reset() in
+drivers/net/ethernet/intel/igbvf/netdev.c; measured on Linux 6.12), so IFLA_PERM_ADDRESS is no witness. The same goes
+for all settings of its netdev, which are noted too, and compared when a pod has had it. One small file a VF in the run
+directory; VFs that sriov_numvfs makes anew are other devices, and are seen for the first time again.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import msgspec
+
+from sriov import devices, errors
+from sriov.hardware import sysfs
+from sriov.linux import kernel
+from sriov.linux.netdev import netdev_settings
+from sriov.state import run_files
+
+_MTU = 1500  # bytes, Ethernet's
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """The VF's netdev as it is in the host. `mtu` in bytes."""
+
+    name: str
+    address: str
+    mtu: int
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """`device` tells a PCI device from another that comes to have its address: sysfs.Tree.birth.
+
+    `state` are all settings of the netdev (kernel.LinkState), null where a former version first saw the VF. They are
+    read after a pod alone, so they stay as they are written until then.
+    """
+
+    device: int
+    home: Home
+    state: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_KNOWN = msgspec.json.Decoder(_Known)
+_STATE = msgspec.json.Decoder(dict[str, bytes] | None)
+
+
+class Homes:
+    """The files below `folder`. Raises LedgerError where the directory cannot be used."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+
+    def create(self) -> None:
+        run_files.make_folder(self._folder)
+
+    def settle(
+        self, tree: sysfs.Tree, pci: devices.PciAddress, netdev: sysfs.Netdev, look: Callable[[], kernel.LinkState]
+    ) -> Home:
+        """The home of a VF that is there and nobody's: its name and MTU as they are, its address as it first was.
+
+        `look` reads the netdev's settings. They are noted the first time, where they can be read.
+        """
+        birth, known = tree.birth(pci), self._read(pci)
+        first = known is None or known.device != birth
+        address = netdev.address if known is None or first else known.home.address
+        home = Home(name=netdev.name, address=address, mtu=netdev.mtu)
+        noted = known is not None and not first and _is_noted(known)
+        if known is None or not noted or home != known.home:
+            state = known.state if known is not None and noted else _seen(look, first=first)
+            self._write(pci, _Known(birth, home, state))
+        return home
+
+    def state(self, tree: sysfs.Tree, pci: devices.PciAddress) -> kernel.LinkState | None:
+        """The settings that the VF's netdev had when it was first seen; None where nobody noted them."""
+        known = self._read(pci)
+        if known is None or known.device != tree.birth(pci):
+            return None
+        state: kernel.LinkState | None = _STATE.decode(known.state)
+        return state
+
+    def note(self, tree: sysfs.Tree, pci: devices.PciAddress, state: kernel.LinkState) -> None:
+        """These settings are the VF's own from now on."""
+        known = self._read(pci)
+        if known is not None and known.device == tree.birth(pci):
+            self._write(pci, msgspec.structs.replace(known, state=msgspec.Raw(msgspec.json.encode(state))))
+
+    def last(self, pci: devices.PciAddress) -> Home:
+        """The home of a VF whose record is lost. One that was never seen gets an address that nobody has chosen."""
+        known = self._read(pci)
+        return known.home if known else Home(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
+
+    def forget(self, pci: devices.PciAddress) -> None:
+        """The VF is given another address of its own: it is seen for the first time again."""
+        path = self._path(pci)
+        with run_files.refusals(path):
+            path.unlink(missing_ok=True)
+
+    def _path(self, pci: devices.PciAddress) -> pathlib.Path:
+        return self._folder / f"{pci}.json"
+
+    def _write(self, pci: devices.PciAddress, known: _Known) -> None:
+        run_files.write(self._path(pci), msgspec.json.encode(known))
+
+    def _read(self, pci: devices.PciAddress) -> _Known | None:
+        """A damaged file is as none: the VF is seen for the first time."""
+        data = run_files.read(self._path(pci))
+        try:
+            return _KNOWN.decode(data) if data else None
+        except msgspec.MsgspecError:
+            return None
+
+
+def _is_noted(known: _Known) -> bool:
+    return bytes(known.state) != b"null"
+
+
+def _seen(look: Callable[[], kernel.LinkState], *, first: bool) -> msgspec.Raw:
+    """A netdev that cannot be read does not keep its VF from a pod: it is noted another time.
+
+    One that is not new may have been a pod's before anybody noted it.
+    """
+    try:
+        state = look() if first else netdev_settings.presumed(look())
+        return msgspec.Raw(msgspec.json.encode(state))
+    except errors.KernelError:
+        return msgspec.Raw(b"null")
+
+
+def _invented() -> str:
+    """A random unicast address of the locally administered kind (IEEE 802, "U/L bit")."""
+    octets = os.urandom(6)
+    return bytes([octets[0] & 0xFC | 0x02, *octets[1:]]).hex(":")

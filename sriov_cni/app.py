@@ -1,0 +1,232 @@
+"""The CNI daemon: `sriov-cni-daemon`, or `python -m sriov_cni`."""
+
+import argparse
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import gc
+import logging
+import math
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from sriov import errors, versions
+from sriov.attachment import announcing, node
+from sriov.daemon import http_address, logs, signals, systemd
+from sriov.hardware import sysfs
+from sriov.linux import kernel, netlink, netns, sysfs_writes
+from sriov.state import call_log, daemon_problems, ledger
+from sriov_cni import server
+from sriov_cni.context import calls, legacy, policy, run_directory
+
+if TYPE_CHECKING:
+    from sriov_cni.monitoring import endpoint
+
+_ENDING = 0.5  # seconds: a process that is killed lets its files go one after the other
+_THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
+
+KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    open_kernel: KernelOpener | None = None,
+    patience: float = node.PATIENCE,
+    writer: sysfs_writes.Attributes | None = None,
+) -> int:
+    """Run until SIGTERM, with the process's own arguments, and the machine's kernel and sysfs unless a test brings
+    others, with which it may be less patient."""
+    options = _parser().parse_args(argv)
+    signals.leave_a_trace()
+    logs.start(options.log_level, options.log_format)
+    place = run_directory.RunDirectory(options.run_dir)
+    try:
+        writes = writer or sysfs_writes.Sysfs(options.sysfs)
+        make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
+        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
+    except errors.SriovError as error:
+        print(f"sriov_cni: {error}", file=sys.stderr)
+        return 1
+    finally:
+        place.release()  # the last thread is over
+    return 0
+
+
+def kept(make: Callable[[], kernel.Kernel]) -> KernelOpener:
+    """Each thread's own, from its first use to its end: closing a socket makes the next move wait longer for RCU."""
+    threads = threading.local()
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[kernel.Kernel]:
+        if not hasattr(threads, "net"):
+            threads.net = make()
+        yield threads.net
+
+    return opened
+
+
+open_netlink = kept(netlink.Netlink)
+
+
+async def _run(
+    options: argparse.Namespace, node_of: Callable[[netns.Netns], node.Node], place: run_directory.RunDirectory
+) -> None:
+    inherited = systemd.inherited_socket(os.environ)
+    book = ledger.Ledger(options.run_dir)
+    book.create()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "vf"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    logs.follow_signals(options.log_level)
+    with netns.own() as home:
+        here = node_of(home)
+        path = (
+            options.socket or options.run_dir / "cni.sock"
+            if inherited is None
+            else pathlib.Path(inherited.getsockname())
+        )
+        monitor = _monitor(options)
+        daemon = calls.Daemon(
+            here,
+            book,
+            functools.partial(announcing.Announcer, sysctls=options.net_sysctls),
+            policy.Guard(options.policy),
+            options.pod_resources_socket,
+            legacy.Predecessor(options.predecessor_dir),
+            None if monitor is None else monitor.meter,
+            call_log.Recent(options.run_dir),
+            daemon_problems.Trouble(options.run_dir),
+            functools.partial(announcing.enable_ipv6, sysctls=options.net_sysctls),
+        )
+        tell = functools.partial(systemd.tell, os.environ)
+        gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
+        async with contextlib.AsyncExitStack() as answering:
+            waits = not place.take()
+            answers = monitor is None or await _answer(answering, monitor.serving(daemon, path, place), waits)
+            if not await place.wait(stop, tell):
+                return
+            if monitor is not None and not answers:
+                await asyncio.sleep(_ENDING)
+                await _answer(answering, monitor.serving(daemon, path, place))
+            await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
+
+
+async def _answer(
+    answering: contextlib.AsyncExitStack, endpoint: contextlib.AbstractAsyncContextManager[None], waits: bool = False
+) -> bool:
+    """Have the endpoint answer until the stack ends. One that waits can do without while another has the address."""
+    try:
+        await answering.enter_async_context(endpoint)
+    except errors.SriovError as error:
+        if not waits:
+            raise
+        logging.getLogger("sriov_cni").warning("not yet: %s", error.message)
+        return False
+    return True
+
+
+async def _serve(
+    serving: server.Server, where: socket.socket | pathlib.Path, place: run_directory.RunDirectory, stop: asyncio.Event
+) -> None:
+    """Until `stop`, or until the run directory is not ours any more. Raises LedgerError then."""
+    losing = asyncio.create_task(place.lose(stop))
+    try:
+        if isinstance(where, pathlib.Path):
+            await serving.serve(where, stop)
+        else:
+            await serving.serve_inherited(where, stop)
+    finally:
+        losing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await losing
+
+
+def _monitor(options: argparse.Namespace) -> "endpoint.Monitor | None":
+    if options.http is None:
+        return None
+    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    from sriov_cni.monitoring import endpoint  # noqa: PLC0415
+
+    return endpoint.Monitor(options.http, options.counters_interval)
+
+
+def _seconds(text: str) -> float:
+    """At least one: a look takes a tenth of a millisecond a VF."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"invalid interval {text!r}: write seconds, at least 1")
+    return seconds
+
+
+_PLACES = (
+    ("--run-dir", "/run/sriov", "the ledger and the socket (%(default)s)"),
+    ("--socket", None, "where the shim connects (systemd's, else RUN_DIR/cni.sock)"),
+    ("--sysfs", "/sys", "the sysfs to read (%(default)s)"),
+    (
+        "--net-sysctls",
+        announcing.SYSCTLS,
+        "/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
+    ),
+    (
+        "--policy",
+        "/etc/sriov-underlay/policy.json",
+        "what network configurations may ask for; everything where it does not exist (%(default)s)",
+    ),
+    ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
+    (
+        "--pod-resources-socket",
+        "/var/lib/kubelet/pod-resources/kubelet.sock",
+        "asked for a pod's device where the configuration names none (%(default)s)",
+    ),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sriov_cni",
+        description="The daemon behind the CNI plugin: moves VFs into pods and takes them back. Needs root.",
+    )
+    for flag, default, text in _PLACES:
+        parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
+    versions.add_flag(parser)
+    _add_what_it_tells(parser)
+    return parser
+
+
+def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--http",
+        type=http_address.address,
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
+    )
+    parser.add_argument(
+        "--counters-interval",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="between two looks at what went through VFs, with --http (%(default)s)",
+    )
+    parser.add_argument(
+        "--log-format",
+        type=logs.Format,
+        choices=list(logs.Format),
+        default=logs.Format.HUMAN,
+        help="lines for people, or a JSON object each (%(default)s)",
+    )
+    parser.add_argument(
+        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"
+    )

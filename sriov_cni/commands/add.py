@@ -1,0 +1,228 @@
+"""ADD: validate, lock, attach while the IPAM plugin works, address, answer; or everything back as it was."""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from sriov import devices, errors, settings, timing
+from sriov.attachment import announcing, attach, plans, rebound
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
+from sriov_cni.context import announcements, ipam, locks
+from sriov_cni.context.calls import Call, Daemon, log
+from sriov_cni.spec import cni_errors, environment, netconf, result
+from sriov_cni.spec.cni_errors import Code
+
+
+async def add(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
+    with timing.timed(timing.Step.VALIDATE):
+        network = netconf.network(call.stdin)
+        wanted = netconf.attachment(call.stdin, call.invocation.args)
+        before = result.previous(network.prev_result, netconf.VERSIONS)
+        _needs_cni_path(call, network)
+        pod = call.needs_pod(daemon.node.home)
+        pci = await device.choose(daemon, call, wanted)
+        request = _request(daemon, call, network, pci, wanted)
+    async with daemon.vf_locks.of(pci) as held:
+        interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
+        daemon.fresh.add(call.key, call)
+    for warning in netconf.warnings(call.stdin):
+        log.warning("network %s: %s", network.name, warning)
+    merged = result.merge(before, interface, leased, wanted.dns)
+    return result.encode(merged, network.version, network.prev_result)
+
+
+async def _attach(
+    daemon: Daemon,
+    held: locks.Held,
+    call: Call,
+    network: netconf.Network,
+    request: plans.Request,
+    *,
+    pod: netns.Netns,
+    isolated: bool | None,
+) -> tuple[result.Interface, result.Result]:
+    await _end_former_owner(daemon, held, call, request, pod)
+    moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, isolated)
+    request = dataclasses.replace(request, rdma=moving, rdma_nodes=nodes)
+    async with contextlib.AsyncExitStack() as undo:
+        order = _on_the_link if ipam.needs_link(network.ipam) else _beside
+        lease = leases.Leasing(daemon, held, call, network, request.vf.pci)
+        given, leased = await order(lease, request, pod, undo)
+        if not given.addressed:
+            given = await held.run(_address, daemon, pod, given.link, leased)
+        await _finish(daemon, pod, given, undo)
+        undo.pop_all()
+    return _interface(call, request, given), leased
+
+
+async def _beside(
+    lease: leases.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
+) -> "tuple[_Given, result.Result]":
+    """The IPAM plugin works while the VF moves."""
+    task = lease.begin()
+    undo.push_async_callback(lease.undo, task)
+    undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
+    given = await lease.held.run(_give, lease.daemon, request, pod, task)
+    return given, await asyncio.shield(task)  # undoing waits for it
+
+
+async def _on_the_link(
+    lease: leases.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
+) -> "tuple[_Given, result.Result]":
+    """The IPAM plugin works when the VF is in the pod and up; undone, it is before the VF leaves."""
+    undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
+    given = await lease.held.run(_give, lease.daemon, request, pod, None)
+    await readiness.carrier(lease.daemon, pod, given.link)
+    task = lease.begin()
+    undo.push_async_callback(lambda: lease.undo_with(task, _take_back(lease.daemon, lease.held, request, pod)))
+    return given, await asyncio.shield(task)  # undoing waits for it
+
+
+async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: contextlib.AsyncExitStack) -> None:
+    """What is left when the pod has its addresses; announcing them goes on after the answer."""
+    if given.announcer is not None:
+        undo.callback(given.announcer.close)
+    await readiness.addresses(daemon, pod, given.link, given.addresses)
+    if given.announcer is not None:
+        daemon.later(announcements.announce(given.announcer))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Given:
+    """The VF is in the pod; what is left to do is to announce its addresses.
+
+    `link` is None where it has no netdev; then `mac` is what its PF has for it.
+    """
+
+    link: kernel.Link | None
+    addressed: bool = False
+    announcer: announcing.Announcer | None = None
+    addresses: tuple[kernel.IpInterface, ...] = ()
+    mac: str = settings.NO_MAC
+
+
+def _give(
+    daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
+) -> _Given:
+    """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
+    if request.vf.userspace:
+        mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
+        return _Given(None, addressed=True, mac=mac)
+    with attach.attached(daemon.node, daemon.book, request, pod) as (inner, link):
+        # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
+        if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
+            return _configure(daemon, pod, inner, link, lease.result())
+    return _Given(link)
+
+
+def _address(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, leased: result.Result) -> _Given:
+    if link is None:
+        return _Given(link, addressed=True)
+    with daemon.node.kernel() as net, net.inside(pod) as inner:
+        return _configure(daemon, pod, inner, link, leased)
+
+
+def _interface(call: Call, request: plans.Request, given: _Given) -> result.Interface:
+    """Name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that its pod knows it by."""
+    sandbox, pci, link = call.invocation.netns, request.vf.pci, given.link
+    if link is not None:
+        return result.Interface(link.name, link.address, link.mtu, sandbox, pci)
+    mac = "" if given.mac == settings.NO_MAC else given.mac
+    return result.Interface(request.owner.ifname, mac, 0, sandbox, pci)
+
+
+def _needs_cni_path(call: Call, network: netconf.Network) -> None:
+    if network.ipam and not call.invocation.path:
+        raise cni_errors.CniError(
+            Code.INVALID_ENVIRONMENT, "required variables are missing: CNI_PATH", f"{network.ipam} is looked for there"
+        )
+
+
+def _request(
+    daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: netconf.Attachment
+) -> plans.Request:
+    """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError.
+
+    The policy judges what the network asks for; what it does not name is as the node's operator has declared.
+    """
+    vf = daemon.node.lookup(pci)
+    if vf.driver is None:
+        raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    link_layers.check(daemon.node, vf, wanted)
+    if daemon.guard is not None:
+        daemon.guard.check(vf, wanted.wanted)
+    pf = daemon.node.uplink(vf)
+    if wanted.mtu and pf and wanted.mtu > pf.mtu:
+        raise errors.SettingError(
+            f"mtu {wanted.mtu} exceeds the {pf.mtu} of PF {pf.name}", f"raise the PF's, or use at most {pf.mtu}"
+        )
+    namespace, pod = environment.pod(call.invocation.args)
+    owner = ledger.Owner(
+        container_id=call.invocation.container_id,
+        ifname=call.invocation.ifname,
+        network=network.name,
+        netns=call.invocation.netns,
+        namespace=namespace,
+        pod=pod,
+    )
+    declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
+    stated = wanted.named.over(declared)
+    asked = settings.asked(wanted.wanted) | settings.differing(stated, declared)
+    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=asked)
+
+
+async def _end_former_owner(
+    daemon: Daemon, held: locks.Held, call: Call, request: plans.Request, pod: netns.Netns
+) -> None:
+    record = await daemon.holder_of(request.vf.pci)
+    if record is not None:
+        rdma_isolation.note(daemon, call, request.vf.pci)
+        await held.run(_end, daemon, request, pod, record)
+
+
+def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledger.Record) -> None:
+    """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
+    if (lost := rebound.problem(daemon.node.tree, record)) is not None:
+        raise lost
+    restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
+    if daemon.node.tree.netdev(request.vf.pci) is None and not restarted and not daemon.has_ended(record):
+        raise errors.BusyError(
+            f"VF {record.pci} is held by {record.owner}",
+            "its DEL has not come yet; try again later"
+            if record.owner != ledger.UNKNOWN
+            else "its ledger record is damaged: remove that file once no pod uses the VF",
+        )
+    daemon.detach(record, None)
+
+
+def _configure(
+    daemon: Daemon, pod: netns.Netns, inner: kernel.Kernel, link: kernel.Link, leased: result.Result
+) -> _Given:
+    """Addresses and routes; what is left to do is to announce them."""
+    addressing = result.addressing(leased, "the IPAM plugin's answer")
+    if not addressing.addresses:
+        return _Given(link, addressed=True)
+    announcer = daemon.announce(pod, link, addressing.addresses) if daemon.announce else None
+    with contextlib.ExitStack() as undo:
+        if announcer is not None:
+            undo.callback(announcer.close)
+        with timing.timed(timing.Step.ADDRESSES):
+            ipam.configure(inner, link.index, addressing, _ipv6_switch(daemon, pod, link))
+        undo.pop_all()
+    return _Given(link, True, announcer, addressing.addresses)
+
+
+def _ipv6_switch(daemon: Daemon, pod: netns.Netns, link: kernel.Link) -> Callable[[], None] | None:
+    return functools.partial(daemon.enable_ipv6, pod, link.name) if daemon.enable_ipv6 else None
+
+
+async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
+    """Undo what was done to the VF. Where attaching it failed, that has undone it already, and there is no record."""
+    record = daemon.book.read(request.vf.pci)
+    if record is not None and record.owner == request.owner:
+        await held.run(attach.undo, daemon.node, daemon.book, record, pod)

@@ -1,0 +1,176 @@
+"""CHECK and STATUS: is the pod's VF still as ADD made it, and could another ADD succeed? Looks, changes nothing.
+
+Source: CNI spec 1.1, CHECK and STATUS. What a chained plugin changed afterwards stands in prevResult, so that is what
+counts for the netdev; what the PF was told stands in the ledger. What others may change to their liking is not looked
+at: MTU, flags, queues, and the address of a VF that has become part of something larger.
+"""
+
+import asyncio
+import dataclasses
+import errno
+import logging
+
+from sriov import errors, settings
+from sriov.attachment import vf_config, wishes
+from sriov.attachment.node import Node
+from sriov.daemon import logs
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.context import calls, ipam
+from sriov_cni.context.calls import Call, Daemon
+from sriov_cni.spec import cni_errors, netconf, result
+from sriov_cni.spec.cni_errors import Code
+
+_log = logging.getLogger(__name__)
+
+
+async def check(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command CHECK."""
+    network = netconf.existing(call.stdin)
+    netconf.needs_version(network, "CHECK", "0.4.0")
+    if network.prev_result is None:
+        raise cni_errors.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
+    pod = call.needs_pod(daemon.node.home)
+    previous = result.previous(network.prev_result)
+    record = await asyncio.to_thread(calls.find, daemon, call, network.device)
+    if record is None:
+        raise cni_errors.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")
+    logs.about(vf=record.pci)
+    async with daemon.vf_locks.of(record.pci) as held:
+        await held.run(_compare, daemon.node, record, pod, previous)
+    await call.hand_to_ipam(network)
+    return b""
+
+
+async def status(daemon: Daemon, call: Call) -> bytes:
+    """The CNI command STATUS: the ledger can be written, the kernel answers, the IPAM plugin is ready.
+
+    That no VF is free is no failure: counting them is the device plugin's work, and this answer is for the whole node.
+    """
+    network = netconf.network(call.stdin)
+    netconf.needs_version(network, "STATUS", "1.1.0")
+    try:
+        await asyncio.to_thread(_try_out, daemon)
+    except errors.SriovError as error:
+        raise cni_errors.CniError(
+            Code.NOT_AVAILABLE, f"no VF can be attached: {error.message}", error.remedy
+        ) from error
+    await call.hand_to_ipam(network)
+    return b""
+
+
+def _try_out(daemon: Daemon) -> None:
+    daemon.book.try_out()
+    with daemon.node.kernel() as net:
+        net.links()
+
+
+def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:
+    """Raises CniError with code 101 that names the first difference."""
+    vf = node.lookup(record.pci)
+    address = None
+    with node.kernel() as net:
+        if record.home is not None:
+            with net.inside(pod) as inner:
+                address = _compare_netdev(inner, record, previous)
+                _compare_rdma(inner, record)
+        target = node.target(vf, settings.NO_MAC)
+        if target is not None and (found := _seen(net, target, record)):
+            stated = settings.EVERY_SETTING
+            if vf.infiniband:
+                stated = wishes.of_infiniband(record.wanted, frozenset()).which
+            _check_vf(_as_asked(found, record, address), record, stated)
+
+
+def _seen(net: kernel.Kernel, target: vf_config.Target, record: ledger.Record) -> settings.VfSettings | None:
+    """The VF as its PF shows it; None where the PF has more VFs than the kernel can show.
+
+    What cannot be looked at is no difference: a runtime would take the pod down for it.
+    """
+    try:
+        return net.vf(target.pf, target.vf)
+    except errors.KernelError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        _log.warning("CHECK of VF %s looks at its netdev only: %s", record.pci, error)
+        return None
+
+
+def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> str:
+    """Returns the netdev's MAC, which is as it should be."""
+    name = record.owner.ifname
+    try:
+        link = inner.link(name)
+    except errors.KernelError as error:
+        raise _differs(f"interface {name} is not in the pod") from error
+    _check_link(link, record, previous)
+    if lacking := ipam.missing(inner, link.index, _ours(previous, name)):
+        raise _differs(f"interface {name} has lost its {lacking}")
+    return link.address
+
+
+def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
+    """By index: under which name a pod has its RDMA device is its own affair."""
+    there = {each.index for each in inner.rdma_devices()} if record.rdma else set()
+    for device in record.rdma:
+        if device.index not in there:
+            raise _differs(f"RDMA device {device.name} of VF {record.pci} is not in the pod")
+
+
+def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Result) -> None:
+    if link.parent not in (None, record.pci):
+        raise _differs(f"interface {link.name} is not VF {record.pci} but {link.parent}")
+    if not link.up:
+        raise _differs(f"interface {link.name} is down")
+    if link.enslaved:
+        return  # a bond or a team gives all its links one address, or exchanges theirs (bonding.rst, fail_over_mac)
+    expected = next((each.mac for each in previous.interfaces if each.name == link.name and each.sandbox), "")
+    if expected and link.address != expected.lower():
+        raise _differs(f"interface {link.name} has MAC {link.address}, not {expected}")
+
+
+def _ours(previous: result.Result, name: str) -> result.Addressing:
+    """The addresses that prevResult gives to our interface, and its routes.
+
+    A route names no interface. Where other plugins gave addresses too, only one whose gateway is in a network of ours
+    can be told from theirs.
+    """
+    mine = {index for index, each in enumerate(previous.interfaces) if each.name == name and each.sandbox}
+    ips = [ip for ip in previous.ips if ip.interface is None or ip.interface in mine]
+    found = result.addressing(result.Result(ips=ips, routes=previous.routes), "prevResult")
+    if len(ips) == len(previous.ips):
+        return found
+    networks = [address.network for address in found.addresses]
+    explicit = [route.gateway for route, raw in zip(found.routes, previous.routes, strict=True) if raw.gw]
+    reachable = {gateway for gateway in explicit if any(gateway in network for network in networks)}
+    return result.Addressing(found.addresses, tuple(route for route in found.routes if route.gateway in reachable))
+
+
+def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | None) -> settings.VfSettings:
+    """What the PF shows, with the MAC asked for where a trusted VF has taken another: its PF shows that one then.
+
+    Source: drivers/net/ethernet/intel/igb/igb_main.c, igb_set_vf_mac_addr().
+    """
+    if record.wanted.trust and found.mac == address:
+        return dataclasses.replace(found, mac=record.wanted.mac)
+    return found
+
+
+def _check_vf(found: settings.VfSettings, record: ledger.Record, stated: frozenset[settings.Setting]) -> None:
+    """What was stated and the driver took. Without a MAC that the PF holds the VF to, drivers show the VF's own there.
+
+    A record of an older version does not say what was passed over: then only what the network asked for counts.
+    """
+    kept = None if record.wanted.trust else record.host_mac  # a VF that is trusted may take another
+    held = record.pinned or kept or settings.NO_MAC
+    expected = dataclasses.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
+    compared = settings.asked(expected) if record.passed_over is None else stated - set(record.passed_over)
+    if expected.mac == settings.NO_MAC:
+        compared -= {settings.Setting.MAC}
+    for setting in sorted(compared, key=lambda each: each.value):
+        if found.value(setting) != expected.value(setting):
+            raise _differs(f"VF {record.pci} has {setting.value} {found.value(setting)}, not {expected.value(setting)}")
+
+
+def _differs(message: str) -> cni_errors.CniError:
+    return cni_errors.CniError(Code.CHECK, message, "something outside of this CNI changed it; recreate the pod")

@@ -1,0 +1,40 @@
+"""What can be asked for depends on a VF's link layer: MAC and VLAN are Ethernet's, GUID and partition InfiniBand's.
+
+Each is refused by name on the other. The keys for InfiniBand are ib-sriov-cni's (k8snetworkplumbingwg/ib-sriov-cni,
+pkg/types/types.go): `guid`, which ib-kubernetes gives as runtimeConfig.infinibandGUID, `link_state` and `pkey`.
+"""
+
+from sriov import devices, errors, settings
+from sriov.attachment.node import Node
+from sriov.hardware.drivers import infiniband
+from sriov_cni.spec import netconf
+
+_FULL_MEMBER = 0x8000  # InfiniBand Architecture Specification 1.2.1, 10.9.1.1
+
+
+def check(node: Node, vf: devices.VF, wanted: netconf.Attachment) -> None:
+    """Raises UnsupportedError for what a VF of this kind cannot have."""
+    known = settings.INFINIBAND if vf.infiniband else settings.EVERY_SETTING
+    names = sorted(each.value for each in settings.asked(wanted.wanted) - known)
+    if wanted.pkey is not None and not vf.infiniband:
+        names.append("pkey")
+    if names:
+        kind = "an InfiniBand VF" if vf.infiniband else "an Ethernet VF"
+        raise errors.UnsupportedError(
+            f"{', '.join(names)}: not for {kind}, which {vf.pci} is", "leave it out, or use a VF of the other kind"
+        )
+    if wanted.pkey is not None:
+        _check_pkey(node, vf, wanted.pkey)
+
+
+def _check_pkey(node: Node, vf: devices.VF, pkey: int) -> None:
+    """The subnet manager puts a port into partitions; nobody here can, nor look where a program has the VF."""
+    if vf.userspace:
+        return
+    found = infiniband.pkeys(node.tree.pci(vf.pci))
+    if not {pkey, pkey | _FULL_MEMBER} & set(found):
+        has = ", ".join(f"{each:#06x}" for each in found) or "none"
+        raise errors.UnsupportedError(
+            f"pkey {pkey:#06x} is not among those of InfiniBand VF {vf.pci}: {has}",
+            "have the subnet manager put the VF's GUID into the partition, or leave pkey out",
+        )

@@ -1,0 +1,164 @@
+"""VFs whose owner is gone without a DEL: they are found here, at the daemon's start and now and then."""
+
+import asyncio
+import functools
+from collections.abc import Iterable
+
+from sriov import devices, errors
+from sriov.attachment import cleaning, detach, rebound
+from sriov.daemon import logs
+from sriov.hardware import inventory
+from sriov.state import ledger
+from sriov_cni.commands import rdma_numbering
+from sriov_cni.context.calls import Daemon, log
+
+INTERVAL = 10.0  # seconds
+_TELLING = 5.0  # seconds between two looks at what is to be told of the daemon's own work
+_AT_ONCE = 16  # half of the daemon's threads: calls have the others, however many VFs cannot be restored
+
+
+async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
+    """Look at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
+    work = daemon.tasks
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work.keep("noting the VFs' own addresses", functools.partial(get_to_know, daemon)))
+        patiently = functools.partial(repair, daemon, only_due=True, at_once=_AT_ONCE)
+        group.create_task(work.every(interval, "repair", patiently))
+        if daemon.troubles is not None:
+            group.create_task(work.every(_TELLING, "telling of trouble", functools.partial(_tell, daemon)))
+
+
+async def _tell(daemon: Daemon) -> None:
+    if daemon.troubles is not None:
+        daemon.troubles.tell(daemon.problems())
+
+
+async def get_to_know(daemon: Daemon) -> None:
+    """Note the own address of each VF that is nobody's, before anybody can give it another. Once, at the start."""
+    found = await asyncio.to_thread(inventory.scan, daemon.node.tree)
+    for pci in found.vfs:
+        try:
+            async with daemon.vf_locks.of(pci) as held:
+                await held.run(_note, daemon, pci)
+        except errors.SriovError as error:
+            log.error("VF %s is not known yet: %s", pci, error)
+
+
+def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
+    netdev = daemon.node.tree.netdev(pci)
+    if netdev is not None and daemon.record_of(pci) is None:
+        with daemon.node.kernel() as net:
+            daemon.book.homes.settle(
+                daemon.node.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
+            )
+
+
+async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) -> None:
+    """Finish the detach of every VF that has a record and no living owner, of `at_once` of them at a time.
+
+    With `only_due`, VFs that have failed wait for their turn. Raises LedgerError.
+    """
+    left, changed = await asyncio.to_thread(_look, daemon)
+    for record in changed:
+        await _keep_back(daemon, record)
+    stuck = daemon.stuck
+    stuck.only(left)
+    now = asyncio.get_running_loop().time()
+    due = [record for record in left if not only_due or stuck.is_due(record, now)]
+    await _finish_all(daemon, sorted(due, key=stuck.failures), asyncio.Semaphore(at_once))
+    await _settle(daemon)
+
+
+def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
+    """What was left behind, and what has another driver than its owner got it with.
+
+    All of the ledger is read here: in a thread, since that may take some time.
+    """
+    over: dict[bool, list[ledger.Record]] = {True: [], False: []}
+    for record in daemon.book.records():
+        over[_seems_over(daemon, record)].append(record)
+    return over[True], [each for each in over[False] if rebound.problem(daemon.node.tree, each) is not None]
+
+
+def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
+    """Where that cannot be told it is looked into: what is wrong is then said of this VF, and the others go on."""
+    try:
+        return _is_over(daemon, record)
+    except (errors.SriovError, OSError):
+        return True
+
+
+async def _settle(daemon: Daemon) -> None:
+    try:
+        await rdma_numbering.settle(daemon)
+    except errors.SriovError as error:
+        log.error("RDMA device nodes may change on the way into a pod: %s", error)
+
+
+async def _keep_back(daemon: Daemon, seen: ledger.Record) -> None:
+    """Its owner may have died without a DEL, which a VF without a netdev does not show: the device plugin is told."""
+    try:
+        async with daemon.vf_locks.of(seen.pci) as held:
+            record = daemon.book.read(seen.pci)
+            if record is not None and record.owner == seen.owner:
+                await held.run(detach.keep_back, daemon.node, daemon.book, record)
+    except errors.SriovError as error:
+        log.error("VF %s of %s cannot be kept from other pods: %s", seen.pci, seen.owner, error)
+
+
+async def _finish_all(daemon: Daemon, records: Iterable[ledger.Record], limit: asyncio.Semaphore) -> None:
+    """Those that were never tried come first. None is left at work when this ends, whatever has become of another."""
+    working = (_finish(daemon, record, limit) for record in records)
+    for failure in await asyncio.gather(*working, return_exceptions=True):
+        if failure is not None:
+            raise failure
+
+
+async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
+    """An ADD under way has a record before its VF has moved: it also has the lock."""
+    with logs.within(**seen.owner.facts, vf=seen.pci):
+        try:
+            await _finish_one(daemon, seen, limit)
+        except (errors.UncleanError, errors.DriverError) as error:
+            _failed(daemon, seen, str(error), kept_back=True)
+            log.error("VF %s of %s is kept from other pods: %s", seen.pci, seen.owner, error)
+        except errors.SriovError as error:
+            _failed(daemon, seen, str(error))
+            log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
+        except Exception as error:  # one VF's edge: the others are restored whatever it is
+            _failed(daemon, seen, f"{type(error).__name__}: {error}")
+            log.exception("VF %s of %s cannot be restored yet", seen.pci, seen.owner)
+
+
+async def _finish_one(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
+    async with limit, daemon.vf_locks.of(seen.pci) as held:
+        ended = await held.run(_end, daemon, seen)
+    if ended:
+        _count(daemon, restored=True)
+        log.warning("VF %s was left without a DEL of %s: restored", seen.pci, seen.owner)
+    daemon.stuck.forget(seen)
+
+
+def _failed(daemon: Daemon, seen: ledger.Record, problem: str, *, kept_back: bool = False) -> None:
+    _count(daemon, restored=False)
+    daemon.stuck.failed(seen, problem, asyncio.get_running_loop().time(), kept_back=kept_back)
+
+
+def _count(daemon: Daemon, *, restored: bool) -> None:
+    if daemon.meter is not None:
+        daemon.meter.repaired(restored=restored)
+
+
+def _end(daemon: Daemon, seen: ledger.Record) -> bool:
+    record = daemon.book.read(seen.pci)
+    if record is None or record.owner != seen.owner or not _is_over(daemon, record):
+        return False
+    daemon.detach(record, None)
+    return True
+
+
+def _is_over(daemon: Daemon, record: ledger.Record) -> bool:
+    """Its netdev is at home, or, since a VF without a netdev does not move, its owner's namespace is destroyed."""
+    if record.home is not None and daemon.node.tree.netdev(record.pci) is not None:
+        return True
+    return daemon.has_ended(record)

@@ -1,0 +1,30 @@
+"""Announcing a pod's addresses after its ADD, off its way: a short task of the daemon.
+
+It keeps a socket in the pod's namespace, and so the namespace, for a second, or four without a carrier; a VF whose pod
+dies in that time comes home that much later.
+"""
+
+import asyncio
+import logging
+
+from sriov.attachment import announcing
+
+log = logging.getLogger(__name__)
+_PATIENCE = 3.0  # seconds for a carrier
+_POLL = 0.02
+_PAUSES = (0.0, 0.2, 0.6)  # seconds before each of the announcements
+
+
+async def announce(announcer: announcing.Announcer) -> None:
+    """Wait for the carrier, announce three times, close. Failures are nobody's problem but the log's."""
+    try:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        while not announcer.is_ready() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_POLL)
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            announcer.send()
+    except OSError as error:
+        log.info("not announced: %s", error)
+    finally:
+        announcer.close()

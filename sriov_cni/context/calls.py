@@ -1,0 +1,206 @@
+"""One CNI call and what it is carried out with. Every command takes both and nothing else."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from sriov import devices, errors, timing
+from sriov.attachment import announcing, detach
+from sriov.attachment.node import Node
+from sriov.daemon import background
+from sriov.linux import kernel, netns
+from sriov.state import call_log, daemon_problems, ledger
+from sriov_cni.context import attempts, ipam, legacy, locks, policy, rdma_promises, unconfirmed
+from sriov_cni.shim import wire
+from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec.cni_errors import Code
+
+log = logging.getLogger("sriov_cni")
+_T = TypeVar("_T")
+
+RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
+"""Runs an IPAM plugin where the shim is: CNI_COMMAND and plugin name to outcome."""
+
+
+Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
+"""Makes what announces an interface's addresses: announcing.Announcer, or nothing where there is no real namespace."""
+
+
+EnableIpv6 = Callable[[netns.Netns, str], None]
+"""Switches IPv6 on for an interface of a pod: announcing.enable_ipv6, or nothing where there is no real namespace."""
+
+
+class Meter(Protocol):
+    """Who counts what the daemon does."""
+
+    def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
+        """A call is over, with code 0 or an error's; `command` is whatever the shim sent."""
+
+    def repaired(self, *, restored: bool) -> None:
+        """The detach of a VF that was left without a DEL was tried."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Daemon:
+    """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
+
+    `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
+    the daemon's end waits for it; `tasks` what goes on all along; `stuck` are VFs that repair has failed to restore.
+    `ipam_patience` is how many seconds a VF's way home waits for an IPAM plugin that works on its link.
+    """
+
+    node: Node
+    book: ledger.Ledger
+    announce: Announce | None = None
+    guard: policy.Guard | None = None
+    pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+    former: legacy.Predecessor | None = None
+    meter: Meter | None = None
+    calls_log: call_log.Recent | None = None
+    troubles: daemon_problems.Trouble | None = None
+    enable_ipv6: EnableIpv6 | None = None
+    ipam_patience: float = 5.0
+    fresh: unconfirmed.Unheard = dataclasses.field(default_factory=unconfirmed.Unheard)
+    vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
+    promised: rdma_promises.Promises = dataclasses.field(default_factory=rdma_promises.Promises)
+    chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
+    tasks: background.Background = dataclasses.field(default_factory=background.Background)
+    stuck: attempts.Attempts = dataclasses.field(default_factory=attempts.Attempts)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the daemon's own work, a line each. For the loop alone."""
+        return [*self.tasks.problems(), *self.stuck.problems()]
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this off the call's way."""
+        task = asyncio.create_task(self.tasks.once("announcing", work))
+        self.chores.add(task)
+        task.add_done_callback(self.chores.discard)
+
+    def record_of(self, pci: devices.PciAddress) -> ledger.Record | None:
+        """Who holds the VF, by our ledger or by the predecessor's."""
+        record = self.book.read(pci)
+        if record is None and self.former is not None:
+            return self.former.of_device(pci)
+        return record
+
+    async def holder_of(self, pci: devices.PciAddress) -> ledger.Record | None:
+        """The same, on an ADD's way: a thread reads the predecessor's records, and only where it has this VF."""
+        record = self.book.read(pci)
+        if record is None and self.former is not None and self.former.has(pci):
+            return await asyncio.to_thread(self.former.of_device, pci)
+        return record
+
+    def has_ended(self, record: ledger.Record) -> bool:
+        """Whether the owner's namespace is destroyed, of a VF whose place does not show it: one without a netdev."""
+        if record.mark is None:
+            return False
+        with self.node.kernel() as net:
+            return net.is_gone(record.mark)
+
+    def detach(self, record: ledger.Record, pod: netns.Netns | None) -> None:
+        """Take the VF back and forget its owner, wherever that is written. Blocks.
+
+        A runtime that has lost its state comes with another namespace than the VF went to, or with none.
+        """
+        self.fresh.end((record.owner.container_id, record.owner.ifname))
+        with _where_it_went(record, pod) as place:
+            detach.detach(self.node, self.book, record, place)
+        if self.former is not None:
+            self.former.end(record)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One call as the shim sent it. `pod` is the open namespace, None where there is none; who made it closes it."""
+
+    invocation: environment.Invocation
+    stdin: bytes
+    pod: netns.Netns | None
+    run_ipam: RunIpam
+
+    @property
+    def key(self) -> unconfirmed.Key:
+        return self.invocation.container_id, self.invocation.ifname
+
+    def owns(self, record: ledger.Record | None) -> bool:
+        return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)
+
+    def has_inside(self, node: Node, record: ledger.Record | None) -> bool:
+        """Whether the VF, whose owner nobody knows any more, is in the pod that this call is about. Blocks."""
+        if record is None or record.owner != ledger.UNKNOWN or self.pod is None:
+            return False
+        return detach.is_inside(node, record.pci, self.pod)
+
+    def needs_pod(self, home: netns.Netns) -> netns.Netns:
+        """The pod's namespace. Raises CniError with code 4 or 8 where it cannot take a VF."""
+        path = self.invocation.netns
+        if self.pod is None:
+            raise cni_errors.CniError(
+                Code.INVALID_ENVIRONMENT, f"CNI_NETNS {path!r} is not a network namespace", "does the pod still exist?"
+            )
+        if self.pod.identity == home.identity:
+            raise cni_errors.CniError(
+                Code.INVALID_NETNS, f"CNI_NETNS {path!r} is the host's own namespace", "a VF goes into a pod's"
+            )
+        return self.pod
+
+    async def hand_to_ipam(self, network: netconf.Network) -> None:
+        """The call's own command, carried out by the IPAM plugin too. Raises the plugin's error."""
+        if network.ipam:
+            ipam.check(network.ipam, await self.run_ipam(self.invocation.command.value, network.ipam))
+
+    async def release_address(self, network: netconf.Network) -> None:
+        """IPAM's DEL, whatever the call's own command is. Raises the plugin's error."""
+        if network.ipam:
+            ipam.check(network.ipam, await self.run_ipam("DEL", network.ipam))
+
+
+async def with_ipam(
+    daemon: Daemon, network: netconf.Network, release: Coroutine[Any, Any, None], work: Coroutine[Any, Any, _T]
+) -> tuple[_T, BaseException | None]:
+    """Have the IPAM plugin release what it gave, and a VF taken back; what the work came to, and what IPAM raised.
+
+    A plugin that works on the link goes first: `dhcp` tells its server by it, and keeps the namespace until then. One
+    that takes long keeps nobody from the VF. Raises what the work raises, when both have ended.
+    """
+    releasing = asyncio.create_task(release)
+    try:
+        if ipam.needs_link(network.ipam):
+            await asyncio.wait([releasing], timeout=daemon.ipam_patience)
+        done = await work
+    finally:
+        await asyncio.wait([releasing])
+        problem = releasing.exception()
+    return done, problem
+
+
+@contextlib.contextmanager
+def _where_it_went(record: ledger.Record, pod: netns.Netns | None) -> Iterator[netns.Netns | None]:
+    """The namespace that the VF was moved to: what the call brought, else what its recorded path still leads to."""
+    if pod is not None and pod.identity == record.netns:
+        yield pod
+        return
+    try:
+        recorded = netns.open_path(record.owner.netns)
+    except errors.NetnsError:
+        yield pod
+        return
+    with recorded:
+        yield recorded if recorded.identity == record.netns else pod
+
+
+def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
+    """The record of the call's attachment; `device` is where to look first."""
+    record = daemon.book.read(device) if device else None
+    if call.owns(record):
+        return record
+    names = call.invocation.container_id, call.invocation.ifname
+    record = daemon.book.find(*names)
+    if record is None and daemon.former is not None:
+        return daemon.former.find(*names)
+    return record

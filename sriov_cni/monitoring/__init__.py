@@ -1,0 +1,1 @@
+"""The CNI daemon's HTTP endpoint and metrics."""

@@ -1,0 +1,61 @@
+"""The CNI daemon's endpoint: whether a pod could get its VF now, and its metrics. Imported only where asked for."""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator, Sequence
+
+from sriov import errors
+from sriov.daemon import endpoint, http_address, pages, process_metrics
+from sriov_cni.context import calls, run_directory
+from sriov_cni.monitoring import attached_vfs, counters, metrics
+from sriov_cni.spec import cni_errors
+
+
+class Monitor:
+    """Made before the daemon, which tells `meter` what it does. `interval` is in seconds, between looks at counters."""
+
+    def __init__(self, where: http_address.Address, interval: float, read: attached_vfs.Reader = counters.of) -> None:
+        self._where = where
+        self._interval = interval
+        self._read = read
+        self._registry = process_metrics.registry("CNI daemon")
+        self.meter = metrics.Meter(self._registry)
+
+    @contextlib.asynccontextmanager
+    async def serving(
+        self, daemon: calls.Daemon, socket: pathlib.Path, place: run_directory.RunDirectory | None = None
+    ) -> AsyncIterator[None]:
+        """Answer until the context ends; `socket` is where shims connect, `place` what the daemon may wait for.
+
+        Raises SriovError where it cannot; it may be tried again.
+        """
+        watcher = attached_vfs.Watcher(daemon.node, daemon.book, self._read)
+
+        async def problems() -> Sequence[str]:
+            if place is not None and place.waits:
+                return [place.reason]
+            return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
+
+        async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
+            self._registry.register(metrics.Holdings(lambda: watcher.latest))
+            self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
+            looking = asyncio.create_task(
+                daemon.tasks.every(self._interval, "looking at what pods hold", watcher.look_again)
+            )
+            try:
+                yield
+            finally:
+                looking.cancel()
+
+
+def found(daemon: calls.Daemon, socket: pathlib.Path) -> list[str]:
+    """What would fail every ADD. The kernel is not asked: that is what STATUS is for, and a probe comes often."""
+    problems = [] if socket.is_socket() else [f"there is no socket at {socket}: shims wait, then fail"]
+    try:
+        daemon.book.try_out()
+        if daemon.guard is not None:
+            daemon.guard.try_out()
+    except (errors.SriovError, cni_errors.CniError) as error:
+        problems.append(str(error))
+    return problems

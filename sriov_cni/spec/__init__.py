@@ -1,0 +1,1 @@
+"""CNI's formats: environment, network configuration, results, errors. Pure."""

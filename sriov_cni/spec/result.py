@@ -1,0 +1,170 @@
+"""CNI results of every version we speak: what an IPAM plugin answered, and what we answer. Pure.
+
+Within one process a result has one shape, that of 1.1.0; `encode` leaves out what an older version does not know
+(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise). What prevResult says is others' and passed on as it came,
+also what no version knows: a plugin must hand on what the ones before it did ("Deriving runtime configuration").
+"""
+
+import dataclasses
+import ipaddress
+from collections.abc import Container
+from typing import Any
+
+import msgspec
+
+from sriov.linux import kernel
+from sriov_cni.spec import cni_errors
+from sriov_cni.spec.cni_errors import Code
+
+_WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")
+_WITH_1_1_FIELDS = ("1.1.0",)
+_LISTS = ("interfaces", "ips", "routes")
+
+
+class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`mtu` in bytes; `pci_id` the VF's PCI address."""
+
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    sandbox: str = ""
+    pci_id: str = msgspec.field(default="", name="pciID")
+
+
+class Ip(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`address` with its prefix length; `interface` an index into the result's interfaces."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    dst: str
+    gw: str = ""
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
+
+
+class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
+    nameservers: list[str] = []
+    domain: str = ""
+    search: list[str] = []
+    options: list[str] = []
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A result of any version from 0.3.0 on."""
+
+    interfaces: list[Interface] = []
+    ips: list[Ip] = []
+    routes: list[Route] = []
+    dns: Dns = Dns()
+
+
+_RESULT = msgspec.json.Decoder(Result)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_DNS = msgspec.json.Decoder(Dns)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Addressing:
+    """A result's addresses and routes as the kernel takes them."""
+
+    addresses: tuple[kernel.IpInterface, ...]
+    routes: tuple[kernel.Route, ...]
+
+
+def decode(data: bytes, what: str) -> Result:
+    """Read a result; `what` names it in the error. Raises CniError with code 6."""
+    try:
+        return _RESULT.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise cni_errors.CniError(
+            Code.DECODING, f"{what} is not a CNI result: {error}", "see its documentation"
+        ) from error
+
+
+def previous(data: bytes | None, versions: Container[str] | None = None) -> Result:
+    """prevResult, whole: what is passed on has to be a result of one of `versions`. Raises CniError with code 6.
+
+    It may leave its version out, which is the configuration's then (libcni, NewConfFromBytes).
+    """
+    if data is None:
+        return Result()
+    found = decode(data, "prevResult")
+    addressing(found, "prevResult")
+    named = _version(data)
+    if versions is not None and named not in ("", None) and named not in versions:
+        raise cni_errors.CniError(Code.DECODING, f"prevResult has cniVersion {named!r}", "see its documentation")
+    return found
+
+
+def _version(data: bytes) -> object:
+    return _OBJECT.decode(data).get("cniVersion")
+
+
+def addressing(result: Result, what: str) -> Addressing:
+    """Raises CniError with code 6 for an address that is none."""
+    try:
+        addresses = tuple(ipaddress.ip_interface(ip.address) for ip in result.ips)
+        gateways = [ipaddress.ip_address(ip.gateway) for ip in result.ips if ip.gateway]
+        return Addressing(addresses, tuple(_route(route, gateways) for route in result.routes))
+    except ValueError as error:
+        raise cni_errors.CniError(Code.DECODING, f"{what} has {error}", "see its documentation") from error
+
+
+def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
+    """A route without a gateway goes over the first address' gateway of its family, as other plugins have it."""
+    dst = ipaddress.ip_network(route.dst, strict=False)
+    gateway = ipaddress.ip_address(route.gw) if route.gw else None
+    if gateway is None and route.scope is None:
+        gateway = next((each for each in gateways if each.version == dst.version), None)
+    return kernel.Route(
+        dst, gateway, route.mtu or None, route.advmss or None, route.priority or None, route.table, route.scope
+    )
+
+
+def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Result:
+    """Our answer: what plugins before us made, our interface, and whatever the IPAM plugin gave it.
+
+    Of DNS there is one: the network configuration's, else the IPAM plugin's, else that of the plugins before us.
+    """
+    ours = len(before.interfaces)
+    ips = [msgspec.structs.replace(ip, interface=ours) for ip in leased.ips]
+    named = next((each for each in (dns, leased.dns) if each != Dns()), before.dns)
+    return Result([*before.interfaces, interface], [*before.ips, *ips], [*before.routes, *leased.routes], named)
+
+
+def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
+    """The JSON document for stdout in this version. `before` is the prevResult that `result` begins with."""
+    document: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(result)}
+    if version not in _WITH_1_1_FIELDS:
+        document["interfaces"] = [_keep(each, {"name", "mac", "sandbox"}) for each in document["interfaces"]]
+        if "routes" in document:
+            document["routes"] = [_keep(each, {"dst", "gw"}) for each in document["routes"]]
+    if before is not None:
+        _restore(document, _OBJECT.decode(before))
+    for ip in document.get("ips", []):
+        ip.pop("version", None)
+        if version in _WITH_IP_VERSION:
+            ip["version"] = str(ipaddress.ip_interface(ip["address"]).version)
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _restore(document: dict[str, Any], before: dict[str, Any]) -> None:
+    """Put what was there before in its place again, whole."""
+    for name, value in before.items():
+        if name not in document:
+            document[name] = value
+        elif name in _LISTS:
+            document[name][: len(value)] = value
+    if document.get("dns") == msgspec.to_builtins(_DNS.decode(msgspec.json.encode(before.get("dns", {})))):
+        document["dns"] = before["dns"]
+
+
+def _keep(fields: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key in known}

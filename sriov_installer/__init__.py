@@ -1,0 +1,1 @@
+"""Installs the CNI plugin and the systemd units on a node, and removes them again."""

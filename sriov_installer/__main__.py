@@ -1,0 +1,116 @@
+"""`sriov-underlay install | uninstall | status`: puts on a node what runtimes and systemd look for, and takes it away.
+
+It never starts a container, reads a cluster or changes a NIC. Exit status 0 when it is as asked, 1 when a problem keeps
+it from that (then nothing was changed), 2 for wrong flags; `status` has two more, which --help tells.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Iterable, Sequence
+
+from sriov import errors
+from sriov_installer import (
+    apply,
+    artifacts,
+    attachments,
+    files,
+    flags,
+    plans,
+    preflight,
+    run_directory,
+    services,
+    status,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = flags.parser({"install": _install, "uninstall": _uninstall, "status": _status}).parse_args(argv)
+    try:
+        return int(given.run(given))
+    except errors.SriovError as error:
+        return _refuse([str(error)])
+
+
+def _install(given: argparse.Namespace) -> int:
+    given = _completed(given)
+    wanted, systemd = flags.wanted(given), services.look(given.root)
+    if found := preflight.of_install(given, wanted, systemd):
+        return _refuse(found)
+    with files.locked(flags.inside(given, given.cni_bin_dir)):
+        there = plans.look(each.path for each in wanted)
+        plan = plans.install(wanted, there, replace_incumbent=given.replace_incumbent)
+        if not given.shim_only:
+            commands = systemd.reloading() + (
+                systemd.enabling(_units(each.path for each in wanted)) if given.enable else []
+            )
+            plan = plans.Plan(plan.steps + plans.orders(commands), plan.problems)
+        return _carry_out(given, plan)
+
+
+def _uninstall(given: argparse.Namespace) -> int:
+    given = _with_provisioning(given, not given.shim_only)
+    run_dir, systemd = flags.inside(given, given.run_dir), services.look(given.root)
+    held = [] if given.shim_only else attachments.held(run_dir)
+    if found := preflight.of_uninstall(given, held, systemd):
+        return _refuse(found)
+    folder = flags.inside(given, given.cni_bin_dir)
+    with files.locked(folder if folder.is_dir() else given.root):
+        paths = [path for path in flags.targets(given) if path.parent.is_dir()]
+        there = plans.look(paths)
+        plan = plans.uninstall(paths, there)
+        if not given.shim_only:
+            plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
+            foreign = run_directory.foreign(run_dir) if run_dir.is_dir() else []
+            plan = plans.Plan(plan.steps + plans.run_folder(run_dir, held, foreign))
+        return _carry_out(given, plan)
+
+
+def _with_services(plan: plans.Plan, systemd: services.Systemd, units: Sequence[str]) -> plans.Plan:
+    """Stopped while systemd knows them, forgotten when they are gone."""
+    return plans.Plan(plans.orders(systemd.disabling(units)) + plan.steps + plans.orders(systemd.reloading()))
+
+
+def _status(given: argparse.Namespace) -> int:
+    wanted = flags.wanted(_completed(given))
+    there = plans.look(each.path for each in wanted)
+    print(*status.lines(wanted, there), sep="\n")
+    return int(status.standing(wanted, there))
+
+
+def _completed(given: argparse.Namespace) -> argparse.Namespace:
+    """An installation that has provisioning goes on having it: an upgrade is of all that is there."""
+    there = plans.look(each.path for each in flags.provisioning(given))
+    return _with_provisioning(
+        given, given.provisioning or (not given.shim_only and any(map(plans.is_ours, there.values())))
+    )
+
+
+def _with_provisioning(given: argparse.Namespace, wanted: bool) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(given), "provisioning": wanted})
+
+
+def _units(paths: Iterable[pathlib.Path]) -> list[str]:
+    return [path.name for path in paths if path.name in (*artifacts.UNITS, artifacts.PROVISION)]
+
+
+def _carry_out(given: argparse.Namespace, plan: plans.Plan) -> int:
+    if plan.problems:
+        return _refuse(plan.problems)
+    for step in plan.steps:
+        print(f"would {step}" if given.dry_run else step)
+    if not plan.steps:
+        print("nothing to do")
+    if not given.dry_run:
+        apply.apply(plan.steps)
+    return 0
+
+
+def _refuse(found: Sequence[str]) -> int:
+    for each in found:
+        print(f"sriov-underlay: {each}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

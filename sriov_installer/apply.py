@@ -1,0 +1,50 @@
+"""Carrying a plan out. It may be interrupted at any instruction: the same command again finishes it.
+
+All that needs room is written before anything is changed, so that a full disk changes nothing.
+"""
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sriov import errors
+from sriov_installer import files, plans
+
+_DEEDS: Mapping[plans.Deed, Callable[[Path], None]] = {
+    plans.Deed.KEEP: files.keep,
+    plans.Deed.WRITE: files.commit,
+    plans.Deed.RESTORE: files.restore,
+    plans.Deed.REMOVE: files.remove,
+    plans.Deed.REMOVE_RUN_FOLDER: files.clear_run_folder,
+    plans.Deed.CLEAR_RUN_FOLDER: files.clear_run_folder,
+}
+
+
+def apply(steps: plans.Steps) -> None:
+    """Raises SriovError."""
+    _stage(steps)
+    for step in steps:
+        if isinstance(step, plans.Order):
+            _run(step.command)
+        else:
+            _DEEDS[step.deed](step.path)
+
+
+def _run(command: tuple[str, ...]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().replace("\n", "; ") or f"exit status {done.returncode}"
+        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "mend that, then run the same command again")
+
+
+def _stage(steps: plans.Steps) -> None:
+    written = [step.artefact for step in steps if isinstance(step, plans.Step) and step.artefact is not None]
+    try:
+        for each in written:
+            files.stage(each.path, each.content, each.mode)
+    except errors.SriovError:
+        for each in written:
+            with contextlib.suppress(OSError):
+                files.draft(each.path).unlink(missing_ok=True)
+        raise

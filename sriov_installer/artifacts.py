@@ -1,0 +1,72 @@
+"""What this version puts on a node: the shim that runtimes execute, systemd's units, and, where that is asked for, what
+makes VFs at boot and keeps network managers off them. Nothing is written here.
+
+The native shim is taken where the package has one for this machine (hack/build-shim), else the Python shim.
+"""
+
+import dataclasses
+import pathlib
+import platform
+
+from sriov_installer import marks
+
+_PACKAGE = pathlib.Path(__file__).parents[1] / "sriov_cni/shim"
+_HERE = pathlib.Path(__file__).parent
+UNITS = ("sriov-cni.socket", "sriov-cni.service", "sriov-device-plugin.service")
+PROGRAMS = ("sriov-cni-daemon", "sriov-device-plugin")
+PROVISION = "sriov-provision.service"
+PROVISIONER = "sriovctl"
+RULES = "70-sriov-vfs.rules"
+NETWORK = "00-sriov-vfs.network"
+PLUGIN = "sriov"
+"""What network configurations call the plugin: their `type`."""
+OLDEST_PYTHON = (3, 10)
+"""That runs the Python shim: with an older one each call would end in a traceback, which no runtime can read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artefact:
+    """A file as it is to be. `interpreter` is what the host needs to run it, "" for nothing.
+
+    `displaces` says that another's file of that name may be put aside, if the user says so.
+    """
+
+    path: pathlib.Path
+    content: bytes
+    mode: int
+    interpreter: str = ""
+    displaces: bool = False
+
+
+def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefact:
+    native = package / f"shim-{platform.machine()}"
+    chosen = native if native.is_file() else package / "shim.py"
+    content = chosen.read_bytes()
+    needs = "" if is_native(content) else "/usr/bin/python3"
+    return Artefact(cni_bin_dir / PLUGIN, marks.stamped(content, marks.version()), 0o755, needs, displaces=True)
+
+
+def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
+    """They start the programs in `programs_dir`."""
+    return tuple(_text("units", systemd_dir / name, programs_dir) for name in UNITS)
+
+
+def provisioning(
+    systemd_dir: pathlib.Path, udev_dir: pathlib.Path, networkd_dir: pathlib.Path, programs_dir: pathlib.Path
+) -> tuple[Artefact, ...]:
+    """The unit that makes VFs at boot, and what keeps NetworkManager and systemd-networkd off them."""
+    return (
+        _text("units", systemd_dir / PROVISION, programs_dir),
+        _text("udev", udev_dir / RULES, programs_dir),
+        _text("units", networkd_dir / NETWORK, programs_dir),
+    )
+
+
+def _text(folder: str, path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:
+    """In all of these # begins a comment, so that they can be stamped."""
+    text = (_HERE / folder / path.name).read_text().replace("@PROGRAMS@", str(programs_dir))
+    return Artefact(path, marks.stamped(text.encode(), marks.version()), 0o644)
+
+
+def is_native(content: bytes) -> bool:
+    return content.startswith(b"\x7fELF")

@@ -1,0 +1,102 @@
+"""The command line, and the paths that it means on the node: all below --root."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+
+from sriov import versions
+from sriov_installer import artifacts
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "sriov-underlay", description="Installs sriov-underlay on a node, and removes it.", allow_abbrev=False
+    )
+    versions.add_flag(made)
+    each = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_install(_command(each, "install", commands, "put the shim and the units where they are looked for"))
+    _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))
+    ends = "exit status 0: as this version installs it; 3: not installed; 4: another version, or not all of it"
+    _command(each, "status", commands, "say what is installed").epilog = ends
+    return made
+
+
+def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:
+    root: pathlib.Path = given.root
+    return root / path.relative_to("/")
+
+
+def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
+    """The shim comes first."""
+    shim = artifacts.shim(inside(given, given.cni_bin_dir))
+    if given.shim_only:
+        return (shim,)
+    units = artifacts.units(inside(given, given.systemd_dir), given.programs_dir)
+    return (shim, *units, *(provisioning(given) if given.provisioning else ()))
+
+
+def provisioning(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
+    """Whether it is wanted or not."""
+    systemd, udev, networkd = (inside(given, each) for each in (given.systemd_dir, given.udev_dir, given.networkd_dir))
+    return artifacts.provisioning(systemd, udev, networkd, given.programs_dir)
+
+
+def targets(given: argparse.Namespace) -> list[pathlib.Path]:
+    """Where all of that goes."""
+    return [each.path for each in wanted(given)]
+
+
+def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
+    """What is written to, with the flag that names it."""
+    named = [("--cni-bin-dir", given.cni_bin_dir)]
+    if not given.shim_only:
+        named.append(("--systemd-dir", given.systemd_dir))
+        more = [("--udev-dir", given.udev_dir), ("--networkd-dir", given.networkd_dir)]
+        named += more if given.provisioning else []
+    return [(inside(given, path), flag) for flag, path in named]
+
+
+def _add_install(made: argparse.ArgumentParser) -> None:
+    _switch(made, "--replace-incumbent", "put another plugin of that name aside; uninstall brings it back")
+    _switch(made, "--provisioning", "also what makes VFs at boot and keeps network managers off them")
+    _switch(made, "--enable", "enable the units, and start or restart them where systemd runs")
+    _switch(made, "--dry-run", "say what would be done, and do nothing")
+
+
+def _add_uninstall(made: argparse.ArgumentParser) -> None:
+    _switch(made, "--leave-attachments", "although pods hold VFs: whoever is installed next takes them over")
+    _switch(made, "--dry-run", "say what would be done, and do nothing")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, runs: Mapping[str, Run], text: str
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    made.set_defaults(run=runs[name], provisioning=False)
+    _switch(made, "--shim-only", "only the shim, as in a DaemonSet's init container")
+    _folder(made, "--cni-bin-dir", "/opt/cni/bin", "where the runtime looks for CNI plugins")
+    _folder(made, "--systemd-dir", "/etc/systemd/system", "where units go")
+    _folder(made, "--udev-dir", "/etc/udev/rules.d", "where udev's rules go")
+    _folder(made, "--networkd-dir", "/etc/systemd/network", "where systemd-networkd's files go")
+    _folder(made, "--programs-dir", str(pathlib.Path(sys.executable).parent), "where the units find the daemons")
+    _folder(made, "--run-dir", "/run/sriov", "the daemons' run directory")
+    _folder(made, "--root", "/", "the node's file system: another folder for images and tests")
+    return made
+
+
+def _switch(made: argparse.ArgumentParser, flag: str, text: str) -> None:
+    made.add_argument(flag, action="store_true", help=text)
+
+
+def _folder(made: argparse.ArgumentParser, flag: str, default: str, text: str) -> None:
+    made.add_argument(flag, type=_absolute, default=pathlib.Path(default), metavar="DIR", help=f"{text} (%(default)s)")
+
+
+def _absolute(text: str) -> pathlib.Path:
+    path = pathlib.Path(text)
+    if not path.is_absolute():
+        raise argparse.ArgumentTypeError(f"{text!r} is relative, give the whole path")
+    return path

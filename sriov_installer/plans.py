@@ -1,0 +1,139 @@
+"""From what is on a node to what has to be done there: pure, so that a dry run is the plan and nothing else.
+
+A file that is not ours is never written over. Where the user says so it is kept beside ours, and `uninstall` puts it
+back.
+"""
+
+import dataclasses
+import enum
+import pathlib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+from sriov_installer import artifacts, files, marks
+
+Findings = Mapping[pathlib.Path, files.Found | None]
+"""What is at each target, at its backup, and at both drafts."""
+
+
+class Deed(enum.Enum):
+    KEEP = "keep what is there as"
+    WRITE = "write"
+    RESTORE = "put back what was there before"
+    REMOVE = "remove"
+    REMOVE_RUN_FOLDER = "remove the folder"
+    CLEAR_RUN_FOLDER = "remove our files, and leave those of others, in"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """`path` is the target, except that REMOVE names any file of ours, and the last two the run directory."""
+
+    deed: Deed
+    path: pathlib.Path
+    artefact: artifacts.Artefact | None = None
+
+    def __str__(self) -> str:
+        return f"{self.deed.value} {files.backup(self.path) if self.deed is Deed.KEEP else self.path}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """A command line that is run."""
+
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"run {shlex.join(self.command)}"
+
+
+Steps = tuple[Step | Order, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """Nothing is done where there is a problem. Problems end with what the user can do."""
+
+    steps: Steps = ()
+    problems: tuple[str, ...] = ()
+
+
+def places(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """All the names that an installation ever uses for one target."""
+    kept = files.backup(path)
+    return path, kept, files.draft(path), files.draft(kept)
+
+
+def look(paths: Iterable[pathlib.Path]) -> Findings:
+    return {place: files.look(place) for path in paths for place in places(path)}
+
+
+def is_ours(found: files.Found | None) -> bool:
+    return found is not None and found.content is not None and marks.version_of(found.content) is not None
+
+
+def install(wanted: Iterable[artifacts.Artefact], there: Findings, *, replace_incumbent: bool) -> Plan:
+    steps: list[Step] = []
+    problems: list[str] = []
+    for each in wanted:
+        problem = _obstacle(each, there[each.path], replace_incumbent)
+        if problem:
+            problems.append(problem)
+        else:
+            steps += _placing(each, there)
+    return Plan(tuple(steps), tuple(problems))
+
+
+def uninstall(paths: Iterable[pathlib.Path], there: Findings) -> Plan:
+    return Plan(tuple(step for path in paths for step in _taking_away(path, there)))
+
+
+def orders(commands: Iterable[tuple[str, ...]]) -> Steps:
+    return tuple(map(Order, commands))
+
+
+def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[str]) -> Steps:
+    """What is ours goes too, unless somebody is to take over what it tells of. `foreign` is what others have there.
+
+    It is looked for again when that is done: a daemon writes until it has been stopped.
+    """
+    if held or not run_dir.is_dir():
+        return ()
+    return (Step(Deed.CLEAR_RUN_FOLDER if foreign else Deed.REMOVE_RUN_FOLDER, run_dir),)
+
+
+def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:
+    if found is None or is_ours(found):
+        return ""
+    if found.folder:
+        return f"{wanted.path} is a folder; remove it"
+    if not wanted.displaces:
+        return f"{wanted.path} is not of sriov-underlay; move it away"
+    if replace_incumbent:
+        return ""
+    kept = files.backup(wanted.path).name
+    return f"{wanted.path} is another plugin; give --replace-incumbent to replace it and keep it as {kept}"
+
+
+def _placing(wanted: artifacts.Artefact, there: Findings) -> list[Step]:
+    found = there[wanted.path]
+    if found is not None and (found.content, found.mode) == (wanted.content, wanted.mode):
+        return _sweeping(wanted.path, there)
+    aside = [] if found is None or is_ours(found) else [Step(Deed.KEEP, wanted.path)]
+    return [*aside, Step(Deed.WRITE, wanted.path, wanted)]
+
+
+def _taking_away(path: pathlib.Path, there: Findings) -> list[Step]:
+    found, kept = there[path], files.backup(path)
+    if there[kept] is None:
+        steps = [Step(Deed.REMOVE, path)] if is_ours(found) else []
+    else:
+        stands = found is not None and not is_ours(found)  # the other plugin was installed again over ours
+        steps = [Step(Deed.REMOVE, kept) if stands else Step(Deed.RESTORE, path)]
+    return steps + _sweeping(path, there)
+
+
+def _sweeping(path: pathlib.Path, there: Findings) -> list[Step]:
+    """Drafts of an installation that died."""
+    _, _, *drafts = places(path)
+    return [Step(Deed.REMOVE, each) for each in drafts if there[each] is not None]

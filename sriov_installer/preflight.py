@@ -1,0 +1,93 @@
+"""What keeps an installation or a removal from succeeding, found before anything is changed: lines with a remedy."""
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from sriov.state import ledger
+from sriov_installer import artifacts, attachments, flags, services
+
+_SECONDS = 20.0  # that an interpreter may take to start, on a machine that is busy
+_PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes as it is
+
+
+def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], systemd: services.Systemd) -> list[str]:
+    found = _of_folders(flags.folders(given))
+    if given.shim_only and given.provisioning:
+        found.append("--provisioning is units and rules, which --shim-only leaves out; give one of them")
+    if given.shim_only:
+        return found  # in a container the host's programs cannot be seen
+    found += _of_interpreters(given, wanted) + _of_programs(given)
+    if given.enable and not systemd.present:
+        found.append("there is no systemctl to enable units with; leave out --enable")
+    return found
+
+
+def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: services.Systemd) -> list[str]:
+    """Folders that are not there have nothing in them. A daemon that systemd runs is stopped by it."""
+    found = _of_folders((folder, flag) for folder, flag in flags.folders(given) if folder.is_dir())
+    if not given.leave_attachments and (line := attachments.problem(held)):
+        found.append(line)
+    run_dir = flags.inside(given, given.run_dir)
+    if not given.shim_only and not systemd.running and attachments.is_served(run_dir):
+        found.append(f"a daemon still listens on {run_dir / 'cni.sock'}; stop it")
+    return found
+
+
+def _of_folders(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
+    """They are not made: a mistyped one would go unnoticed."""
+    return [line for folder, flag in folders if (line := _of_folder(folder, flag))]
+
+
+def _of_folder(folder: pathlib.Path, flag: str) -> str:
+    if not folder.is_dir():
+        unless = {"--systemd-dir": ", or take --shim-only"}.get(flag, "")
+        return f"there is no folder {folder}; make it, or say by {flag} where this node has it{unless}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"cannot write into {folder}; run this as root, on a file system that is not read-only"
+    return ""
+
+
+def _of_interpreters(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact]) -> list[str]:
+    needed = sorted({each.interpreter for each in wanted} - {""})
+    return [line for each in needed if (line := _of_interpreter(each, flags.inside(given, pathlib.Path(each))))]
+
+
+def _of_interpreter(name: str, path: pathlib.Path) -> str:
+    """One that cannot be started from here, as in another architecture's root, is not judged."""
+    if not path.exists():
+        return f"the Python shim needs {name}; install it, or a package that has the native shim"
+    version = _python_version(path)
+    if version is None or version >= artifacts.OLDEST_PYTHON:
+        return ""
+    oldest, found = (".".join(map(str, each)) for each in (artifacts.OLDEST_PYTHON, version))
+    return (
+        f"the Python shim needs Python {oldest} or later, and {name} is {found or 'older'}; install a later one there, "
+        "or a package that has the native shim"
+    )
+
+
+def _python_version(path: pathlib.Path) -> tuple[int, ...] | None:
+    """Major and minor, asked the way the shim is started; () where it does not understand, None where it cannot be."""
+    ask = "import sys; sys.stdout.write('%d %d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run((path, "-IS", "-c", ask), capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = done.stdout.split()
+    return tuple(map(int, words)) if len(words) == 2 and all(map(bytes.isdigit, words)) else ()
+
+
+def _of_programs(given: argparse.Namespace) -> list[str]:
+    folder = given.programs_dir
+    if not _PLAIN.fullmatch(str(folder)):
+        return [f"{str(folder)!r} cannot stand in a unit file; install the package at a path without such characters"]
+    needed = (*artifacts.PROGRAMS, artifacts.PROVISIONER) if given.provisioning else artifacts.PROGRAMS
+    lacking = [name for name in needed if not flags.inside(given, folder / name).exists()]
+    return [
+        f"there is no {folder / name}; install the package there with pip, or say by --programs-dir where it is"
+        for name in lacking
+    ]

@@ -1,0 +1,1 @@
+"""Verdicts about what was read. Pure."""

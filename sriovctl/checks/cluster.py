@@ -1,0 +1,84 @@
+"""doctor on what is between the node and its pods: configuration, kubelet, CNI, network managers. Pure."""
+
+from collections.abc import Iterator
+
+from sriovctl.checks.findings import Finding, Kind
+from sriovctl.node import attachments, cni_setup, facts
+
+
+def configuration(found: facts.Facts) -> Iterator[Finding]:
+    config = str(found.where.config)
+    for line in found.seen.config_trouble.splitlines():
+        yield Finding(Kind.CONFIG_BAD, config, line)
+    read = found.seen.configuration
+    for warning in read.warnings if read else ():
+        yield Finding(Kind.CONFIG_WARNING, config, warning)
+    for pool in found.seen.dealt:
+        if not pool.devices:
+            yield Finding(Kind.POOL_EMPTY, pool.resource, "no device of this node matches its selectors")
+    if found.policy_problem:
+        yield Finding(Kind.POLICY_BAD, str(found.where.policy), found.policy_problem)
+
+
+def kubelet(found: facts.Facts) -> Iterator[Finding]:
+    told, folder = found.seen.told, found.where.kubelet
+    if not found.kubelet_there:
+        yield Finding(Kind.KUBELET_MISSING, str(folder), f"there is no socket {folder}/device-plugins/kubelet.sock")
+        return
+    if told.trouble:
+        yield Finding(Kind.NO_POD_RESOURCES, str(found.where.pod_resources), told.trouble)
+    for pool in found.seen.dealt:
+        if pool.resource not in found.sockets:
+            yield Finding(Kind.NOT_REGISTERED, pool.resource, f"it has no socket in {folder}/device-plugins")
+        elif not told.trouble and pool.resource not in told.allocatable:
+            yield Finding(Kind.NOT_REGISTERED, pool.resource, "its socket is there, and the kubelet does not know it")
+
+
+_PLUGINS = {
+    cni_setup.Plugin.MISSING: (Kind.PLUGIN_MISSING, "it is not there"),
+    cni_setup.Plugin.FOREIGN: (Kind.PLUGIN_FOREIGN, "it does not ask our daemon: it is another CNI plugin"),
+    cni_setup.Plugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, and nobody may execute it"),
+}
+
+
+def cni(found: facts.Facts) -> Iterator[Finding]:
+    if found.plugin in _PLUGINS:
+        kind, text = _PLUGINS[found.plugin]
+        yield Finding(kind, str(found.where.cni_bin / "sriov"), text)
+    if found.daemon_trouble:
+        yield Finding(Kind.DAEMON_DOWN, str(found.where.daemon_socket), found.daemon_trouble)
+    for line in found.trouble:
+        yield Finding(Kind.DAEMON_TROUBLE, str(found.where.daemon_socket), line)
+    for network in found.networks:
+        if network.problem:
+            yield Finding(Kind.NETWORK_BAD, str(found.where.cni_conf / network.file), network.problem)
+    if not found.networks and not found.multus:
+        yield Finding(
+            Kind.NO_NETWORK, str(found.where.cni_conf), "no file there names a plugin of type sriov or multus"
+        )
+
+
+def ledger(found: facts.Facts) -> Iterator[Finding]:
+    for one in found.held:
+        owner = one.record.owner
+        if one.record.problem:
+            yield Finding(Kind.NOT_TAKEN_BACK, one.record.pci, f"from {owner}: {one.record.problem}")
+        elif one.state is attachments.State.LEFT_BEHIND:
+            yield Finding(Kind.LEFT_BEHIND, one.record.pci, f"{owner} is gone, the VF is home and not clean yet")
+        if one.state is attachments.State.UNKNOWN_OWNER:
+            yield Finding(
+                Kind.RECORD_DAMAGED, str(found.where.run_dir / "vfs" / f"{one.record.pci}.json"), "no JSON of ours"
+            )
+
+
+def managers(found: facts.Facts) -> Iterator[Finding]:
+    if found.managers.held:
+        notes = found.where.run / "NetworkManager/devices"
+        evidence = f"by its notes in {notes} it has {', '.join(found.managers.held)}"
+        yield Finding(Kind.NETWORK_MANAGER, "NetworkManager", evidence)
+    elif found.managers.network_manager and found.vfs:
+        yield Finding(
+            Kind.NETWORK_MANAGER, "NetworkManager", "it runs, and neither udev nor its own files keep it off VFs"
+        )
+    for file, netdev in found.managers.claims:
+        yield Finding(Kind.NETWORKD, netdev, f"{file} matches this VF: networkd sets it up when it is home")

@@ -1,0 +1,281 @@
+"""The chain of reasons from a pod's request to its interface, link by link. Pure: a case in, steps out.
+
+Each step asks one question and answers yes, no or cannot tell, with what was seen and, for a no, what to do. The first
+no is the reason; what follows it is shown all the same, since two things may be wrong.
+"""
+
+import collections
+import dataclasses
+import difflib
+import enum
+from collections.abc import Callable, Iterator
+
+from sriov import devices
+from sriov.hardware import node_devices
+from sriov.pools import assignment, resources
+from sriov.state import call_log
+from sriovctl.node import attachments, facts, pod_spec
+
+
+class Answer(enum.Enum):
+    """The value is what is shown."""
+
+    YES = "yes"
+    NO = "no"
+    UNSEEN = "cannot tell"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One link of the chain. `name` is for scripts and stays."""
+
+    name: str
+    question: str
+    answer: Answer
+    evidence: str
+    remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A pod (namespace/name), the resources it is about, and its own specification where it was given."""
+
+    found: facts.Facts
+    pod: str
+    resources: tuple[str, ...]
+    spec: pod_spec.PodSpec | None = None
+
+
+def of_pod(case: Case) -> list[Step]:
+    """From the request to the interface. Where it is not known what the pod wants, what it was given counts."""
+    steps = [*_requested(case)]
+    for resource in case.resources:
+        steps += [*_pool(case, resource), *_kubelet(case, resource)]
+    return [*steps, *_network(case), *_daemon(case), *_calls(case), *_attached(case)]
+
+
+def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[Step]:
+    """Whether a pod could be given this VF, and if one has it, how it came to it."""
+    one = found.seen.catalog.candidates.get(pci)
+    if one is None:
+        text = f"sysfs has no network device {pci}"
+        return [Step("device", "is the device there?", Answer.NO, text, "see `sriovctl inventory`")]
+    steps = [*_device(found, one)]
+    pool, member = found.seen.members.get(pci, (None, None))
+    if pool is not None and member is not None:
+        steps += [*_health(pool.resource, [member]), _registered(found, pool.resource)]
+    elif found.seen.configuration is not None:
+        steps.append(Step("pool", "is it in a pool?", Answer.NO, _why_nowhere(found, one), "change the selectors"))
+    else:
+        steps.append(Step("pool", "is it in a pool?", Answer.UNSEEN, found.seen.config_trouble))
+    pod = found.seen.pod_of(pci)
+    case = Case(found, pod or "", () if pool is None else (pool.resource,))
+    steps += [_owner(found, pci, pod), *_daemon(case), *_calls_about(found, lambda call: call.device == pci)]
+    return steps + [_state(each) for each in found.held if each.record.pci == pci]
+
+
+def reason(steps: list[Step]) -> Step | None:
+    """The first link that does not hold; None where all hold, as far as can be seen."""
+    return next((each for each in steps if each.answer is Answer.NO), None)
+
+
+def _requested(case: Case) -> Iterator[Step]:
+    question = "does the pod request a resource?"
+    if case.spec is None:
+        known = ", ".join(case.resources)
+        evidence = f"only the API server knows; looking at {known}" if known else "only the API server knows"
+        yield Step("requested", question, Answer.UNSEEN, f"{evidence} (pass --pod-file, or --resource)")
+        return
+    asked = ", ".join(f"{count} of {name}" for name, count in case.spec.requests.items())
+    if not asked:
+        yield Step("requested", question, Answer.NO, "no container requests an extended resource",
+                   "request one in resources.limits")  # fmt: skip
+        return
+    yield Step("requested", question, Answer.YES, asked)
+    if case.spec.unscheduled:
+        yield Step("scheduled", "has the scheduler placed it?", Answer.NO, case.spec.unscheduled,
+                   "the steps below say what this node has")  # fmt: skip
+
+
+def _pool(case: Case, resource: str) -> Iterator[Step]:
+    seen = case.found.seen
+    question = f"is there a pool {resource}?"
+    if seen.configuration is None:
+        yield Step("pool", question, Answer.UNSEEN, seen.config_trouble)
+        return
+    pool = next((each for each in seen.dealt if each.resource == resource), None)
+    if pool is None:
+        names = [each.resource for each in seen.dealt]
+        near = difflib.get_close_matches(resource, names, 1)
+        remedy = f"write {near[0]} in the pod" if near else "add it to config.json, or name one that is there"
+        text = f"config.json has {', '.join(names) or 'no pool'}"
+        yield Step("pool", question, Answer.NO, text, remedy)
+        return
+    yield Step("pool", question, Answer.YES, f"{case.found.where.config} has it")
+    yield _filled(case.found, pool)
+    yield from _health(resource, list(pool.devices)) if pool.devices else ()
+
+
+def _filled(found: facts.Facts, pool: assignment.Pool) -> Step:
+    question = f"does this node have devices for {pool.resource}?"
+    if pool.devices:
+        return Step("devices", question, Answer.YES, f"{len(pool.devices)}")
+    reasons = collections.Counter(
+        assignment.why_not(pool.settings, one, found.seen.now) or "another pool comes first in the file"
+        for one in found.seen.catalog.candidates.values()
+        if one.role is node_devices.Role.VF
+    )
+    told = "; ".join(f"{count} VFs: {text}" for text, count in reasons.most_common(3)) or "the node has no VF at all"
+    return Step("devices", question, Answer.NO, told, "change its selectors, or make VFs (`sriovctl provision`)")
+
+
+def _health(resource: str, members: list[assignment.Device]) -> Iterator[Step]:
+    question = f"is a device of {resource} healthy?" if len(members) > 1 else "is it healthy?"
+    ailments = collections.Counter(each.ailment for each in members if each.ailment)
+    healthy = sum(each.health is assignment.Health.HEALTHY for each in members)
+    told = "; ".join(f"{count} {text}" for text, count in ailments.most_common(3))
+    evidence = f"{healthy} of {len(members)}" + (f"; {told}" if told else "")
+    remedy = "" if healthy else "see `sriovctl doctor`, which has a remedy for each"
+    yield Step("healthy", question, Answer.YES if healthy else Answer.NO, evidence, remedy)
+
+
+def _registered(found: facts.Facts, resource: str) -> Step:
+    question = f"does the kubelet know {resource}?"
+    if found.seen.told.trouble:
+        return Step("registered", question, Answer.UNSEEN, found.seen.told.trouble)
+    known = found.seen.told.allocatable.get(resource)
+    if known:
+        return Step("registered", question, Answer.YES, f"{len(known)} allocatable")
+    there = resource in found.sockets
+    text = "the socket is there and the kubelet does not list it" if there else "no device plugin serves it"
+    remedy = "see the device plugin's log, and the kubelet's" if there else "start the device plugin"
+    return Step("registered", question, Answer.NO, text, remedy)
+
+
+def _kubelet(case: Case, resource: str) -> Iterator[Step]:
+    """Registered, free, and given to this pod."""
+    registered = _registered(case.found, resource)
+    yield registered
+    told = case.found.seen.told
+    if registered.answer is not Answer.YES:
+        return
+    given = [device for device, holder in told.held_by(case.pod).items() if holder.resource == resource]
+    wanted = case.spec.requests.get(resource, 1) if case.spec else 1
+    if len(given) >= wanted:
+        yield Step("allocated", f"was {case.pod} given devices of it?", Answer.YES, ", ".join(given))
+        return
+    free = [device for device in told.allocatable[resource] if device not in told.holders]
+    holders = sorted({str(told.holders[each]) for each in told.allocatable[resource] if each in told.holders})
+    evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {', '.join(holders[:5])}" if holders else "")
+    enough = len(free) >= wanted
+    yield Step("free", f"is a device of {resource} free?", Answer.YES if enough else Answer.NO, evidence,
+               "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
+    here = case.pod in told.pods
+    evidence = "the pod is here and holds none" if here else "the kubelet has no such pod: it is not on this node"
+    remedy = f"let a container request {resource}" if here else "`kubectl describe pod` has the scheduler's word"
+    yield Step("allocated", f"was {case.pod} given devices of it?", Answer.NO, evidence, remedy)
+
+
+def _network(case: Case) -> Iterator[Step]:
+    question = "is there a network that uses the device?"
+    files = ", ".join(each.file for each in case.found.networks)
+    if case.spec is not None and case.spec.networks:
+        text = f"its annotation names {case.spec.networks}; of which type those are is in the API server"
+        yield Step("network", question, Answer.YES, text)
+    elif files:
+        yield Step("network", question, Answer.YES, f"{files} in {case.found.where.cni_conf}")
+    elif case.found.multus and case.spec is None:
+        yield Step("network", question, Answer.UNSEEN, "with Multus the pod's annotation, in the API server, says so")
+    else:
+        text = f"no annotation, and no file of type sriov in {case.found.where.cni_conf}"
+        yield Step("network", question, Answer.NO if case.spec or not case.found.multus else Answer.UNSEEN, text,
+                   "annotate the pod with k8s.v1.cni.cncf.io/networks, or write a conflist")  # fmt: skip
+
+
+def _daemon(case: Case) -> Iterator[Step]:
+    trouble = case.found.daemon_trouble
+    question = "does the CNI daemon answer?"
+    if trouble:
+        yield Step("daemon", question, Answer.NO, trouble, "start it; runtimes try again by themselves")
+    else:
+        yield Step("daemon", question, Answer.YES, str(case.found.where.daemon_socket))
+
+
+def _calls(case: Case) -> Iterator[Step]:
+    yield from _calls_about(case.found, lambda call: f"{call.namespace}/{call.pod}" == case.pod)
+
+
+def _calls_about(found: facts.Facts, concerns: Callable[[call_log.Outcome], bool]) -> Iterator[Step]:
+    """The last ADD, unless a DEL came after it."""
+    question = "was ADD called, and what did it come to?"
+    calls = [call for call in found.seen.calls if concerns(call)]
+    added = next((call for call in reversed(calls) if call.command == "ADD"), None)
+    if added is None:
+        text = "the daemon remembers no ADD; it keeps the last some hundred calls since the node's boot"
+        yield Step("added", question, Answer.UNSEEN, text)
+    elif added.code:
+        text = f"ADD of {added.ifname} on network {added.network} failed with code {added.code}: {added.message}"
+        remedy = added.details or "these are the IPAM plugin's or the kernel's own words; look there"
+        yield Step("added", question, Answer.NO, text, remedy)
+    else:
+        text = f"ADD of {added.ifname} on network {added.network} succeeded in {added.ms:g} ms"
+        later = [call.command for call in calls[calls.index(added) + 1 :]]
+        yield Step("added", question, Answer.YES, text + (f"; then {', '.join(later)}" if later else ""))
+
+
+def _attached(case: Case) -> Iterator[Step]:
+    """What the ledger says now, and whether the VF carries traffic."""
+    mine = [each for each in case.found.held if case.pod in (each.pod, each.kubelet)]
+    for each in mine:
+        yield _state(each)
+        one = case.found.seen.catalog.candidates.get(each.record.pci)
+        if one is not None:
+            yield from _link(case.found, one)
+
+
+def _state(one: attachments.Attachment) -> Step:
+    attached = one.state is attachments.State.ATTACHED
+    text = f"{one.record.pci} as {one.record.owner.ifname} is {one.state.value}: {one.state.meaning}"
+    if one.record.problem:
+        attached, text = False, f"{text}; taking it back has failed: {one.record.problem}"
+    remedy = "" if attached else "see `sriovctl attachments release`"
+    return Step("attached", "is it with its pod?", Answer.YES if attached else Answer.NO, text, remedy)
+
+
+def _device(found: facts.Facts, one: node_devices.Candidate) -> Iterator[Step]:
+    text = f"{one.role.value} {one.index} of {one.pf_netdev or one.pf}" if one.pf else one.role.value
+    yield Step("device", "is the device there?", Answer.YES, text)
+    bound = one.driver is not None
+    yield Step("driver", "does it have a driver?", Answer.YES if bound else Answer.NO, one.driver or "none",
+               "" if bound else f"echo {one.pci} > /sys/bus/pci/drivers_probe")  # fmt: skip
+    yield from _link(found, one)
+
+
+def _link(found: facts.Facts, one: node_devices.Candidate) -> Iterator[Step]:
+    uplink = found.seen.catalog.uplinks.get(one.pf) if one.pf else None
+    if uplink is None:
+        return
+    works = uplink.up and uplink.carrier is not False
+    evidence = f"{uplink.netdev} is {'up' if uplink.up else 'down'}" + (
+        "" if uplink.carrier is not False else ", no carrier"
+    )
+    yield Step("link", f"does PF {uplink.netdev} carry traffic?", Answer.YES if works else Answer.NO, evidence,
+               "" if works else f"ip link set {uplink.netdev} up; look at cable and switch")  # fmt: skip
+
+
+def _why_nowhere(found: facts.Facts, one: node_devices.Candidate) -> str:
+    listed: tuple[resources.Resource, ...] = found.seen.configuration.resources if found.seen.configuration else ()
+    told = [f"{each.full_name}: {assignment.why_not(each, one, found.seen.now)}" for each in listed]
+    return "; ".join(told) or "config.json has no pool"
+
+
+def _owner(found: facts.Facts, pci: str, pod: str | None) -> Step:
+    question = "does a pod have it?"
+    if pod is not None:
+        by = "the kubelet" if pci in found.seen.told.holders else "the ledger"
+        return Step("owner", question, Answer.YES, f"{pod}, by {by}")
+    if pci in found.seen.held:
+        return Step("owner", question, Answer.YES, str(found.seen.held[devices.PciAddress(pci)].record.owner))
+    if found.seen.told.trouble:
+        return Step("owner", question, Answer.UNSEEN, found.seen.told.trouble)
+    return Step("owner", question, Answer.UNSEEN, "no: it is free")

@@ -1,0 +1,1 @@
+"""The commands of sriovctl, one module each: options in, exit status out."""

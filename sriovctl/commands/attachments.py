@@ -1,0 +1,87 @@
+"""`sriovctl attachments`: who holds what since when, in which state; and `release` for one that nobody owns."""
+
+import click
+
+from sriov import devices, errors
+from sriov.linux import nsid
+from sriov.state import ledger
+from sriovctl import exit_codes, options, output, paths
+from sriovctl.checks import release
+from sriovctl.node import attachments, cni_client, snapshot
+from sriovctl.views import attachments as view
+
+
+def register(program: click.Group) -> None:
+    program.add_command(_group)
+
+
+@click.group("attachments", invoke_without_command=True)
+@options.output_option
+@click.option("--stale", is_flag=True, help="Only those that are not with their pod.")
+@click.pass_context
+def _group(context: click.Context, form: output.Format, stale: bool) -> None:
+    """Who holds which VF since when, and in which state it is.
+
+    attached, left behind (in the host, not clean yet), no namespace, device gone, unknown owner (damaged record).
+    """
+    if context.invoked_subcommand is not None:
+        return
+    where = context.find_object(paths.Places)
+    assert where is not None
+    seen = snapshot.take(where)
+    found = attachments.listed(seen)
+    if stale:
+        found = [each for each in found if each.state is not attachments.State.ATTACHED]
+    document = output.document("Attachments", [view.item(each) for each in found], unseen=list(seen.unseen))
+    output.show(form, view.table(found), document)
+    output.unseen(form, seen.unseen)
+
+
+@_group.command("release")
+@click.argument("device", metavar="PCI")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@options.pass_places
+def _release(where: paths.Places, device: str, yes: bool) -> int:
+    """Take back a VF whose owner is gone, as its DEL would have done.
+
+    The running CNI daemon does it, under its own lock of that VF; without the daemon nothing is done. A VF whose owner
+    may be alive is refused, whatever you say.
+    """
+    pci = devices.pci_address(device.lower())
+    seen = snapshot.take(where)
+    one = next((each for each in attachments.listed(seen) if each.record.pci == pci), None)
+    if one is None:
+        output.say(f"nobody holds {pci}: there is nothing to release")
+        return exit_codes.Exit.FINE
+    verdict = release.judge(one, is_gone=_is_gone(one.record))
+    if verdict.refusal:
+        output.complain(f"refused: {verdict.refusal}; {verdict.remedy}")
+        return exit_codes.Exit.REFUSED
+    if problem := cni_client.trouble(where.daemon_socket):
+        raise errors.BusyError(
+            f"the CNI daemon does not answer, and only it may release a VF: {problem}",
+            "start it; it takes back what nobody owns by itself within ten seconds",
+        )
+    return _carry_out(where, one, verdict, yes=yes)
+
+
+def _carry_out(where: paths.Places, one: attachments.Attachment, verdict: release.Verdict, *, yes: bool) -> int:
+    output.say(f"{one.record.pci} is {one.state.value}: {one.state.meaning}. This will")
+    for deed in verdict.deeds:
+        output.say(f"  - {deed}")
+    if not yes and not click.confirm("Go on?", default=False):
+        return exit_codes.Exit.REFUSED
+    owner = one.record.owner
+    cni_client.delete(where.daemon_socket, owner.container_id, owner.ifname, owner.network, one.record.pci)
+    left = ledger.Ledger(where.run_dir).read(one.record.pci)
+    if left is not None and left.owner == owner:
+        raise errors.BusyError(f"the daemon said yes and {one.record.pci} is still held by {owner}", "see its log")
+    output.say(f"{one.record.pci} is released", output.Tone.GOOD)
+    return exit_codes.Exit.FINE
+
+
+def _is_gone(record: ledger.Record) -> bool | None:
+    """Whether the owner's namespace is destroyed, by the kernel; None where it does not say."""
+    if record.mark is None or record.home is not None:
+        return None
+    return nsid.is_gone(record.mark)

@@ -1,0 +1,69 @@
+"""`sriovctl doctor`: what is wrong with this node, how bad it is, what was seen, and what to do."""
+
+from collections.abc import Callable, Iterator
+
+import click
+
+from sriovctl import exit_codes, options, output, paths
+from sriovctl.checks import cluster, hardware, kernel
+from sriovctl.checks.findings import Finding, Severity
+from sriovctl.node import facts
+
+CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
+    *(hardware.pfs, hardware.links, hardware.vfs, hardware.iommu, hardware.acs),
+    *(kernel.kernel, kernel.drivers, kernel.waiting),
+    *(cluster.configuration, cluster.kubelet, cluster.cni, cluster.ledger),
+    cluster.managers,
+)
+
+_ORDER = list(Severity)
+_TONES = {Severity.ERROR: output.Tone.BAD, Severity.WARNING: output.Tone.WARNING, Severity.INFO: output.Tone.FAINT}
+
+
+def register(program: click.Group) -> None:
+    program.add_command(_command)
+
+
+def examine(found: facts.Facts) -> list[Finding]:
+    """The worst first, otherwise in the order of the checks. Pure."""
+    everything = [finding for check in CHECKS for finding in check(found)]
+    return sorted(everything, key=lambda finding: _ORDER.index(finding.kind.severity))
+
+
+@click.command("doctor")
+@options.output_option
+@click.option("--all", "everything", is_flag=True, help="Also what is only worth knowing (severity info).")
+@options.pass_places
+def _command(where: paths.Places, form: output.Format, everything: bool) -> int:
+    """Look for what keeps pods from their VFs: hardware, IOMMU, kernel, drivers, kubelet, CNI, network managers.
+
+    Each finding has a name that stays, a severity, what was seen and what to do. Ends with status 1 where there is an
+    error. Nothing is changed. Run it as root: others do not see everything.
+    """
+    listed = [each for each in examine(facts.collect(where)) if everything or each.kind.severity is not Severity.INFO]
+    output.show(form, _table(listed), output.document("Findings", [_item(each) for each in listed]))
+    if form.for_people and not listed:
+        output.say("nothing is wrong", output.Tone.GOOD)
+    worst = any(each.kind.severity is Severity.ERROR for each in listed)
+    return exit_codes.Exit.TROUBLE if worst else exit_codes.Exit.FINE
+
+
+def _item(one: Finding) -> dict[str, object]:
+    return {
+        "finding": one.kind.title,
+        "severity": one.kind.severity.value,
+        "subject": one.subject,
+        "evidence": one.evidence,
+        "remedy": one.kind.remedy,
+    }
+
+
+def _table(listed: list[Finding]) -> output.Table:
+    columns = [output.Column(each) for each in ("SEVERITY", "FINDING", "SUBJECT", "EVIDENCE", "REMEDY")]
+    return output.Table(columns if listed else (), [_cells(each) for each in listed])
+
+
+def _cells(one: Finding) -> list[output.Cell]:
+    kind = one.kind
+    severity = output.cell(kind.severity.value, _TONES[kind.severity])
+    return [severity, *map(output.cell, (kind.title, one.subject, one.evidence, kind.remedy))]

@@ -1,0 +1,57 @@
+"""`sriovctl provision`: what a file would change on this node, and changing it. Decides nothing."""
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import click
+
+from sriov import errors
+from sriov.state import run_files
+from sriovctl import options, output, paths
+from sriovctl.node import kubelet
+
+
+def register(program: click.Group) -> None:
+    program.add_command(_command)
+
+
+@click.command("provision")
+@click.option("--plan", "how", flag_value="plan", default=True, help="Show what would be done, and do nothing.")
+@click.option("--apply", "how", flag_value="apply", help="Show it, ask, and do it.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@options.output_option
+@click.argument("file", type=click.Path(path_type=pathlib.Path))
+@options.pass_places
+def _command(where: paths.Places, how: str, yes: bool, form: output.Format, file: pathlib.Path) -> int:
+    """Make the node's VFs as FILE says: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
+
+    A VF in use is never touched. Where a step fails, everything is as it was before, and the message says which.
+    """
+    from sriov.provisioning import document, host  # noqa: PLC0415 (pyroute2 takes long)
+    from sriovctl.commands import provision_apply  # noqa: PLC0415
+
+    wanted = document.load(file)
+    hands = host.made(where.sysfs, where.proc, where.run_dir, lambda: _pods(where))
+    if how == "plan":
+        return provision_apply.show_alone(hands, wanted, form)
+    with _alone(where.run_dir):
+        return provision_apply.carry_out(hands, wanted, form, yes=yes)
+
+
+def _pods(where: paths.Places) -> Mapping[str, str]:
+    """Whose device is whose, as far as the kubelet says it; before it runs, as at a boot, nobody has any."""
+    return {device: str(holder) for device, holder in kubelet.ask(where.pod_resources).holders.items()}
+
+
+@contextlib.contextmanager
+def _alone(run_dir: pathlib.Path) -> Iterator[None]:
+    """One at a time: two that make VFs would undo one another's work."""
+    run_files.make_folder(run_dir)
+    with (run_dir / "provision.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise errors.BusyError("another `sriovctl provision --apply` is at work", "wait for its end") from error
+        yield

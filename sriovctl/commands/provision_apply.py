@@ -1,0 +1,55 @@
+"""A plan shown, agreed to and carried out. What is for programs is on stdout, what is for people besides on stderr."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from sriov.provisioning import apply, machine, observe, plan, policies, steps
+from sriovctl import exit_codes, output
+from sriovctl.views import plans
+
+
+def show_alone(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format) -> int:
+    """The plan, and nothing is done. Returns the exit status; raises SriovError."""
+    return _show(plan.make(observe.observe(hands.node), wanted), form, applied=False)
+
+
+def carry_out(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format, *, yes: bool) -> int:
+    """Plan, show, ask, do. Returns the exit status; raises SriovError."""
+    made = plan.make(observe.observe(hands.node), wanted)
+    status = _show(made, form, applied=True)
+    if status or not made.steps:
+        return status
+    if not yes and not _agreed():
+        return exit_codes.Exit.REFUSED
+    apply.apply(hands, made.steps, _tell)
+    click.echo(f"done: {len(made.steps)} steps", err=True)
+    return exit_codes.Exit.FINE
+
+
+def _show(made: plan.Plan, form: output.Format, *, applied: bool) -> int:
+    if made.steps or not form.for_people:
+        output.show(form, plans.table(made.steps), plans.document(made, applied=applied))
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    for refusal in made.refusals:
+        click.echo(f"refused: {refusal}", err=True)
+    if made.refusals:
+        click.echo("nothing is changed", err=True)
+        return exit_codes.Exit.REFUSED
+    if not made.steps:
+        click.echo("nothing to do: the node is as the file says", err=True)
+    return exit_codes.Exit.FINE
+
+
+def _agreed() -> bool:
+    """Only a person can say yes, and only at a terminal."""
+    if not sys.stdin.isatty():
+        click.echo("refused: nobody can be asked, stdin is no terminal; say --yes", err=True)
+        return False
+    return click.confirm("Do this?", err=True)
+
+
+def _tell(step: steps.Step) -> None:
+    click.echo(str(step), err=True)

@@ -1,0 +1,70 @@
+"""`sriovctl topology`: PCIe root, bridges, PFs, VFs, pods, and which GPU is near; as text, JSON, SVG, or for NCCL."""
+
+import pathlib
+from collections.abc import Mapping
+
+import click
+
+from sriov import errors
+from sriov.hardware import sysfs
+from sriovctl import options, output, paths
+from sriovctl.node import pcie, snapshot
+from sriovctl.views import devices, nccl_topology, pcie_drawing, pcie_tree
+
+
+def register(program: click.Group) -> None:
+    program.add_command(_command)
+
+
+@click.command("topology")
+@options.output_option
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write a drawing to this file.")
+@click.option("--nccl", "pod", metavar="POD", help="Print the file that NCCL_TOPO_FILE is to name in this pod.")
+@options.pass_places
+def _command(where: paths.Places, form: output.Format, svg: pathlib.Path | None, pod: str | None) -> None:
+    """Where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
+
+    Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
+    the kubelet says it holds, VFs and GPUs, where those are handed out by their PCI address.
+    """
+    seen = snapshot.take(where)
+    functions = pcie.read(seen.tree)
+    if pod is not None:
+        output.write(_for_nccl(seen, functions, pod if "/" in pod else f"default/{pod}"))
+        return
+    branches = pcie_tree.grow(functions, devices.rows(seen))
+    if svg is not None:
+        _save(svg, pcie_drawing.svg(branches))
+        return
+    if form.for_people:
+        output.write(pcie_tree.text(branches))
+        output.unseen(form, seen.unseen)
+        return
+    document = output.document("Topology", [pcie_tree.item(each) for each in branches], unseen=list(seen.unseen))
+    output.show(form, output.Table((), ()), document)
+
+
+def _save(path: pathlib.Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise errors.LedgerError(f"cannot write {path}: {error.strerror}", "name another file") from error
+
+
+def _for_nccl(seen: snapshot.Survey, functions: Mapping[str, pcie.Function], pod: str) -> str:
+    held = {device for device in seen.told.held_by(pod) if device in functions}
+    held |= {pci for pci in seen.held if seen.pod_of(pci) == pod and pci in functions}
+    if not held:
+        trouble = seen.told.trouble or "the kubelet gave it no PCI device"
+        raise errors.DeviceError(f"pod {pod} has no device that NCCL could use: {trouble}", "see `sriovctl explain`")
+    rdma = {pci: _rdma(seen, pci) for pci in held}
+    rows = {row.pci: row.speed for row in devices.rows(seen)}
+    return nccl_topology.document(functions, held, rdma, {pci: speed for pci, speed in rows.items() if speed})
+
+
+def _rdma(seen: snapshot.Survey, pci: str) -> tuple[str, ...]:
+    """As the pod has them: where RDMA is exclusive they have gone with the VF, and the ledger has their names."""
+    held = seen.held.get(seen.catalog.candidates[pci].pci) if pci in seen.catalog.candidates else None
+    if held is not None and held.record.rdma:
+        return tuple(each.name for each in held.record.rdma)
+    return sysfs.names(seen.tree.pci_devices / pci / "infiniband")

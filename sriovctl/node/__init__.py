@@ -1,0 +1,1 @@
+"""What sriovctl reads of a node, once for each call. Changes nothing."""

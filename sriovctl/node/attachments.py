@@ -1,0 +1,80 @@
+"""Attachments as the ledger has them, each with the state that can be seen from outside. Pure but for stat().
+
+Nothing here enters a namespace or holds one: whether a namespace is the one that the VF went to is decided by device
+and inode of its path, as the ledger has them.
+"""
+
+import dataclasses
+import enum
+import os
+
+from sriov.state import ledger
+from sriovctl.node import snapshot
+
+
+class State(enum.Enum):
+    """The value is what is shown; `meaning` is for people and for docs/sriovctl.md."""
+
+    ATTACHED = "attached"
+    LEFT_BEHIND = "left behind"
+    NO_NAMESPACE = "no namespace"
+    DEVICE_GONE = "device gone"
+    UNKNOWN_OWNER = "unknown owner"
+
+    @property
+    def meaning(self) -> str:
+        return _MEANING[self]
+
+
+_MEANING = {
+    State.ATTACHED: "the VF is with its pod",
+    State.LEFT_BEHIND: "its pod is gone without a DEL and the VF is in the host, not clean yet; the daemon is at it",
+    State.NO_NAMESPACE: "the path that the runtime named leads to no namespace any more, or to another; the pod may "
+    "be gone, or a process keeps its namespace alive",
+    State.DEVICE_GONE: "the PCI device is gone or is another one by now",
+    State.UNKNOWN_OWNER: "the ledger record is damaged: nobody knows who has the VF",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """`since` in seconds since 1970; `kubelet` is the pod that the kubelet says has the device now, None for none."""
+
+    record: ledger.Record
+    state: State
+    since: float | None
+    pod: str | None
+    kubelet: str | None
+
+
+def listed(seen: snapshot.Survey) -> list[Attachment]:
+    """In PCI order."""
+    return [_attachment(seen, held) for _, held in sorted(seen.held.items())]
+
+
+def _attachment(seen: snapshot.Survey, held: snapshot.Held) -> Attachment:
+    record = held.record
+    holder = seen.told.holders.get(record.pci)
+    by_call = seen.pod_of_container(record.owner.container_id)
+    kubelet = None if holder is None else str(holder)
+    return Attachment(record, state(seen, record), held.since, by_call or kubelet, kubelet)
+
+
+def state(seen: snapshot.Survey, record: ledger.Record) -> State:
+    """What can be seen of it."""
+    one = seen.catalog.candidates.get(record.pci)
+    if one is None or record.device not in (0, seen.tree.birth(record.pci)):
+        return State.DEVICE_GONE
+    if record.owner == ledger.UNKNOWN:
+        return State.UNKNOWN_OWNER
+    if record.home is not None and one.netdevs:
+        return State.LEFT_BEHIND
+    return State.ATTACHED if _is_there(record) else State.NO_NAMESPACE
+
+
+def _is_there(record: ledger.Record) -> bool:
+    try:
+        found = os.stat(record.owner.netns)  # noqa: PTH116 (device and inode)
+    except (OSError, ValueError):
+        return False
+    return (found.st_dev, found.st_ino) == record.netns

@@ -1,0 +1,89 @@
+"""What else of the host has to do with VFs: CNI plugins, network configurations, the node's policy."""
+
+import dataclasses
+import enum
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+
+from sriov_cni.context import policy
+from sriov_cni.spec import cni_errors, netconf
+
+_OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
+_SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
+
+
+class Plugin(enum.Enum):
+    """What the runtime executes as `sriov`."""
+
+    OURS = "ours"
+    MISSING = "missing"
+    FOREIGN = "another program"
+    NOT_EXECUTABLE = "not executable"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Network:
+    """A network configuration file that names plugins of type sriov. `problem` is why ADD would refuse it."""
+
+    file: str
+    problem: str | None = None
+
+
+def plugin(folder: pathlib.Path) -> Plugin:
+    path = folder / "sriov"
+    try:
+        with path.open("rb") as file:
+            text = file.read(_SHIM_HEAD)
+    except OSError:
+        return Plugin.MISSING
+    if _OURS not in text:
+        return Plugin.FOREIGN
+    return Plugin.OURS if os.access(path, os.X_OK) else Plugin.NOT_EXECUTABLE
+
+
+def networks(folder: pathlib.Path) -> tuple[tuple[Network, ...], bool]:
+    """Those of type sriov, and whether Multus, which takes its networks from the API server, is configured."""
+    found: list[Network] = []
+    multus = False
+    for path in sorted([*folder.glob("*.conf"), *folder.glob("*.conflist"), *folder.glob("*.json")]):
+        for network in _plugins(path):
+            multus = multus or str(network.get("type", "")).startswith("multus")
+            if network.get("type") == "sriov":
+                found.append(Network(path.name, _problem(network)))
+    return tuple(found), multus
+
+
+def _plugins(path: pathlib.Path) -> Iterator[dict[str, object]]:
+    """Each plugin's configuration as the runtime would pass it. A file that is no JSON is the runtime's affair."""
+    try:
+        whole = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return
+    if not isinstance(whole, dict):
+        return
+    listed = whole.get("plugins", [whole])
+    for each in listed if isinstance(listed, list) else []:
+        if isinstance(each, dict):
+            inherited = {key: whole[key] for key in ("cniVersion", "name") if key in whole}
+            yield {**inherited, **each}
+
+
+def _problem(network: dict[str, object]) -> str | None:
+    stdin = json.dumps(network).encode()
+    try:
+        netconf.network(stdin)
+        netconf.attachment(stdin, "")
+    except cni_errors.CniError as error:
+        return f"{error.message}; {error.details}"
+    return None
+
+
+def policy_problem(path: pathlib.Path) -> str | None:
+    """Why the node's policy refuses every ADD; None where it does not, or there is none."""
+    try:
+        policy.load(path) if path.exists() else None
+    except cni_errors.CniError as error:
+        return error.message
+    return None

@@ -1,0 +1,103 @@
+"""Everything that `doctor` judges by, collected once. Reads, and asks the daemon's socket whether it is there."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from sriov import errors
+from sriov.hardware import node_devices, ports, sysfs
+from sriov.kubelet import names
+from sriov.pools import assignment
+from sriov.state import daemon_problems
+from sriovctl import paths
+from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, network_managers, pcie, snapshot
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """`groups` are IOMMU groups with their members. `autoprobe` and `versions` are by PF and by driver: the attribute
+    sriov_drivers_autoprobe, and the version of a driver that is not the kernel's own. `daemon_trouble` is why the CNI
+    daemon does not answer, `trouble` what it says is wrong with its own work."""
+
+    where: paths.Places
+    seen: snapshot.Survey
+    kernel: kernel_facts.Kernel
+    functions: Mapping[str, pcie.Function]
+    groups: Mapping[str, tuple[str, ...]]
+    autoprobe: Mapping[str, bool]
+    representors: Mapping[str, int]
+    versions: Mapping[str, str]
+    plugin: cni_setup.Plugin
+    networks: tuple[cni_setup.Network, ...]
+    multus: bool
+    managers: network_managers.Managers
+    policy_problem: str | None
+    daemon_trouble: str | None
+    trouble: tuple[str, ...]
+    kubelet_there: bool
+    sockets: frozenset[str]
+    held: tuple[attachments.Attachment, ...]
+
+    @property
+    def pfs(self) -> list[node_devices.Candidate]:
+        return [one for one in self.seen.catalog.candidates.values() if one.role is node_devices.Role.PF]
+
+    @property
+    def vfs(self) -> list[node_devices.Candidate]:
+        return [one for one in self.seen.catalog.candidates.values() if one.role is node_devices.Role.VF]
+
+
+def collect(where: paths.Places) -> Facts:
+    seen = snapshot.take(where)
+    tree = seen.tree
+    pfs = [one.pci for one in seen.catalog.candidates.values() if one.role is node_devices.Role.PF]
+    drivers = {one.driver for one in seen.catalog.candidates.values() if one.driver}
+    versions = {each: sysfs.text(where.sysfs / "module" / each / "version") for each in sorted(drivers)}
+    vfs = [one.pci for one in seen.catalog.candidates.values() if one.role is node_devices.Role.VF]
+    vf_netdevs = [netdev for netdev in map(tree.netdev, vfs) if netdev is not None]
+    unreachable = cni_client.trouble(where.daemon_socket)
+    networks, multus = cni_setup.networks(where.cni_conf)
+    return Facts(
+        where,
+        seen,
+        kernel_facts.read(where.sysfs, where.proc, where.boot),
+        pcie.read(tree),
+        _groups(tree),
+        {pf: sysfs.integer(tree.pci(pf) / "sriov_drivers_autoprobe") != 0 for pf in pfs},
+        {pf: _representors(tree, pf) for pf in pfs},
+        {name: version for name, version in versions.items() if version},
+        cni_setup.plugin(where.cni_bin),
+        networks,
+        multus,
+        network_managers.read(where.run, where.etc, vf_netdevs),
+        cni_setup.policy_problem(where.policy),
+        unreachable,
+        daemon_problems.Trouble(where.run_dir).read() if unreachable is None else (),
+        (where.kubelet / "device-plugins/kubelet.sock").is_socket(),
+        _sockets(where, seen),
+        tuple(attachments.listed(seen)),
+    )
+
+
+def _groups(tree: sysfs.Tree) -> dict[str, tuple[str, ...]]:
+    root = tree.root / "kernel/iommu_groups"
+    return {number: sysfs.names(root / number / "devices") for number in sysfs.names(root)}
+
+
+def _representors(tree: sysfs.Tree, pf: str) -> int:
+    folder = f"{tree.pci_devices}/{pf}/net"
+    return sum(map(ports.is_of_switch, tree.port_names(folder, sysfs.names(folder)).values()))
+
+
+def _sockets(where: paths.Places, seen: snapshot.Survey) -> frozenset[str]:
+    """Resources whose socket lies where the kubelet looks, whichever way it registers."""
+    folders = (where.kubelet / "device-plugins", where.kubelet / "plugins_registry")
+    return frozenset(pool.resource for pool in seen.dealt if any(_has_socket(each, pool) for each in folders))
+
+
+def _has_socket(folder: pathlib.Path, pool: assignment.Pool) -> bool:
+    try:
+        name = names.socket(pool.settings.prefix, pool.settings.name, names.socket_room(str(folder)))
+    except errors.SriovError:  # too deep: the device plugin cannot have one there either
+        return False
+    return (folder / name).is_socket()

@@ -1,0 +1,62 @@
+"""What the running kernel is and how it was configured and told to boot, for as far as it says so."""
+
+import dataclasses
+import gzip
+import pathlib
+import re
+from collections.abc import Mapping
+
+from sriov.hardware import sysfs
+
+_OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kernel:
+    """`release` as uname says it. `config` is empty where the kernel's configuration is not to be had.
+
+    `first_fqs` are the ticks before RCU looks for quiescent states (rcutree.jiffies_till_first_fqs).
+    """
+
+    release: str = ""
+    cmdline: str = ""
+    config: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    first_fqs: int | None = None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor; (0, 0) where the release is not one."""
+        found = re.match(r"(\d+)\.(\d+)", self.release)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @property
+    def hz(self) -> int | None:
+        """Ticks a second."""
+        value = self.config.get("CONFIG_HZ", "")
+        return int(value) if value.isdecimal() else None
+
+
+def read(sys: pathlib.Path, proc: pathlib.Path, boot: pathlib.Path) -> Kernel:
+    """The kernel's own copy of its configuration first, then the distribution's in /boot."""
+    release = sysfs.text(proc / "sys/kernel/osrelease") or ""
+    text = _gzipped(proc / "config.gz") or _plain(boot / f"config-{release}")
+    return Kernel(
+        release,
+        _plain(proc / "cmdline").strip(),
+        dict(_OPTION.findall(text)),
+        sysfs.integer(sys / "module/rcutree/parameters/jiffies_till_first_fqs"),
+    )
+
+
+def _gzipped(path: pathlib.Path) -> str:
+    try:
+        return gzip.decompress(path.read_bytes()).decode(errors="replace")
+    except (OSError, EOFError):
+        return ""
+
+
+def _plain(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

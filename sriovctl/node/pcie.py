@@ -1,0 +1,120 @@
+"""The PCI functions that matter to a pod's traffic: NICs, GPUs and accelerators, with the bridges above each.
+
+Read from sysfs alone. A link's speed is what it can do (max_link_speed), since an idle link may be throttled.
+"""
+
+import dataclasses
+import pathlib
+import struct
+from collections.abc import Mapping
+
+from sriov.hardware import sysfs
+
+GPU_CLASSES = ("0x03", "0x12")  # PCI Code and ID Assignment: display controller, processing accelerator
+NIC_CLASS = "0x02"
+
+_EXTENDED = 0x100  # where PCIe's extended capabilities begin (PCIe base spec 7.6)
+_ACS = 0x000D  # its ID (7.7.11)
+_ACS_CONTROL = 6  # offset of its control register, 16 bits
+_REDIRECT = 0x0004 | 0x0008  # P2P Request Redirect, P2P Completion Redirect
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """`path` are the host bridge (as in pci0000:00) and the bridges above, outermost first. `speed` is as sysfs has it,
+    as in "16.0 GT/s PCIe". `redirects`: a bridge whose ACS sends traffic between its devices up to the root."""
+
+    pci: str
+    pci_class: str
+    vendor: str
+    device: str
+    driver: str | None
+    numa_node: int | None
+    path: tuple[str, ...]
+    speed: str | None
+    width: int | None
+    redirects: bool = False
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.pci_class.startswith(GPU_CLASSES)
+
+    @property
+    def is_nic(self) -> bool:
+        return self.pci_class.startswith(NIC_CLASS)
+
+
+def read(tree: sysfs.Tree) -> Mapping[str, Function]:
+    """NICs, GPUs, and the bridges above them, by PCI address in PCI order."""
+    found = {name: _function(tree, name) for name in sysfs.names(tree.pci_devices)}
+    wanted = {name: one for name, one in found.items() if one.is_gpu or one.is_nic}
+    above = {bridge for one in wanted.values() for bridge in one.path}
+    return {name: one for name, one in found.items() if name in wanted or name in above}
+
+
+def common(one: Function, other: Function) -> tuple[str, ...]:
+    """The bridges above both; only the host bridge, or nothing, where they meet at the root or not at all."""
+    shared = []
+    for left, right in zip(one.path, other.path, strict=False):
+        if left != right:
+            break
+        shared.append(left)
+    return tuple(shared)
+
+
+def distance(one: Function, other: Function) -> str:
+    """How far traffic between the two goes, in the words of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS.
+
+    PIX: at most one bridge; PXB: several, but not the host bridge; PHB: a host bridge; NODE: several within a NUMA
+    node; SYS: between NUMA nodes.
+    """
+    shared = common(one, other)
+    if len(shared) > 1:
+        return "PIX" if len(one.path) - len(shared) <= 1 and len(other.path) - len(shared) <= 1 else "PXB"
+    if shared:
+        return "PHB"
+    return "NODE" if one.numa_node == other.numa_node else "SYS"
+
+
+def redirects(config: bytes) -> bool:
+    """Whether ACS of this bridge redirects peer-to-peer traffic, by its configuration space. Pure.
+
+    Who is not root sees the first 64 bytes only, and so nothing.
+    """
+    offset = _EXTENDED
+    while _EXTENDED <= offset <= len(config) - 8:
+        (head,) = struct.unpack_from("<I", config, offset)
+        if head & 0xFFFF == _ACS:
+            (control,) = struct.unpack_from("<H", config, offset + _ACS_CONTROL)
+            return bool(control & _REDIRECT)
+        following = head >> 20
+        if following <= offset:  # the last one, or a loop
+            return False
+        offset = following
+    return False
+
+
+def _function(tree: sysfs.Tree, name: str) -> Function:
+    folder = tree.pci_devices / name
+    parts = sysfs.link(folder)
+    numa_node = sysfs.integer(folder / "numa_node")
+    pci_class = sysfs.text(folder / "class") or ""
+    return Function(
+        name,
+        pci_class,
+        sysfs.text(folder / "vendor") or "",
+        sysfs.text(folder / "device") or "",
+        sysfs.target(folder / "driver"),
+        None if numa_node is None or numa_node < 0 else numa_node,
+        parts[parts.index("devices") + 1 : -1] if "devices" in parts else (),
+        sysfs.text(folder / "max_link_speed"),
+        sysfs.integer(folder / "max_link_width"),
+        pci_class.startswith("0x0604") and redirects(_bytes(folder / "config")),
+    )
+
+
+def _bytes(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,106 @@
+"""The node as both daemons see it, read once: hardware, pools, ledger, kubelet, recent calls. Changes nothing.
+
+Pools and health are decided by the device plugin's own pure code, so that what is shown is what the kubelet is told;
+only what needs time to be true (a link that flaps) is taken as it is at the moment. Whatever cannot be read is named in
+`unseen`, and the rest is shown all the same.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+
+from sriov import devices, errors
+from sriov.hardware import ddp, discovery, node_devices, sysfs
+from sriov.pools import assignment, config, health, observer, resources
+from sriov.state import call_log, ledger
+from sriovctl import paths
+from sriovctl.node import kubelet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A ledger record, and since when it is there, in seconds since 1970."""
+
+    record: ledger.Record
+    since: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survey:
+    """`configuration` is None where it cannot be used, and `config_trouble` says why. `members` are pool and device by
+    the device's ID. `unseen` is for people."""
+
+    tree: sysfs.Tree
+    catalog: node_devices.Catalog
+    now: health.Conditions
+    configuration: resources.Configuration | None
+    config_trouble: str
+    dealt: tuple[assignment.Pool, ...]
+    members: Mapping[str, tuple[assignment.Pool, assignment.Device]]
+    held: Mapping[devices.PciAddress, Held]
+    told: kubelet.Told
+    calls: tuple[call_log.Outcome, ...]
+    unseen: tuple[str, ...]
+
+    def pod_of(self, device: str) -> str | None:
+        """Whose the device is, as namespace/name: by the kubelet, else by the call that attached it."""
+        holder = self.told.holders.get(device)
+        if holder is not None:
+            return str(holder)
+        held = self.held.get(devices.PciAddress(device))
+        return None if held is None else self.pod_of_container(held.record.owner.container_id)
+
+    def pod_of_container(self, container_id: str) -> str | None:
+        """By the daemon's record of recent calls: a runtime says for which pod it calls."""
+        known = (each for each in reversed(self.calls) if each.container_id == container_id and each.pod)
+        found = next(known, None) if container_id else None
+        return None if found is None else f"{found.namespace}/{found.pod}"
+
+
+def take(where: paths.Places) -> Survey:
+    """Look at everything. Raises DeviceError where there is no sysfs to read."""
+    logging.getLogger("sriov.state.ledger").setLevel(logging.ERROR)  # a damaged record is shown as what it is
+    tree = sysfs.Tree(where.sysfs)
+    catalog = discovery.scan(tree, where.proc, where.dev)
+    book = ledger.Ledger(where.run_dir)
+    configuration, trouble = _configuration(where)
+    if configuration is not None and configuration.asks_for_profiles:
+        catalog, _ = ddp.fill_in(catalog, ddp.of_this_machine)
+    managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
+    now = health.Conditions(health.down(catalog), observer.leftovers(catalog, book), managed)
+    told = kubelet.ask(where.pod_resources)
+    held, ledger_trouble = _held(book)
+    dealt = () if configuration is None else assignment.assign(catalog, configuration, now)
+    return Survey(
+        tree,
+        catalog,
+        now,
+        configuration,
+        trouble,
+        dealt,
+        {device.id: (pool, device) for pool in dealt for device in pool.devices},
+        held,
+        told,
+        call_log.Recent(where.run_dir).read(),
+        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble))),
+    )
+
+
+def _configuration(where: paths.Places) -> tuple[resources.Configuration | None, str]:
+    try:
+        return config.load(where.config, where.prefix), ""
+    except config.ConfigError as error:
+        return None, str(error)
+
+
+def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, Held], str]:
+    try:
+        return {record.pci: Held(record, book.since(record.pci)) for record in book.records()}, ""
+    except errors.LedgerError as error:
+        return {}, str(error)
+
+
+def _unseen(config: str, kubelet_trouble: str, ledger_trouble: str) -> Iterator[str]:
+    yield f"pools and health: {config}" if config else ""
+    yield f"pods: {kubelet_trouble}" if kubelet_trouble else ""
+    yield f"owners: {ledger_trouble}" if ledger_trouble else ""

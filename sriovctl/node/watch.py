@@ -1,0 +1,68 @@
+"""Wakes when the node may look different: uevents, link changes, and files of the ledger and the configuration.
+
+Nothing is polled: between two events the kernel is asked nothing, but for one look every _RESYNC seconds, since an
+event may be lost. Events that come together count as one.
+"""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncGenerator, Iterable
+
+import asyncinotify
+from asyncinotify import Mask
+
+from sriov import errors
+from sriov.hardware import link_events, uevents
+
+_CONTENT = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE | Mask.CREATE | Mask.DELETE | Mask.ONLYDIR
+_END = Mask.DELETE_SELF | Mask.MOVE_SELF
+_DEBOUNCE = 0.05  # seconds
+_ABSENCE = 0.5  # seconds; how often a folder is looked for that is not there
+_RESYNC = 30.0  # seconds
+
+
+async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> AsyncGenerator[None, None]:
+    """One item at once, and one whenever there is reason to look again; ends only by cancellation."""
+    woken = asyncio.Event()
+    listeners = [_uevents(woken), _links(woken), *(_files(each, woken) for each in folders)]
+    tasks = [asyncio.create_task(each) for each in listeners]
+    try:
+        await asyncio.sleep(0)  # all listen now: what happens during the first look wakes for a second one
+        while True:
+            yield
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), resync)
+            await asyncio.sleep(_DEBOUNCE)
+            woken.clear()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _uevents(woken: asyncio.Event) -> None:
+    with contextlib.suppress(errors.KernelError):  # none in this container: the files and the resync are left
+        async for _ in uevents.watch(uevents.Monitor()):
+            woken.set()
+
+
+async def _links(woken: asyncio.Event) -> None:
+    with contextlib.suppress(errors.KernelError):
+        async with contextlib.aclosing(link_events.changes(link_events.monitor())) as heard:
+            async for _ in heard:
+                woken.set()
+
+
+async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
+    """A folder that is not there, or not the same any more, is waited for: the daemon makes it when it starts."""
+    while True:
+        with contextlib.suppress(OSError), asyncinotify.Inotify() as watcher:
+            watcher.add_watch(folder, _CONTENT | _END)
+            async for event in watcher:
+                woken.set()
+                if event.mask & _END:
+                    break
+        await asyncio.sleep(_ABSENCE)
+        if folder.is_dir():
+            woken.set()

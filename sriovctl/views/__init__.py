@@ -1,0 +1,1 @@
+"""How tables, trees and drawings are made of what was read. Pure."""

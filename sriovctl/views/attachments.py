@@ -1,0 +1,71 @@
+"""Attachments as a table, and as the items of a JSON or YAML document. Pure."""
+
+import datetime
+
+from sriovctl import output
+from sriovctl.node import attachments
+from sriovctl.views import devices
+
+COLUMNS = (
+    output.Column("DEVICE"),
+    output.Column("STATE"),
+    output.Column("POD"),
+    output.Column("INTERFACE"),
+    output.Column("NETWORK"),
+    output.Column("SINCE"),
+    output.Column("VLAN"),
+    output.Column("MAC"),
+    output.Column("CONTAINER", wide=True),
+    output.Column("NAMESPACE", wide=True),
+    output.Column("HOST NAME", wide=True),
+)
+
+
+def table(found: list[attachments.Attachment]) -> output.Table:
+    return output.Table(COLUMNS, [_cells(each) for each in found])
+
+
+def _cells(one: attachments.Attachment) -> list[output.Cell]:
+    record, owner = one.record, one.record.owner
+    tone = output.Tone.GOOD if one.state is attachments.State.ATTACHED else output.Tone.BAD
+    return [
+        output.cell(record.pci),
+        output.cell(one.state.value, tone),
+        output.cell(one.pod or (f"container {owner.container_id[:12]}" if owner.container_id else None)),
+        output.cell(owner.ifname),
+        output.cell(owner.network),
+        output.cell(_time(one.since)),
+        output.cell(record.wanted.vlan or None),
+        output.cell(devices.mac(record)),
+        output.cell(owner.container_id),
+        output.cell(owner.netns),
+        output.cell(record.home.name if record.home else None),
+    ]
+
+
+def item(one: attachments.Attachment) -> dict[str, object]:
+    """What programs get of it. docs/sriovctl.md has the keys."""
+    record, owner = one.record, one.record.owner
+    namespace, _, pod = (one.pod or "").partition("/")
+    return {
+        "device": record.pci,
+        "state": one.state.value,
+        "namespace": namespace or None,
+        "pod": pod or None,
+        "containerId": owner.container_id or None,
+        "interface": owner.ifname or None,
+        "network": owner.network or None,
+        "netns": owner.netns or None,
+        "since": _time(one.since),
+        "mac": devices.mac(record),
+        "vlan": record.wanted.vlan or None,
+        "hostName": record.home.name if record.home else None,
+        "heldByPod": one.kubelet,
+    }
+
+
+def _time(since: float | None) -> str | None:
+    """RFC 3339, in UTC, to the second."""
+    if since is None:
+        return None
+    return datetime.datetime.fromtimestamp(since, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,69 @@
+"""A provisioning plan as a table and as a document. Pure.
+
+People get one line for neighbouring VFs of which the same is set, programs every step.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from sriov.provisioning import plan, steps
+from sriovctl import output
+
+_COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NOW"), output.Column("THEN"))
+
+
+def table(planned: Sequence[steps.Step]) -> output.Table:
+    """In the order in which it is done."""
+    return output.Table(_COLUMNS, [_row(group) for group in _groups(planned)])
+
+
+def document(made: plan.Plan, *, applied: bool) -> dict[str, object]:
+    """What programs get. docs/provisioning.md has the keys."""
+    items = [
+        {
+            "pf": step.pf,
+            "vf": step.vf,
+            "device": step.label,
+            "setting": step.act.value,
+            "now": None if step.before is None else steps.said(step.before),
+            "then": steps.said(step.after),
+        }
+        for step in made.steps
+    ]
+    further = {"notes": list(made.notes), "refusals": list(made.refusals), "applying": applied}
+    return output.document("ProvisionPlan", items, **further)
+
+
+def _groups(planned: Sequence[steps.Step]) -> list[list[steps.Step]]:
+    """Neighbours in the plan with the same setting, of VFs with indices that follow one another."""
+    groups: list[list[steps.Step]] = []
+    for step in planned:
+        last = groups[-1][-1] if groups else None
+        if (
+            last is not None
+            and last.vf is not None
+            and dataclasses.replace(step, vf=last.vf + 1, label="", before=None, after=None, restore=())
+            == dataclasses.replace(last, vf=step.vf, label="", before=None, after=None, restore=())
+        ):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def _row(group: Sequence[steps.Step]) -> list[output.Cell]:
+    first, last = group[0], group[-1]
+    device = first.label if first is last else f"{first.label}-{last.vf}"
+    now, then = (_values([steps.said(value) for value in column]) for column in _columns(group))
+    return [output.cell(device), output.cell(first.act.value), output.cell(now), output.cell(then)]
+
+
+def _columns(group: Sequence[steps.Step]) -> tuple[list[object], list[object]]:
+    return [step.before for step in group], [step.after for step in group]
+
+
+def _values(texts: Sequence[str]) -> str:
+    """Each different value once; of many, the first and the last."""
+    different = [text for text, _ in itertools.groupby(texts)]
+    return different[0] if len(different) == 1 else f"{different[0]} … {different[-1]}"

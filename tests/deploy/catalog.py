@@ -1,0 +1,51 @@
+"""Every metric that the code has, by the names that Prometheus sees."""
+
+import pathlib
+from collections.abc import Iterator
+
+import prometheus_client
+from prometheus_client import core
+
+from deviceplugin import monitoring as plugins
+from sriov.daemon import background, process_metrics
+from sriov_cni.monitoring import attached_vfs
+from sriov_cni.monitoring import metrics as daemons
+
+_SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def names() -> dict[str, str]:
+    """What each is, by its name: of both daemons, and of Prometheus' own that a process has."""
+    return {f"{each.name}{suffix}": each.documentation for each in _families() for suffix in _suffixes(each)}
+
+
+def ours() -> set[str]:
+    """Names as the page lists them: a histogram once."""
+    found = {each.name + ("_total" if each.type == "counter" else "") for each in _families()}
+    found = {name for name in found if name.startswith("sriov_")}
+    return found - {"sriov_build"} | {"sriov_build_info"}
+
+
+def _families() -> Iterator[core.Metric]:
+    for registry in (_daemon(), _plugin()):
+        yield from registry.collect()
+
+
+def _suffixes(family: core.Metric) -> tuple[str, ...]:
+    return _SUFFIXES.get(family.type, ("",))
+
+
+def _daemon() -> prometheus_client.CollectorRegistry:
+    made = process_metrics.registry("CNI daemon")
+    daemons.Meter(made)
+    made.register(daemons.Holdings(attached_vfs.Look))
+    made.register(process_metrics.BackgroundTasks(background.Background()))
+    return made
+
+
+def _plugin() -> prometheus_client.CollectorRegistry:
+    made = process_metrics.registry("device plugin")
+    made.register(plugins.Metrics())
+    made.register(process_metrics.BackgroundTasks(background.Background()))
+    return made

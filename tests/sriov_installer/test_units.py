@@ -1,0 +1,217 @@
+"""systemd's units: sound, hardened, installed with the shim; and what the installer asks of systemd."""
+
+import asyncio
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from sriov import devices, settings
+from sriov.state import ledger, vf_identity
+from sriov_installer import artifacts, services
+from tests.deviceplugin import loops
+from tests.sriov_cni import harness, test_process
+from tests.sriov_installer import nodes
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXPOSURE = "30"
+"""Tenths: what systemd-analyze may find at most, of 100."""
+
+
+@pytest.fixture
+def node(tmp_path: pathlib.Path) -> nodes.Node:
+    return nodes.make(tmp_path / "node")
+
+
+@pytest.fixture
+def units(node: nodes.Node) -> list[pathlib.Path]:
+    """As installed, but with a program that is there."""
+    assert node.run("install", "--provisioning") == 0
+    paths = [node.root / "etc/systemd/system" / name for name in (*artifacts.UNITS, artifacts.PROVISION)]
+    for path in paths:
+        path.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", path.read_text()))
+    return paths
+
+
+def test_the_units_are_sound(units: list[pathlib.Path]) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in done.stderr.splitlines() if "sriov" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize("service", [artifacts.PROVISION, *artifacts.UNITS[1:]])
+def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> None:
+    [path] = [each for each in units if each.name == service]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    loose = path.with_name("loose.service")
+    loose.write_text("[Service]\nExecStart=/bin/true\n")
+    done = subprocess.run([*command[:-1], str(loose)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0, "the threshold finds nothing"
+
+
+@pytest.mark.parametrize("service", artifacts.UNITS[1:])
+def test_a_daemon_that_ends_however_it_does_is_started_again_for_ever(units: list[pathlib.Path], service: str) -> None:
+    """systemd.service(5), Restart=: `always` is also after a signal; systemd.unit(5): without a limit of starts."""
+    [unit] = [path.read_text().splitlines() for path in units if path.name == service]
+    assert {"Restart=always", "StartLimitIntervalSec=0"} <= {*unit}
+
+
+def test_vfs_are_made_before_whatever_gives_them_away(units: list[pathlib.Path]) -> None:
+    [unit] = [path.read_text() for path in units if path.name == artifacts.PROVISION]
+    before = " ".join(re.findall(r"^Before=(.*)$", unit, re.MULTILINE)).split()
+    assert {"kubelet.service", "sriov-device-plugin.service", "sriov-cni.service", "network-pre.target"} == set(before)
+
+
+def test_the_units_start_the_installed_programs(node: nodes.Node) -> None:
+    assert node.run("install", "--provisioning") == 0
+    started = set()
+    for path in (node.root / "etc/systemd/system").glob("*.service"):
+        started |= set(re.findall(r"^ExecStart=(\S+)", path.read_text(), re.MULTILINE))
+    assert started == {f"{nodes.PROGRAMS}/{name}" for name in (*artifacts.PROGRAMS, artifacts.PROVISIONER)}
+
+
+def run(node: nodes.Node, folder: pathlib.Path, *arguments: str, status: int = 0) -> tuple[list[str], str]:
+    """With a systemctl that notes how it is called and fails with `status`; the calls, and stderr."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {shlex.quote(str(folder / "calls"))}\necho no >&2\nexit {status}\n')
+    program.chmod(0o755)
+    (folder / "calls").write_text("")
+    command = [sys.executable, "-m", "sriov_installer", *node.arguments(*arguments)]
+    env = {"PATH": f"{folder}:/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == (1 if status else 0), done.stderr
+    return (folder / "calls").read_text().splitlines(), done.stderr
+
+
+def test_units_are_enabled_where_asked_and_disabled_before_they_go(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    named, where = " ".join(artifacts.UNITS), f"--root={node.root}"
+    assert run(node, tmp_path / "bin", "install") == ([], "")
+    assert run(node, tmp_path / "bin", "install", "--enable")[0] == [f"{where} enable {named}"]
+    assert run(node, tmp_path / "bin", "uninstall", "--dry-run")[0] == []
+    assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named}"]
+    assert run(node, tmp_path / "bin", "uninstall")[0] == []
+    assert run(node, tmp_path / "bin", "install", "--enable", "--provisioning")[0] == [
+        f"{where} enable {named} {artifacts.PROVISION}"
+    ]
+    assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named} {artifacts.PROVISION}"]
+
+
+def test_what_systemd_says_is_told(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    _, said = run(node, tmp_path / "bin", "install", "--enable", status=1)
+    assert "disable" not in said
+    assert re.search(r"systemctl --root=\S+ enable .* failed: no; mend that, then run the same command again", said)
+
+
+def test_a_running_systemd_is_told_and_starts_and_stops_them() -> None:
+    running = services.Systemd(pathlib.Path("/"), present=True, running=True)
+    named = artifacts.UNITS
+    assert running.reloading() == [("systemctl", "daemon-reload")]
+    assert running.enabling(named) == [("systemctl", "enable", *named), ("systemctl", "restart", "--no-block", *named)]
+    assert running.disabling(named) == [("systemctl", "disable", "--now", *named)]
+
+
+def test_installing_changes_no_nic() -> None:
+    """The unit that makes VFs is enabled and not started."""
+    running = services.Systemd(pathlib.Path("/"), present=True, running=True)
+    enable, restart = running.enabling([*artifacts.UNITS, artifacts.PROVISION])
+    assert (artifacts.PROVISION in enable, artifacts.PROVISION in restart) == (True, False)
+
+
+def test_without_systemctl_nothing_can_be_enabled(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "sriov_installer", *node.arguments("install", "--enable")]
+    env = {"PATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "there is no systemctl" in done.stderr) == (1, True)
+
+
+def attach(node: nodes.Node) -> ledger.Ledger:
+    """A pod holds a VF, as far as the ledger knows."""
+    book = ledger.Ledger(node.root / "run/sriov")
+    book.create()
+    book.write(
+        ledger.Record(
+            pci=devices.pci_address("0000:01:10.0"),
+            owner=ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x"),
+            netns=(4, 5),
+            home=vf_identity.Home(name="ens1f0v0", address="02:00:00:00:00:01", mtu=1500),
+            wanted=settings.BASELINE,
+            mtu=1500,
+        )
+    )
+    return book
+
+
+def test_nothing_goes_while_pods_hold_vfs(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("install") == 0
+    book, before = attach(node), node.files()
+    assert node.run("uninstall") == 1
+    assert "pods still hold VFs: 0000:01:10.0 of container c1 as net1; drain" in capsys.readouterr().err
+    assert node.files() == before
+    assert node.run("uninstall", "--leave-attachments") == 0
+    assert not node.shim.exists()
+    assert list(book.records()), "whoever comes next knows nothing of the pod"
+    book.remove(devices.pci_address("0000:01:10.0"))
+    assert node.run("uninstall") == 0
+    assert not (node.root / "run/sriov").exists()
+
+
+def test_a_container_that_takes_its_shim_away_asks_nothing(node: nodes.Node) -> None:
+    assert node.run("install", "--shim-only") == 0
+    attach(node)
+    assert node.run("uninstall", "--shim-only") == 0
+    assert not node.shim.exists()
+
+
+def test_of_the_run_directory_what_is_ours_goes_and_nothing_else(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--run-dir may name a folder of somebody else's."""
+    assert node.run("install") == 0
+    shared = node.root / "var/lib/shared"
+    book = ledger.Ledger(shared)
+    book.create()
+    others = ("precious.db", "vfs/notes.txt", "homes/of-people.json", "sub/cni.sock", "recent.jsonl.bak")
+    for name in others:
+        (shared / name).parent.mkdir(exist_ok=True)
+        (shared / name).write_text("x")
+    outside = node.root / "outside.json"
+    outside.write_text("x")
+    (shared / "homes/0000:01:10.1.json").symlink_to(outside)
+    for name in ("homes/0000:01:10.0.json", "vfs/.try", "vfs/0000:01:10.0.tmp", "recent.jsonl", "trouble.json"):
+        (shared / name).write_text("{}")
+    assert node.run("uninstall", "--run-dir", "/var/lib/shared", "--dry-run") == 0
+    assert f"would remove our files, and leave those of others, in {shared}" in capsys.readouterr().out
+    assert node.run("uninstall", "--run-dir", "/var/lib/shared") == 0
+    left = {str(path.relative_to(shared)) for path in shared.rglob("*") if not path.is_dir() or path.is_symlink()}
+    assert left == {*others, "homes/0000:01:10.1.json"}
+    assert outside.read_text() == "x"
+    assert not (shared / "defaults").exists()
+
+
+def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path: pathlib.Path) -> None:
+    """A file of the daemons that this does not know would keep the run directory there."""
+    run_dir = node.root / "run/sriov"
+
+    async def body() -> None:
+        async with test_process.started(tmp_path, f"--run-dir={run_dir}") as process:
+            await loops.until((run_dir / "cni.sock").is_socket, 20)
+            client = harness.Client(run_dir / "cni.sock", "", "")
+            await asyncio.to_thread(client.call, "DEL", harness.configuration("x"))
+            await loops.until((run_dir / "recent.jsonl").exists, 10)
+            process.kill()
+            await process.wait()
+
+    loops.run(body(), timeout=60)
+    assert (run_dir / "cni.sock").is_socket()
+    (run_dir / "homes/0000:01:10.0.json").write_text("{}")
+    assert node.run("install") == 0
+    assert node.run("uninstall") == 0
+    assert not run_dir.exists()

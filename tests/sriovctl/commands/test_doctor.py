@@ -1,0 +1,350 @@
+"""doctor: a node that is in order has no finding; each thing that can be wrong is brought about once, and found.
+
+A kind without its scenario here fails the tests: what nobody has triggered is only believed to work.
+"""
+
+import contextlib
+import gzip
+import json
+import pathlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from sriov import devices
+from sriov.state import daemon_problems, ledger
+from sriov_installer import artifacts
+from sriovctl.checks import findings
+from sriovctl.checks.findings import Kind
+from sriovctl.node import pcie
+from tests.fakes import sysfs_tree
+from tests.sriov_cni import harness
+from tests.sriovctl import nodes
+
+PF = devices.pci_address("0000:01:00.0")
+SWITCH = "0000:00:01.0/0000:02:00.0"
+KEYS = {"finding", "severity", "subject", "evidence", "remedy"}
+
+
+def acs(control: int) -> bytes:
+    """A bridge's configuration space: an AER capability, and ACS behind it."""
+    space = bytearray(4096)
+    struct.pack_into("<I", space, 0x100, 0x0001 | 1 << 16 | 0x140 << 20)
+    struct.pack_into("<IHH", space, 0x140, 0x000D | 1 << 16, 0x5F, control)
+    return bytes(space)
+
+
+class Sick:
+    """A node in order, and what the scenarios do to it. `kubelet` is whether one runs."""
+
+    def __init__(self, node: nodes.Node) -> None:
+        self.node = node
+        self.sys = node.bench.machine.node
+        self.folder = node.folder
+        self.serves = True
+        self.waits = False
+        self.kubelet = True
+        self._stack = contextlib.ExitStack()
+        self.sys.set_attribute(PF, "sriov_drivers_autoprobe", 1)
+        (self.folder / "bin/sriov").write_bytes(harness.SHIM.read_bytes())
+        (self.folder / "bin/sriov").chmod(0o755)
+        self.network({})
+        self.socket("kubelet.sock")
+        self.socket("intel.com_rail_a.sock")
+        self.kernel("6.12.1", "CONFIG_HZ=1000\n")
+        for number, vf in enumerate((PF, *node.bench.vfs)):
+            self.group(vf, number)
+        node.give("web")
+
+    def socket(self, name: str) -> None:
+        made = self._stack.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+        made.bind(str(self.folder / "kubelet/device-plugins" / name))
+
+    def group(self, pci: str, number: int, name: str | None = None) -> None:
+        self.sys.set_iommu_group(devices.pci_address(pci), number, name)
+        members = self.folder / f"sys/kernel/iommu_groups/{number}/devices"
+        members.mkdir(exist_ok=True)
+        (members / pci).touch()
+
+    def kernel(self, release: str, config: str) -> None:
+        (self.folder / "proc/sys/kernel").mkdir(parents=True, exist_ok=True)
+        (self.folder / "proc/sys/kernel/osrelease").write_text(f"{release}\n")
+        (self.folder / "proc/config.gz").write_bytes(gzip.compress(config.encode()))
+
+    def network(self, keys: dict[str, object]) -> None:
+        text = json.dumps({"cniVersion": "1.0.0", "name": "n", "type": "sriov", "resourceName": "a/b", **keys})
+        (self.folder / "net.d/10-sriov.conf").write_text(text)
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(text)
+
+    def gpu_and_nic(self, control: int) -> None:
+        """A GPU and a PF on two ports of one switch."""
+        model = sysfs_tree.Model(totalvfs=1)
+        nic = self.sys.add_pf("0000:03:00.0", None, model, 0, f"{SWITCH}/0000:02:01.0")
+        self.sys.set_attribute(nic, "sriov_drivers_autoprobe", 1)
+        root = self.folder / "sys/devices/pci0000:00"
+        for bridge in ("0000:00:01.0", SWITCH, f"{SWITCH}/0000:02:01.0", f"{SWITCH}/0000:02:02.0"):
+            self.function(root / bridge, "0x060400")
+        self.function(root / SWITCH / "0000:02:02.0/0000:04:00.0", "0x030200")
+        (root / SWITCH / "0000:02:02.0/config").write_bytes(acs(control))
+
+    def function(self, folder: pathlib.Path, pci_class: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "class").write_text(f"{pci_class}\n")
+        link = self.folder / "sys/bus/pci/devices" / folder.name
+        link.symlink_to(f"../../../{folder.relative_to(self.folder / 'sys')}")
+
+    def found(self) -> dict[str, dict[str, str]]:
+        """By kind; the last of each."""
+        with contextlib.ExitStack() as stack:
+            if self.serves:
+                stack.enter_context(self.node.serving())
+                while self.waits and not daemon_problems.Trouble(self.folder / "run").read():
+                    time.sleep(0.05)
+            if self.kubelet:
+                stack.enter_context(self.node.kubelet())
+            ran = self.node.run("doctor", "--all", "-o", "json")
+        listed = ran.document["items"]
+        assert all(set(each) == KEYS for each in listed)
+        assert ran.status == (1 if any(each["severity"] == "error" for each in listed) else 0)
+        return {each["finding"]: each for each in listed}
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def sick(node: nodes.Node) -> Iterator[Sick]:
+    made = Sick(node)
+    yield made
+    made.close()
+
+
+def attach(sick: Sick) -> ledger.Record:
+    with sick.node.serving():
+        assert sick.node.cni("ADD").code == 0
+    record = sick.node.bench.book.read(devices.pci_address(sick.node.vf))
+    assert record is not None
+    return record
+
+
+def no_pf(sick: Sick) -> None:
+    for pci in (*sick.node.bench.vfs, PF):
+        sick.sys.remove(devices.pci_address(pci))
+
+
+def left_behind(sick: Sick) -> None:
+    attach(sick)
+    sick.node.bench.machine.destroy("pod")
+    sick.serves = False  # a daemon would mend it
+
+
+def damaged(sick: Sick) -> None:
+    attach(sick)
+    sick.write(f"run/vfs/{sick.node.vf}.json", "{")
+    sick.serves = False
+
+
+def not_taken_back(sick: Sick) -> None:
+    """Its DEL fails while it is in the pod."""
+    record = attach(sick)
+    sick.node.bench.book.write(msgspec.structs.replace(record, problem="the kernel refused to move link 7"))
+
+
+def repair_fails(sick: Sick) -> None:
+    """What cannot be read is no ledger: a running daemon says so."""
+    (sick.folder / "run/vfs/0000:ff:00.0.json").mkdir()
+    sick.waits = True
+
+
+def without_a_registration(sick: Sick) -> None:
+    sick.node.api.known.clear()
+
+
+def without_pod_resources(sick: Sick) -> None:
+    sick.kubelet = False
+
+
+def without_a_daemon(sick: Sick) -> None:
+    sick.serves = False
+
+
+def many(sick: Sick) -> None:
+    sick.sys.set_attribute(PF, "sriov_numvfs", 200)
+
+
+def vfio_without_a_group(sick: Sick) -> None:
+    sick.sys.set_driver(devices.pci_address(sick.node.vf), "vfio-pci")
+    (sick.folder / "sys/bus/pci/devices" / sick.node.vf / "iommu_group").unlink()
+
+
+def no_groups(sick: Sick) -> None:
+    for pci in (PF, *sick.node.bench.vfs):
+        (sick.folder / "sys/bus/pci/devices" / pci / "iommu_group").unlink()
+    for folder in (sick.folder / "sys/kernel/iommu_groups").iterdir():
+        folder.rename(sick.folder / f"gone-{folder.name}")
+
+
+def representors(sick: Sick) -> None:
+    sick.sys.set_attribute(PF, "net/enp1s0/phys_switch_id", "1")
+    folder = sick.folder / "sys/bus/pci/devices" / PF / "net/enp1s0_0"
+    folder.mkdir()
+    (folder / "phys_port_name").write_text("pf0vf0\n")
+
+
+def networkd(sick: Sick) -> None:
+    (sick.folder / "somerun/systemd/netif").mkdir(parents=True)
+    sick.write("etc/systemd/network/80-all.network", "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n")
+
+
+def ours(sick: Sick, name: str) -> None:
+    """A file of ours where the installer puts it."""
+    etc = sick.folder / "etc"
+    installed = artifacts.provisioning(etc, etc / "udev/rules.d", etc / "systemd/network", etc)
+    wanted = next(each for each in installed if each.path.name == name)
+    sick.write(str(wanted.path.relative_to(sick.folder)), wanted.content.decode())
+
+
+def set_pf(name: str, value: object) -> Callable[[Sick], None]:
+    return lambda sick: sick.sys.set_attribute(PF, name, value)
+
+
+SCENARIOS: dict[Kind, tuple[Callable[[Sick], object], str]] = {
+    Kind.NO_PF: (no_pf, "sriov_totalvfs"),
+    Kind.NO_VFS: (lambda sick: sick.sys.set_numvfs(PF, 0), "sriov_numvfs is 0"),
+    Kind.PF_DOWN: (set_pf("net/enp1s0/flags", "0x1002"), "is down"),
+    Kind.PF_NO_CARRIER: (set_pf("net/enp1s0/carrier", 0), "no carrier"),
+    Kind.PF_NO_DRIVER: (lambda sick: sick.sys.set_driver(PF, None), "bound to no driver"),
+    Kind.VF_NO_DRIVER: (lambda sick: sick.node.bench.machine.unbind(sick.node.bench.vfs[0]), "VF 0 of enp1s0"),
+    Kind.AUTOPROBE_OFF: (set_pf("sriov_drivers_autoprobe", 0), "sriov_drivers_autoprobe is 0"),
+    Kind.SWITCHDEV: (representors, "1 representors"),
+    Kind.MANY_VFS: (many, "200 VFs"),
+    Kind.HOST_TRAFFIC: (lambda sick: sick.node.proc.route("enp1s0v0", "10.0.0.0/8"), "enp1s0v0 has an address"),
+    Kind.IOMMU_OFF: (no_groups, "no IOMMU groups"),
+    Kind.IOMMU_MISSING: (vfio_without_a_group, "bound to vfio-pci"),
+    Kind.IOMMU_UNSAFE: (lambda sick: sick.group(sick.node.vf, 9, "vfio-noiommu"), "no-IOMMU"),
+    Kind.IOMMU_SHARED: (lambda sick: sick.group(sick.node.bench.vfs[1], 1), "also holds"),
+    Kind.ACS_REDIRECT: (lambda sick: sick.gpu_and_nic(0x1D), "GPU 0000:04:00.0 and NIC 0000:03:00.0"),
+    Kind.KERNEL_NO_PARENT: (lambda sick: sick.kernel("5.10.0-8", "CONFIG_HZ=1000\n"), "Linux 5.10.0-8"),
+    Kind.KERNEL_NO_NSID: (lambda sick: sick.kernel("4.18.0-553.el8", "CONFIG_HZ=1000\n"), "Linux 4.18.0"),
+    Kind.DRIVER_FAULT: (lambda _: None, "igb"),
+    Kind.DRIVER_FOREIGN: (lambda sick: sick.write("sys/module/igbvf/version", "5.1\n"), "version 5.1"),
+    Kind.RCU_WAIT: (
+        lambda sick: sick.write("sys/module/rcutree/parameters/jiffies_till_first_fqs", "3\n"),
+        "3 ms at CONFIG_HZ=1000",
+    ),
+    Kind.SLOW_TICK: (lambda sick: sick.kernel("6.12.1", "CONFIG_HZ=100\n"), "CONFIG_HZ=100"),
+    Kind.CONFIG_BAD: (lambda sick: sick.write("config.json", "{"), "is not JSON"),
+    Kind.CONFIG_WARNING: (lambda sick: sick.node.configure([{**nodes.CONFIG[0], "odd": 1}]), "odd"),
+    Kind.POOL_EMPTY: (
+        lambda sick: sick.node.configure([{"resourceName": "x", "selectors": {"vendors": ["dead"]}}]),
+        "no device of this node",
+    ),
+    Kind.POLICY_BAD: (lambda sick: sick.write("policy.json", "{}"), "cannot be used"),
+    Kind.KUBELET_MISSING: (
+        lambda sick: (sick.folder / "kubelet/device-plugins/kubelet.sock").unlink(),
+        "there is no socket",
+    ),
+    Kind.NOT_REGISTERED: (without_a_registration, "the kubelet does not know it"),
+    Kind.NO_POD_RESOURCES: (without_pod_resources, "there is no"),
+    Kind.DAEMON_DOWN: (without_a_daemon, "it is not running"),
+    Kind.DAEMON_TROUBLE: (repair_fails, "repair: failed"),
+    Kind.PLUGIN_MISSING: (lambda sick: (sick.folder / "bin/sriov").unlink(), "not there"),
+    Kind.PLUGIN_FOREIGN: (lambda sick: sick.write("bin/sriov", "\x7fELF"), "another CNI plugin"),
+    Kind.PLUGIN_NOT_EXECUTABLE: (lambda sick: (sick.folder / "bin/sriov").chmod(0o644), "nobody may execute"),
+    Kind.NETWORK_BAD: (lambda sick: sick.network({"vlan": 5000}), "vlan id 5000 invalid"),
+    Kind.NO_NETWORK: (lambda sick: (sick.folder / "net.d/10-sriov.conf").unlink(), "no file there"),
+    Kind.LEFT_BEHIND: (left_behind, "not clean yet"),
+    Kind.NOT_TAKEN_BACK: (not_taken_back, "from container web-sandbox as net1: the kernel refused to move link 7"),
+    Kind.RECORD_DAMAGED: (damaged, "no JSON"),
+    Kind.NETWORK_MANAGER: (lambda sick: (sick.folder / "somerun/NetworkManager").mkdir(), "keep it off"),
+    Kind.NETWORKD: (networkd, "80-all.network"),
+}
+
+ALWAYS = {Kind.DRIVER_FAULT.title}
+"""igb and igbvf have theirs on every node."""
+
+
+def test_a_node_that_is_in_order(sick: Sick) -> None:
+    assert set(sick.found()) == ALWAYS
+    with sick.node.serving(), sick.node.kubelet():
+        ran = sick.node.run("doctor")
+    assert (ran.status, ran.out, ran.err) == (0, "nothing is wrong\n", "")
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.title)
+def test_every_finding_is_found(sick: Sick, kind: Kind) -> None:
+    happens, evidence = SCENARIOS[kind]
+    if kind.title not in ALWAYS:
+        assert kind.title not in sick.found()
+    happens(sick)
+    found = sick.found()[kind.title]
+    assert evidence in found["evidence"], found
+    assert (found["severity"], found["remedy"]) == (kind.severity.value, kind.remedy)
+    assert found["subject"]
+
+
+def test_the_worst_comes_first(sick: Sick) -> None:
+    (sick.folder / "somerun/NetworkManager").mkdir()
+    sick.serves = False
+    assert [each["severity"] for each in sick.found().values()] == ["error", "warning", "info"]
+
+
+def test_managers_that_were_told_are_no_finding(sick: Sick) -> None:
+    (sick.folder / "somerun/NetworkManager").mkdir()
+    sick.write("etc/udev/rules.d/10-vfs.rules", 'ATTRS{device}=="0x10ca", ENV{NM_UNMANAGED}="1"\n')
+    networkd(sick)
+    sick.write("etc/systemd/network/10-vfs.network", "[Match]\nName=enp1s0v*\n\n[Link]\nUnmanaged=yes\n")
+    assert set(sick.found()) == ALWAYS
+    sick.write("etc/udev/rules.d/10-vfs.rules", '# ENV{NM_UNMANAGED}="1"\n')
+    assert set(sick.found()) == {*ALWAYS, Kind.NETWORK_MANAGER.title}, "a comment keeps nobody off"
+
+
+def test_networkmanager_keeps_the_vfs_that_it_had_before_it_was_told(sick: Sick) -> None:
+    ours(sick, artifacts.RULES)
+    netdev = next((sick.folder / "sys/bus/pci/devices" / sick.node.bench.vfs[2] / "net").iterdir())
+    note = f"somerun/NetworkManager/devices/{(netdev / 'ifindex').read_text().strip()}"
+    sick.write(note, "[device]\nmanaged=true\n")
+    assert sick.found()[Kind.NETWORK_MANAGER.title]["evidence"].endswith(f"it has {netdev.name}")
+    sick.write(note, "[device]\nmanaged=false\n")
+    assert set(sick.found()) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    "match", ["Name=*", "Type=ether", "Kind=!*", "Kind=!*\nType=ether", "Name=enp1s0v*\nType=ether"]
+)
+def test_our_own_files_keep_networkd_off(sick: Sick, match: str) -> None:
+    """The one by what the other tells udev."""
+    networkd(sick)
+    sick.write("etc/systemd/network/80-all.network", f"[Match]\n{match}\n\n[Network]\nDHCP=yes\n")
+    ours(sick, artifacts.NETWORK)
+    assert set(sick.found()) == {*ALWAYS, Kind.NETWORKD.title}
+    ours(sick, artifacts.RULES)
+    assert set(sick.found()) == ALWAYS
+
+
+@pytest.mark.parametrize("match", ["Driver=igbvf", "Type=wlan", "Name=wl*\nType=ether", "Path=*\nName=*"])
+def test_files_of_networkd_for_other_links_are_no_finding(sick: Sick, match: str) -> None:
+    networkd(sick)
+    sick.write("etc/systemd/network/80-all.network", f"[Match]\n{match}\n\n[Network]\nDHCP=yes\n")
+    assert set(sick.found()) == ALWAYS
+
+
+def test_a_switch_without_redirection_is_no_finding(sick: Sick) -> None:
+    sick.gpu_and_nic(0x11)
+    assert Kind.ACS_REDIRECT.title not in sick.found()
+
+
+@pytest.mark.parametrize("space", [b"", bytes(64), bytes(4096), b"\xff" * 4096, acs(0x0C)[:0x144]])
+def test_a_configuration_space_that_is_cut_or_odd_redirects_nothing(space: bytes) -> None:
+    assert not pcie.redirects(space)
+
+
+def test_names_are_unlike() -> None:
+    assert len({kind.title for kind in findings.Kind}) == len(findings.Kind)

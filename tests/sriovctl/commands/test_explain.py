@@ -1,0 +1,202 @@
+"""explain is right for failures that were brought about: it names the first link that does not hold, and a remedy."""
+
+import json
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from sriov import devices
+from sriovctl import exit_codes
+from tests.sriovctl import nodes
+from tests.sriovctl.commands import test_doctor
+
+PF = devices.pci_address("0000:01:00.0")
+STEPS = {"step", "question", "answer", "evidence", "remedy"}
+
+
+@pytest.fixture
+def sick(node: nodes.Node) -> Iterator[test_doctor.Sick]:
+    """A node in order, on which things then go wrong."""
+    made = test_doctor.Sick(node)
+    node.give("web", node.vf)
+    yield made
+    made.close()
+
+
+def pod(node: nodes.Node, resource: str = nodes.RAIL, **more: object) -> str:
+    """What kubectl prints of the pod."""
+    container = {"name": "c", "resources": {"limits": {resource: "1", "cpu": "2"}}}
+    spec = {"kind": "Pod", "metadata": {"name": "web", "namespace": "default"}, "spec": {"containers": [container]}}
+    (node.folder / "pod.json").write_text(json.dumps({**spec, **more}))
+    return f"--pod-file={node.folder}/pod.json"
+
+
+def explained(node: nodes.Node, *arguments: str) -> dict[str, str]:
+    """The step that is the reason."""
+    ran = node.run("explain", *arguments, "-o", "json")
+    steps = ran.document["items"]
+    assert all(set(each) == STEPS for each in steps)
+    assert ran.status == exit_codes.Exit.TROUBLE, steps
+    [reason] = [each for each in steps if each["answer"] == "no"][:1]
+    assert ran.document["reason"] == reason["step"]
+    text = node.run("explain", *arguments).out
+    assert reason["evidence"] in text.splitlines()[-2]
+    assert reason["remedy"] in text.splitlines()[-1]
+    return dict(reason)
+
+
+def test_a_pod_that_has_its_vf(sick: test_doctor.Sick) -> None:
+    node = sick.node
+    with node.serving(), node.kubelet():
+        assert node.cni("ADD").code == 0
+        ran = node.run("explain", "web", pod(node), "-o", "json")
+        vf = node.run("explain", node.vf, "-o", "json")
+        blind = node.run("explain", "default/web")
+    assert (ran.status, ran.document["reason"]) == (0, None)
+    answers = {each["step"]: each["answer"] for each in ran.document["items"]}
+    assert answers == dict.fromkeys(
+        [*("requested", "pool", "devices", "healthy", "registered", "allocated", "network", "daemon", "added"),
+         *("attached", "link")], "yes")  # fmt: skip
+    assert (vf.status, {each["answer"] for each in vf.document["items"]}) == (0, {"yes"})
+    assert "default/web, by the kubelet" in vf.out
+    assert "nothing is wrong (not seen: requested)" in blind.out
+
+
+def test_1_a_resource_that_is_misspelt(sick: test_doctor.Sick) -> None:
+    told = {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient rail-a"}]}}
+    with sick.node.serving(), sick.node.kubelet():
+        scheduled = explained(sick.node, "web", pod(sick.node, "intel.com/rail-a", **told))
+        reason = explained(sick.node, "web", "--resource", "intel.com/rail-a")
+    assert (scheduled["step"], scheduled["evidence"]) == ("scheduled", "Insufficient rail-a")
+    assert (reason["step"], reason["remedy"]) == ("pool", "write intel.com/rail_a in the pod")
+
+
+def test_2_a_pool_that_is_empty(sick: test_doctor.Sick) -> None:
+    sick.node.configure([{"resourceName": "rail_a", "selectors": {"drivers": ["iavf"]}}])
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web", pod(sick.node))
+    assert reason["step"] == "devices"
+    assert reason["evidence"] == "7 VFs: drivers: it has igbvf"
+
+
+def test_3_vfs_that_are_unhealthy(sick: test_doctor.Sick) -> None:
+    for vf in sick.node.bench.vfs:
+        sick.sys.set_driver(vf, None)
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web", pod(sick.node))
+        of_vf = explained(sick.node, sick.node.vf)
+    assert (reason["step"], reason["evidence"]) == ("healthy", "0 of 7; 7 has no driver")
+    assert (of_vf["step"], of_vf["remedy"]) == ("driver", f"echo {sick.node.vf} > /sys/bus/pci/drivers_probe")
+
+
+def test_4_a_kubelet_that_does_not_know_the_resource(sick: test_doctor.Sick) -> None:
+    sick.node.api.known.clear()
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web", pod(sick.node))
+        (sick.folder / "kubelet/device-plugins/intel.com_rail_a.sock").unlink()
+        nobody = explained(sick.node, "web", pod(sick.node))
+    assert (reason["step"], reason["evidence"]) == (
+        "registered", "the socket is there and the kubelet does not list it",
+    )  # fmt: skip
+    assert nobody["remedy"] == "start the device plugin"
+
+
+def test_5_a_daemon_that_is_down(sick: test_doctor.Sick) -> None:
+    with sick.node.kubelet():
+        reason = explained(sick.node, "web", pod(sick.node))
+    assert reason["step"] == "daemon"
+    assert "it is not running" in reason["evidence"]
+
+
+def test_6_a_policy_that_refuses(sick: test_doctor.Sick) -> None:
+    (sick.folder / "policy.json").write_text('{"rules": [{"vlans": ["100-199"]}]}')
+    with sick.node.serving(), sick.node.kubelet():
+        assert sick.node.cni("ADD", vlan=7).code == 7
+        reason = explained(sick.node, "web", pod(sick.node))
+        of_vf = explained(sick.node, sick.node.vf)
+    assert reason["step"] == of_vf["step"] == "added"
+    assert "failed with code 7: the node's policy" in reason["evidence"]
+    assert "vlan 7: it allows 100-199" in reason["evidence"]
+
+
+def test_7_a_pf_that_is_down(sick: test_doctor.Sick) -> None:
+    """With checkHealthOnPf no pod is given a VF; without it pods have one that carries nothing."""
+    sick.sys.set_attribute(PF, "net/enp1s0/flags", "0x1002")
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web", pod(sick.node))
+        sick.node.configure([{**nodes.CONFIG[0], "checkHealthOnPf": False}])
+        assert sick.node.cni("ADD").code == 0
+        later = explained(sick.node, "web", pod(sick.node))
+        of_vf = explained(sick.node, sick.node.vf)
+    assert (reason["step"], reason["evidence"]) == ("healthy", "0 of 7; 7 has its PF enp1s0 down")
+    assert (later["step"], later["evidence"]) == (of_vf["step"], of_vf["evidence"]) == ("link", "enp1s0 is down")
+
+
+def test_8_addresses_that_are_used_up(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert sick.node.cni("ADD", ipam={"type": "full"}).code == 1
+        reason = explained(sick.node, "web", pod(sick.node))
+    assert reason["step"] == "added"
+    assert "no IP addresses available in range set" in reason["evidence"]
+    assert "IPAM" in reason["remedy"]
+
+
+def test_devices_that_others_hold(sick: test_doctor.Sick) -> None:
+    node = sick.node
+    node.give("greedy", *node.bench.vfs)
+    node.give("web")
+    with node.serving(), node.kubelet():
+        reason = explained(node, "web", pod(node))
+    assert (reason["step"], reason["evidence"]) == ("free", "0 free, 1 wanted; held by default/greedy")
+
+
+def test_a_pod_that_is_not_here(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "other", "-r", nodes.RAIL)
+    assert reason["evidence"] == "the kubelet has no such pod: it is not on this node"
+
+
+def test_a_pod_that_asks_for_nothing(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert explained(sick.node, "web", pod(sick.node, "cpu"))["step"] == "requested"
+
+
+def test_a_vf_that_is_not_there_or_in_no_pool(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert explained(sick.node, "0000:0f:00.0")["step"] == "device"
+        sick.node.configure([{"resourceName": "x", "selectors": {"pfNames": ["enp9s0"]}}])
+        reason = explained(sick.node, sick.node.bench.vfs[3])
+    assert reason["step"] == "pool"
+    assert "intel.com/x: " in reason["evidence"]
+
+
+def test_what_cannot_be_seen_is_no_reason(node: nodes.Node) -> None:
+    """No kubelet, no configuration: what is left is the daemon, and nothing is made up."""
+    (node.folder / "config.json").unlink()
+    with node.serving():
+        assert node.cni("ADD").code == 0
+        ran = node.run("explain", node.vf, "-o", "json")
+    unseen = {each["step"] for each in ran.document["items"] if each["answer"] == "cannot tell"}
+    assert (ran.status, unseen) == (0, {"pool"})
+
+
+@pytest.mark.parametrize("text", ["", "[1", "{", "kind: Node", '{"kind": "Pod", "metadata": {"name": "other"}}'])
+def test_a_file_that_is_not_this_pod_is_one_clear_error(sick: test_doctor.Sick, text: str) -> None:
+    (sick.folder / "pod.json").write_text(text)
+    ran = sick.node.run("explain", "web", f"--pod-file={sick.folder}/pod.json")
+    assert (ran.status, ran.out) == (exit_codes.Exit.USAGE, "")
+    assert "pod.json" in ran.err
+
+
+def test_a_vf_that_could_not_be_taken_back(sick: test_doctor.Sick) -> None:
+    record = test_doctor.attach(sick)
+    book = sick.node.bench.book
+    book.write(msgspec.structs.replace(record, problem="the kernel refused to move link 7"))
+    with sick.node.serving(), sick.node.kubelet():
+        of_vf = explained(sick.node, sick.node.vf)
+        ran = sick.node.run("explain", "web", pod(sick.node), "-o", "json")
+    assert of_vf["step"] == "healthy"
+    assert "could not be taken back from its pod: the kernel refused to move link 7" in of_vf["evidence"]
+    [attached] = [each for each in ran.document["items"] if each["step"] == "attached"]
+    assert (attached["answer"], "has failed: the kernel refused to move link 7" in attached["evidence"]) == ("no", True)
