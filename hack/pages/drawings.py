@@ -64,18 +64,18 @@ def _packet() -> str:
     drawing.box(
         20, 330, 860, 44, "the physical network: VLAN 100, VLAN 200, its own routers and firewalls", kind="wire"
     )
-    return drawing.svg("Where a packet goes: from the pod's VF through the NIC's switch to the wire")
+    return drawing.svg("Path of a packet: from the pod's VF through the NIC's switch to the wire")
 
 
 def _attach() -> str:
     lanes = ["device plugin", "kubelet", "runtime, shim", "CNI daemon", "kernel, NIC"]
     messages = [
-        (0, 1, "VFs, and their health"),
+        (0, 1, "VFs and their health"),
         (1, 0, "Allocate: this VF"),
         (1, 2, "start the pod"),
         (2, 3, "ADD, with the namespace"),
-        (3, 3, "a record in the ledger, first"),
-        (3, 4, "by the PF: the whole VF"),
+        (3, 3, "first a record in the ledger"),
+        (3, 4, "PF: all VF settings"),
         (3, 4, "move and rename at once"),
         (3, 2, "run IPAM, meanwhile"),
         (3, 4, "MAC, up, addresses"),
@@ -87,11 +87,11 @@ def _attach() -> str:
 def _death() -> str:
     lanes = ["runtime, shim", "CNI daemon", "kernel, NIC", "device plugin"]
     messages = [
-        (0, 0, "a pod is deleted as it should be:"),
+        (0, 0, "a pod is deleted normally:"),
         (0, 1, "DEL"),
-        (1, 2, "home, by PCI address"),
+        (1, 2, "VF to the host, by PCI address"),
         (1, 2, "baseline, name, MAC, MTU"),
-        (1, 1, "the record is removed, last"),
+        (1, 1, "last, the record is removed"),
         (2, 2, "or the namespace ends and no DEL comes:"),
         (2, 2, "the VF falls back to the host, as the pod left it"),
         (3, 3, "unhealthy: offered to nobody"),

@@ -27,8 +27,8 @@ _INTRO = """\
 
 # Configuration reference
 
-Every key and flag, with type and default, as the programs have them: this page is made from their code. What the keys
-do together is told in [the device plugin](deviceplugin.md), [the CNI plugin](cni.md) and [making VFs](provisioning.md).
+Every key and flag, with type and default. This page is generated from the programs' code. How the keys work together
+is explained in [the device plugin](deviceplugin.md), [the CNI plugin](cni.md) and [creating VFs](provisioning.md).
 """
 
 
@@ -40,13 +40,13 @@ def page(docs: pathlib.Path) -> str:
             "Entries of `resourceList` in `/etc/pcidp/config.json`. Keys are read in any case, as Go does.\n",
             _resources((docs / "deviceplugin.md").read_text()),
             "## Selectors\n",
-            "Of a resource. Values of a key are alternatives; keys must all hold. Left out, a key limits nothing.\n",
+            "Of a resource. Values of a key are alternatives; all keys must match. A missing key limits nothing.\n",
             _selectors(),
             "## Network configuration\n",
-            "What CNI itself defines (`cniVersion`, `name`, `type`) is left out here.\n",
+            "The keys that CNI itself defines (`cniVersion`, `name`, `type`) are not listed here.\n",
             _networks((docs / "cni.md").read_text()),
             "## The node's policy\n",
-            "Rules in `/etc/sriov-underlay/policy.json`. The first that names the VF's PF decides.\n",
+            "Rules in `/etc/sriov-underlay/policy.json`. The first rule that names the VF's PF decides.\n",
             _policy(),
             "## Flags of the device plugin\n",
             "`sriov-device-plugin`, or `python -m deviceplugin`. In parentheses: the default.\n",
@@ -92,7 +92,7 @@ def _selectors() -> str:
         kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in selector_config.KEYS[kind]]
         of = "all" if len(kinds) == len(resources.Kind) else ", ".join(kinds)
         rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
-    return _table(["key", "type", "of resources", "takes devices"], rows)
+    return _table(["key", "type", "deviceType", "selects devices"], rows)
 
 
 def _networks(explained: str) -> str:
@@ -124,7 +124,7 @@ def _policy() -> str:
     for field in msgspec.structs.fields(policy.Rule):
         default = "no limit" if field.default is None else _shown(field.default)
         rows.append([f"`{field.encode_name}`", _type(field.type), default, meanings.POLICY[field.encode_name]])
-    return _table(["key", "type", "left out", "meaning"], rows)
+    return _table(["key", "type", "if left out", "meaning"], rows)
 
 
 def _flags(module: str) -> str:
@@ -138,7 +138,7 @@ def _flags(module: str) -> str:
         shown = dict.fromkeys(re.findall(r"--[a-z][\w-]*", names))
         if "--help" not in shown:
             rows.append([", ".join(f"`{name}`" for name in shown), text.replace("|", "\\|")])
-    return _table(["flag", "is"], rows)
+    return _table(["flag", "meaning"], rows)
 
 
 def _told(text: str, heading: str, name: str) -> dict[str, list[str]]:
