@@ -1,4 +1,4 @@
-"""Writing sysfs: the few attributes by which VFs are made and given to drivers. Reading is `sriov.hardware.sysfs`.
+"""Writes to sysfs: the few attributes that make VFs and bind them to drivers. `sriov.hardware.sysfs` reads.
 
 Formats: Documentation/ABI/testing/sysfs-bus-pci in the kernel's source. Each write may take as long as a driver takes.
 """
@@ -20,14 +20,14 @@ _REMEDIES = {
 
 
 class Attributes(Protocol):
-    """Raises KernelError with the kernel's errno."""
+    """Writer of sysfs attributes. Raises KernelError with the kernel's errno."""
 
     def write(self, path: str, value: str) -> None:
-        """`path` is below the root of sysfs, as in bus/pci/drivers_probe."""
+        """Write `value`; `path` is below the root of sysfs, as in bus/pci/drivers_probe."""
 
 
 class Sysfs:
-    """The machine's own."""
+    """The machine's own sysfs."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self._root = root
