@@ -64,7 +64,7 @@ def of(message: Any, vf: int) -> Any:
     or before.
     """
     listed = (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]
-        # The last entry of a list that breaks off is cut, and stays bytes.
+    # The last entry of a list that breaks off is cut, and stays bytes.
     every = (info for _, info in reversed(listed[: vf + 1]) if not isinstance(info, bytes))
     return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
 
