@@ -1,4 +1,4 @@
-"""A daemon's registry of metrics, with what is true of any process: its version, memory, descriptors, CPU."""
+"""Registry of a daemon's metrics, with those of any process: version, memory, descriptors, CPU."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from sriov.daemon import background
 
 
 def registry(program: str) -> prometheus_client.CollectorRegistry:
-    """A new one: prometheus_client's own is shared by all that a process imports."""
+    """Make a new registry: prometheus_client's own is shared by all that a process imports."""
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, which nobody looks at
     made = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=made)
@@ -21,7 +21,7 @@ def registry(program: str) -> prometheus_client.CollectorRegistry:
 
 
 class BackgroundTasks(collectors.Collector):
-    """How a daemon's own work goes. Tasks are few and have names of ours."""
+    """Failures of the daemon's background tasks. The tasks are few, and their names fixed."""
 
     def __init__(self, tasks: background.Background) -> None:
         self._tasks = tasks

@@ -1,4 +1,4 @@
-"""Unix sockets that are whole, and their owner's alone, before they have their name."""
+"""Unix sockets that listen, and that only their owner may use, before they get their name."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import stat
 
 
 def listen(path: pathlib.Path) -> socket.socket:
-    """A listening socket at `path`, in the place of a former process's but of no other file. Raises OSError."""
+    """Open a listening socket at `path`; replaces a former process's socket, but no other file. Raises OSError."""
     _refuse_other_files(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
