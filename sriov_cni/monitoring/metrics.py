@@ -1,4 +1,4 @@
-"""The CNI daemon's metrics: calls and their steps as they end, and what is held as it was last looked at.
+"""Metrics of the CNI daemon: calls and their steps as they end, and attached VFs as of the last look.
 
 Every label has few values: commands, steps and codes of ours, and pods that hold a VF now, which are at most as many as
 VFs.
@@ -22,7 +22,7 @@ _LABELS = ("pf", "vf", "pci", "namespace", "pod", "interface")
 
 
 class Meter:
-    """What is counted as it happens. For the daemon's loop alone; reading it is for any thread."""
+    """Counters of events. Only the daemon's loop counts; any thread may read."""
 
     def __init__(self, where: prometheus_client.CollectorRegistry) -> None:
         self._calls = prometheus_client.Counter(
@@ -54,7 +54,7 @@ class Meter:
         self._begin()
 
     def _begin(self) -> None:
-        """Every counter is there from the start: increase() does not see one that comes into being as 1."""
+        """Create every counter at the start: increase() does not see a counter that first appears as 1."""
         for result in ("restored", "failed"):
             self._repairs.labels(result)
         for command in (*_COMMANDS, "unknown"):
@@ -62,7 +62,7 @@ class Meter:
                 self._calls.labels(command, code)
 
     def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
-        """A call is over. An IPAM plugin's code, which may be any, counts as `plugin`."""
+        """Count a finished call. An IPAM plugin's code, which may be any number, counts as `plugin`."""
         known = command if command in _COMMANDS else "unknown"
         self._calls.labels(known, str(int(code)) if code in _CODES else "plugin").inc()
         self._durations.labels(known).observe(seconds)
@@ -87,7 +87,7 @@ _FAMILIES: tuple[tuple[str, str, Callable[[counters.Counters], int]], ...] = (
 
 
 class Holdings(registry.Collector):
-    """What is held, as the watcher last saw it."""
+    """Attached VFs, as the watcher last read them."""
 
     def __init__(self, latest: Callable[[], attached_vfs.Look]) -> None:
         self._latest = latest
