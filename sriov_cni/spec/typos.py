@@ -1,4 +1,4 @@
-"""Keys of a network configuration that nobody reads: most are meant for somebody else, some are misspelt. Pure."""
+"""Unknown keys of a network configuration: most are for other programs, some are misspelt. Pure."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _CLOSE = 0.75
 
 
 def warnings(given: Iterable[str], known: frozenset[str]) -> tuple[str, ...]:
-    """One line for each key that is ignored and should not go unnoticed."""
+    """Return one line for each key that is ignored and should not go unnoticed."""
     lines = []
     for key in given:
         if key in known or key in _FOREIGN or key.startswith("cni.dev/"):
