@@ -1,4 +1,4 @@
-"""The command line: the incumbent's flags, with one dash or two, and ours."""
+"""Command line: upstream's flags, with one dash or two, and our own."""
 
 import argparse
 import pathlib
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def delivery(flags: argparse.Namespace) -> cdi.Delivery:
-    """How containers get device nodes."""
+    """Return the way in which containers get device nodes."""
     if not flags.use_cdi:
         return cdi.Delivery.NODES
     return cdi.Delivery.ANNOTATIONS if flags.cdi_annotations else cdi.Delivery.FIELD
@@ -68,14 +68,14 @@ def _add_modes(made: argparse.ArgumentParser) -> None:
 
 
 def _switch(made: argparse.ArgumentParser, name: str, text: str) -> None:
-    """As Go's: alone, or with =true or =false."""
+    """Add a switch as Go has it: alone, or with =true or =false."""
     made.add_argument(
         f"--{name}", f"-{name}", type=_boolean, nargs="?", const=True, default=False, metavar="", help=text
     )
 
 
 def _add_ignored(made: argparse.ArgumentParser) -> None:
-    """glog's flags, which the incumbent's manifests pass: the log is on stderr, and its level is --log-level."""
+    """Add glog's flags, which upstream's manifests pass: the log is on stderr, and its level is --log-level."""
     for name in _GLOG:
         made.add_argument(f"--{name}", f"-{name}", help=argparse.SUPPRESS)
     for name in _GLOG_SWITCHES:
@@ -83,7 +83,7 @@ def _add_ignored(made: argparse.ArgumentParser) -> None:
 
 
 def _boolean(text: str) -> bool:
-    """What Go's strconv.ParseBool takes."""
+    """Parse the values that Go's strconv.ParseBool takes."""
     if text in ("1", "t", "T", "true", "TRUE", "True"):
         return True
     if text in ("0", "f", "F", "false", "FALSE", "False"):
@@ -98,7 +98,7 @@ def _registration(text: str) -> str:
 
 
 def _level(text: str) -> str:
-    """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
+    """Parse a level. Upstream's are glog's numbers, and its manifests pass the highest, 10: all are info here."""
     name = "info" if text.isdecimal() else text.lower()
     if name not in logs.LEVELS:
         raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(logs.LEVELS)}")

@@ -1,6 +1,6 @@
-"""The HTTP endpoint: problems, status, and the same status as metrics. Imported only if it is asked for.
+"""HTTP endpoint: problems, status, and the same status as metrics. Imported only if it is configured.
 
-Labels of the metrics are the configuration's resources and nothing else.
+The only labels of the metrics are the configuration's resources.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ _COUNTS: tuple[tuple[str, str, Callable[[status.ResourceStatus], int]], ...] = (
 
 
 class Metrics(registry.Collector):
-    """`latest` is replaced as a whole, so that any thread may read it."""
+    """Metrics of a status. `latest` is replaced as a whole, so that any thread may read it."""
 
     def __init__(self) -> None:
         self.latest = status.Status("", "")
@@ -64,7 +64,7 @@ def _resources(listed: tuple[status.ResourceStatus, ...]) -> Iterator[core.Metri
 
 
 def serving(running: plugin.Plugin, where: http_address.Address) -> AbstractAsyncContextManager[None]:
-    """Answer until the context ends. Raises SriovError where it cannot."""
+    """Answer until the context ends. Raises SriovError if it cannot listen."""
     numbers = Metrics()
     everything = process_metrics.registry("device plugin")
     everything.register(numbers)
