@@ -1,4 +1,4 @@
-"""The command line, and the paths that it means on the node: all below --root."""
+"""Command line, and its paths on the node: all below --root."""
 
 import argparse
 import pathlib
@@ -30,7 +30,7 @@ def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:
 
 
 def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
-    """The shim comes first."""
+    """Return the artifacts to install, the shim first."""
     shim = artifacts.shim(inside(given, given.cni_bin_dir))
     if given.shim_only:
         return (shim,)
@@ -39,18 +39,18 @@ def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
 
 
 def provisioning(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
-    """Whether it is wanted or not."""
+    """Return the artifacts of provisioning, whether they are wanted or not."""
     systemd, udev, networkd = (inside(given, each) for each in (given.systemd_dir, given.udev_dir, given.networkd_dir))
     return artifacts.provisioning(systemd, udev, networkd, given.programs_dir)
 
 
 def targets(given: argparse.Namespace) -> list[pathlib.Path]:
-    """Where all of that goes."""
+    """Return the paths of all artifacts."""
     return [each.path for each in wanted(given)]
 
 
 def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
-    """What is written to, with the flag that names it."""
+    """Return the folders that are written to, each with its flag."""
     named = [("--cni-bin-dir", given.cni_bin_dir)]
     if not given.shim_only:
         named.append(("--systemd-dir", given.systemd_dir))
