@@ -1,4 +1,4 @@
-"""Whether a program has a vfio device open, from its runtime power state in sysfs; nothing is opened.
+"""Vfio devices: whether a program has one open, by its runtime power state in sysfs; nothing is opened.
 
 A trial open of the vfio group is no way: it is exclusive, so a pod that opens it at that moment would be refused
 (drivers/vfio/group.c, vfio_group_fops_open()). A search in every /proc/*/fd needs the host's processes and
