@@ -1,10 +1,10 @@
-"""What sriovctl's exit status says, for scripts; docs/sriovctl.md has the same table."""
+"""Exit statuses of sriovctl, for scripts; docs/sriovctl.md has the same table."""
 
 import enum
 
 
 class Exit(enum.IntEnum):
-    """click itself ends with 2 where the command line is wrong."""
+    """Exit status; click itself ends with 2 if the command line is wrong."""
 
     FINE = 0
     TROUBLE = 1

@@ -1,4 +1,4 @@
-"""doctor on what is between the node and its pods: configuration, kubelet, CNI, network managers. Pure."""
+"""doctor's checks between the node and its pods: configuration, kubelet, CNI, network managers. Pure."""
 
 from collections.abc import Iterator
 

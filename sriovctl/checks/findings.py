@@ -1,4 +1,4 @@
-"""What `doctor` can find, one Kind each: its name for scripts, how bad it is, and what to do about it.
+"""Findings of `doctor`: for each Kind its name for scripts, its severity, and its remedy.
 
 A kind is never renamed: scripts and alerts match on it. docs/sriovctl.md lists all of them.
 """
@@ -16,7 +16,7 @@ class Severity(enum.Enum):
 
 
 class Kind(enum.Enum):
-    """The value is the kind's name, its severity and its remedy."""
+    """Kind of a finding. The value is its name, its severity and its remedy."""
 
     NO_PF = ("no-pf", Severity.ERROR, "switch SR-IOV on in firmware setup and in the NIC's own; is the driver loaded?")
     NO_VFS = ("no-vfs", Severity.WARNING, "make VFs: write a number to the PF's sriov_numvfs, or `sriovctl provision`")
@@ -94,7 +94,7 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """`subject` is the thing: a device, a file, a resource; `evidence` is what was seen."""
+    """A finding. `subject` is the thing: a device, a file, a resource; `evidence` is what was seen."""
 
     kind: Kind
     subject: str
