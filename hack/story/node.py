@@ -1,4 +1,4 @@
-"""Node of the demo, with real processes: stand-in kubelet, device plugin, CNI daemon; and the shim, run as by a runtime.
+"""Node of the demo, with real processes: stand-in kubelet, device plugin, CNI daemon; and the shim as runtimes run it.
 
 Only this module starts or stops them.
 """
