@@ -29,4 +29,4 @@ class Shown(argparse.Action):
 
 
 def add_flag(made: argparse.ArgumentParser, *names: str) -> None:
-    made.add_argument(*(names or ("--version",)), action=Shown, nargs=0, help="say which release this is, and end")
+    made.add_argument(*(names or ("--version",)), action=Shown, nargs=0, help="print the release and exit")

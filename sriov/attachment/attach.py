@@ -107,7 +107,7 @@ def _before(net: kernel.Kernel, target: vf_config.Target) -> settings.VfSettings
     try:
         return net.vf(target.pf, target.vf)
     except errors.KernelError as error:
-        _log.warning("the MAC of VF %d of link %d is left as it is: %s", target.vf, target.pf, error)
+        _log.warning("the MAC of VF %d of link %d is left unchanged: %s", target.vf, target.pf, error)
         return None
 
 
@@ -271,4 +271,4 @@ def undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netn
     try:
         detach.detach(node, book, record, pod)
     except errors.SriovError as error:
-        _log.error("VF %s of %s is left to be restored: %s", record.pci, record.owner.container_id, error)
+        _log.error("VF %s of %s could not be taken back yet: %s", record.pci, record.owner.container_id, error)

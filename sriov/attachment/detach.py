@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
 _MOVES = 5  # tries to move a VF out of a pod that keeps adding altnames to it
 _OFF = kernel.Change(promisc=False, allmulti=False, noarp=False)
-_NOT_HANDED_OUT = "it is not handed out before it is clean"
+_NOT_HANDED_OUT = "no pod gets it before it is clean"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -250,26 +250,26 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
         _set_back(case, link)
         if stuck := cleaning.remaining(case.net, link.index, case.noted, left):
             raise errors.UncleanError(
-                f"VF {case.vf.pci} still has a former owner's {netdev_settings.shown(stuck)}, also with a new driver",
-                f"make the VFs of its PF anew, or restart the node: {_NOT_HANDED_OUT}",
+                f"VF {case.vf.pci} still has a former owner's {netdev_settings.shown(stuck)}, even after a rebind",
+                f"recreate the VFs of its PF, or restart the node; {_NOT_HANDED_OUT}",
             )
     if left or case.noted is None:
         case.book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
 
 
 def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
-    why = f"it came home with another {netdev_settings.shown(left.keys())}"
+    why = f"it came back with changed {netdev_settings.shown(left.keys())}"
     try:
         return _bound_anew(case, why)
     except errors.KernelError as error:
         raise errors.UncleanError(
             f"VF {case.vf.pci} cannot be made clean: {why}, and {error.message}",
-            f"bind it to its driver anew; {_NOT_HANDED_OUT}",
+            f"bind it to its driver again; {_NOT_HANDED_OUT}",
         ) from error
 
 
 def _bound_anew(case: _Case, why: str) -> kernel.Link:
-    _log.warning("VF %s is bound to its driver anew: %s", case.vf.pci, why)
+    _log.warning("binding VF %s to its driver again: %s", case.vf.pci, why)
     case.node.rebind(case.vf.pci)
     return _named(case, _at_home(case) or _wait(case))
 
@@ -328,7 +328,7 @@ def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record
         passed_over = vf_config.state(net, target, wish, node.unsupported, node.insisting())
     if undone := passed_over & settings.asked(wish.wanted) & _DECLARED:
         named = ", ".join(sorted(each.value for each in undone))
-        _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, named)
+        _log.error("VF %s is at the baseline and not as declared: %s", vf.pci, named)
 
 
 def _former(record: ledger.Record, rest: settings.VfSettings) -> settings.VfSettings:

@@ -47,7 +47,7 @@ class Node:
         # If 0, the kernel would not give the VF a driver again (pci_device_can_probe(), drivers/pci/pci-driver.c).
         probes = sysfs.integer(folder / "physfn/sriov_drivers_autoprobe") != 0
         if self.writer is None or not probes:
-            raise errors.KernelError(f"bind VF {pci} to its driver anew", errno.EACCES, "bind it by hand")
+            raise errors.KernelError(f"bind VF {pci} to its driver again", errno.EACCES, "bind it by hand")
         self.writer.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
         self.writer.write("bus/pci/drivers_probe", pci)
 
@@ -82,8 +82,8 @@ class Node:
         if not found:
             return None
         return errors.DeviceError(
-            f"{pci} has several netdevs and no port name tells which is its uplink: {', '.join(found)}",
-            "use a card that has a function for each port; docs/nics.md says how an uplink is told",
+            f"{pci} has several netdevs and no port name shows which is its uplink: {', '.join(found)}",
+            "use a card that has a function for each port; docs/nics.md explains how an uplink is recognised",
         )
 
     def lookup(self, pci: devices.PciAddress) -> devices.VF:

@@ -48,7 +48,7 @@ def refuse_lost(node: Node, pci: devices.PciAddress, promised: tuple[str, ...]) 
     if lost:
         raise errors.DeviceError(
             f"VF {pci} has {', '.join(now)} and not {', '.join(lost)}, which its pod was given",
-            "delete the pod, the next is given the right ones; or set rdmaIsolation false, if it uses no RDMA",
+            "delete the pod, the next one gets the right ones; or set rdmaIsolation false, if it uses no RDMA",
         )
 
 
@@ -56,9 +56,7 @@ def refuse_lost(node: Node, pci: devices.PciAddress, promised: tuple[str, ...]) 
 def turn(node: Node) -> Iterator[None]:
     """Keep every other call from moving an RDMA device meanwhile; not the kernel. Raises BusyError after 20 seconds."""
     if not node.rdma_turn.acquire(timeout=_TURN_SECONDS):
-        raise errors.BusyError(
-            f"RDMA devices of other VFs have been on their way for {_TURN_SECONDS:g} s", "try again later"
-        )
+        raise errors.BusyError(f"RDMA devices of other VFs have been moving for {_TURN_SECONDS:g} s", "try again later")
     try:
         yield
     finally:
@@ -176,6 +174,4 @@ def move_down(node: Node, pci: devices.PciAddress) -> None:
         for each in net.rdma_devices():
             if each.name in names:
                 _send(net, each, node.home)
-    _log.info(
-        "VF %s has %s in the place of %s", pci, ", ".join(infiniband.nodes(node.tree.pci(pci))), ", ".join(before)
-    )
+    _log.info("VF %s now has %s instead of %s", pci, ", ".join(infiniband.nodes(node.tree.pci(pci))), ", ".join(before))

@@ -93,7 +93,7 @@ class Background:
             task.in_a_row += 1
             task.problem = f"{type(error).__name__}: {error}"
             pause = self._timings.pause(task.in_a_row)
-            _log.exception("%s: failed (%d in a row), goes on in %g s", name, task.in_a_row, pause)
+            _log.exception("%s: failed (%d in a row), retrying in %g s", name, task.in_a_row, pause)
             return False
         return True
 

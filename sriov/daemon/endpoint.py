@@ -125,7 +125,7 @@ class _Endpoint:
 
     async def _page(self, method: str, path: str) -> Page:
         if method != "GET":
-            return Page(405, b"GET is all there is\n")
+            return Page(405, b"only GET is supported\n")
         if path not in self._routes:
             return Page(404, f"there are {', '.join(sorted(self._routes))}\n".encode())
         return await self._routes[path]()

@@ -87,7 +87,7 @@ def follow_signals(level: str) -> None:
 def _change(level: str) -> None:
     root = logging.getLogger()
     root.setLevel(logging.INFO)  # so that the next line is logged, whatever the old and new level
-    _log.info("the log's level is %s from here on", level)
+    _log.info("the log level is now %s", level)
     root.setLevel(level.upper())
 
 

@@ -15,7 +15,7 @@ def registry(program: str) -> prometheus_client.CollectorRegistry:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, which nobody looks at
     made = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=made)
-    build = prometheus_client.Info("sriov_build", "What runs here.", registry=made)
+    build = prometheus_client.Info("sriov_build", "Program and version.", registry=made)
     build.info({"program": program, "version": versions.installed() or "unknown"})
     return made
 
@@ -28,10 +28,10 @@ class BackgroundTasks(collectors.Collector):
 
     def collect(self) -> Iterator[core.Metric]:
         failing = core.GaugeMetricFamily(
-            "sriov_background_failing", "1 while this part of the daemon's own work fails.", labels=("task",)
+            "sriov_background_failing", "1 while this background task fails.", labels=("task",)
         )
         failures = core.CounterMetricFamily(
-            "sriov_background_failures", "Failures of the daemon's own work.", labels=("task",)
+            "sriov_background_failures", "Failures of background tasks.", labels=("task",)
         )
         for name, task in self._tasks.tasks:
             failing.add_metric((name,), float(bool(task.problem)))

@@ -34,4 +34,4 @@ def _refuse_other_files(path: pathlib.Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way", str(path))
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket exists there", str(path))

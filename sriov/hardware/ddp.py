@@ -20,7 +20,7 @@ Source = Callable[[], AbstractContextManager[Ask]]
 """Opens the client that answers. Raises KernelError."""
 
 _SILENT = (
-    "no NIC tells a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
+    "no NIC reports a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
 )
 
 

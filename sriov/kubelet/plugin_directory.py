@@ -27,8 +27,8 @@ class Lost(enum.Enum):
 
     SOCKET_GONE = "its socket was removed"
     SOCKET_REPLACED = "another device plugin replaced its socket"
-    NEW_KUBELET = "the kubelet's socket is a new one"
-    NOT_WATCHED = "the kubelet watches it no more"
+    NEW_KUBELET = "the kubelet has a new socket"
+    NOT_WATCHED = "the kubelet no longer watches it"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Devlink:
 
     def running(self, bus: str, device: str) -> Mapping[str, str]:
         """Return the versions in use by name; none if there is no such instance, or its driver reports nothing."""
-        with refusals(f"tell the versions of {bus}/{device}"):
+        with refusals(f"read the versions of {bus}/{device}"):
             answers = self.ask(messages.DEVLINK_CMD_INFO_GET, bus, device)
         return dict(_version(each) for answer in answers for each in answer.get_attrs(_RUNNING))
 

@@ -12,7 +12,7 @@ from sriov.linux import devlink
 
 _NUMBERS = {devices.EswitchMode.LEGACY: 0, devices.EswitchMode.SWITCHDEV: 1}
 _MODES = {number: mode for mode, number in _NUMBERS.items()}
-_REMEDY = "try `devlink dev eswitch show`, and look at the kernel's log for what the driver says"
+_REMEDY = "try `devlink dev eswitch show`, and look at the kernel's log for the driver's message"
 
 
 class Eswitch(devlink.Devlink):
@@ -20,7 +20,7 @@ class Eswitch(devlink.Devlink):
 
     def mode(self, bus: str, device: str) -> devices.EswitchMode | None:
         """Return the mode; None if the card has no such switch, or a mode that is not known here."""
-        with devlink.refusals(f"tell the eswitch mode of {bus}/{device}", _REMEDY):
+        with devlink.refusals(f"read the eswitch mode of {bus}/{device}", _REMEDY):
             answers = self.ask(messages.DEVLINK_CMD_ESWITCH_GET, bus, device)
         return next((_MODES.get(each.get_attr("DEVLINK_ATTR_ESWITCH_MODE")) for each in answers), None)
 

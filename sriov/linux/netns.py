@@ -91,7 +91,7 @@ def entered(namespace: Netns) -> Iterator[None]:
             try:
                 _setns(home.fd)
             except errors.NetnsError as error:
-                print(f"leaving the pod's namespace failed, giving up: {error}", file=sys.stderr, flush=True)
+                print(f"leaving the pod's namespace failed, ending the process: {error}", file=sys.stderr, flush=True)
                 os._exit(70)
 
 

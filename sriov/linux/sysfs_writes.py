@@ -11,8 +11,8 @@ from typing import Protocol
 from sriov import errors
 
 _REMEDIES = {
-    errno.EBUSY: "VFs are there already, or somebody holds one: sriov_numvfs goes from 0 to N and from N to 0",
-    errno.ENOENT: "its driver makes no VFs",
+    errno.EBUSY: "VFs exist already, or one is in use: sriov_numvfs goes from 0 to N and from N to 0",
+    errno.ENOENT: "its driver cannot make VFs",
     errno.ENOMEM: "the firmware left no room for them on the PCI bus: its SR-IOV switch, or `pci=realloc`",
     errno.EROFS: "sysfs is read-only here: run it on the host, as root",
     errno.EACCES: "run it as root",

@@ -64,7 +64,7 @@ def parse(text: bytes, source: str, default_prefix: str) -> resources.Configurat
     try:
         value = go_json.document(text)
     except ValueError as error:
-        raise ConfigError(f"{source} is not JSON: {error}", "there may be a comma too many before ] or }") from error
+        raise ConfigError(f"{source} is not JSON: {error}", "look for an extra comma before ] or }") from error
     reader = go_json.Reader()
     raw = reader.struct(_RawFile, value, "").resource_list or []
     read = [_resource(reader, item, f"resourceList[{number}]", default_prefix) for number, item in enumerate(raw)]
@@ -99,7 +99,7 @@ def _one_of(reader: go_json.Reader, values: type[E], text: str, path: str) -> E 
     """Return the enum's value of that exact name; None if the text is empty or wrong."""
     known = {str(one.value): one for one in values}
     if text and text not in known:
-        remedy = f"write {', '.join(known)}, in these letters, or leave it out"
+        remedy = f"write {', '.join(known)}, exactly as written here, or leave it out"
         reader.refuse(path, text, "there is no such value", remedy)
     return known.get(text)
 
@@ -107,10 +107,10 @@ def _one_of(reader: go_json.Reader, values: type[E], text: str, path: str) -> E 
 def _check_name(reader: go_json.Reader, path: str, prefix: str, name: str) -> None:
     if not names.name_is_valid(name):
         remedy = f"use 1 to {names.NAME_MAX} letters, digits, - and _, a letter or digit first and last"
-        reader.refuse(f"{path}.resourceName", name, "the kubelet accepts no such name", remedy)
+        reader.refuse(f"{path}.resourceName", name, "the kubelet does not accept this name", remedy)
     if not names.prefix_is_valid(prefix):
         remedy = f"use a domain of yours, in lower case, of at most {names.PREFIX_MAX} characters, as in intel.com"
-        reader.refuse(f"{path}.resourcePrefix", prefix, "the kubelet accepts no such prefix", remedy)
+        reader.refuse(f"{path}.resourcePrefix", prefix, "the kubelet does not accept this prefix", remedy)
 
 
 def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> None:

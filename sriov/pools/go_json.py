@@ -81,7 +81,7 @@ class Reader:
             return []
         if isinstance(value, dict):
             return list(value.items())
-        self.refuse(path, value, "it has to be an object", "write { } around keys and values")
+        self.refuse(path, value, "it must be an object", "write { } around keys and values")
         return []
 
     def _field(self, good: dict[str, object], field: msgspec.structs.FieldInfo, item: object, path: str) -> None:

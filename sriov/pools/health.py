@@ -47,7 +47,7 @@ def foreign(catalog: node_devices.Catalog, held: Collection[str], kubelet: Colle
     if kubelet is None:
         return {}
     return {
-        one.id: "is open in a program that is no pod's, such as a virtual machine (vfio)"
+        one.id: "is open in a program outside of pods, such as a virtual machine (vfio)"
         for one in catalog.candidates.values()
         if one.vfio is not None and one.vfio.is_open and one.id not in held and one.id not in kubelet
     }

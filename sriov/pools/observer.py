@@ -122,7 +122,7 @@ class Observer:
         try:
             heard = link_events.monitor()
         except errors.KernelError as error:
-            log.warning("no link changes are heard, they are seen at the next resync: %s", error)
+            log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
         known: dict[devices.PciAddress, node_devices.Uplink] = {}
         async for _ in link_events.changes(heard):
@@ -173,5 +173,5 @@ def monitor() -> uevents.Monitor | None:
     try:
         return uevents.Monitor()
     except errors.KernelError as error:
-        log.warning("no uevents, changes are seen at the next resync: %s", error)
+        log.warning("cannot receive uevents, changes are seen at the next resync: %s", error)
         return None

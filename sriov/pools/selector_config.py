@@ -92,7 +92,7 @@ def _check(reader: go_json.Reader, raw: _Raw, path: str, kind: resources.Kind) -
     if raw.vdpa_type and raw.vdpa_type not in vdpa_devices.TYPES.values():
         reader.warn(f"{path}.vdpaType is {go_json.shown(raw.vdpa_type)}, not vhost or virtio: it matches nothing")
     if kind is resources.Kind.AUXILIARY and (not raw.aux_types or any(text != "sf" for text in raw.aux_types)):
-        reader.refuse(f"{path}.auxTypes", raw.aux_types, "subfunctions are all there is", 'write "auxTypes": ["sf"]')
+        reader.refuse(f"{path}.auxTypes", raw.aux_types, "only subfunctions are supported", 'write "auxTypes": ["sf"]')
 
 
 def _values(reader: go_json.Reader, raw: _Strings, path: str, normal: Callable[[str], str | None]) -> frozenset[str]:

@@ -42,7 +42,7 @@ def apply(hands: Hands, planned: Sequence[steps.Step], tell: Callable[[steps.Ste
 def _refuse_used(hands: Hands, step: steps.Step) -> None:
     if found := hands.in_the_way(step):
         pci, user = found
-        raise errors.BusyError(f"VF {pci} is in use by {user}", "it is not touched; plan again")
+        raise errors.BusyError(f"VF {pci} is in use by {user}", "it was not touched; plan again")
 
 
 def _taken_back(hands: Hands, begun: Sequence[steps.Step]) -> list[str]:

@@ -67,7 +67,7 @@ def load(path: pathlib.Path) -> tuple[policies.Policy, ...]:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise DocumentError(f"{path} cannot be read: {error.strerror}", "name a file that is there") from error
+        raise DocumentError(f"{path} cannot be read: {error.strerror}", "name an existing file") from error
     return parse(text, str(path))
 
 
@@ -87,7 +87,7 @@ def _json(text: bytes, source: str) -> object:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise DocumentError(f"{source} is not JSON: {error}", "there may be a comma too many before ] or }") from error
+        raise DocumentError(f"{source} is not JSON: {error}", "look for an extra comma before ] or }") from error
 
 
 class _Loader(yaml.BaseLoader):  # type: ignore[misc]
@@ -149,7 +149,7 @@ def _selector(raw: _Selector, where: str) -> policies.Selector:
         raise DocumentError(f"{where} is empty, and would take every PF", "name the PFs, as in pfNames: [eth1]")
     for name in raw.pf_names:
         if "#" in name:
-            raise DocumentError(f"{where}.pfNames has {name!r}: VFs are not chosen here", "name the PF alone")
+            raise DocumentError(f"{where}.pfNames has {name!r}: VFs are not chosen here", "name only the PF")
     return policies.Selector(
         pf_names=frozenset(raw.pf_names),
         pci_addresses=frozenset(_pci(each, f"{where}.pciAddresses") for each in raw.pci_addresses),

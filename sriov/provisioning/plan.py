@@ -50,7 +50,7 @@ def _declared(pf: model.Pf) -> bool:
 
 
 def _kept(pf: model.Pf) -> str:
-    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are made anew"
+    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are recreated"
 
 
 def _rebuilt(pf: model.Pf, policy: policies.Policy) -> bool:
@@ -98,7 +98,7 @@ def _refused_for_users(pf: model.Pf, policy: policies.Policy, where: str) -> Ite
     if not pf.in_use:
         return
     users = ", ".join(f"{pf.label(vf.index)} by {vf.user}" for vf in pf.in_use)
-    remedy = f"in use: {users}; end or move these first, as by draining the node"
+    remedy = f"in use: {users}; end or move these first, for example by draining the node"
     if _rebuilt(pf, policy):
         change = (
             f"{len(pf.vfs)} VFs cannot become {policy.numvfs}"

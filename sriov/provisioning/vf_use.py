@@ -92,8 +92,6 @@ def _descriptors(folder: pathlib.Path) -> list[str]:
     try:
         return os.listdir(folder)
     except PermissionError as error:
-        raise errors.BusyError(
-            f"{folder} may not be read, so who has a VF open is unknown", "run it as root"
-        ) from error
+        raise errors.BusyError(f"{folder} cannot be read, so who has a VF open is unknown", "run it as root") from error
     except OSError:  # the process has ended
         return []

@@ -48,7 +48,7 @@ class Recent:
         try:
             self._append(msgspec.json.encode(outcome))
         except (OSError, ValueError) as error:  # ValueError: surrogates of bytes that are no UTF-8
-            _log.debug("the call is not written down: %s", error)
+            _log.debug("the call is not logged: %s", error)
 
     def read(self) -> tuple[Outcome, ...]:
         """Return the calls, oldest first. A damaged line is skipped."""

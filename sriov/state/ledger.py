@@ -183,9 +183,11 @@ class Ledger:
             return None
         try:
             core = _CORE.decode(data)
-            _log.warning("ledger record %s is a newer version's (%s): its owner is known, and its home", path, reason)
+            _log.warning(
+                "ledger record %s is a newer version's (%s): only its owner and host state are used", path, reason
+            )
         except msgspec.MsgspecError:
             core = _Core(owner=UNKNOWN, home=self.homes.last(pci))
-            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, reason)
+            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is in the host", path, reason)
         mtu = core.home.mtu if core.home else 0
         return Record(pci=pci, owner=core.owner, netns=(0, 0), home=core.home, wanted=settings.BASELINE, mtu=mtu)

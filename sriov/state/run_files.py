@@ -19,7 +19,7 @@ def make_folder(folder: pathlib.Path) -> None:
         found = folder.stat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise errors.LedgerError(
-            f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
+            f"users other than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
         )
 
 
@@ -44,7 +44,7 @@ def read(path: pathlib.Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "is the run directory root's?") from error
+        raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "does root own the run directory?") from error
 
 
 @contextlib.contextmanager

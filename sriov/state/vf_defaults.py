@@ -50,8 +50,8 @@ class Defaults:
             found = _WRITTEN.decode(data) if data is not None else None
         except (errors.LedgerError, ValueError, RecursionError) as error:
             _log.warning(
-                "what is declared of VF %s cannot be read from %s (%s): it counts as at the baseline until"
-                " `sriovctl provision --apply` writes it again", pci, path, error,
+                "the defaults of VF %s cannot be read from %s (%s): the baseline applies until"
+                " `sriovctl provision --apply` writes them again", pci, path, error,
             )  # fmt: skip
             return None
         return found.declared if found is not None and found.device == tree.birth(pci) else settings.UNNAMED
