@@ -67,7 +67,7 @@ def select(pool: assignment.Pool, ids: Sequence[str]) -> tuple[assignment.Device
     chosen: dict[str, assignment.Device] = {}
     for one in ids:
         if one not in members:
-            remedy = "the kubelet will be sent the list again"
+            remedy = "the plugin sends the kubelet its list again"
             raise AllocationError(f"{pool.resource} has no device {one!r}", remedy, retryable=False)
         if one in chosen:
             message = f"the request names {one} of {pool.resource} twice"

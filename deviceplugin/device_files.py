@@ -84,7 +84,7 @@ class Handout:
             try:
                 write(path, content, 0o444)
             except OSError as error:
-                log.warning("cannot write %s, Multus will not tell of the device: %s", path, error.strerror)
+                log.warning("cannot write %s, Multus will not report the device: %s", path, error.strerror)
 
 
 def write(path: pathlib.Path, content: bytes, mode: int) -> None:

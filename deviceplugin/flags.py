@@ -38,22 +38,22 @@ def _flag(made: argparse.ArgumentParser, name: str, kind: Callable[[str], object
 
 
 def _add_files(made: argparse.ArgumentParser) -> None:
-    _flag(made, "config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "which resources there are")
+    _flag(made, "config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "the resources and their devices")
     _flag(made, "resource-prefix", str, "intel.com", "prefix of resources that state none")
     _flag(made, "sysfs", pathlib.Path, pathlib.Path("/sys"), "where the hardware is read")
-    _flag(made, "procfs", pathlib.Path, pathlib.Path("/proc"), "where the host's routes and addresses are read")
-    _flag(made, "dev", pathlib.Path, pathlib.Path("/dev"), "where shared device nodes are looked for, beside sysfs")
-    _flag(made, "run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "holds the CNI's ledger, which is only read")
+    _flag(made, "procfs", pathlib.Path, pathlib.Path("/proc"), "procfs, to read the host's routes and addresses")
+    _flag(made, "dev", pathlib.Path, pathlib.Path("/dev"), "folder of shared device nodes, beside sysfs")
+    _flag(made, "run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "the CNI's run directory, which is only read")
     devinfo = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
-    _flag(made, "devinfo-dir", pathlib.Path, devinfo, "where device-info files are written for Multus")
-    _flag(made, "cdi-dir", pathlib.Path, pathlib.Path("/var/run/cdi"), "where CDI specs are written")
+    _flag(made, "devinfo-dir", pathlib.Path, devinfo, "folder of the device-info files for Multus")
+    _flag(made, "cdi-dir", pathlib.Path, pathlib.Path("/var/run/cdi"), "folder of the CDI specs")
 
 
 def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins")
     _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
-    _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
-    _flag(made, "http", http_address.address, None, "where to answer /healthz, /readyz, /metrics and /status")
+    _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware without an event")
+    _flag(made, "http", http_address.address, None, "address to answer /healthz, /readyz, /metrics and /status")
     _flag(made, "log-format", _format, "human", "human or json")
     levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
     _flag(made, "log-level", _level, "info", levels)
@@ -62,7 +62,7 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
 def _add_modes(made: argparse.ArgumentParser) -> None:
     _switch(made, "use-cdi", "hand out device nodes by CDI")
     _switch(made, "cdi-annotations", "with --use-cdi: by annotations, for kubelets before 1.28")
-    _switch(made, "dry-run", "print which device goes to which resource and why, then end; needs no kubelet")
+    _switch(made, "dry-run", "print the resource of each device and the reasons, then exit; needs no kubelet")
     output = "of --dry-run: table or json (%(default)s)"
     made.add_argument("--output", "-output", choices=("table", "json"), default="table", help=output)
 

@@ -14,8 +14,8 @@ from sriov.daemon import endpoint, http_address, pages, process_metrics
 _RESOURCE = ("resource",)
 
 _COUNTS: tuple[tuple[str, str, Callable[[status.ResourceStatus], int]], ...] = (
-    ("registrations", "Times that a kubelet took the resource.", lambda one: one.registrations),
-    ("registration_failures", "Times that no kubelet did.", lambda one: one.failed_registrations),
+    ("registrations", "Registrations that a kubelet accepted.", lambda one: one.registrations),
+    ("registration_failures", "Registrations that failed.", lambda one: one.failed_registrations),
 )
 
 
@@ -30,7 +30,7 @@ class Metrics(registry.Collector):
         yield from _resources(now.resources)
         yield core.GaugeMetricFamily(
             "sriov_config_in_force",
-            "0 while an older configuration is kept for a bad one.",
+            "0 while config.json is invalid and the previous configuration is in force.",
             float(not now.config_error),
         )
         reloads = core.CounterMetricFamily("sriov_config_reloads", "Changed configurations.", labels=("result",))
@@ -44,7 +44,7 @@ def _resources(listed: tuple[status.ResourceStatus, ...]) -> Iterator[core.Metri
         "sriov_resource_devices", "Devices of the resource.", labels=(*_RESOURCE, "health")
     )
     registered = core.GaugeMetricFamily(
-        "sriov_resource_registered", "1 while a kubelet has the resource.", labels=_RESOURCE
+        "sriov_resource_registered", "1 while the resource is registered with a kubelet.", labels=_RESOURCE
     )
     allocations = core.CounterMetricFamily(
         "sriov_resource_allocations", "The kubelet's requests for devices.", labels=(*_RESOURCE, "result")

@@ -143,7 +143,7 @@ class Plugin:
         except config.ConfigError as error:
             if str(error) != self._config_error:
                 self._refused_reloads += 1
-                log.error("the configuration is kept as it was, the file is no good: %s", error)
+                log.error("config.json is invalid; keeping the previous configuration: %s", error)
             self._config_error = str(error)
             return
         self._text, self._config_error = text, ""
@@ -159,7 +159,7 @@ class Plugin:
             catalog, now = await self._observer.look(clock, self._where, with_profiles=profiled)
         except errors.SriovError as error:
             # Temporary, and no reason to stop. New resources are served all the same, but empty.
-            log.error("cannot read the hardware, keeping what was known: %s", error)
+            log.error("cannot read the hardware; keeping the last known state: %s", error)
             self._serve(group, tuple(self._known(each) for each in self._configuration.resources))
             return
         dealt = assignment.assign(catalog, self._configuration, now, self._where)
@@ -229,7 +229,7 @@ class Plugin:
         said |= {f"IOMMU group {group}": text for group, text in assignment.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
-                log.info("%s is in order again", name)
+                log.info("%s is healthy again", name)
             elif self._told.get(name) != said[name]:
                 log.warning("%s", said[name])
         self._told = said

@@ -105,7 +105,7 @@ class Registration:
         """Log each cause once: a kubelet may be away for hours."""
         self.failed += 1
         if complaint != self._complaint:
-            log.warning("%s cannot register, trying on: %s", self._resource, complaint)
+            log.warning("%s cannot register, retrying: %s", self._resource, complaint)
         self._complaint = complaint
 
     @contextlib.asynccontextmanager
@@ -194,7 +194,7 @@ class Registration:
 
     async def _stand_by(self) -> None:
         """Wait while a newer device plugin serves the resource, as in a rolling update; then it is our turn again."""
-        log.warning("%s is left to the other device plugin while that one runs", self._resource)
+        log.warning("%s is served by another device plugin; waiting until that one ends", self._resource)
         while await plugin_directory.accepts(self._own):
             await asyncio.sleep(self._timings.poll)
 
@@ -224,4 +224,4 @@ def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
 
 def _refuse_other_files(path: pathlib.Path) -> None:
     if os.path.lexists(path) and plugin_directory.identity(path) is None:
-        raise FileExistsError(f"{path} is in the way and is no socket; remove it")
+        raise FileExistsError(f"{path} exists and is not a socket; remove it")

@@ -37,7 +37,7 @@ class Status:
     @property
     def problems(self) -> list[str]:
         unknown = [f"{one.name} is not registered with the kubelet" for one in self.resources if not one.registered]
-        kept = f"the configuration in force is an older one: {self.config_error}"
+        kept = f"config.json is invalid, the previous configuration is in force: {self.config_error}"
         return ([kept] if self.config_error else []) + unknown + list(self.failing)
 
     @property
