@@ -130,7 +130,7 @@ async def _answer(
     except errors.SriovError as error:
         if not waits:
             raise
-        logging.getLogger("sriov_cni").warning("not yet: %s", error.message)
+        logging.getLogger("sriov_cni").warning("waiting: %s", error.message)
         return False
     return True
 
@@ -173,23 +173,23 @@ def _seconds(text: str) -> float:
 
 _PLACES = (
     ("--run-dir", "/run/sriov", "the ledger and the socket (%(default)s)"),
-    ("--socket", None, "where the shim connects (systemd's, else RUN_DIR/cni.sock)"),
+    ("--socket", None, "socket for the shim (systemd's, else RUN_DIR/cni.sock)"),
     ("--sysfs", "/sys", "the sysfs to read (%(default)s)"),
     (
         "--net-sysctls",
         announcing.SYSCTLS,
-        "/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
+        "/proc/sys/net, or a writable mount of it (%(default)s)",
     ),
     (
         "--policy",
         "/etc/sriov-underlay/policy.json",
-        "what network configurations may ask for; everything where it does not exist (%(default)s)",
+        "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
     (
         "--pod-resources-socket",
         "/var/lib/kubelet/pod-resources/kubelet.sock",
-        "asked for a pod's device where the configuration names none (%(default)s)",
+        "asked for a pod's device if the configuration names none (%(default)s)",
     ),
 )
 
@@ -218,14 +218,14 @@ def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="between two looks at what went through VFs, with --http (%(default)s)",
+        help="between two reads of the VFs' counters, with --http (%(default)s)",
     )
     parser.add_argument(
         "--log-format",
         type=logs.Format,
         choices=list(logs.Format),
         default=logs.Format.HUMAN,
-        help="lines for people, or a JSON object each (%(default)s)",
+        help="lines for people, or JSON objects (%(default)s)",
     )
     parser.add_argument(
         "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"

@@ -36,7 +36,7 @@ class Connection:
         """Return the payload of the next frame, which must be of this kind."""
         kind, length = wire.head(await self._exactly(wire.HEAD))
         if kind != expected:
-            raise wire.WireError(f"a frame of kind {kind!r} where {expected!r} was due")
+            raise wire.WireError(f"a frame of kind {kind!r} instead of {expected!r}")
         return await self._exactly(length)
 
     async def write(self, frame: bytes) -> None:

@@ -98,7 +98,7 @@ class Server:
         runtime ends the attachment.
         """
         for shim in self._unheard - self._left:
-            _log.warning("a shim has not said for %g s whether its answer is printed: it is left", _LAST_SECONDS)
+            _log.warning("a shim has not confirmed its answer for %g s: hanging up", _LAST_SECONDS)
             self._left.add(shim)
             shim.hang_up()
 
@@ -108,7 +108,7 @@ class Server:
         except BlockingIOError:  # the client has gone
             return
         except OSError as error:
-            _log.warning("no call can be taken for %g s: %s", _PAUSE_SECONDS, error)
+            _log.warning("cannot accept calls for %g s: %s", _PAUSE_SECONDS, error)
             loop = asyncio.get_running_loop()
             loop.remove_reader(listening)
             loop.call_later(_PAUSE_SECONDS, self._go_on, listening)
@@ -131,7 +131,7 @@ class Server:
                 env = wire.environment(await shim.read(wire.ENVIRONMENT))
                 stdin = await shim.read(wire.STDIN)
             if not self._is_ours():
-                _log.warning("refused a call: another daemon may be at work in the run directory by now")
+                _log.warning("refused a call: another daemon may be using the run directory")
                 return
             await self._answer(shim, env, stdin)
         except (wire.WireError, OSError, TimeoutError) as error:
@@ -161,7 +161,7 @@ class Server:
             if asked is not None and meter is not None:
                 meter.call(env.get("CNI_COMMAND", ""), code, time.monotonic() - started, asked)
             if delivered is False and call is not None:
-                _log.warning("%r: the runtime did not wait for it", name)
+                _log.warning("%r: the runtime did not wait for the answer", name)
                 await dispatch.give_up(self._daemon, call)
             if call is not None and self._daemon.fresh.holds(call.key, call):
                 self._daemon.fresh.end(call.key)
@@ -179,7 +179,7 @@ class Server:
         """Tell the shim if the attachment whose answer it printed was ended before that."""
         if call.invocation.command is not environment.Command.ADD or self._daemon.fresh.holds(call.key, call):
             return
-        _log.warning("the attachment was ended before the runtime heard of it: it is told so")
+        _log.warning("the attachment was ended before the runtime had its result: telling the shim")
         with contextlib.suppress(OSError):
             await shim.write(wire.frame(wire.WITHDRAWN, b""))
 

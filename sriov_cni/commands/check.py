@@ -92,7 +92,7 @@ def _seen(net: kernel.Kernel, target: vf_config.Target, record: ledger.Record) -
     except errors.KernelError as error:
         if error.errno != errno.EMSGSIZE:
             raise
-        _log.warning("CHECK of VF %s looks at its netdev only: %s", record.pci, error)
+        _log.warning("CHECK of VF %s compares only its netdev: %s", record.pci, error)
         return None
 
 

@@ -24,7 +24,7 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
             raise problem
         # host-local also refuses at DEL what ADD refuses here. So no address was given, and the pod is to end. The
         # plugin's message may quote a secret, so it is not logged.
-        log.info("IPAM plugin %r failed, which does not matter: no ADD takes this call", network.ipam)
+        log.info("IPAM plugin %r failed, which is ignored: no ADD accepts this call", network.ipam)
     return b""
 
 

@@ -24,7 +24,7 @@ async def give_up(daemon: Daemon, call: Call) -> None:
     try:
         await delete.take_back(daemon, call)
     except (errors.SriovError, cni_errors.CniError) as error:
-        log.error("%s is left to be cleaned up by its DEL: %s", call.invocation.container_id, error)
+        log.error("%s could not be taken back, its DEL will do that: %s", call.invocation.container_id, error)
 
 
 async def _version(_: Daemon, call: Call) -> bytes:

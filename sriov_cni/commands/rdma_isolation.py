@@ -49,7 +49,7 @@ async def _settle(daemon: Daemon, held: locks.Held, pci: devices.PciAddress) -> 
     if await held.run(rdma.would_change, daemon.node, pci) and daemon.promised.wait(pci):
         raise errors.BusyError(
             f"VF {pci} would change its RDMA device nodes on its way into the pod, since lower ones are free",
-            "the daemon gives those to a VF that nobody has; try again later",
+            "the daemon gives those to a free VF; try again later",
         )
 
 

@@ -41,7 +41,7 @@ async def get_to_know(daemon: Daemon) -> None:
             async with daemon.vf_locks.of(pci) as held:
                 await held.run(_note, daemon, pci)
         except errors.SriovError as error:
-            log.error("VF %s is not known yet: %s", pci, error)
+            log.error("the address of VF %s is not noted yet: %s", pci, error)
 
 
 def _note(daemon: Daemon, pci: devices.PciAddress) -> None:

@@ -65,7 +65,7 @@ class Guard:
         except FileNotFoundError:
             return None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise _unusable(self._path, "others than its owner can change it", "chown it to root, chmod 0644")
+            raise _unusable(self._path, "users other than its owner can change it", "chown it to root, chmod 0644")
         if self._policy is None or self._seen != (found.st_mtime_ns, found.st_ino):
             self._policy, self._seen = load(self._path), (found.st_mtime_ns, found.st_ino)
         return self._policy

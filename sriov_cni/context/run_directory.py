@@ -61,7 +61,7 @@ class RunDirectory:
             if stop.is_set():
                 return False
         if self.waits:
-            _log.info("the other daemon has gone: run directory %s is this one's", self._path)
+            _log.info("the other daemon has gone, this one now uses run directory %s", self._path)
             tell("STATUS=")
         self.waits = False
         return True
@@ -70,7 +70,7 @@ class RunDirectory:
     def reason(self) -> str:
         """Why a daemon that waits does not serve."""
         return (
-            f"another CNI daemon works in run directory {self._path}: this one waits until that has gone"
+            f"another CNI daemon uses run directory {self._path}: this one waits until that has gone"
             " (is there a unit and a DaemonSet?)"
         )
 
@@ -89,8 +89,8 @@ class RunDirectory:
             await asyncio.sleep(interval)
         stop.set()
         raise errors.LedgerError(
-            f"run directory {self._path} is not the one that this daemon began to work in",
-            "somebody replaced it; the daemon ends, and whoever starts it again has it begin anew",
+            f"run directory {self._path} was replaced while this daemon used it",
+            "the daemon ends; started again, it uses the new directory",
         )
 
     def release(self) -> None:

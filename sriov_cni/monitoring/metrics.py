@@ -37,13 +37,13 @@ class Meter:
         )
         self._steps = prometheus_client.Histogram(
             "sriov_cni_step_duration_seconds",
-            "Steps of calls, some of which go on beside one another.",
+            "Steps of calls; some run at the same time.",
             ("command", "step"),
             registry=where,
             buckets=_BUCKETS,
         )
         self._retries = prometheus_client.Counter(
-            "sriov_cni_kernel_retries", "Requests that the kernel or a driver was too busy for.", registry=where
+            "sriov_cni_kernel_retries", "Requests repeated because the kernel or a driver was busy.", registry=where
         )
         self._repairs = prometheus_client.Counter(
             "sriov_cni_repairs",
@@ -101,7 +101,7 @@ class Holdings(registry.Collector):
         yield attached
         yield core.GaugeMetricFamily(
             "sriov_vf_counters_unreadable",
-            "VFs with a netdev in a pod whose namespace cannot be looked into.",
+            "VFs with a netdev in a pod whose namespace cannot be entered.",
             sum(each.counters is None and each.record.home is not None for each in look.holdings),
         )
         yield core.GaugeMetricFamily(
@@ -110,7 +110,7 @@ class Holdings(registry.Collector):
             sum(bool(each.record.problem) for each in look.holdings),
         )
         yield core.GaugeMetricFamily(
-            "sriov_vf_look_timestamp_seconds", "When pods and counters were last looked at.", look.at
+            "sriov_vf_look_timestamp_seconds", "Time of the last look at pods and counters.", look.at
         )
         counted = [(labels, each.counters) for labels, each in labelled if each.counters is not None]
         for name, text, value in _FAMILIES:

@@ -19,7 +19,7 @@ def warnings(given: Iterable[str], known: frozenset[str]) -> tuple[str, ...]:
         if key in known or key in _FOREIGN or key.startswith("cni.dev/"):
             continue
         if key in _LOGGING:
-            lines.append(f"key {key!r} is ignored: the daemon's own options say where its log goes")
+            lines.append(f"key {key!r} is ignored: the daemon's own options configure its log")
             continue
         by_spelling = {each.replace("_", "").lower(): each for each in known}
         spelling = key.replace("-", "").replace("_", "").lower()
