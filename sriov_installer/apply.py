@@ -35,7 +35,7 @@ def _run(command: tuple[str, ...]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().replace("\n", "; ") or f"exit status {done.returncode}"
-        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "mend that, then run the same command again")
+        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "fix that, then run the same command again")
 
 
 def _stage(steps: plans.Steps) -> None:

@@ -25,5 +25,5 @@ def problem(records: list[ledger.Record]) -> str:
     more = f" and {len(records) - 1} more" if len(records) > 1 else ""
     return (
         f"pods still hold VFs: {first}{more}; drain the node,"
-        " or give --leave-attachments where another installation takes them over"
+        " or give --leave-attachments if another installation takes them over"
     )

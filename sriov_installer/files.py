@@ -117,5 +117,5 @@ def _told(verb: str, path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = f"free space or mend {path.parent}, then run the same command again"
+        remedy = f"free space or fix {path.parent}, then run the same command again"
         raise errors.SriovError(f"cannot {verb} {path}: {error.strerror}", remedy) from error

@@ -108,7 +108,7 @@ def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_inc
     if found.folder:
         return f"{wanted.path} is a folder; remove it"
     if not wanted.displaces:
-        return f"{wanted.path} is not of sriov-underlay; move it away"
+        return f"{wanted.path} does not belong to sriov-underlay; move it away"
     if replace_incumbent:
         return ""
     kept = files.backup(wanted.path).name

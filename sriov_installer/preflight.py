@@ -84,7 +84,7 @@ def _python_version(path: pathlib.Path) -> tuple[int, ...] | None:
 def _of_programs(given: argparse.Namespace) -> list[str]:
     folder = given.programs_dir
     if not _PLAIN.fullmatch(str(folder)):
-        return [f"{str(folder)!r} cannot stand in a unit file; install the package at a path without such characters"]
+        return [f"{str(folder)!r} cannot be used in a unit file; install the package at a path without such characters"]
     needed = (*artifacts.PROGRAMS, artifacts.PROVISIONER) if given.provisioning else artifacts.PROGRAMS
     lacking = [name for name in needed if not flags.inside(given, folder / name).exists()]
     return [
