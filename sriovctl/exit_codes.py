@@ -16,7 +16,7 @@ class Exit(enum.IntEnum):
 
 MEANING = {
     Exit.FINE: "done, and nothing is wrong",
-    Exit.TROUBLE: "done, and what was looked at is not in order: an error that doctor found, a pod without its VF",
+    Exit.TROUBLE: "done, and something is wrong: an error that doctor found, a pod without its VF",
     Exit.USAGE: "the command line is wrong",
     Exit.UNREADABLE: "the node could not be read or changed; stderr says what is missing",
     Exit.REFUSED: "the change was refused, or the person at the terminal said no; nothing was changed",

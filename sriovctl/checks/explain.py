@@ -172,7 +172,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[Step]:
                "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
     here = case.pod in told.pods
     evidence = "the pod is here and holds none" if here else "the kubelet has no such pod: it is not on this node"
-    remedy = f"let a container request {resource}" if here else "`kubectl describe pod` has the scheduler's word"
+    remedy = f"let a container request {resource}" if here else "`kubectl describe pod` shows the scheduler's reason"
     yield Step("allocated", f"was {case.pod} given devices of it?", Answer.NO, evidence, remedy)
 
 
@@ -207,7 +207,7 @@ def _calls(case: Case) -> Iterator[Step]:
 
 def _calls_about(found: facts.Facts, concerns: Callable[[call_log.Outcome], bool]) -> Iterator[Step]:
     """Report the last ADD, and what came after it."""
-    question = "was ADD called, and what did it come to?"
+    question = "was ADD called, and what was the result?"
     calls = [call for call in found.seen.calls if concerns(call)]
     added = next((call for call in reversed(calls) if call.command == "ADD"), None)
     if added is None:

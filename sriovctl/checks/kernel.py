@@ -27,12 +27,12 @@ class Fault:
 FAULTS = (
     Fault(
         frozenset({"igbvf"}),
-        "it calls the address that a VF had at its last reset the permanent one, a pod's too",
+        "it reports the address that a VF had at its last reset as the permanent one, even a pod's",
         "igbvf_reset() in drivers/net/ethernet/intel/igbvf/netdev.c",
     ),
     Fault(
         frozenset({"igb", "ixgbe"}),
-        "it takes no rate while the PF has no link",
+        "it refuses a rate while the PF has no link",
         "igb_ndo_set_vf_bw() in igb_main.c, ixgbe_link_mbps() in ixgbe_sriov.c",
     ),
     Fault(
@@ -49,11 +49,11 @@ def kernel(found: facts.Facts) -> Iterator[Finding]:
         yield Finding(
             Kind.KERNEL_NO_PARENT,
             "kernel",
-            f"Linux {release} does not say whose netdev a link is, renamed or not",
+            f"Linux {release} does not report the parent device of a link, which finds a renamed VF",
         )
     if (0, 0) < version < _NSIDS:
         yield Finding(
-            Kind.KERNEL_NO_NSID, "kernel", f"Linux {release} does not tell whether the owner of a vfio VF is gone"
+            Kind.KERNEL_NO_NSID, "kernel", f"Linux {release} cannot report whether the owner of a vfio VF is gone"
         )
 
 

@@ -35,12 +35,12 @@ def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
         )
     if one.kubelet is not None and one.kubelet == one.pod and one.state is attachments.State.NO_NAMESPACE:
         return Verdict(
-            f"{record.pci} is held by {one.pod}: the kubelet says that the pod has it",
+            f"{record.pci} is held by {one.pod}: the kubelet reports that the pod has it",
             "delete the pod; its DEL gives the VF back",
         )
     if record.home is None and not is_gone and one.state is not attachments.State.DEVICE_GONE:
         return Verdict(
-            f"{record.pci} has no netdev, and the kernel does not say that the namespace of {owner} is destroyed",
+            f"{record.pci} has no netdev, and the kernel does not report that the namespace of {owner} is destroyed",
             "end the processes that use the VF; the daemon releases it within ten seconds of that",
         )
     return Verdict(deeds=_deeds(one))

@@ -75,7 +75,7 @@ def _carry_out(where: paths.Places, one: attachments.Attachment, verdict: releas
     cni_client.delete(where.daemon_socket, owner.container_id, owner.ifname, owner.network, one.record.pci)
     left = ledger.Ledger(where.run_dir).read(one.record.pci)
     if left is not None and left.owner == owner:
-        raise errors.BusyError(f"the daemon said yes and {one.record.pci} is still held by {owner}", "see its log")
+        raise errors.BusyError(f"the daemon succeeded, but {one.record.pci} is still held by {owner}", "see its log")
     output.say(f"{one.record.pci} is released", output.Tone.GOOD)
     return exit_codes.Exit.FINE
 

@@ -53,5 +53,5 @@ def _alone(run_dir: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise errors.BusyError("another `sriovctl provision --apply` is at work", "wait for its end") from error
+            raise errors.BusyError("another `sriovctl provision --apply` is running", "wait until it ends") from error
         yield

@@ -39,14 +39,14 @@ def _show(made: plan.Plan, form: output.Format, *, applied: bool) -> int:
         click.echo("nothing is changed", err=True)
         return exit_codes.Exit.REFUSED
     if not made.steps:
-        click.echo("nothing to do: the node is as the file says", err=True)
+        click.echo("nothing to do: the node is as the file declares", err=True)
     return exit_codes.Exit.FINE
 
 
 def _agreed() -> bool:
     """Ask. Only a person at a terminal can agree."""
     if not sys.stdin.isatty():
-        click.echo("refused: nobody can be asked, stdin is no terminal; say --yes", err=True)
+        click.echo("refused: cannot ask, stdin is not a terminal; use --yes", err=True)
         return False
     return click.confirm("Do this?", err=True)
 

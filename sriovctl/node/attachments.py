@@ -28,7 +28,7 @@ class State(enum.Enum):
 
 _MEANING = {
     State.ATTACHED: "the VF is with its pod",
-    State.LEFT_BEHIND: "its pod is gone without a DEL and the VF is in the host, not clean yet; the daemon is at it",
+    State.LEFT_BEHIND: "its pod is gone without a DEL and the VF is in the host, not clean yet; the daemon works on it",
     State.NO_NAMESPACE: "the path that the runtime named leads to no namespace any more, or to another; the pod may "
     "be gone, or a process keeps its namespace alive",
     State.DEVICE_GONE: "the PCI device is gone or is another one by now",
