@@ -1,4 +1,4 @@
-"""Output of an answer: a table for people, a JSON or YAML document for programs. The only module that uses rich.
+"""Output: a table for people, a JSON or YAML document for programs. The only module here with rich and yaml.
 
 Colour and the terminal's width count only if stdout is a terminal: a pipe gets every cell whole and no escape sequence.
 NO_COLOR (no-color.org) is honoured. Documents for programs keep the command's own order.

@@ -135,7 +135,7 @@ def plan(
 
 
 def pinned(request: Request, own: str) -> str | None:
-    """Return the MAC that the PF holds the VF to: the requested one, or the VF's own if spoof checking is on."""
+    """Return the MAC that the PF holds the VF to: the requested one, the VF's own if spoof checking is on, or None."""
     wanted = request.wanted
     if request.vf.infiniband:
         return None

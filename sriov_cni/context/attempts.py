@@ -1,4 +1,4 @@
-"""Attempts to restore VFs that repair could not restore: when the next is due, and their problems. Keeps state only.
+"""Attempts to restore VFs that repair could not restore: when the next is due, and their problems. In memory.
 
 After the first failure the next round tries again. From then on each such VF has its own pause, which doubles, so that
 VFs that nobody can restore do not keep threads from the others.
