@@ -1,1 +1,1 @@
-"""The device plugin: advertises resources to the kubelet and answers its calls."""
+"""Device plugin: advertises resources to the kubelet and answers its calls."""

@@ -1,4 +1,4 @@
-"""The console program of the device plugin: can be stopped from its first moment on, and is imported only then."""
+"""Console program of the device plugin: can be stopped from its first moment on; it imports the plugin only then."""
 
 import sys
 
@@ -8,7 +8,7 @@ from sriov.daemon import signals
 def main() -> int:
     signals.at_once()
     signals.leave_a_trace()
-    from deviceplugin import app  # noqa: PLC0415  # this takes long
+    from deviceplugin import app  # noqa: PLC0415  # this import takes long
 
     return app.main()
 

@@ -1,7 +1,7 @@
-"""What a container gets for its devices: environment, device nodes, CDI names, annotations. Pure.
+"""Answer to Allocate: environment, device nodes, CDI names and annotations of a container's devices. Pure.
 
 Nothing is remembered: the kubelet asks again for the same VF when a pod's next container uses it, or the next pod,
-and never says that one is free (pkg/kubelet/cm/devicemanager/manager.go, devicesToAllocate).
+and never reports that one is free (pkg/kubelet/cm/devicemanager/manager.go, devicesToAllocate).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ _GO_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\
 class AllocationError(errors.SriovError):
     """The kubelet asked for devices that this pool cannot give.
 
-    `retryable`: the request is right, but the device is not healthy now.
+    `retryable`: the request is right, but the device is unhealthy now.
     """
 
     def __init__(self, message: str, remedy: str, *, retryable: bool) -> None:
@@ -28,7 +28,7 @@ class AllocationError(errors.SriovError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """For one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. Mounts: none."""
+    """Answer for one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. No mounts."""
 
     envs: Mapping[str, str]
     nodes: tuple[device_nodes.Node, ...] = ()
@@ -37,7 +37,7 @@ class Answer:
 
 
 def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:
-    """What one container gets that was given these devices, in the request's order. Raises AllocationError."""
+    """Return the answer for one container that gets these devices, in the request's order. Raises AllocationError."""
     chosen = select(pool, ids)
     envs = environment(pool, chosen)
     if delivery is cdi.Delivery.NODES:
@@ -50,8 +50,8 @@ def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = c
 
 
 def environment(pool: assignment.Pool, chosen: Sequence[assignment.Device]) -> dict[str, str]:
-    """`PCIDEVICE_<PREFIX>_<NAME>` lists the devices' IDs, separated by commas; the same with `_INFO` is JSON that has
-    an object of properties for each, in Go's spelling: sorted keys, no spaces."""
+    """Return the variables: `PCIDEVICE_<PREFIX>_<NAME>` has the devices' IDs, separated by commas; that with `_INFO`
+    is JSON with an object of properties for each device, in Go's spelling: sorted keys, no spaces."""
     settings = pool.settings
     info = {device.id: device_nodes.info(device, settings, pool.shared) for device in chosen}
     encoded = json.dumps(info, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -62,12 +62,12 @@ def environment(pool: assignment.Pool, chosen: Sequence[assignment.Device]) -> d
 
 
 def select(pool: assignment.Pool, ids: Sequence[str]) -> tuple[assignment.Device, ...]:
-    """The pool's devices of these IDs. Raises AllocationError."""
+    """Return the pool's devices with these IDs. Raises AllocationError."""
     members = {device.id: device for device in pool.devices}
     chosen: dict[str, assignment.Device] = {}
     for one in ids:
         if one not in members:
-            remedy = "the kubelet will be sent the list again"
+            remedy = "the plugin sends the kubelet its list again"
             raise AllocationError(f"{pool.resource} has no device {one!r}", remedy, retryable=False)
         if one in chosen:
             message = f"the request names {one} of {pool.resource} twice"

@@ -1,7 +1,7 @@
-"""The device plugin's process: flags to objects, log, signals, exit status.
+"""Process of the device plugin: flags to objects, log, signals, exit status.
 
-Exit status 0 after a signal that asks it to stop, 1 when the configuration or a directory cannot be used, 2 for wrong
-flags. A dry run ends with 1 when the configuration has an error.
+Exit status 0 after a signal that asks it to stop, 1 if the configuration or a directory cannot be used, 2 for wrong
+flags. A dry run ends with 1 if the configuration has an error.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`arguments` are the process's own where none are given, as the console program `sriov-device-plugin` does."""
+    """Run the plugin. Without `arguments` it uses the process's own, as the console program `sriov-device-plugin`."""
     given = flags.parser().parse_args(arguments)
     if given.dry_run:
         return _dry_run(given)
@@ -83,14 +83,14 @@ async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
 def _answering(running: plugin.Plugin, where: http_address.Address | None) -> AbstractAsyncContextManager[None]:
     if where is None:
         return contextlib.nullcontext()
-    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    # prometheus_client takes a tenth of a second and 10 MB: a plugin without the endpoint does not pay for it.
     from deviceplugin import monitoring  # noqa: PLC0415
 
     return monitoring.serving(running, where)
 
 
 def _dry_run(given: argparse.Namespace) -> int:
-    """Everything that is wrong is printed, and all of it at once."""
+    """Print the dry run, or all errors of the configuration at once."""
     as_json = given.output == "json"
     node = _node(given)
     try:

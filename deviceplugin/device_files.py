@@ -1,7 +1,7 @@
-"""What goes with the devices that a container is given: the answer, and the files that others read about them.
+"""Files about the devices that a container gets, and the answer to Allocate.
 
-Device-info files for Multus, CDI specs for the runtime. A pod must not fail for a file: where one cannot be written,
-the log says so, and device nodes go the way that needs none.
+Device-info files are for Multus, CDI specs for the runtime. No pod may fail because of a file: if one cannot be
+written, that is logged, and device nodes are passed in the way that needs no file.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Places:
-    """Where the files go, and by which way device nodes do."""
+    """Folders of the files, and the way in which device nodes are passed."""
 
     devinfo: pathlib.Path = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
     specs: pathlib.Path = pathlib.Path("/var/run/cdi")
@@ -26,14 +26,14 @@ class Places:
 
 
 class Handout:
-    """Answers Allocate for every resource. Not for use from several threads."""
+    """Answers Allocate for every resource. For one thread."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._specs: dict[str, bytes | None] = {}  # what is on disk, by file name
 
     def allocate(self, pool: assignment.Pool, requests: Sequence[Sequence[str]]) -> list[allocation.Answer]:
-        """One answer a container. Writes only once all of them are granted. Raises AllocationError."""
+        """Return one answer for each container. Writes only when all are granted. Raises AllocationError."""
         delivery = self._delivery(pool)
         answers = [allocation.answer(pool, ids, delivery) for ids in requests]
         for ids in requests:
@@ -41,7 +41,7 @@ class Handout:
         return answers
 
     def announce(self, pool: assignment.Pool) -> None:
-        """Make the pool's CDI spec what the pool is."""
+        """Write the pool's present CDI spec."""
         if self._places.delivery is cdi.Delivery.NODES:
             return
         name, spec = cdi.file_name(pool.settings), cdi.spec(pool)
@@ -59,18 +59,18 @@ class Handout:
             log.error("cannot write %s, devices are handed out without CDI: %s", path, error.strerror)
 
     def forget(self, pool: assignment.Pool) -> None:
-        """The resource is withdrawn: its spec goes."""
+        """Remove the spec of a resource that is withdrawn."""
         if self._specs.pop(cdi.file_name(pool.settings), None) is not None:
             _remove(self._places.specs / cdi.file_name(pool.settings))
 
     def sweep(self) -> None:
-        """Remove specs of resources that are no more; two specs that name one device make both unusable."""
+        """Remove specs of resources that no longer exist; two specs that name one device make both unusable."""
         if self._places.delivery is not cdi.Delivery.NODES:
             for path in stale(self._places.specs, self._specs):
                 _remove(path)
 
     def _delivery(self, pool: assignment.Pool) -> cdi.Delivery:
-        """By CDI only where the spec is written."""
+        """Return how to pass device nodes: by CDI only if the spec is written."""
         self.announce(pool)
         known = cdi.file_name(pool.settings) in self._specs
         return self._places.delivery if known else cdi.Delivery.NODES
@@ -84,11 +84,11 @@ class Handout:
             try:
                 write(path, content, 0o444)
             except OSError as error:
-                log.warning("cannot write %s, Multus will not tell of the device: %s", path, error.strerror)
+                log.warning("cannot write %s, Multus will not report the device: %s", path, error.strerror)
 
 
 def write(path: pathlib.Path, content: bytes, mode: int) -> None:
-    """Replace the file at once, making its folder where there is none. Raises OSError."""
+    """Replace the file at once; makes its folder if there is none. Raises OSError."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def write(path: pathlib.Path, content: bytes, mode: int) -> None:
 
 
 def stale(folder: pathlib.Path, ours: Collection[str]) -> list[pathlib.Path]:
-    """CDI specs of a device plugin, whichever, that are not ours now."""
+    """Return the CDI specs of any device plugin that are not ours now."""
     return [path for path in sorted(folder.glob(f"{cdi.PREFIX}*")) if path.name not in ours and not path.is_dir()]
 
 

@@ -1,6 +1,6 @@
-"""What the device plugin would do, without a kubelet: which device goes to which pool, and why not to the others.
+"""Dry run without a kubelet: the pool that each device goes to, and why not to the others.
 
-For people as a table, for programs as JSON. Pure but for the reading that its caller does.
+For people as a table, for programs as JSON. Pure: its caller reads the node.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ _COLUMNS = ("DEVICE", "WHAT", "PF", "DRIVER", "NETDEV", "RESOURCE", "HEALTH", "W
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One device. `resource` is where it goes, None if nowhere; `why_not` is by resource, for those it is not in."""
+    """One device. `resource` is its pool's, None if it has none; `why_not` is by resource, for the other pools."""
 
     device: str
     what: str
@@ -28,7 +28,7 @@ class Row:
 
 
 def rows(catalog: node_devices.Catalog, configuration: resources.Configuration, now: health.Conditions) -> list[Row]:
-    """Every candidate, in the catalog's order."""
+    """Return a row for every candidate, in the catalog's order."""
     dealt = assignment.assign(catalog, configuration, now)
     homes = {device.id: (pool.resource, device.ailment) for pool in dealt for device in pool.devices}
     return [_row(one, configuration, now, *homes.get(one.id, (None, None))) for one in catalog.candidates.values()]
@@ -53,7 +53,7 @@ def _row(
 
 
 def as_json(configuration: resources.Configuration, listed: Sequence[Row]) -> str:
-    """`errors` is empty: a configuration with errors is no configuration."""
+    """Encode the rows. `errors` is empty: a configuration with errors is not used."""
     shown = [dataclasses.asdict(row) for row in listed]
     totals = {each.full_name: sum(row.resource == each.full_name for row in listed) for each in configuration.resources}
     found = {"errors": [], "warnings": configuration.warnings, "resources": totals, "devices": shown}
@@ -61,12 +61,12 @@ def as_json(configuration: resources.Configuration, listed: Sequence[Row]) -> st
 
 
 def errors_as_json(text: str) -> str:
-    """A configuration that cannot be used, each of its problems."""
+    """Encode the problems of a configuration that cannot be used."""
     return json.dumps({"errors": text.splitlines(), "warnings": [], "resources": {}, "devices": []}, indent=1)
 
 
 def as_table(configuration: resources.Configuration, listed: Sequence[Row]) -> str:
-    """A line for each device, and one for each resource with its count."""
+    """Return a line for each device, and one for each resource with its count."""
     cells = [_COLUMNS, *(_cells(row) for row in listed)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

@@ -1,4 +1,4 @@
-"""The command line: the incumbent's flags, with one dash or two, and ours."""
+"""Command line: upstream's flags, with one dash or two, and our own."""
 
 import argparse
 import pathlib
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def delivery(flags: argparse.Namespace) -> cdi.Delivery:
-    """How containers get device nodes."""
+    """Return the way in which containers get device nodes."""
     if not flags.use_cdi:
         return cdi.Delivery.NODES
     return cdi.Delivery.ANNOTATIONS if flags.cdi_annotations else cdi.Delivery.FIELD
@@ -38,22 +38,22 @@ def _flag(made: argparse.ArgumentParser, name: str, kind: Callable[[str], object
 
 
 def _add_files(made: argparse.ArgumentParser) -> None:
-    _flag(made, "config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "which resources there are")
+    _flag(made, "config-file", pathlib.Path, pathlib.Path("/etc/pcidp/config.json"), "the resources and their devices")
     _flag(made, "resource-prefix", str, "intel.com", "prefix of resources that state none")
     _flag(made, "sysfs", pathlib.Path, pathlib.Path("/sys"), "where the hardware is read")
-    _flag(made, "procfs", pathlib.Path, pathlib.Path("/proc"), "where the host's routes and addresses are read")
-    _flag(made, "dev", pathlib.Path, pathlib.Path("/dev"), "where shared device nodes are looked for, beside sysfs")
-    _flag(made, "run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "holds the CNI's ledger, which is only read")
+    _flag(made, "procfs", pathlib.Path, pathlib.Path("/proc"), "procfs, to read the host's routes and addresses")
+    _flag(made, "dev", pathlib.Path, pathlib.Path("/dev"), "folder of shared device nodes, beside sysfs")
+    _flag(made, "run-dir", pathlib.Path, pathlib.Path("/run/sriov"), "the CNI's run directory, which is only read")
     devinfo = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
-    _flag(made, "devinfo-dir", pathlib.Path, devinfo, "where device-info files are written for Multus")
-    _flag(made, "cdi-dir", pathlib.Path, pathlib.Path("/var/run/cdi"), "where CDI specs are written")
+    _flag(made, "devinfo-dir", pathlib.Path, devinfo, "folder of the device-info files for Multus")
+    _flag(made, "cdi-dir", pathlib.Path, pathlib.Path("/var/run/cdi"), "folder of the CDI specs")
 
 
 def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "kubelet-root-dir", pathlib.Path, pathlib.Path("/var/lib/kubelet"), "holds device-plugins")
     _flag(made, "registration", _registration, "direct", "direct: by kubelet.sock; watcher: by plugins_registry")
-    _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware that no event asked for")
-    _flag(made, "http", http_address.address, None, "where to answer /healthz, /readyz, /metrics and /status")
+    _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware without an event")
+    _flag(made, "http", http_address.address, None, "address to answer /healthz, /readyz, /metrics and /status")
     _flag(made, "log-format", _format, "human", "human or json")
     levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
     _flag(made, "log-level", _level, "info", levels)
@@ -62,20 +62,20 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
 def _add_modes(made: argparse.ArgumentParser) -> None:
     _switch(made, "use-cdi", "hand out device nodes by CDI")
     _switch(made, "cdi-annotations", "with --use-cdi: by annotations, for kubelets before 1.28")
-    _switch(made, "dry-run", "print which device goes to which resource and why, then end; needs no kubelet")
+    _switch(made, "dry-run", "print the resource of each device and the reasons, then exit; needs no kubelet")
     output = "of --dry-run: table or json (%(default)s)"
     made.add_argument("--output", "-output", choices=("table", "json"), default="table", help=output)
 
 
 def _switch(made: argparse.ArgumentParser, name: str, text: str) -> None:
-    """As Go's: alone, or with =true or =false."""
+    """Add a switch as Go has it: alone, or with =true or =false."""
     made.add_argument(
         f"--{name}", f"-{name}", type=_boolean, nargs="?", const=True, default=False, metavar="", help=text
     )
 
 
 def _add_ignored(made: argparse.ArgumentParser) -> None:
-    """glog's flags, which the incumbent's manifests pass: the log is on stderr, and its level is --log-level."""
+    """Add glog's flags, which upstream's manifests pass: the log is on stderr, and its level is --log-level."""
     for name in _GLOG:
         made.add_argument(f"--{name}", f"-{name}", help=argparse.SUPPRESS)
     for name in _GLOG_SWITCHES:
@@ -83,7 +83,7 @@ def _add_ignored(made: argparse.ArgumentParser) -> None:
 
 
 def _boolean(text: str) -> bool:
-    """What Go's strconv.ParseBool takes."""
+    """Parse the values that Go's strconv.ParseBool takes."""
     if text in ("1", "t", "T", "true", "TRUE", "True"):
         return True
     if text in ("0", "f", "F", "false", "FALSE", "False"):
@@ -98,7 +98,7 @@ def _registration(text: str) -> str:
 
 
 def _level(text: str) -> str:
-    """The incumbent's levels are glog's numbers, and its manifests pass the highest, 10: all of them are info here."""
+    """Parse a level. Upstream's are glog's numbers, and its manifests pass the highest, 10: all are info here."""
     name = "info" if text.isdecimal() else text.lower()
     if name not in logs.LEVELS:
         raise argparse.ArgumentTypeError(f"invalid log level {text!r}, use one of {', '.join(logs.LEVELS)}")

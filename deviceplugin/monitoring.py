@@ -1,6 +1,6 @@
-"""The HTTP endpoint: problems, status, and the same status as metrics. Imported only if it is asked for.
+"""HTTP endpoint: problems, status, and the same status as metrics. Imported only if it is configured.
 
-Labels of the metrics are the configuration's resources and nothing else.
+The only labels of the metrics are the configuration's resources.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +14,13 @@ from sriov.daemon import endpoint, http_address, pages, process_metrics
 _RESOURCE = ("resource",)
 
 _COUNTS: tuple[tuple[str, str, Callable[[status.ResourceStatus], int]], ...] = (
-    ("registrations", "Times that a kubelet took the resource.", lambda one: one.registrations),
-    ("registration_failures", "Times that no kubelet did.", lambda one: one.failed_registrations),
+    ("registrations", "Registrations that a kubelet accepted.", lambda one: one.registrations),
+    ("registration_failures", "Registrations that failed.", lambda one: one.failed_registrations),
 )
 
 
 class Metrics(registry.Collector):
-    """`latest` is replaced as a whole, so that any thread may read it."""
+    """Metrics of a status. `latest` is replaced as a whole, so that any thread may read it."""
 
     def __init__(self) -> None:
         self.latest = status.Status("", "")
@@ -30,7 +30,7 @@ class Metrics(registry.Collector):
         yield from _resources(now.resources)
         yield core.GaugeMetricFamily(
             "sriov_config_in_force",
-            "0 while an older configuration is kept for a bad one.",
+            "0 while config.json is invalid and the previous configuration is in force.",
             float(not now.config_error),
         )
         reloads = core.CounterMetricFamily("sriov_config_reloads", "Changed configurations.", labels=("result",))
@@ -44,7 +44,7 @@ def _resources(listed: tuple[status.ResourceStatus, ...]) -> Iterator[core.Metri
         "sriov_resource_devices", "Devices of the resource.", labels=(*_RESOURCE, "health")
     )
     registered = core.GaugeMetricFamily(
-        "sriov_resource_registered", "1 while a kubelet has the resource.", labels=_RESOURCE
+        "sriov_resource_registered", "1 while the resource is registered with a kubelet.", labels=_RESOURCE
     )
     allocations = core.CounterMetricFamily(
         "sriov_resource_allocations", "The kubelet's requests for devices.", labels=(*_RESOURCE, "result")
@@ -64,7 +64,7 @@ def _resources(listed: tuple[status.ResourceStatus, ...]) -> Iterator[core.Metri
 
 
 def serving(running: plugin.Plugin, where: http_address.Address) -> AbstractAsyncContextManager[None]:
-    """Answer until the context ends. Raises SriovError where it cannot."""
+    """Answer until the context ends. Raises SriovError if it cannot listen."""
     numbers = Metrics()
     everything = process_metrics.registry("device plugin")
     everything.register(numbers)

@@ -1,8 +1,8 @@
-"""The device plugin: hardware and configuration in, one registration a resource out, and what keeps them in step.
+"""Plugin: hardware and configuration in, one registration for each resource out, kept in step with each other.
 
-What is found goes to every resource, and only what changed goes to the kubelet, which writes its checkpoint to disk
-for each list it is sent. A new configuration changes the resources that it changes: the others' sockets, streams and
-pods notice nothing.
+Every resource gets what was found, but the kubelet gets only changes, since it writes its checkpoint to disk for each
+list that it receives. A new configuration changes only the resources that differ in it: sockets, streams and pods of
+the others notice nothing.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
 
-_TURN = 0.01  # seconds between two looks at whether a stream has been written
+_TURN = 0.01  # seconds between two checks of whether a stream has been written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """`config` and `prefix` are read again when the file changes. Seconds: `debounce` gathers what happens at once,
-    `resync` is between two looks without any reason, `farewell` is given to the kubelet to hear of an empty pool."""
+    """Options. `config` and `prefix` are read again when the file changes. Seconds: `debounce` gathers simultaneous
+    events, `resync` is between two looks without a reason, `farewell` is given to the kubelet to read an empty pool."""
 
     config: pathlib.Path
     prefix: str
@@ -44,17 +44,17 @@ class Options:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Served:
-    """A resource that the kubelet knows of, and the task that keeps it so."""
+    """A resource that the kubelet knows of, and the task that keeps it registered."""
 
     registration: session.Registration
     task: asyncio.Task[None]
 
 
 class Plugin:
-    """All resources of the configuration. `run` ends only by cancellation, or by a failure that no retry mends."""
+    """All resources of the configuration. `run` ends only by cancellation, or by a failure that no retry can repair."""
 
     def __init__(self, options: Options) -> None:
-        """Raises ConfigError where the file cannot be used: there is no older one to keep."""
+        """Raises ConfigError if the file cannot be used: there is no older one to keep."""
         self.tasks = background.Background(options.after_failures)
         self._options = options
         self._text = config.data(options.config)
@@ -65,16 +65,16 @@ class Plugin:
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
         self._giver = device_files.Handout(options.places)
         self._served: dict[str, _Served] = {}
-        self._where: dict[str, str] = {}  # device to resource, as last dealt
-        self._told: dict[str, str] = {}  # device to what the log has said of it
+        self._where: dict[str, str] = {}  # device to resource, as last assigned
+        self._told: dict[str, str] = {}  # device to the last log line about it
 
     async def run(self) -> None:
-        """Raises SriovError where the kubelet's directory is too deep for a socket.
+        """Run the plugin. Raises SriovError if the kubelet's directory is too deep for a socket.
 
-        What fails later than the first look is told, and goes on (background).
+        A failure after the first look is reported, and the work goes on (background).
         """
         _warn(self._configuration)
-        monitor = observer.monitor()  # before the first scan, so that nothing happens unseen between the two
+        monitor = observer.monitor()  # before the first scan, so that no event between the two is missed
         timings = self._options.timings
         async with asyncio.TaskGroup() as group:
             await self._refresh(group)
@@ -97,7 +97,7 @@ class Plugin:
         return group.create_task(self.tasks.keep(name, work))
 
     def status(self) -> status.Status:
-        """For the endpoint."""
+        """Return the status, for the endpoint."""
         waiting = [each.full_name for each in self._configuration.resources if each.full_name not in self._served]
         listed = (
             *(_status(one.registration) for one in self._served.values()),
@@ -126,14 +126,14 @@ class Plugin:
         await self._refresh(group)
 
     def _rest(self) -> float:
-        """Seconds until there is reason to look without being told."""
+        """Return the seconds until the next look that no event asks for."""
         due = self._observer.next_look
         if due is None:
             return self._options.resync
         return min(self._options.resync, max(0.0, due - asyncio.get_running_loop().time()))
 
     def _reload(self) -> None:
-        """Take the file if it is another one now, and is good; say once what is wrong with it."""
+        """Use the file if it has changed and is valid; log each problem with it once."""
         try:
             text = config.data(self._options.config)
             if text == self._text:
@@ -143,7 +143,7 @@ class Plugin:
         except config.ConfigError as error:
             if str(error) != self._config_error:
                 self._refused_reloads += 1
-                log.error("the configuration is kept as it was, the file is no good: %s", error)
+                log.error("config.json is invalid; keeping the previous configuration: %s", error)
             self._config_error = str(error)
             return
         self._text, self._config_error = text, ""
@@ -152,14 +152,14 @@ class Plugin:
         _warn(self._configuration)
 
     async def _refresh(self, group: asyncio.TaskGroup) -> None:
-        """Look at the node, deal its devices out, and have the kubelet know."""
+        """Look at the node, assign its devices, and publish the pools."""
         try:
             clock = asyncio.get_running_loop().time()
             profiled = self._configuration.asks_for_profiles
             catalog, now = await self._observer.look(clock, self._where, with_profiles=profiled)
         except errors.SriovError as error:
-            # Temporary, and no reason to stop. New resources are there all the same, only empty.
-            log.error("cannot read the hardware, keeping what was known: %s", error)
+            # Temporary, and no reason to stop. New resources are served all the same, but empty.
+            log.error("cannot read the hardware; keeping the last known state: %s", error)
             self._serve(group, tuple(self._known(each) for each in self._configuration.resources))
             return
         dealt = assignment.assign(catalog, self._configuration, now, self._where)
@@ -170,7 +170,7 @@ class Plugin:
         self._serve(group, dealt)
 
     async def _take_back(self, moving: set[str]) -> None:
-        """A device leaves its old resource before it is in another, lest two pods be given it."""
+        """Take devices out of their old resource before they are in another, so that no two pods are given one."""
         for served in self._served.values() if moving else ():
             pool = served.registration.servicer.pool
             staying = tuple(device for device in pool.devices if device.id not in moving)
@@ -178,7 +178,7 @@ class Plugin:
             await self._heard(served.registration)
 
     async def _heard(self, registration: session.Registration) -> None:
-        """Wait until the kubelet has been told, but not for long: it may be away."""
+        """Wait until the kubelet has been told, but not long: it may be away."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._options.farewell):
                 while not registration.servicer.told:
@@ -189,7 +189,7 @@ class Plugin:
         return assignment.Pool(settings) if served is None else served.registration.servicer.pool
 
     def _serve(self, group: asyncio.TaskGroup, dealt: tuple[assignment.Pool, ...]) -> None:
-        """Publish what is known, register what is new, withdraw what is gone."""
+        """Publish known resources, register new ones, withdraw those that are gone."""
         names = {pool.resource for pool in dealt}
         for name in [name for name in self._served if name not in names]:
             group.create_task(self.tasks.once(f"withdrawing {name}", self._withdraw(self._served.pop(name))))
@@ -207,7 +207,7 @@ class Plugin:
         return _Served(begun, self._keep(group, f"registering {pool.resource}", begun.run))
 
     async def _withdraw(self, served: _Served) -> None:
-        """Say that there are none any more, and go. The kubelet keeps what pods have."""
+        """Publish an empty pool and end the registration. The kubelet keeps what pods have."""
         servicer = served.registration.servicer
         log.info("%s is withdrawn", servicer.pool.resource)
         self._giver.forget(servicer.pool)
@@ -216,7 +216,7 @@ class Plugin:
         served.task.cancel()
 
     def _log(self, catalog: node_devices.Catalog, dealt: tuple[assignment.Pool, ...]) -> None:
-        """What is out of order with a device, when it begins and when it ends."""
+        """Log problems of devices, when they begin and when they end."""
         said = {
             device.id: f"{device.id} of {pool.resource} is unhealthy: it {device.ailment}"
             for pool in dealt
@@ -229,7 +229,7 @@ class Plugin:
         said |= {f"IOMMU group {group}": text for group, text in assignment.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
-                log.info("%s is in order again", name)
+                log.info("%s is healthy again", name)
             elif self._told.get(name) != said[name]:
                 log.warning("%s", said[name])
         self._told = said
@@ -240,12 +240,12 @@ class Plugin:
 
 
 def _listening(seen: observer.Observer, first: uevents.Monitor) -> background.Work:
-    """Hears uevents, from `first` on; where that fails, on a monitor of its own."""
+    """Listen to uevents on `first`; after a failure, on a new monitor."""
     monitors = [first]
 
     async def listen() -> None:
         if not monitors:
-            seen.wake()  # what has happened meanwhile was not heard
+            seen.wake()  # events between the two monitors were missed
         await seen.listen(monitors.pop() if monitors else uevents.Monitor())
 
     return listen

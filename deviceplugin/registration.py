@@ -1,7 +1,7 @@
-"""The two ways in which a kubelet gets to know a device plugin. Which one is used is the operator's choice.
+"""Registration with the kubelet, in one of two ways, which the operator chooses.
 
 Direct: we call Register on the kubelet's socket (pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go). Watched: our
-socket lies in a folder that the kubelet watches, it calls us (pkg/kubelet/pluginmanager), also after its restart.
+socket is in a folder that the kubelet watches, and it calls us (pkg/kubelet/pluginmanager), also after its restart.
 """
 
 import asyncio
@@ -17,39 +17,39 @@ from sriov.kubelet._pb import deviceplugin_pb2_grpc as pb_grpc
 from sriov.kubelet._pb import pluginregistration_pb2 as watched_pb
 from sriov.kubelet._pb import pluginregistration_pb2_grpc as watched_grpc
 
-# Else gRPC's event loop side is torn down when the last server and channel are collected, which has no end where a call
-# is still being given up (grpc/grpc issue 22365, pull request 40989): the whole plugin would wait for it.
+# Without this, gRPC's event loop side is torn down when the last server and channel are collected, and that never ends
+# while a call is still being given up (grpc/grpc issue 22365, pull request 40989): the whole plugin would hang.
 grpc.aio.init_grpc_aio()
 
 VERSION = "v1beta1"
 SOCKET = "kubelet.sock"
 
-# A channel of its own: a shared one would remember how long the last kubelet was away before it connects again.
+# A channel of its own: a shared one would remember how long the last kubelet was away, and reconnect that much later.
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 
 class Door(Protocol):
-    """`folder` is where our sockets go. `grace` is in seconds: how soon the kubelet comes back to a lost stream."""
+    """One way. `folder` is where our sockets go. `grace` is seconds in which the kubelet reopens a lost stream."""
 
     folder: pathlib.Path
     grace: float
 
     def kubelet(self) -> plugin_directory.Identity | None:
-        """What stands for the kubelet, None where there is none; another one is another kubelet."""
+        """Return an identity that changes with the kubelet; None if there is none."""
 
     async def introduce(self, resource: str, endpoint: str, timeout: float) -> None:
-        """Returns once the kubelet knows the resource. Raises RefusedError."""
+        """Wait until the kubelet knows the resource. Raises RefusedError."""
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
-        """Serve what the kubelet asks before it knows us."""
+        """Add the service that the kubelet calls before it knows us."""
 
 
 class RefusedError(Exception):
-    """The kubelet does not take us."""
+    """The kubelet refuses the registration."""
 
 
 class Direct:
-    """Through kubelet.sock; the kubelet never comes back to a stream that it has lost."""
+    """Registration through kubelet.sock; the kubelet never reopens a stream that it has lost."""
 
     grace = 0.0
 
@@ -69,11 +69,11 @@ class Direct:
                 raise RefusedError(f"{error.code().name}: {error.details()}") from error
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
-        """Nothing: the kubelet asks nothing before."""
+        """Add nothing: the kubelet calls nothing before the registration."""
 
 
 class Watched:
-    """Through plugins_registry; a kubelet that restarts dials every socket there again."""
+    """Registration through plugins_registry; a restarted kubelet dials every socket there again."""
 
     grace = 2.0
 
@@ -82,7 +82,7 @@ class Watched:
         self._verdicts: dict[str, asyncio.Future[None]] = {}
 
     def kubelet(self) -> plugin_directory.Identity | None:
-        """The folder's: of the kubelet itself nothing shows."""
+        """Return the folder's identity: nothing shows the kubelet itself."""
         try:
             found = self.folder.stat()
         except OSError:
@@ -90,7 +90,7 @@ class Watched:
         return (found.st_dev, found.st_ino, 0)
 
     async def introduce(self, resource: str, endpoint: str, timeout: float) -> None:  # noqa: ARG002
-        """Waits without an end: the kubelet may be away, and the socket is all that it needs."""
+        """Wait without end: the kubelet may be away, and it needs nothing but the socket."""
         await self._verdict(resource)
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
@@ -102,14 +102,14 @@ class Watched:
 
 
 class _Registration:
-    """pluginregistration.v1, for one resource. `verdict` gets the first answer of the kubelet."""
+    """Service pluginregistration.v1 for one resource. `verdict` gets the kubelet's first answer."""
 
     def __init__(self, resource: str, verdict: asyncio.Future[None]) -> None:
         self._resource = resource
         self._verdict = verdict
 
     async def GetInfo(self, request: object, context: object) -> object:  # noqa: ARG002, N802
-        """No endpoint means this very socket, wherever its folder is mounted."""
+        """Report no endpoint, which means this very socket, wherever its folder is mounted."""
         return watched_pb.PluginInfo(type="DevicePlugin", name=self._resource, supported_versions=[VERSION])
 
     async def NotifyRegistrationStatus(self, request: "_Status", context: object) -> object:  # noqa: ARG002, N802
@@ -127,10 +127,10 @@ class _Status(Protocol):
 
 
 def options() -> object:
-    """What we do of what is optional."""
+    """Return the optional calls that we implement."""
     return pb.DevicePluginOptions(get_preferred_allocation_available=True)
 
 
 def address(path: pathlib.Path) -> str:
-    """A unix socket as gRPC names it."""
+    """Return a unix socket's address in gRPC's form."""
     return f"unix:{urllib.parse.quote(str(path))}"

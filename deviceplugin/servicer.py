@@ -1,8 +1,8 @@
-"""The DevicePlugin service of one resource, over grpc.aio: what the kubelet asks, answered from the last snapshot.
+"""DevicePlugin service of one resource, over grpc.aio: answers the kubelet from the last snapshot.
 
-It never looks at hardware and knows no sockets. ListAndWatch says the whole list at once and again when it changed,
-to every stream there is: an old kubelet's may linger beside the new one's. Nothing here takes time, since the kubelet
-sets no deadline on Allocate and admits no pod meanwhile.
+It never looks at hardware and knows no sockets. ListAndWatch sends the whole list at once and again after each change,
+to every open stream: an old kubelet's may linger beside the new one's. Nothing here takes time, since the kubelet sets
+no deadline on Allocate and admits no pod meanwhile.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class _Context(Protocol):
-    """What is used of grpc.aio.ServicerContext."""
+    """The methods of grpc.aio.ServicerContext that are used."""
 
     async def write(self, message: object) -> None: ...
     async def abort(self, code: object, details: str) -> NoReturn: ...
@@ -50,7 +50,7 @@ class _ContainerPreferredRequest(Protocol):
 
 
 class _Stream:
-    """One ListAndWatch. `news` wakes it, `over` ends it; `said` is what the kubelet was told last."""
+    """One ListAndWatch. `news` wakes it, `over` ends it; `said` is the list that the kubelet got last."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
@@ -61,8 +61,8 @@ class _Stream:
 class Servicer:
     """Serves one pool. Outlives the sockets it is served on, so that a new one starts with what is known.
 
-    `stream_ended` is called when a ListAndWatch is over, whoever ended it; `refused` when an Allocate was refused,
-    since then the kubelet's picture is not ours.
+    `stream_ended` is called when a ListAndWatch has ended, on either side; `refused` when an Allocate was refused,
+    since the kubelet's view then differs from ours.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Servicer:
 
     @property
     def streams(self) -> int:
-        """How many ListAndWatch streams are open."""
+        """Number of open ListAndWatch streams."""
         return len(self._streams)
 
     def publish(self, pool: assignment.Pool) -> bool:
-        """Make this the snapshot; streams hear of it if it says anything new. Returns whether it does."""
+        """Make this the snapshot; streams send it if its list differs. Returns whether it does."""
         new = pool.listing != self.pool.listing
         self.pool = pool
         for stream in self._streams if new else ():
@@ -95,17 +95,17 @@ class Servicer:
 
     @property
     def told(self) -> bool:
-        """Whether every stream has said what the pool is now."""
+        """Whether every stream has sent the present list."""
         return all(stream.said == self.pool.listing for stream in self._streams)
 
     def end_streams(self) -> None:
-        """End every stream that is open now, properly, so that the server has nothing to cut off."""
+        """End every open stream properly, so that the server need not cut any off."""
         for stream in self._streams:
             stream.over = True
             stream.news.set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Make the server serve this."""
+        """Add the service to the server."""
         pb_grpc.add_DevicePluginServicer_to_server(self, server)
 
     async def GetDevicePluginOptions(self, request: object, context: _Context) -> object:  # noqa: ARG002, N802
@@ -165,7 +165,7 @@ class Servicer:
 
 
 def response(pool: assignment.Pool) -> object:
-    """The pool as a ListAndWatchResponse. Without a NUMA node there is no topology, as -1 would be a node."""
+    """Return the pool as a ListAndWatchResponse. Without a NUMA node there is no topology, as -1 would be a node."""
     return pb.ListAndWatchResponse(devices=[_device(device) for device in pool.devices])
 
 
@@ -177,7 +177,7 @@ def _device(device: assignment.Device) -> object:
 
 
 def container(given: allocation.Answer) -> object:
-    """The answer as a ContainerAllocateResponse."""
+    """Return the answer as a ContainerAllocateResponse."""
     return pb.ContainerAllocateResponse(
         envs=dict(given.envs),
         devices=[

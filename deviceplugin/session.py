@@ -1,8 +1,8 @@
-"""The kubelet's side of us: one resource's socket, its registration, and registering again whenever that is lost.
+"""Session with the kubelet: one resource's socket, its registration, and a new registration whenever that is lost.
 
 The order is the kubelet's: it dials our socket inside Register, so we serve before we register, and it opens
 ListAndWatch once and never again (pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go, client.go). So whatever ends
-a registration ends the socket with it, and the next one starts from nothing: there are never two.
+a registration also ends the socket, and the next one starts from nothing: there are never two.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds. `register` is longer than the 10 in which the kubelet dials back; `first_stream` is how long it may
-    take to open ListAndWatch; a registration that lasted `settled` is not a failure."""
+    """Times in seconds. `register` is longer than the 10 s in which the kubelet dials back; `first_stream` is how long
+    it may take to open ListAndWatch; a registration that lasted `settled` is not a failure."""
 
     poll: float = 1.0
     register: float = 15.0
@@ -39,13 +39,13 @@ class Timings:
 
 
 def backoff(attempt: int, jitter: float, timings: Timings) -> float:
-    """Seconds before the next attempt, doubling from attempt 0 on; `jitter`, 0 to 1, takes up to half of it off."""
+    """Return the seconds before the next attempt, doubling from attempt 0 on, less up to half by `jitter`, 0 to 1."""
     longest = min(timings.backoff_max, timings.backoff * 2.0 ** min(attempt, 30))
     return longest * (1 - jitter / 2)
 
 
 class Registration:
-    """Keeps one resource known to whatever kubelet there is. `run` ends only by cancellation, its socket with it."""
+    """Keeps one resource registered with the present kubelet. `run`, and so its socket, ends only by cancellation."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Registration:
         """`refused` is called when an Allocate was refused."""
         self.servicer = servicer.Servicer(pool, giver, self.nudge, refused)
         self.known = False
-        """Whether a kubelet has taken us, and watches."""
-        self.registered = self.failed = 0  # attempts ever, by what became of them
+        """Whether a kubelet has accepted us, and watches."""
+        self.registered = self.failed = 0  # attempts in all, by outcome
         self._resource = pool.resource
         room = names.socket_room(str(door.folder))
         self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
@@ -85,14 +85,14 @@ class Registration:
             await self._pause(backoff(attempt, random.SystemRandom().random(), self._timings), kubelet)
 
     async def _attempt(self) -> plugin_directory.Lost | None:
-        """Register and stay registered. Returns why that is over, None where it never was."""
+        """Register and stay registered. Returns why that has ended; None if it never succeeded."""
         try:
             kubelet = self._kubelet_present()
             async with self._served() as own:
                 reason = await self._registered(plugin_directory.Sight(own, kubelet))
         except registration.RefusedError as error:
             self._complain(f"the kubelet refuses: {error}")
-        except (OSError, RuntimeError) as error:  # grpc says RuntimeError when it cannot bind
+        except (OSError, RuntimeError) as error:  # grpc raises RuntimeError if it cannot bind
             self._complain(str(error))
         else:
             log.warning("%s has to register again: %s", self._resource, reason.value)
@@ -102,15 +102,15 @@ class Registration:
         return None
 
     def _complain(self, complaint: str) -> None:
-        """Once for each cause: a kubelet may be away for hours."""
+        """Log each cause once: a kubelet may be away for hours."""
         self.failed += 1
         if complaint != self._complaint:
-            log.warning("%s cannot register, trying on: %s", self._resource, complaint)
+            log.warning("%s cannot register, retrying: %s", self._resource, complaint)
         self._complaint = complaint
 
     @contextlib.asynccontextmanager
     async def _served(self) -> AsyncIterator[plugin_directory.Identity]:
-        """Serve on a socket that is complete, and only root's, before it has its name."""
+        """Serve on a socket that is complete, and usable only by root, before it gets its name."""
         hidden = self._own.with_name(f".{self._own.name}")
         _refuse_other_files(self._own)
         server = grpc.aio.server()
@@ -155,9 +155,9 @@ class Registration:
         return await self._until_lost(before, opened)
 
     async def _introduced(self, before: plugin_directory.Sight) -> plugin_directory.Lost | None:
-        """Returns why it has to begin anew, None where the kubelet has taken us.
+        """Register; returns why it has to start again, None once the kubelet has accepted us.
 
-        A socket that is removed while the kubelet dials it would keep both waiting until its patience is over.
+        If the socket is removed while the kubelet dials it, both would otherwise wait until their patience is over.
         """
         timeout = self._timings.register
         introduction = asyncio.ensure_future(self._door.introduce(self._resource, self._own.name, timeout))
@@ -177,7 +177,7 @@ class Registration:
         return plugin_directory.Sight(plugin_directory.identity(self._own), self._door.kubelet())
 
     async def _until_lost(self, before: plugin_directory.Sight, opened: int) -> plugin_directory.Lost:
-        """Returns what happened. `opened` is how many streams there had been before the registration."""
+        """Wait; returns what was lost. `opened` is the number of streams before the registration."""
         clock = asyncio.get_running_loop().time
         patience = clock() + self._timings.first_stream
         while True:
@@ -193,13 +193,13 @@ class Registration:
             await self._nudged(self._timings.poll)
 
     async def _stand_by(self) -> None:
-        """The newer of two device plugins goes first, as in a rolling update; when it is gone it is our turn again."""
-        log.warning("%s is left to the other device plugin while that one runs", self._resource)
+        """Wait while a newer device plugin serves the resource, as in a rolling update; then it is our turn again."""
+        log.warning("%s is served by another device plugin; waiting until that one ends", self._resource)
         while await plugin_directory.accepts(self._own):
             await asyncio.sleep(self._timings.poll)
 
     async def _pause(self, seconds: float, kubelet: plugin_directory.Identity | None) -> None:
-        """Wait, but not for a kubelet that has just come."""
+        """Wait, but not once another kubelet has come."""
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
         while clock() < end and self._door.kubelet() in (None, kubelet):
@@ -213,8 +213,8 @@ class Registration:
 
 
 def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
-    """gRPC removes a socket that was left at the path, and removes the path again when it stops, whoever's it then is:
-    hence the hidden name. Raises RuntimeError."""
+    """Bind the hidden name. gRPC removes a socket that was left at the path, and removes the path again when it stops,
+    no matter whose it then is. Raises RuntimeError."""
     umask = os.umask(0o177)
     try:
         server.add_insecure_port(registration.address(path))
@@ -224,4 +224,4 @@ def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
 
 def _refuse_other_files(path: pathlib.Path) -> None:
     if os.path.lexists(path) and plugin_directory.identity(path) is None:
-        raise FileExistsError(f"{path} is in the way and is no socket; remove it")
+        raise FileExistsError(f"{path} exists and is not a socket; remove it")

@@ -1,4 +1,4 @@
-"""Whether every resource is known to the kubelet and the configuration is in force. Pure."""
+"""Status of the plugin: whether each resource is registered and the configuration is in force. Pure."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import json
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """`registered`: a kubelet has taken it; `watched`: by how many streams. The rest are counts since it is served."""
+    """One resource. `registered`: a kubelet has accepted it; `watched`: its number of streams; the rest are counts."""
 
     name: str
     devices: int
@@ -21,10 +21,10 @@ class ResourceStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """`config_error` is what is wrong with the file that is not in force; empty where it is.
+    """Status of all. `config_error` is what is wrong with a file that is not in force; empty if it is in force.
 
     `reloads` counts files that came into force after the first, `refused_reloads` those that did not. `failing` has a
-    line for each part of the plugin's own work that fails.
+    line for each background task that fails.
     """
 
     config_file: str
@@ -37,7 +37,7 @@ class Status:
     @property
     def problems(self) -> list[str]:
         unknown = [f"{one.name} is not registered with the kubelet" for one in self.resources if not one.registered]
-        kept = f"the configuration in force is an older one: {self.config_error}"
+        kept = f"config.json is invalid, the previous configuration is in force: {self.config_error}"
         return ([kept] if self.config_error else []) + unknown + list(self.failing)
 
     @property

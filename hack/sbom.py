@@ -1,7 +1,7 @@
-"""What an image consists of, as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): `python -m hack.sbom ROOT`.
+"""SBOM of an image, as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): `python -m hack.sbom ROOT`.
 
-Read from the root file system itself: what dpkg's status.d and Python's dist-info folders in it say. Needs Python and
-nothing else. It says neither when nor where it was made, so that the same image has the same bill.
+Read from the root file system itself: dpkg's status.d and Python's dist-info folders. Needs only Python. It contains
+neither time nor place of its making, so that the same image has the same bill.
 """
 
 import email
@@ -15,7 +15,7 @@ NAME = "sriov-underlay"
 
 
 def bill(root: pathlib.Path) -> dict[str, Any]:
-    """The image's bill of materials; the wheel itself is what it is about."""
+    """Return the image's bill of materials; its subject is the wheel itself."""
     [packages] = (root / "usr/local/lib").glob("python3.*/dist-packages")
     python = {each.name: each for each in importlib.metadata.distributions(path=[str(packages)])}
     ours = python.pop(NAME)

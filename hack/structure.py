@@ -31,7 +31,7 @@ class Module:
 
 
 def read(root: pathlib.Path) -> list[Module]:
-    """Every module of the checkout's packages, without `__init__.py`."""
+    """Return every module of the checkout's packages, without `__init__.py`."""
     tops = [path.parent for path in sorted(root.glob("*/__init__.py")) if path.parent.name not in _LEFT_OUT]
     found = [path for top in tops for path in sorted(top.rglob("*.py"))]
     return [_module(root, path) for path in found if path.name != "__init__.py" and not _LEFT_OUT & {*path.parts}]
@@ -51,7 +51,7 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def packages(modules: list[Module]) -> dict[str, int]:
-    """How many modules lie directly in each package."""
+    """Count the modules directly in each package."""
     found: dict[str, int] = {}
     for module in modules:
         name = ".".join(module.path.parent.parts)
@@ -60,7 +60,7 @@ def packages(modules: list[Module]) -> dict[str, int]:
 
 
 def report(modules: list[Module]) -> Iterator[str]:
-    """The lines that people read."""
+    """Yield the lines of the report."""
     yield from (f"{count:3} modules in {name}" for name, count in packages(modules).items())
     deepest = max(modules, key=lambda module: len(module.path.parts)).path.parent
     yield f"deepest folder: {deepest}, {len(deepest.parts)} levels"

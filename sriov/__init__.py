@@ -1,1 +1,1 @@
-"""The library under all programs: what is true about the VFs of a node, and how one is given and taken back."""
+"""Library of all programs: the state of a node's VFs, and how a VF is attached to a pod and taken back."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a VF, in the words of the person who has to mend it.
+"""Errors about VFs, each with a remedy for the person who reads it.
 
     SriovError              message and remedy
     ├── DeviceError         the PCI address does not name a VF that can be handed out
@@ -7,12 +7,12 @@
     │   └── UnsupportedError      … by this VF's driver
     ├── NetnsError          the namespace is missing or is no network namespace
     ├── NameTakenError      the pod has an interface of that name
-    ├── BusyError           somebody else holds the VF, or it is not ready; try again later
-    ├── UncleanError        a VF came home, and something of its last owner cannot be taken off it
+    ├── BusyError           another owner holds the VF, or it is not ready; try again later
+    ├── UncleanError        a VF is back in the host, and a setting of its last owner cannot be removed
     ├── LedgerError         the run directory cannot be read or written
     └── KernelError         the kernel refused a request; carries its errno
 
-A subclass exists only because somebody catches it: the CNI gives each its own error code (CNI spec, "Error").
+A subclass exists only if some code catches it: the CNI plugin gives each its own error code (CNI spec, "Error").
 """
 
 import errno as errnos
@@ -36,15 +36,15 @@ class DeviceError(SriovError):
 
 
 class DriverError(DeviceError):
-    """The VF had a netdev when its owner got it, and the driver that it has now gives it none."""
+    """The VF had a netdev when its owner got it, and its present driver gives it none."""
 
 
 class SettingError(SriovError):
-    """A VF setting is out of range or contradicts another."""
+    """A VF setting is out of range or contradicts another setting."""
 
 
 class UnsupportedError(SettingError):
-    """The VF's driver cannot do what was asked."""
+    """The VF's driver does not support what was asked."""
 
 
 class NetnsError(SriovError):
@@ -52,7 +52,7 @@ class NetnsError(SriovError):
 
 
 class NameTakenError(SriovError):
-    """The pod has an interface, or an altname, of the name the VF was to get."""
+    """The pod has an interface, or an altname, with the name that the VF was to get."""
 
 
 class BusyError(SriovError):
@@ -60,7 +60,7 @@ class BusyError(SriovError):
 
 
 class UncleanError(SriovError):
-    """The VF is at home and nobody's, but differs from what it was: it is not handed out."""
+    """The VF is back in the host, but differs from what it was: no pod gets it."""
 
 
 class LedgerError(SriovError):

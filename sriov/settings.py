@@ -1,4 +1,4 @@
-"""What can be set on a VF: names, ranges, the baseline of a VF that nobody has, and what may be declared over it. Pure.
+"""Settings of a VF: names, ranges, the baseline of a VF without owner, and what a file may declare over it. Pure.
 
 Each Setting is one attribute of the kernel's IFLA_VF_INFO (include/uapi/linux/if_link.h), set through the PF.
 """
@@ -10,7 +10,7 @@ import re
 from sriov import errors
 
 NO_MAC = "00:00:00:00:00:00"
-"""As an administered address: none, the VF chooses its own."""
+"""As an administered address: none; the VF chooses its own."""
 
 _GUID = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){7}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -18,7 +18,7 @@ _U32 = 2**32 - 1
 
 
 class LinkState(enum.Enum):
-    """Whether a VF's link follows its PF's. The value is what the network configuration says."""
+    """Whether a VF's link follows its PF's. The value is that of the network configuration."""
 
     AUTO = "auto"
     ENABLE = "enable"
@@ -26,17 +26,17 @@ class LinkState(enum.Enum):
 
 
 class VlanProto(enum.Enum):
-    """The tag's EtherType: a customer's (C-VLAN) or a provider's (S-VLAN, "QinQ")."""
+    """EtherType of the tag: a customer's (C-VLAN) or a provider's (S-VLAN, "QinQ")."""
 
     Q = "802.1q"
     AD = "802.1ad"
 
 
 class Setting(enum.Enum):
-    """One thing a driver supports or not.
+    """One setting that a driver supports or not.
 
     VLAN is VLAN, QoS and protocol, RATE is both rates: the kernel takes them together. GUID is the node's and the
-    port's of an InfiniBand VF, which are given the same one.
+    port's of an InfiniBand VF, which are set to the same value.
     """
 
     MAC = "mac"
@@ -50,10 +50,10 @@ class Setting(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VfSettings:
-    """The PF's whole view of a VF. The defaults are the baseline.
+    """All that a PF has of a VF. The defaults are the baseline.
 
     `mac` is the administered address; `vlan` 0 is untagged; `qos` the 802.1p priority, 0 to 7; rates are in Mbit/s,
-    0 is no limit. `guid` is an InfiniBand VF's, eight octets as in 00:11:22:33:44:55:66:77, "" for none of these.
+    0 is no limit. `guid` is an InfiniBand VF's, eight octets as in 00:11:22:33:44:55:66:77, "" for none.
     """
 
     mac: str = NO_MAC
@@ -68,7 +68,7 @@ class VfSettings:
     guid: str = ""
 
     def value(self, setting: Setting) -> object:
-        """What one Setting stands at, for comparing and for messages."""
+        """Return the value of one Setting, for comparison and for messages."""
         match setting:
             case Setting.VLAN:
                 return (self.vlan, self.qos, self.proto.value)
@@ -80,10 +80,10 @@ class VfSettings:
 
 BASELINE = VfSettings()
 EVERY_SETTING = frozenset(Setting) - {Setting.GUID}
-"""Of an Ethernet VF."""
+"""Settings of an Ethernet VF."""
 
 INFINIBAND = frozenset({Setting.LINK_STATE, Setting.GUID})
-"""Of an InfiniBand VF: ipoib_netdev_ops_pf in drivers/infiniband/ulp/ipoib/ipoib_main.c has no others."""
+"""Settings of an InfiniBand VF: ipoib_netdev_ops_pf in drivers/infiniband/ulp/ipoib/ipoib_main.c has no others."""
 
 NO_GUID = "ff:ff:ff:ff:ff:ff:ff:ff"
 """As an administered GUID: none. A VF that never had one shows zeros, which cannot be set again."""
@@ -93,13 +93,13 @@ _FIELDS = {Setting.VLAN: ("vlan", "qos", "proto"), Setting.RATE: ("min_tx_rate",
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Switches:
-    """What somebody may name of a VF or leave to whoever is asked next: None is not named."""
+    """Settings of a VF that a file or a network may name; None is not named, and the next lower layer decides."""
 
     trust: bool | None = None
     spoofchk: bool | None = None
 
     def over(self, below: VfSettings) -> VfSettings:
-        """`below`, but as it is named here."""
+        """Return `below` with what is named here replaced."""
         return dataclasses.replace(
             below,
             trust=below.trust if self.trust is None else self.trust,
@@ -111,23 +111,23 @@ UNNAMED = Switches()
 
 
 def differing(one: VfSettings, other: VfSettings) -> frozenset[Setting]:
-    """The settings in which two differ."""
+    """Return the settings in which two differ."""
     return frozenset(setting for setting in Setting if one.value(setting) != other.value(setting))
 
 
 def taken(base: VfSettings, over: VfSettings, which: frozenset[Setting]) -> VfSettings:
-    """`base`, but these settings as in `over`."""
+    """Return `base` with these settings taken from `over`."""
     names = (name for setting in which for name in _FIELDS.get(setting, (setting.value,)))
     return dataclasses.replace(base, **{name: getattr(over, name) for name in names})
 
 
 def asked(wanted: VfSettings) -> frozenset[Setting]:
-    """The settings that differ from the baseline: those that a driver has to support for this VF."""
+    """Return the settings that differ from the baseline: a driver has to support them for this VF."""
     return differing(wanted, BASELINE)
 
 
 def in_range(name: str, value: int, low: int, high: int) -> int:
-    """`value`, or a SettingError that names the setting, the value and the range."""
+    """Return `value`. Raises a SettingError that names the setting, the value and the range."""
     if not low <= value <= high:
         raise errors.SettingError(
             f"{name} {value} invalid: value must be in the range {low}-{high}", f"use a value from {low} to {high}"
@@ -137,7 +137,7 @@ def in_range(name: str, value: int, low: int, high: int) -> int:
 
 # The first half of these messages is sriov-cni's, since tools match on it.
 def vlan(value: int) -> int:
-    """4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it."""
+    """Check a VLAN id. 4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it."""
     return in_range("vlan id", value, 0, 4094)
 
 
@@ -146,7 +146,7 @@ def qos(value: int) -> int:
 
 
 def proto(text: str) -> VlanProto:
-    """Either spelling, as in 802.1Q."""
+    """Parse a VLAN protocol, in upper or lower case, as in 802.1Q."""
     try:
         return VlanProto(text.lower())
     except ValueError:
@@ -156,12 +156,12 @@ def proto(text: str) -> VlanProto:
 
 
 def rate(key: str, value: int) -> int:
-    """Mbit/s, as the kernel's 32-bit field takes it."""
+    """Check a rate in Mbit/s, against the kernel's 32-bit field."""
     return in_range(key, value, 0, _U32)
 
 
 def mac(text: str) -> str:
-    """A unicast, non-zero hardware address, in lower case. Raises SettingError."""
+    """Return a unicast, non-zero hardware address, in lower case. Raises SettingError."""
     address = text.lower()
     if not _MAC.fullmatch(address):
         raise errors.SettingError(f"mac {text!r} is not a hardware address", "write six octets: 02:00:00:00:00:01")
@@ -175,7 +175,7 @@ def mac(text: str) -> str:
 
 
 def guid(text: str) -> str:
-    """An InfiniBand GUID, in lower case: eight octets, neither all zero nor all ones. Raises SettingError."""
+    """Return an InfiniBand GUID in lower case: eight octets, not all zero, not all ones. Raises SettingError."""
     found = text.lower()
     if not _GUID.fullmatch(found) or (len(set(found.split(":"))) == 1 and found[:2] in ("00", "ff")):
         raise errors.SettingError(
@@ -185,22 +185,22 @@ def guid(text: str) -> str:
 
 
 def guid_of(address: str) -> str:
-    """What a VF's GUID was, by its netdev's address: the last 8 of 20 octets are the port's (RFC 4391, 9.1.1)."""
+    """Return a VF's GUID from its netdev's address: the last 8 of 20 octets are the port's (RFC 4391, 9.1.1)."""
     found = address[-23:]
     return found if _GUID.fullmatch(found) and set(found) - set("0:") else NO_GUID
 
 
 def aside(address: str) -> str:
-    """Another unicast address that nobody has, to be taken for a moment.
+    """Return another unicast address, which nobody has, for the VF to take for a moment.
 
-    Telling a netdev the address that it has already is telling it nothing: the kernel does not ask the driver.
+    Setting the address that a netdev already has does nothing: the kernel does not ask the driver.
     """
     first = int(address[:2], 16) ^ 0x04
     return f"{first:02x}{address[2:]}" if first else f"0c{address[2:]}"
 
 
 def check_together(wanted: VfSettings) -> VfSettings:
-    """The rules between settings. Raises SettingError."""
+    """Check the rules between settings. Raises SettingError."""
     if wanted.qos and not wanted.vlan:
         raise errors.SettingError(
             f"vlanQoS {wanted.qos}: non-zero vlan id must be configured to set vlan QoS to a non-zero value",

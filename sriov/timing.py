@@ -1,7 +1,7 @@
-"""Where a call's time goes, for those who ask: what each step took, told once the call is over.
+"""Durations of a call's steps, for callers that ask for them: read when the call is over.
 
-Steps of a call may go on beside one another, in threads too, so they need not add up. Where nobody asked, a step costs
-a look at a variable. Refuses to know who is told.
+Steps of a call may run beside one another, in threads too, so they need not add up. If nobody asked, a step costs one
+look at a variable. This module does not know who reads them.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 
 class Step(enum.StrEnum):
-    """What a call consists of."""
+    """Step of a call."""
 
     VALIDATE = "validate"
     LOCK = "lock"
@@ -28,7 +28,7 @@ class Step(enum.StrEnum):
 
 
 class Steps:
-    """Seconds by step, in the order in which they ended; a step that comes twice is added up."""
+    """Seconds by step, in the order in which the steps ended; repeated steps are added up."""
 
     def __init__(self) -> None:
         self._seconds: dict[Step, float] = {}
@@ -56,20 +56,20 @@ _untimed = contextlib.nullcontext()
 
 
 def ask() -> Steps:
-    """Time the steps of what the calling task does from now on, and of the tasks and threads that it starts."""
+    """Time the steps of the calling task from now on, and of the tasks and threads that it starts."""
     steps = Steps()
     _current.set(steps)
     return steps
 
 
 def timed(step: Step) -> AbstractContextManager[None]:
-    """The block is this step."""
+    """Time the block as this step."""
     steps = _current.get()
     return _untimed if steps is None else steps.timing(step)
 
 
 def retried() -> None:
-    """A request is made again."""
+    """Count a request that is made again."""
     steps = _current.get()
     if steps is not None:
         steps.retries += 1

@@ -1,4 +1,4 @@
-"""Which release this is: what pyproject.toml said when it was installed. It stands there alone, is read here alone."""
+"""Release of this installation, as pyproject.toml had it: written there only, and read here only."""
 
 import argparse
 
@@ -6,7 +6,7 @@ DISTRIBUTION = "sriov-underlay"
 
 
 def installed() -> str | None:
-    """The release; None where the programs run from their sources, which nobody has installed."""
+    """Return the release; None if the programs run from their sources, which nobody has installed."""
     from importlib import metadata  # noqa: PLC0415  # a tenth of a daemon's start, for a line that few ask for
 
     try:
@@ -16,12 +16,12 @@ def installed() -> str | None:
 
 
 def told() -> str:
-    """What `--version` says: the release, or why there is none."""
+    """Return what `--version` prints: the release, or why there is none."""
     return f"{DISTRIBUTION} {installed() or f'unknown, run from the sources; {DISTRIBUTION} is not installed'}"
 
 
 class Shown(argparse.Action):
-    """`--version`: says the release and ends the program."""
+    """`--version`: prints the release and ends the program."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         print(told())
@@ -29,4 +29,4 @@ class Shown(argparse.Action):
 
 
 def add_flag(made: argparse.ArgumentParser, *names: str) -> None:
-    made.add_argument(*(names or ("--version",)), action=Shown, nargs=0, help="say which release this is, and end")
+    made.add_argument(*(names or ("--version",)), action=Shown, nargs=0, help="print the release and exit")

@@ -1,1 +1,1 @@
-"""The CNI plugin: a shim that the runtime executes, and the daemon that carries its calls out."""
+"""CNI plugin: a shim that the runtime executes, and the daemon that carries out its calls."""

@@ -1,4 +1,4 @@
-"""The CNI daemon: `sriov-cni-daemon`, or `python -m sriov_cni`."""
+"""CNI daemon: `sriov-cni-daemon`, or `python -m sriov_cni`."""
 
 import argparse
 import asyncio
@@ -30,7 +30,7 @@ from sriov_cni.context import calls, legacy, policy, run_directory
 if TYPE_CHECKING:
     from sriov_cni.monitoring import endpoint
 
-_ENDING = 0.5  # seconds: a process that is killed lets its files go one after the other
+_ENDING = 0.5  # seconds: a killed process closes its files one after the other
 _THREADS = 32  # a burst of pods waits for the kernel in parallel; more would only queue at its global lock
 
 KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
@@ -42,8 +42,8 @@ def main(
     patience: float = node.PATIENCE,
     writer: sysfs_writes.Attributes | None = None,
 ) -> int:
-    """Run until SIGTERM, with the process's own arguments, and the machine's kernel and sysfs unless a test brings
-    others, with which it may be less patient."""
+    """Run until SIGTERM. Without arguments: the process's own command line, and the machine's kernel and sysfs; a test
+    passes others, and may shorten the patience."""
     options = _parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(options.log_level, options.log_format)
@@ -61,7 +61,7 @@ def main(
 
 
 def kept(make: Callable[[], kernel.Kernel]) -> KernelOpener:
-    """Each thread's own, from its first use to its end: closing a socket makes the next move wait longer for RCU."""
+    """Give each thread its own kernel, kept until the thread ends: closing a socket delays the next move, by RCU."""
     threads = threading.local()
 
     @contextlib.contextmanager
@@ -109,7 +109,7 @@ async def _run(
             functools.partial(announcing.enable_ipv6, sysctls=options.net_sysctls),
         )
         tell = functools.partial(systemd.tell, os.environ)
-        gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
+        gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
         async with contextlib.AsyncExitStack() as answering:
             waits = not place.take()
             answers = monitor is None or await _answer(answering, monitor.serving(daemon, path, place), waits)
@@ -124,13 +124,13 @@ async def _run(
 async def _answer(
     answering: contextlib.AsyncExitStack, endpoint: contextlib.AbstractAsyncContextManager[None], waits: bool = False
 ) -> bool:
-    """Have the endpoint answer until the stack ends. One that waits can do without while another has the address."""
+    """Have the endpoint answer until the stack ends. A waiting daemon can do without while another has the address."""
     try:
         await answering.enter_async_context(endpoint)
     except errors.SriovError as error:
         if not waits:
             raise
-        logging.getLogger("sriov_cni").warning("not yet: %s", error.message)
+        logging.getLogger("sriov_cni").warning("waiting: %s", error.message)
         return False
     return True
 
@@ -138,7 +138,7 @@ async def _answer(
 async def _serve(
     serving: server.Server, where: socket.socket | pathlib.Path, place: run_directory.RunDirectory, stop: asyncio.Event
 ) -> None:
-    """Until `stop`, or until the run directory is not ours any more. Raises LedgerError then."""
+    """Serve until `stop`, or until the run directory is not ours any more. Raises LedgerError then."""
     losing = asyncio.create_task(place.lose(stop))
     try:
         if isinstance(where, pathlib.Path):
@@ -154,14 +154,14 @@ async def _serve(
 def _monitor(options: argparse.Namespace) -> "endpoint.Monitor | None":
     if options.http is None:
         return None
-    # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
+    # prometheus_client takes a tenth of a second and 10 MB: a daemon without the endpoint does not pay for it.
     from sriov_cni.monitoring import endpoint  # noqa: PLC0415
 
     return endpoint.Monitor(options.http, options.counters_interval)
 
 
 def _seconds(text: str) -> float:
-    """At least one: a look takes a tenth of a millisecond a VF."""
+    """Parse an interval of at least one second: a look takes a tenth of a millisecond for each VF."""
     try:
         seconds = float(text)
     except ValueError:
@@ -173,23 +173,23 @@ def _seconds(text: str) -> float:
 
 _PLACES = (
     ("--run-dir", "/run/sriov", "the ledger and the socket (%(default)s)"),
-    ("--socket", None, "where the shim connects (systemd's, else RUN_DIR/cni.sock)"),
+    ("--socket", None, "socket for the shim (systemd's, else RUN_DIR/cni.sock)"),
     ("--sysfs", "/sys", "the sysfs to read (%(default)s)"),
     (
         "--net-sysctls",
         announcing.SYSCTLS,
-        "/proc/sys/net, or where it is mounted so that it can be written (%(default)s)",
+        "/proc/sys/net, or a writable mount of it (%(default)s)",
     ),
     (
         "--policy",
         "/etc/sriov-underlay/policy.json",
-        "what network configurations may ask for; everything where it does not exist (%(default)s)",
+        "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
     (
         "--pod-resources-socket",
         "/var/lib/kubelet/pod-resources/kubelet.sock",
-        "asked for a pod's device where the configuration names none (%(default)s)",
+        "asked for a pod's device if the configuration names none (%(default)s)",
     ),
 )
 
@@ -218,14 +218,14 @@ def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="between two looks at what went through VFs, with --http (%(default)s)",
+        help="between two reads of the VFs' counters, with --http (%(default)s)",
     )
     parser.add_argument(
         "--log-format",
         type=logs.Format,
         choices=list(logs.Format),
         default=logs.Format.HUMAN,
-        help="lines for people, or a JSON object each (%(default)s)",
+        help="lines for people, or JSON objects (%(default)s)",
     )
     parser.add_argument(
         "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"

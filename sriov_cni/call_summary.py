@@ -37,7 +37,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def log_fields(env: wire.Environment) -> dict[str, str]:
-    """Also of a call whose environment is invalid: what cannot be read is left out."""
+    """Return the fields, also of a call whose environment is invalid: what cannot be read is left out."""
     given = _arguments(env)
     found = {
         "command": env.get("CNI_COMMAND", ""),
@@ -50,9 +50,9 @@ def log_fields(env: wire.Environment) -> dict[str, str]:
 
 
 def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, at: float) -> call_log.Outcome | None:
-    """What to keep of a call whose answer is this frame; None for one that explains nothing.
+    """Return what to keep of a call whose answer is this frame; None for a call that explains nothing.
 
-    Runtimes call STATUS and VERSION all the time, and a CHECK that finds nothing is no news.
+    Runtimes call STATUS and VERSION all the time, and a CHECK without a finding is not worth keeping.
     """
     command = env.get("CNI_COMMAND", "")
     told = _decoded(answer[wire.HEAD + 1 :], _ANSWER) or _Answer()
@@ -78,7 +78,7 @@ def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, 
 
 
 def _arguments(env: wire.Environment) -> dict[str, str]:
-    """CNI_ARGS, `key=value` pairs between semicolons; what is no pair is left out."""
+    """Parse CNI_ARGS, `key=value` pairs between semicolons; what is no pair is left out."""
     pairs = (pair.partition("=") for pair in env.get("CNI_ARGS", "").split(";"))
     return {key: value for key, equals, value in pairs if equals}
 

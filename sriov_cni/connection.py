@@ -1,4 +1,4 @@
-"""One shim's connection: frames in and out, the namespace's descriptor, and who is on the other side.
+"""Connection of one shim: frames in and out, the namespace's descriptor, and the peer's user.
 
 Every descriptor that arrives is owned here and closed with the connection, however many there are.
 """
@@ -33,21 +33,21 @@ class Connection:
         return int(_CREDENTIALS.unpack(data)[1])
 
     async def read(self, expected: bytes) -> bytes:
-        """The payload of the next frame, which must be of this kind."""
+        """Return the payload of the next frame, which must be of this kind."""
         kind, length = wire.head(await self._exactly(wire.HEAD))
         if kind != expected:
-            raise wire.WireError(f"a frame of kind {kind!r} where {expected!r} was due")
+            raise wire.WireError(f"a frame of kind {kind!r} instead of {expected!r}")
         return await self._exactly(length)
 
     async def write(self, frame: bytes) -> None:
         await self._loop.sock_sendall(self._sock, frame)
 
     def take_descriptor(self) -> int | None:
-        """The descriptor that came along, which now belongs to the caller."""
+        """Return the descriptor that came along, which now belongs to the caller."""
         return self._descriptors.pop(0) if self._descriptors else None
 
     def hang_up(self) -> None:
-        """Whoever reads here or writes there hears that it is over."""
+        """Shut the connection down, so that both sides' reads and writes end."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 

@@ -1,4 +1,4 @@
-"""The daemon's socket: takes a shim's call, has it carried out, sends the answer. Every failure becomes an answer."""
+"""Server on the daemon's socket: receives a shim's call, has it carried out, answers. Every failure is answered too."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
 
 _log = logging.getLogger(__name__)
-_CALL_SECONDS = 30  # for a shim to say what it wants
-_LAST_SECONDS = 10  # for shims to say that the answer is printed, when the daemon ends
-_PAUSE_SECONDS = 1  # while there are no descriptors: calls wait in the socket's queue meanwhile
+_CALL_SECONDS = 30  # for a shim to send its call
+_LAST_SECONDS = 10  # for shims to confirm that the answer is printed, when the daemon ends
+_PAUSE_SECONDS = 1  # while there are no free descriptors: calls wait in the socket's queue meanwhile
 
 
 class Server:
     """Serves one socket. `adopt` turns a received descriptor into a namespace, or raises NetnsError.
 
-    `tell` takes what the supervisor is to know (sd_notify(3)). `is_ours` says whether the ledger is: no call is begun
-    where it is not.
+    `tell` sends messages to the supervisor (sd_notify(3)). `is_ours` reports whether the ledger is still ours: if not,
+    no call is begun.
     """
 
     def __init__(
@@ -51,25 +51,25 @@ class Server:
         self._left: set[connection.Connection] = set()
 
     async def serve(self, path: pathlib.Path, stop: asyncio.Event) -> None:
-        """Listen at `path`, accept calls until `stop`, then finish those under way. The socket is root's alone."""
+        """Listen at `path`, accept calls until `stop`, then finish those in progress. Only root may use the socket."""
         with contextlib.closing(bind(path)) as listening:
             ours = path.stat().st_ino
             _log.info("listening on %s", path)
             await self._accept_until(stop, listening)
-            # A successor may have taken the name over already.
+            # A successor may have bound the same path meanwhile.
             if path.exists() and path.stat().st_ino == ours:
                 path.unlink()
         await self._finish()
 
     async def serve_inherited(self, listening: socket.socket, stop: asyncio.Event) -> None:
-        """The same on a socket that the supervisor made, keeps and removes: calls wait there for our successor."""
+        """Serve a socket that the supervisor made, keeps and removes: calls wait there for our successor."""
         with contextlib.closing(listening):
             _log.info("listening on %s, which systemd keeps", listening.getsockname())
             await self._accept_until(stop, listening)
         await self._finish()
 
     async def _accept_until(self, stop: asyncio.Event, listening: socket.socket) -> None:
-        """A call is taken the moment that the loop hears of it."""
+        """Accept each call as soon as the loop sees it."""
         loop = asyncio.get_running_loop()
         loop.add_reader(listening, self._take, listening)
         self._repairing = asyncio.create_task(repair.keep_repairing(self._daemon))
@@ -80,7 +80,7 @@ class Server:
         loop.remove_reader(listening)
 
     async def _finish(self) -> None:
-        if self._repairing is not None:  # which ends when its thread has done what it is at
+        if self._repairing is not None:  # it ends when its thread has finished its present work
             await asyncio.wait([self._repairing])
         if self._calls:
             _log.info("finishing %d calls", len(self._calls))
@@ -92,23 +92,23 @@ class Server:
             await asyncio.wait(self._daemon.chores)
 
     def _leave_the_silent(self) -> None:
-        """A shim that is stopped cannot say whether its answer is printed, and must not hold up our successor.
+        """Hang up on silent shims: a stopped shim cannot confirm its answer, and must not hold up our successor.
 
-        Nothing is taken back, since it may be: the shim finds the connection closed, and fails, and the runtime ends
-        the attachment.
+        Nothing is taken back, since the answer may be printed: the shim finds the connection closed, and fails, and the
+        runtime ends the attachment.
         """
         for shim in self._unheard - self._left:
-            _log.warning("a shim has not said for %g s whether its answer is printed: it is left", _LAST_SECONDS)
+            _log.warning("a shim has not confirmed its answer for %g s: hanging up", _LAST_SECONDS)
             self._left.add(shim)
             shim.hang_up()
 
     def _take(self, listening: socket.socket) -> None:
         try:
             sock, _ = listening.accept()
-        except BlockingIOError:  # it did not wait
+        except BlockingIOError:  # the client has gone
             return
         except OSError as error:
-            _log.warning("no call can be taken for %g s: %s", _PAUSE_SECONDS, error)
+            _log.warning("cannot accept calls for %g s: %s", _PAUSE_SECONDS, error)
             loop = asyncio.get_running_loop()
             loop.remove_reader(listening)
             loop.call_later(_PAUSE_SECONDS, self._go_on, listening)
@@ -131,7 +131,7 @@ class Server:
                 env = wire.environment(await shim.read(wire.ENVIRONMENT))
                 stdin = await shim.read(wire.STDIN)
             if not self._is_ours():
-                _log.warning("refused a call: another daemon may be at work in the run directory by now")
+                _log.warning("refused a call: another daemon may be using the run directory")
                 return
             await self._answer(shim, env, stdin)
         except (wire.WireError, OSError, TimeoutError) as error:
@@ -140,7 +140,7 @@ class Server:
             shim.close()
 
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
-        """Carry the call out, answer, and take back what nobody is there to hear of."""
+        """Carry the call out and answer; take back what no runtime is there to learn of."""
         started = time.monotonic()
         logs.begin(**call_summary.log_fields(env))
         meter = self._daemon.meter
@@ -161,13 +161,13 @@ class Server:
             if asked is not None and meter is not None:
                 meter.call(env.get("CNI_COMMAND", ""), code, time.monotonic() - started, asked)
             if delivered is False and call is not None:
-                _log.warning("%r: the runtime did not wait for it", name)
+                _log.warning("%r: the runtime did not wait for the answer", name)
                 await dispatch.give_up(self._daemon, call)
             if call is not None and self._daemon.fresh.holds(call.key, call):
                 self._daemon.fresh.end(call.key)
 
     async def _delivered(self, shim: connection.Connection, answer: bytes) -> bool | None:
-        """Whether the runtime has read it; None where that is not known, since the daemon ends."""
+        """Report whether the runtime has read the answer; None if that is not known, since the daemon ends."""
         self._unheard.add(shim)
         try:
             heard = await _delivered(shim, answer)
@@ -176,17 +176,17 @@ class Server:
         return None if shim in self._left and not heard else heard
 
     async def _confirm(self, shim: connection.Connection, call: calls.Call) -> None:
-        """Tell a shim that printed an attachment which was ended before that."""
+        """Tell the shim if the attachment whose answer it printed was ended before that."""
         if call.invocation.command is not environment.Command.ADD or self._daemon.fresh.holds(call.key, call):
             return
-        _log.warning("the attachment was ended before the runtime heard of it: it is told so")
+        _log.warning("the attachment was ended before the runtime had its result: telling the shim")
         with contextlib.suppress(OSError):
             await shim.write(wire.frame(wire.WITHDRAWN, b""))
 
     async def _outcome(
         self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
     ) -> tuple[calls.Call | None, bytes, int, str]:
-        """The call if it succeeded, the answer's frame, its code, and what the log says."""
+        """Return the call if it succeeded, the answer's frame, its code, and the text for the log."""
         try:
             call = self._call(shim, env, stdin, held)
             stdout = await dispatch.run(self._daemon, call)
@@ -194,7 +194,7 @@ class Server:
         except cni_errors.CniError as error:
             told = cni_errors.encode(error, netconf.version(stdin))
             return None, wire.answer(1, told), error.code, f"error {error.code}: {error.message}; {error.details}"
-        except Exception as error:  # the process' edge: the runtime gets an answer whatever happens
+        except Exception as error:  # the edge of the process: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
             unexpected = cni_errors.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
             return (
@@ -216,7 +216,7 @@ class Server:
 
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
-    """Whether the runtime has read it. Without a limit: one that waits for us is told here or by its own end."""
+    """Report whether the runtime has read it. Without a limit: the shim's D frame or its end is sure to come."""
     try:
         await shim.write(answer)
         return await shim.read(wire.DELIVERED) == b"\1"
@@ -238,7 +238,7 @@ def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
 
 
 def bind(path: pathlib.Path) -> socket.socket:
-    """A listening socket at `path`, in the place of a former daemon's. Raises LedgerError."""
+    """Open a listening socket at `path`; replaces a former daemon's. Raises LedgerError."""
     try:
         return unix_sockets.listen(path)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Installs the CNI plugin and the systemd units on a node, and removes them again."""
+"""Installer: puts the CNI plugin and the systemd units on a node, and removes them."""

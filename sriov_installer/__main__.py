@@ -1,7 +1,7 @@
-"""`sriov-underlay install | uninstall | status`: puts on a node what runtimes and systemd look for, and takes it away.
+"""`sriov-underlay install | uninstall | status`: installs and removes the files of runtimes and systemd on a node.
 
-It never starts a container, reads a cluster or changes a NIC. Exit status 0 when it is as asked, 1 when a problem keeps
-it from that (then nothing was changed), 2 for wrong flags; `status` has two more, which --help tells.
+It never starts a container, reads a cluster or changes a NIC. Exit status 0 if all was done, 1 if a problem prevents it
+(then nothing was changed), 2 for wrong flags; `status` has two more, see --help.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def _uninstall(given: argparse.Namespace) -> int:
 
 
 def _with_services(plan: plans.Plan, systemd: services.Systemd, units: Sequence[str]) -> plans.Plan:
-    """Stopped while systemd knows them, forgotten when they are gone."""
+    """Add services to a removal: stopped while systemd knows them, forgotten when their units are gone."""
     return plans.Plan(plans.orders(systemd.disabling(units)) + plan.steps + plans.orders(systemd.reloading()))
 
 
@@ -79,7 +79,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _completed(given: argparse.Namespace) -> argparse.Namespace:
-    """An installation that has provisioning goes on having it: an upgrade is of all that is there."""
+    """Keep provisioning if it is installed: an upgrade is of all that is there."""
     there = plans.look(each.path for each in flags.provisioning(given))
     return _with_provisioning(
         given, given.provisioning or (not given.shim_only and any(map(plans.is_ours, there.values())))

@@ -1,6 +1,6 @@
-"""Carrying a plan out. It may be interrupted at any instruction: the same command again finishes it.
+"""Application of a plan. It may be interrupted at any instruction: the same command again finishes it.
 
-All that needs room is written before anything is changed, so that a full disk changes nothing.
+All that needs disk space is written before anything is changed, so that a full disk changes nothing.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _DEEDS: Mapping[plans.Deed, Callable[[Path], None]] = {
 
 
 def apply(steps: plans.Steps) -> None:
-    """Raises SriovError."""
+    """Carry out the steps. Raises SriovError."""
     _stage(steps)
     for step in steps:
         if isinstance(step, plans.Order):
@@ -35,7 +35,7 @@ def _run(command: tuple[str, ...]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().replace("\n", "; ") or f"exit status {done.returncode}"
-        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "mend that, then run the same command again")
+        raise errors.SriovError(f"{' '.join(command)} failed: {said}", "fix that, then run the same command again")
 
 
 def _stage(steps: plans.Steps) -> None:

@@ -1,7 +1,7 @@
-"""What this version puts on a node: the shim that runtimes execute, systemd's units, and, where that is asked for, what
-makes VFs at boot and keeps network managers off them. Nothing is written here.
+"""Artifacts of this version: the shim that runtimes execute, systemd's units, and the optional files of provisioning.
 
-The native shim is taken where the package has one for this machine (hack/build-shim), else the Python shim.
+Provisioning makes VFs at boot and keeps network managers off them. Nothing is written here. The native shim is used if
+the package has one for this machine (hack/build-shim), else the Python shim.
 """
 
 import dataclasses
@@ -19,16 +19,16 @@ PROVISIONER = "sriovctl"
 RULES = "70-sriov-vfs.rules"
 NETWORK = "00-sriov-vfs.network"
 PLUGIN = "sriov"
-"""What network configurations call the plugin: their `type`."""
+"""Name of the plugin in network configurations: their `type`."""
 OLDEST_PYTHON = (3, 10)
-"""That runs the Python shim: with an older one each call would end in a traceback, which no runtime can read."""
+"""Oldest one that runs the Python shim: with an older one each call would end in a traceback no runtime can read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Artefact:
-    """A file as it is to be. `interpreter` is what the host needs to run it, "" for nothing.
+    """A file as it is to be. `interpreter` is the program that the host needs to run it, "" for none.
 
-    `displaces` says that another's file of that name may be put aside, if the user says so.
+    `displaces`: another program's file of that name may be put aside, if the user allows it.
     """
 
     path: pathlib.Path
@@ -47,14 +47,14 @@ def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefac
 
 
 def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
-    """They start the programs in `programs_dir`."""
+    """Return the units, which start the programs in `programs_dir`."""
     return tuple(_text("units", systemd_dir / name, programs_dir) for name in UNITS)
 
 
 def provisioning(
     systemd_dir: pathlib.Path, udev_dir: pathlib.Path, networkd_dir: pathlib.Path, programs_dir: pathlib.Path
 ) -> tuple[Artefact, ...]:
-    """The unit that makes VFs at boot, and what keeps NetworkManager and systemd-networkd off them."""
+    """Return the unit that makes VFs at boot, and files that keep NetworkManager and systemd-networkd off them."""
     return (
         _text("units", systemd_dir / PROVISION, programs_dir),
         _text("udev", udev_dir / RULES, programs_dir),
@@ -63,7 +63,7 @@ def provisioning(
 
 
 def _text(folder: str, path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:
-    """In all of these # begins a comment, so that they can be stamped."""
+    """Read a text file; in all of these # begins a comment, so that they can be stamped."""
     text = (_HERE / folder / path.name).read_text().replace("@PROGRAMS@", str(programs_dir))
     return Artefact(path, marks.stamped(text.encode(), marks.version()), 0o644)
 

@@ -1,6 +1,6 @@
-"""Files of a node: each whole or not there, also after a loss of power. Raises SriovError.
+"""Files of a node: each complete or absent, also after a power failure. Raises SriovError.
 
-A draft lies beside its target under one fixed name, so that whoever comes after a crash writes over it or removes it.
+A draft is beside its target under one fixed name, so that the next run after a crash overwrites or removes it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from sriov_installer import run_directory
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What is at a path. `content` is None for what is no regular file: a link, a folder."""
+    """The file at a path. `content` is None if it is no regular file: a link, a folder."""
 
     content: bytes | None
     mode: int = 0
@@ -25,7 +25,7 @@ class Found:
 
 
 def look(path: pathlib.Path) -> Found | None:
-    """None where nothing is. A link is not followed: it is somebody's, wherever it leads."""
+    """Read the file; None if there is none. A link is not followed: it is somebody else's, wherever it leads."""
     with _told("read", path):
         try:
             facts = path.lstat()
@@ -37,7 +37,7 @@ def look(path: pathlib.Path) -> Found | None:
 
 
 def backup(path: pathlib.Path) -> pathlib.Path:
-    """Where another's file is kept."""
+    """Return the path at which another program's file is kept."""
     return path.with_name(f"{path.name}.before-sriov-underlay")
 
 
@@ -46,7 +46,7 @@ def draft(path: pathlib.Path) -> pathlib.Path:
 
 
 def stage(path: pathlib.Path, content: bytes, mode: int) -> None:
-    """Write the draft, and wait until the disk has it."""
+    """Write the draft, and wait until it is on the disk."""
     with _told("write", path):
         draft(path).unlink(missing_ok=True)
         fd = os.open(draft(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -58,19 +58,19 @@ def stage(path: pathlib.Path, content: bytes, mode: int) -> None:
 
 
 def commit(path: pathlib.Path) -> None:
-    """Put the draft in the place of what is there: at no time is there no file."""
+    """Replace the file by the draft: at no time is there no file."""
     with _told("replace", path):
         draft(path).rename(path)
         _sync(path.parent)
 
 
 def keep(path: pathlib.Path) -> None:
-    """Give what is there a second name, its backup's."""
+    """Give the file a second name, its backup's."""
     with _told("keep a backup of", path):
         draft(backup(path)).unlink(missing_ok=True)
         os.link(path, draft(backup(path)), follow_symlinks=False)
         draft(backup(path)).rename(backup(path))
-        draft(backup(path)).unlink(missing_ok=True)  # rename(2) does nothing where both are the same file already
+        draft(backup(path)).unlink(missing_ok=True)  # rename(2) does nothing if both are already the same file
         _sync(path.parent)
 
 
@@ -93,7 +93,7 @@ def clear_run_folder(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
-    """One at a time: an init container and an administrator may meet here."""
+    """Lock the folder: an init container and an administrator may run at the same time."""
     with _told("lock", folder):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -117,5 +117,5 @@ def _told(verb: str, path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = f"free space or mend {path.parent}, then run the same command again"
+        remedy = f"free space or fix {path.parent}, then run the same command again"
         raise errors.SriovError(f"cannot {verb} {path}: {error.strerror}", remedy) from error

@@ -1,4 +1,4 @@
-"""The command line, and the paths that it means on the node: all below --root."""
+"""Command line, and its paths on the node: all below --root."""
 
 import argparse
 import pathlib
@@ -17,10 +17,10 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     )
     versions.add_flag(made)
     each = made.add_subparsers(required=True, metavar="COMMAND")
-    _add_install(_command(each, "install", commands, "put the shim and the units where they are looked for"))
+    _add_install(_command(each, "install", commands, "install the shim and the units"))
     _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))
     ends = "exit status 0: as this version installs it; 3: not installed; 4: another version, or not all of it"
-    _command(each, "status", commands, "say what is installed").epilog = ends
+    _command(each, "status", commands, "show what is installed").epilog = ends
     return made
 
 
@@ -30,7 +30,7 @@ def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:
 
 
 def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
-    """The shim comes first."""
+    """Return the artifacts to install, the shim first."""
     shim = artifacts.shim(inside(given, given.cni_bin_dir))
     if given.shim_only:
         return (shim,)
@@ -39,18 +39,18 @@ def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
 
 
 def provisioning(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
-    """Whether it is wanted or not."""
+    """Return the artifacts of provisioning, whether they are wanted or not."""
     systemd, udev, networkd = (inside(given, each) for each in (given.systemd_dir, given.udev_dir, given.networkd_dir))
     return artifacts.provisioning(systemd, udev, networkd, given.programs_dir)
 
 
 def targets(given: argparse.Namespace) -> list[pathlib.Path]:
-    """Where all of that goes."""
+    """Return the paths of all artifacts."""
     return [each.path for each in wanted(given)]
 
 
 def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
-    """What is written to, with the flag that names it."""
+    """Return the folders that are written to, each with its flag."""
     named = [("--cni-bin-dir", given.cni_bin_dir)]
     if not given.shim_only:
         named.append(("--systemd-dir", given.systemd_dir))
@@ -60,15 +60,15 @@ def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
 
 
 def _add_install(made: argparse.ArgumentParser) -> None:
-    _switch(made, "--replace-incumbent", "put another plugin of that name aside; uninstall brings it back")
+    _switch(made, "--replace-incumbent", "put another plugin of that name aside; uninstall restores it")
     _switch(made, "--provisioning", "also what makes VFs at boot and keeps network managers off them")
-    _switch(made, "--enable", "enable the units, and start or restart them where systemd runs")
-    _switch(made, "--dry-run", "say what would be done, and do nothing")
+    _switch(made, "--enable", "enable the units, and start or restart them if systemd runs")
+    _switch(made, "--dry-run", "show what would be done, and do nothing")
 
 
 def _add_uninstall(made: argparse.ArgumentParser) -> None:
-    _switch(made, "--leave-attachments", "although pods hold VFs: whoever is installed next takes them over")
-    _switch(made, "--dry-run", "say what would be done, and do nothing")
+    _switch(made, "--leave-attachments", "uninstall although pods hold VFs; the next installation takes them over")
+    _switch(made, "--dry-run", "show what would be done, and do nothing")
 
 
 def _command(

@@ -1,7 +1,7 @@
-"""What makes a file on a node ours: its last line, which says so and which version put it there.
+"""Mark of our files on a node: the last line, which names this package and the version that installed the file.
 
-A file's name tells nothing, since the plugin that came before us has the same. A line behind the end of a program
-changes nothing about it: to Python it is a comment, and the kernel loads what an ELF header names and no more.
+A file's name proves nothing, since the plugin that came before us has the same. A line behind the end of a program
+changes nothing about it: Python reads it as a comment, and the kernel loads only what an ELF header names.
 """
 
 import re
@@ -12,7 +12,7 @@ _LINE = re.compile(rb"\n# Installed by sriov-underlay ([\w.+!-]+); `sriov-underl
 
 
 def version() -> str:
-    """Of this program; a checkout that was never installed has none."""
+    """Return this program's version; a checkout that was never installed has a placeholder."""
     return versions.installed() or "0+checkout"
 
 
@@ -21,6 +21,6 @@ def stamped(content: bytes, by: str) -> bytes:
 
 
 def version_of(content: bytes) -> str | None:
-    """The version that put it there; None where the file is somebody else's."""
+    """Return the version that installed the file; None if it is not ours."""
     found = _LINE.search(content[-200:])
     return found[1].decode() if found else None

@@ -1,6 +1,6 @@
-"""From what is on a node to what has to be done there: pure, so that a dry run is the plan and nothing else.
+"""Plan of an installation or removal, from what is on the node. Pure, so that a dry run shows exactly the plan.
 
-A file that is not ours is never written over. Where the user says so it is kept beside ours, and `uninstall` puts it
+A file that is not ours is never overwritten. If the user allows it, it is kept beside ours, and `uninstall` puts it
 back.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sriov_installer import artifacts, files, marks
 
 Findings = Mapping[pathlib.Path, files.Found | None]
-"""What is at each target, at its backup, and at both drafts."""
+"""Contents of each target, its backup, and both drafts."""
 
 
 class Deed(enum.Enum):
@@ -27,7 +27,7 @@ class Deed(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """`path` is the target, except that REMOVE names any file of ours, and the last two the run directory."""
+    """One change. `path` is the target; for REMOVE it is any file of ours, for the last two the run directory."""
 
     deed: Deed
     path: pathlib.Path
@@ -39,7 +39,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """A command line that is run."""
+    """A command line to run."""
 
     command: tuple[str, ...]
 
@@ -52,14 +52,14 @@ Steps = tuple[Step | Order, ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """Nothing is done where there is a problem. Problems end with what the user can do."""
+    """A plan with a problem is not carried out. Problems end with what the user can do."""
 
     steps: Steps = ()
     problems: tuple[str, ...] = ()
 
 
 def places(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
-    """All the names that an installation ever uses for one target."""
+    """Return all the names that an installation ever uses for one target."""
     kept = files.backup(path)
     return path, kept, files.draft(path), files.draft(kept)
 
@@ -93,9 +93,9 @@ def orders(commands: Iterable[tuple[str, ...]]) -> Steps:
 
 
 def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[str]) -> Steps:
-    """What is ours goes too, unless somebody is to take over what it tells of. `foreign` is what others have there.
+    """Remove our part of the run directory, unless VFs are `held` for a successor. `foreign` are others' files there.
 
-    It is looked for again when that is done: a daemon writes until it has been stopped.
+    The files are listed again when that is done: a daemon writes until it has been stopped.
     """
     if held or not run_dir.is_dir():
         return ()
@@ -108,7 +108,7 @@ def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_inc
     if found.folder:
         return f"{wanted.path} is a folder; remove it"
     if not wanted.displaces:
-        return f"{wanted.path} is not of sriov-underlay; move it away"
+        return f"{wanted.path} does not belong to sriov-underlay; move it away"
     if replace_incumbent:
         return ""
     kept = files.backup(wanted.path).name
@@ -134,6 +134,6 @@ def _taking_away(path: pathlib.Path, there: Findings) -> list[Step]:
 
 
 def _sweeping(path: pathlib.Path, there: Findings) -> list[Step]:
-    """Drafts of an installation that died."""
+    """Remove the drafts of an installation that died."""
     _, _, *drafts = places(path)
     return [Step(Deed.REMOVE, each) for each in drafts if there[each] is not None]

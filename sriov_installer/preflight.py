@@ -1,4 +1,4 @@
-"""What keeps an installation or a removal from succeeding, found before anything is changed: lines with a remedy."""
+"""Obstacles to an installation or removal, found before anything is changed: a line for each, with a remedy."""
 
 import argparse
 import os
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from sriov.state import ledger
 from sriov_installer import artifacts, attachments, flags, services
 
-_SECONDS = 20.0  # that an interpreter may take to start, on a machine that is busy
-_PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes as it is
+_SECONDS = 20.0  # that an interpreter may take to start on a busy machine
+_PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes without quoting
 
 
 def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], systemd: services.Systemd) -> list[str]:
@@ -27,7 +27,7 @@ def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], 
 
 
 def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: services.Systemd) -> list[str]:
-    """Folders that are not there have nothing in them. A daemon that systemd runs is stopped by it."""
+    """Return obstacles. Folders that do not exist have nothing in them; systemd stops a daemon that it runs."""
     found = _of_folders((folder, flag) for folder, flag in flags.folders(given) if folder.is_dir())
     if not given.leave_attachments and (line := attachments.problem(held)):
         found.append(line)
@@ -38,7 +38,7 @@ def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: 
 
 
 def _of_folders(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
-    """They are not made: a mistyped one would go unnoticed."""
+    """Check the folders. They are not created: a mistyped one would go unnoticed."""
     return [line for folder, flag in folders if (line := _of_folder(folder, flag))]
 
 
@@ -57,7 +57,7 @@ def _of_interpreters(given: argparse.Namespace, wanted: Sequence[artifacts.Artef
 
 
 def _of_interpreter(name: str, path: pathlib.Path) -> str:
-    """One that cannot be started from here, as in another architecture's root, is not judged."""
+    """Check an interpreter; one that cannot be started here, as in another architecture's root, is not judged."""
     if not path.exists():
         return f"the Python shim needs {name}; install it, or a package that has the native shim"
     version = _python_version(path)
@@ -71,7 +71,7 @@ def _of_interpreter(name: str, path: pathlib.Path) -> str:
 
 
 def _python_version(path: pathlib.Path) -> tuple[int, ...] | None:
-    """Major and minor, asked the way the shim is started; () where it does not understand, None where it cannot be."""
+    """Return major and minor, started as the shim is; () if it does not understand, None if it cannot be started."""
     ask = "import sys; sys.stdout.write('%d %d' % sys.version_info[:2])"
     try:
         done = subprocess.run((path, "-IS", "-c", ask), capture_output=True, timeout=_SECONDS, check=False)
@@ -84,7 +84,7 @@ def _python_version(path: pathlib.Path) -> tuple[int, ...] | None:
 def _of_programs(given: argparse.Namespace) -> list[str]:
     folder = given.programs_dir
     if not _PLAIN.fullmatch(str(folder)):
-        return [f"{str(folder)!r} cannot stand in a unit file; install the package at a path without such characters"]
+        return [f"{str(folder)!r} cannot be used in a unit file; install the package at a path without such characters"]
     needed = (*artifacts.PROGRAMS, artifacts.PROVISIONER) if given.provisioning else artifacts.PROGRAMS
     lacking = [name for name in needed if not flags.inside(given, folder / name).exists()]
     return [

@@ -1,6 +1,7 @@
-"""The daemons' run directory: what of it is ours, by name, and taking that away. Never what else somebody keeps there.
+"""Our files in the daemons' run directory, known by name, and their removal. Other files there are never touched.
 
-`--run-dir` may name any folder, by mistake or because others have files there too: nothing is removed for lying there.
+`--run-dir` may name any folder, by mistake or because others have files there too: no file is removed only because it
+is there.
 """
 
 import contextlib
@@ -17,12 +18,12 @@ _FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|trouble\.(j
 
 
 def foreign(run_dir: pathlib.Path) -> list[str]:
-    """Names of what is not ours, in it and in our folders, as paths from there."""
+    """Return the names of files that are not ours, in it and in our folders, as relative paths."""
     return sorted(str(path.relative_to(run_dir)) for path in _all(run_dir) if not _is_ours(run_dir, path))
 
 
 def clear(run_dir: pathlib.Path) -> None:
-    """Remove what is ours, then our folders and the directory where nothing else is in them. Raises OSError."""
+    """Remove our files, then our folders and the directory if nothing else is in them. Raises OSError."""
     for path in [each for each in _all(run_dir) if _is_ours(run_dir, each)]:
         path.unlink(missing_ok=True)  # a daemon that stops removes its socket itself
     for folder in (*(run_dir / name for name in _FOLDERS), run_dir):
@@ -32,7 +33,7 @@ def clear(run_dir: pathlib.Path) -> None:
 
 
 def _all(run_dir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What lies in it and in our folders; these themselves are left out."""
+    """Yield what is in it and in our folders, without these folders themselves."""
     for path in run_dir.iterdir():
         if path.name in _FOLDERS and path.is_dir() and not path.is_symlink():
             yield from path.iterdir()
@@ -41,7 +42,7 @@ def _all(run_dir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _is_ours(run_dir: pathlib.Path, path: pathlib.Path) -> bool:
-    """Links and folders are somebody's, whatever their name."""
+    """Report whether a file is ours. Links and folders never are, whatever their name."""
     if path.is_symlink() or path.is_dir():
         return False
     if path.parent == run_dir:

@@ -1,4 +1,4 @@
-"""What is asked of systemd, as command lines: made here, run by deeds. Pure but for looking whether there is one."""
+"""systemd's command lines: made here, run by `apply`. Pure, except for the check of whether there is a systemd."""
 
 import dataclasses
 import pathlib
@@ -12,17 +12,17 @@ _BOOTED = pathlib.Path("/run/systemd/system")  # sd_booted(3)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Systemd:
-    """`present`: systemctl is there. `running`: and it is this root's init, so that units can be started."""
+    """`present`: systemctl exists. `running`: it is also this root's init, so that units can be started."""
 
     root: pathlib.Path
     present: bool
     running: bool
 
     def enabling(self, units: Sequence[str]) -> list[tuple[str, ...]]:
-        """Units begin with the next boot; where systemd runs, at once, and anew where an older version runs.
+        """Return commands that enable the units for the next boot, and, if systemd runs, start or restart them now.
 
-        That is not waited for: the device plugin is tried again until there is a kubelet. Provisioning changes NICs,
-        and is left to the next boot or to the administrator.
+        The start is not waited for: the device plugin is tried again until there is a kubelet. Provisioning changes
+        NICs, so it is left to the next boot or to the administrator.
         """
         enable = self._command("enable", *units)
         started = [each for each in units if each != artifacts.PROVISION]

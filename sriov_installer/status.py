@@ -1,4 +1,4 @@
-"""What is on a node, in words and as an exit status: pure."""
+"""Status of an installation, in words and as an exit status. Pure."""
 
 import enum
 
@@ -6,7 +6,7 @@ from sriov_installer import artifacts, files, marks, plans
 
 
 class Standing(enum.IntEnum):
-    """Exit statuses of `status`, beside 1 for a node that cannot be read and 2 for wrong flags."""
+    """Exit statuses of `status`; also 1 for a node that cannot be read and 2 for wrong flags."""
 
     CURRENT = 0
     ABSENT = 3
@@ -14,7 +14,7 @@ class Standing(enum.IntEnum):
 
 
 def standing(wanted: tuple[artifacts.Artefact, ...], there: plans.Findings) -> Standing:
-    """ABSENT where nothing is ours, OTHER where that is not all that this version installs."""
+    """Return ABSENT if nothing is ours, OTHER if it is not exactly what this version installs."""
     found = [there[each.path] for each in wanted]
     if not any(plans.is_ours(each) for each in found):
         return Standing.ABSENT

@@ -1,1 +1,1 @@
-"""The tool for people: what this node has, what is wrong with it, and why."""
+"""Command line for people: the state of this node's SR-IOV, its problems, and the reasons."""

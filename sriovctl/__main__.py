@@ -1,4 +1,4 @@
-"""`python -m sriovctl`, the same as the console script."""
+"""`python -m sriovctl`: the same program as the console script."""
 
 import sys
 

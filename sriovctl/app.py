@@ -1,8 +1,8 @@
-"""The program: its options, its commands by name, and what becomes of a failure.
+"""Program: its options, its commands by name, and how failures are shown.
 
-A command is a module of its own with one function `register(program)` that adds it; the line that calls it stands in
-_COMMANDS. What takes long to import (grpc, pyroute2) is imported by the command that needs it, when it runs: help and
-completion come at once.
+A command is a module of its own with one function `register(program)` that adds it; _COMMANDS lists these functions.
+What takes long to import (grpc, pyroute2) is imported by the command that needs it, when it runs: help and completion
+are fast.
 """
 
 import sys
@@ -42,9 +42,9 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
 @options.of_places
 @click.pass_context
 def program(context: click.Context, /, **given: object) -> None:
-    """See and steer the SR-IOV of this node: which VF is whose, why a pod has none, and what to do.
+    """See and manage the SR-IOV of this node: who has which VF, why a pod has none, and what to do.
 
-    Nothing is changed without being shown first. Every option can also be a variable of the environment,
+    Nothing is changed without being shown first. Every option can also be an environment variable,
     as in SRIOVCTL_RUN_DIR.
     """
     context.obj = paths.Places(**given)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ for _register in _COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is one of exits.Exit."""
+    """Run the command line; returns one of exit_codes.Exit."""
     try:
         status = program.main(arguments, prog_name="sriovctl", standalone_mode=False)
     except click.ClickException as error:

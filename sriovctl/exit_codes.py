@@ -1,10 +1,10 @@
-"""What sriovctl's exit status says, for scripts; docs/sriovctl.md has the same table."""
+"""Exit statuses of sriovctl, for scripts; docs/sriovctl.md has the same table."""
 
 import enum
 
 
 class Exit(enum.IntEnum):
-    """click itself ends with 2 where the command line is wrong."""
+    """Exit status; click itself ends with 2 if the command line is wrong."""
 
     FINE = 0
     TROUBLE = 1
@@ -16,7 +16,7 @@ class Exit(enum.IntEnum):
 
 MEANING = {
     Exit.FINE: "done, and nothing is wrong",
-    Exit.TROUBLE: "done, and what was looked at is not in order: an error that doctor found, a pod without its VF",
+    Exit.TROUBLE: "done, and something is wrong: an error that doctor found, a pod without its VF",
     Exit.USAGE: "the command line is wrong",
     Exit.UNREADABLE: "the node could not be read or changed; stderr says what is missing",
     Exit.REFUSED: "the change was refused, or the person at the terminal said no; nothing was changed",

@@ -1,4 +1,4 @@
-"""Options that more than one command has. A command module adds them as decorators and gets values, never strings."""
+"""Options shared by several commands. A command module adds them as decorators and gets values, never strings."""
 
 import pathlib
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _PLACES = (
 
 
 def of_places(function: _F) -> _F:
-    """The options that say where the node is, for the program itself."""
+    """Add the options for the node's paths to the program itself."""
     usual = paths.Places()
     for name, text in reversed(_PLACES):
         path = click.Path(path_type=pathlib.Path)
@@ -42,7 +42,7 @@ def of_places(function: _F) -> _F:
 
 
 def output_option(function: _F) -> _F:
-    """`--output table|wide|json|yaml`; the command gets an output.Format as `form`."""
+    """Add `--output table|wide|json|yaml`; the command gets an output.Format as `form`."""
     choice = click.Choice([each.value for each in output.Format])
     return click.option(
         "-o",

@@ -1,7 +1,7 @@
-"""How an answer is shown: a table for people, one JSON or YAML document for programs. The one door to rich and to yaml.
+"""Output: a table for people, a JSON or YAML document for programs. The only module here with rich and yaml.
 
-Colour and the terminal's width count only where stdout is a terminal: a pipe gets every cell whole and no escape
-sequence. NO_COLOR (no-color.org) is honoured. What programs read is sorted by nothing but the command's own order.
+Colour and the terminal's width count only if stdout is a terminal: a pipe gets every cell whole and no escape sequence.
+NO_COLOR (no-color.org) is honoured. Documents for programs keep the command's own order.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import click
 
 
 class Format(enum.Enum):
-    """The value is what `--output` takes."""
+    """Format of the output; the value is that of `--output`."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -29,7 +29,7 @@ class Format(enum.Enum):
 
 
 class Tone(enum.Enum):
-    """What a cell's colour says; the value is rich's style."""
+    """Meaning of a cell's colour; the value is rich's style."""
 
     PLAIN = ""
     GOOD = "green"
@@ -46,7 +46,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """`wide`: only with `--output wide`."""
+    """Column of a table. `wide`: only with `--output wide`."""
 
     heading: str
     wide: bool = False
@@ -59,12 +59,12 @@ class Table:
 
 
 def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
-    """What is unknown is a dash."""
+    """Make a cell; an unknown value is a dash."""
     return Cell("-", Tone.FAINT) if value in (None, "") else Cell(str(value), tone)
 
 
 def document(kind: str, items: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
-    """What programs get: what it is, its version, the items. A key is never renamed within a version."""
+    """Return the document for programs: kind, version, items. A key is never renamed within a version."""
     return {"apiVersion": "sriovctl/v1", "kind": kind, **further, "items": list(items)}
 
 
@@ -75,7 +75,7 @@ def show(
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """One of the two, as `form` says."""
+    """Print the table or the document, by `form`."""
     out = stream or sys.stdout
     if form is Format.JSON:
         out.write(json.dumps(content, indent=2) + "\n")
@@ -83,28 +83,28 @@ def show(
         out.write(_yaml(content))
     else:
         _print(table, form, out, environ)
-    out.flush()  # before anything is said on stderr: both may go to one file
+    out.flush()  # before anything is printed on stderr: both may go to one file
 
 
 def write(text: str) -> None:
-    """A text that is whole as it is."""
+    """Print a finished text."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def unseen(form: Format, what: Sequence[str]) -> None:
-    """For people, on stderr, so that a table stays a table; programs have it in their document."""
+    """Print what could not be seen, for people, on stderr, so that the table stays clean; documents include it."""
     for each in what if form.for_people else ():
         click.secho(f"not seen: {each}", err=True, color=False if os.environ.get("NO_COLOR") else None, fg="yellow")
 
 
 def complain(text: str) -> None:
-    """One line on stderr: why something was not done."""
+    """Print one line on stderr: why something was not done."""
     click.secho(text, err=True, color=False if os.environ.get("NO_COLOR") else None, fg="red")
 
 
 def say(text: str, tone: Tone = Tone.PLAIN) -> None:
-    """One line for people. click takes the colour away where stdout is no terminal."""
+    """Print one line for people. click removes the colour if stdout is no terminal."""
     click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **_CLICK[tone])
 
 
@@ -125,7 +125,7 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 
 def from_yaml(text: str) -> Any:
-    """Raises ValueError."""
+    """Parse YAML. Raises ValueError."""
     import yaml  # noqa: PLC0415
 
     try:
@@ -152,7 +152,7 @@ def _print(table: Table, form: Format, out: TextIO, environ: Mapping[str, str]) 
 
 
 def _lines(headings: Sequence[str], rows: Sequence[Sequence[Cell]], widths: Sequence[int]) -> Any:
-    """For where all of it fits. rich's own table looks the same, and takes twice as long as to read the node."""
+    """Format a table that fits. rich's own table looks the same, and takes twice as long as reading the node."""
     import rich.text  # noqa: PLC0415
 
     styled = [[(each, "bold") for each in headings], *([(each.text, each.tone.value) for each in row] for row in rows)]
@@ -166,7 +166,7 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[Cell]], widths: Sequ
 
 
 def _folded(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Any:
-    """For a terminal that is too narrow: cells are folded between words, or cut."""
+    """Format a table for a terminal that is too narrow: cells are folded between words, or cut."""
     import rich.table  # noqa: PLC0415
     import rich.text  # noqa: PLC0415
 
@@ -177,7 +177,7 @@ def _folded(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Any:
 
 
 def _plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """As kubectl's: columns with two blanks between them, whatever the width."""
+    """Format a table as kubectl does: columns with two blanks between them, whatever the width."""
     if not headings:
         return ""
     lines = [list(headings), *([each.text for each in row] for row in rows)]

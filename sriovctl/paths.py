@@ -1,4 +1,4 @@
-"""Where a node keeps what sriovctl looks at. Every one is an option, so that nothing has to be patched to test it."""
+"""Paths of a node that sriovctl reads. Every one is an option, so that nothing has to be patched to test it."""
 
 import dataclasses
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Places:
-    """The defaults are those of the daemons' own flags."""
+    """Paths; the defaults are those of the daemons' own flags."""
 
     sysfs: pathlib.Path = pathlib.Path("/sys")
     proc: pathlib.Path = pathlib.Path("/proc")
@@ -24,7 +24,7 @@ class Places:
 
     @property
     def pod_resources(self) -> pathlib.Path:
-        """The kubelet's own socket, which says what each pod was given."""
+        """The kubelet's own socket, which reports what each pod was given."""
         return self.kubelet / "pod-resources/kubelet.sock"
 
     @property

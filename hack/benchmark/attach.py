@@ -1,8 +1,8 @@
-"""Attach and detach, ours beside containernetworking-plugins and beside the kernel alone, alternately in one run.
+"""Benchmark of attach and detach: ours, containernetworking-plugins and the bare kernel, alternately in one run.
 
-The order changes every round, and between two calls the kernel has time to settle: taking a namespace apart goes on
-after a contender has answered, and nobody is billed for another. Ratios are what counts; times are this machine's, at
-this moment.
+The order changes every round, and between two calls the kernel has time to settle: it dismantles a namespace after a
+contender has answered, and no contender may pay for another. Only ratios count; times are this machine's, at this
+moment.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ BURST = 64
 _BURSTS = 5
 _SETTLE = (0.05, 0.1)  # seconds
 _CALM = 1.0  # seconds after a burst
-_PYTHON = pathlib.Path("/usr/bin/python3")  # what the shim's first line says
+_PYTHON = pathlib.Path("/usr/bin/python3")  # the interpreter in the shim's first line
 
 _T = TypeVar("_T")
 
 Costs = Mapping[str, Sequence[float]]
-"""By contender and verb, as in `native_add`: milliseconds, one a round. `_cpu` is of a whole pair."""
+"""By contender and verb, as in `native_add`: milliseconds, one for each round. `_cpu` is of a whole pair."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Taken:
 
 
 def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int = ROUNDS) -> Taken:
-    """About two seconds a round. Raises LabError where something is missing, BrokenRunError where a call fails."""
+    """Measure, about two seconds for each round. LabError if something is missing, BrokenRunError if a call fails."""
     others = peers.provide()
     python = (str(_PYTHON if _PYTHON.exists() else sys.executable), "-IS")
     with (
@@ -68,7 +68,7 @@ def _shims(root: pathlib.Path, python: Sequence[str]) -> contenders.Shims:
 
 
 def _native_shim(root: pathlib.Path) -> str:
-    """As it was built of that source, since a guest needs minutes to compile; else built now."""
+    """Return the native shim of that source if it is built, since a guest needs minutes to compile; else build it."""
     found = root / f"build/shim-{platform.machine()}"
     if found.exists() and found.stat().st_mtime > (contenders.shim_sources(root) / "shim.c").stat().st_mtime:
         return str(found)
@@ -79,7 +79,7 @@ def _native_shim(root: pathlib.Path) -> str:
 
 
 class _Bench:
-    """Collects. A round of a negative number is for warming up."""
+    """Collects measurements. A round with a negative number is for warming up."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _Bench:
         return Taken(self._costs, self._bursts, len(self._stage.links), beside)
 
     def round(self, turn: int) -> None:
-        """Everybody's pair once, in another order each time."""
+        """Run each contender's pair once, in another order each time."""
         pairs: list[Callable[[], Mapping[str, float]]] = [
             *(lambda one=one: self._pair(one) for one in self._everybody),
             self._floor_pair,
@@ -115,7 +115,7 @@ class _Bench:
         self._comparison.check(self._stage.links[0])
 
     def bursts(self, turn: int) -> None:
-        """All links at once, by whom it is compared for; and all of them by bare moves, one after another."""
+        """Attach all links at once, by the contenders that are compared; then move all of them, one by one."""
         every = {each.name: each for each in self._everybody if each.name in ("native", "v19", "v111")}
         bursts = [(name, lambda one=one: self._burst(one)) for name, one in every.items()]
         for name, burst in _turned([*bursts, ("floor", self._floor_burst)], turn):
@@ -144,7 +144,7 @@ class _Bench:
         return {"floor_add": add, "floor_del": delete, "compare": compare}
 
     def _starts(self) -> Mapping[str, float]:
-        """What a shim costs alone: VERSION, which asks the daemon and touches no link; and a bare interpreter."""
+        """Measure a shim's start alone: VERSION, which asks the daemon and touches no link; and a bare interpreter."""
         every = {each.name: each for each in self._everybody if each.name in ("native", "python")}
         costs = {}
         for name, one in every.items():
@@ -172,14 +172,14 @@ class _Bench:
 
 @contextlib.contextmanager
 def _settled() -> Iterator[None]:
-    """What follows waits until the kernel has done what this call left behind. 50 to 100 ms, by the clock's chance."""
+    """Wait until the kernel has done what the call left behind, 50 to 100 ms at random."""
     yield
     low, high = _SETTLE
     time.sleep(low + (high - low) * (time.monotonic_ns() // 1000 % 1000) / 1000)
 
 
 def _turned(items: Sequence[_T], turn: int) -> Sequence[_T]:
-    """Another one first each time, and backwards every second time."""
+    """Rotate the items by one each time, and reverse them every second time."""
     first = turn % len(items)
     order = [*items[first:], *items[:first]]
     return order[::-1] if turn % 2 else order

@@ -1,7 +1,7 @@
-"""What a DEL pays for looking whether the VF's netdev is as it was when it was first seen: the daemon's own functions.
+"""Cost of a DEL's comparison of the VF's netdev with what it was at first, with the daemon's own functions.
 
-In this process, right after a bare move home, where a DEL does it too, and by what the daemon noted of the link: asking
-the daemon for its steps would cost the calls that are measured.
+It runs in this process, right after a bare move to the host, where a DEL does it too, with what the daemon noted of the
+link: asking the daemon for its steps would cost the measured calls.
 """
 
 import time
@@ -15,7 +15,7 @@ from sriov.state import vf_identity
 
 
 class Comparison:
-    """Of the stage's links, once they are home. Belongs to one thread; close it."""
+    """Comparison of the stage's links in the host. Belongs to one thread; close it."""
 
     def __init__(self, where: stage.Stage) -> None:
         self._tree, self._homes = where.tree, vf_identity.Homes(where.daemon.folder / "run/homes")
@@ -25,7 +25,7 @@ class Comparison:
         self._net.close()
 
     def check(self, link: stage.Link) -> None:
-        """Raises BrokenRunError where more than a comparison would be measured."""
+        """Check the link. Raises BrokenRunError if more than a comparison would be measured."""
         found, noted = self._net.state(link.index), self._noted(link)
         if noted is None:
             raise contenders.BrokenRunError(f"the daemon has not noted what {link.name} was like")
@@ -38,7 +38,7 @@ class Comparison:
         return (time.perf_counter() - began) * 1000
 
     def set_back(self, link: stage.Link) -> None:
-        """What somebody has left on it, as host-device 1.1.1 leaves an alias, is not for the next one to clear away."""
+        """Remove what a contender left, as host-device 1.1.1 leaves an alias: the next one must not pay for it."""
         cleaning.clean(self._net, link.index, self._noted(link))
 
     def _noted(self, link: stage.Link) -> kernel.LinkState | None:

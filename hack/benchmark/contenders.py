@@ -1,7 +1,7 @@
-"""Who is measured in `hack/bench attach`, each called as a runtime calls it: a process, environment, stdin, stdout.
+"""Contenders of `hack/bench attach`, each called as by a runtime: a process, environment, stdin, stdout.
 
-All have the same links, the same pods and the same host-local. What a call costs is taken by this process: the wall
-time from before the fork to the exit, and the CPU of the child and of those it waited for (wait4(2)).
+All have the same links, the same pods and the same host-local. This process measures a call: the wall time from before
+the fork to the exit, and the CPU of the child and of those it waited for (wait4(2)).
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from hack.benchmark import peers, stage
 
 _IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/16"}]]}
-_SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, and by no runtime
+_SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, but by no runtime
 
 
 class BrokenRunError(Exception):
-    """A call failed, so that there is nothing to compare."""
+    """A call failed, so there is nothing to compare."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spent:
-    """Milliseconds of one call. `cpu` is without the daemon's."""
+    """Milliseconds of one call. `cpu` excludes the daemon's."""
 
     wall: float
     cpu: float
@@ -32,7 +32,7 @@ class Spent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contender:
-    """`network` is the configuration for a link, `environment` what every call has; ours have a daemon besides."""
+    """`network` is the configuration for a link, `environment` that of every call; ours also have a daemon."""
 
     name: str
     command: Sequence[str]
@@ -58,14 +58,14 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Started:
-    """A process that was started; wait() once."""
+    """A started process; call wait() once."""
 
     pid: int
     began: float
     output: int
 
     def wait(self) -> tuple[int, bytes, Spent]:
-        """Exit status, stdout, cost."""
+        """Return exit status, stdout, cost."""
         _, status, used = os.wait4(self.pid, 0)
         wall = (time.perf_counter() - self.began) * 1000
         said = os.pread(self.output, 1 << 20, 0)
@@ -74,7 +74,7 @@ class Started:
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], stdin: bytes) -> Started:
-    """Start a process; its streams are memory, so that nobody has to read along."""
+    """Start a process; its streams are in memory, so that nothing has to read along."""
     source, output = os.memfd_create("stdin"), os.memfd_create("stdout")
     os.write(source, stdin)
     os.lseek(source, 0, os.SEEK_SET)
@@ -94,13 +94,13 @@ class Shims:
 
 
 def shim_sources(root: pathlib.Path) -> pathlib.Path:
-    """Where a checkout has shim.py and shim.c; older ones have them in sriov_cni itself."""
+    """Return the folder of a checkout's shim.py and shim.c; older ones have them in sriov_cni itself."""
     package = root / "sriov_cni"
     return package / "shim" if (package / "shim").is_dir() else package
 
 
 def everybody(where: stage.Stage, others: peers.Peers, own: Shims, beside: Shims | None) -> list[Contender]:
-    """Ours by either shim, ours without IPAM, both ages of host-device, and another checkout's by either shim."""
+    """Return ours by either shim, ours without IPAM, both versions of host-device, and another checkout's by either."""
     theirs = {"CNI_IFNAME": "net1", "CNI_PATH": str(others.current), "PATH": os.environ["PATH"]}
 
     def sriov(link: stage.Link) -> Mapping[str, object]:

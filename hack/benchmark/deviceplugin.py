@@ -1,8 +1,8 @@
-"""The device plugin as a process, on a built sysfs tree of 8 PFs, against the stand-in kubelet.
+"""Benchmark of the device plugin as a process, on a built sysfs tree of 8 PFs, with the stand-in kubelet.
 
-Everything is measured from outside, at the kubelet's end of the sockets, but for the scan, which is timed in this
-process. What changes a VF is followed by an Allocate that is refused, since a built tree makes no uevents: that wakes
-the plugin just as one does.
+Everything is measured from outside, at the kubelet's end of the sockets, except the scan, which is timed in this
+process. After a change of a VF comes an Allocate that is refused, since a built tree makes no uevents: it wakes the
+plugin in the same way.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from tests.fakes import procfs, sysfs_tree
 MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)
 ROOT = pathlib.Path(__file__).parents[2]
 PFS = 8
-SMALL, LARGE = 16, 128  # VFs a PF
+SMALL, LARGE = 16, 128  # VFs of each PF
 CHANGES = 25
 ALLOCATIONS = 1000
 STARTS = 3
 
 
 class Node:
-    """A tree, a config with a pool a PF, and a kubelet."""
+    """A tree, a configuration with a pool for each PF, and a kubelet."""
 
     def __init__(self, root: pathlib.Path, vfs: int) -> None:
         self.root = root
@@ -55,12 +55,12 @@ class Node:
         return [sys.executable, "-m", "deviceplugin", *config, *flags, "--log-level=error", "--resync-interval=3600"]
 
     def known(self) -> bool:
-        """The kubelet has every VF."""
+        """Whether the kubelet has every VF."""
         return sum(len(listed) for listed in self.kubelet.resources.values()) == self.vfs
 
 
 def measure(vfs: int = LARGE, changes: int = CHANGES) -> list[figures.Figure]:
-    """All figures, with so many VFs a PF; some seconds."""
+    """Measure all figures, with so many VFs for each PF; takes some seconds."""
     return asyncio.run(_measure(vfs, changes))
 
 
@@ -69,7 +69,7 @@ async def _measure(vfs: int, changes: int) -> list[figures.Figure]:
         small = await _starts(Node(pathlib.Path(folder) / "small", SMALL))
         node = Node(pathlib.Path(folder) / "large", vfs)
         large = await _starts(node)
-        scan = figures.percentile([_scan(node) for _ in range(7)], 0.5)  # each as the first, nothing remembered
+        scan = figures.percentile([_scan(node) for _ in range(7)], 0.5)  # each like the first, without a cache
         async with running(node) as process:
             pushes = [await _change(node, number) for number in range(changes)]
             allocations = [await _allocate(node, number) for number in range(ALLOCATIONS)]
@@ -91,7 +91,7 @@ async def _measure(vfs: int, changes: int) -> list[figures.Figure]:
 
 
 async def _starts(node: Node) -> float:
-    """Seconds from exec to the kubelet having every VF: the median of some."""
+    """Return the median seconds from exec until the kubelet has every VF."""
     taken = []
     for _ in range(STARTS):
         began = time.perf_counter()
@@ -102,7 +102,7 @@ async def _starts(node: Node) -> float:
 
 @contextlib.asynccontextmanager
 async def running(node: Node, *flags: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """The plugin, once the kubelet has every VF."""
+    """Run the plugin; yields once the kubelet has every VF."""
     await node.kubelet.start()
     with subprocess.Popen([*node.command(), *flags], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
         try:
@@ -122,7 +122,7 @@ def _scan(node: Node) -> float:
 
 
 async def _change(node: Node, number: int) -> float:
-    """Milliseconds from a VF's loss or gain of its driver to the kubelet knowing."""
+    """Return milliseconds from a VF's loss or gain of its driver until the kubelet knows."""
     vf = devices.pci_address("0000:10:00.1")
     bound = number % 2 == 1
     began = time.perf_counter()
@@ -134,7 +134,7 @@ async def _change(node: Node, number: int) -> float:
 
 
 async def _allocate(node: Node, number: int) -> float:
-    """Milliseconds of one Allocate at the client."""
+    """Return milliseconds of one Allocate at the client."""
     resource = f"intel.com/pf{number % PFS}"
     ids = [one for one, device in node.kubelet.resources[resource].items() if device.healthy]
     began = time.perf_counter()
@@ -143,12 +143,12 @@ async def _allocate(node: Node, number: int) -> float:
 
 
 def _resident(pid: int) -> float:
-    """Resident memory in MB of 2^20 bytes."""
+    """Return resident memory in MB of 2^20 bytes."""
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU so far."""
+    """Return seconds of CPU so far."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

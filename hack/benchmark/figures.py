@@ -1,4 +1,4 @@
-"""One measured figure, with its target and what the incumbent does, and how they are shown."""
+"""Figure that was measured, with its target and upstream's value, and its display."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """`key` is for programs, which alone hear of a `quiet` one.
+    """`key` is for programs; only they get a `quiet` figure.
 
-    `target` is the most it may be, None where it is only told; `note` is for comparison.
+    `target` is its upper limit, None if there is none; `note` is for comparison.
     """
 
     key: str
@@ -31,6 +31,6 @@ def table(taken: Sequence[Figure]) -> Iterator[str]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of the values lies, or the nearest of them."""
+    """Return the value below which that share of the values is, or the nearest of them."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

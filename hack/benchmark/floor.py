@@ -1,4 +1,4 @@
-"""What the kernel itself needs: the bare netlink requests of an attachment, from one process that has all of it ready.
+"""Floor of the cost: the bare netlink requests of an attachment, from one process that has everything ready.
 
 No library, no JSON, no look before or after: sockets are open, a request is a few packed bytes, its acknowledgement is
 waited for. Nothing that moves a link can be faster on this kernel.
@@ -23,7 +23,7 @@ _ERROR = struct.Struct("=i")
 
 
 class Floor:
-    """A socket in the host, one in every pod. They hold the pods' namespaces, so close it."""
+    """A socket in the host and one in every pod. They hold the pods' namespaces, so close it."""
 
     def __init__(self, where: stage.Stage) -> None:
         self._host = where.host.fd
@@ -38,7 +38,7 @@ class Floor:
             each.close()
 
     def add(self, link: stage.Link) -> None:
-        """Two requests: move and rename; up."""
+        """Send two requests: move and rename; up."""
         self.move(link)
         _ask(self._inside[link.index], link.index, up=True)
 
@@ -46,7 +46,7 @@ class Floor:
         _ask(self._home, link.index, name="net1", target=link.pod.fd)
 
     def delete(self, link: stage.Link) -> None:
-        """One request: home under its name. The move takes it down and its addresses away."""
+        """Send one request: to the host under its name. The move takes it down and removes its addresses."""
         _ask(self._inside[link.index], link.index, name=link.name, target=self._host)
 
     def move_all(self, links: Sequence[stage.Link]) -> None:
@@ -59,14 +59,14 @@ class Floor:
 
 
 def _socket() -> socket.socket:
-    """In the namespace that the calling thread is in."""
+    """Open a socket in the calling thread's namespace."""
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     made.bind((0, 0))
     return made
 
 
 def _ask(sock: socket.socket, index: int, name: str | None = None, target: int | None = None, up: bool = False) -> None:
-    """One request about a link, and the kernel's acknowledgement. Raises OSError where it refuses."""
+    """Send one request about a link; wait for the acknowledgement. Raises OSError if the kernel refuses."""
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP * up, _IFF_UP * up)
     if target is not None:
         body += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", target))

@@ -1,8 +1,8 @@
-"""What a setting of the host is worth to a move of a link between namespaces: the bare request, nothing of ours.
+"""Effect of a host setting on a move of a link between namespaces: the bare request, without our code.
 
-`rcutree.jiffies_till_first_fqs`, in ticks, is how long RCU waits before it looks for processors that are idle; a move
-waits for RCU under the kernel's lock. The values take turns, and the host has its own again at the end, also after a
-failure. Source: Documentation/admin-guide/kernel-parameters.txt.
+`rcutree.jiffies_till_first_fqs`, in ticks, is how long RCU waits before it looks for idle processors; a move waits for
+RCU under the kernel's lock. The values take turns, and the host gets its own back at the end, also after a failure.
+Source: Documentation/admin-guide/kernel-parameters.txt.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _SETTLE = 0.06  # seconds
 
 
 def measure(rounds: int, setting: pathlib.Path = FIRST_FQS) -> list[figures.Figure]:
-    """A third of a second a round. Raises LabError where the setting is not there, or is not ours to change."""
+    """Measure, a third of a second for each round. Raises LabError if the setting is missing or cannot be changed."""
     with _put_back(setting) as own, veths.opened(1) as where, contextlib.closing(floor.Floor(where)) as bare:
         taken: dict[int, list[float]] = {ticks: [] for ticks in TICKS}
         for turn in range(rounds):
@@ -37,7 +37,7 @@ def measure(rounds: int, setting: pathlib.Path = FIRST_FQS) -> list[figures.Figu
 
 @contextlib.contextmanager
 def _put_back(setting: pathlib.Path) -> Iterator[int]:
-    """What the host has now, and has again afterwards."""
+    """Yield the host's value, and restore it afterwards."""
     try:
         own = setting.read_text()
         setting.write_text(own)
@@ -52,7 +52,7 @@ def _put_back(setting: pathlib.Path) -> Iterator[int]:
 
 
 def _moves(bare: floor.Floor, link: stage.Link) -> Sequence[float]:
-    """Milliseconds of a move into the pod and of the one back."""
+    """Return milliseconds of moves into the pod and back."""
     took = []
     for move in (bare.move, bare.delete):
         time.sleep(_SETTLE)

@@ -1,4 +1,4 @@
-"""The stage of `hack/bench attach --igb`: the VFs that this machine really has, as the lab's guest does, of igbvf."""
+"""Stage of `hack/bench attach --igb`: the real VFs of this machine, in the lab's guest those of igbvf."""
 
 import contextlib
 import pathlib
@@ -12,7 +12,7 @@ from sriov.linux import netns
 
 @contextlib.contextmanager
 def opened(tree: sysfs.Tree, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
-    """A stage with every VF that has a netdev. Raises LabError where there is none. `beside` is as for veths."""
+    """Open a stage with every VF that has a netdev. Raises LabError if there is none. `beside` is as for veths."""
     found = [(vf.pci, tree.netdev(vf.pci)) for vf in inventory.scan(tree).vfs.values() if vf.driver == "igbvf"]
     there = [(pci, netdev) for pci, netdev in found if netdev is not None]
     if not there:

@@ -1,7 +1,8 @@
-"""What a scrape costs on a large node: 1,024 VFs, 200 of them in pods, asked over a unix socket as Prometheus asks.
+"""Cost of a scrape on a large node: 1,024 VFs, 200 of them in pods, asked over a unix socket as Prometheus asks.
 
 The device plugin is a process on a built sysfs tree. The CNI daemon's endpoint is in this process, beside a loop whose
-longest pause is measured: that is what an ADD would wait for a scrape. Counters are made up, since namespaces are not.
+longest pause is measured: an ADD would wait that long for a scrape. The counters are invented, since there are no
+namespaces.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _TICK = 0.001  # seconds
 
 
 def measure(scrapes: int = SCRAPES, vfs: int = deviceplugin.LARGE) -> list[figures.Figure]:
-    """`vfs` of each PF; some seconds."""
+    """Measure with `vfs` of each PF; takes some seconds."""
     return asyncio.run(_measure(scrapes, vfs))
 
 
@@ -100,7 +101,7 @@ def _record(number: int, pci: devices.PciAddress, somewhere: netns.Netns) -> led
 
 
 async def _scrapes(where: http_address.Address, count: int) -> tuple[list[float], int]:
-    """Milliseconds of each, and how large the last was."""
+    """Return the milliseconds of each, and the size of the last."""
     taken, size = [], 0
     for _ in range(count):
         began = time.perf_counter()
@@ -113,7 +114,7 @@ async def _scrapes(where: http_address.Address, count: int) -> tuple[list[float]
 
 @contextlib.asynccontextmanager
 async def _pauses() -> AsyncIterator[list[float]]:
-    """How much longer than a tick the loop did not turn, in milliseconds."""
+    """Yield by how many milliseconds the loop's turns came late."""
     found = [0.0]
 
     async def tick() -> None:

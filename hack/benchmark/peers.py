@@ -1,7 +1,7 @@
-"""The plugins that ours are compared with: containernetworking-plugins of two ages, as Debian builds them.
+"""Peers that ours are compared with: two versions of containernetworking-plugins, as Debian builds them.
 
 The current release is Debian's in sid, unpacked into a cache and never installed; it runs on Debian 12. The old one is
-Debian 12's own package. Refuses another old one, and to know a mirror's address: apt's sources have it.
+Debian 12's own package; any other old version is refused. No mirror's address is here: apt's sources have it.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class Peers:
 
 
 def provide() -> Peers:
-    """Both, fetched first if need be. Raises UnavailableError."""
+    """Return both, fetched first if necessary. Raises UnavailableError."""
     return Peers(_current(), _old())
 
 

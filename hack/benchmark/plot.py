@@ -1,4 +1,4 @@
-"""The plot of `hack/bench attach`: for ADD and DEL every contender's spread, and the kernel's own cost as a line."""
+"""Plot of `hack/bench attach`: for ADD and DEL every contender's spread, and the kernel's own cost as a line."""
 
 import pathlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _TICKS = 10  # at most
 
 
 def draw(taken: attach.Taken, path: pathlib.Path) -> None:
-    """A PNG at `path`. A bar from the least to p90, a stroke and a number at p50, a point at p99."""
+    """Draw a PNG at `path`. A bar from the least to p90, a stroke and a number at p50, a point at p99."""
     panel = _TOP + _ROW * len(_ROWS) + 50
     image = Image.new("RGB", (_WIDTH, 2 * panel + 40), "white")
     for number, verb in enumerate(("add", "del")):
@@ -61,5 +61,5 @@ class _Panel:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one that comes with Pillow, so that every machine draws the same."""
+    """Return the font that comes with Pillow, so that every machine draws the same."""
     return ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""What `hack/bench attach` says of its figures: the ratios with their targets, the raw values, a table."""
+"""Report of `hack/bench attach`: the ratios with their targets, the raw values, a table."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ _AS_BEFORE = 1.03
 
 
 def ratios(taken: attach.Taken) -> list[figures.Figure]:
-    """Ours over theirs, over the kernel's, over Python's."""
+    """Return ours over theirs, over the kernel's, over Python's."""
     costs, bursts = _medians(taken.costs), _medians(taken.bursts)
     each = [
         ("add_p50_ratio_native", costs["native_add"] / costs["v19_add"], 0.45),
@@ -34,13 +34,13 @@ def ratios(taken: attach.Taken) -> list[figures.Figure]:
         ("cpu_pair_ratio", costs["native_cpu"] / costs["v19_cpu"], 0.60),
         ("python_shim_over_bare", costs["python_version"] / costs["bare_python"], 1.35),
     ]
-    on_veths = taken.pods == attach.BURST  # which the targets are for
+    on_veths = taken.pods == attach.BURST  # the targets are for veths
     told = [figures.Figure(key, value, target if on_veths else None) for key, value, target in each]
     return [*told, *_beside(taken.beside, costs), _comparison(costs)]
 
 
 def _beside(name: str, costs: Mapping[str, float]) -> Iterator[figures.Figure]:
-    """Ours over another checkout's, on whatever links."""
+    """Yield ours over another checkout's, on any links."""
     for verb, shim in itertools.product(("add", "del"), ("native", "python") if name else ()):
         value = costs[f"{shim}_{verb}"] / costs[f"{shim}_beside_{verb}"]
         what = f"{verb.upper()} p50, {_SHIMS[shim]}, over {name}'s"
@@ -53,7 +53,7 @@ def _comparison(costs: Mapping[str, float]) -> figures.Figure:
 
 
 def raw(taken: attach.Taken) -> list[figures.Figure]:
-    """Milliseconds, for programs; and what the machine had to do besides."""
+    """Return milliseconds, for programs; and the machine's other load."""
     costs = [
         (f"{key}_ms_{name}", figures.percentile(values, share))
         for key, values in sorted(taken.costs.items())
@@ -70,7 +70,7 @@ def raw(taken: attach.Taken) -> list[figures.Figure]:
 
 
 def table(taken: attach.Taken) -> Iterator[str]:
-    """A line a contender: p50, p90, p99 of ADD and DEL and the CPU of a pair; then all pods at once."""
+    """Yield a line for each contender: p50, p90, p99 of ADD and DEL and the CPU of a pair; then all pods at once."""
     yield f"{'milliseconds: p50 / p90 / p99':<29} {'ADD':^23}  {'DEL':^23}  {'CPU of a pair':^23}"
     for key, name in NAMES.items():
         yield _line(name, key, taken.costs)

@@ -1,7 +1,7 @@
-"""What an ADD costs as VFs, attachments and calls become many, and what the daemon's memory does meanwhile.
+"""Cost of an ADD with growing numbers of VFs, attachments and calls, and the daemon's memory meanwhile.
 
 VFs of one PF are netdevsim's, in the guest; attachments and calls are of veths on this machine. No process is started
-for a call: what grows would be the daemon's or the kernel's.
+for a call: only the daemon's or the kernel's cost can grow.
 """
 
 import json
@@ -19,15 +19,15 @@ from tests.sriov_cni import harness
 VFS = (4, 64, 256)
 """VFs of one PF."""
 HELD = (1, 100, 1000)
-"""Attachments that there are while one more is made."""
+"""Attachments that exist while one more is made."""
 PAIRS_A_ROUND = 100  # 10,000 with the usual 100 rounds
 _PODS = 4
-_WARM = 200  # pairs, until caches are what they stay
+_WARM = 200  # pairs, until caches have their final state
 _SAMPLES = 50
 
 
 def measure(rounds: int, holding: Sequence[int] = HELD, sizes: Sequence[int] = VFS) -> list[figures.Figure]:
-    """Ten minutes with 100 rounds. Raises BrokenRunError where the guest's part fails."""
+    """Measure; takes ten minutes with 100 rounds. Raises BrokenRunError if the guest's part fails."""
     by_vfs = _in_the_guest(min(rounds, _SAMPLES), sizes)
     small, large = sizes[0], sizes[-1]
     few, many = holding[0], holding[-1]
@@ -45,7 +45,7 @@ def measure(rounds: int, holding: Sequence[int] = HELD, sizes: Sequence[int] = V
 
 
 def _in_the_guest(rounds: int, sizes: Sequence[int]) -> dict[int, float]:
-    """Median milliseconds of an ADD by the number of VFs."""
+    """Return the median milliseconds of an ADD by the number of VFs."""
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         inside = [sys.executable, "-P", "-m", "hack.benchmark.simulated", f"{folder}/times.json", str(rounds)]
         lab = [str(stage.ROOT / "hack/lab"), "run", "--netdevsim", "--out", folder, "--env", f"PYTHONPATH={stage.ROOT}"]
@@ -58,7 +58,7 @@ def _in_the_guest(rounds: int, sizes: Sequence[int]) -> dict[int, float]:
 
 
 def _by_held(bench: stage.Stage, holding: Sequence[int], rounds: int) -> dict[int, float]:
-    """The same by the number of attachments held, measured on the way up and on the way down again."""
+    """Return it by the number of attachments held, measured on the way up and on the way down again."""
     *others, spare = bench.links
     taken: dict[int, list[float]] = {held: [] for held in holding}
     for held in (*holding, *reversed(holding)):
@@ -69,7 +69,7 @@ def _by_held(bench: stage.Stage, holding: Sequence[int], rounds: int) -> dict[in
 
 
 def _hold(bench: stage.Stage, links: list[stage.Link], wanted: int) -> None:
-    """So many of the links are attached, and no others."""
+    """Attach so many of the links, and no others."""
     held = len(list((bench.folder / "run/vfs").glob("*.json")))
     for link in links[held:wanted]:
         _call(bench, "ADD", link)
@@ -78,7 +78,7 @@ def _hold(bench: stage.Stage, links: list[stage.Link], wanted: int) -> None:
 
 
 def _memory(bench: stage.Stage, pairs: int) -> tuple[float, float]:
-    """The daemon's resident memory in MB of 2^20 bytes: once it has warmed up, and so many pairs later."""
+    """Return the daemon's resident memory in MB of 2^20 bytes: after the warm-up, and so many pairs later."""
     _repeat(bench, min(pairs, _WARM))
     before = _resident(bench.daemon.pid)
     _repeat(bench, pairs)
@@ -91,7 +91,7 @@ def _repeat(bench: stage.Stage, pairs: int) -> None:
 
 
 def _pair(bench: stage.Stage, link: stage.Link) -> float:
-    """Milliseconds of the ADD."""
+    """Return milliseconds of the ADD."""
     began = time.perf_counter()
     _call(bench, "ADD", link)
     took = (time.perf_counter() - began) * 1000

@@ -1,4 +1,4 @@
-"""What an ADD costs on netdevsim PFs of some sizes, in the guest: hack.benchmark.simulated FILE ROUNDS VFS..."""
+"""Cost of an ADD on netdevsim PFs of some sizes, in the guest: hack.benchmark.simulated FILE ROUNDS VFS..."""
 
 import json
 import pathlib
@@ -17,13 +17,13 @@ _KEYS = {"mac": "02:00:00:01:00:01", "vlan": 100, "vlanQoS": 3, "max_tx_rate": 1
 
 def main(file: pathlib.Path, rounds: int, *sizes: int) -> None:
     taken: dict[int, list[float]] = {size: [] for size in sizes}
-    for size in (*sizes, *reversed(sizes)):  # on the way up and down, so that no size has the machine's good minute
+    for size in (*sizes, *reversed(sizes)):  # up and down, so that no size alone gets the machine's good minute
         taken[size] += _times(size, rounds)
     file.write_text(json.dumps({size: statistics.median(each) for size, each in taken.items()}))
 
 
 def _times(size: int, rounds: int) -> list[float]:
-    """Milliseconds of each ADD, of the PF's last VF."""
+    """Return milliseconds of each ADD, of the PF's last VF."""
     with (
         tempfile.TemporaryDirectory(prefix="sim-") as name,
         namespaces.made("host") as home,

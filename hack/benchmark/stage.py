@@ -1,6 +1,6 @@
-"""What `hack/bench attach` plays on: links in a host, a pod's namespace for each, and our daemon.
+"""Stage of `hack/bench attach`: links in a host, a pod's namespace for each, and our daemon.
 
-Everybody who is measured has the same links and the same pods, one after another. Nothing of it outlives the run.
+All contenders have the same links and the same pods, one after another. Nothing of it outlives the run.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Daemon:
         return self.folder / "run/cni.sock"
 
     def cpu(self) -> float:
-        """Milliseconds of CPU that its threads have had (proc(5), schedstat: nanoseconds)."""
+        """Return milliseconds of CPU of its threads (proc(5), schedstat: nanoseconds)."""
         spent = 0
         for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):  # a thread that has ended meanwhile
@@ -66,7 +66,7 @@ class Stage:
     beside: Daemon | None = None
 
     def is_whole(self) -> bool:
-        """Every link is in the host under its name and its number, as at the start."""
+        """Whether every link is in the host under its name and its number, as at the start."""
         with contextlib.closing(netlink.Netlink()) as net:
             there = {link.name: link.index for link in net.links()}
         return all(there.get(link.name) == link.index for link in self.links)
@@ -74,7 +74,7 @@ class Stage:
 
 @contextlib.contextmanager
 def folder() -> Iterator[pathlib.Path]:
-    """In memory where there is such a folder."""
+    """Make the folder in memory if there is such a file system."""
     memory = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="bench-", dir=memory) as made:
         yield pathlib.Path(made)
@@ -84,7 +84,7 @@ def folder() -> Iterator[pathlib.Path]:
 def daemons(
     place: pathlib.Path, beside: pathlib.Path | None, module: str, *options: str
 ) -> Iterator[tuple[Daemon, Daemon | None]]:
-    """Ours, and that of the checkout `beside`, in a run directory of its own."""
+    """Run ours, and that of the checkout `beside`, in a run directory of its own."""
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(_daemon(ROOT, place, module, *options))
         if beside is None:
@@ -96,7 +96,7 @@ def daemons(
 
 @contextlib.contextmanager
 def _daemon(root: pathlib.Path, place: pathlib.Path, module: str, *options: str) -> Iterator[Daemon]:
-    """Once it listens; in the namespace that the calling thread is in. Raises LabError where it does not start."""
+    """Run it in the calling thread's namespace; yields when it listens. LabError if it does not start."""
     options = (f"--run-dir={place}/run", f"--policy={place}/none", f"--predecessor-dir={place}/none", *options)
     command = [sys.executable, "-m", module, "--log-level=error", *options]
     environment, log = os.environ | {"PYTHONPATH": str(root)}, place / "daemon.log"
@@ -117,7 +117,7 @@ def _daemon(root: pathlib.Path, place: pathlib.Path, module: str, *options: str)
 
 @contextlib.contextmanager
 def namespaces(purposes: Sequence[str]) -> Iterator[list[str]]:
-    """Their names, for `ip -n`."""
+    """Make them; yields their names, for `ip -n`."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(_namespace(purpose)) for purpose in purposes]
 

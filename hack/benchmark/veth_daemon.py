@@ -1,7 +1,7 @@
-"""The CNI daemon on veths that a built sysfs shows as VFs without a PF: `python -m hack.benchmark.veth_daemon OPTIONS`.
+"""CNI daemon on veths that a built sysfs shows as VFs without a PF: `python -m hack.benchmark.veth_daemon OPTIONS`.
 
-The kernel is the machine's own and every request goes straight to it. What real hardware's sysfs does by itself, to
-show a netdev where it is, costs one rename of a folder here: a benchmark must not bill the product for its stage.
+The kernel is the machine's own and every request goes straight to it. Real sysfs shows a netdev where it is by itself;
+here that costs one rename of a folder, which is small enough not to count against the product.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from sriov.linux import kernel, netlink, netns
 from sriov_cni import app as daemon
 
 Shown = Mapping[int, tuple[pathlib.Path, pathlib.Path]]
-"""By a link's index: where sysfs shows it in the host, and where that folder is meanwhile."""
+"""By a link's index: its folder in sysfs while in the host, and the place of that folder meanwhile."""
 
 
 class VethKernel(netlink.Netlink):
-    """Requests in one namespace; a move is followed by the built sysfs, and a VF has its PCI device as its parent."""
+    """Requests in one namespace; the built sysfs follows a move, and a VF has its PCI device as its parent."""
 
     def __init__(self, shown: Shown, where: netns.Netns | None = None) -> None:
         super().__init__(where)
@@ -46,7 +46,7 @@ class VethKernel(netlink.Netlink):
 
 
 def shown(sysfs: pathlib.Path) -> Shown:
-    """Every netdev of the built tree; beside it there is room for those that are away."""
+    """Return every netdev of the built tree, with a place for its folder while it is away."""
     found = {int((path / "ifindex").read_text()): path for path in sysfs.glob("bus/pci/devices/*/net/*")}
     return {index: (path, path.parent.parent / f"away-{path.name}") for index, path in found.items()}
 

@@ -1,5 +1,5 @@
-"""The stage of `hack/bench attach` on any machine: veths in a namespace that plays the host, a built sysfs that shows
-them as VFs without a PF.
+"""Stage of `hack/bench attach` on any machine: veths in a namespace that plays the host, shown as VFs without a PF by a
+built sysfs.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ _MTU = 1500
 
 @contextlib.contextmanager
 def opened(count: int, pods: int | None = None, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
-    """A stage with that many links, for each a pod unless `pods` says how many there are. Needs root and iproute2.
+    """Open a stage with that many links, each with a pod unless `pods` is their number. Needs root and iproute2.
 
-    `beside` is another checkout, whose daemon is there too.
+    `beside` is another checkout, whose daemon runs too.
     """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(stage.folder())

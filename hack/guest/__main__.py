@@ -82,7 +82,7 @@ def fetch(options: argparse.Namespace, shown: progress.Progress) -> int:
 
 
 def status(options: argparse.Namespace, _: progress.Progress) -> int:
-    """Says what is cached; fails where nothing is."""
+    """Prints what is cached; fails if nothing is."""
     have = parts.load(options.cache / "parts")
     print(f"QEMU and Linux {have.release} in {options.cache}" if have else f"nothing in {options.cache}")
     return 0 if have else 1
@@ -121,7 +121,7 @@ def _add_guest(add: argparse.ArgumentParser, size: boot.Limits) -> None:
 
 
 def _environment(asked: Sequence[str]) -> dict[str, str]:
-    """What the command sees of ours. A terminal at this end cannot be seen from the guest, so it is told of it."""
+    """Return the command's environment. The guest cannot see a terminal at this end, so a variable reports it."""
     chosen = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     if sys.stdout.isatty():
         chosen = {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)} | chosen

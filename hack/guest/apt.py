@@ -1,7 +1,7 @@
 """A private apt: the machine's mirror, proxy and keys, but sources, lists and downloads of the lab's own.
 
-It believes that nothing is installed, so what it downloads is complete in itself and the same on every machine.
-Refuses to touch the system's package database; unsigned packages are refused by apt.
+It assumes that nothing is installed, so what it downloads is complete in itself and the same on every machine.
+It never touches the system's package database; apt refuses unsigned packages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Apt:
         for folder in ("lists/partial", "cache/archives/partial", "etc"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
-        # A mirror that stands still, as build machines have it, is as good: nobody's security rests on the lab.
+        # A mirror that is frozen, as build machines have it, is as good: nobody's security depends on the lab.
         options = ["check-valid-until=no", *([f"signed-by={KEYRING}"] if KEYRING.exists() else [])]
         lines = "".join(f"deb [{' '.join(options)}] {mirror} {suite} main\n" for suite in self._suites)
         (self._folder / "sources.list").write_text(lines)
@@ -46,7 +46,7 @@ class Apt:
         return sorted(self.archives.glob("*.deb"))
 
     def download_alone(self, packages: Sequence[str], what: str, shown: progress.Progress) -> list[Path]:
-        """These packages and nothing that they need, in this order."""
+        """Downloads these packages without their dependencies, in this order."""
         self._get(["download", "-t", self._suites[-1], *packages], f"downloading {what}", shown)
         return [next(self.archives.glob(f"{package.partition('=')[0]}_*.deb")) for package in packages]
 
@@ -87,7 +87,7 @@ class Apt:
 def fetched(
     folder: Path, take: Callable[[Apt], list[Path]], shown: progress.Progress, suites: Sequence[str] = SUITES
 ) -> list[Path]:
-    """What `take` gets from the first of this machine's mirrors that has it, kept below `folder`."""
+    """Return what `take` gets from the first of this machine's mirrors that has it, kept below `folder`."""
     reason = errors.UnavailableError("no Debian archive in /etc/apt/sources.list or sources.list.d")
     private = Apt(folder, suites)
     for address in mirrors.archives(mirrors.read(Path("/etc/apt"))):

@@ -1,8 +1,8 @@
-"""Boots a guest for one job and carries its output and its exit status out, live and unmixed; what is typed, in.
+"""Boot of a guest for one job: carries its output and its exit status out, live and unmixed, and typed input in.
 
-Two virtio serial ports do that: `control` for the guest's own words (ready, exit, fail), `output` for what the
-command writes. Kernel messages have the console, which is read only when something went wrong. Leaves nothing
-behind, not a process, not a file, however it ends.
+Two virtio serial ports do that: `control` for the guest's own messages (ready, exit, fail), `output` for what the
+command writes. Kernel messages go to the console, which is read only if something went wrong. Leaves nothing behind,
+no process and no file, however it ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hack.guest import errors, jobs, keyboard, machine, parts, progress
 
-# Seconds; 10 to 15 are usual under emulation on an idle machine. Now and then an emulated clock stands still on a busy
+# Seconds; 10 to 15 are usual under emulation on an idle machine. Sometimes an emulated clock stands still on a busy
 # one, and with it the kernel ("rcu_preempt kthread starved"): nothing was done in such a guest, so another is booted.
 BOOT_LIMITS = (90.0, 180.0)
 LAST_LINES = 15
@@ -29,7 +29,7 @@ LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Limits:
-    """How big a guest is and how many seconds its command may take."""
+    """Size of a guest, and the seconds that its command may take."""
 
     memory: str = "2G"
     cpus: int = 2
@@ -58,7 +58,7 @@ def run(
 
 
 def insistently(boot: Callable[[float], Outcome], shown: progress.Progress) -> Outcome:
-    """`boot` takes the seconds that it has. Raises what its last try raises, and all but NotBootedError at once."""
+    """Retry `boot`, which is given its seconds. Raises its last error; any but NotBootedError at once."""
     *first, last = BOOT_LIMITS
     for limit in first:
         try:
@@ -95,7 +95,7 @@ def _once(
 
 @contextlib.contextmanager
 def _qemu(have: parts.Parts, built: machine.Machine) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A running QEMU as our ends of its two ports. setpriv ends it even where we are killed without a word."""
+    """Run QEMU; yields our ends of its two ports. setpriv ends it even if we are killed."""
     control, its_control = socket.socketpair()
     output, its_output = socket.socketpair()
     monitor, orders = socket.socketpair()
@@ -146,7 +146,7 @@ class _Watch:
         self._ports = {control, output}
 
     def outcome(self) -> Outcome:
-        """Until both ports are closed: what is in them when QEMU ends is still to be read."""
+        """Follow it until both ports are closed: what is in them when QEMU ends is still read."""
         with self._selector:
             while self._ports & {key.fileobj for key in self._selector.get_map().values()}:
                 if self._ready is None:

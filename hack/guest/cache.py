@@ -1,7 +1,7 @@
 """The cache of a guest's parts: filled once from Debian's archive, shared by all guests of a user.
 
-A guest holds the lock shared while it runs; filling and emptying hold it alone. What is half done has another
-name until it is whole. Refuses machines that cannot have a guest, before anything is downloaded.
+A guest holds the lock shared while it runs; filling and emptying hold it alone. What is incomplete has another
+name until it is complete. Refuses machines that cannot have a guest, before anything is downloaded.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ UNUSED = ("sound", *(f"drivers/{name}" for name in ("gpu", "media", "staging", "
 
 
 def default() -> Path:
-    """Where the cache is if nobody says otherwise."""
+    """Return the default folder of the cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sriov-underlay" / "lab"
 
 
 @contextmanager
 def borrowed(cache: Path, shown: progress.Progress) -> Iterator[parts.Parts]:
-    """The parts, fetched first if need be; nobody empties the cache until they are given back."""
+    """Yield the parts, fetched first if necessary; nobody can empty the cache until the context ends."""
     with _locked(cache, fcntl.LOCK_SH) as lock:
         while (have := parts.load(cache / "parts")) is None:
             shown.show("waiting for the cache")
             fcntl.flock(lock, fcntl.LOCK_EX)
             if parts.load(cache / "parts") is None:
                 _fill(cache, shown)
-            fcntl.flock(lock, fcntl.LOCK_SH)  # which lets go for a moment, so the loop looks again
+            fcntl.flock(lock, fcntl.LOCK_SH)  # the change releases the lock for a moment, so the loop looks again
         yield have
 
 
@@ -100,7 +100,7 @@ def _download(folder: Path, shown: progress.Progress) -> list[Path]:
 
 
 def unpack(packages: list[Path], root: Path, shown: progress.Progress) -> None:
-    """Side by side below `root`; no package's scripts are run."""
+    """Unpack them side by side below `root`; no package's scripts are run."""
     root.mkdir(parents=True)
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(subprocess.check_call, ["dpkg", "-x", str(deb), str(root)]) for deb in packages]

@@ -1,4 +1,4 @@
-"""What the lab says when it cannot do its work: one line that names the thing and the remedy.
+"""Errors of the lab when it cannot do its work: one line that names the thing and the remedy.
 
 LabError                 the guest failed: it lost a device, its command did not end
 ├── NotBootedError       it did not boot, so nothing was done in it

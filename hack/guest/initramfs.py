@@ -1,7 +1,7 @@
-"""The guest's initramfs: a busybox, the few modules that reach the root file system and the NICs, and the job.
+"""Initramfs of the guest: a busybox, the few modules that reach the root file system and the NICs, and the job.
 
-It is written anew for every run, which costs milliseconds, so that a run's command and environment travel inside
-it and need neither a shared folder nor a place on the kernel command line. Refuses nothing; it is pure.
+It is written for every run, which takes milliseconds, so that a run's command and environment are in it and need
+neither a shared folder nor space on the kernel command line. Pure.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def load_order(modules_dep: str, wanted: Iterable[str]) -> list[str]:
 
 
 def needs(module: bytes) -> list[str]:
-    """What has to be loaded before a module that depmod's table does not know, from its .modinfo section."""
+    """Return what has to be loaded before a module that is not in depmod's table, from its .modinfo section."""
     found = re.search(rb"\0depends=([^\0]*)\0", module)
     return found[1].decode().split(",") if found and found[1] else []
 
@@ -57,7 +57,7 @@ def module_name(path: str) -> str:
 
 
 def unpacked(path: Path) -> bytes:
-    """A module's bytes without its xz coat: busybox cannot ask the kernel to take it off."""
+    """Return a module's bytes without xz compression: busybox cannot ask the kernel to decompress it."""
     body = path.read_bytes()
     return lzma.decompress(body) if path.suffix == ".xz" else body
 

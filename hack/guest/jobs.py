@@ -1,6 +1,6 @@
-"""What a guest is booted for: one command, its folder and environment, and how many VFs it finds.
+"""Job of a guest: one command, its folder and environment, and the number of VFs.
 
-Turned into the files that the guest's init reads (see `init`). Pure but for reading the parts.
+Turned into the files that the guest's init reads (see `init`). Pure, except for reading the parts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Job:
 
 
 def initrd(job: Job, have: parts.Parts) -> bytes:
-    """The initramfs that boots into the job."""
+    """Return the initramfs that boots into the job."""
     table = (have.modules / "modules.dep").read_text()
     root, nic = (initramfs.load_order(table, wanted) for wanted in (ROOT_MODULES, NIC_MODULES))
     modules = {_file(path): initramfs.unpacked(have.modules / path) for path in (*root, *nic)}
@@ -59,7 +59,7 @@ def initrd(job: Job, have: parts.Parts) -> bytes:
 
 
 def _simulator(job: Job, have: parts.Parts, table: str) -> dict[str, bytes]:
-    """netdevsim and what it needs, in load order; nothing where the job has no use for it."""
+    """Return netdevsim and its dependencies, in load order; nothing if the job does not use it."""
     if job.simulator is None:
         return {}
     body = job.simulator.read_bytes()
@@ -68,7 +68,7 @@ def _simulator(job: Job, have: parts.Parts, table: str) -> dict[str, bytes]:
 
 
 def script(job: Job) -> str:
-    """The command as a shell script, with nothing of the guest's own environment but PATH."""
+    """Return the command as a shell script, with only PATH of the guest's own environment."""
     environment = {"HOME": "/root", "LANG": "C.UTF-8", "SRIOV_LAB": "guest", **job.environment}
     if job.out:
         environment["LAB_OUT"] = str(job.out)

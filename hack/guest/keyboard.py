@@ -1,6 +1,6 @@
-"""What is typed at this end, key by key, for a guest's terminal: that one echoes, edits lines and knows ^C.
+"""Keyboard input at this end, key by key, for a guest's terminal, which echoes, edits lines and handles ^C.
 
-Touches nothing where stdin is no terminal; then its end is an end of file at the other end.
+Touches nothing if stdin is no terminal; then its end is an end of file at the other end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _END_OF_FILE = b"\x04"  # ^D, as a terminal has it
 
 
 class Keyboard:
-    """This process' stdin. `begin` makes its terminal raw; the end of the `with` makes it what it was."""
+    """Stdin of this process. `begin` makes its terminal raw; the end of the `with` restores it."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
@@ -23,14 +23,14 @@ class Keyboard:
         self._ended = False
 
     def begin(self) -> int:
-        """Returns the descriptor to wait for."""
+        """Begin; returns the descriptor to wait for."""
         if os.isatty(self._descriptor):
             self._before = termios.tcgetattr(self._descriptor)
             tty.setraw(self._descriptor)
         return self._descriptor
 
     def read(self, size: int) -> bytes:
-        """What has been typed; at the end of a file ^D, then nothing."""
+        """Return what has been typed; at the end of a file ^D, then nothing."""
         data = os.read(self._descriptor, size)
         if data or self._ended:
             return data

@@ -1,6 +1,6 @@
-"""The guest as a QEMU command line. Pure: what is decided here is tested without a boot.
+"""Machine: the guest as a QEMU command line. Pure: its decisions are tested without a boot.
 
-Hardware acceleration only where the CPU has it: /dev/kvm may exist and still not run a stock kernel.
+Hardware acceleration only if the CPU has it: /dev/kvm may exist and still not run a stock kernel.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ KERNEL = (
 
 @dataclass(frozen=True)
 class Machine:
-    """A guest's size and the files of one run: its initramfs, its console's log, the one folder it may write.
+    """Size of a guest and the files of one run: its initramfs, its console's log, the one folder it may write.
 
-    With `terminal` its output port is one, /dev/hvc0 in there, which carries what is typed too.
+    With `terminal` its output port is one, /dev/hvc0 in the guest, which carries keyboard input too.
     """
 
     memory: str

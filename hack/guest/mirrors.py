@@ -1,7 +1,7 @@
-"""Where this machine takes Debian from: the archives in its own apt sources, in both formats that apt reads.
+"""Mirrors that this machine takes Debian from: the archives in its own apt sources, in both formats that apt reads.
 
-The lab needs Debian 12 and its backports from the same place, so that it works behind a proxy, on a mirror or
-offline exactly where `apt-get update` works. Refuses to know any address itself.
+The lab needs Debian 12 and its backports from the same mirror, so that it works behind a proxy, on a mirror or
+offline exactly if `apt-get update` works. No address is here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read(etc_apt: Path) -> list[Source]:
 
 
 def archives(sources: Iterable[Source]) -> list[str]:
-    """The URIs that may hold Debian's main archive. A stranger's repository can look like one; its signature cannot."""
+    """Return the URIs that may have Debian's main archive. Others may look like one, but their signature differs."""
     return list(dict.fromkeys(s.uri for s in sources if SUITES & {*s.suites} and "main" in s.components))
 
 

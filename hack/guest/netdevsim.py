@@ -1,7 +1,7 @@
-"""The kernel's own simulator of network cards, built from the source of the guest's very kernel: Debian ships none.
+"""netdevsim, the kernel's own simulator of network cards, built from the guest kernel's source: Debian ships no module.
 
-Compiler, make and headers are unpacked beside the build and thrown away with it: nothing is installed, and every
-machine has the same compiler. It is built once, when a guest first asks for it. Refuses any kernel but the cached one.
+Compiler, make and headers are unpacked beside the build and deleted after it: nothing is installed, and every machine
+has the same compiler. It is built once, when a guest first needs it. Refuses any kernel but the cached one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hack.guest import apt, cache, errors, parts, progress
 
 MODULE = "netdevsim.ko"
 FOLDER = "drivers/net/netdevsim"
-# What the tools need that is not on every Debian. A library more, and the machine's own programs would load it too.
+# Tools that are not on every Debian. With another library here, the machine's own programs would load it too.
 TOOLS = re.compile(r"(binutils|cpp-12|gcc-12|lib(binutils|ctf|elf|gcc-12-dev|gmp|isl|jansson|mpc|mpfr|zstd)|make|zlib)")
 LIBRARIES = tuple(f"{folder}lib/x86_64-linux-gnu" for folder in ("", "usr/"))
 
 
 def built(store: Path, kernel: parts.Parts, shown: progress.Progress) -> Path:
-    """The module for `kernel`, which the caller has borrowed from the cache at `store`; made first if need be."""
+    """Return the module for `kernel`, which the caller has borrowed from the cache at `store`; built if necessary."""
     with _alone(store, shown):
         have = parts.load(store / "netdevsim")
         if have is None or have.release != kernel.release:
@@ -35,7 +35,7 @@ def built(store: Path, kernel: parts.Parts, shown: progress.Progress) -> Path:
 
 
 def verify(store: Path, shown: progress.Progress) -> None:
-    """Drops a module whose bytes have changed; it is built anew when it is next asked for."""
+    """Remove a module whose bytes have changed; it is built again when it is next needed."""
     with _alone(store, shown):
         if (store / "netdevsim").is_dir() and parts.verify(store / "netdevsim") is None:
             shutil.rmtree(store / "netdevsim")
@@ -43,7 +43,7 @@ def verify(store: Path, shown: progress.Progress) -> None:
 
 @contextmanager
 def _alone(store: Path, shown: progress.Progress) -> Iterator[None]:
-    """Two guests that start at once build it once. The cache's own lock is shared by all that run."""
+    """Lock the build: two guests that start at once build it once. The cache's own lock is shared by all that run."""
     with (store / "netdevsim.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +86,7 @@ def _provide(work: Path, release: str, shown: progress.Progress) -> Path:
 
 
 def _download(private: apt.Apt, release: str, shown: progress.Progress) -> list[Path]:
-    """Headers and source without what they recommend themselves with: they would bring the kernel once more."""
+    """Download headers and source without their recommended packages, which would include another kernel."""
     what, abi = "a compiler and the kernel's source", release.rpartition("-")[0]
     headers = [f"linux-headers-{release}", f"linux-headers-{abi}-common"]
     found = private.download_alone(headers, what, shown)
@@ -99,7 +99,7 @@ def _download(private: apt.Apt, release: str, shown: progress.Progress) -> list[
 
 
 def _extracted(deb: Path, work: Path) -> Path:
-    """The module's folder out of the tar of the kernel's whole source, which is in the package; read only that far."""
+    """Extract the module's folder from the tar of the whole kernel source in the package; read only that far."""
     folder = work / "source"
     folder.mkdir()
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
@@ -113,7 +113,7 @@ def _extracted(deb: Path, work: Path) -> Path:
 
 
 def files(kernel: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """The folder's files, which lie together: whatever comes after the last of them is not read."""
+    """Yield the folder's files, which are adjacent: what comes after the last of them is not read."""
     found = False
     for member in kernel:
         if f"/{FOLDER}/" in member.name:
@@ -125,10 +125,10 @@ def files(kernel: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _make(work: Path, release: str, source: Path, shown: progress.Progress) -> None:
-    """Runs the kernel's own build on the one folder. Where it fails, its words stay beside it."""
+    """Run the kernel's own build on the one folder. If it fails, its output stays beside it."""
     root, log = work / "root", work / "log"
     headers = root / "usr/src" / f"linux-headers-{release}"
-    # Debian's one-line Makefile names the other half of the headers by the place where it would be installed.
+    # Debian's one-line Makefile names the other half of the headers by the path where it would be installed.
     common = headers.with_name(f"linux-headers-{release.rpartition('-')[0]}-common")
     (headers / "Makefile").write_text(f"include {common}/Makefile\n")
     total = len(list(source.glob("*.c")))

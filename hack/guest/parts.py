@@ -1,4 +1,4 @@
-"""The parts a guest is made of, as unpacked Debian packages: QEMU with its libraries, a kernel, busybox.
+"""Parts of a guest, as unpacked Debian packages: QEMU with its libraries, a kernel, busybox.
 
 Programs run through the dynamic linker they came with, so they depend on nothing that this machine has installed.
 Refuses parts that changed since they were unpacked.
@@ -41,7 +41,7 @@ class Parts:
 
     @property
     def firmware(self) -> list[Path]:
-        """Folders for QEMU's -L: its own ROMs, the BIOS, the network boot ROMs."""
+        """Return folders for QEMU's -L: its own ROMs, the BIOS, the network boot ROMs."""
         return [self.root / folder for folder in ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")]
 
     @property
@@ -49,7 +49,7 @@ class Parts:
         return self.root / "usr" / LIBRARIES / "qemu"
 
     def program(self, path: str, name: str | None = None) -> list[str]:
-        """The command line that runs a program of these parts, under another name where it cares."""
+        """Return the command line that runs a program of these parts, under another name if it needs that."""
         libraries = f"{self.root / LIBRARIES}:{self.root / 'usr' / LIBRARIES}"
         linker = [str(self.root / "lib64/ld-linux-x86-64.so.2"), "--library-path", libraries]
         return [*linker, *(["--argv0", name] if name else []), str(self.root / path)]
@@ -59,7 +59,7 @@ class Parts:
 
 
 def found(root: Path) -> Parts:
-    """The parts that were unpacked at `root`; checks that they can make the guest that is wanted."""
+    """Return the parts that were unpacked at `root`; checks that they can make the guest."""
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise errors.UnavailableError("no kernel in the downloaded packages: linux-image-amd64 has changed its layout")
@@ -75,13 +75,13 @@ def found(root: Path) -> Parts:
 
 
 def seal(parts: Parts, folder: Path) -> None:
-    """Writes down what was unpacked, so that `load` and `verify` can tell whether it is still that."""
+    """Record what was unpacked, so that `load` and `verify` notice changes."""
     files = {str(path.relative_to(parts.root)): [*_stamp(path), _sha256(path)] for path in _files(parts.root)}
     (folder / MANIFEST).write_text(json.dumps({"release": parts.release, "files": files}))
 
 
 def load(folder: Path) -> Parts | None:
-    """The sealed parts in `folder`, or None where they are missing or any file's size or time has changed."""
+    """Return the sealed parts in `folder`, or None if they are missing or any file's size or time has changed."""
     return _sealed(folder, lambda path, entry: _stamp(path) == entry[:2])
 
 

@@ -1,6 +1,6 @@
 """Progress on stderr: one line that is rewritten on a terminal, few plain lines anywhere else.
 
-Refuses to write to stdout, which belongs to the command in the guest.
+Never writes to stdout, which belongs to the command in the guest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TextIO
 
 BAR = 24
 STEP = 0.25  # of a download, between two plain lines
-PULSE = 10.0  # seconds between two plain lines of something that has no measure
+PULSE = 10.0  # seconds between two plain lines of work whose fraction is unknown
 
 
 class Progress:
@@ -23,7 +23,7 @@ class Progress:
         self._what, self._begun, self._shown = "", 0.0, 0.0
 
     def show(self, what: str, fraction: float | None = None) -> None:
-        """`what` is under way; `fraction` of it is done, or its seconds are counted where that is unknown."""
+        """Show that `what` is in progress; `fraction` of it is done, or its seconds are counted if that is unknown."""
         if self._quiet:
             return
         now = self._clock()

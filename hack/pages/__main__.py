@@ -1,6 +1,6 @@
-"""Writes the pages and pictures that are made of something else; with --check says which are not as it is now.
+"""Generator of pages and pictures from the code; with --check it reports which are out of date.
 
-People start it through hack/gen-docs. It makes no page that somebody has written, and fetches nothing.
+People start it through hack/gen-docs. It changes no page that a person has written, and fetches nothing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ DEMO = "images/demo.svg"
 
 
 def made() -> dict[str, str]:
-    """By its name below docs/: what is made of the code alone, the same wherever it is made."""
+    """Return, by name below docs/, all files that are made of the code alone, the same on every machine."""
     return {
         "configuration.md": reference.page(DOCS),
         "images/inventory.svg": terminals.inventory((DOCS / "sriovctl.md").read_text()),

@@ -1,4 +1,4 @@
-"""Boxes, arrows and words as SVG, with nothing in it that is fetched or that changes by itself."""
+"""Canvas for boxes, arrows and words as SVG, with nothing in it that is fetched or that changes by itself."""
 
 import html
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Canvas:
         self._parts: list[str] = []
 
     def text(self, x: int, y: int, words: str, *, bold: bool = False, over: bool = False) -> None:
-        """`over`: with a rim of paper, where lines pass below it: a text of its own, as not all have paint-order."""
+        """Write text; `over` gives it a rim of paper above lines: a second text, as not all have paint-order."""
         weight = ' font-weight="bold"' if bold else ""
         for how in (_RIM, weight) if over else (weight,):
             self._parts.append(f'<text x="{x}" y="{y}" text-anchor="middle"{how}>{html.escape(words)}</text>')
@@ -51,7 +51,7 @@ class Canvas:
 
 
 def sequence(title: str, lanes: Sequence[str], messages: Sequence[tuple[int, int, str]]) -> str:
-    """Who says what to whom, from above to below. One who tells himself something has it written in his lane."""
+    """Draw messages between lanes, from top to bottom. A message of a lane to itself is written in the lane."""
     apart, row = 900 // len(lanes), 42
     drawing = Canvas(900, 80 + row * len(messages))
     middles = [apart // 2 + apart * number for number in range(len(lanes))]

@@ -1,4 +1,4 @@
-"""The drawings of docs/concepts.md. Each is boxes and arrows with a place, so that a change of one is a line here."""
+"""Drawings of docs/concepts.md: boxes and arrows with coordinates, so that a change of one is a line here."""
 
 from hack.pages import canvas
 from hack.pages.canvas import Canvas
@@ -9,7 +9,7 @@ def all_of_them() -> dict[str, str]:
 
 
 def _underlay() -> str:
-    """Three ways from a pod to the wire, as columns; what is grey works for every packet, in the host's CPU."""
+    """Draw three ways from a pod to the wire, as columns; what is grey works for every packet, in the host's CPU."""
     drawing = Canvas(900, 440)
     columns = {
         "overlay": [
@@ -40,7 +40,7 @@ _ON_THE_WIRE = {"overlay": "host's address outside", "routing": "pod's address, 
 
 
 def _packet() -> str:
-    """Two nodes; the path of a packet never enters a host's network stack."""
+    """Draw two nodes; the path of a packet never enters a host's network stack."""
     drawing = Canvas(900, 400)
     for left, node, pods in ((20, "node 1", ("red-1", "blue-1")), (480, "node 2", ("red-3", "green-1"))):
         drawing.box(left, 20, 400, 270, "", kind="frame")

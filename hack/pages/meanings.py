@@ -1,4 +1,4 @@
-"""What keys mean that no other page has a table of. hack/pages/reference.py fails where one is missing."""
+"""Meanings of keys that no other page has a table of. hack/pages/reference.py fails if one is missing."""
 
 SELECTORS = {
     "vendors": "with this PCI vendor, as in `15b3`",

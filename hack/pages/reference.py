@@ -1,8 +1,8 @@
 """docs/configuration.md: every key and flag with its type and default, as the code has them.
 
-Types are those of the structures that decode, defaults those of what is decoded from a configuration that says nothing,
-flags what the programs say of themselves. Meanings of keys are taken from the pages that explain them, and of the rest
-stand here; a key without a meaning stops the making.
+Types are those of the structures that decode, defaults those of an empty configuration once decoded, flags those of the
+programs' own help. Meanings of keys are taken from the pages that explain them, the rest from `meanings`; a key without
+a meaning is an error.
 """
 
 import os
@@ -59,7 +59,7 @@ def page(docs: pathlib.Path) -> str:
 
 
 def _resources(explained: str) -> str:
-    """Defaults as the one resource has them that states nothing but its name."""
+    """Make the section; defaults are those of a resource that states only its name."""
     [read] = plugin_conf.parse(b'{"resourceList": [{"resourceName": "x"}]}', "", "intel.com").resources
     defaults = {
         "resourceName": "required",
@@ -96,7 +96,7 @@ def _selectors() -> str:
 
 
 def _networks(explained: str) -> str:
-    """Defaults as of a configuration that names a VF and nothing else, where they have a value."""
+    """Make the section; defaults are those of a configuration that names only a VF, if they have a value."""
     read = netconf.attachment(b'{"deviceID": "0000:01:10.0"}', "")
     wanted = read.wanted
     defaults: dict[str, object] = {
@@ -128,7 +128,7 @@ def _policy() -> str:
 
 
 def _flags(module: str) -> str:
-    """What the program says of itself, one line an option."""
+    """Make the section from the program's own help, one line for each option."""
     command = [sys.executable, "-P", "-m", module, "--help"]
     environment = {**os.environ, "COLUMNS": "400", "NO_COLOR": "1", "PYTHONPATH": str(_ROOT)}
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -142,7 +142,7 @@ def _flags(module: str) -> str:
 
 
 def _told(text: str, heading: str, name: str) -> dict[str, list[str]]:
-    """By key, the other cells of the first table below a heading; links within that page lead there."""
+    """Return, by key, the other cells of the first table below a heading; links within that page lead there."""
     section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0].replace("[below](#", f"[more]({name}#")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
     return {key: [cell.strip() for cell in rest.split(" | ")] for key, rest in rows}
@@ -154,7 +154,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _type(annotation: object) -> str:
-    """As JSON calls it."""
+    """Return the type's name in JSON."""
     parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     names = [_one_type(part) for part in parts if part is not types.NoneType]
     return " or ".join(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""What a program printed, as a picture of a terminal. The font is the reader's: rich's template fetches one."""
+"""Pictures of a terminal with a program's output. The font is the reader's: rich's template fetches one."""
 
 import io
 import re
@@ -11,7 +11,7 @@ _FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def picture(command: str, printed: str) -> str:
-    """An SVG. `printed` may have colours as a terminal takes them. The same text makes the same picture."""
+    """Return an SVG. `printed` may have a terminal's colours. The same text makes the same picture."""
     text = rich.text.Text.from_ansi(printed.rstrip())
     width = max(len(line) for line in text.plain.splitlines())
     console = rich.console.Console(record=True, width=width, file=io.StringIO(), highlight=False)
@@ -21,7 +21,7 @@ def picture(command: str, printed: str) -> str:
 
 
 def inventory(page: str) -> str:
-    """`sriovctl inventory` as docs/sriovctl.md shows it, which a test compares with what is printed."""
+    """Return `sriovctl inventory` as docs/sriovctl.md shows it, which a test compares with the real output."""
     [printed] = re.findall(r"```console\n# (?=sriovctl inventory\n)(.*?)```", page, re.DOTALL)
     command, _, rest = printed.partition("\n")
     heading, _, rows = rest.partition("\n")
@@ -29,6 +29,6 @@ def inventory(page: str) -> str:
 
 
 def words(drawn: str) -> str:
-    """The text of a picture without any space, to find lines in it."""
+    """Return the text of a picture without any space, to find lines in it."""
     found = "".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
     return re.sub(r"\s|&#160;", "", found).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

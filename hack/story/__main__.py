@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _told(story: Story, node: nodes.Node, terminal: Terminal) -> bool:
-    """Whether the telling broke off."""
+    """Tell the story; returns whether it broke off."""
     try:
         story.tell()
     except nodes.StoryError as error:

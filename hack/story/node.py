@@ -1,6 +1,6 @@
-"""The node's processes, as real ones: kubelet (stand-in), device plugin, CNI daemon; and the shim as a runtime runs it.
+"""Node of the demo, with real processes: stand-in kubelet, device plugin, CNI daemon; and the shim as runtimes run it.
 
-Nobody else starts or stops them.
+Only this module starts or stops them.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Node:
         self._until((self.run_dir / "cni.sock").exists, "the CNI daemon's socket")
 
     def ask_kubelet(self, **request: object) -> Any:
-        """One question over the stand-in kubelet's control socket."""
+        """Send one question over the stand-in kubelet's control socket."""
         with socket.socket(socket.AF_UNIX) as control, control.makefile("r") as answers:
             control.settimeout(_PATIENCE)
             control.connect(str(self._control))
@@ -92,14 +92,14 @@ class Node:
 
     @property
     def addresses(self) -> str:
-        """Where host-local keeps its leases."""
+        """Return the folder where host-local keeps its leases."""
         return str(self._folder / "leases")
 
     def close(self) -> None:
         self._stack.close()
 
     def logs(self) -> str:
-        """The last lines of every process, for a step that failed."""
+        """Return the last lines of every process, for a step that failed."""
         parts = []
         for path in sorted(self._folder.glob("*.log")):
             parts += [f"── {path.stem}", *path.read_text(errors="replace").splitlines()[-15:]]

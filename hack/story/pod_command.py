@@ -1,4 +1,4 @@
-"""`pod add|del|list` at the lab's prompt: what kubelet and container runtime do about a pod's VF."""
+"""`pod add|del|list` at the lab's prompt: does what kubelet and container runtime do about a pod's VF."""
 
 import argparse
 import json
@@ -72,7 +72,7 @@ def _network(node: nodes.Node) -> dict[str, object]:
 
 
 def _pair(text: str) -> tuple[str, object]:
-    """`vlan=100`: the value as JSON where it is JSON, else a string."""
+    """Parse `vlan=100`: the value as JSON if it is JSON, else a string."""
     key, _, value = text.partition("=")
     try:
         return key, msgspec.json.decode(value)

@@ -1,4 +1,4 @@
-"""Pods, as far as a network is concerned: a namespace, an attachment, and someone inside who pings."""
+"""Pods, as far as a network is concerned: a namespace, an attachment, and a ping inside."""
 
 import dataclasses
 import subprocess
@@ -13,7 +13,7 @@ SUBNET = "10.56.217.0/24"
 
 @dataclasses.dataclass(slots=True)
 class Pod:
-    """A pod to be. `envs` is what the kubelet was told for its container; `result` what the CNI answered."""
+    """A pod. `envs` is the kubelet's answer for its container; `result` the CNI's."""
 
     name: str
     resource: str
@@ -25,7 +25,7 @@ class Pod:
 
     @property
     def vf(self) -> str:
-        """The PCI address from the container's environment."""
+        """Return the PCI address from the container's environment."""
         return next(value for key, value in self.envs.items() if not key.endswith("_INFO"))
 
     @property
@@ -34,11 +34,11 @@ class Pod:
 
     @property
     def address(self) -> str:
-        """Without the prefix length."""
+        """Return the address without the prefix length."""
         return str(self.result["ips"][0]["address"]).split("/")[0]
 
     def network(self, leases: str) -> dict[str, object]:
-        """The network configuration that a runtime passes for it."""
+        """Return the network configuration that a runtime passes for it."""
         ipam = {"type": "host-local", "dataDir": leases, "ranges": [[{"subnet": SUBNET}]]}
         return {
             "cniVersion": "1.0.0",
@@ -61,12 +61,12 @@ class Pod:
         self.result = node.cni("ADD", self.network(node.addresses), self.name, self.path)
 
     def detach(self, node: nodes.Node, netns_path: str | None = None) -> None:
-        """`netns_path` "" is what a runtime passes when the namespace is gone."""
+        """Detach; `netns_path` "" is what a runtime passes when the namespace is gone."""
         path = self.path if netns_path is None else netns_path
         node.cni("DEL", self.network(node.addresses), self.name, path)
 
     def link(self) -> kernel.Link:
-        """The interface as the kernel shows it inside the pod."""
+        """Return the interface as the kernel shows it inside the pod."""
         with netns.open_path(self.path) as namespace, netns.entered(namespace):
             net = netlink.Netlink()
         try:
@@ -75,7 +75,7 @@ class Pod:
             net.close()
 
     def pings(self, other: "Pod") -> bool:
-        """Whether an echo comes back; a switch may need the first second to learn where `other` is."""
+        """Report whether an echo comes back; a switch may need the first second to learn where `other` is."""
         ping = ["ping", "-c", "3", "-i", "0.3", "-W", "2", "-q", other.address]
         inside = ["ip", "netns", "exec", self.namespace, *ping]
         return subprocess.run(inside, check=False, capture_output=True).returncode == 0

@@ -1,6 +1,6 @@
-"""A prompt on a node of the lab, `hack/lab shell`, where a stand-in kubelet, device plugin and CNI daemon run.
+"""Shell on a node of the lab, `hack/lab shell`, where a stand-in kubelet, device plugin and CNI daemon run.
 
-What is started here ends with the shell. `pod` is the shell's one command of ours: hack.story.pod_command.
+What is started here ends with the shell. `pod` is the only command of ours in it: hack.story.pod_command.
 """
 
 import os
@@ -57,7 +57,7 @@ def _start(node: nodes.Node, found: inventory.Inventory) -> None:
 
 
 def _prompt(folder: pathlib.Path) -> int:
-    """An interactive shell in which `pod` is a command."""
+    """Run an interactive shell in which `pod` is a command."""
     start = folder / "bashrc"
     command = shlex.join([sys.executable, "-P", "-m", "hack.story.pod_command"])
     size = f"stty columns {os.environ.get('COLUMNS', '80')} rows {os.environ.get('LINES', '24')}"

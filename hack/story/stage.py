@@ -1,6 +1,6 @@
-"""Where the story plays: real SR-IOV in the lab's guest, or a mock of veths on this machine.
+"""Stages of the demo: real SR-IOV in the lab's guest, or a mock of veths on this machine.
 
-What differs between the two is here and nowhere else; the processes, the sockets, the pods and the steps are the same.
+All differences between the two are here; the processes, the sockets, the pods and the steps are the same.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ HOST_LOCAL = pathlib.Path("/usr/lib/cni")
 
 
 class Stage(Protocol):
-    """`tree` is the node's sysfs. `title` says on the terminal what it is."""
+    """`tree` is the node's sysfs. `title` describes the stage on the terminal."""
 
     title: str
     tree: sysfs.Tree
 
     def command(self, *arguments: str) -> list[str]:
-        """A command line that runs in the node's host namespace."""
+        """Return a command line that runs in the node's host namespace."""
 
     def daemon(self) -> Sequence[str]:
-        """The Python module that is the CNI daemon, with its own arguments."""
+        """Return the Python module that is the CNI daemon, with its own arguments."""
 
     def vf_settings(self, vf: devices.VF) -> settings.VfSettings:
-        """The VF as its PF shows it."""
+        """Return the VF as its PF shows it."""
 
     def after_namespace_death(self, pci: str, name: str, address: str) -> None:
-        """What the kernel does on its own where the hardware is real."""
+        """Do what the kernel does by itself if the hardware is real."""
 
 
 class Igb:
@@ -57,7 +57,7 @@ class Igb:
             return net.vf(pf.index, vf.index)
 
     def after_namespace_death(self, pci: str, name: str, address: str) -> None:
-        """The kernel has brought the VF home."""
+        """Do nothing: the kernel has moved the VF to the host."""
 
 
 class Mock:
@@ -87,7 +87,7 @@ class Mock:
 
 @contextlib.contextmanager
 def opened(kind: str) -> Iterator[Stage]:
-    """The stage `igb` or `mock`."""
+    """Open the stage `igb` or `mock`."""
     if kind == "igb":
         yield Igb()
         return
@@ -100,7 +100,7 @@ def opened(kind: str) -> Iterator[Stage]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
-    """What the next owner of a VF would find: its netdev in the host (None: in a pod) and what the PF says of it."""
+    """State that the next owner of a VF would find: its netdev in the host (None: in a pod), and the PF's report."""
 
     name: str | None
     address: str | None
@@ -109,7 +109,7 @@ class Seen:
 
 
 def snapshot(stage: Stage) -> dict[str, Seen]:
-    """Every VF, by PCI address. The PF's MAC is left out: drivers show the VF's own there, which the netdev says."""
+    """Return every VF, by PCI address, without the PF's MAC: drivers show the VF's own there, which the netdev has."""
     return {vf.pci: _seen(stage, vf) for vf in inventory.scan(stage.tree).vfs.values()}
 
 

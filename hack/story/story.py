@@ -1,6 +1,6 @@
-"""The story, step by step: from PFs in sysfs to four pods on the wire, and every VF back as it was.
+"""Story of the demo, step by step: from PFs in sysfs to four pods on the wire, and every VF back as it was.
 
-Each step tells what happens and notes what it saw in the report. A False in the report is a failed demo.
+Each step prints what happens and notes what it saw in the report. A False in the report is a failed demo.
 """
 
 import time
@@ -19,7 +19,7 @@ _REGISTERED = 60  # seconds
 
 
 class Story:
-    """One telling. `report` holds what was seen so far."""
+    """One run. `report` holds what was seen so far."""
 
     def __init__(self, stage: stages.Stage, node: nodes.Node, terminal: Terminal) -> None:
         self._stage = stage
@@ -29,7 +29,7 @@ class Story:
         self.report: dict[str, Any] = {}
 
     def tell(self) -> None:
-        """Raises StoryError where the story cannot go on."""
+        """Run all steps. Raises StoryError if the story cannot go on."""
         self._terminal.title(f"Pods on real VFs. The stage: {self._stage.title}")
         steps = (self.find, self.register, self.allocate, self.attach, self.ping, self.lose_a_namespace, self.delete)
         try:
@@ -149,7 +149,7 @@ class Story:
         return inventory.lookup(self._stage.tree, devices.pci_address(pod.vf))
 
     def _wait_for_netdev(self, vf: devices.VF) -> str:
-        """The kernel takes namespaces apart in the background."""
+        """Wait: the kernel dismantles namespaces in the background."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             if name := self._stage.tree.netdev_name(vf.pci):

@@ -1,4 +1,4 @@
-"""How the story looks on a terminal: a headline a step, a table where a table reads better, a tick or a cross."""
+"""Terminal output of the demo: a headline for each step, a table if that reads better, a tick or a cross."""
 
 import sys
 import time
@@ -12,10 +12,10 @@ _TABLE = 110  # columns
 
 
 class Terminal:
-    """Prints as things happen. Plain lines where stdout is no terminal."""
+    """Prints as things happen; plain lines if stdout is no terminal."""
 
     def __init__(self) -> None:
-        # A table that is cut says nothing; a terminal that is too narrow for it wraps.
+        # A cut table is useless; a terminal that is too narrow for it wraps.
         width = max(rich.console.Console(file=sys.stdout).width, _TABLE)
         self._console = rich.console.Console(file=sys.stdout, highlight=False, width=width)
         self._started = time.monotonic()

@@ -1,1 +1,1 @@
-"""Attaching a VF to a pod and taking it back clean: plans, and the steps that carry them out."""
+"""Attaching a VF to a pod and taking it back clean: pure plans, and the functions that carry them out."""

@@ -1,4 +1,4 @@
-"""Telling the neighbours whose address this is now, so that a stale entry of theirs does not swallow its traffic.
+"""Announcements of a pod's addresses, so that no neighbour keeps sending to the MAC that had an address before.
 
 IPv4: gratuitous ARP (RFC 5227, "ARP Announcement") from a packet socket that is bound to the interface, sent when there
 is a carrier, and repeated. IPv6: the kernel itself advertises an address when duplicate detection is over, on the right
@@ -29,7 +29,7 @@ def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) ->
     """Clear `disable_ipv6` of this interface and of lo, as the reference plugins do (pkg/ipam/ipam_linux.go).
 
     `name` becomes part of a path: sriov_cni/spec/environment.py refuses one that may be an alias of a folder.
-    Raises UnsupportedError where the sysctl cannot be written.
+    Raises UnsupportedError if the sysctl cannot be written.
     """
     with netns.entered(pod):
         for each in ("lo", name):
@@ -45,7 +45,7 @@ def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) ->
 
 
 def advertise_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) -> None:
-    """Let the kernel announce this interface's IPv6 addresses. Where `sysctls` are read-only, it does not."""
+    """Let the kernel announce this interface's IPv6 addresses. Does nothing if `sysctls` are read-only."""
     path = sysctls / "ipv6/conf" / name / "ndisc_notify"
     with netns.entered(pod), contextlib.suppress(OSError):
         path.write_text("1")
@@ -65,7 +65,7 @@ class Announcer:
         if any(isinstance(each, ipaddress.IPv6Interface) for each in addresses):
             advertise_ipv6(pod, link.name, sysctls)
         mac = bytes.fromhex(link.address.replace(":", ""))
-        # InfiniBand's addresses are longer, and its neighbours ask the subnet manager for the way.
+        # InfiniBand addresses are longer, and IPoIB neighbours ask the subnet manager for the path.
         told = [each.ip for each in addresses if isinstance(each, ipaddress.IPv4Interface) and len(mac) == _MAC]
         self._frames = [arp(mac, each) for each in told]
         with netns.entered(pod):
@@ -87,7 +87,7 @@ class Announcer:
 
 
 def arp(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
-    """An ARP request for the sender's own address, to everybody."""
+    """Build an ARP request for the sender's own address, addressed to everybody."""
     ethernet = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
     header = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)  # Ethernet, IPv4, their lengths, request
     return ethernet + header + mac + address.packed + bytes(6) + address.packed

@@ -1,4 +1,4 @@
-"""Giving a VF to a pod: a plan carried out, with its record written before and its undo ready."""
+"""Attach a VF to a pod: write its record, carry out its plan, and undo all of it if a step fails."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
-    """The same with nothing left to do: returns the netdev as it is in the pod."""
+    """Attach the VF and return its netdev in the pod; `attached` has the guarantees on failure."""
     with attached(node, book, request, pod) as (_, link):
         return link
 
@@ -38,10 +38,11 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
 def attached(
     node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns
 ) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
-    """Write the record, then carry the plan out; gives the pod's kernel, while it is open, and the netdev there.
+    """Write the record and carry out the plan; yields the pod's kernel, open inside the block, and the VF's netdev.
 
-    On a failure, of the body too, the VF is at home and at the baseline again and the record is gone; where even that
-    fails, the record stays for whoever comes next. Raises what the failing step raised.
+    After a failure, also one of the block, the VF is in the host again, at the baseline, and its record is removed. If
+    taking it back fails as well, the record stays for the next call that sees the VF. Raises what the failed step
+    raised.
     """
     netdev = node.tree.netdev(request.vf.pci)
     if netdev is None:
@@ -71,10 +72,10 @@ def attached(
 
 
 def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> str:
-    """The same for a VF with a userspace driver: it has no netdev and does not move, its PF is told all there is.
+    """Attach a VF that has a userspace driver: it has no netdev and does not move; its PF is told everything.
 
-    Returns the MAC that the PF has for it, which a virtual machine finds its NIC by (NO_MAC for none, or where it
-    cannot be told): where the network names none, it is the one that the VF had.
+    Returns the MAC that the PF has for the VF, by which a virtual machine finds its NIC (NO_MAC for none, or if it
+    is unknown). If the network names no MAC, it is the one that the VF had before.
     """
     target = node.target(request.vf, settings.NO_MAC)
     with node.kernel() as net:
@@ -102,11 +103,11 @@ def attach_userspace(node: Node, book: ledger.Ledger, request: plans.Request, po
 
 
 def _before(net: kernel.Kernel, target: vf_config.Target) -> settings.VfSettings | None:
-    """What the PF has for the VF, which nobody holds; None where it cannot be seen, as among more than 330 VFs."""
+    """Read the PF's settings of a VF without owner; None if they cannot be read, as on a PF with more than 330 VFs."""
     try:
         return net.vf(target.pf, target.vf)
     except errors.KernelError as error:
-        _log.warning("the MAC of VF %d of link %d is left as it is: %s", target.vf, target.pf, error)
+        _log.warning("the MAC of VF %d of link %d is left unchanged: %s", target.vf, target.pf, error)
         return None
 
 
@@ -138,7 +139,7 @@ def _record(
 
 
 def _noted(book: ledger.Ledger, record: ledger.Record, passed_over: Set[settings.Setting]) -> ledger.Record:
-    """The record says what the driver made of the rest; mostly that was known before."""
+    """Write the settings that the driver passed over into the record, if they are not the expected ones."""
     if record.passed_over != _in_order(passed_over):
         record = msgspec.structs.replace(record, passed_over=_in_order(passed_over))
         book.write(record)
@@ -152,7 +153,7 @@ def _in_order(which: Set[settings.Setting]) -> tuple[settings.Setting, ...]:
 def _carry_out(
     step: plans.Step, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns
 ) -> frozenset[settings.Setting]:
-    """Returns the settings that were passed over, which only a PF can do."""
+    """Carry out one step; returns the settings that were passed over, of those that only a PF can set."""
     match step:
         case plans.StateVf():
             wish = wishes.Wish(step.wanted, step.asked)
@@ -187,7 +188,7 @@ def _apply(
 
 
 def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel, pod: netns.Netns) -> None:
-    """A refusal may come when the VF is in the pod already (do_setlink()): then the rest is asked for again."""
+    """Move the netdev. If the kernel refuses with the VF already in the pod (do_setlink()), finish the change there."""
     index = step.index or node.tree.ifindex(step.pci) or 0
     try:
         net.move(index, pod, step.name, step.change)
@@ -210,7 +211,7 @@ def _rebind(step: plans.Rebind, node: Node) -> None:
 
 
 def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> None:
-    """A name that is free in the pod may be an altname that udev gave to the VF: the kernel refuses that too."""
+    """Rename and configure the VF in the pod; the kernel also refuses a name that udev gave the VF as an altname."""
     if step.name in link.altnames:
         inner.drop_altname(link.index, step.name)
     if link.name != step.name:
@@ -219,7 +220,7 @@ def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> N
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
-    """Also an altname counts: the kernel finds a link by either, and refuses both for a rename."""
+    """Raise NameTakenError if a link has this name or altname: the kernel refuses both for a rename."""
     if (taken := netdevs.if_there(inner, name)) is not None:
         raise errors.NameTakenError(
             f"interface {name} exists in the pod already (link {taken.index}, {taken.address})",
@@ -228,11 +229,11 @@ def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:
 
 
 def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> kernel.Link:
-    """The link as the kernel shows it, once it has the MAC asked for.
+    """Return the link as the kernel shows it, once it has the MAC that the request names.
 
-    Some drivers take an administered MAC over only when the link goes down (igbvf); that costs a bounce, so it is what
-    is tried when the address is not there yet, and not before. Others have said yes and are still at it: a VF that is
-    being reset (ice, i40e) has its address when that is over.
+    Some drivers (igbvf) take an administered MAC over only when the link goes down. A bounce costs time, so it is done
+    only if the address is not there yet. Other drivers accept the MAC before they have applied it: a VF that is being
+    reset (ice, i40e) has its address when the reset is over.
     """
     name, mac = request.owner.ifname, request.wanted.mac
     link = inner.link(name)
@@ -265,9 +266,9 @@ def _with_its_guid(link: kernel.Link, request: plans.Request) -> kernel.Link:
 def undo(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns) -> None:
     """Take back an attachment that failed.
 
-    The first error is what the user hears: a failing undo is logged, and the record stays for whoever comes next.
+    The caller reports the first error. If the undo fails too, that is logged and the record stays for the next call.
     """
     try:
         detach.detach(node, book, record, pod)
     except errors.SriovError as error:
-        _log.error("VF %s of %s is left to be restored: %s", record.pci, record.owner.container_id, error)
+        _log.error("VF %s of %s could not be taken back yet: %s", record.pci, record.owner.container_id, error)

@@ -1,6 +1,6 @@
-"""Whether a VF's netdev is as it was when it was first seen, and setting back what is not.
+"""Comparison of a VF's netdev with what it was when it was first seen, and the repair of what differs.
 
-Compared and not listed: a driver or a kernel that brings new settings is held to them without a change here.
+Every setting is compared, with no list of suspects, so settings of new drivers and kernels count without a change here.
 """
 
 import contextlib
@@ -13,14 +13,15 @@ from sriov.linux.netdev import netdev_settings
 
 _log = logging.getLogger(__name__)
 
-# A program forbids other sizes, and the spread over queues follows their number.
+# XDP first: a program forbids other sizes. Then channels: the spread over queues follows their number.
 _FIRST = (netdev_settings.XDP, "channels")
 
 
 def first_look(net: kernel.Kernel, index: int) -> kernel.LinkState:
-    """The settings of a netdev that is down, as it will be when it is compared.
+    """Read the settings of a netdev that is down, as it also is when it is compared.
 
-    Drivers show other things of one that is up, as bnxt does of RSS (bnxt_get_rxfh()): KernelError (EBUSY) then.
+    Drivers show other settings of a netdev that is up, as bnxt does of RSS (bnxt_get_rxfh()): raises KernelError
+    (EBUSY) then.
     """
     if net.link(index).up:
         raise errors.KernelError(f"note the settings of link {index}", errno.EBUSY, "take it down: nobody has it")
@@ -28,14 +29,15 @@ def first_look(net: kernel.Kernel, index: int) -> kernel.LinkState:
 
 
 def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> kernel.LinkState:
-    """Set back what differs; returns what differs still, as it is now. `noted` is None where nobody saw the VF before.
+    """Set back what differs; returns what still differs, with its present values.
 
-    What is another thing each time one looks changes by itself, and no tenant has left it. Raises KernelError.
+    `noted` is None if nobody saw the VF before it had an owner. A setting that changes between two reads changes by
+    itself and is no tenant's: it is not returned. Raises KernelError.
     """
     with timing.timed(timing.Step.COMPARE):
         found = net.state(index, noted)
         own = netdev_settings.presumed(found) if noted is None else noted
-        # Altnames that are more were given at home: the pod's have been dropped before.
+        # More altnames than noted were given in the host: the pod's have been dropped before.
         own = netdev_settings.with_altnames_of(own, found)
         if found == own:
             return {}
@@ -48,9 +50,9 @@ def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> ker
 
 
 def remaining(net: kernel.Kernel, index: int, noted: kernel.LinkState | None, left: kernel.LinkState) -> frozenset[str]:
-    """Which of what was `left` has outlasted a new driver.
+    """Return the keys of `left` whose value the driver's rebind has not removed.
 
-    A value that is neither the first one nor the tenant's is the driver's own, which it makes anew each time.
+    A value that is neither the first one nor the tenant's is the driver's own, which it makes each time it is bound.
     """
     now = net.state(index, noted)
     own = netdev_settings.presumed(now) if noted is None else noted
@@ -58,7 +60,7 @@ def remaining(net: kernel.Kernel, index: int, noted: kernel.LinkState | None, le
 
 
 def _set_back(net: kernel.Kernel, index: int, own: kernel.LinkState, found: kernel.LinkState) -> None:
-    """Whatever of it can be: what was refused shows in the next look."""
+    """Restore each setting that can be restored; the next look shows those that were refused."""
     groups = {netdev_settings.group(key) for key in netdev_settings.differing(own, found)}
     for name in sorted(groups, key=lambda each: (each not in _FIRST, each)):
         _log.info("link %d: a former owner has changed its %s", index, name)

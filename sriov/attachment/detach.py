@@ -1,8 +1,8 @@
-"""Taking a VF back, from wherever it is and whatever state it is in. One way for DEL, for undo and for repair.
+"""Take a VF back, wherever it is and in whatever state: the one way for DEL, for undo and for repair.
 
-Every step looks before it acts, so running it twice, or after a crash between any two of its requests, ends the same:
-the VF in the host, under its host name, down, at what is declared of it or else the baseline, with the address and MTU
-it had.
+Every step looks before it acts. Running it twice, or again after a crash between any two of its requests, ends the
+same: the VF is in the host, under its host name, down, at its declared settings or else the baseline, with the address
+and MTU it had.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from sriov.state import ledger, vf_identity
 _DECLARED = frozenset({settings.Setting.TRUST, settings.Setting.SPOOFCHK})
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
-_MOVES = 5  # tries to leave a pod that holds the VF back
+_MOVES = 5  # tries to move a VF out of a pod that keeps adding altnames to it
 _OFF = kernel.Change(promisc=False, allmulti=False, noarp=False)
-_NOT_HANDED_OUT = "it is not handed out before it is clean"
+_NOT_HANDED_OUT = "no pod gets it before it is clean"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
-    """One VF to bring home.
+    """One VF to take back.
 
-    `net` is the host's kernel; `rest` is what the PF is to state of a VF that nobody has. `noted` are the settings of
-    its netdev when it was first seen, None where nobody saw it before it had an owner.
+    `net` is the host's kernel. `rest` is what the PF states of a VF without owner. `noted` are the settings of the
+    VF's netdev when it was first seen; None if nobody saw it before it had an owner.
     """
 
     node: Node
@@ -49,15 +49,15 @@ class _Case:
 
     @property
     def altnames(self) -> frozenset[str]:
-        """Those that the VF had before it had an owner."""
+        """The altnames that the VF had before it had an owner."""
         return netdev_settings.altnames(self.noted or {})
 
 
 def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
-    """Bring the VF home, scrub it, and remove its record. `pod` is None where the namespace is gone.
+    """Move the VF to the host, scrub it, and remove its record. `pod` is None if the namespace is gone.
 
-    Raises BusyError when the VF cannot be found, DriverError when it has no netdev any more, KernelError when a request
-    fails; the record stays then, and says why.
+    Raises BusyError if the VF cannot be found, DriverError if it has lost its netdev, KernelError if a request fails;
+    the record then stays, with the reason in `problem`.
     """
     try:
         _detach(node, book, record, pod)
@@ -67,13 +67,13 @@ def detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Ne
 
 
 def keep_back(node: Node, book: ledger.Ledger, record: ledger.Record) -> None:
-    """Note of a VF whose driver was changed that it has no netdev to give, though its owner may live and use it."""
+    """Write into the record of a VF with another driver that it has no netdev to give, though its owner may use it."""
     if (lost := rebound.problem(node.tree, record)) is not None:
         _remember(book, record, str(lost))
 
 
 def _remember(book: ledger.Ledger, record: ledger.Record, problem: str) -> None:
-    """What keeps the VF from others, for whoever looks. A record that is not ours, or is damaged, stays as it is."""
+    """Write into the record what keeps the VF from others. A record that is another's, or damaged, is left alone."""
     if record.problem != problem and book.read(record.pci) == record:
         with contextlib.suppress(errors.LedgerError):
             book.write(msgspec.structs.replace(record, problem=problem))
@@ -86,7 +86,7 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
         return
     rest, lost = book.defaults.of(node.tree, record.pci).over(settings.BASELINE), rebound.problem(node.tree, record)
     with node.kernel() as net:
-        # First: what is open on the RDMA device ends with the move, so that no RDMA frame leaves untagged either.
+        # RDMA first: what is open on the device ends with the move, so that no RDMA frame leaves untagged either.
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and lost is None and _has_netdev(vf):
             noted = book.homes.state(node.tree, vf.pci)
@@ -102,10 +102,10 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
 
 
 def _still_there(node: Node, record: ledger.Record) -> devices.VF | None:
-    """None where the PCI device went away (numvfs changed, hot-unplug), also if another has its address by now.
+    """Return the VF; None if the PCI device went away (numvfs changed, hot-unplug), even if another has its address.
 
     Nothing is left to restore then: a new VF is at the baseline, and its name and address are its own. Raises
-    DeviceError where the very device is there and only cannot be read, as without free descriptors.
+    DeviceError if the same device is there but cannot be read, as when there are no free descriptors.
     """
     if record.device not in (0, node.tree.birth(record.pci)):
         return None
@@ -118,13 +118,13 @@ def _still_there(node: Node, record: ledger.Record) -> devices.VF | None:
 
 
 def is_inside(node: Node, pci: devices.PciAddress, pod: netns.Netns) -> bool:
-    """Whether the VF is in this namespace, by its PCI address alone."""
+    """Report whether the VF is in this namespace, by its PCI address alone."""
     with node.kernel() as net, net.inside(pod) as inner:
         return any(link.parent == pci for link in inner.links())
 
 
 def _has_netdev(vf: devices.VF) -> bool:
-    """A VF that was bound to another driver meanwhile has no netdev that could come home."""
+    """Report whether the VF has a netdev to move to the host; one bound to a userspace driver meanwhile has none."""
     return vf.netdev is not None or (vf.driver is not None and not vf.userspace)
 
 
@@ -134,7 +134,7 @@ def _at_home(case: _Case) -> kernel.Link | None:
 
 
 def _fetch(case: _Case) -> kernel.Link | None:
-    """Move the VF out of the pod. The move closes it and drops its addresses, so no frame leaves untagged."""
+    """Move the VF out of the pod. The move closes the link and drops its addresses, so no frame leaves untagged."""
     if case.pod is None:
         return None
     with case.net.inside(case.pod) as inner:
@@ -151,11 +151,11 @@ def _fetch(case: _Case) -> kernel.Link | None:
 
 
 def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
-    """Without the altnames that it was given in the pod; whether it came under its host name.
+    """Move the VF to the host, without the altnames it was given in the pod; True if it has its host name there.
 
-    One that is taken in the host, or is the VF's own name there, would keep it from coming (netdev_name_in_use() in
-    net/core/dev.c), and any other would be in the way of a pod that has such an interface. Who is root in the pod may
-    be adding them at this moment, so a refusal is looked into and not believed.
+    An altname that is taken in the host, or that is the VF's own name there, would stop the move (netdev_name_in_use()
+    in net/core/dev.c), and any other would block a pod that wants an interface of that name. Root in the pod may be
+    adding altnames at this moment, so after a refusal the VF is looked at again and the move retried.
     """
     name = case.home.name
     for _ in range(_MOVES):
@@ -175,9 +175,9 @@ def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
 
 
 def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | None:
-    """The VF inside the pod, by its PCI address and not by its name, which anybody in there may have changed.
+    """Find the VF inside the pod by its PCI address, not by its name, which anybody in the pod may have changed.
 
-    On a kernel that says no link's parent, the pod must be the very namespace the VF was moved to.
+    A kernel that reports no link's parent leaves only names: they count only in the very namespace the VF moved to.
     """
     ifname = case.record.owner.ifname
     link = netdevs.if_there(inner, ifname)
@@ -188,7 +188,7 @@ def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | 
 
 
 def _wait(case: _Case) -> kernel.Link:
-    """The kernel takes a namespace apart in the background and brings the VF home in its own time."""
+    """Wait until the VF is in the host: the kernel dismantles a namespace in the background, in its own time."""
     deadline = time.monotonic() + case.node.patience
     while time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -201,9 +201,9 @@ def _wait(case: _Case) -> kernel.Link:
 
 
 def _named(case: _Case, link: kernel.Link) -> kernel.Link:
-    """Under its host name: it has come home by itself, perhaps under the pod's.
+    """Take the VF down and give it its host name: a VF that came back by itself may still have the pod's name.
 
-    One that was fetched came under its host name, and if it has another since, then udev gave it that.
+    A VF that was fetched came back under its host name; if it has another one since, udev gave it that.
     """
     link = case.node.insist(functools.partial(_down, case, link))
     host_names.drop_altnames(case.net, link, case.altnames)
@@ -229,10 +229,11 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
 
 
 def _scrub(case: _Case, link: kernel.Link) -> None:
-    """As it was when it was first seen.
+    """Restore the VF to what it was when it was first seen.
 
-    What cannot be set back ends with the netdev, which a driver that is bound anew makes afresh; so does a refusal that
-    has outlasted a former try. Raises UncleanError where even then a former owner shows, or nobody may bind drivers.
+    What cannot be set back ends with the netdev: binding the driver again makes a new one. The same is done if a
+    request is refused just as it was in a former try. Raises UncleanError if a former owner's settings survive even
+    that, or if nobody may bind drivers.
     """
     try:
         left = _set_back(case, link)
@@ -249,34 +250,34 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
         _set_back(case, link)
         if stuck := cleaning.remaining(case.net, link.index, case.noted, left):
             raise errors.UncleanError(
-                f"VF {case.vf.pci} still has a former owner's {netdev_settings.shown(stuck)}, also with a new driver",
-                f"make the VFs of its PF anew, or restart the node: {_NOT_HANDED_OUT}",
+                f"VF {case.vf.pci} still has a former owner's {netdev_settings.shown(stuck)}, even after a rebind",
+                f"recreate the VFs of its PF, or restart the node; {_NOT_HANDED_OUT}",
             )
     if left or case.noted is None:
         case.book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
 
 
 def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
-    why = f"it came home with another {netdev_settings.shown(left.keys())}"
+    why = f"it came back with changed {netdev_settings.shown(left.keys())}"
     try:
         return _bound_anew(case, why)
     except errors.KernelError as error:
         raise errors.UncleanError(
             f"VF {case.vf.pci} cannot be made clean: {why}, and {error.message}",
-            f"bind it to its driver anew; {_NOT_HANDED_OUT}",
+            f"bind it to its driver again; {_NOT_HANDED_OUT}",
         ) from error
 
 
 def _bound_anew(case: _Case, why: str) -> kernel.Link:
-    _log.warning("VF %s is bound to its driver anew: %s", case.vf.pci, why)
+    _log.warning("binding VF %s to its driver again: %s", case.vf.pci, why)
     case.node.rebind(case.vf.pci)
     return _named(case, _at_home(case) or _wait(case))
 
 
 def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
-    """Returns what could not be.
+    """Set the VF back; returns the settings that could not be.
 
-    Each request may find the driver busy: a VF that its PF resets for what it is told refuses all else meanwhile.
+    Each request may find the driver busy: a VF that its PF is resetting refuses everything meanwhile.
     """
     link = case.node.insist(functools.partial(_down, case, link))
     left = case.node.insist(functools.partial(cleaning.clean, case.net, link.index, case.noted))
@@ -287,7 +288,7 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
     configure = functools.partial(netdevs.configure, case.net, link.index)
     seen = case.node.heard.seen(case.node.tree, case.vf)
     if case.vf.pf is not None and link.address == case.home.address:
-        # As at ADD: igb has forgotten the VF's own MAC, and the VF has to say it again.
+        # As at ADD: igb has forgotten the VF's own MAC, and the VF has to report it again.
         aside = kernel.Change(address=settings.aside(case.home.address))
         if not case.node.insist(functools.partial(configure, aside, trial=True)):
             seen = None
@@ -298,7 +299,7 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
 
 
 def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:
-    """Its address is its driver's affair, which has read the GUID when it was bound."""
+    """Set an InfiniBand VF back. Its driver makes its address, of the GUID that it reads when it is bound."""
     own, now = settings.guid_of(case.home.address), settings.guid_of(link.address)
     if case.record.wanted.guid and now != own:
         link = _bound_anew(case, f"its GUID is {now} and not its own, {own}")
@@ -307,7 +308,7 @@ def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:
 
 
 def _at_rest(vf: devices.VF, record: ledger.Record, rest: settings.VfSettings) -> wishes.Wish:
-    """What the PF is to state of the VF, that nobody has."""
+    """Return what the PF is to state of a VF without owner."""
     former = _former(record, rest)
     if vf.infiniband:
         guid = settings.guid_of(record.home.address if record.home else record.host_guid)
@@ -319,7 +320,7 @@ def _at_rest(vf: devices.VF, record: ledger.Record, rest: settings.VfSettings) -
 
 
 def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record, wish: wishes.Wish) -> None:
-    """A driver that has come to refuse what is declared must not keep a pod from ending: it hears the baseline."""
+    """State the wish; a declared setting that the driver now refuses becomes the baseline, so that the pod can end."""
     target = node.target(vf, record.home.address if record.home else settings.NO_MAC)
     if target is None:
         return
@@ -327,9 +328,9 @@ def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record
         passed_over = vf_config.state(net, target, wish, node.unsupported, node.insisting())
     if undone := passed_over & settings.asked(wish.wanted) & _DECLARED:
         named = ", ".join(sorted(each.value for each in undone))
-        _log.error("VF %s is left at the baseline and not as declared: %s", vf.pci, named)
+        _log.error("VF %s is at the baseline and not as declared: %s", vf.pci, named)
 
 
 def _former(record: ledger.Record, rest: settings.VfSettings) -> settings.VfSettings:
-    """What the owner had of the VF's settings, which may still be there; what the driver refused it, it had not."""
+    """Return the settings the owner had, which may still be there, without those that the driver refused it."""
     return settings.taken(record.wanted, rest, frozenset(record.passed_over or ()))

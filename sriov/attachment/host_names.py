@@ -1,4 +1,4 @@
-"""A VF's name in the host, and who has it: another link by right, or another VF because its pod called it so."""
+"""A VF's name in the host, when another link has it: by right, or because that link is a VF named so by its pod."""
 
 import errno
 from collections.abc import Set
@@ -11,11 +11,11 @@ from sriov.linux.netdev import netdev_settings
 from sriov.state import ledger
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT})
-"""Nobody has the name any more: the link is elsewhere, or somebody else has taken it off."""
+"""No link has the name any more: the link is elsewhere, or somebody else has removed the name."""
 
 
 def drop_altnames(net: kernel.Kernel, link: kernel.Link, own: Set[str]) -> None:
-    """All but its own."""
+    """Remove every altname of the link except its `own`."""
     for altname in link.altnames:
         if altname not in own:
             try:
@@ -26,7 +26,7 @@ def drop_altnames(net: kernel.Kernel, link: kernel.Link, own: Set[str]) -> None:
 
 
 def free(node: Node, net: kernel.Kernel, book: ledger.Ledger, pci: devices.PciAddress, name: str) -> str:
-    """The VF's host name; where another link has that by right, a name made of its PCI address, which nobody has."""
+    """Return the VF's host name, or, if another link has that by right, its fallback name, made of its PCI address."""
     holder = netdevs.if_there(net, name)
     if holder is None or holder.parent == pci or _gives_up(node, net, book, holder, name):
         return name
@@ -34,10 +34,11 @@ def free(node: Node, net: kernel.Kernel, book: ledger.Ledger, pci: devices.PciAd
 
 
 def _gives_up(node: Node, net: kernel.Kernel, book: ledger.Ledger, holder: kernel.Link, name: str) -> bool:
-    """Whether the name is free now. A VF that has come home and has an owner still is called as its pod wished.
+    """Free the name if its holder has no right to it; returns whether it is free now.
 
-    Somebody else takes that VF back, perhaps at this moment, and gives it its own name. So it is renamed only if it is
-    called so still when the kernel does that.
+    A VF that is back in the host while its record remains still has the name its pod gave it. Another call takes that
+    VF back, perhaps at this moment, and renames it. So it is renamed here only if it still has the name when the kernel
+    carries that out.
     """
     own = _own_names(node, book, holder)
     if own is None or name in own:
@@ -53,7 +54,7 @@ def _gives_up(node: Node, net: kernel.Kernel, book: ledger.Ledger, holder: kerne
 
 
 def _own_names(node: Node, book: ledger.Ledger, holder: kernel.Link) -> frozenset[str] | None:
-    """Those that a VF with an owner has by right. None of every other link, and of a VF whose record cannot be read."""
+    """Return the names that a VF with an owner has by right; None for other links and for unreadable records."""
     if holder.parent is None:
         return None
     pci = devices.pci_address(holder.parent)

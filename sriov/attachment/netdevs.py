@@ -1,4 +1,4 @@
-"""A VF's netdev: finding it under whatever name, and changing it on drivers that do not listen at first."""
+"""A VF's netdev: finding it under any name, and changing it with drivers that refuse until the VF has been reset."""
 
 import errno
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ _NO_REFUSAL = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENODEV})
 
 
 def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change, *, trial: bool = False) -> bool:
-    """All of the change; whether it was taken, which with `trial` it need not be. A VF that refuses is reset once.
+    """Apply the whole change; returns whether the driver took it, which only with `trial` may be False.
 
+    A VF that refuses is reset once and asked again.
     After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"), and
     igbvf makes EADDRNOTAVAIL of it. ixgbe does the same and also after each change of `trust`
     (ixgbe_ndo_set_vf_trust(), clear_to_send); ixgbevf_set_mac() makes EPERM of it and ixgbevf_change_mtu() EINVAL. Both
@@ -38,16 +39,16 @@ def _taken(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change) -> bo
 
 
 def bounce(net: kernel.Kernel, ref: kernel.LinkRef) -> None:
-    """Up and down again, or the other way round: the link stays as it was."""
+    """Take the link up and down again, or down and up: it ends in the state it was in."""
     up = net.link(ref).up
     for state in (not up, up):
         net.set_link(ref, kernel.Change(up=state))
 
 
 def has_parents(net: kernel.Kernel, noted: kernel.LinkState | None) -> bool:
-    """Whether this kernel says of which device a netdev is, as seen when the VF was first seen, or on any other link.
+    """Report whether this kernel names each netdev's parent device, by the VF's first look or by any other link.
 
-    Then a link without a parent is not the VF, whatever it is called: anybody in a pod can make a veth.
+    If it does, a link without a parent is not the VF, whatever its name: anybody in a pod can make a veth.
     """
     if noted is not None:
         return netdev_settings.PARENT in noted
@@ -55,9 +56,9 @@ def has_parents(net: kernel.Kernel, noted: kernel.LinkState | None) -> bool:
 
 
 def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> kernel.Link | None:
-    """The VF in this namespace, by its PCI address, or by the first of these names that is there and has no parent.
+    """Find the VF in this namespace by its PCI address, or by the first of these names that a parentless link has.
 
-    Names are for a kernel that says no link's parent (has_parents).
+    Names are for a kernel that reports no link's parent (has_parents).
     """
     links = net.links()
     by_parent = [each for each in links if each.parent == pci]
@@ -66,7 +67,7 @@ def find(net: kernel.Kernel, pci: devices.PciAddress, names: Sequence[str]) -> k
 
 
 def if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
-    """The link of this index, name or altname in the namespace of `net`; None where there is none."""
+    """Return the link with this index, name or altname in the namespace of `net`; None if there is none."""
     try:
         return net.link(ref)
     except errors.KernelError as error:

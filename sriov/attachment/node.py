@@ -1,4 +1,4 @@
-"""The node an attachment happens on: its sysfs, its kernel, the namespace that is home to every free VF."""
+"""The node that attachments happen on: its sysfs, its kernel, and the host's namespace, where every free VF is."""
 
 import dataclasses
 import errno
@@ -17,19 +17,19 @@ from sriov.linux import kernel, netns, sysfs_writes
 _T = TypeVar("_T")
 
 # A PF's driver talks to firmware or to the VF through one mailbox, which a burst of pods finds in use. A VF that is
-# being reset refuses what it is told meanwhile: iavf_open(), iavf_change_mtu(), iavf_set_mac() in iavf_main.c.
+# being reset refuses requests meanwhile: iavf_open(), iavf_change_mtu(), iavf_set_mac() in iavf_main.c.
 _PASSING = frozenset({errno.EBUSY, errno.EAGAIN})
 PATIENCE = 3.0  # seconds
-_PAUSE = (0.01, 0.1)  # seconds, drawn anew each time so that a burst does not come back as one
+_PAUSE = (0.01, 0.1)  # seconds, random for each pause so that a burst does not come back as one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """Made once a process. `kernel` opens requests in the host's namespace for the calling thread.
+    """The node, one object for each process. `kernel` opens requests in the host's namespace for the calling thread.
 
-    `patience` is how many seconds to wait for what takes its own time: a VF of a destroyed namespace on its way home, a
-    driver that is busy. `writer` writes to sysfs; None where nobody may. `rdma_turn` is held by whoever moves an RDMA
-    device.
+    `home` is the host's namespace. `patience` is the seconds to wait for what takes its own time: a VF of a destroyed
+    namespace on its way to the host, a busy driver. `writer` writes to sysfs; None if nobody may. `rdma_turn` is held
+    while an RDMA device is moved.
     """
 
     tree: sysfs.Tree
@@ -42,17 +42,17 @@ class Node:
     rdma_turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def rebind(self, pci: devices.PciAddress) -> None:
-        """Take the device's driver away and give it back, which makes its netdev anew. Raises KernelError."""
+        """Unbind the device's driver and bind it again, which makes a new netdev. Raises KernelError."""
         folder = self.tree.pci(pci)
-        # Without it the kernel would not give the VF a driver again (pci_device_can_probe(), drivers/pci/pci-driver.c).
+        # If 0, the kernel would not give the VF a driver again (pci_device_can_probe(), drivers/pci/pci-driver.c).
         probes = sysfs.integer(folder / "physfn/sriov_drivers_autoprobe") != 0
         if self.writer is None or not probes:
-            raise errors.KernelError(f"bind VF {pci} to its driver anew", errno.EACCES, "bind it by hand")
+            raise errors.KernelError(f"bind VF {pci} to its driver again", errno.EACCES, "bind it by hand")
         self.writer.write(f"bus/pci/devices/{pci}/driver/unbind", pci)
         self.writer.write("bus/pci/drivers_probe", pci)
 
     def target(self, vf: devices.VF, own_mac: str) -> vf_config.Target | None:
-        """How the PF addresses the VF; None where it is on another machine. Raises as `uplink`."""
+        """Return how the PF addresses the VF; None if the PF is on another machine. Raises as `uplink`."""
         if vf.pf is None:
             return None
         index = self.tree.ifindex(vf.pf)
@@ -61,9 +61,9 @@ class Node:
         return vf_config.Target(index, vf.index, own_mac, self.tree.generation(vf.pf))
 
     def uplink(self, vf: devices.VF) -> sysfs.Netdev | None:
-        """The netdev of the VF's PF, which sets it; None where it is on another machine.
+        """Return the netdev of the VF's PF, which sets the VF; None if the PF is on another machine.
 
-        Raises BusyError where it has none, which a driver may still bring, and DeviceError where it has several.
+        Raises BusyError if the PF has no netdev, which a driver may still bring, and DeviceError if it has several.
         """
         if vf.pf is None:
             return None
@@ -77,25 +77,25 @@ class Node:
         return self.undecided(pf) or busy
 
     def undecided(self, pci: devices.PciAddress) -> errors.DeviceError | None:
-        """Why a device whose netdev is not known has none that could be used, now or later; None if it may come."""
+        """Return why a device with no known netdev can never have a usable one; None if a netdev may still come."""
         found = self.tree.undecided(pci)
         if not found:
             return None
         return errors.DeviceError(
-            f"{pci} has several netdevs and no port name tells which is its uplink: {', '.join(found)}",
-            "use a card that has a function for each port; docs/nics.md says how an uplink is told",
+            f"{pci} has several netdevs and no port name shows which is its uplink: {', '.join(found)}",
+            "use a card that has a function for each port; docs/nics.md explains how an uplink is recognised",
         )
 
     def lookup(self, pci: devices.PciAddress) -> devices.VF:
-        """The VF as sysfs shows it now. Raises DeviceError."""
+        """Return the VF as sysfs shows it now. Raises DeviceError."""
         return inventory.lookup(self.tree, pci)
 
     def insist(self, action: Callable[[], _T]) -> _T:
-        """Do what may be refused because the hardware is busy, and again until it is not or patience ends."""
+        """Run `action`; retry on EBUSY and EAGAIN for up to `patience` seconds."""
         return self._insist(action, time.monotonic() + self.patience)
 
     def insisting(self) -> Callable[[Callable[[], _T]], _T]:
-        """The same for several requests that have one patience between them."""
+        """Return an `insist` for several requests that share one `patience`."""
         deadline = time.monotonic() + self.patience
         return lambda action: self._insist(action, deadline)
 

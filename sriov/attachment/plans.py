@@ -1,10 +1,10 @@
-"""How a VF gets into a pod: the steps, in the order that carries the promises. Pure; attachment carries them out.
+"""Plan of an attachment: the steps that bring a VF into a pod, in a safe order. Pure; `attach` carries them out.
 
-The PF states the VLAN before the VF can carry a frame, and with spoof checking on it is told the VF's MAC, so that the
-pod is held to it. A VF that has its own address already is told nothing: the PF states all at once. Every other one
-takes its address while no MAC is administered, since igbvf refuses it afterwards, and the PF administers it after that,
-since igb does not pass it on. The link comes up last. The host never sees the pod's name or MAC: the move renames, and
-the MAC follows it.
+The PF states the VLAN before the VF can carry a frame. With spoof checking on, the PF is also told the VF's MAC, so
+that it holds the pod to it. A VF that already has its own address need not report it: the PF states everything at once.
+Every other VF takes its address while no MAC is administered, since igbvf refuses it afterwards; the PF administers the
+MAC after that, since igb does not pass it on to the VF. The link comes up last. The host never sees the pod's name or
+MAC: the move renames the netdev, and the MAC is set after it.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from sriov.state import ledger
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Which VF, for whom, how. `mtu` in bytes; None keeps the VF's. `rdma` are the RDMA devices that go with it.
+    """Request to attach `vf` for `owner`, with the settings `wanted`.
 
-    `rdma_nodes` are the RDMA device nodes that the pod counts on, as in `uverbs3`.
-
-    `named` are the settings that the network names; the others are stated on our own account, and fail nothing. None
-    is whatever differs from the baseline. `ipam` is the plugin that gives the pod its addresses; nothing here asks it.
+    `mtu` is in bytes; None keeps the VF's. `rdma` are the RDMA devices that move with the VF. `rdma_nodes` are the RDMA
+    device nodes that the pod was given, as in `uverbs3`. `named` are the settings that the network names; if it is
+    None, they are those that differ from the baseline. All others are stated on our own account, and their refusal
+    fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it.
     """
 
     vf: devices.VF
@@ -43,7 +43,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StateVf:
-    """The PF states the whole VF; `asked` is what of it somebody asked for."""
+    """The PF states the whole VF; `asked` are the settings that somebody asked for."""
 
     target: vf_config.Target
     wanted: settings.VfSettings
@@ -53,11 +53,10 @@ class StateVf:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Move:
-    """The netdev, `was` its name in the host, goes into the pod under its name there, changed on the way.
+    """The netdev moves into the pod and gets its name there. `was` is its name in the host.
 
-    `index` 0 is whichever it has by then.
-
-    `trial`: the change is there for the VF to say something to its PF, and the driver may refuse it.
+    `index` 0 means the index that it has when the step is carried out. The move also makes `change`. With `trial` the
+    change only makes the VF report something to its PF, and the driver may refuse it.
     """
 
     pci: devices.PciAddress
@@ -70,7 +69,7 @@ class Move:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MoveRdma:
-    """An RDMA device follows its netdev. `nodes` are the VF's device nodes, which it is to keep."""
+    """An RDMA device follows its netdev. `nodes` are the VF's device nodes, which must stay the same."""
 
     device: kernel.RdmaDevice
     pci: devices.PciAddress
@@ -79,9 +78,9 @@ class MoveRdma:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rebind:
-    """The VF's driver is bound anew, and reads the GUID that its PF was told: its netdev is another afterwards.
+    """The VF's driver is unbound and bound again, so that it reads the GUID that its PF was told: a new netdev appears.
 
-    `rdma_nodes` as in Request: they may not become others by it.
+    `rdma_nodes` as in Request: they must not change by it.
     """
 
     pci: devices.PciAddress
@@ -90,7 +89,7 @@ class Rebind:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configure:
-    """In the pod: address, MTU, flags. `trial` as in Move."""
+    """The netdev in the pod gets an address, an MTU or flags. `trial` as in Move."""
 
     name: str
     change: kernel.Change
@@ -112,10 +111,11 @@ Step = StateVf | Move | MoveRdma | Configure | Administer | Rebind
 def plan(
     target: vf_config.Target | None, netdev: sysfs.Netdev, request: Request, *, heard: bool = False
 ) -> tuple[Step, ...]:
-    """The steps that take a VF from the host, whatever it was left with, to the pod as wanted.
+    """Return the steps that bring a VF from the host, in whatever state it was left, into the pod with its settings.
 
-    `netdev` has the VF's own address; `heard`: it is what the VF has, and its PF listens to the VF (mailboxes.Heard).
-    Without a PF (`target` None) the VF's own MAC and MTU can be set and nothing else: UnsupportedError.
+    `netdev` has the VF's own address. `heard` means that the VF has that address and its PF listens to the VF
+    (mailboxes.Heard). Without a PF (`target` None) only the VF's own MAC and MTU can be set: UnsupportedError for
+    anything else.
     """
     if request.vf.infiniband:
         return _infiniband(target, netdev, request)
@@ -135,7 +135,7 @@ def plan(
 
 
 def pinned(request: Request, own: str) -> str | None:
-    """The MAC that the PF is to hold the VF to: what was asked for, or its own, with spoof checking on."""
+    """Return the MAC that the PF holds the VF to: the requested one, the VF's own if spoof checking is on, or None."""
     wanted = request.wanted
     if request.vf.infiniband:
         return None
@@ -148,7 +148,7 @@ def pinned(request: Request, own: str) -> str | None:
 def _own(
     target: vf_config.Target, netdev: sysfs.Netdev, request: Request, change: kernel.Change, heard: bool
 ) -> tuple[Step, ...]:
-    """The VF's own MAC, pinned: all at once where nothing has to be said by the VF."""
+    """Plan for the VF's own MAC, pinned: one statement by the PF if the VF need not report it."""
     name, own = request.owner.ifname, netdev.address
     if heard:
         moved = _into_pod(netdev, request, change)
@@ -163,7 +163,7 @@ def _own(
 
 
 def _given(target: vf_config.Target, netdev: sysfs.Netdev, request: Request, change: kernel.Change) -> tuple[Step, ...]:
-    """The MAC that was asked for."""
+    """Plan for a MAC that the network asks for."""
     mac = request.wanted.mac
     return (
         _state(target, request, settings.NO_MAC),
@@ -176,7 +176,7 @@ def _given(target: vf_config.Target, netdev: sysfs.Netdev, request: Request, cha
 def _reset_by_a_mac(
     target: vf_config.Target, netdev: sysfs.Netdev, request: Request, change: kernel.Change, mac: str
 ) -> tuple[Step, ...]:
-    """The PF does not administer what the VF has already, so that the VF is given another MAC first."""
+    """Plan for drivers whose PF does not administer the MAC the VF already has: it gets another MAC first."""
     return (
         _state(target, request, settings.aside(mac)),
         *_into_pod(netdev, request, change),
@@ -188,7 +188,7 @@ def _reset_by_a_mac(
 def _unpinned(
     target: vf_config.Target, netdev: sysfs.Netdev, request: Request, change: kernel.Change
 ) -> tuple[Step, ...]:
-    """Clearing the administered MAC made igb forget the VF's own too: the VF has to say it again."""
+    """Plan without a pinned MAC: clearing the administered one makes igb forget the VF's own, so the VF reports it."""
     elsewhere = kernel.Change(address=settings.aside(netdev.address))
     return (
         _state(target, request, settings.NO_MAC),
@@ -198,7 +198,10 @@ def _unpinned(
 
 
 def _infiniband(target: vf_config.Target | None, netdev: sysfs.Netdev, request: Request) -> tuple[Step, ...]:
-    """No address is set: IPoIB makes its own of GUID and queue pair (ipoib_main.c has no function for a VF's)."""
+    """Plan for InfiniBand. No address is set: IPoIB makes its own from GUID and queue pair.
+
+    ipoib_main.c has no function that sets a VF's address.
+    """
     change = kernel.Change(
         mtu=request.mtu or netdev.mtu, up=True, promisc=False, allmulti=request.allmulti, noarp=False
     )
@@ -220,9 +223,10 @@ def _state(target: vf_config.Target, request: Request, mac: str) -> StateVf:
 def _into_pod(
     netdev: sysfs.Netdev, request: Request, change: kernel.Change, *, trial: bool = False
 ) -> tuple[Step, ...]:
-    """In one request, since each waits for the moves of other pods; but RDMA devices go while nothing is changed.
+    """Move and change in one request, since each waits for the moves of other pods; but with RDMA devices in two.
 
-    What is up has addresses, of which RoCE makes its GIDs, and those come when the device is where they are.
+    A netdev that is up has addresses, of which RoCE makes its GIDs, and these must come when the RDMA device is in
+    its place. So the move changes nothing, the RDMA devices follow, and the change comes last.
     """
     pci, name = request.vf.pci, request.owner.ifname
     if not request.rdma:

@@ -1,8 +1,8 @@
-"""A VF's RDMA devices, where each is in one namespace alone: which they are, and how they come home again.
+"""A VF's RDMA devices, on a node where each is in one namespace only: finding them, moving them, taking them back.
 
-A device in a pod is known by its index, since root in there may rename it. Of a namespace that dies the kernel brings
-them home itself (drivers/infiniband/core/device.c, rdma_dev_exit_net), under the name they have then. One device moves
-at a time on the node, since two at once may get each other's device nodes (rdmanodes).
+A device in a pod is known by its index, since root in the pod may rename it. When a namespace dies, the kernel itself
+moves its devices to the host (drivers/infiniband/core/device.c, rdma_dev_exit_net), under the names they then have. One
+device moves at a time on the node, since two at once may get each other's device nodes (rdma_nodes).
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _TURN_SECONDS = 20.0  # a call ends within half a minute and tells the runtime t
 
 
 def movable(node: Node, pci: devices.PciAddress) -> tuple[kernel.RdmaDevice, ...]:
-    """Those of the VF that are in the host and can be moved; none where all namespaces share them."""
+    """Return the VF's RDMA devices that are in the host and can be moved; none if all namespaces share them."""
     names = infiniband.names(node.tree.pci(pci))
     if not names:
         return ()
@@ -36,29 +36,27 @@ def movable(node: Node, pci: devices.PciAddress) -> tuple[kernel.RdmaDevice, ...
 
 
 def move(node: Node, net: kernel.Kernel, device: kernel.RdmaDevice, pod: netns.Netns) -> None:
-    """Into the pod. UnsupportedError where the driver cannot take the device from the programs that have it open."""
+    """Move the device into the pod. UnsupportedError if the driver cannot take it from programs that have it open."""
     with turn(node):
         _send(net, device, pod)
 
 
 def refuse_lost(node: Node, pci: devices.PciAddress, promised: tuple[str, ...]) -> None:
-    """Raises DeviceError where a device node that the pod was given is not the VF's, so perhaps its neighbour's."""
+    """Raise DeviceError if a device node that the pod was given is not the VF's any more, perhaps its neighbour's."""
     now = infiniband.nodes(node.tree.pci(pci))
     lost = [each for each in promised if each not in now]
     if lost:
         raise errors.DeviceError(
             f"VF {pci} has {', '.join(now)} and not {', '.join(lost)}, which its pod was given",
-            "delete the pod, the next is given the right ones; or set rdmaIsolation false, if it uses no RDMA",
+            "delete the pod, the next one gets the right ones; or set rdmaIsolation false, if it uses no RDMA",
         )
 
 
 @contextlib.contextmanager
 def turn(node: Node) -> Iterator[None]:
-    """Nobody else moves an RDMA device meanwhile, but for the kernel. Raises BusyError after a while of waiting."""
+    """Keep every other call from moving an RDMA device meanwhile; not the kernel. Raises BusyError after 20 seconds."""
     if not node.rdma_turn.acquire(timeout=_TURN_SECONDS):
-        raise errors.BusyError(
-            f"RDMA devices of other VFs have been on their way for {_TURN_SECONDS:g} s", "try again later"
-        )
+        raise errors.BusyError(f"RDMA devices of other VFs have been moving for {_TURN_SECONDS:g} s", "try again later")
     try:
         yield
     finally:
@@ -78,9 +76,9 @@ def _send(net: kernel.Kernel, device: kernel.RdmaDevice, pod: netns.Netns) -> No
 
 
 def bring_home(node: Node, net: kernel.Kernel, record: ledger.Record, pod: netns.Netns | None) -> None:
-    """Take back what went with the VF, if it did, under the names it had; may be run again after any failure.
+    """Move the RDMA devices that went with the VF to the host, under the names they had; may run again after a failure.
 
-    Raises BusyError where it is neither in the host nor in the pod, KernelError when a request fails.
+    Raises BusyError if a device is neither in the host nor in the pod, KernelError if a request fails.
     """
     if not record.rdma:
         return
@@ -92,7 +90,7 @@ def bring_home(node: Node, net: kernel.Kernel, record: ledger.Record, pod: netns
 
 
 def _lacking(node: Node, record: ledger.Record) -> bool:
-    """A driver that was bound anew has made new devices, in the host: then nothing is in the pod."""
+    """Report whether RDMA devices are missing in the host. A driver bound again has made new ones there: none is."""
     return len(infiniband.names(node.tree.pci(record.pci))) < len(record.rdma)
 
 
@@ -106,9 +104,9 @@ def _fetch(node: Node, net: kernel.Kernel, record: ledger.Record, pod: netns.Net
 
 
 def _wait(node: Node, record: ledger.Record) -> None:
-    """The kernel takes a namespace apart in its own time.
+    """Wait until the RDMA devices are in the host: the kernel dismantles a namespace in its own time.
 
-    Character devices are there while the device is, wherever it is: without them there is none that could come home.
+    A device's character devices exist while it does, in any namespace: if there are none, no device can come back.
     """
     folder = node.tree.pci(record.pci)
     deadline = time.monotonic() + node.patience
@@ -122,7 +120,7 @@ def _wait(node: Node, record: ledger.Record) -> None:
 
 
 def _rename(net: kernel.Kernel, record: ledger.Record) -> None:
-    """Where another device took the name meanwhile, it keeps it."""
+    """Give the devices their names back, except a name that another device has taken meanwhile."""
     names = {each.index: each.name for each in record.rdma}
     for each in net.rdma_devices():
         if names.get(each.index, each.name) != each.name:
@@ -134,13 +132,13 @@ def _rename(net: kernel.Kernel, record: ledger.Record) -> None:
 
 
 def would_change(node: Node, pci: devices.PciAddress) -> bool:
-    """Whether a move would give the VF's RDMA devices other device nodes. Another's move is waited for."""
+    """Report whether a move would change the device nodes of the VF's RDMA devices. Waits for another VF's move."""
     with turn(node):
         return rdma_nodes.lower_free(node.tree, infiniband.nodes(node.tree.pci(pci))) is not None
 
 
 def may_settle(node: Node) -> bool:
-    """Whether there is a gap in the numbers of device nodes that a move could fill."""
+    """Report whether the numbers of device nodes have a gap that a move could fill."""
     with turn(node):
         if not rdma_nodes.has_gap(node.tree):
             return False
@@ -149,9 +147,10 @@ def may_settle(node: Node) -> bool:
 
 
 def is_idle(node: Node, pci: devices.PciAddress) -> bool:
-    """Whether it is a VF in the host whose RDMA devices the host does not use: a netdev that is down carries no RDMA.
+    """Report whether this is a VF in the host whose RDMA devices the host does not use: its netdev is down.
 
-    InfiniBand's counts as used, since it is made of its RDMA device and would end.
+    A netdev that is down carries no RDMA. InfiniBand always counts as used, since its netdev is made of its RDMA device
+    and would end.
     """
     try:
         vf = node.lookup(pci)
@@ -166,15 +165,13 @@ def is_idle(node: Node, pci: devices.PciAddress) -> bool:
 
 
 def move_down(node: Node, pci: devices.PciAddress) -> None:
-    """Have the kernel give the VF's RDMA devices the lowest numbers that are free: a move from the host to the host.
+    """Make the kernel give the VF's RDMA devices the lowest free numbers, by a move from the host to the host.
 
-    Raises UnsupportedError where the driver cannot do it, KernelError.
+    Raises UnsupportedError if the driver cannot do it, KernelError.
     """
     with turn(node), node.kernel() as net:
         names, before = infiniband.names(node.tree.pci(pci)), infiniband.nodes(node.tree.pci(pci))
         for each in net.rdma_devices():
             if each.name in names:
                 _send(net, each, node.home)
-    _log.info(
-        "VF %s has %s in the place of %s", pci, ", ".join(infiniband.nodes(node.tree.pci(pci))), ", ".join(before)
-    )
+    _log.info("VF %s now has %s instead of %s", pci, ", ".join(infiniband.nodes(node.tree.pci(pci))), ", ".join(before))

@@ -1,7 +1,8 @@
-"""A VF that had a netdev when its owner got it, and that a pod or a tool has bound to another driver since.
+"""VFs that had a netdev when their owner got them, and that a pod or a tool has bound to another driver since.
 
-Its netdev cannot be given to the next pod, and what is in the VF cannot be looked at. So its record stays, until the VF
-has a netdev again. What an operator binds to vfio-pci while nobody has it has no record: that is a choice, and counts.
+Such a VF cannot give the next pod a netdev, and what is in the VF cannot be inspected. So its record stays until the VF
+has a netdev again. A VF that an operator binds to vfio-pci while nobody has it has no record: that is the operator's
+choice, and is respected.
 """
 
 from sriov import errors
@@ -10,9 +11,9 @@ from sriov.state import ledger
 
 
 def problem(tree: sysfs.Tree, record: ledger.Record) -> errors.DriverError | None:
-    """What is wrong with the VF, if it is such a one. Without any driver it is refused for that already.
+    """Return what is wrong with the VF if it is such a VF, else None. A VF without any driver is refused elsewhere.
 
-    Records of older versions do not say which driver it had. Of a damaged one nobody knows whether it had a netdev.
+    Records of older versions do not name the driver. A damaged record does not show whether the VF had a netdev.
     """
     if record.home is None or record.owner == ledger.UNKNOWN:
         return None

@@ -1,9 +1,9 @@
-"""Stating a VF's whole configuration through its PF, on drivers that support only part of it.
+"""Statement of a VF's whole configuration through its PF, on drivers that support only part of it.
 
-The whole VF is stated each time, so that nothing a former owner left behind survives. Where a driver refuses, each
-setting is asked for alone. What was asked for and is refused is an error that names it. What nobody asked for fails
-nothing, whatever the driver says to it: it is passed over, unless the PF shows that the VF still has what a former
-owner had. What a PF does not support is remembered: this is paid once.
+The whole VF is stated each time, so that nothing a former owner left behind survives. If a driver refuses that, each
+setting is stated alone. The refusal of a setting that somebody asked for is an error that names it. The refusal of any
+other setting fails nothing: it is passed over, unless the PF shows that the VF still has a former owner's value. What a
+PF does not support is remembered, so that the separate requests are made only once.
 """
 
 import dataclasses
@@ -19,27 +19,28 @@ from sriov.settings import Setting
 
 _log = logging.getLogger(__name__)
 
-# How drivers say that they have no such thing at all. The first is right. The second is the kernel's own ENOTSUPP, let
-# out by bnxt with old firmware (bnxt_sriov.c); the third is mlx5's where another processor manages the switch
-# (eswitch.h, mlx5_esw_allowed). Who lacks CAP_NET_ADMIN hears EPERM too, and cannot move a netdev either.
+# The errnos by which drivers report that they have no such setting. The first is the right one. The second is the
+# kernel's own ENOTSUPP, which bnxt lets out with old firmware (bnxt_sriov.c); the third is mlx5's if another processor
+# manages the switch (eswitch.h, mlx5_esw_allowed). A caller without CAP_NET_ADMIN gets EPERM too, but cannot move a
+# netdev either.
 _NO_SUCH_THING = frozenset({errno.EOPNOTSUPP, 524, errno.EPERM})
-# What goes by, or is the hardware's trouble: no driver's judgement of a value.
+# Passing conditions and hardware trouble: they are no driver's judgement of a value.
 _NO_JUDGEMENT = frozenset({errno.EBUSY, errno.EAGAIN, errno.EIO, errno.ENOMEM, errno.ENOBUFS, errno.ETIMEDOUT})
-# What reaches others where it is left behind: never passed over while the PF shows another value.
+# Settings that affect others if they are left behind: never passed over while the PF shows another value.
 _HELD_BY_THE_PF = frozenset({Setting.VLAN, Setting.TRUST, Setting.RATE})
 
-_MEMORY = 300.0  # seconds until a PF is asked again for what it has not had: its firmware may have been changed
+_MEMORY = 300.0  # seconds until a PF is asked again for what it did not support: its firmware may have been changed
 
 Insist = Callable[[Callable[[], None]], None]
-"""Does what may be refused because the hardware is busy, and again until it is not or patience ends."""
+"""Runs an action that busy hardware may refuse, and retries it until it succeeds or patience ends."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """A VF as its PF knows it: PF link index, VF index.
+    """A VF as its PF addresses it: PF link index, VF index.
 
-    `own_mac` is its netdev's address in the host; NO_MAC where it has no netdev. `generation` changes where the PF's
-    answers may have: the VFs were made anew, or the card's switch has another mode.
+    `own_mac` is its netdev's address in the host; NO_MAC if it has no netdev. `generation` changes whenever the PF's
+    answers may have changed: new VFs were made, or the card's switch has another mode.
     """
 
     pf: int
@@ -56,7 +57,7 @@ class _Known:
 
 
 class Unsupported:
-    """What the drivers of this node have refused so far, by PF link index, for as long as its VFs are the same."""
+    """Settings that the drivers of this node have refused, by PF link index, valid while its VFs are the same."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -74,7 +75,7 @@ class Unsupported:
         self._known[target.pf] = _Known(target.generation, until, before | {setting})
 
     def forget(self, target: Target, settled: Set[Setting]) -> None:
-        """These were set after all: a PF may learn, as mlx5 does when it leaves switchdev mode."""
+        """Remove settings that a driver has taken after all: a PF may learn, as mlx5 does on leaving switchdev mode."""
         if (before := self.of(target)) & settled:
             self._known[target.pf] = dataclasses.replace(self._known[target.pf], settings=before - settled)
 
@@ -100,10 +101,10 @@ def state(
     unsupported: Unsupported,
     insist: Insist = lambda action: action(),
 ) -> frozenset[Setting]:
-    """Set everything that is wished for; returns what was passed over, which is what the driver makes of it.
+    """Set everything that the wish names; returns the settings that were passed over, whose value the driver decides.
 
-    Raises UnsupportedError for a setting that was asked for and refused, KernelError where a former owner's value
-    cannot be taken back, and where PF or VF are not there. Some settings may have been applied by then.
+    Raises UnsupportedError for a setting that was asked for and refused, KernelError if a former owner's value cannot
+    be taken back, or if the PF or the VF is not there. Some settings may have been applied by then.
     """
     work = _Work(net, target, wish, unsupported, insist)
     known = unsupported.of(target) & wish.which
@@ -120,7 +121,7 @@ def state(
 
 
 def pin(net: kernel.Kernel, target: Target, mac: str, unsupported: Unsupported, insist: Insist, *, asked: bool) -> bool:
-    """Have the PF hold the VF to this MAC; whether it does. Raises UnsupportedError where it was asked for."""
+    """Have the PF hold the VF to this MAC; returns whether it does. UnsupportedError if refused and asked for."""
     if not asked and Setting.MAC in unsupported.of(target):
         return False
     alone = frozenset({Setting.MAC})
@@ -135,7 +136,7 @@ def pin(net: kernel.Kernel, target: Target, mac: str, unsupported: Unsupported, 
 
 
 def refuse_without_pf(wanted: settings.VfSettings, asked: Set[Setting], has_netdev: bool) -> None:
-    """Raises UnsupportedError for the first setting that only a PF can make; a netdev takes its MAC itself."""
+    """Raise UnsupportedError for the first setting that only a PF can make; a netdev takes its MAC itself."""
     itself = {Setting.MAC} if has_netdev else set()
     for setting in sorted(asked - itself, key=lambda each: each.value):
         raise errors.UnsupportedError(
@@ -145,7 +146,7 @@ def refuse_without_pf(wanted: settings.VfSettings, asked: Set[Setting], has_netd
 
 
 def _state_one(work: _Work, setting: Setting) -> bool:
-    """Whether the VF has what is wished for; raises as state()."""
+    """State one setting; returns whether the VF has what the wish names. Raises as state()."""
     refusals: list[errors.KernelError] = []
     for wanted in work.wish.instead(setting, work.target.own_mac):
         try:
@@ -162,7 +163,7 @@ def _state_one(work: _Work, setting: Setting) -> bool:
 
 
 def _made_good(work: _Work, setting: Setting, error: errors.KernelError) -> bool:
-    """Whether what was taken instead is as good. The VF's own MAC is, for none; what was declared it is not."""
+    """Report whether a substitute is as good: the VF's own MAC is, for none; the baseline for a declared one is not."""
     if setting is Setting.MAC and work.wish.wanted.mac == settings.NO_MAC:
         return True
     _tell(work, setting, error)
@@ -187,7 +188,7 @@ def _refused(work: _Work, setting: Setting, error: errors.KernelError) -> None:
 
 
 def _tell(work: _Work, setting: Setting, error: errors.KernelError) -> None:
-    """That a driver has no such thing and nobody wants it is its usual state."""
+    """Log a setting that was passed over; as a warning, unless the driver has no such setting and nobody wants it."""
     wanted = work.wish.wanted
     usual = error.errno in _NO_SUCH_THING and wanted.value(setting) == settings.BASELINE.value(setting)
     _log.log(
@@ -198,15 +199,15 @@ def _tell(work: _Work, setting: Setting, error: errors.KernelError) -> None:
 
 
 def _may_be_left(wish: wishes.Wish, setting: Setting, error: errors.KernelError) -> bool:
-    """What a driver does not know does nothing, but of what reaches others its word is not enough."""
+    """Report whether a former owner's value may remain: a driver's word is not enough for what affects others."""
     return setting in _HELD_BY_THE_PF or (setting in wish.left and error.errno not in _NO_SUCH_THING)
 
 
 def _is_left(work: _Work, setting: Setting) -> bool:
-    """Whether the VF has what a former owner had, by what the PF shows; read only where a driver has refused.
+    """Report whether the VF has a former owner's value, by what the PF shows; read only after a refusal.
 
-    A rate is refused by igb and ixgbe, none too, while the PF has no link (igb_ndo_set_vf_bw() in igb_main.c,
-    ixgbe_ndo_set_vf_bw() in ixgbe_sriov.c), and a cable that is out must not keep a pod from ending.
+    igb and ixgbe refuse a rate, even none, while the PF has no link (igb_ndo_set_vf_bw() in igb_main.c,
+    ixgbe_ndo_set_vf_bw() in ixgbe_sriov.c), and an unplugged cable must not keep a pod from ending.
     """
     wish, found = work.wish, work.net.vf(work.target.pf, work.target.vf).value(setting)
     if found in (wish.wanted.value(setting), settings.BASELINE.value(setting)):

@@ -1,7 +1,7 @@
-"""What a PF is to state of a VF, and on whose account: what was asked for is not what we say ourselves. Pure.
+"""Wish: what a PF is to state of a VF, and which of it somebody asked for. Pure.
 
-The network configuration asks for what it names and what differs from the baseline. All else is stated on our own
-account: the baseline, what is declared of the VF, its own MAC that the pod is to be held to.
+The network configuration asks for what it names and for what differs from the baseline. Everything else is stated on
+our own account: the baseline, the VF's declared settings, and its own MAC, which the PF holds the pod to.
 """
 
 import dataclasses
@@ -13,9 +13,9 @@ from sriov.settings import Setting
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
-    """What to state: `wanted`, of which `asked` was asked for by somebody.
+    """What to state: `wanted`, of which `asked` are the settings that somebody asked for.
 
-    `former` is what the VF's last owner had, where that is known: it may not stay. `which` are the settings that are
+    `former` are the settings of the VF's last owner, if known: they must not stay. `which` are the settings that are
     stated at all.
     """
 
@@ -26,19 +26,19 @@ class Wish:
 
     @property
     def left(self) -> frozenset[Setting]:
-        """What the last owner may have left behind."""
+        """The settings that the last owner may have left behind."""
         return frozenset() if self.former is None else settings.differing(self.former, self.wanted)
 
     @property
     def needed(self) -> frozenset[Setting]:
-        """What is tried also where the PF is known not to support it."""
+        """The settings that are tried even if the PF is known not to support them."""
         return (self.asked | self.left) & self.which
 
     def instead(self, setting: Setting, own_mac: str) -> Iterator[settings.VfSettings]:
-        """What is wished for, then what does as well where nobody asked for that.
+        """Yield the wanted settings, then, if nobody asked for `setting`, the substitutes that do as well.
 
         A driver that cannot clear an administered MAC gets the VF's own, so that no former owner's stays; one that does
-        not pin it leaves it to the VF. What is declared and refused is the baseline.
+        not pin it leaves it to the VF. A declared value that is refused becomes the baseline.
         """
         yield self.wanted
         if setting in self.asked:
@@ -56,9 +56,10 @@ def of_userspace(
     host_mac: str | None,
     former: settings.VfSettings | None = None,
 ) -> Wish:
-    """Of a VF without a netdev: where nobody names a MAC it keeps `host_mac`, which its PF had for it before.
+    """Wish for a VF without a netdev: if nobody names a MAC, it keeps `host_mac`, which its PF had for it before.
 
-    A virtual machine finds its NIC by it. None is unknown: it is left alone then, unless `former` had another.
+    A virtual machine finds its NIC by that MAC. None means unknown: the MAC is left alone then, unless `former` had
+    another one.
     """
     if Setting.MAC in asked:
         return Wish(wanted, asked, former)
@@ -71,13 +72,13 @@ def of_userspace(
 def of_infiniband(
     wanted: settings.VfSettings, asked: frozenset[Setting], former: settings.VfSettings | None = None
 ) -> Wish:
-    """Of an InfiniBand VF: its link's state, and the GUID where it is given one."""
+    """Wish for an InfiniBand VF: its link state, and the GUID if one is given."""
     which = settings.INFINIBAND if wanted.guid else settings.INFINIBAND - {Setting.GUID}
     return Wish(wanted, asked & which, former, which)
 
 
 def shown(wanted: settings.VfSettings, setting: Setting) -> str:
-    """In the words of the network configuration."""
+    """Return the setting in the words of the network configuration."""
     match setting:
         case Setting.VLAN:
             return f"vlan {wanted.vlan} with vlanQoS {wanted.qos} and vlanProto {wanted.proto.value}"

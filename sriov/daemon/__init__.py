@@ -1,1 +1,1 @@
-"""What daemons are made of: log, HTTP endpoint, metrics, signals, systemd, sockets, background tasks."""
+"""Parts that every daemon needs: log, HTTP endpoint, metrics, signals, systemd, sockets, background tasks."""

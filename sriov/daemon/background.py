@@ -1,8 +1,8 @@
-"""What a daemon does all along, beside what it is asked for: a failure is told and counted, and the work goes on.
+"""Background tasks of a daemon: a failure is logged and counted, and the work is started again.
 
-A task that nobody awaits ends with its first exception and nobody hears of it. Here each has a name, is begun again
+A task that nobody awaits ends with its first exception, which nobody sees. Here each task has a name, is started again
 after a pause that grows, and until it has gone well again it is a problem of the daemon, which readiness, metrics and
-`sriovctl doctor` show. For one event loop; what it tells may be read by any thread.
+`sriovctl doctor` show. For one event loop; any thread may read the state of the tasks.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ Work = Callable[[], Awaitable[object]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds. The `first` pause doubles up to the `longest`; work that has gone on for `settled` goes well; what has
-    an end and has not come to it after `limit` hangs."""
+    """Times in seconds. The `first` pause doubles up to the `longest`. Work that has run for `settled` goes well. A
+    round of work that has not ended after `limit` hangs."""
 
     first: float = 1.0
     longest: float = 30.0
@@ -33,9 +33,10 @@ class Timings:
 
 @dataclasses.dataclass(slots=True)
 class Task:
-    """`failures` ever, `in_a_row` since it last went well; `problem` is the last one's, empty where it goes well.
+    """State of one task. `failures` counts all, `in_a_row` those since it last went well.
 
-    `began` is when a round that has an end began (the loop's clock), None between rounds.
+    `problem` is the last failure's, empty while the task goes well. `began` is when the present round of periodic work
+    began (the loop's clock), None between rounds.
     """
 
     failures: int = 0
@@ -51,15 +52,15 @@ class Background:
 
     @property
     def tasks(self) -> list[tuple[str, Task]]:
-        """Each by its name."""
+        """The tasks by name."""
         return list(self._tasks.items())
 
     def problems(self) -> list[str]:
-        """A line for each task that does not go well. For the loop alone."""
+        """Return a line for each task that does not go well. Only for the loop's own thread."""
         return [line for name, task in self.tasks if (line := self._line(name, task))]
 
     async def keep(self, name: str, work: Work) -> None:
-        """Do `work`, and again after a pause for as long as it fails. Returns when it has ended well."""
+        """Run `work`, and run it again after a pause whenever it fails. Returns when it has ended well."""
         task = self._tasks.setdefault(name, Task())
         try:
             while not await self._try(name, task, work):
@@ -68,7 +69,7 @@ class Background:
             _went_well(task)
 
     async def every(self, interval: float, name: str, work: Work) -> None:
-        """Do `work`, which has an end, at once and every `interval` seconds, until cancelled."""
+        """Run `work`, which must end, at once and every `interval` seconds, until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
@@ -76,7 +77,7 @@ class Background:
             await asyncio.sleep(max(0.0, started + interval - clock()))
 
     async def once(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Do what is not worth doing again. Never raises."""
+        """Run work that is not worth a second try. Never raises."""
         try:
             await work
         except Exception:  # nobody awaits it: this is where it ends
@@ -92,7 +93,7 @@ class Background:
             task.in_a_row += 1
             task.problem = f"{type(error).__name__}: {error}"
             pause = self._timings.pause(task.in_a_row)
-            _log.exception("%s: failed (%d in a row), goes on in %g s", name, task.in_a_row, pause)
+            _log.exception("%s: failed (%d in a row), retrying in %g s", name, task.in_a_row, pause)
             return False
         return True
 
@@ -106,7 +107,7 @@ class Background:
             settled.cancel()
 
     async def _within_its_limit(self, name: str, work: Work) -> None:
-        """Work that takes too long is not ended, since a thread cannot be: that it does is told."""
+        """Run one round. A round that takes too long is only reported: a thread cannot be ended."""
         task = self._tasks[name]
         task.began = asyncio.get_running_loop().time()
         try:

@@ -1,11 +1,11 @@
-"""A daemon's HTTP endpoint: GET, a page for a path, nothing that can be changed. Off unless asked for.
+"""HTTP endpoint of a daemon: GET only, a page for each path, nothing that can be changed. Off by default.
 
-It answers on the daemon's own loop, so that an answer shows that the loop lives; what takes time is the page's to do
-elsewhere. Refuses to be a web server: no keep-alive, no other method, few connections at a time, five seconds for each.
+It answers on the daemon's own loop, so that an answer proves that the loop runs; a page does slow work elsewhere. It is
+no web server: no keep-alive, no other method, few connections at a time, five seconds for each.
 
-Everybody in the host's network may connect, a pod with `hostNetwork` too, and all come from one address there. So none
-is refused: where there are too many, the oldest has had its time and is closed. Few are taken in one turn of the loop,
-and a client's request comes with its connection: it is read before so many others have been taken.
+Everybody in the host's network may connect, also a pod with `hostNetwork`, and all come from one address there. So no
+connection is refused: if there are too many, the oldest is closed. Few are accepted in one turn of the loop, and a
+client's request comes with its connection, so it is read before enough others are accepted to close it.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from sriov import errors
 from sriov.daemon import http_address, unix_sockets
 
 _PATIENCE = 5.0  # seconds for a request and its page
-_CONNECTIONS = 64  # more than kubelet and Prometheus ever have; descriptors are for calls and streams
-_AT_ONCE = 8  # connections that asyncio takes in one turn (its `backlog`); a request is read two turns later
+_CONNECTIONS = 64  # more than kubelet and Prometheus ever open; descriptors are for calls and streams
+_AT_ONCE = 8  # connections that asyncio accepts in one turn (its `backlog`); a request is read two turns later
 _QUEUE = 512  # connections that wait in the kernel meanwhile
 _LINES = 100  # of a request's head
 
@@ -35,12 +35,12 @@ class Page:
 
 
 Routes = Mapping[str, Callable[[], Awaitable[Page]]]
-"""A path to what makes its page."""
+"""Path to the function that makes its page."""
 
 
 @contextlib.asynccontextmanager
 async def serving(where: http_address.Address, routes: Routes) -> AsyncIterator[None]:
-    """Answer until the context ends. Raises SriovError where it cannot."""
+    """Answer until the context ends. Raises SriovError if the address cannot be used."""
     endpoint = _Endpoint(routes)
     try:
         server = await endpoint.listen(where)
@@ -52,7 +52,7 @@ async def serving(where: http_address.Address, routes: Routes) -> AsyncIterator[
         yield
     finally:
         server.close()
-        # A successor may have taken the name over already.
+        # A successor may have bound the same path meanwhile.
         if isinstance(where, http_address.Unix) and ours is not None and _inode(where) == ours:
             where.path.unlink(missing_ok=True)
         await endpoint.hang_up()
@@ -79,11 +79,11 @@ class _Endpoint:
             server = await asyncio.start_server(self._take, where.host, where.port, backlog=_AT_ONCE)
         for each in server.sockets:
             with each.dup() as same:
-                same.listen(_QUEUE)  # listen(2) again changes how many may wait, whatever asyncio has said
+                same.listen(_QUEUE)  # a second listen(2) changes how many may wait, whatever asyncio has set
         return server
 
     async def hang_up(self) -> None:
-        """End what is open: nobody waits for an answer of a daemon that is told to stop."""
+        """Close what is open: nobody waits for an answer of a daemon that is being stopped."""
         self._over = True
         for task in self._open:
             task.cancel()
@@ -91,7 +91,7 @@ class _Endpoint:
             await asyncio.wait(self._open)
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Not a coroutine: what asyncio makes of one prints a trace when it is cancelled (CPython 3.11, streams.py)."""
+        """Handle a connection. No coroutine: asyncio prints a trace for one that is cancelled (CPython 3.11)."""
         if self._over:
             writer.transport.abort()
             return
@@ -108,7 +108,7 @@ class _Endpoint:
             async with asyncio.timeout(_PATIENCE):
                 await self._reply(reader, writer)
         except (OSError, TimeoutError, ValueError):
-            pass  # the client's fault, and the client's loss
+            pass  # the client's fault
         except asyncio.CancelledError:
             writer.transport.abort()  # the task ends here in any case: it is its outermost function
         finally:
@@ -125,14 +125,14 @@ class _Endpoint:
 
     async def _page(self, method: str, path: str) -> Page:
         if method != "GET":
-            return Page(405, b"GET is all there is\n")
+            return Page(405, b"only GET is supported\n")
         if path not in self._routes:
             return Page(404, f"there are {', '.join(sorted(self._routes))}\n".encode())
         return await self._routes[path]()
 
 
 def head(page: Page) -> bytes:
-    """The page's status line and headers."""
+    """Encode the page's status line and headers."""
     lines = [
         f"HTTP/1.1 {page.code} {http.HTTPStatus(page.code).phrase}",
         f"Content-Type: {page.kind}",

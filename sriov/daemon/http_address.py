@@ -1,4 +1,4 @@
-"""Where a daemon answers HTTP, as the command line says it. Pure."""
+"""Address of a daemon's HTTP endpoint, as on the command line. Pure."""
 
 import argparse
 import dataclasses
@@ -31,7 +31,7 @@ Address = Tcp | Unix
 
 
 def address(text: str) -> Address:
-    """Raises argparse's error for what is none: an address without a host would be every network's."""
+    """Parse an address. Raises argparse's error for other text; one without a host would be open to every network."""
     if text.startswith("unix:"):
         path = pathlib.Path(text.removeprefix("unix:"))
         if not path.is_absolute():

@@ -1,7 +1,7 @@
-"""The log on stderr: for people or as JSON, each line with what the work at hand is about.
+"""Log on stderr, for people or as JSON; each line with the facts of the work it belongs to.
 
-What a line is about (pod, VF, …) goes with the task that does the work and with the tasks and threads that it starts,
-so that whoever logs need not know it. Only what a caller names gets into a line: no configuration, no arguments.
+Facts of a line (pod, VF, …) belong to the task that does the work and to the tasks and threads that it starts, so that
+the function that logs need not know them. A line has only facts that a caller names: no configuration, no arguments.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from typing import TextIO
 _log = logging.getLogger(__name__)
 
 LEVELS = ("debug", "info", "warning", "error")
-_LIBRARIES = ("pyroute2", "asyncio", "watchfiles")  # at debug they print every message and change that they see
+_LIBRARIES = ("pyroute2", "asyncio", "watchfiles")  # at debug they log every message and change that they see
 _LONGEST = 253  # characters of a value: a pod's name, a DNS name
 
 
@@ -32,7 +32,7 @@ class Format(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Work:
-    """What is being done, and since when (seconds of the monotonic clock)."""
+    """The facts of the present work, and when it began (seconds of the monotonic clock)."""
 
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     began: float | None = None
@@ -43,19 +43,19 @@ _work: contextvars.ContextVar[_Work] = contextvars.ContextVar("work", default=_N
 
 
 def begin(**facts: str) -> None:
-    """Work begins in this task: its lines have these facts, where they are known, and how long it has gone on."""
+    """Begin work in this task: its lines get these facts, except empty ones, and the time since now."""
     _work.set(_Work(_known(facts), time.monotonic()))
 
 
 def about(**facts: str) -> None:
-    """What the calling task does is also about this."""
+    """Add facts to the work of the calling task."""
     now = _work.get()
     _work.set(_Work({**now.facts, **_known(facts)}, now.began))
 
 
 @contextlib.contextmanager
 def within(**facts: str) -> Iterator[None]:
-    """The block is also about this."""
+    """Add facts for the block."""
     before = _work.set(_work.get())
     try:
         about(**facts)
@@ -78,7 +78,7 @@ def start(level: str, how: Format) -> None:
 
 
 def follow_signals(level: str) -> None:
-    """SIGUSR1 makes the log say everything, SIGUSR2 what was asked for at the start. For the running loop."""
+    """Have SIGUSR1 set the level to debug, and SIGUSR2 back to the level of the start. For the running loop."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, _change, "debug")
     loop.add_signal_handler(signal.SIGUSR2, _change, level)
@@ -86,8 +86,8 @@ def follow_signals(level: str) -> None:
 
 def _change(level: str) -> None:
     root = logging.getLogger()
-    root.setLevel(logging.INFO)  # so that this line is there, whichever way it goes
-    _log.info("the log's level is %s from here on", level)
+    root.setLevel(logging.INFO)  # so that the next line is logged, whatever the old and new level
+    _log.info("the log level is now %s", level)
     root.setLevel(level.upper())
 
 
@@ -105,7 +105,7 @@ def _facts() -> dict[str, str | float]:
 
 
 class _Human(logging.Formatter):
-    """The facts stand behind the message. Whatever is in a value, it makes no second line."""
+    """Lines for people: the message, then the facts. No value can start a second line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         facts = [f"{key}={_plain(str(value))}" for key, value in _facts().items()]
@@ -117,7 +117,7 @@ def _plain(value: str) -> str:
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (RFC 3339, UTC), level, logger, message, exception where there is one, and the facts."""
+    """One object for each line: time (RFC 3339, UTC), level, logger, message, any exception, and the facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         told: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""What both daemons answer: whether they live, whether they can serve, and their metrics."""
+"""HTTP pages of both daemons: whether the process lives, whether it can serve, and its metrics."""
 
 import asyncio
 import concurrent.futures
@@ -10,14 +10,14 @@ from prometheus_client import exposition
 from sriov.daemon import endpoint
 
 Problems = Callable[[], Awaitable[Sequence[str]]]
-"""What keeps a daemon from serving, a line each; nothing where it is ready."""
+"""Returns what keeps a daemon from serving, a line for each; nothing if it is ready."""
 
 
 def routes(
     problems: Problems, registry: prometheus_client.CollectorRegistry, refresh: Callable[[], None] = lambda: None
 ) -> endpoint.Routes:
-    """`/healthz` is answered by the loop itself and so shows that it turns; there `refresh` is called for a scrape."""
-    # Metrics of a thousand VFs take some 50 ms to write: in a thread, and in one alone, whoever asks.
+    """Return the pages. The loop itself answers `/healthz`, which proves that it runs; a scrape calls `refresh`."""
+    # Metrics of a thousand VFs take some 50 ms to write: done in a thread, and in one only, for any number of clients.
     thread = concurrent.futures.ThreadPoolExecutor(1, "scrape")
 
     async def health() -> endpoint.Page:
@@ -37,14 +37,14 @@ def routes(
 
 
 def _one_at_a_time(make: Callable[[], Awaitable[endpoint.Page]]) -> Callable[[], Awaitable[endpoint.Page]]:
-    """Who asks while a page is made gets that one, so that no number of clients keeps threads from calls."""
+    """Share a page that is being made with all who ask meanwhile, so that no number of clients uses up the threads."""
     making: asyncio.Future[endpoint.Page] | None = None
 
     async def page() -> endpoint.Page:
         nonlocal making
         if making is None or making.done():
             making = asyncio.ensure_future(make())
-            making.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits any more
+            making.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits any more
         return await asyncio.shield(making)
 
     return page

@@ -1,8 +1,7 @@
-"""Ending a daemon: one that is asked to before it could listen to that, since at first it imports what it needs; and
-one that crashes.
+"""Signals that end a daemon: SIGTERM before it can handle it, while it still imports, and faults.
 
-In a container it is process 1 of its namespace, to which the kernel delivers no signal that has no handler
-(pid_namespaces(7)): it would go on, and be killed when the grace period is over, two minutes later.
+In a container the daemon is process 1 of its namespace, to which the kernel delivers no signal without a handler
+(pid_namespaces(7)): it would run on, and be killed when the grace period is over, two minutes later.
 """
 
 import faulthandler
@@ -12,11 +11,11 @@ import sys
 
 
 def at_once() -> None:
-    """SIGTERM ends the process with status 0, until the daemon says what else it is to do: nothing is under way yet."""
+    """Have SIGTERM end the process with status 0, until the daemon sets its own handler: it has done nothing yet."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def leave_a_trace() -> None:
-    """A signal that means a fault (SIGSEGV, SIGBUS, SIGABRT, …) puts the stacks of all threads on stderr first."""
+    """Have a signal that means a fault (SIGSEGV, SIGBUS, SIGABRT, …) print the stacks of all threads to stderr."""
     if sys.stderr is not None:
         faulthandler.enable()

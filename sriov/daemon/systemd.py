@@ -1,7 +1,7 @@
-"""What systemd hands a daemon and wants to hear from it: a listening socket, and when it serves.
+"""systemd's protocol for daemons: a listening socket from it, and notifications to it.
 
-The protocol is an environment variable and a datagram (sd_listen_fds(3), sd_notify(3)), so no library stands here.
-Without a supervisor all of it does nothing.
+The protocol is an environment variable and a datagram (sd_listen_fds(3), sd_notify(3)), so it needs no library.
+Without a supervisor nothing here has any effect.
 """
 
 import os
@@ -14,7 +14,7 @@ _FIRST = 3  # SD_LISTEN_FDS_START
 
 
 def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The socket that systemd listens on for us; None where there is none. What it says is taken out of `environ`.
+    """Return the listening socket that systemd passed; None if there is none. Removes its variables from `environ`.
 
     Raises SriovError for anything but one listening stream socket of AF_UNIX.
     """
@@ -35,7 +35,7 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
 
 
 def tell(environ: MutableMapping[str, str], state: str) -> None:
-    """`READY=1` or another state, to whoever started us. That nobody hears it is no failure of ours."""
+    """Send `READY=1` or another state to the supervisor. It is no error if nobody receives it."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return

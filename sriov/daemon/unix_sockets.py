@@ -1,4 +1,4 @@
-"""Unix sockets that are whole, and their owner's alone, before they have their name."""
+"""Unix sockets that listen, and that only their owner may use, before they get their name."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import stat
 
 
 def listen(path: pathlib.Path) -> socket.socket:
-    """A listening socket at `path`, in the place of a former process's but of no other file. Raises OSError."""
+    """Open a listening socket at `path`; replaces a former process's socket, but no other file. Raises OSError."""
     _refuse_other_files(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -34,4 +34,4 @@ def _refuse_other_files(path: pathlib.Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way", str(path))
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket exists there", str(path))

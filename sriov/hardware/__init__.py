@@ -1,1 +1,1 @@
-"""What sysfs shows of PFs, VFs and other PCI devices, and the events that say it has changed. Reads only."""
+"""PFs, VFs and other PCI devices as sysfs shows them, and the events that report changes. Reads only."""

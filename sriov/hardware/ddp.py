@@ -1,7 +1,7 @@
-"""Which DDP profile each NIC runs, for `ddpProfiles`. Asked of devlink, and only where a configuration has that key.
+"""DDP profile of each NIC, for `ddpProfiles`: read by devlink, and only if a configuration has that key.
 
-It costs a request for each PF, some of which go as far as the NIC's firmware. `ddptool` is never run: it is not the
-kernel's, and needs more privileges than the device plugin has.
+It costs a request for each PF, some of which go as far as the NIC's firmware. `ddptool` is never run: it is not part of
+the kernel, and needs more privileges than the device plugin has.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ from sriov import devices, errors
 from sriov.hardware import node_devices
 
 Ask = Callable[[devices.PciAddress], str | None]
-"""A PF's or NIC's profile, None where it has none. Raises KernelError."""
+"""Returns the profile of a PF or NIC; None if it has none. Raises KernelError."""
 
 Source = Callable[[], AbstractContextManager[Ask]]
-"""Opens what is asked. Raises KernelError."""
+"""Opens the client that answers. Raises KernelError."""
 
 _SILENT = (
-    "no NIC tells a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
+    "no NIC reports a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
 )
 
 
 @contextlib.contextmanager
 def of_this_machine() -> Iterator[Ask]:
-    """Imported when it is needed: pyroute2 would cost every start some 0.3 s and its memory."""
+    """Open devlink of this machine. The import is late: pyroute2 would cost every start some 0.3 s and its memory."""
     from sriov.linux import devlink  # noqa: PLC0415
 
     with contextlib.closing(devlink.Devlink()) as kernel:
@@ -34,7 +34,7 @@ def of_this_machine() -> Iterator[Ask]:
 
 
 def fill_in(catalog: node_devices.Catalog, source: Source) -> tuple[node_devices.Catalog, str]:
-    """Each device with the profile of its NIC, and what the log is to say where no NIC has one."""
+    """Return the devices with the profiles of their NICs, and a text for the log if no NIC has one."""
     found: dict[devices.PciAddress, str] = {}
     trouble = _SILENT
     try:
@@ -59,7 +59,7 @@ def _nics(catalog: node_devices.Catalog) -> list[devices.PciAddress]:
 
 
 def _nic(one: node_devices.Candidate) -> devices.PciAddress:
-    """A VF runs what its PF runs; one whose PF is on another machine is asked itself."""
+    """Return the NIC to ask: a VF runs its PF's profile; a VF whose PF is on another machine is asked itself."""
     return one.pf or one.pci
 
 

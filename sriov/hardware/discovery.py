@@ -1,8 +1,8 @@
-"""Finds every device of this node that a pod might be given, and reads all that is known of it.
+"""Discovery of every device of this node that a pod might be given, with all that is known of it.
 
 PCI network devices (VFs, PFs, plain NICs), processing accelerators, and the subfunctions (SFs) on the auxiliary bus
 (Documentation/ABI/testing/sysfs-bus-pci; mlx5 writes `sfnum`, drivers/net/ethernet/mellanox/mlx5/core/sf/dev/dev.c).
-A device's folder is listed once, so that nothing is opened that is not there: a node may have a thousand of them.
+A device's folder is listed once, so that nothing is opened that does not exist: a node may have a thousand devices.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _NO_IOMMU = "vfio-noiommu"  # kernel: drivers/vfio/group.c names such a group so
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Identity:
-    """What a device is for as long as it is there, which its folder's inode number tells: kernfs gives each anew."""
+    """What stays the same while a device exists. Its folder's inode identifies it: kernfs gives each a new one."""
 
     inode: int
     pci_class: str
@@ -37,18 +37,18 @@ class _Identity:
 
     @property
     def whole(self) -> bool:
-        """Whether the device was all there when it was read; of a VF, physfn comes later still, so it is not here."""
+        """Whether the device was complete when it was read; physfn of a VF comes later still, so it is not here."""
         return bool(self.pci_class and self.vendor and self.device and self.bridges)
 
 
 Memory = dict[str, _Identity]
-"""What need not be read again, by name in /sys/bus/pci/devices; a scan fills and tidies it."""
+"""Identities that need not be read again, by name in /sys/bus/pci/devices; a scan adds and removes entries."""
 
 
 def scan(tree: sysfs.Tree, proc: pathlib.Path, dev: pathlib.Path, memory: Memory | None = None) -> node_devices.Catalog:
-    """Read the node: sysfs, the routes and addresses below `proc`, and which shared device nodes there are.
+    """Read the node: sysfs, the routes and addresses below `proc`, and the shared device nodes.
 
-    Raises DeviceError where there is no list of PCI devices: that is not the same as an empty one.
+    Raises DeviceError if there is no list of PCI devices, which is not the same as an empty list.
     """
     if not tree.pci_devices.is_dir():
         raise errors.DeviceError(f"there is no {tree.pci_devices}", "is sysfs mounted there? name it with --sysfs")
@@ -61,13 +61,13 @@ def scan(tree: sysfs.Tree, proc: pathlib.Path, dev: pathlib.Path, memory: Memory
 
 
 def _shared(tree: sysfs.Tree, dev: pathlib.Path) -> frozenset[str]:
-    """A container without privileges has its own /dev; the class of misc devices is the kernel's."""
+    """List shared device nodes, also by the class of misc devices: an unprivileged container has its own /dev."""
     loaded = sysfs.names(f"{tree.root}/class/misc")
     return frozenset(f"/dev/{path}" for path in _SHARED if path.rpartition("/")[2] in loaded or (dev / path).exists())
 
 
 def uplink(tree: sysfs.Tree, pf: devices.PciAddress, netdev: str) -> node_devices.Uplink:
-    """The state of a PF's netdev now."""
+    """Return the present state of a PF's netdev."""
     folder = f"{tree.root}/bus/pci/devices/{pf}/net/{netdev}"
     carrier = sysfs.integer(f"{folder}/carrier")
     flags = sysfs.integer(f"{folder}/flags")
@@ -77,7 +77,7 @@ def uplink(tree: sysfs.Tree, pf: devices.PciAddress, netdev: str) -> node_device
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Pf:
-    """What its VFs are told of a PF: their indices by address, and their representors by index."""
+    """A PF as its VFs need it: their indices by address, and their representors by index."""
 
     netdev: str | None
     link_type: devices.LinkType
@@ -86,7 +86,7 @@ class _Pf:
 
 
 class _Reader:
-    """One scan; PFs are read when the first of their VFs is."""
+    """One scan; a PF is read when the first of its VFs is."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Reader:
         try:
             inode = os.stat(folder).st_ino  # noqa: PTH116 (a thousand times a scan)
         except OSError:
-            return None  # it went just now
+            return None  # the device has just gone
         known = self._memory.get(name)
         if known is None or known.inode != inode:
             known = _identify(folder, inode)
@@ -169,7 +169,7 @@ class _Reader:
         return node_devices.Vfio(next(made, None), vfio.is_open(self._tree, folder))
 
     def auxiliary(self, parents: Mapping[str, node_devices.Candidate]) -> Iterator[node_devices.Candidate]:
-        """Auxiliary devices that are on a network device."""
+        """Yield the auxiliary devices that are on a network device."""
         root = f"{self._tree.root}/bus/auxiliary/devices"
         for name in sysfs.names(root):
             matched = _AUXILIARY.fullmatch(name)
@@ -226,7 +226,7 @@ class _Reader:
         )
 
     def _netdevs(self, folder: str, entries: frozenset[str]) -> tuple[tuple[str, ...], devices.LinkType]:
-        """Its netdevs in this namespace, without ports of its card's switch, and the link type of the first."""
+        """Return its netdevs in this namespace, without ports of its card's switch, and the first one's link type."""
         where = next(sysfs.net_folders(folder, entries), f"{folder}/net")
         named = self._tree.port_names(where, sysfs.names(where))
         found = tuple(name for name, port in named.items() if not ports.is_of_switch(port))
@@ -234,7 +234,7 @@ class _Reader:
         return found, sysfs.ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
     def _used(self, folder: str, entries: frozenset[str], netdevs: tuple[str, ...]) -> host_networking.HostUse | None:
-        """Its own netdevs are `netdevs`; of what it carries all count."""
+        """Return how the host uses the device: by its own `netdevs`, or by any netdev of a device it carries."""
         uses = (
             self._host_use(name, f"{where}/{name}")
             for where in sysfs.net_folders(folder, entries)
@@ -273,7 +273,7 @@ def _numa_node(folder: str) -> int | None:
 
 
 def _bridges(folder: str) -> tuple[str, ...]:
-    """From what the bus's link points to: ../../../devices/pci0000:00/0000:00:02.0/0000:01:10.0."""
+    """Read the bridges from the bus's link: ../../../devices/pci0000:00/0000:00:02.0/0000:01:10.0."""
     parts = sysfs.link(folder)
     return parts[parts.index("devices") + 1 : -1] if "devices" in parts else ()
 
@@ -286,5 +286,5 @@ def _iommu(folder: str) -> node_devices.IommuGroup | None:
 
 
 def _parent_pci(link: str) -> str:
-    """The PCI device that an auxiliary device is on: the part before its own in what the bus's link points to."""
+    """Return the PCI device that an auxiliary device is on: the part before its own name in the bus's link."""
     return "".join(sysfs.link(link)[-2:-1])

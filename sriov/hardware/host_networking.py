@@ -1,8 +1,8 @@
-"""Which netdevs carry the host's own traffic, so that no pod may ever be given their device.
+"""Netdevs that carry the host's own traffic, so that no pod is ever given their device.
 
-Routes and addresses are those of the network namespace of whoever asks: by rtnetlink where `proc` is this kernel's
-(hosttables), and by what is in /proc/net (Documentation/filesystems/proc.rst; formats in the kernel's
-net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), where a container's rules may leave nothing else.
+Routes and addresses are those of the calling process's network namespace. They come from rtnetlink if `proc` is this
+kernel's (host_tables), and from /proc/net (Documentation/filesystems/proc.rst; formats in the kernel's
+net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), which may be all that a container's rules leave.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ class HostUse:
 
 
 def routed(proc: pathlib.Path) -> Mapping[str, HostUse]:
-    """The netdevs with a default route, or else an address, of the host; link-local ones do not count."""
+    """Return the host's netdevs with a default route, or else an address; link-local addresses do not count."""
     listed = _listed(proc)
     found: dict[str, HostUse] = {}
     for name in (*_routed(listed), *_addressed(proc)):
@@ -52,7 +52,7 @@ def routed(proc: pathlib.Path) -> Mapping[str, HostUse]:
 
 
 def _listed(proc: pathlib.Path) -> host_tables.Tables:
-    """What the kernel lists; nothing where `proc` is a folder of files, which tell of no kernel."""
+    """Return what the kernel lists; nothing if `proc` is a folder of files, which no kernel is behind."""
     if not (proc / "thread-self/ns/net").exists():
         return host_tables.Tables()
     try:
@@ -64,7 +64,7 @@ def _listed(proc: pathlib.Path) -> host_tables.Tables:
 
 @functools.cache
 def _complain(problem: str) -> None:
-    """Once a process and problem: a node is looked at every half minute."""
+    """Log a problem once for each process: a node is read every half minute."""
     _log.warning("the kernel does not list the host's addresses and routes, /proc/net has only some: %s", problem)
 
 
@@ -81,12 +81,12 @@ def _default_hops(listed: host_tables.Tables) -> Iterator[tuple[int, str]]:
 def _name(index: int) -> str | None:
     try:
         return socket.if_indextoname(index)
-    except OSError:  # it went just now
+    except OSError:  # the netdev has just gone
         return None
 
 
 def part_of(folder: str, name: str) -> HostUse | None:
-    """Whether a netdev is the port or the lower device of another: bond, bridge, team, VLAN. `folder` is sysfs's."""
+    """Report whether a netdev is a port or lower device of a bond, bridge, team or VLAN. `folder` is in sysfs."""
     master = sysfs.target(f"{folder}/master")
     if master is not None:
         return HostUse(Use.PART, f"{name} is a port of {master}")
@@ -119,7 +119,7 @@ def _is_zero(text: str) -> bool:
 
 
 def _rows(path: pathlib.Path, columns: int) -> Iterator[list[str]]:
-    """The table's rows, the first so many columns. A heading, or a row that is cut off, is none."""
+    """Yield the table's rows, cut to `columns`. A heading, or a row that is cut off, is left out."""
     for line in _lines(path):
         row = line.split()[:columns]
         if len(row) == columns and row[0] != "Iface":
@@ -137,7 +137,7 @@ Lookup = Callable[[str, str], HostUse | None]
 
 
 def finder(proc: pathlib.Path) -> Lookup:
-    """Reads the tables once; what it returns takes a netdev's name and its folder in sysfs."""
+    """Read the tables once; returns a function of a netdev's name and its folder in sysfs."""
     known = routed(proc)
 
     def use(name: str, folder: str) -> HostUse | None:

@@ -1,6 +1,6 @@
-"""Addresses and routes of the namespace that the calling thread is in, as rtnetlink lists them. Changes nothing.
+"""Addresses and routes of the calling thread's namespace, as rtnetlink lists them. Changes nothing.
 
-The device plugin's own way to them, since it must not reach the door that changes links. A list needs no capability
+The device plugin's own reader, since it must not import the client that changes links. A list needs no capability
 (net/core/rtnetlink.c, rtnetlink_rcv_msg()). Formats: include/uapi/linux/rtnetlink.h, if_addr.h.
 /proc/net has less: no IPv4 address, of IPv4 routes only those of the main table, and of each only the first next hop
 (net/ipv4/fib_trie.c, fib_route_seq_show()).
@@ -28,7 +28,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tables:
-    """`addresses` and `routes` are of links by index: a route of several next hops is of the link of each.
+    """Addresses and routes, each with its link's index; a route with several next hops has an entry for each link.
 
     Addresses and unicast routes of every table, without those that are local to a link.
     """
@@ -38,7 +38,7 @@ class Tables:
 
 
 def read() -> Tables:
-    """Of every family that the kernel has. Raises OSError where the kernel, or a container's rules, refuse it."""
+    """Read every family that the kernel has. Raises OSError if the kernel, or a container's rules, refuse it."""
     asked = nlsocket.Socket(nlsocket.ROUTE)
     try:
         addresses = asked.ask(_GETADDR, nlsocket.DUMP, _ADDRESS.pack(0, 0, 0, 0, 0))
@@ -52,7 +52,7 @@ def read() -> Tables:
 
 
 def _address(message: bytes) -> Iterator[tuple[int, ipaddress.IPv4Address | ipaddress.IPv6Address]]:
-    """Of a point-to-point link IFA_ADDRESS is the other end's."""
+    """Prefer IFA_LOCAL: on a point-to-point link IFA_ADDRESS is the peer's."""
     family, _, _, _, index = _ADDRESS.unpack_from(message, nlsocket.HEADER.size)
     known = dict(nlsocket.attributes(message, nlsocket.HEADER.size + _ADDRESS.size))
     value = known.get(_IFA_LOCAL, known.get(_IFA_ADDRESS))

@@ -1,4 +1,4 @@
-"""Which PFs and VFs this node has. `scan` reads all of them, `lookup` one, without looking at its neighbours."""
+"""PFs and VFs of this node. `scan` reads all of them, `lookup` reads one VF without looking at the others."""
 
 import dataclasses
 import types
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sriov import devices, errors
 from sriov.hardware import sysfs
 
-# Drivers that know nothing but VFs; and VFs of drivers that know both (drivers/net/ethernet/mellanox/mlx5/core/main.c,
+# Drivers that drive only VFs; and VFs of a driver that drives both (drivers/net/ethernet/mellanox/mlx5/core/main.c,
 # the entries of mlx5_core_pci_table that are MLX5_PCI_DEV_IS_VF).
 _VF_DRIVERS = frozenset({"igbvf", "ixgbevf", "iavf"})
 _VF_IDS = frozenset(("15b3", each) for each in ("1012", "1014", "1016", "1018", "101a", "101c", "101e", "a2d3"))
@@ -38,11 +38,11 @@ def scan(tree: sysfs.Tree) -> Inventory:
 
 
 def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
-    """Read one VF. Its index follows from its PF's VF offset and stride, so that no other VF is looked at.
+    """Read one VF. Its index follows from its PF's VF offset and stride, so that no other VF is read.
 
-    A VF whose PF is on another machine (we are a virtual machine) is known by its driver or its ids.
+    A VF whose PF is on another machine (this is a virtual machine) is known by its driver or its ids.
 
-    Raises DeviceError when there is no such device, or it is a PF, or not an SR-IOV VF.
+    Raises DeviceError if there is no such device, or it is a PF, or not an SR-IOV VF.
     """
     path = tree.pci(address)
     physfn = sysfs.target(f"{path}/physfn")
@@ -83,7 +83,7 @@ def _not_a_vf(tree: sysfs.Tree, address: devices.PciAddress) -> errors.DeviceErr
 
 
 def _index_by_routing_id(tree: sysfs.Tree, pf: devices.PciAddress, vf: devices.PciAddress) -> int | None:
-    """The VF's index from the SR-IOV capability (PCIe base spec 9.3.3.9: First VF Offset, VF Stride), verified."""
+    """Compute the VF's index (PCIe base spec 9.3.3.9: First VF Offset, VF Stride); None unless sysfs confirms it."""
     offset, stride = (sysfs.integer(f"{tree.pci(pf)}/{name}") for name in ("sriov_offset", "sriov_stride"))
     if offset is None or not stride:
         return None
@@ -92,7 +92,7 @@ def _index_by_routing_id(tree: sysfs.Tree, pf: devices.PciAddress, vf: devices.P
 
 
 def _virtfns(tree: sysfs.Tree, pf: devices.PciAddress) -> dict[int, devices.PciAddress]:
-    """VF index to PCI address, from the PF's virtfnN links."""
+    """Return VF index to PCI address, from the PF's virtfnN links."""
     found: dict[int, devices.PciAddress] = {}
     for name in sysfs.names(tree.pci(pf)):
         if name.startswith("virtfn") and (address := sysfs.target(f"{tree.pci(pf)}/{name}")):

@@ -1,7 +1,8 @@
-"""Tells that some netdev's state changed, such as its carrier: of that there is no uevent, only a link message.
+"""Link events: wake-ups when the state of some netdev changes, such as its carrier, for which there is no uevent.
 
-A reason to look at sysfs again, never a fact to build on: the messages are counted and thrown away unread, so nothing
-here parses netlink (rtnetlink(7), RTMGRP_LINK). It needs no capability, and hears its own network namespace only.
+An event is a reason to look at sysfs again, never a fact to build on: messages are counted and thrown away unread, so
+nothing here parses netlink (rtnetlink(7), RTMGRP_LINK). It needs no capability, and receives only messages of its own
+network namespace.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ _MESSAGE = 65536
 
 
 def monitor() -> socket.socket:
-    """A socket that hears of links from now on. Raises KernelError."""
+    """Open a socket that receives link messages from now on. Raises KernelError."""
     try:
         heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _ROUTE)
         heard.bind((0, _LINK))
@@ -27,7 +28,7 @@ def monitor() -> socket.socket:
 
 
 async def changes(heard: socket.socket) -> AsyncGenerator[None, None]:
-    """One item for each time that messages came, without an end; closes the socket. Lost messages count as one."""
+    """Yield once for each time that messages came, without end; closes the socket. Lost messages count as one."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(heard, ready.set)

@@ -1,10 +1,10 @@
-"""Which VFs their PF is known to listen to, so that an ADD need not try.
+"""VFs whose PF is known to listen to them, so that an ADD need not find out.
 
-igb and ixgbe hear nothing from a VF that was not reset since its PF was down (igb_rcv_msg_from_vf() and
-ixgbe_rcv_msg_from_vf(), clear_to_send), nor let its frames through. Whoever tells such a VF an address learns it, but a
-VF that has its own address and is held to it by its PF is told none. A PF that goes down and up loses its carrier, and
-the kernel counts that (carrier_changes, Documentation/ABI/testing/sysfs-class-net): a VF that was heard once, while
-there was a carrier, is heard for as long as that count is the same. What is not known is tried.
+igb and ixgbe ignore messages of a VF that was not reset since its PF was down (igb_rcv_msg_from_vf() and
+ixgbe_rcv_msg_from_vf(), clear_to_send), and drop its frames. Setting an address on such a VF reveals that, but a VF
+that has its own address, and is held to it by its PF, is set none. A PF that goes down and up loses its carrier, and
+the kernel counts that (carrier_changes, Documentation/ABI/testing/sysfs-class-net): once a VF was heard while there was
+a carrier, it is heard as long as that count is the same. If it is not known, the ADD finds out.
 """
 
 from sriov import devices
@@ -12,19 +12,19 @@ from sriov.hardware import sysfs
 
 
 class Heard:
-    """By VF: which device it was, and its PF's count of carriers, when it was last heard."""
+    """Record by VF, from when it was last heard: the device's identity and its PF's count of carrier changes."""
 
     def __init__(self) -> None:
         self._known: dict[devices.PciAddress, tuple[int, int]] = {}
 
     def seen(self, tree: sysfs.Tree, vf: devices.VF) -> tuple[int, int] | None:
-        """To be taken before the VF says something to its PF; None where it would prove nothing for later."""
+        """Take the state before the VF sends something to its PF; None if it would prove nothing for later."""
         if vf.pf is None or sysfs.integer(f"{tree.pci(vf.pf)}/net/{vf.pf_netdev}/carrier") != 1:
             return None
         return self._now(tree, vf)
 
     def note(self, pci: devices.PciAddress, seen: tuple[int, int] | None) -> None:
-        """The VF has been heard since `seen` was taken."""
+        """Note that the VF has been heard since `seen` was taken."""
         if seen is None:
             self._known.pop(pci, None)
         else:

@@ -1,4 +1,4 @@
-"""What is known of each device of this node that a pod might be given. Facts only; pools decide, discovery reads."""
+"""Devices of this node that a pod might be given, as plain facts. `discovery` reads them, `pools` decides on them."""
 
 import dataclasses
 import enum
@@ -10,7 +10,7 @@ from sriov.hardware.drivers import infiniband, vdpa_devices
 
 
 class Role(enum.Enum):
-    """What a device is; the value is for people."""
+    """Kind of a device; the value is for people."""
 
     VF = "VF"
     PF = "PF"
@@ -30,10 +30,10 @@ class IommuGroup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vfio:
-    """A device that a vfio driver has.
+    """The vfio side of a device that has a vfio driver.
 
-    `device` is its own character device in /dev/vfio/devices, as in `vfio3`, None where the kernel makes none.
-    `is_open` is whether a program has it open, None where that cannot be told.
+    `device` is its own character device in /dev/vfio/devices, as in `vfio3`; None if the kernel makes none. `is_open`
+    is whether a program has it open; None if that cannot be known.
     """
 
     device: str | None = None
@@ -42,13 +42,14 @@ class Vfio:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """`id` is the PCI address, or an auxiliary device's name; `pci` the device itself, or the one it is on.
+    """A device that a pod might be given.
 
-    `vendor`, `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` where the
-    PF has a netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the
-    root on. `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` says why the host cannot spare it.
-    `without_netdev`: its network driver has brought none, in no namespace. `ddp_profile` is the name of what runs in
-    its NIC's pipeline; sysfs does not say it, so a scan leaves it out.
+    `id` is the PCI address, or an auxiliary device's name; `pci` is the device itself, or the one it is on. `vendor`,
+    `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` if the PF has a
+    netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the root on.
+    `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` is why the host cannot spare it. `without_netdev`:
+    its network driver has brought no netdev in any namespace. `ddp_profile` is the name of the profile in its NIC's
+    pipeline; sysfs does not show it, so a scan leaves it out.
     """
 
     id: str
@@ -80,7 +81,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Uplink:
-    """The state of a PF's netdev. `carrier` is None where it cannot be told, as while the netdev is down."""
+    """State of a PF's netdev. `carrier` is None if it cannot be known, as while the netdev is down."""
 
     netdev: str
     up: bool
@@ -89,9 +90,9 @@ class Uplink:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Catalog:
-    """A snapshot: candidates by ID, PCI devices in PCI order and then the others; uplinks by their PF.
+    """Snapshot of candidates by ID, PCI devices in PCI order and then the others; and of uplinks by their PF.
 
-    `shared` are device nodes of no single device that exist here, by path: of RDMA CM, vhost-net, tun and iommufd.
+    `shared` are paths of device nodes that belong to no single device and exist: RDMA CM, vhost-net, tun and iommufd.
     """
 
     candidates: Mapping[str, Candidate]

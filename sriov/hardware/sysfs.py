@@ -1,4 +1,4 @@
-"""Reading sysfs: one attribute, one link, one directory at a time. Never writes; knows no SR-IOV policy.
+"""Reader of sysfs: one attribute, one link, one directory at a time. Never writes; knows no SR-IOV policy.
 
 A device may vanish between two reads, so an attribute that cannot be read is None, never an exception.
 Formats: Documentation/ABI/testing/sysfs-bus-pci and sysfs-class-net in the kernel's source.
@@ -14,14 +14,14 @@ from collections.abc import Collection, Iterator
 from sriov import devices
 from sriov.hardware import ports
 
-# What a device may carry that has netdevs of its own: virtio0, vdpa1, mlx5's mlx5_core.vnet.2 between the two.
+# Devices that a device may carry and that have netdevs of their own: virtio0, vdpa1, mlx5's mlx5_core.vnet.2 between.
 _CARRIED = re.compile(r"virtio\d+|vdpa\d+|\w+\.vnet\.\d+")
 _PAGE = 4096  # an attribute is at most a page long
 ARPHRD = {1: devices.LinkType.ETHER, 32: devices.LinkType.INFINIBAND}  # include/uapi/linux/if_arp.h
 
 
 def text(path: pathlib.Path | str) -> str | None:
-    """One attribute without its newline. Plain system calls, since a node has thousands of attributes."""
+    """Read one attribute without its newline. Plain system calls, since a node has thousands of attributes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -35,7 +35,7 @@ def text(path: pathlib.Path | str) -> str | None:
 
 
 def integer(path: pathlib.Path | str) -> int | None:
-    """One attribute as a number, decimal or 0x."""
+    """Read one attribute as a number, decimal or 0x."""
     value = text(path)
     try:
         return None if value is None else int(value, 0)
@@ -44,13 +44,13 @@ def integer(path: pathlib.Path | str) -> int | None:
 
 
 def target(path: pathlib.Path | str) -> str | None:
-    """The last component of what a link points to: a driver's name, a device's address."""
+    """Return the last component of a link's target: a driver's name, a device's address."""
     parts = link(path)
     return parts[-1] if parts else None
 
 
 def link(path: pathlib.Path | str) -> tuple[str, ...]:
-    """The components of what a link points to; none where it is not a link."""
+    """Return the components of a link's target; none if it is not a link."""
     try:
         return tuple(os.readlink(path).split("/"))  # noqa: PTH115 (pathlib takes three times as long)
     except OSError:
@@ -58,7 +58,7 @@ def link(path: pathlib.Path | str) -> tuple[str, ...]:
 
 
 def names(path: pathlib.Path | str) -> tuple[str, ...]:
-    """The entries of a directory, sorted; empty where there is none."""
+    """Return the entries of a directory, sorted; none if there is no such directory."""
     try:
         return tuple(sorted(os.listdir(path)))
     except OSError:
@@ -77,7 +77,7 @@ class Netdev:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Uplink:
-    """The uplink among several netdevs. `links` is how many entries their folder had, 0 where that does not matter."""
+    """The uplink among several netdevs. `links` is the number of entries in their folder, 0 if it does not matter."""
 
     name: str
     index: str
@@ -91,8 +91,11 @@ class _Uplink:
 
 @dataclasses.dataclass(slots=True)
 class _Seen:
-    """What need not be read again. A port name is read under the kernel's global lock (net/core/net-sysfs.c,
-    phys_port_name_show()), one netdev's never changes, and in switchdev mode a PF has one netdev for each VF."""
+    """Cache of what need not be read again.
+
+    A port name is read under the kernel's global lock (net/core/net-sysfs.c, phys_port_name_show()), never changes for
+    a netdev, and in switchdev mode a PF has one netdev for each VF.
+    """
 
     uplinks: dict[str, _Uplink] = dataclasses.field(default_factory=dict)
     ports: dict[str, dict[str, tuple[str, str]]] = dataclasses.field(default_factory=dict)  # name: ifindex, port name
@@ -113,14 +116,14 @@ class Tree:
         return _folder(self.root, address)
 
     def birth(self, address: devices.PciAddress) -> int:
-        """A number that another device at the same address does not have: the inode of its folder. 0 without one."""
+        """Return a number that no other device at the same address has: its folder's inode. 0 if there is none."""
         try:
             return os.stat(self.pci(address)).st_ino  # noqa: PTH116
         except OSError:
             return 0
 
     def netdev_name(self, address: devices.PciAddress) -> str | None:
-        """The device's netdev in this namespace; of several the uplink, None where it is undecided which that is."""
+        """Return the device's netdev in this namespace; of several the uplink, None if that is undecided."""
         folder = f"{self.pci(address)}/net"
         known = self._seen.uplinks.get(folder)
         if known is not None and known.is_still(folder):
@@ -129,7 +132,7 @@ class Tree:
         return self._uplink(folder, found) if len(found) > 1 else next(iter(found), None)
 
     def _uplink(self, folder: str, found: tuple[str, ...]) -> str | None:
-        """Remembered while it is there; where no wire is the evidence, until another netdev comes or goes."""
+        """Find the uplink. It is cached while it exists; if no wire is the evidence, until a netdev comes or goes."""
         links, named = _links(folder), self.port_names(folder, found)
         likely = ports.uplinks(named)
         self._seen.uplinks.pop(folder, None)
@@ -141,13 +144,13 @@ class Tree:
         return likely[0]
 
     def undecided(self, address: devices.PciAddress) -> tuple[str, ...]:
-        """The netdevs of which any may be the uplink, where that is more than one."""
+        """Return the netdevs of which any may be the uplink, if there are several such."""
         folder = f"{self.pci(address)}/net"
         likely = ports.uplinks(self.port_names(folder, names(folder)))
         return likely if len(likely) > 1 else ()
 
     def port_names(self, folder: str, found: tuple[str, ...]) -> dict[str, str]:
-        """The port names of these netdevs in `folder`, "" for none. A single netdev is the uplink whatever it has."""
+        """Return the port names of these netdevs in `folder`, "" for none. A single netdev is always the uplink."""
         if len(found) < 2:
             return dict.fromkeys(found, "")
         before, now = self._seen.ports.get(folder, {}), {}
@@ -161,12 +164,12 @@ class Tree:
         return {name: port for name, (_, port) in now.items()}
 
     def ifindex(self, address: devices.PciAddress) -> int | None:
-        """Its netdev's index alone."""
+        """Return only its netdev's index."""
         name = self.netdev_name(address)
         return None if name is None else integer(f"{self.pci(address)}/net/{name}/ifindex")
 
     def generation(self, pf: devices.PciAddress) -> tuple[int, ...]:
-        """Another where the PF's VFs were made anew, or its card's switch has come to or lost its representors."""
+        """Return a value that changes when new VFs are made, or its card's switch gains or loses its representors."""
         folder = self.pci(pf)
         try:
             first = os.stat(f"{folder}/virtfn0").st_ino  # noqa: PTH116
@@ -175,7 +178,7 @@ class Tree:
         return first, int(len(names(f"{folder}/net")) > 1)
 
     def netdev(self, address: devices.PciAddress) -> Netdev | None:
-        """The device's netdev with what an attachment has to know, without a netlink request."""
+        """Return the device's netdev with what an attachment needs of it, without a netlink request."""
         name = self.netdev_name(address)
         if name is None:
             return None
@@ -198,12 +201,12 @@ class Tree:
 
 @functools.lru_cache(maxsize=4096)
 def _folder(root: pathlib.Path, address: devices.PciAddress) -> pathlib.Path:
-    """Made once: an attachment asks some twenty times."""
+    """Build the path once for each device: an attachment needs it some twenty times."""
     return root / "bus/pci/devices" / address
 
 
 def _links(folder: str) -> int:
-    """2 and one for each entry of a folder of folders (fs/kernfs/inode.c, kernfs_refresh_inode())."""
+    """Return 2 plus the number of entries of a folder of folders (fs/kernfs/inode.c, kernfs_refresh_inode())."""
     try:
         return os.stat(folder).st_nlink  # noqa: PTH116
     except OSError:
@@ -211,11 +214,11 @@ def _links(folder: str) -> int:
 
 
 def net_folders(folder: str, entries: Collection[str]) -> Iterator[str]:
-    """Where netdevs of the device in `folder` are, `entries` being the names there: its own, then those it carries.
+    """Yield the folders of netdevs of the device in `folder`, whose names are `entries`: its own, then carried ones.
 
-    A folder is there as long as a netdev is in any namespace, empty where that is another one than ours: the kernel
-    makes it with the first and removes it with the last (drivers/base/core.c, class_dir_create_and_add(),
-    cleanup_glue_dir()). A virtio NIC has none of its own: its netdev is on the virtio device that it carries.
+    A folder exists as long as a netdev is in any namespace, and is empty if that is another namespace: the kernel makes
+    it with the first netdev and removes it with the last (drivers/base/core.c, class_dir_create_and_add(),
+    cleanup_glue_dir()). A virtio NIC has no folder of its own: its netdev is on the virtio device that it carries.
     """
     if "net" in entries:
         yield f"{folder}/net"
@@ -225,13 +228,16 @@ def net_folders(folder: str, entries: Collection[str]) -> Iterator[str]:
 
 
 def is_userspace(folder: str, driver: str | None) -> bool:
-    """Whether the device's driver hands it to a program. Every vfio driver, mlx5_vfio_pci and other variants too, puts
-    vfio-dev there from Linux 6.1 on (drivers/vfio/vfio_main.c, vfio_init_device())."""
+    """Report whether the device's driver gives it to a program.
+
+    From Linux 6.1 on every vfio driver, variants such as mlx5_vfio_pci too, makes vfio-dev there
+    (drivers/vfio/vfio_main.c, vfio_init_device()).
+    """
     return driver in devices.USERSPACE_DRIVERS or os.path.exists(f"{folder}/vfio-dev")  # noqa: PTH110
 
 
 def without_netdev(folder: str, entries: Collection[str], driver: str | None) -> bool:
-    """Whether a network driver has the device and has brought it no netdev, in no namespace, nor RDMA or vDPA."""
+    """Report whether the device has a network driver and yet no netdev in any namespace, nor RDMA or vDPA."""
     if driver is None or is_userspace(folder, driver) or next(net_folders(folder, entries), None) is not None:
         return False
     return not any("infiniband" in name or ".rdma." in name or _CARRIED.fullmatch(name) for name in entries)

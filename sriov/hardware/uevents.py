@@ -1,8 +1,8 @@
-"""What the kernel says about PCI devices and netdevs as they come, go and change. The one door to pyudev.
+"""Uevents: the kernel's reports of PCI devices and netdevs that come, go and change. The only user of pyudev.
 
-It listens to the kernel itself (NETLINK_KOBJECT_UEVENT, group 1), not to udevd, which no container has. An event is a
-reason to look at sysfs again, never a fact to build on: it may come late, and when the socket overflows it is lost.
-Netdev events are those of the network namespace in which the monitor was opened (kernel lib/kobject_uevent.c).
+The monitor listens to the kernel itself (NETLINK_KOBJECT_UEVENT, group 1), not to udevd, which no container has. An
+event is a reason to look at sysfs again, never a fact to build on: it may come late, and is lost if the socket
+overflows. Netdev events are those of the namespace in which the monitor was opened (kernel lib/kobject_uevent.c).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SUBSYSTEMS = ("pci", "net", "auxiliary", "infiniband", "vdpa", "uio")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """`action` is add, remove, change, move, bind or unbind; `pci` is the device, or the one that the netdev is of."""
+    """`action` is add, remove, change, move, bind or unbind; `pci` is the device, or the netdev's device."""
 
     action: str
     subsystem: str
@@ -31,13 +31,14 @@ class Event:
 
 
 RESCAN = Event("rescan", "", None, "")
-"""Events were lost: look at everything."""
+"""Events were lost: read everything again."""
 
 
 class Monitor:
-    """Receives events from now on. Raises KernelError where the kernel or libudev does not let it.
+    """Receiver of events from now on. Raises KernelError if the kernel or libudev does not allow it.
 
-    `buffer` is the socket's in bytes; None is the system's, which takes some hundred events. More needs CAP_NET_ADMIN.
+    `buffer` is the socket's size in bytes; None is the system's, which holds some hundred events. More needs
+    CAP_NET_ADMIN.
     """
 
     def __init__(self, buffer: int | None = None) -> None:
@@ -57,7 +58,7 @@ class Monitor:
         return number
 
     def receive(self) -> Event | None:
-        """The next event, or None where there is none yet. Never waits."""
+        """Return the next event; None if there is none yet. Never waits."""
         try:
             device = self._monitor.poll(0)
         except OSError as error:
@@ -69,7 +70,7 @@ class Monitor:
 
 
 async def watch(monitor: Monitor) -> AsyncGenerator[Event, None]:
-    """Events as they come, without an end. Raises KernelError."""
+    """Yield events as they come, without end. Raises KernelError."""
     while True:
         await _readable(monitor.fileno())
         while (event := monitor.receive()) is not None:
@@ -77,7 +78,7 @@ async def watch(monitor: Monitor) -> AsyncGenerator[Event, None]:
 
 
 def parse(properties: Mapping[str, str]) -> Event:
-    """An event from its variables: ACTION, SUBSYSTEM and DEVPATH, which is relative to sysfs."""
+    """Read an event from its variables: ACTION, SUBSYSTEM and DEVPATH, which is relative to sysfs."""
     path = pathlib.PurePath(properties.get("DEVPATH", ""))
     return Event(properties.get("ACTION", ""), properties.get("SUBSYSTEM", ""), _nearest_pci(path), path.name)
 
@@ -90,7 +91,7 @@ def _nearest_pci(path: pathlib.PurePath) -> devices.PciAddress | None:
 
 
 def _pending_error(descriptor: int) -> int:
-    """The socket's error, which asking clears: a netlink socket that overflowed has ENOBUFS (netlink(7))."""
+    """Return and clear the socket's error: a netlink socket that overflowed has ENOBUFS (netlink(7))."""
     with socket.fromfd(descriptor, socket.AF_NETLINK, socket.SOCK_RAW) as duplicate:
         return duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 

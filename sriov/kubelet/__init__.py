@@ -1,1 +1,1 @@
-"""The kubelet's interfaces that programs share: plugin registration, PodResources, its checkpoint."""
+"""Interfaces of the kubelet that programs share: plugin registration, PodResources, its checkpoint."""

@@ -1,8 +1,8 @@
-"""Which devices the kubelet has given to pods, from the file that it keeps of that beside its socket. Reads only.
+"""Checkpoint of the kubelet: the file beside its socket with the devices that it has given to pods. Reads only.
 
 Format: pkg/kubelet/cm/devicemanager/checkpoint/checkpoint.go, the same since Kubernetes 1.20; before, DeviceIDs was a
-list. The kubelet writes it after each Allocate, before the container starts, and lets a pod that has ended stay in it
-until the next one: so a device that is in there may be free, but one that is not is no pod's.
+list. The kubelet writes it after each Allocate, before the container starts, and keeps a pod that has ended in it until
+the next one. So a device in the file may be free, but a device that is not in it is in no pod.
 """
 
 import pathlib
@@ -28,11 +28,11 @@ class _File(msgspec.Struct, rename="pascal"):
 _FILE = msgspec.json.Decoder(_File)
 
 Given = dict[str, frozenset[str]]
-"""The resources, by full name, as which a device has been given, by its ID."""
+"""Device ID to the resources, by full name, as which the device has been given."""
 
 
 def read(path: pathlib.Path) -> Given | None:
-    """None where there is no such file to be read, or another format: then nothing is known."""
+    """Read the file; None if it cannot be read or has another format: then nothing is known."""
     try:
         file = _FILE.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):

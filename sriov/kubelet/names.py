@@ -1,4 +1,4 @@
-"""What a resource is called by the kubelet, in a container's environment and on disk. Pure."""
+"""Names of a resource for the kubelet, in a container's environment and on disk. Pure."""
 
 import hashlib
 import os
@@ -27,29 +27,29 @@ def prefix_is_valid(prefix: str) -> bool:
 
 
 def resource(prefix: str, name: str) -> str:
-    """The extended resource that pods ask for, as in `intel.com/sriov`."""
+    """Return the extended resource that pods ask for, as in `intel.com/sriov`."""
     return f"{prefix}/{name}"
 
 
 def variable(prefix: str, name: str) -> str:
-    """The environment variable: upper case, dots become underscores, hyphens stay, as with the incumbent."""
+    """Return the environment variable: upper case, dots become underscores, hyphens stay, as upstream."""
     return f"PCIDEVICE_{prefix}_{name}".upper().replace(".", "_")
 
 
 def info_variable(prefix: str, name: str) -> str:
-    """The variable with the devices' properties."""
+    """Return the variable with the devices' properties."""
     return f"{variable(prefix, name)}_INFO"
 
 
 def socket_room(folder: str) -> int:
-    """Bytes for a socket's name in the folder: its hidden name, one longer, has to fit too."""
+    """Return the bytes left for a socket's name in the folder: its hidden name, one longer, must fit too."""
     return PATH_MAX - len(os.fsencode(f"{folder}/.x")) + 1
 
 
 def socket(prefix: str, name: str, room: int) -> str:
-    """The plugin's socket, a bare file name of at most `room` bytes; a long one is cut and made unique by a hash.
+    """Return the plugin's socket, a bare file name of at most `room` bytes; a long one is cut and gets a hash.
 
-    Raises SriovError where the room does not hold even that.
+    Raises SriovError if even that is longer than `room`.
     """
     whole = f"{prefix}_{name}"
     if len(whole) + len(".sock") <= room:

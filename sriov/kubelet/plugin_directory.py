@@ -1,8 +1,8 @@
-"""Whether the kubelet still knows us, judged by what lies in its device-plugins directory.
+"""State of a registration with the kubelet, judged by the files in its device-plugins directory.
 
-A kubelet that starts removes every socket there, ours too, and makes its own anew
-(pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, CleanupPluginDirectory). inotify tells that at once but loses
-events and stays with a directory that was replaced, so what it says only hastens the next look at the files.
+A starting kubelet removes every socket there, ours too, and makes a new one for itself
+(pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, CleanupPluginDirectory). inotify reports that at once, but loses
+events and stays with a directory that was replaced, so an event only brings forward the next look at the files.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ _STEP = 100  # ms; how often watchfiles' thread looks for events, and so what id
 
 
 class Lost(enum.Enum):
-    """Why a registration is no good any more; the value is for the log."""
+    """Why a registration is no longer valid; the value is for the log."""
 
     SOCKET_GONE = "its socket was removed"
     SOCKET_REPLACED = "another device plugin replaced its socket"
-    NEW_KUBELET = "the kubelet's socket is a new one"
-    NOT_WATCHED = "the kubelet watches it no more"
+    NEW_KUBELET = "the kubelet has a new socket"
+    NOT_WATCHED = "the kubelet no longer watches it"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sight:
-    """Our socket and the kubelet's, as found on disk; None where there is none."""
+    """Our socket and the kubelet's, as on disk; None if there is none."""
 
     own: Identity | None
     kubelet: Identity | None
@@ -42,7 +42,7 @@ class Sight:
 def lost(registered: Sight, now: Sight, *, watched: bool) -> Lost | None:
     """Compare what was there at registration with what is there now. Pure.
 
-    A kubelet's socket that is gone means nothing yet: the next one's does.
+    The absence of the kubelet's socket means nothing yet: the appearance of the next one does.
     """
     if now.own is None:
         return Lost.SOCKET_GONE
@@ -54,7 +54,7 @@ def lost(registered: Sight, now: Sight, *, watched: bool) -> Lost | None:
 
 
 def identity(path: pathlib.Path) -> Identity | None:
-    """Which socket is there. A socket's mtime is set when it is bound; a relabel or chmod leaves it alone."""
+    """Return a socket's identity. Its mtime is set when it is bound; a relabel or chmod leaves it alone."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -63,7 +63,7 @@ def identity(path: pathlib.Path) -> Identity | None:
 
 
 async def accepts(path: pathlib.Path) -> bool:
-    """Whether somebody listens on the socket."""
+    """Report whether a process listens on the socket."""
     try:
         _, writer = await asyncio.open_unix_connection(path)
     except OSError:
@@ -75,9 +75,9 @@ async def accepts(path: pathlib.Path) -> bool:
 
 
 async def changes(folder: pathlib.Path, changed: Callable[[], None], poll: float) -> None:
-    """Call `changed` soon after anything in the folder changed, for ever, though the folder be replaced or missing.
+    """Call `changed` soon after anything in the folder changes, for ever, even if the folder is replaced or missing.
 
-    `poll` is in seconds: how often to see whether it is still the same folder.
+    `poll` is the interval in seconds between checks that it is still the same folder.
     """
     while True:
         with contextlib.suppress(OSError, RuntimeError), _pinned(folder) as pin:  # there is none, or no inotify left
@@ -87,7 +87,7 @@ async def changes(folder: pathlib.Path, changed: Callable[[], None], poll: float
 
 
 async def _changes_of(folder: pathlib.Path, pin: int, changed: Callable[[], None], poll: float) -> None:
-    """Returns when the path is not the pinned folder any more."""
+    """Report changes of the pinned folder; returns when the path is another folder."""
     events = watchfiles.awatch(
         folder,
         watch_filter=None,
@@ -107,7 +107,7 @@ async def _changes_of(folder: pathlib.Path, pin: int, changed: Callable[[], None
 
 @contextlib.contextmanager
 def _pinned(folder: pathlib.Path) -> Iterator[int]:
-    """Hold the folder's inode, so that its number is given to no other while we compare."""
+    """Hold the folder's inode, so that no other folder gets its number while they are compared."""
     pin = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield pin

@@ -1,9 +1,8 @@
-"""Which devices the kubelet gave to which pod: its PodResources API, for networks that no Multus fills a deviceID into,
-and for people who ask.
+"""PodResources API of the kubelet: the devices it gave to each pod. For networks without Multus, and for people.
 
-Source: kubernetes/kubelet pkg/apis/podresources/v1. The API says what a pod holds and not which interface is to have
-which device; that is settled by order: containers as the pod lists them, devices by PCI address. Importing this imports
-grpc.
+Without Multus no deviceID is filled into a network's configuration. The API reports what a pod holds, and not which
+interface is to have which device; the order decides that: containers as the pod lists them, devices by PCI address.
+Source: kubernetes/kubelet pkg/apis/podresources/v1. Importing this module imports grpc.
 """
 
 import asyncio
@@ -18,8 +17,8 @@ import grpc
 from sriov import devices, errors
 from sriov.kubelet._pb import podresources_pb2, podresources_pb2_grpc
 
-# Else the last channel's end would tear down gRPC's event loop side, which may have no end and would hold up the daemon
-# (grpc/grpc issue 22365, pull request 40989).
+# Without this the end of the last channel would tear down gRPC's event loop side, which may take for ever and hang the
+# daemon (grpc/grpc issue 22365, pull request 40989).
 grpc.aio.init_grpc_aio()
 
 # A node's whole list in one message; 16 MiB is what Multus allows too.
@@ -33,7 +32,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Given:
-    """What one container was given of one resource; the IDs are whatever its device plugin calls its devices."""
+    """Devices that one container was given of one resource; the IDs are its device plugin's own."""
 
     container: str
     resource: str
@@ -42,7 +41,7 @@ class Given:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that the kubelet runs, or ran a moment ago."""
+    """A pod that the kubelet runs, or has just run."""
 
     namespace: str
     name: str
@@ -53,7 +52,7 @@ class Pod:
 
 
 async def pods(kubelet: pathlib.Path) -> tuple[Pod, ...]:
-    """Every pod of the node, also one that holds no device. Raises BusyError where the kubelet does not answer."""
+    """List every pod of the node, also without devices. Raises BusyError if the kubelet does not answer."""
     async with _connected(kubelet) as stub:
         listed = await _list(stub, kubelet)
     return tuple(
@@ -71,23 +70,23 @@ async def pods(kubelet: pathlib.Path) -> tuple[Pod, ...]:
 
 
 async def allocatable(kubelet: pathlib.Path) -> Mapping[str, tuple[str, ...]]:
-    """The healthy devices of each resource, as the kubelet knows them, whether they are free or not.
+    """Return the healthy devices of each resource, as the kubelet knows them, free or not.
 
-    Raises BusyError where the kubelet does not answer.
+    Raises BusyError if the kubelet does not answer.
     """
     async with _connected(kubelet) as stub:
         request = podresources_pb2.AllocatableResourcesRequest()
         told = await _insist(lambda: stub.GetAllocatableResources(request, timeout=_TIMEOUT), kubelet)
     found: dict[str, tuple[str, ...]] = {}
-    for each in told.devices:  # one entry a NUMA node
+    for each in told.devices:  # one entry for each NUMA node
         found[each.resource_name] = (*found.get(each.resource_name, ()), *each.device_ids)
     return found
 
 
 async def devices_of(kubelet: pathlib.Path, namespace: str, pod: str, resource: str) -> tuple[devices.PciAddress, ...]:
-    """The PCI addresses of `resource` (prefix/name) that this pod holds, each once.
+    """Return the PCI addresses of `resource` (prefix/name) that this pod holds, each once.
 
-    Raises BusyError where the kubelet does not answer, DeviceError where a device is no PCI device.
+    Raises BusyError if the kubelet does not answer, DeviceError if a device is no PCI device.
     """
     async with _connected(kubelet) as stub:
         listed = await _list(stub, kubelet)
@@ -96,7 +95,7 @@ async def devices_of(kubelet: pathlib.Path, namespace: str, pod: str, resource: 
         if (found.namespace, found.name) == (namespace, pod):
             for container in found.containers:
                 given = [each for each in container.devices if each.resource_name == resource]
-                # One resource may come in several entries, one a NUMA node.
+                # One resource may come in several entries, one for each NUMA node.
                 ids += sorted(device for each in given for device in each.device_ids)
     return tuple(devices.pci_address(each) for each in dict.fromkeys(ids))
 

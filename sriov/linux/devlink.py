@@ -1,7 +1,7 @@
-"""What a device says about itself by devlink: a door to pyroute2 of its own, for the device plugin.
+"""Devlink socket, and what a device reports about itself: apart from `netlink`, for the device plugin.
 
-The device plugin opens it only where a configuration wants it, since pyroute2 takes long to import. What is read here
-changes nothing; `eswitch` does, and stands on it. The kernel asks for no capability (net/devlink/netlink_gen.c:
+The device plugin opens it only if a configuration needs it, since pyroute2 takes long to import. Nothing here changes
+anything; `eswitch`, built on this module, does. The kernel requires no capability (net/devlink/netlink_gen.c:
 DEVLINK_CMD_INFO_GET has no GENL_ADMIN_PERM); instances are those of the network namespace that the socket is opened in.
 """
 
@@ -25,7 +25,7 @@ _REMEDY = "try `devlink dev info` where the device plugin runs, or leave ddpProf
 
 
 class _Family(generic.AsyncGenericNetlinkSocket):  # type: ignore[misc]
-    module_err_level = "debug"  # a kernel without devlink is told by the error alone
+    module_err_level = "debug"  # the error alone reports a kernel without devlink
 
 
 class _Socket(generic.GenericNetlinkSocket):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class _Socket(generic.GenericNetlinkSocket):  # type: ignore[misc]
 
 
 class Devlink:
-    """Belongs to one thread. Raises KernelError where the kernel has no devlink."""
+    """Client of devlink. Belongs to one thread. Raises KernelError if the kernel has no devlink."""
 
     def __init__(self) -> None:
         with refusals("look for devlink"):
@@ -47,17 +47,17 @@ class Devlink:
         self._socket.close()
 
     def ddp_profile(self, pci: devices.PciAddress) -> str | None:
-        """The name of the profile that a NIC runs; None where it says none. Raises KernelError."""
+        """Return the name of the profile that a NIC runs; None if it reports none. Raises KernelError."""
         return self.running("pci", pci).get(_DDP_PROFILE)
 
     def running(self, bus: str, device: str) -> Mapping[str, str]:
-        """Versions in use by name; none where there is no such instance, or its driver tells nothing."""
-        with refusals(f"tell the versions of {bus}/{device}"):
+        """Return the versions in use by name; none if there is no such instance, or its driver reports nothing."""
+        with refusals(f"read the versions of {bus}/{device}"):
             answers = self.ask(messages.DEVLINK_CMD_INFO_GET, bus, device)
         return dict(_version(each) for answer in answers for each in answer.get_attrs(_RUNNING))
 
     def ask(self, command: int, bus: str, device: str) -> list[Any]:
-        """The kernel's answers; none where there is no such instance, or its driver does not know the command."""
+        """Return the kernel's answers; none if there is no such instance, or its driver does not know the command."""
         try:
             return self.request(command, bus, device)
         except NetlinkError as error:
@@ -66,7 +66,7 @@ class Devlink:
             return []
 
     def request(self, command: int, bus: str, device: str, *further: list[Any], flags: int = 0) -> list[Any]:
-        """One request about one device. Raises what pyroute2 raises: for use inside `refusals`."""
+        """Send one request about one device. Raises what pyroute2 raises: for use inside `refusals`."""
         message = messages.devlinkcmd()
         message["cmd"] = command
         message["version"] = 1
@@ -80,7 +80,7 @@ def _version(nested: Any) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def refusals(request: str, remedy: str = _REMEDY) -> Iterator[None]:
-    """What pyroute2 raises becomes a KernelError, also where the rules of a container forbid such a socket."""
+    """Turn what pyroute2 raises into a KernelError, also if the rules of a container forbid such a socket."""
     try:
         yield
     except NetlinkError as error:

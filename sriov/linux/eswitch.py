@@ -1,4 +1,4 @@
-"""A card's embedded switch, by devlink: which mode it is in, and changing that. The device plugin must not reach it.
+"""Embedded switch of a card, by devlink: reading and changing its mode. The device plugin must not import it.
 
 Both need CAP_NET_ADMIN (net/devlink/netlink_gen.c: DEVLINK_CMD_ESWITCH_GET and _SET have GENL_ADMIN_PERM). Numbers of
 modes: enum devlink_eswitch_mode in include/uapi/linux/devlink.h.
@@ -12,20 +12,20 @@ from sriov.linux import devlink
 
 _NUMBERS = {devices.EswitchMode.LEGACY: 0, devices.EswitchMode.SWITCHDEV: 1}
 _MODES = {number: mode for mode, number in _NUMBERS.items()}
-_REMEDY = "try `devlink dev eswitch show`, and look at the kernel's log for what the driver says"
+_REMEDY = "try `devlink dev eswitch show`, and look at the kernel's log for the driver's message"
 
 
 class Eswitch(devlink.Devlink):
-    """Belongs to one thread, and to the network namespace that it was made in. Raises KernelError."""
+    """Client of the switch. Belongs to one thread and to the network namespace it was made in. Raises KernelError."""
 
     def mode(self, bus: str, device: str) -> devices.EswitchMode | None:
-        """None where the card has no such switch, or one in a mode that is not known here."""
-        with devlink.refusals(f"tell the eswitch mode of {bus}/{device}", _REMEDY):
+        """Return the mode; None if the card has no such switch, or a mode that is not known here."""
+        with devlink.refusals(f"read the eswitch mode of {bus}/{device}", _REMEDY):
             answers = self.ask(messages.DEVLINK_CMD_ESWITCH_GET, bus, device)
         return next((_MODES.get(each.get_attr("DEVLINK_ATTR_ESWITCH_MODE")) for each in answers), None)
 
     def set_mode(self, bus: str, device: str, mode: devices.EswitchMode) -> None:
-        """mlx5 takes it with no VFs alone, or makes them anew: whoever asks has none (eswitch_offloads.c)."""
+        """Set the mode. The card must have no VFs: mlx5 refuses with VFs, or makes new ones (eswitch_offloads.c)."""
         wanted = ["DEVLINK_ATTR_ESWITCH_MODE", _NUMBERS[mode]]
         with devlink.refusals(f"set the eswitch mode of {bus}/{device} to {mode.value}", _REMEDY):
             self.request(messages.DEVLINK_CMD_ESWITCH_SET, bus, device, wanted, flags=base.NLM_F_ACK)

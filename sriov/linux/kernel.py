@@ -1,7 +1,7 @@
-"""What the project asks of a kernel, and what it hears back: values and one Protocol, nothing that acts.
+"""Kernel protocol: the requests this project makes of a kernel, and the values in requests and answers. Pure.
 
 `netlink.Netlink` is the kernel of this machine; the tests have one in memory, and one contract suite runs on both.
-Links are addressed by index, or by name where the index is not known yet.
+Links are addressed by index, or by name if the index is not known yet.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ EVERYWHERE_6 = ipaddress.ip_network("::/0")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A netdev as one namespace sees it. `parent` is its PCI address where the kernel says so (from 5.14 on).
+    """A netdev as one namespace sees it. `parent` is its PCI address if the kernel reports it (from 5.14 on).
 
     `running`: it is up and has a carrier. `enslaved`: a bond, a team, a bridge or a VRF is above it.
     """
@@ -44,7 +44,7 @@ class Link:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """What to set on a link; what is None stays. The kernel applies address, MTU, then the flags."""
+    """Changes to a link; an attribute that is None stays. The kernel applies address, MTU, then the flags."""
 
     address: str | None = None
     mtu: int | None = None
@@ -72,7 +72,7 @@ class Route:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RdmaDevice:
-    """An RDMA device as in `mlx5_2`. Its index stays as long as its driver; its name is anybody's to change."""
+    """An RDMA device as in `mlx5_2`. Its index lasts as long as its driver is bound; anybody may change its name."""
 
     index: int
     name: str
@@ -82,31 +82,31 @@ LinkRef = int | str
 """A link's index, or its name."""
 
 LinkState = Mapping[str, bytes]
-"""All settings of a netdev by name, as the kernel shows them: netdevstate has the names, what is not there has none."""
+"""All settings of a netdev by name (netdev_settings), as the kernel shows them; an absent setting has no entry."""
 
 
 class Kernel(Protocol):
-    """Requests in one network namespace. Every one raises KernelError when the kernel refuses."""
+    """Requests in one network namespace. Every one raises KernelError if the kernel refuses."""
 
     def link(self, ref: LinkRef) -> Link: ...
 
     def links(self) -> tuple[Link, ...]: ...
 
     def set_link(self, ref: LinkRef, change: Change) -> None:
-        """All of the change in one request."""
+        """Apply the whole change in one request."""
 
     def rename(self, index: int, name: str) -> None: ...
 
     def release_name(self, name: str) -> None:
-        """Whatever link is called `name` gets a name of the kernel's choice, in one step. ENODEV where none is."""
+        """Give the link that is called `name` a name of the kernel's choice, in one step. ENODEV if there is none."""
 
     def drop_altname(self, index: int, name: str) -> None: ...
 
     def state(self, index: int, known: LinkState | None = None) -> LinkState:
-        """All settings of a link. Of ethtool's, those messages that `known` has, since no others were answered then."""
+        """Read all settings of a link; of ethtool's only the messages in `known`: no others were answered then."""
 
     def restore(self, index: int, name: str, wanted: LinkState, found: LinkState) -> None:
-        """Set one group of settings (netdevstate.group) back from what was `found` to what is `wanted`."""
+        """Set one group of settings (netdev_settings.group) back from what was `found` to what is `wanted`."""
 
     def move(self, index: int, target: netns.Netns, name: str, change: Change = NOTHING) -> None:
         """Move into `target`, change and rename, in one request. A refusal may come after the move, or half way."""
@@ -115,43 +115,43 @@ class Kernel(Protocol):
         """State these settings of the PF's VF in one request. After a refusal some of them may have been applied."""
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
-        """Read one VF back. The kernel gathers all VFs of the PF for it under its global lock: not for the hot path.
+        """Read one VF back. The kernel reads all VFs of the PF for it under its global lock: not for the hot path.
 
-        EMSGSIZE where the PF has so many that the kernel's answer breaks off before this one.
+        EMSGSIZE if the PF has so many VFs that the kernel's answer breaks off before this one.
         """
 
     def add_address(self, index: int, address: IpInterface) -> None:
-        """With its broadcast address. EACCES for an IPv6 address of a link whose `disable_ipv6` is set."""
+        """Add it with its broadcast address. EACCES for an IPv6 address of a link whose `disable_ipv6` is set."""
 
     def addresses(self, index: int) -> tuple[IpInterface, ...]:
-        """Those that the link has, without an IPv6 address that a neighbour turned out to have (RFC 4862, 5.4)."""
+        """Return the link's addresses, without an IPv6 address that a neighbour proved to have (RFC 4862, 5.4)."""
 
     def pending(self, index: int) -> tuple[IpInterface, ...]:
-        """Those that no program can use yet: IPv6's duplicate detection has not ended (RFC 4862, 5.4)."""
+        """Return the addresses that no program can use yet: duplicate detection still runs (RFC 4862, 5.4)."""
 
     def add_route(self, index: int, route: Route) -> None:
-        """Beside others of this destination. EEXIST where there is the very same."""
+        """Add it beside other routes of this destination. EEXIST if there is an identical one."""
 
     def routes(self, index: int) -> tuple[Route, ...]:
-        """Destination, gateway, priority and table of the link's unicast routes."""
+        """Return destination, gateway, priority and table of the link's unicast routes."""
 
     def rdma_is_exclusive(self) -> bool:
-        """Whether every RDMA device is in one namespace alone, as after `rdma system set netns exclusive`."""
+        """Report whether every RDMA device is in one namespace only, as after `rdma system set netns exclusive`."""
 
     def rdma_devices(self) -> tuple[RdmaDevice, ...]:
-        """What this namespace may use; nothing where the kernel has no RDMA."""
+        """Return the devices that this namespace may use; none if the kernel has no RDMA."""
 
     def move_rdma(self, index: int, target: netns.Netns) -> None:
-        """Move into `target`; what programs have open on it ends. EOPNOTSUPP where its driver cannot do that."""
+        """Move it into `target`; what programs have open on it ends. EOPNOTSUPP if its driver cannot do that."""
 
     def rename_rdma(self, index: int, name: str) -> None:
-        """EEXIST where any device of the machine has that name."""
+        """Rename it. EEXIST if any device of the machine has that name."""
 
     def inside(self, target: netns.Netns) -> AbstractContextManager["Kernel"]:
-        """The same requests in another namespace, until the context ends; nothing of it is held afterwards."""
+        """Yield the same requests in another namespace; nothing of that namespace is held afterwards."""
 
     def mark(self, target: netns.Netns) -> nsid.Mark | None:
-        """What tells later whether the namespace still exists, without holding it; None where nothing does."""
+        """Return what later shows whether the namespace still exists, without holding it; None if nothing can."""
 
     def is_gone(self, mark: nsid.Mark) -> bool:
-        """Whether the namespace is destroyed, for certain."""
+        """Report whether the namespace is certainly destroyed."""

@@ -1,7 +1,7 @@
-"""Links' messages, asked and answered, which is most of what an attachment says to the kernel. Pure; part of netlink.
+"""Link messages, requests and answers: most of what an attachment exchanges with the kernel. Pure; part of netlink.
 
-Of a link's sixty attributes an attachment wants six. pyroute2 makes an object of each, which costs a pod more than the
-request itself (0.13 ms of 0.17), and as much again to make a request. Attributes: include/uapi/linux/if_link.h.
+Of a link's sixty attributes an attachment needs six. pyroute2 makes an object of each, which costs a pod more than the
+request itself (0.13 ms of 0.17), and as much again to build a request. Attributes: include/uapi/linux/if_link.h.
 """
 
 import socket
@@ -18,7 +18,7 @@ _RUNNING = 0x40  # IFF_RUNNING, which nobody can set
 
 
 def shown(message: bytes) -> kernel.Link:
-    """A link as the kernel shows it."""
+    """Read a link from the kernel's message."""
     _, _, index, flags, _ = _LINK.unpack_from(message, nlsocket.HEADER.size)
     found = dict(nlsocket.attributes(message, nlsocket.HEADER.size + _LINK.size))
     altnames = nlsocket.attributes(found[_PROP_LIST], 0) if _PROP_LIST in found else ()
@@ -39,12 +39,12 @@ def shown(message: bytes) -> kernel.Link:
 
 
 def show(ref: kernel.LinkRef | None, mask: int) -> bytes:
-    """What asks for a link, or for all; `mask` says with what (RTEXT_FILTER_*)."""
+    """Build the request for one link, or for all; `mask` selects the parts of the answer (RTEXT_FILTER_*)."""
     return _about(ref) + nlsocket.attribute(_EXT_MASK, _INTEGER.pack(mask))
 
 
 def change(ref: kernel.LinkRef, wanted: kernel.Change) -> bytes:
-    """What sets all of the change."""
+    """Build the request that makes the whole change."""
     asked = {bit: on for name, bit in FLAGS.items() if (on := getattr(wanted, name)) is not None}
     request = _about(ref, sum(bit for bit, on in asked.items() if on), sum(asked))
     if wanted.address is not None:
@@ -59,7 +59,7 @@ def rename(index: int, name: str) -> bytes:
 
 
 def move(index: int, target: netns.Netns, name: str, wanted: kernel.Change) -> bytes:
-    """Into the namespace, changed and renamed, whatever their order here (do_setlink() in net/core/rtnetlink.c)."""
+    """Build a move with change and rename; their order here does not count (do_setlink() in net/core/rtnetlink.c)."""
     moved = nlsocket.attribute(_NET_NS_FD, _INTEGER.pack(target.fd))
     return change(index, wanted) + moved + _named(_IFNAME, name)
 
@@ -69,7 +69,7 @@ def drop_altname(index: int, name: str) -> bytes:
 
 
 def _about(ref: kernel.LinkRef | None, flags: int = 0, mask: int = 0) -> bytes:
-    """Which link a request is about: the field or the attribute that says so."""
+    """Build the start of a request, which names its link by index or by attribute."""
     index = ref if isinstance(ref, int) else 0
     head = _LINK.pack(socket.AF_UNSPEC, 0, index, flags, mask)
     return head + _named(_IFNAME, ref) if isinstance(ref, str) else head

@@ -1,4 +1,4 @@
-"""The door to pyroute2: every request that reads or changes links (`kernel.Kernel`), and nothing that decides."""
+"""Client of rtnetlink: every request that reads or changes links (`kernel.Kernel`), and no decisions."""
 
 import contextlib
 import errno
@@ -34,14 +34,14 @@ _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more:
 class Netlink:
     """The machine's kernel. One instance belongs to one thread and to the namespace that it was made in.
 
-    `where` is that namespace, if it is not the thread's own; whoever gives it keeps it open.
+    `where` is that namespace, if it is not the thread's own; the caller keeps it open.
     """
 
     def __init__(self, where: netns.Netns | None = None) -> None:
         self._where = where
         self._route = nlsocket.Socket(nlsocket.ROUTE)
         self._rdma: nldev.Nldev | None = None
-        # The host's is made at once, as the thread may be elsewhere later; a pod's links are not read whole.
+        # The host's is opened at once, as the thread may be elsewhere later; a pod's links are not read whole.
         self._settings = _ethtool() if where is None else None
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Netlink:
             self._change(link_messages.rename(index, name))
 
     def release_name(self, name: str) -> None:
-        """By ioctl: rtnetlink takes one name as the link's, or as its new one, and not both."""
+        """By ioctl: rtnetlink takes one name, either as the link's present one or as its new one."""
         with refusals(f"have another link give up the name {name}"):
             self._route.rename_called(name, "dev%d")
 
@@ -136,7 +136,7 @@ class Netlink:
         return tuple(each for flags, each in self._addresses(index) if not flags & _DAD_FAILED)
 
     def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
-        """One that a neighbour has stays tentative for ever: for that one nobody need wait (addrconf_dad_stop())."""
+        """Without an address that a neighbour has: it stays tentative for ever (addrconf_dad_stop())."""
         looked_into = ((flags & (_TENTATIVE | _DAD_FAILED), each) for flags, each in self._addresses(index))
         return tuple(each for flags, each in looked_into if flags == _TENTATIVE)
 
@@ -159,7 +159,7 @@ class Netlink:
         )
 
     def _routes(self, family: int) -> list[Any]:
-        """Of one family: asked for all families at once, Linux 6.18 tells of IPv4 alone."""
+        """List the routes of one family: asked for all families at once, Linux 6.18 returns only IPv4."""
         request = nlsocket.body(rtmsg, {"family": family})
         return nlsocket.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
 
@@ -193,7 +193,7 @@ class Netlink:
             self._nldev().rename(index, name)
 
     def _nldev(self) -> nldev.Nldev:
-        """Opened when it is needed: a VF without an RDMA device does not pay for it."""
+        """Return the RDMA socket, opened when it is first needed: a VF without RDMA device does not pay for it."""
         if self._rdma is None:
             with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
                 self._rdma = nldev.Nldev()
@@ -217,7 +217,7 @@ class Netlink:
 
 @contextlib.contextmanager
 def refusals(request: str) -> Iterator[None]:
-    """A request that is refused becomes a KernelError, also where there can be no socket of that kind."""
+    """Turn a refused request into a KernelError, also if there can be no socket of that kind."""
     try:
         yield
     except OSError as error:
@@ -225,7 +225,7 @@ def refusals(request: str) -> Iterator[None]:
 
 
 def _ethtool() -> ethtool.Ethtool | None:
-    """None where the kernel has no such family, as before 5.6."""
+    """Return a client of ethtool's family; None if the kernel has no such family, as before 5.6."""
     try:
         return ethtool.Ethtool()
     except OSError:
@@ -233,7 +233,7 @@ def _ethtool() -> ethtool.Ethtool | None:
 
 
 def _none_without_rdma(error: OSError, none: _T) -> _T:
-    """A kernel without ib_core knows no such socket; then there is nothing to ask."""
+    """Return `none` if the error means a kernel without ib_core, which has no such socket; else raise it."""
     if error.errno != errno.EPROTONOSUPPORT:
         raise error
     return none

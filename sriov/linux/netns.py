@@ -1,6 +1,6 @@
 """Network namespaces as handles that own their file descriptor.
 
-A path can be replaced between two uses and a namespace lives as long as any descriptor of it, so a handle is opened
+A path can be replaced between two uses, and a namespace lives as long as any descriptor of it. So a handle is opened
 once, passed along, and closed by its owner.
 """
 
@@ -48,7 +48,7 @@ class Netns:
 
 
 def adopt(fd: int) -> Netns:
-    """Take over a descriptor that somebody passed to us. Closes it when it is no network namespace (NetnsError)."""
+    """Take over a descriptor that another process passed. Closes it and raises NetnsError if it is no network netns."""
     try:
         kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
     except OSError:
@@ -72,7 +72,7 @@ def open_path(path: str) -> Netns:
 
 
 def own() -> Netns:
-    """The namespace that the calling thread is in."""
+    """Open the namespace that the calling thread is in."""
     return open_path("/proc/thread-self/ns/net")
 
 
@@ -80,8 +80,8 @@ def own() -> Netns:
 def entered(namespace: Netns) -> Iterator[None]:
     """Run the calling thread, and it alone, inside `namespace`.
 
-    A thread that cannot come back would do the next pod's work in this pod's namespace: then the process ends at once,
-    and the supervisor starts a clean one.
+    If the thread cannot come back, it would do the next pod's work in this pod's namespace. So the process then ends
+    at once, and the supervisor starts a clean one.
     """
     with own() as home:
         _setns(namespace.fd)
@@ -91,7 +91,7 @@ def entered(namespace: Netns) -> Iterator[None]:
             try:
                 _setns(home.fd)
             except errors.NetnsError as error:
-                print(f"leaving the pod's namespace failed, giving up: {error}", file=sys.stderr, flush=True)
+                print(f"leaving the pod's namespace failed, ending the process: {error}", file=sys.stderr, flush=True)
                 os._exit(70)
 
 

@@ -1,7 +1,7 @@
-"""RDMA devices over netlink, which pyroute2 has no messages for: the four that this project needs.
+"""RDMA devices over netlink: the four messages this project needs, none of which pyroute2 has.
 
-Part of the door that netlink.py is; nothing else imports it. Types, commands and attributes are those of
-include/uapi/rdma/rdma_netlink.h; what the kernel does with them stands in drivers/infiniband/core/nldev.c.
+Part of netlink; no other module imports it. Types, commands and attributes are those of
+include/uapi/rdma/rdma_netlink.h; the kernel implements them in drivers/infiniband/core/nldev.c.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class _Message(base.nlmsg):  # type: ignore[misc]
 
 
 class Nldev:
-    """A socket of the namespace that the calling thread is in. OSError where the kernel has no RDMA, or refuses."""
+    """RDMA socket of the calling thread's namespace. OSError if the kernel has no RDMA, or refuses."""
 
     def __init__(self) -> None:
         self._socket = nlsocket.Socket(nlsocket.RDMA)
@@ -34,12 +34,12 @@ class Nldev:
         self._socket.close()
 
     def shared(self) -> bool:
-        """The mode that the whole machine is in (ib_core's netns_mode)."""
+        """Report whether all namespaces of the machine share their devices (ib_core's netns_mode)."""
         [answer] = self._ask(_SYS_GET, 0)
         return bool(answer.get_attr("RDMA_NLDEV_SYS_ATTR_NETNS_MODE"))
 
     def devices(self) -> tuple[tuple[int, str], ...]:
-        """Index and name of each."""
+        """Return index and name of each device."""
         found = self._ask(_GET, nlsocket.DUMP)
         return tuple(
             tuple(map(each.get_attr, ("RDMA_NLDEV_ATTR_DEV_INDEX", "RDMA_NLDEV_ATTR_DEV_NAME"))) for each in found

@@ -1,9 +1,9 @@
-"""Whether a network namespace still exists, asked without holding it.
+"""Marks of network namespaces, which show whether a namespace still exists without holding it.
 
-The kernel numbers namespaces as seen from each other (net/core/net_namespace.c). A number holds no reference, is taken
-back when its namespace is destroyed and never before, and can be neither changed nor removed by anybody. The host's
-number for a pod may go to another pod afterwards, so the pod also gets a random number for itself: whoever has the
-host's number and not that one is somebody else. Plain netlink: pyroute2 reads these numbers but does not give them.
+The kernel numbers namespaces as seen from each other (net/core/net_namespace.c). A number holds no reference, is freed
+when its namespace is destroyed and never before, and nobody can change or remove it. The host's number for a pod may
+then go to another pod, so the pod also gets a random number for itself: a namespace with the host's number and another
+random one is not that pod. Plain netlink: pyroute2 reads these numbers but cannot assign them.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Mark:
 
 
 def mark(pod: netns.Netns) -> Mark | None:
-    """Number `pod` as seen from the calling thread's namespace; None where the kernel cannot be asked so later."""
+    """Number `pod` as seen from the calling thread's namespace; None if the kernel cannot be asked about it later."""
     with netns.own() as home, _opened() as here:
         number = _number_of(here, pod)
         if number == _NONE:
@@ -44,13 +44,13 @@ def mark(pod: netns.Netns) -> Mark | None:
                 inside = _opened()
             with inside as there:
                 _assign(there, pod, secrets.randbits(31))
-        # Before Linux 4.20 the answer is about another question; then no mark is better than one that means nothing.
+        # Before Linux 4.20 the answer is to another question; then no mark is better than one that means nothing.
         own = _seen(here, number)
         return Mark(home.identity, number, own) if own not in (_NONE, number) else None
 
 
 def is_gone(known: Mark) -> bool:
-    """Whether the namespace is destroyed, for certain. False also where it cannot be known."""
+    """Report whether the namespace is certainly destroyed. False also if that cannot be known."""
     with netns.own() as home:
         if home.identity != known.home:
             return False
@@ -79,18 +79,18 @@ def _seen(here: nlsocket.Socket, number: int) -> int:
 
 
 def _assign(here: nlsocket.Socket, pod: netns.Netns, number: int) -> None:
-    """-1 lets the kernel choose. Where it refuses, somebody was quicker, or the number is missed when asked for."""
+    """Assign the number; -1 lets the kernel choose. A refusal is no error: the next query shows a missing one."""
     with contextlib.suppress(OSError):
         here.ask(_NEWNSID, nlsocket.ACK, _body((_NSID, number), (_FD, pod.fd)))
 
 
 def _opened() -> contextlib.closing[nlsocket.Socket]:
-    """A socket of the calling thread's namespace; made at once, since the thread may be elsewhere later."""
+    """Open a socket of the calling thread's namespace; at once, since the thread may be elsewhere later."""
     return contextlib.closing(nlsocket.Socket(nlsocket.ROUTE))
 
 
 def _ask(here: nlsocket.Socket, *attributes: tuple[int, int]) -> int:
-    """The number that the kernel answers with, or -1. Raises OSError where it refuses."""
+    """Return the number that the kernel answers with, or -1. Raises OSError if it refuses."""
     [answer] = here.ask(_GETNSID, 0, _body(*attributes))
     found = dict(nlsocket.attributes(answer, nlsocket.HEADER.size + _FAMILY.size))
     return int.from_bytes(found[_NSID], sys.byteorder, signed=True) if _NSID in found else _NONE

@@ -1,8 +1,7 @@
-"""Addresses and routes: messages that add them, and those in which the kernel shows them, as pyroute2 has them. Pure;
-part of netlink.
+"""Addresses and routes: messages that add them, and the kernel's lists of them as pyroute2 has them. Pure.
 
-What adds an address is made by hand, since every pod waits for it: pyroute2 takes 0.2 ms of CPU for it. Attributes:
-include/uapi/linux/if_addr.h.
+Part of netlink. The message that adds an address is encoded by hand, since every pod waits for it: pyroute2 takes
+0.2 ms of CPU for it. Attributes: include/uapi/linux/if_addr.h.
 """
 
 import ipaddress
@@ -26,7 +25,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 
 
 def address(index: int, wanted: kernel.IpInterface) -> bytes:
-    """What adds the address to the link. The kernel makes up no broadcast address (inet_rtm_newaddr())."""
+    """Build the request that adds the address. The kernel derives no broadcast address (inet_rtm_newaddr())."""
     length = wanted.network.prefixlen
     values = [(_IFA_ADDRESS, wanted.ip.packed)]
     if wanted.version == 4:
@@ -38,7 +37,7 @@ def address(index: int, wanted: kernel.IpInterface) -> bytes:
 
 
 def interface(message: Any) -> kernel.IpInterface:
-    """An address as the kernel lists it."""
+    """Read an address from the kernel's list."""
     found = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     return ipaddress.ip_interface(f"{found}/{message['prefixlen']}")
 
@@ -48,7 +47,7 @@ def _family(network: kernel.IpNetwork) -> int:
 
 
 def request(index: int, route: kernel.Route) -> tuple[dict[str, int], list[tuple[str, Any]]]:
-    """Fields and attributes of a message that adds the route to a link."""
+    """Return fields and attributes of a message that adds the route to a link."""
     scope, table = route.scope, route.table or _MAIN
     if scope is None:
         scope = _ON_LINK if route.gateway is None and route.dst.version == 4 else 0
@@ -82,9 +81,9 @@ def is_unicast(message: Any) -> bool:
 
 
 def shown(message: Any, index: int) -> Iterator[kernel.Route]:
-    """The routes over this link that a message of the kernel's list is about.
+    """Yield the routes over this link in one message of the kernel's list.
 
-    Two routes of one destination are one in IPv6, with two next hops (fib6_add_rt2node()).
+    IPv6 merges two routes of one destination into one with two next hops (fib6_add_rt2node()).
     """
     for hop in message.get_attr("RTA_MULTIPATH") or (message,):
         if index == (message.get_attr("RTA_OIF") if hop is message else hop["oif"]):

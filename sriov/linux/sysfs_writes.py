@@ -1,4 +1,4 @@
-"""Writing sysfs: the few attributes by which VFs are made and given to drivers. Reading is `sriov.hardware.sysfs`.
+"""Writes to sysfs: the few attributes that make VFs and bind them to drivers. `sriov.hardware.sysfs` reads.
 
 Formats: Documentation/ABI/testing/sysfs-bus-pci in the kernel's source. Each write may take as long as a driver takes.
 """
@@ -11,8 +11,8 @@ from typing import Protocol
 from sriov import errors
 
 _REMEDIES = {
-    errno.EBUSY: "VFs are there already, or somebody holds one: sriov_numvfs goes from 0 to N and from N to 0",
-    errno.ENOENT: "its driver makes no VFs",
+    errno.EBUSY: "VFs exist already, or one is in use: sriov_numvfs goes from 0 to N and from N to 0",
+    errno.ENOENT: "its driver cannot make VFs",
     errno.ENOMEM: "the firmware left no room for them on the PCI bus: its SR-IOV switch, or `pci=realloc`",
     errno.EROFS: "sysfs is read-only here: run it on the host, as root",
     errno.EACCES: "run it as root",
@@ -20,14 +20,14 @@ _REMEDIES = {
 
 
 class Attributes(Protocol):
-    """Raises KernelError with the kernel's errno."""
+    """Writer of sysfs attributes. Raises KernelError with the kernel's errno."""
 
     def write(self, path: str, value: str) -> None:
-        """`path` is below the root of sysfs, as in bus/pci/drivers_probe."""
+        """Write `value`; `path` is below the root of sysfs, as in bus/pci/drivers_probe."""
 
 
 class Sysfs:
-    """The machine's own."""
+    """The machine's own sysfs."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self._root = root

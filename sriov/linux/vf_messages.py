@@ -1,4 +1,4 @@
-"""IFLA_VF_INFO as pyroute2 has it: what is asked of a PF for one VF, and what its answer says. Pure; part of netlink.
+"""IFLA_VF_INFO as pyroute2 has it: requests to a PF about one VF, and its answers. Pure; part of netlink.
 
 The attributes are those of include/uapi/linux/if_link.h.
 """
@@ -23,7 +23,7 @@ _VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 
 
 def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> tuple[str, Any]:
-    """These settings of the VF as an attribute of its PF's link."""
+    """Return these settings of the VF as an attribute of its PF's link."""
     every: dict[settings.Setting, Any] = {
         settings.Setting.MAC: ("IFLA_VF_MAC", {"mac": wanted.mac}),
         settings.Setting.VLAN: _vlan_request(vf, wanted),
@@ -43,7 +43,7 @@ def request(vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) 
 
 
 def _vlan_request(vf: int, wanted: settings.VfSettings) -> tuple[str, dict[str, Any]]:
-    """802.1Q as every kernel and driver knows it; a protocol can be said only in a list."""
+    """Use the plain attribute for 802.1Q, which every kernel and driver knows; only the list can name a protocol."""
     tag = {"vlan": wanted.vlan, "qos": wanted.qos}
     if wanted.proto is settings.VlanProto.Q:
         return "IFLA_VF_VLAN", tag
@@ -58,18 +58,19 @@ def _proto(info: Any) -> settings.VlanProto:
 
 
 def of(message: Any, vf: int) -> Any:
-    """What a link's message says of this VF, None where it says nothing.
+    """Return what a link's message reports of this VF; None if nothing.
 
-    By its own field, never by its place in the list: the list may have gaps, so a VF is at its index or before.
+    The VF is found by its own field, never by its place in the list: the list may have gaps, so a VF is at its index
+    or before.
     """
     listed = (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]
-    # The last one of a list that breaks off is cut, and stays bytes.
+    # The last entry of a list that breaks off is cut, and stays bytes.
     every = (info for _, info in reversed(listed[: vf + 1]) if not isinstance(info, bytes))
     return next((info for info in every if info.get_attr("IFLA_VF_MAC")["vf"] == vf), None)
 
 
 def list_alone(message: bytes) -> bytes:
-    """A link's message with what it says of VFs and nothing else.
+    """Return a link's message reduced to its report of VFs.
 
     What follows a list that breaks off looks like attributes and is none. IFLA_NUM_VF is before the list.
     """
@@ -87,16 +88,16 @@ def list_alone(message: bytes) -> bytes:
 
 
 def breaks_off_before(message: Any, vf: int, length: int) -> bool:
-    """Whether the VF is missing because an attribute's length is 16 bits and the kernel lets the list's overflow.
+    """Report whether the VF is missing because the list was too long for an attribute's 16-bit length.
 
-    `length` is the whole message's. rtnl_fill_vf() in net/core/rtnetlink.c closes the list without a look at its
-    length (Linux 6.12).
+    `length` is the whole message's. rtnl_fill_vf() in net/core/rtnetlink.c closes the list without checking its length
+    (Linux 6.12).
     """
     return length > 0xFFFF and vf < (message.get_attr("IFLA_NUM_VF") or 0)
 
 
 def shown(info: Any) -> settings.VfSettings:
-    """One VF's settings; a driver that does not say one is at its baseline there."""
+    """Return one VF's settings; one that the driver does not report is at its baseline."""
     vlan, rate = info.get_attr("IFLA_VF_VLAN"), info.get_attr("IFLA_VF_RATE")
     guid = info.get_attr("IFLA_VF_IB_PORT_GUID")
     trust, state = info.get_attr("IFLA_VF_TRUST"), info.get_attr("IFLA_VF_LINK_STATE")

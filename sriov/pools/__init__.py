@@ -1,1 +1,1 @@
-"""Which device belongs to which resource, whether it is healthy, and what a container needs to use it."""
+"""Pools of devices: the devices of each resource, their health, and what a container needs to use them."""

@@ -1,7 +1,7 @@
-"""Which device goes to which resource, and whether it is healthy. Pure.
+"""Assignment of devices to resources, and their health. Pure.
 
-A device belongs to the first pool that takes it, in file order, so that no two pods are ever given the same. Empty
-pools are pools too: devices may come later. What a pod holds is listed like the rest: nothing but the kubelet knows
+A device belongs to the first pool that takes it, in file order, so that no two pods are ever given the same device. An
+empty pool is kept: devices may come later. A device that a pod holds is listed like the rest: only the kubelet knows
 what is allocated, and a device missing from the list keeps its pod's containers from restarting.
 """
 
@@ -20,7 +20,7 @@ _ROLES = {
 
 
 class Health(enum.Enum):
-    """The value is what the kubelet compares with (pkg/kubelet/cm/devicemanager/manager.go)."""
+    """Health of a device; the value is the one that the kubelet compares (pkg/kubelet/cm/devicemanager/manager.go)."""
 
     HEALTHY = "Healthy"
     UNHEALTHY = "Unhealthy"
@@ -28,9 +28,9 @@ class Health(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A device as the kubelet sees it, with the facts behind and the selector that took it.
+    """A device as the kubelet sees it, with its facts and the selector that took it.
 
-    `numa_node` is None where it is unknown or unwanted; `ailment` is why it is unhealthy.
+    `numa_node` is None if it is unknown or unwanted; `ailment` is why the device is unhealthy.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Device:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pool:
-    """A resource and its devices in the catalog's order. `shared` are the node-wide device nodes of this machine."""
+    """A resource and its devices in the catalog's order. `shared` are this machine's node-wide device nodes."""
 
     settings: resources.Resource
     devices: tuple[Device, ...] = ()
@@ -58,7 +58,7 @@ class Pool:
 
     @property
     def listing(self) -> tuple[tuple[str, Health, int | None], ...]:
-        """What the kubelet is told: a change anywhere else is none to it."""
+        """The list for the kubelet: if it stays the same, nothing has changed for the kubelet."""
         return tuple((device.id, device.health, device.numa_node) for device in self.devices)
 
 
@@ -68,9 +68,10 @@ def assign(
     now: health.Conditions = health.NONE,
     before: Mapping[str, str] | None = None,
 ) -> tuple[Pool, ...]:
-    """Deal the devices out: one pool a resource of the configuration, in its order.
+    """Assign the devices: returns one pool for each resource of the configuration, in its order.
 
-    `before` says in which resource a device was, by full name: one that has lost its driver stays there, unhealthy.
+    `before` is the resource, by full name, that a device was in: a device that has lost its driver stays in it,
+    unhealthy.
     """
     taken: set[str] = set()
     dealt = []
@@ -99,7 +100,7 @@ def _members(
 
 
 def _elsewhere(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> str | None:
-    """The kubelet counts each resource by itself: a VF that a pod was given as another would be given once more."""
+    """Report a VF that a pod holds as another resource: the kubelet counts each by itself, and would give it again."""
     given = now.given.get(one.id)
     return None if given in (None, resource.full_name) else f"is in a pod that was given it as {given}"
 
@@ -107,7 +108,7 @@ def _elsewhere(resource: resources.Resource, one: node_devices.Candidate, now: h
 def choose(
     resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions, *, stays: bool = False
 ) -> selectors.Selector | None:
-    """The first selector of the resource that takes the device. `stays`: the device was in there before."""
+    """Return the resource's first selector that takes the device. `stays`: the device was in the resource before."""
     if _barred(resource, one, now, stays=stays) is not None:
         return None
     if resource.alternatives is None:
@@ -118,7 +119,7 @@ def choose(
 
 
 def why_not(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> str | None:
-    """Why the resource does not take the device; None if it does."""
+    """Return why the resource does not take the device; None if it does."""
     barred = _barred(resource, one, now, stays=False)
     if barred is not None or resource.alternatives is None:
         return barred
@@ -131,7 +132,7 @@ def why_not(resource: resources.Resource, one: node_devices.Candidate, now: heal
 def _barred(
     resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions, *, stays: bool
 ) -> str | None:
-    """Why the device is not for pods, or not for this kind of resource, whatever the selectors say."""
+    """Return why the device is not for pods, or not for this kind of resource, whatever the selectors are."""
     if one.role not in _ROLES[resource.kind]:
         return f"the pool is of type {resource.kind.value}, it is a {one.role.value}"
     if one.numvfs or (one.role is node_devices.Role.PF and one.pci in now.managed):
@@ -147,7 +148,7 @@ def _barred(
 
 
 def ailment(checks: resources.Checks, one: node_devices.Candidate, now: health.Conditions) -> str | None:
-    """Why a device is unhealthy. A netdev that is not in the host may be in a pod: that says nothing."""
+    """Return why a device is unhealthy. A netdev that is absent may be in a pod, so that is no reason."""
     if checks.driver and one.driver is None:
         return "has no driver"
     if checks.driver and one.role is node_devices.Role.VF and one.without_netdev:
@@ -162,7 +163,7 @@ def ailment(checks: resources.Checks, one: node_devices.Candidate, now: health.C
 
 
 def shared_groups(dealt: Sequence[Pool]) -> dict[str, str]:
-    """What to say of vfio devices in one IOMMU group, by the group: they are listed one by one all the same."""
+    """Return a warning by IOMMU group for vfio devices that share one; such devices are still listed one by one."""
     groups: dict[str, list[str]] = {}
     for device in (device for pool in dealt for device in pool.devices):
         if device.facts.vfio is not None and device.facts.iommu is not None:

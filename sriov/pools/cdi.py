@@ -1,4 +1,4 @@
-"""Device nodes through the Container Device Interface: spec files for the runtime, and how Allocate names devices.
+"""Container Device Interface: spec files with device nodes for the runtime, and device names for Allocate.
 
 Facts: CDI spec 0.5.0 (device names may begin with a digit, nodes may have a host path) and its Go library for names
 and annotations (pkg/parser, pkg/cdi/annotations.go). A device without a node is in no spec: an empty edit is invalid.
@@ -13,7 +13,7 @@ from sriov.pools import assignment, device_nodes, resources
 
 VERSION = "0.5.0"
 PREFIX = "sriov-dp-"
-"""Spec files of this plugin, and of the incumbent, begin so; they name the same devices, so only one may be there."""
+"""Prefix of spec files, ours and upstream's; both name the same devices, so only one plugin's may be there."""
 
 _CLASSES = {
     resources.Kind.NET: "net-pci",
@@ -24,7 +24,7 @@ _KEY_MAX = 63  # of an annotation's name, after cdi.k8s.io/
 
 
 class Delivery(enum.Enum):
-    """How device nodes get into the container: by path, by CDI name, or by CDI annotation for kubelets before 1.28."""
+    """Way of device nodes into the container: by path, by CDI name, or by CDI annotation for kubelets before 1.28."""
 
     NODES = "nodes"
     FIELD = "cdi"
@@ -32,7 +32,7 @@ class Delivery(enum.Enum):
 
 
 def kind(settings: resources.Resource) -> str:
-    """Vendor and class, as in `intel.com/net-pci`."""
+    """Return vendor and class, as in `intel.com/net-pci`."""
     return f"{settings.prefix}/{_CLASSES[settings.kind]}"
 
 
@@ -41,7 +41,7 @@ def qualified_names(settings: resources.Resource, devices: Sequence[assignment.D
 
 
 def annotations(settings: resources.Resource, qualified: Sequence[str]) -> dict[str, str]:
-    """One key a resource: the kubelet merges what a container's resources say, so two must not share one."""
+    """Return one key for each resource: the kubelet merges the annotations of a container's resources."""
     if not qualified:
         return {}
     name = f"{settings.prefix}_{settings.name}"
@@ -55,7 +55,7 @@ def file_name(settings: resources.Resource) -> str:
 
 
 def spec(pool: assignment.Pool) -> bytes | None:
-    """The pool's spec file; None where no device has a node."""
+    """Encode the pool's spec file; None if no device has a node."""
     listed = [
         _device(device.id, nodes) for device in pool.devices if (nodes := device_nodes.nodes(device, pool.shared))
     ]

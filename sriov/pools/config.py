@@ -1,7 +1,7 @@
-"""config.json: which resources there are and which devices they take. One frozen object; nobody downstream sees JSON.
+"""config.json: the resources and the devices that they take, read into one frozen object; only this package sees JSON.
 
-The file is the incumbent's. What we do not know is ignored with a warning, what cannot be right is refused, and all of
-it at once.
+The format is upstream's. Unknown keys are ignored with a warning. Values that cannot be right are refused, all of them
+in one error.
 """
 
 import enum
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 class ConfigError(errors.SriovError):
-    """The file cannot be used. The text has a line for each problem."""
+    """The file cannot be used. The message has a line for each problem."""
 
 
 class _RawFile(msgspec.Struct, rename="camel"):
@@ -34,7 +34,7 @@ class _RawResource(msgspec.Struct, rename="camel"):
     exclude_topology: bool = False
     selectors: object = None
     additional_info: dict[str, dict[str, str | None] | None] | None = None
-    # Ours; the first two have the names that were proposed for the incumbent.
+    # Our own keys; the first two have the names that were proposed upstream.
     check_health_on_pf: bool = False
     check_health_on_device_exist: bool = True
     check_health_on_driver: bool = True
@@ -47,12 +47,12 @@ RESOURCE_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_Raw
 
 
 def load(path: pathlib.Path, default_prefix: str) -> resources.Configuration:
-    """Read the file. Raises ConfigError, also where there is no file."""
+    """Read the file. Raises ConfigError, also if there is no file."""
     return parse(data(path), str(path), default_prefix)
 
 
 def data(path: pathlib.Path) -> bytes:
-    """The file as it is. Raises ConfigError."""
+    """Read the file's bytes. Raises ConfigError."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -60,11 +60,11 @@ def data(path: pathlib.Path) -> bytes:
 
 
 def parse(text: bytes, source: str, default_prefix: str) -> resources.Configuration:
-    """Read a config.json. `default_prefix` is the prefix of resources that state none. Raises ConfigError."""
+    """Read a config.json. `default_prefix` is for resources that state no prefix. Raises ConfigError."""
     try:
         value = go_json.document(text)
     except ValueError as error:
-        raise ConfigError(f"{source} is not JSON: {error}", "there may be a comma too many before ] or }") from error
+        raise ConfigError(f"{source} is not JSON: {error}", "look for an extra comma before ] or }") from error
     reader = go_json.Reader()
     raw = reader.struct(_RawFile, value, "").resource_list or []
     read = [_resource(reader, item, f"resourceList[{number}]", default_prefix) for number, item in enumerate(raw)]
@@ -96,10 +96,10 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
 
 
 def _one_of(reader: go_json.Reader, values: type[E], text: str, path: str) -> E | None:
-    """The value of that name, in these letters; None where it is empty or wrong."""
+    """Return the enum's value of that exact name; None if the text is empty or wrong."""
     known = {str(one.value): one for one in values}
     if text and text not in known:
-        remedy = f"write {', '.join(known)}, in these letters, or leave it out"
+        remedy = f"write {', '.join(known)}, exactly as written here, or leave it out"
         reader.refuse(path, text, "there is no such value", remedy)
     return known.get(text)
 
@@ -107,14 +107,14 @@ def _one_of(reader: go_json.Reader, values: type[E], text: str, path: str) -> E 
 def _check_name(reader: go_json.Reader, path: str, prefix: str, name: str) -> None:
     if not names.name_is_valid(name):
         remedy = f"use 1 to {names.NAME_MAX} letters, digits, - and _, a letter or digit first and last"
-        reader.refuse(f"{path}.resourceName", name, "the kubelet accepts no such name", remedy)
+        reader.refuse(f"{path}.resourceName", name, "the kubelet does not accept this name", remedy)
     if not names.prefix_is_valid(prefix):
         remedy = f"use a domain of yours, in lower case, of at most {names.PREFIX_MAX} characters, as in intel.com"
-        reader.refuse(f"{path}.resourcePrefix", prefix, "the kubelet accepts no such prefix", remedy)
+        reader.refuse(f"{path}.resourcePrefix", prefix, "the kubelet does not accept this prefix", remedy)
 
 
 def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> None:
-    """Two names may also meet in a container's environment, where case and dots are lost and _INFO is added."""
+    """Check the names, also as environment variables, in which case and dots are lost and _INFO is added."""
     variables: dict[str, str] = {}
     seen: set[str] = set()
     for resource in read:
@@ -142,7 +142,7 @@ def _selectors(
 
 
 def _additional_info(reader: go_json.Reader, raw: _RawResource, path: str) -> dict[str, dict[str, str]] | None:
-    """By PCI address in full, or `*`; the values are for the container as they are."""
+    """Read it by full PCI address, or `*`; the values go to the container as they are."""
     if raw.additional_info is None:
         return None
     found = {}

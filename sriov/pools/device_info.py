@@ -1,7 +1,8 @@
-"""Device-info files (Network Plumbing WG, device information spec 1.1.0): what Multus tells of a pod's devices.
+"""Device-info files (Network Plumbing WG, device information spec 1.1.0), in which Multus reads of a pod's devices.
 
-One file a device, read once the CNI has been called, so it is written at Allocate and left: a restart of the device
-plugin between the two loses nothing, and the next Allocate writes it anew. Subfunctions and accelerators have none.
+One file for each device. It is read after the CNI call, so it is written at Allocate and left there: a restart of the
+device plugin between the two loses nothing, and the next Allocate writes it again. Subfunctions and accelerators have
+none.
 """
 
 import json
@@ -14,13 +15,13 @@ _VERSION = "1.1.0"
 
 
 def file_name(pool: assignment.Pool, device: assignment.Device) -> str:
-    """Multus looks for the resource and the device's ID, joined so."""
+    """Return the name that Multus looks for: resource and device ID, joined."""
     settings = pool.settings
     return f"{names.resource(settings.prefix, settings.name)}-{device.id}-device.json".replace("/", "-")
 
 
 def content(pool: assignment.Pool, device: assignment.Device) -> bytes | None:
-    """The file; None for a device that has none. Fields that are unknown are left out."""
+    """Encode the file; None for a device that has none. Unknown fields are left out."""
     facts = device.facts
     if facts.role not in (node_devices.Role.VF, node_devices.Role.PF, node_devices.Role.NIC):
         return None

@@ -1,7 +1,6 @@
-"""What a container needs to use a device beside its netdev: device nodes, and what `_INFO` tells of them. Pure.
+"""Device nodes that a container needs to use a device, and their description in `_INFO`. Pure.
 
-The sections and keys of `_INFO` are those of the incumbent's info providers; the order of the nodes is that of its
-providers too.
+Sections and keys of `_INFO`, and the order of the nodes, are those of upstream's info providers.
 """
 
 import dataclasses
@@ -13,7 +12,7 @@ from sriov.pools import assignment, resources
 _VFIO, _IOMMUFD = "/dev/vfio/vfio", "/dev/iommu"
 _VHOST_NET, _TUN = "/dev/vhost-net", "/dev/net/tun"
 _RDMA_CM = "/dev/infiniband/rdma_cm"
-_UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic the incumbent gives nothing
+_UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic upstream gives nothing
 
 Info = dict[str, dict[str, str]]
 
@@ -28,7 +27,7 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Section:
-    """One section of `_INFO` and the nodes that it tells of."""
+    """One section of `_INFO` and the nodes that it describes."""
 
     name: str
     values: dict[str, str]
@@ -36,12 +35,12 @@ class _Section:
 
 
 def nodes(device: assignment.Device, shared: frozenset[str]) -> tuple[Node, ...]:
-    """The device's nodes. `shared` are the node-wide ones that exist on this machine, as in /dev/vhost-net."""
+    """Return the device's nodes. `shared` are the node-wide ones that exist on this machine, as in /dev/vhost-net."""
     return tuple(node for section in _sections(device, shared) for node in section.nodes)
 
 
 def info(device: assignment.Device, resource: resources.Resource, shared: frozenset[str]) -> Info:
-    """The device's object in `_INFO`."""
+    """Return the device's object in `_INFO`."""
     found = {section.name: section.values for section in _sections(device, shared)}
     if resource.additional_info is not None:
         found["extra"] = _extra(resource.additional_info, device)
@@ -65,7 +64,7 @@ def _sections(device: assignment.Device, shared: frozenset[str]) -> Iterator[_Se
 
 
 def _vfio(device: assignment.Device, vfio: node_devices.Vfio, shared: frozenset[str]) -> _Section:
-    """By its group, and beside that by iommufd where the kernel has it: the program takes the one it knows."""
+    """Give the group's node, and iommufd's too if the kernel has it: the program uses the one that it knows."""
     group, newer = device.facts.iommu, _iommufd(vfio, shared)
     if group is None:
         return _Section("vfio", {"mount": _VFIO}, (*_same(_VFIO), *newer))
@@ -75,7 +74,7 @@ def _vfio(device: assignment.Device, vfio: node_devices.Vfio, shared: frozenset[
 
 
 def _iommufd(vfio: node_devices.Vfio, shared: frozenset[str]) -> tuple[Node, ...]:
-    """One without the other is of no use (Documentation/driver-api/vfio.rst, "IOMMUFD and vfio_iommu_type1")."""
+    """Give iommufd and the device's node, both or none (Documentation/driver-api/vfio.rst, "IOMMUFD and ...type1")."""
     if vfio.device is None or _IOMMUFD not in shared:
         return ()
     return _same(_IOMMUFD, f"/dev/vfio/devices/{vfio.device}")
@@ -106,5 +105,5 @@ def _same(*paths: str) -> tuple[Node, ...]:
 
 
 def _extra(additional: Mapping[str, Mapping[str, str]], device: assignment.Device) -> dict[str, str]:
-    """What is for every device, then what is for this one: a subfunction is named by the PCI device that it is on."""
+    """Merge the values for every device with those for this one; a subfunction has the PCI device that it is on."""
     return {**additional.get("*", {}), **additional.get(device.facts.pci, {})}

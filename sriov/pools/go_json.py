@@ -1,8 +1,8 @@
-"""Reads JSON with the manners of Go's encoding/json, since that is what config.json was written for.
+"""JSON as Go's encoding/json reads it, since config.json was designed for that.
 
 Keys match in any case, unknown keys are ignored, null is the zero value, the last of two equal keys wins, a wrong
-type is an error (pkg.go.dev/encoding/json, Unmarshal). Unlike Go it goes on after an error, so that all are told at
-once, and remembers what it ignored.
+type is an error (pkg.go.dev/encoding/json, Unmarshal). Unlike Go the reader continues after an error, so that all are
+reported at once, and it remembers what it ignored.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Problem:
 
 
 def shown(value: object) -> str:
-    """The value as JSON, cut where it gets long."""
+    """Return the value as JSON, shortened if it is long."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -40,7 +40,7 @@ def shown(value: object) -> str:
 def document(data: bytes) -> object:
     """Decode one JSON document.
 
-    Raises ValueError where it is none.
+    Raises ValueError if it is no JSON.
     """
     try:
         return msgspec.json.decode(data)
@@ -49,7 +49,7 @@ def document(data: bytes) -> object:
 
 
 class Reader:
-    """Takes structs out of a document and collects what is wrong with it (`problems`) or ignored (`warnings`)."""
+    """Reads structs from a document, and collects wrong values (`problems`) and ignored ones (`warnings`)."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -64,7 +64,7 @@ class Reader:
     def struct(self, kind: type[S], value: object, path: str, elsewhere: Collection[str] = ()) -> S:
         """Read an object into a struct whose fields all have defaults; a field that is wrong keeps its default.
 
-        `elsewhere` are keys, in lower case, that the caller sees to.
+        `elsewhere` are keys, in lower case, that the caller reads.
         """
         known = {field.encode_name.lower(): field for field in msgspec.structs.fields(kind)}
         good: dict[str, object] = {}
@@ -81,7 +81,7 @@ class Reader:
             return []
         if isinstance(value, dict):
             return list(value.items())
-        self.refuse(path, value, "it has to be an object", "write { } around keys and values")
+        self.refuse(path, value, "it must be an object", "write { } around keys and values")
         return []
 
     def _field(self, good: dict[str, object], field: msgspec.structs.FieldInfo, item: object, path: str) -> None:
@@ -100,7 +100,7 @@ def joined(path: str, key: str) -> str:
 
 
 def _located(text: str) -> tuple[str, str]:
-    """Part a msgspec error into what and where: "Expected `str`, got `int` - at `$[1]`"."""
+    """Split a msgspec error into message and place: "Expected `str`, got `int` - at `$[1]`"."""
     found = _AT.search(text)
     message = _AT.sub("", text).replace(" | null", "")
     return message[:1].lower() + message[1:], found[1] if found else ""

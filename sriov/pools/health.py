@@ -1,8 +1,8 @@
-"""What makes devices unhealthy for now, and how long it must last before the kubelet hears of it. Pure.
+"""Conditions that make devices unhealthy, and how long they must last before the kubelet is told. Pure.
 
-A link that flaps must not thrash the kubelet, which writes its checkpoint to disk at every list; and the ledger has a
-VF's record shortly before it leaves the host and until just after it is back. So both count only once they have
-lasted, in both directions.
+A link that flaps must not flood the kubelet, which writes its checkpoint to disk at every list. And the ledger has a
+VF's record from shortly before it leaves the host until just after it is back. So both conditions count only once they
+have lasted, in both directions.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ from sriov.hardware import node_devices
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conditions:
-    """`down`: PFs without a link, by address; `dirty`: devices that a pod left behind; each with the reason.
+    """Conditions of the node. `down`: PFs without a link, by address; `dirty`: devices left behind by a pod.
 
-    `foreign`: devices that a program has open which is no pod's. `managed` are PFs whose VFs are, or were, what pods
-    are given, so that the PF itself never is. `given`: the resource as which the pod that has a VF was given it.
+    Both have the reason as value. `foreign`: devices opened by a program that is no pod's. `managed`: PFs whose VFs
+    are, or were, given to pods, so that the PF itself never is. `given`: the resource as which a held VF was given.
     """
 
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -31,7 +31,7 @@ NONE = Conditions()
 
 
 def down(catalog: node_devices.Catalog) -> dict[str, str]:
-    """PFs that cannot carry traffic now. One without a netdev, as with a userspace driver, says nothing."""
+    """Return PFs that cannot carry traffic now. A PF without a netdev, as with a userspace driver, is left out."""
     found: dict[str, str] = {}
     for pf, link in catalog.uplinks.items():
         if not link.up:
@@ -42,12 +42,12 @@ def down(catalog: node_devices.Catalog) -> dict[str, str]:
 
 
 def foreign(catalog: node_devices.Catalog, held: Collection[str], kubelet: Collection[str] | None) -> dict[str, str]:
-    """Devices that a program has open though no pod was given them. `held` are the ledger's, `kubelet` what the kubelet
-    has given; where that is not known, whoever has a device open may be a pod."""
+    """Return devices that a program has open though no pod was given them. `held` are the ledger's, `kubelet` what the
+    kubelet has given; if that is unknown, none is returned: any program that has a device open may be a pod's."""
     if kubelet is None:
         return {}
     return {
-        one.id: "is open in a program that is no pod's, such as a virtual machine (vfio)"
+        one.id: "is open in a program outside of pods, such as a virtual machine (vfio)"
         for one in catalog.candidates.values()
         if one.vfio is not None and one.vfio.is_open and one.id not in held and one.id not in kubelet
     }
@@ -56,10 +56,10 @@ def foreign(catalog: node_devices.Catalog, held: Collection[str], kubelet: Colle
 def given(
     before: Mapping[str, str], held: Collection[str], where: Mapping[str, str], kubelet: Mapping[str, Collection[str]]
 ) -> dict[str, str]:
-    """As which resource each VF that a pod holds was given to it; where that is not known, it is left out.
+    """Return the resource as which each VF that a pod holds was given; VFs for which that is unknown are left out.
 
-    What was known `before` counts as long as the VF is held, else the resource `where` it is listed, else the only one
-    as which the kubelet has given it.
+    The resource known `before` counts as long as the VF is held, else the resource `where` it is listed, else the only
+    one as which the kubelet has given it.
     """
     known = {}
     for pci in held:
@@ -72,18 +72,18 @@ def given(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settling:
-    """What is told of some keys, and since when the node has said otherwise (seconds of any steady clock)."""
+    """Reported state of some keys, and since when the node has differed from it (seconds of any steady clock)."""
 
     told: Mapping[str, str] = dataclasses.field(default_factory=dict)
     doubted: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def next_look(self, delay: float) -> float | None:
-        """When the oldest doubt is over."""
+        """Return when the oldest difference has lasted for `delay` seconds."""
         return min(self.doubted.values()) + delay if self.doubted else None
 
 
 def settle(before: Settling, seen: Mapping[str, str], now: float, delay: float) -> Settling:
-    """Take in what is seen now; a key that differs from what is told is told anew after `delay` seconds of that."""
+    """Take in what is seen now; a key that has differed from the reported state for `delay` seconds changes it."""
     differs = [key for key in before.told.keys() | seen.keys() if (key in before.told) != (key in seen)]
     doubted = {key: before.doubted.get(key, now) for key in differs}
     over = {key for key, since in doubted.items() if now - since >= delay}

@@ -1,7 +1,7 @@
-"""The node's hardware as it is now: looks at it when there is reason to, and says what is out of order.
+"""Observer of the node's hardware: reads it when there is a reason, and reports devices and conditions.
 
-Reasons are uevents, link changes, a refused Allocate, and the slow resync. What it finds is a catalog and the
-conditions that hold, already settled; what to make of them is decided in pools.
+Reasons are uevents, link changes, a refused Allocate, and the slow resync. It returns a catalog and the conditions that
+have lasted long enough; the other modules of pools decide what follows from them.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
+    """Sources of the node's state: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
 
-    `checkpoint` is the kubelet's file of what it has given, None where it is not looked at.
+    `checkpoint` is the kubelet's file of given devices; None if it is not read.
     """
 
     tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
@@ -37,14 +37,14 @@ class Node:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind or that
-    somebody else has open."""
+    another program has open."""
 
     link: float = 1.0
     cleanup: float = 10.0
 
 
 class Observer:
-    """`wake` is called when it is time to look."""
+    """Reads the node. It calls `wake` when it is time for the next look."""
 
     def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
         self._node = node
@@ -55,14 +55,14 @@ class Observer:
         self._given: dict[str, str] = {}
         self._managed: frozenset[devices.PciAddress] = frozenset()
         self.ordinary: Collection[str] = ()
-        """VFs whose netdevs come and go with pods, so that this is no news."""
+        """VFs whose netdevs come and go with pods, so that such events are ignored."""
         self._memory: discovery.Memory = {}
         self._said = ""
 
     async def look(
         self, now: float, where: Mapping[str, str] | None = None, *, with_profiles: bool = False
     ) -> tuple[node_devices.Catalog, health.Conditions]:
-        """Read everything. `now` is in seconds of any steady clock, `where` the resource of each device that is listed.
+        """Read everything. `now` is in seconds of any steady clock, `where` the resource of each listed device.
 
         Raises SriovError.
         """
@@ -73,7 +73,7 @@ class Observer:
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
         held, kubelet = await asyncio.to_thread(self._holders)
         seen = health.down(catalog)
-        # What is down from the start has been so for long enough.
+        # A PF that is down from the start has been down for long enough.
         before = self._links or health.Settling(told=seen)
         self._links = health.settle(before, seen, now, self._patience.link)
         self._leftovers = health.settle(self._leftovers, left, now, self._patience.cleanup)
@@ -88,7 +88,7 @@ class Observer:
         )
 
     def _holders(self) -> tuple[Collection[str], checkpoint.Given | None]:
-        """The VFs that the ledger has, and what the kubelet has given; a ledger that cannot be read has none."""
+        """Return the VFs in the ledger and the devices that the kubelet gave; none for a ledger that is unreadable."""
         given = None if self._node.checkpoint is None else checkpoint.read(self._node.checkpoint)
         try:
             return ledger.Ledger(self._node.run_dir).held(), given
@@ -105,24 +105,24 @@ class Observer:
 
     @property
     def next_look(self) -> float | None:
-        """When something may have lasted long enough, by the clock of `look`."""
+        """When some state may have lasted long enough, by the clock of `look`."""
         doubts = (self._links or health.Settling()).next_look(self._patience.link)
         slower = (each.next_look(self._patience.cleanup) for each in (self._leftovers, self._foreign))
         return min((each for each in (doubts, *slower) if each is not None), default=None)
 
     async def listen(self, monitor: uevents.Monitor) -> None:
-        """Wake at uevents, without an end. Raises KernelError where the kernel tells no more."""
+        """Wake at uevents, without end. Raises KernelError if the kernel reports no more."""
         async for event in uevents.watch(monitor):
             if matters(event, self.ordinary):
                 log.debug("uevent: %s %s %s", event.action, event.subsystem, event.name)
                 self.wake()
 
     async def listen_to_links(self) -> None:
-        """Wake when a PF's link is not what it was; other links change with every pod."""
+        """Wake when the link of a PF changes; other links change with every pod."""
         try:
             heard = link_events.monitor()
         except errors.KernelError as error:
-            log.warning("no link changes are heard, they are seen at the next resync: %s", error)
+            log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
         known: dict[devices.PciAddress, node_devices.Uplink] = {}
         async for _ in link_events.changes(heard):
@@ -137,18 +137,18 @@ class Observer:
 
 
 def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
-    """Whether a pool may look different after it.
+    """Report whether pools may change after this event.
 
-    Every pod makes netdev events, of its veth and of its VF on the way in and out: those change nothing.
+    Every pod causes netdev events, of its veth and of its VF on the way in and out: those change nothing.
     """
     return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
 
 
 def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, str]:
-    """VFs that no pod may be given: those that are at home though the ledger says that a pod has them, and those that
-    could not be taken back when that was tried, wherever they are.
+    """Return VFs that no pod may be given: those in the host that have a record, and those that could not be taken
+    back when that was tried, wherever they are.
 
-    Raises nothing: a ledger that cannot be read says nothing of a VF.
+    Raises nothing: a ledger that cannot be read counts as empty.
     """
     vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
     found = ((one.id, _leftover(book, one)) for one in vfs)
@@ -169,9 +169,9 @@ def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:
 
 
 def monitor() -> uevents.Monitor | None:
-    """None where the kernel tells no uevents: then the resync has to do."""
+    """Open the monitor; None if the kernel reports no uevents: then the resync has to do."""
     try:
         return uevents.Monitor()
     except errors.KernelError as error:
-        log.warning("no uevents, changes are seen at the next resync: %s", error)
+        log.warning("cannot receive uevents, changes are seen at the next resync: %s", error)
         return None

@@ -1,4 +1,4 @@
-"""Which of the free devices a container had best be given. Pure and deterministic.
+"""Preferred allocation: the best of the free devices for a container. Pure and deterministic.
 
 The kubelet asks before it allocates, and takes the answer as advice among the devices of the NUMA nodes it has chosen
 (pkg/kubelet/cm/devicemanager/manager.go, callGetPreferredAllocationIfAvailable).
@@ -13,7 +13,7 @@ _Place = tuple[str, ...]
 
 
 def preferred(pool: assignment.Pool, available: Collection[str], must: Sequence[str], size: int) -> tuple[str, ...]:
-    """`size` different IDs of the available ones, among them those that must be; fewer where there are not enough."""
+    """Return `size` different IDs of the available ones, including all of `must`; fewer if there are not enough."""
     chosen = list(dict.fromkeys(must))
     free = _ordered(pool, set(available) - set(chosen))
     pick = _PICKS[pool.settings.policy](pool, free)
@@ -28,13 +28,13 @@ _Pick = Callable[[list[str], list[str], int], str]
 
 
 def _ordered(pool: assignment.Pool, ids: set[str]) -> list[str]:
-    """As the pool lists them; the ones it does not know last."""
+    """Sort the IDs as the pool lists them, with unknown ones last."""
     known = [device.id for device in pool.devices if device.id in ids]
     return known + sorted(ids.difference(known))
 
 
 def _spread(pool: assignment.Pool, free: list[str]) -> _Pick:
-    """From the PF that has given the container the fewest, then the one with the fewest in use at all."""
+    """Pick from the PF with the fewest of this container's devices, then the one with the fewest in use."""
     pf_of = _pfs(pool)
     used = _count(pf_of, (device.id for device in pool.devices if device.id not in set(free)))
 
@@ -46,7 +46,7 @@ def _spread(pool: assignment.Pool, free: list[str]) -> _Pick:
 
 
 def _packed(pool: assignment.Pool, free: list[str]) -> _Pick:
-    """From a PF that the container has already, then from the one with the fewest left that has enough."""
+    """Pick from a PF that the container already has, then from the one with the fewest left that has enough."""
     pf_of = _pfs(pool)
     left = _count(pf_of, free)
 
@@ -64,7 +64,7 @@ def _packed(pool: assignment.Pool, free: list[str]) -> _Pick:
 
 
 def _close(place_of: Callable[[assignment.Device], _Place]) -> Callable[[assignment.Pool, list[str]], _Pick]:
-    """Devices that share as much as can be of the way to the root with those that the container has."""
+    """Pick devices whose path to the root has the most in common with those that the container has."""
 
     def picker(pool: assignment.Pool, _free: list[str]) -> _Pick:
         places = {device.id: place_of(device) for device in pool.devices}
@@ -80,7 +80,7 @@ def _close(place_of: Callable[[assignment.Device], _Place]) -> Callable[[assignm
 
 
 def _seed(places: dict[str, _Place], rest: list[str], need: int) -> str:
-    """The first device below the deepest point of the tree that has enough of them."""
+    """Return the first device below the deepest point of the tree that has enough devices."""
     below = collections.Counter(prefix for one in rest for prefix in _prefixes(places.get(one, ())))
 
     def depth(one: str) -> int:
@@ -94,7 +94,7 @@ def _prefixes(place: _Place) -> list[_Place]:
 
 
 def _nearness(place: _Place, others: Iterable[_Place]) -> tuple[int, int]:
-    """To the nearest of the others, then to all of them together."""
+    """Return the nearness to the nearest of the others, then to all of them together."""
     shared = [_shared(place, other) for other in others]
     return max(shared), sum(shared)
 

@@ -1,4 +1,4 @@
-"""A resource as the operator wants it: one entry of `resourceList`, read and checked. Values only."""
+"""Resource as configured: one entry of `resourceList`, read and checked. Values only."""
 
 import dataclasses
 import enum
@@ -9,7 +9,7 @@ from sriov.pools import selectors
 
 
 class Kind(enum.Enum):
-    """What a resource is made of; the value is `deviceType`."""
+    """Kind of devices in a resource; the value is `deviceType`."""
 
     NET = "netDevice"
     ACCELERATOR = "accelerator"
@@ -17,7 +17,7 @@ class Kind(enum.Enum):
 
 
 class Policy(enum.Enum):
-    """Which devices of a resource a container gets first; the value is `allocationPolicy`."""
+    """Order in which a resource's devices go to containers; the value is `allocationPolicy`."""
 
     PACKED = "packed"
     SPREAD = "spread"
@@ -27,8 +27,8 @@ class Policy(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checks:
-    """What makes a device unhealthy. `pf`: its PF is down or has no carrier; `driver`: it has none; `cleanup`: a pod
-    is gone and the CNI has not brought it back clean."""
+    """Checks of a device's health. `pf`: its PF is down or has no carrier; `driver`: it has none; `cleanup`: a pod
+    is gone and the CNI has not taken the device back clean."""
 
     pf: bool = False
     driver: bool = True
@@ -37,9 +37,9 @@ class Checks:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resource:
-    """A device is taken by the first of the `alternatives` that fits; None takes every VF, an empty tuple nothing.
+    """A resource. The first of its `alternatives` that fits takes a device; None takes every VF, () takes nothing.
 
-    `additional_info` is by PCI address, or `*`. `host_addresses` offers devices though the host has an address there.
+    `additional_info` is by PCI address, or `*`. `host_addresses` offers devices even if the host has an address there.
     """
 
     prefix: str
@@ -60,7 +60,7 @@ class Resource:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configuration:
-    """The resources in file order, and what was ignored on the way, for the log."""
+    """The resources in file order, and warnings about what was ignored, for the log."""
 
     resources: tuple[Resource, ...]
     warnings: tuple[str, ...] = ()

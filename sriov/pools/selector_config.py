@@ -1,4 +1,4 @@
-"""Reads one selector of config.json. What no device can have is told in a warning and still constrains."""
+"""Reader of one selector of config.json. A value that no device can have is a warning, and still constrains."""
 
 import dataclasses
 import re
@@ -41,11 +41,11 @@ KEYS = {
     resources.Kind.ACCELERATOR: _COMMON | {"pciAddresses"},
     resources.Kind.AUXILIARY: _COMMON | _ON_A_PF | {"auxTypes"},
 }
-"""Which keys a kind of resource has; the others it does not know, as the incumbent."""
+"""Keys of each kind of resource; a key of another kind is ignored with a warning, as upstream."""
 
 
 def read(reader: go_json.Reader, value: object, path: str, kind: resources.Kind) -> selectors.Selector:
-    """Read an object into a selector; what is wrong with it is left with the reader."""
+    """Read an object into a selector; problems go to the reader."""
     raw = reader.struct(_Raw, _known(reader, value, path, kind), path)
     _check(reader, raw, path, kind)
     return selectors.Selector(
@@ -67,7 +67,7 @@ def read(reader: go_json.Reader, value: object, path: str, kind: resources.Kind)
 
 
 def pci(text: str) -> str | None:
-    """A PCI address in full, None if it is none; people leave out the domain, as lspci does."""
+    """Return a full PCI address, None for other text; a missing domain is added, since lspci leaves it out."""
     found = _PCI.fullmatch(text)
     if found is None:
         return None
@@ -75,7 +75,7 @@ def pci(text: str) -> str | None:
 
 
 def _known(reader: go_json.Reader, value: object, path: str, kind: resources.Kind) -> object:
-    """The object without the keys that only other kinds of resources have."""
+    """Return the object without the keys that only other kinds of resources have."""
     if not isinstance(value, Mapping):
         return value
     own = {key.lower() for key in KEYS[kind]}
@@ -92,7 +92,7 @@ def _check(reader: go_json.Reader, raw: _Raw, path: str, kind: resources.Kind) -
     if raw.vdpa_type and raw.vdpa_type not in vdpa_devices.TYPES.values():
         reader.warn(f"{path}.vdpaType is {go_json.shown(raw.vdpa_type)}, not vhost or virtio: it matches nothing")
     if kind is resources.Kind.AUXILIARY and (not raw.aux_types or any(text != "sf" for text in raw.aux_types)):
-        reader.refuse(f"{path}.auxTypes", raw.aux_types, "subfunctions are all there is", 'write "auxTypes": ["sf"]')
+        reader.refuse(f"{path}.auxTypes", raw.aux_types, "only subfunctions are supported", 'write "auxTypes": ["sf"]')
 
 
 def _values(reader: go_json.Reader, raw: _Strings, path: str, normal: Callable[[str], str | None]) -> frozenset[str]:
@@ -124,7 +124,7 @@ def _link_type(text: str) -> str | None:
 
 
 def _pkeys(reader: go_json.Reader, raw: _Strings, path: str) -> frozenset[int]:
-    """Compared as numbers: the kernel writes 0x0001 where people write 0x1. -1 is what no device has."""
+    """Read partition keys as numbers: the kernel writes 0x0001, people 0x1. -1 is a key that no device has."""
     found = set()
     for number, text in enumerate(raw or []):
         valid = _PKEY.fullmatch((text or "").lower())
@@ -135,7 +135,7 @@ def _pkeys(reader: go_json.Reader, raw: _Strings, path: str) -> frozenset[int]:
 
 
 def _root_devices(reader: go_json.Reader, raw: _Strings, path: str) -> tuple[selectors.Functions, ...]:
-    """A dot makes an expression of a name, and of an address too: there it is none."""
+    """Read PFs by name or address. The dot of an address must not make it an expression."""
     found = []
     for number, item in enumerate(_functions(reader, raw, path)):
         address = pci(item.pf)

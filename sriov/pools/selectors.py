@@ -1,9 +1,9 @@
-"""Which devices a selector of config.json takes. Pure: facts in, an answer out; the JSON is read in criteria.
+"""Selectors of config.json: whether one takes a device, and why not. Pure; `selector_config` reads the JSON.
 
 Values inside a key are alternatives, keys must all hold, and the first of a list of selectors that fits is the one
-whose isRdma, needVhostNet and vdpaType count. A key without values is no constraint. Unlike the incumbent, every item
-of `pfNames` and `rootDevices` that names the device's PF counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too; and a
-name that is no regular expression is the whole name: `eth1` is not `eth10` (deviceSelectors.go there, getItem).
+whose isRdma, needVhostNet and vdpaType count. A key without values is no constraint. Unlike upstream, every item of
+`pfNames` and `rootDevices` that names the device's PF counts, so `["p0#0-3", "p0#8-9"]` takes VFs 8 and 9 too; and a
+name that is no regular expression is the whole name: `eth1` is not `eth10` (upstream: deviceSelectors.go, getItem).
 """
 
 import dataclasses
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 
 from sriov.hardware import node_devices
 
-_EXPRESSION = re.compile(r"[.^$*+?()\[\]{}|\\]")  # what makes one of a name
+_EXPRESSION = re.compile(r"[.^$*+?()\[\]{}|\\]")  # a name with one of these is an expression
 _RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Functions:
-    """A PF, by netdev name or PCI address in lower case, and which of its VFs or SFs.
+    """A PF, by netdev name or PCI address in lower case, and some of its VFs or SFs.
 
     `pf` is "" for any PF. `ranges` are pairs of first and last index, both included; None is all of them. `expression`
-    names more PFs, by any part of their names.
+    matches more PFs, by any part of their names.
     """
 
     pf: str
@@ -29,7 +29,7 @@ class Functions:
     expression: re.Pattern[str] | None = None
 
     def names(self, pf: str) -> bool:
-        """Whether this is about the PF, which has a name."""
+        """Report whether this names the PF, by the PF's name."""
         return self.pf in ("", pf.lower()) or (self.expression is not None and self.expression.search(pf) is not None)
 
     def __contains__(self, index: int | None) -> bool:
@@ -67,7 +67,7 @@ EVERY = Selector()
 def functions(text: str) -> Functions:
     """Parse `<PF>`, `<PF>#<range>` or `#<range>`; a range is `0-3,5`.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError with the reason.
     """
     pf, mark, ranges = text.partition("#")
     if not text:
@@ -84,7 +84,7 @@ def functions(text: str) -> Functions:
 
 
 def _expression(pf: str) -> re.Pattern[str] | None:
-    """One that cannot be read is the name of a PF and nothing else, as to the incumbent."""
+    """Compile an expression. One that is invalid is the name of a PF and nothing else, as upstream."""
     if not _EXPRESSION.search(pf):
         return None
     try:
@@ -99,7 +99,7 @@ def _pair(entry: str) -> tuple[int, int]:
 
 
 def matches(selector: Selector, one: node_devices.Candidate, *, any_driver: bool = False) -> bool:
-    """Whether the selector takes the device; `refusal` says why not, which takes four times as long."""
+    """Report whether the selector takes the device; `refusal` gives the reason, but takes four times as long."""
     pkey = None if one.rdma is None else one.rdma.pkey
     return (
         _one_of(selector.vendors, one.vendor)
@@ -129,9 +129,9 @@ def _listed(wanted: tuple[Functions, ...], pf: str | None, index: int | None) ->
 
 
 def refusal(selector: Selector, one: node_devices.Candidate, *, any_driver: bool = False) -> str | None:
-    """The first key that does not hold, with the device's value; None if the selector takes the device.
+    """Return the first key that does not hold, with the device's value; None if the selector takes the device.
 
-    `any_driver` leaves the driver out, for a device that has lost its own.
+    `any_driver` ignores the driver, for a device that has lost its own.
     """
     return next(_refusals(selector, one, any_driver=any_driver), None)
 

@@ -1,1 +1,1 @@
-"""Making VFs from a file: the wanted state, the observed state, the plan between them, and applying it."""
+"""Provisioning of VFs from a file: the wanted state, the observed state, the plan between them, and its application."""

@@ -1,6 +1,6 @@
-"""Does a plan's steps one after the other, or leaves the node as it was and says which step failed.
+"""Application of a plan: its steps in order; if one fails, the node is put back as it was, and the step is named.
 
-Right before each step the VFs that it would touch are looked at again, since a pod may have been given one meanwhile.
+Right before each step the VFs that it would touch are checked again, since a pod may have been given one meanwhile.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from sriov.provisioning import steps
 
 
 class Hands(Protocol):
-    """What does a step: machine.Machine."""
+    """Carries out a step: machine.Machine."""
 
     def do(self, step: steps.Step) -> None: ...
 
@@ -19,11 +19,11 @@ class Hands(Protocol):
 
 
 class ProvisionError(errors.SriovError):
-    """A step failed; the message says which, why, and what became of those before."""
+    """A step failed; the message has the step, the reason, and what became of the steps before."""
 
 
 def apply(hands: Hands, planned: Sequence[steps.Step], tell: Callable[[steps.Step], None] = lambda _: None) -> None:
-    """`tell` hears of each step before it is done. Raises ProvisionError."""
+    """Carry out the steps; `tell` is called with each before it is done. Raises ProvisionError."""
     begun: list[steps.Step] = []
     number = 0
     try:
@@ -42,11 +42,11 @@ def apply(hands: Hands, planned: Sequence[steps.Step], tell: Callable[[steps.Ste
 def _refuse_used(hands: Hands, step: steps.Step) -> None:
     if found := hands.in_the_way(step):
         pci, user = found
-        raise errors.BusyError(f"VF {pci} is in use by {user}", "it is not touched; plan again")
+        raise errors.BusyError(f"VF {pci} is in use by {user}", "it was not touched; plan again")
 
 
 def _taken_back(hands: Hands, begun: Sequence[steps.Step]) -> list[str]:
-    """Undo from the last, also the one that failed: it may be half done. Returns what could not be undone."""
+    """Undo from the last step, also the failed one, which may be half done. Returns what could not be undone."""
     left = []
     for step in (each for done in reversed(begun) for each in steps.back(done)):
         try:

@@ -1,8 +1,8 @@
-"""The file: which PFs are to have how many VFs, and how these are to be. YAML, or JSON where its name ends so.
+"""Provisioning file: which PFs get how many VFs, with which settings. YAML, or JSON if its name ends in .json.
 
-The types come from what is wanted here and never from YAML, to which the PCI address 0000:01:00.0 is sixty (YAML 1.1
-knows numbers of base 60), 02:00 a time and 0x8086 a number. A key that is not known is an error, and so is one that
-comes twice. The one door to yaml here; the keys are on docs/provisioning.md.
+The types come from the structs here and never from YAML, which reads the PCI address 0000:01:00.0 as sixty (YAML 1.1
+has numbers of base 60), 02:00 as a time and 0x8086 as a number. An unknown key is an error, and so is one that comes
+twice. The only module here that uses yaml; docs/provisioning.md documents the keys.
 """
 
 import difflib
@@ -59,20 +59,20 @@ KEYS = {
     kind: tuple(field.encode_name for field in msgspec.structs.fields(kind))
     for kind in (_File, _Policy, _Selector, _MacRange)
 }
-"""By object, for the page."""
+"""Keys by object, for the documentation."""
 
 
 def load(path: pathlib.Path) -> tuple[policies.Policy, ...]:
-    """Read the file. Raises DocumentError, also where there is none."""
+    """Read the file. Raises DocumentError, also if there is no file."""
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise DocumentError(f"{path} cannot be read: {error.strerror}", "name a file that is there") from error
+        raise DocumentError(f"{path} cannot be read: {error.strerror}", "name an existing file") from error
     return parse(text, str(path))
 
 
 def parse(text: bytes, source: str) -> tuple[policies.Policy, ...]:
-    """`source` names the file in messages and says by its end which format it has. Raises DocumentError."""
+    """Parse it. `source` names the file in messages, and its end selects the format. Raises DocumentError."""
     value = _json(text, source) if source.endswith(".json") else _yaml(text, source)
     try:
         raw = msgspec.convert(value, _File, strict=False)
@@ -87,11 +87,11 @@ def _json(text: bytes, source: str) -> object:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise DocumentError(f"{source} is not JSON: {error}", "there may be a comma too many before ] or }") from error
+        raise DocumentError(f"{source} is not JSON: {error}", "look for an extra comma before ] or }") from error
 
 
 class _Loader(yaml.BaseLoader):  # type: ignore[misc]
-    """Every scalar is a string, and no key comes twice."""
+    """Loads every scalar as a string, and refuses a key that comes twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -112,7 +112,7 @@ def _yaml(text: bytes, source: str) -> object:
 
 
 def _invalid(error: msgspec.ValidationError, value: object, source: str) -> DocumentError:
-    """msgspec's own words, with the value at that place."""
+    """Turn msgspec's error into ours, with the value at that place."""
     found = _AT.fullmatch(str(error))
     what, path = (found["what"], found["path"]) if found else (str(error), "")
     here = f"{source}: {path.removeprefix('.') or 'the file'}"
@@ -149,7 +149,7 @@ def _selector(raw: _Selector, where: str) -> policies.Selector:
         raise DocumentError(f"{where} is empty, and would take every PF", "name the PFs, as in pfNames: [eth1]")
     for name in raw.pf_names:
         if "#" in name:
-            raise DocumentError(f"{where}.pfNames has {name!r}: VFs are not chosen here", "name the PF alone")
+            raise DocumentError(f"{where}.pfNames has {name!r}: VFs are not chosen here", "name only the PF")
     return policies.Selector(
         pf_names=frozenset(raw.pf_names),
         pci_addresses=frozenset(_pci(each, f"{where}.pciAddresses") for each in raw.pci_addresses),
@@ -160,7 +160,7 @@ def _selector(raw: _Selector, where: str) -> policies.Selector:
 
 
 def _pci(text: str, where: str) -> str:
-    full = text.lower() if text.count(":") > 1 else f"0000:{text.lower()}"  # as lspci leaves the domain out
+    full = text.lower() if text.count(":") > 1 else f"0000:{text.lower()}"  # lspci leaves the domain out
     try:
         return devices.pci_address(full)
     except errors.DeviceError as error:

@@ -1,8 +1,7 @@
-"""The steps that change the VFs which a PF has, or remove them all. Pure. A VF in use has no step that it would notice.
+"""Steps that change the existing VFs of a PF, or remove them all. Pure. A VF in use has no step that it would notice.
 
-What is declared is written down first, so that a VF whose pod comes and goes meanwhile is left as declared. A VF that a
-pod gave back has its own address, and no administered one: so the netdev's address is what is compared, where there is
-a netdev.
+Declared defaults are written first, so that a VF whose pod comes and goes meanwhile is left as declared. A VF that a
+pod gave back has its own address and no administered one: so the netdev's address is compared, if there is a netdev.
 """
 
 import dataclasses
@@ -14,13 +13,13 @@ from sriov.provisioning import model, new_vf_steps, policies, steps
 
 
 def removal(pf: model.Pf) -> steps.Step:
-    """From N to 0. The way back makes as many again, and states all that could be read of each."""
+    """Go from N VFs to 0. The way back makes as many again, and states all that could be read of each."""
     restore = [step for vf in pf.vfs for step in _restored(pf, vf)]
     return steps.Step(steps.Act.NUMVFS, pf.pci, pf.label(), None, len(pf.vfs), 0, tuple(restore))
 
 
 def changes(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
-    """Act by act, for the free VFs of a PF that keeps them; what is declared, for all."""
+    """Yield steps, act by act, for the free VFs of a PF that keeps its VFs; steps for defaults, for all its VFs."""
     for vf in pf.vfs:
         if vf.declared != policy.declared:
             yield _of(pf, vf, steps.Act.DEFAULTS, vf.declared, policy.declared)
@@ -38,7 +37,7 @@ def changes(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -
             yield dataclasses.replace(step, restore=tuple(_readdressed(pf, vf)))
     for vf in free:
         yield from _mtu(pf, vf, policy, rebound=vf.index in rebound)
-    yield from _switches(pf, free, steps.Act.TRUST, policy.trust)  # last, as in fresh
+    yield from _switches(pf, free, steps.Act.TRUST, policy.trust)  # last, as in new_vf_steps
 
 
 def _is_rebound(vf: model.Vf, policy: policies.Policy) -> bool:
@@ -52,9 +51,9 @@ def _is_rebound(vf: model.Vf, policy: policies.Policy) -> bool:
 
 
 def _mac(pf: model.Pf, vf: model.Vf, wanted: str, *, rebound: bool) -> Iterator[steps.Step]:
-    """A netdev refuses another address while one is administered (igbvf, iavf), so that is taken away first.
+    """Set the VF's MAC. A netdev refuses another address while one is administered (igbvf, iavf), so that goes first.
 
-    A driver that is to be bound takes the administered one.
+    A driver that is still to be bound takes the administered one.
     """
     if vf.shown is None:
         return
@@ -78,7 +77,7 @@ def _switches(pf: model.Pf, free: Sequence[model.Vf], act: steps.Act, wanted: bo
 
 
 def _mtu(pf: model.Pf, vf: model.Vf, policy: policies.Policy, *, rebound: bool) -> Iterator[steps.Step]:
-    """A VF that is given another driver has a new netdev, or none."""
+    """Set the VF's MTU. A VF that gets another driver has a new netdev, or none."""
     if policy.mtu is None or (rebound and new_vf_steps.is_userspace(policy.driver)):
         return
     if rebound or vf.mtu not in (None, policy.mtu):
@@ -86,7 +85,7 @@ def _mtu(pf: model.Pf, vf: model.Vf, policy: policies.Policy, *, rebound: bool) 
 
 
 def _readdressed(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
-    """Its own driver, bound again, makes a netdev with the administered address, or with a random one."""
+    """Restore the address: the VF's own driver, bound again, uses the administered one, or a random one."""
     if vf.address is None:
         return
     if vf.shown is not None:
@@ -98,7 +97,7 @@ def _readdressed(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
 
 
 def _restored(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
-    """A netdev takes its address while none is administered; a userspace driver comes after that, and trust last."""
+    """Restore the VF: address first, while none is administered; a userspace driver after that, and trust last."""
     if vf.address is not None:
         yield _of(pf, vf, steps.Act.ADDRESS, None, vf.address)
     if vf.mtu is not None:

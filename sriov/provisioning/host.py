@@ -1,4 +1,4 @@
-"""This machine as provisioning sees and changes it. Importing this imports pyroute2."""
+"""This machine, as provisioning reads and changes it. Importing this module imports pyroute2."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from sriov.state import ledger
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _NoSwitches:
-    """Of a kernel without devlink, or of a container that may not ask it."""
+    """Substitute for a kernel without devlink, or a container that may not use it."""
 
     why: errors.KernelError
 
@@ -28,7 +28,7 @@ class _NoSwitches:
 def made(
     sysfs_root: pathlib.Path, proc: pathlib.Path, run_dir: pathlib.Path, pods: Callable[[], Mapping[str, str]]
 ) -> machine.Machine:
-    """`pods` asks the kubelet which device is whose."""
+    """Make the machine; `pods` asks the kubelet which pod has which device."""
     book = ledger.Ledger(run_dir)
     node = observe.Node(sysfs.Tree(sysfs_root), proc, book, _kernel, _switches, pods)
     return machine.Machine(node, sysfs_writes.Sysfs(sysfs_root))

@@ -1,11 +1,11 @@
-"""Does one step: a write to sysfs, a request to the kernel or to a card's switch. Decides nothing.
+"""Machine that carries out one step: a write to sysfs, a request to the kernel or to a card's switch. Decides nothing.
 
-Everything is found anew by PCI address, since a step before may have brought another netdev.
+Every device is looked up again by PCI address, since an earlier step may have brought another netdev.
 
-A VF that is given its driver must have the address that its PF administers. igb tells it in the answer to the VF's
-reset and at no other time; igbvf that misses this answer, as where igb's message to all VFs comes first, takes a random
+A VF that gets its driver must have the address that its PF administers. igb sends it in the answer to the VF's
+reset and at no other time. If igbvf misses this answer, as when igb's message to all VFs comes first, it takes a random
 address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_reset_msg() and igb_ping_all_vfs() in
-../igb/igb_main.c), and nothing fails. So it is read back.
+../igb/igb_main.c), and nothing fails. So the address is read back.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOF
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """`patience` is how many seconds a driver may take to bring a netdev."""
+    """Carries out steps. `patience` is how many seconds a driver may take to bring a netdev."""
 
     node: observe.Node
     attributes: sysfs_writes.Attributes
     patience: float = 10.0
 
     def do(self, step: Step) -> None:
-        """Raises SriovError; the step may be half done by then."""
+        """Carry out the step. Raises SriovError; the step may be half done then."""
         doing: dict[Act, Callable[[Step], None]] = {
             Act.NUMVFS: self._set_numvfs,
             Act.ESWITCH: self._set_eswitch,
@@ -45,7 +45,7 @@ class Machine:
         doing.get(step.act, self._administer)(step)
 
     def in_the_way(self, step: Step) -> tuple[devices.PciAddress, str] | None:
-        """A VF that the step would touch and that is in use by now, and who it is."""
+        """Return a VF that the step would touch and that is now in use, and its user; None if there is none."""
         if not step.touches:
             return None
         touched = self._vfs(step.pf) if step.removes else [self._device(step)]
@@ -78,9 +78,9 @@ class Machine:
         self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
 
     def _set_address(self, step: Step) -> None:
-        """From now on it is the VF's own: what was remembered of it is not true any more."""
+        """Set the VF's own address: what was remembered of it is not true any more."""
         pci = self._device(step)
-        if self._found(pci).address != step.after:  # else a driver may refuse what it has already
+        if self._found(pci).address != step.after:  # a driver may refuse the address that it already has
             self._change(pci, kernel.Change(address=step.after))
         self.node.book.homes.forget(pci)
         if (kept := self._found(pci).address) != step.after:
@@ -90,7 +90,7 @@ class Machine:
             )
 
     def _bind(self, step: Step) -> None:
-        """driver_override comes first: with it no other driver takes the VF (drivers/pci/pci-driver.c)."""
+        """Bind the driver. driver_override comes first: it keeps other drivers away (drivers/pci/pci-driver.c)."""
         pci, wanted, mac = self._device(step), step.after, self._mac_by_pf(step)
         self._write(pci, "driver_override", wanted.override or "")
         if self._driver(pci) is not None:
@@ -104,7 +104,7 @@ class Machine:
             self._state_again(step, mac)
 
     def _check_driver(self, step: Step, pci: devices.PciAddress, wanted: model.Binding) -> None:
-        """drivers_probe says nothing where no driver took the device."""
+        """Check the driver: drivers_probe reports nothing if no driver took the device."""
         bound = self._driver(pci)
         if bound is None or wanted.driver not in (bound, policies.DEFAULT_DRIVER):
             raise errors.DeviceError(
@@ -113,7 +113,7 @@ class Machine:
             )
 
     def _mac_by_pf(self, step: Step) -> str:
-        """The VF's address by its PF's word; none where that cannot be asked."""
+        """Return the VF's address as its PF reports it; NO_MAC if that cannot be read."""
         assert step.vf is not None
         pf = self._netdev(step.pf)
         with self.node.kernel() as net:
@@ -125,7 +125,7 @@ class Machine:
         return netdev is None or (netdev.address, self._mac_by_pf(step)) == (mac, mac)
 
     def _state_again(self, step: Step, mac: str) -> None:
-        """A VF takes an address while none is administered, and igb does not pass on what is administered later."""
+        """State the address again: a VF takes it while none is administered; igb does not pass on a later one."""
         for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
             self.do(dataclasses.replace(step, act=act, after=value))
 
@@ -148,7 +148,7 @@ class Machine:
         return sysfs.target(self.node.tree.pci(pci) / "driver")
 
     def _settle(self, pci: devices.PciAddress) -> None:
-        """Some drivers bring the netdev after they are bound (iavf); until then it looks like one that is away."""
+        """Wait for the netdev: some drivers bring it after they are bound (iavf); before, the VF seems to be away."""
         deadline = time.monotonic() + self.patience
         while self._awaits_netdev(pci):
             if time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""What provisioning has to know of a node, as frozen values. Nothing here reads or changes anything."""
+"""Model of a node for provisioning, as frozen values. Nothing here reads or changes anything."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from sriov import devices, settings
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Binding:
-    """Which driver has a VF, None for none; `override` is the one that it is kept for (driver_override)."""
+    """Driver of a VF, None for none; `override` is the driver that it is reserved for (driver_override)."""
 
     driver: str | None
     override: str | None
@@ -18,10 +18,10 @@ class Binding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vf:
-    """A VF as it is. `netdev`, `mtu` and `address` are None where it has no netdev in the host.
+    """A VF as it is. `netdev`, `mtu` and `address` are None if it has no netdev in the host.
 
-    `shown` is what its PF says of it, `declared` what was written down of it for the CNI, each None where it cannot be
-    read. `user` says who uses it, None where nobody does. `without_netdev`: its driver has brought none, anywhere.
+    `shown` is what its PF reports of it, `declared` are its defaults for the CNI; each is None if it cannot be read.
+    `user` is who uses it, None if nobody does. `without_netdev`: its driver has brought no netdev in any namespace.
     """
 
     index: int
@@ -38,9 +38,9 @@ class Vf:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pf:
-    """A PF with its VFs in index order. `autoprobe`: whether a new VF is given to a driver by itself.
+    """A PF with its VFs in index order. `autoprobe`: whether the kernel binds a new VF to a driver by itself.
 
-    `netdev` and `mtu` are None without a netdev, `eswitch` where the card has no switch that can be asked.
+    `netdev` and `mtu` are None without a netdev, `eswitch` if the card has no switch that can be asked.
     """
 
     pci: devices.PciAddress
@@ -60,7 +60,7 @@ class Pf:
         return self.netdev or self.pci
 
     def label(self, vf: int | None = None) -> str:
-        """As the device plugin writes it."""
+        """Return the PF's or VF's name, as the device plugin writes it."""
         return self.name if vf is None else f"{self.name}#{vf}"
 
     @property
@@ -70,7 +70,7 @@ class Pf:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """PFs in PCI order; `drivers` are those that the kernel has loaded for PCI devices."""
+    """PFs in PCI order; `drivers` are the PCI drivers that the kernel has loaded."""
 
     pfs: tuple[Pf, ...]
     drivers: frozenset[str]

@@ -1,9 +1,9 @@
-"""The steps that make a PF's VFs, where there are none. Pure.
+"""Steps that make the VFs of a PF that has none. Pure.
 
-Where the driver or the MAC is chosen, the VFs come without a driver (drivers_autoprobe 0), are administered, and only
-then given to one. Trust comes last: igb lets a trusted VF put its own address, be it a random one, in the place of the
-administered one (igb_set_vf_mac_addr() in drivers/net/ethernet/intel/igb/igb_main.c). None of these steps has a way
-back of its own: they go with the VFs.
+If the driver or the MAC is chosen, the VFs are made without a driver (drivers_autoprobe 0), administered, and only
+then bound to one. Trust comes last: igb lets a trusted VF replace the administered address by its own, even by a random
+one (igb_set_vf_mac_addr() in drivers/net/ethernet/intel/igb/igb_main.c). These steps need no undo: removing the VFs
+undoes them.
 """
 
 import re
@@ -17,7 +17,7 @@ UNBOUND = model.Binding(None, None)
 
 
 def creation(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
-    """From 0 to `numVfs`, act by act and not VF by VF, so that it can be shown in few lines."""
+    """Go from 0 to `numVfs` VFs, act by act and not VF by VF, so that the plan can be shown in few lines."""
     staged = macs is not None or policy.driver not in (None, policies.DEFAULT_DRIVER)
     probed = pf.autoprobe or policy.driver == policies.DEFAULT_DRIVER
     if staged and pf.autoprobe:
@@ -40,14 +40,14 @@ def creation(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) 
 
 
 def wanted_binding(policy: policies.Policy, *, probed: bool) -> model.Binding | None:
-    """What a VF is to be bound to; None where it stays without a driver."""
+    """Return the driver that a VF is to be bound to; None if it stays without a driver."""
     if policy.driver not in (None, policies.DEFAULT_DRIVER):
         return model.Binding(policy.driver, policy.driver)
     return model.Binding(policies.DEFAULT_DRIVER, None) if probed else None
 
 
 def is_userspace(driver: str | None) -> bool:
-    """By its name, since no VF has it yet: vfio's variants have it in theirs, as mlx5_vfio_pci."""
+    """Decide by the driver's name, since no VF has it yet: vfio's variants have vfio in theirs, as mlx5_vfio_pci."""
     return driver in devices.USERSPACE_DRIVERS or (driver is not None and "vfio" in re.split(r"[-_]", driver))
 
 

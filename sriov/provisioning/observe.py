@@ -1,4 +1,4 @@
-"""Reads from a node what provisioning has to know. Changes nothing."""
+"""Observation of a node: reads what provisioning needs. Changes nothing."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from sriov.state import ledger
 
 
 class Switches(Protocol):
-    """Cards' embedded switches: sriov.linux.eswitch.Eswitch, and the tests' own. `bus` is pci."""
+    """Embedded switches of cards: sriov.linux.eswitch.Eswitch, and the tests' own. `bus` is pci."""
 
     def mode(self, bus: str, device: str) -> devices.EswitchMode | None: ...
 
@@ -24,7 +24,7 @@ class Switches(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """Where a node is read. `pods` asks the kubelet which device is whose, by PCI address, anew each time."""
+    """Sources of a node's state. `pods` asks the kubelet each time which pod has which device, by PCI address."""
 
     tree: sysfs.Tree
     proc: pathlib.Path
@@ -38,7 +38,7 @@ class Node:
 
 
 def observe(node: Node) -> model.Facts:
-    """Every PF of the node with its VFs. Raises SriovError where the node cannot be read."""
+    """Return every PF of the node with its VFs. Raises SriovError if the node cannot be read."""
     found, users = inventory.scan(node.tree), node.users()
     with node.kernel() as net, node.switches() as switches:
         reader = _Reader(node.tree, node.book, net, switches, users)
@@ -48,7 +48,7 @@ def observe(node: Node) -> model.Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reader:
-    """What one look at the node goes through."""
+    """The sources that one observation reads."""
 
     tree: sysfs.Tree
     book: ledger.Ledger
@@ -89,13 +89,13 @@ class _Reader:
 
 
 def override(tree: sysfs.Tree, pci: devices.PciAddress) -> str | None:
-    """sysfs says "(null)" where there is none (drivers/pci/pci-sysfs.c, driver_override_show())."""
+    """Return the driver override; sysfs shows "(null)" if there is none (pci-sysfs.c, driver_override_show())."""
     text = sysfs.text(tree.pci(pci) / "driver_override")
     return None if text in (None, "", "(null)") else text
 
 
 def shown(net: kernel.Kernel, pf: int, vf: int) -> settings.VfSettings | None:
-    """What the PF says of its VF; None where it shows no VFs, or the kernel's answer breaks off before this one."""
+    """Return what the PF reports of its VF; None if it reports no VFs, or the kernel's answer breaks off before it."""
     with contextlib.suppress(errors.KernelError):
         return net.vf(pf, vf)
     return None

@@ -1,9 +1,9 @@
-"""What has to be done so that a node is as the file says: facts and policies in, steps out. Pure.
+"""Plan that makes a node as the file declares it: facts and policies in, steps out. Pure.
 
 Kernel facts that order the steps: sriov_numvfs goes from 0 to N and from N to 0 and nowhere else (drivers/pci/iov.c,
 sriov_numvfs_store()); an eswitch changes its mode with no VFs (mlx5, eswitch_offloads.c); a VF's MTU is limited by its
 PF's; igbvf finds a PF that is down "still in reset state"; a driver takes a VF's administered MAC when it is bound, and
-with drivers_autoprobe 0 none is bound but by driver_override (drivers/pci/pci-driver.c, pci_device_can_probe()).
+with drivers_autoprobe 0 only driver_override binds one (drivers/pci/pci-driver.c, pci_device_can_probe()).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ Macs = Sequence[str] | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """`refusals` are why nothing at all is to be done; `notes` what is left as it is, and why."""
+    """`refusals` are the reasons to do nothing at all; `notes` name what is left as it is, and why."""
 
     steps: tuple[steps.Step, ...]
     notes: tuple[str, ...]
@@ -25,7 +25,7 @@ class Plan:
 
 
 def make(found: model.Facts, wanted: Sequence[policies.Policy]) -> Plan:
-    """The first policy that takes a PF counts, in the file's order; a PF that none takes stays as it is."""
+    """Make the plan. The first policy, in file order, that takes a PF counts; a PF that none takes stays as it is."""
     taken = [(pf, next((each for each in wanted if each.selector.takes(pf)), None)) for pf in found.pfs]
     made: list[steps.Step] = []
     notes: list[str] = []
@@ -50,21 +50,21 @@ def _declared(pf: model.Pf) -> bool:
 
 
 def _kept(pf: model.Pf) -> str:
-    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are made anew"
+    return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are recreated"
 
 
 def _rebuilt(pf: model.Pf, policy: policies.Policy) -> bool:
-    """Whether the VFs have to go, if there are any, and to be made anew."""
+    """Report whether the PF's VFs, if there are any, have to be removed and new ones made."""
     return len(pf.vfs) != policy.numvfs or policy.eswitch not in (None, pf.eswitch)
 
 
 def _macs(policy: policies.Policy, number: int) -> Macs:
-    """The addresses of the `number`-th PF that the policy takes: each PF has the next `numVfs` of the range."""
+    """Return the addresses for the `number`-th PF that the policy takes: each PF has the next `numVfs` of the range."""
     if policy.macs is None:
         return None
     start = number * policy.numvfs
     if start + policy.numvfs > len(policy.macs):
-        return None  # refused as a whole
+        return None  # the whole plan is refused
     return [policy.macs[start + index] for index in range(policy.numvfs)]
 
 
@@ -94,11 +94,11 @@ def _refusals(pf: model.Pf, policy: policies.Policy, drivers: frozenset[str]) ->
 
 
 def _refused_for_users(pf: model.Pf, policy: policies.Policy, where: str) -> Iterator[str]:
-    """What would touch every VF, used ones too: the driver of a PF resets its VFs for another MTU."""
+    """Refuse what would touch every VF, used ones too: a PF's driver resets its VFs for another MTU."""
     if not pf.in_use:
         return
     users = ", ".join(f"{pf.label(vf.index)} by {vf.user}" for vf in pf.in_use)
-    remedy = f"in use: {users}; end or move these first, as by draining the node"
+    remedy = f"in use: {users}; end or move these first, for example by draining the node"
     if _rebuilt(pf, policy):
         change = (
             f"{len(pf.vfs)} VFs cannot become {policy.numvfs}"
@@ -132,7 +132,7 @@ def _steps(pf: model.Pf, policy: policies.Policy, macs: Macs) -> Iterator[steps.
         yield steps.Step(steps.Act.ESWITCH, pf.pci, pf.label(), None, pf.eswitch, policy.eswitch)
     if rebuilt and policy.numvfs and pf.netdev and not pf.up:
         yield steps.Step(steps.Act.UP, pf.pci, pf.label(), None, False, True)
-    # Another eswitch mode may come with another netdev, whose MTU is the usual one.
+    # Another eswitch mode may bring another netdev, whose MTU is the usual one.
     if policy.mtu is not None and (policy.mtu != pf.mtu or policy.eswitch not in (None, pf.eswitch)):
         yield steps.Step(steps.Act.MTU, pf.pci, pf.label(), None, pf.mtu, policy.mtu)
     if not rebuilt:

@@ -1,4 +1,4 @@
-"""What the operator wants of which PFs, as frozen values, and which PFs a selector takes. Pure; `document` reads it."""
+"""Policies of the provisioning file as frozen values, and which PFs a selector takes. Pure; `document` reads them."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ from sriov import devices, settings
 from sriov.provisioning import model
 
 DEFAULT_DRIVER = "default"
-"""As a VF's driver: the one that the kernel chooses, so that it is a netdev."""
+"""As a VF's driver: the one that the kernel chooses, so that the VF has a netdev."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Selector:
-    """Values inside a key are alternatives, keys must all hold, an empty one is no constraint. All are the PF's own."""
+    """Values inside a key are alternatives, keys must all hold, an empty one is no constraint. All refer to the PF."""
 
     pf_names: frozenset[str] = frozenset()
     pci_addresses: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class MacRange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
-    """One entry of the file. What is None stays as it is. `mtu` in bytes, of the PF and of its VFs."""
+    """One entry of the file. A setting that is None stays as it is. `mtu` in bytes, of the PF and of its VFs."""
 
     name: str
     selector: Selector
@@ -65,10 +65,10 @@ class Policy:
 
     @property
     def declared(self) -> settings.Switches:
-        """What counts for each VF wherever a pod's network names nothing else."""
+        """Defaults of each VF for settings that a pod's network does not name."""
         return settings.Switches(trust=self.trust, spoofchk=self.spoofchk)
 
     @property
     def of_vfs(self) -> bool:
-        """Whether it says anything of each VF."""
+        """Whether the policy sets anything on each VF."""
         return (self.driver, self.mtu, self.trust, self.spoofchk, self.macs) != (None,) * 5

@@ -1,7 +1,7 @@
-"""The steps that provisioning is made of, each with the way back. Values; `machine` does them.
+"""Steps of a provisioning plan, each with its way back. Values; `machine` carries them out.
 
-A step says where a thing is to stand, and not what to add to it, so that one that was half done may be done again or
-taken back.
+A step names the state that a thing is to have, and not a change to it, so that a step that was half done may be done
+again or taken back.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from sriov.provisioning import model
 
 
 class Act(enum.Enum):
-    """What a step sets; the value is for people and for programs."""
+    """Setting that a step changes; the value is for people and for programs."""
 
     NUMVFS = "numVfs"
     ESWITCH = "eswitchMode"
@@ -30,10 +30,10 @@ class Act(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """`vf` is the index of the PF's VF, None for the PF itself: a VF need not exist while this is planned.
+    """A step. `vf` is the index of the PF's VF, None for the PF itself: a VF need not exist when this is planned.
 
-    `before` is None where there is nothing to go back to, as with a VF that the plan itself makes. `restore` is what
-    else the way back has to set, since the VFs that it brings back are other ones.
+    `before` is None if there is nothing to go back to, as with a VF that the plan itself makes. `restore` are more
+    steps of the way back, since the VFs that it makes are new ones.
     """
 
     act: Act
@@ -46,12 +46,12 @@ class Step:
 
     @property
     def removes(self) -> bool:
-        """Whether all VFs of the PF go away with it."""
+        """Whether the step removes all VFs of the PF."""
         return self.act is Act.NUMVFS and self.after == 0
 
     @property
     def touches(self) -> bool:
-        """Whether whoever uses the VF would notice: what is declared counts from the next ADD or DEL on."""
+        """Whether a user of the VF would notice: declared defaults count only from the next ADD or DEL on."""
         return self.act is not Act.DEFAULTS and (self.vf is not None or self.removes)
 
     def __str__(self) -> str:
@@ -59,14 +59,14 @@ class Step:
 
 
 def back(step: Step) -> tuple[Step, ...]:
-    """The steps that undo it."""
+    """Return the steps that undo it."""
     if step.before is None:
         return ()
     return (dataclasses.replace(step, before=step.after, after=step.before, restore=()), *step.restore)
 
 
 def said(value: object) -> str:
-    """A value of a step in the file's words."""
+    """Return a step's value in the file's words."""
     match value:
         case None:
             return "-"

@@ -1,7 +1,7 @@
-"""Who uses a VF, so that it must not be touched. Reads; where it cannot be told, nothing is done.
+"""Users of VFs, which must not be touched. Reads only; if the user of a VF cannot be found out, nothing is done.
 
-What counts: a record in the ledger, the kubelet's word, a netdev in another namespace, a userspace driver's device node
-that a process has open, and all that keeps the device plugin from offering a VF: an address of the host, a bond.
+A VF is in use if the ledger has its record, the kubelet reports a pod, its netdev is in another namespace, a process
+has its userspace driver's device node open, or the device plugin would not offer it: an address of the host, a bond.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _NODE = re.compile(r".*/(?P<node>vfio/((noiommu-)?\d+|devices/vfio\d+)|uio\d+)")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Users:
-    """A look at the node. `pods` are what the kubelet says, by PCI address; `held` the ledger's records."""
+    """Observation of a node. `pods` is the kubelet's report, by PCI address; `held` are the ledger's records."""
 
     tree: sysfs.Tree
     held: Mapping[devices.PciAddress, ledger.Record]
@@ -29,7 +29,7 @@ class Users:
     opened: Mapping[str, str]
 
     def user(self, pci: devices.PciAddress) -> str | None:
-        """Who it is, in words that complete "in use by"; None where nobody does."""
+        """Return the user in words that complete "in use by"; None if there is none."""
         if pod := self.pods.get(pci):
             return f"pod {pod}"
         record = self.held.get(pci)
@@ -41,7 +41,7 @@ class Users:
         return None if driver is None else self._of_netdevs(pci, driver)
 
     def _of_netdevs(self, pci: devices.PciAddress, driver: str) -> str | None:
-        """One whose driver has brought no netdev at all is nobody's."""
+        """Return the user of the VF's netdevs; None also if its driver has brought no netdev at all."""
         folder = str(self.tree.pci(pci))
         folders = tuple(sysfs.net_folders(folder, sysfs.names(folder)))
         found = [(name, where) for where in folders for name in sysfs.names(where)]
@@ -53,7 +53,7 @@ class Users:
         return next((f"the host: {use.text}" for use in uses if use), None)
 
     def without_netdev(self, pci: devices.PciAddress) -> bool:
-        """Whether its driver has brought it no netdev, in no namespace."""
+        """Report whether its driver has brought it no netdev in any namespace."""
         folder = str(self.tree.pci(pci))
         return sysfs.without_netdev(folder, sysfs.names(folder), sysfs.target(f"{folder}/driver"))
 
@@ -69,15 +69,15 @@ class Users:
 
 
 def look(tree: sysfs.Tree, proc: pathlib.Path, book: ledger.Ledger, pods: Mapping[str, str]) -> Users:
-    """Raises LedgerError where the ledger cannot be read."""
+    """Observe the node. Raises LedgerError if the ledger cannot be read."""
     held = {record.pci: record for record in book.records()}
     return Users(tree, held, pods, host_networking.finder(proc), opened(proc))
 
 
 def opened(proc: pathlib.Path) -> dict[str, str]:
-    """Which userspace drivers' nodes processes have open: `vfio/12`, `uio0`, and who it is.
+    """Return the userspace drivers' nodes that processes have open: `vfio/12`, `uio0`, each with its process.
 
-    Raises BusyError where a process's files are not ours to see: one of them may be a VF.
+    Raises BusyError if a process's files cannot be read: one of them may be a VF.
     """
     found = {}
     for pid in (name for name in sysfs.names(proc) if name.isdecimal()):
@@ -92,8 +92,6 @@ def _descriptors(folder: pathlib.Path) -> list[str]:
     try:
         return os.listdir(folder)
     except PermissionError as error:
-        raise errors.BusyError(
-            f"{folder} may not be read, so who has a VF open is unknown", "run it as root"
-        ) from error
+        raise errors.BusyError(f"{folder} cannot be read, so who has a VF open is unknown", "run it as root") from error
     except OSError:  # the process has ended
         return []

@@ -1,1 +1,1 @@
-"""The files of the run directory: attachments, VF identities, defaults, recent calls, problems of the daemon."""
+"""Files of the run directory: attachments, VF identities, defaults, recent calls, problems of the daemon."""

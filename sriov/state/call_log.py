@@ -1,8 +1,8 @@
-"""Log of recent CNI calls and their outcomes: a file in the run directory, for whoever asks later why a call failed.
+"""Log of recent CNI calls and their outcomes: a file in the run directory that shows later why a call failed.
 
-For `sriovctl explain`: a runtime's log says the same, but the node's operator may not have it, and it is not kept by
-pod. Written after the shim has hung up, so that no pod waits for it; at most two times _KEEP lines. What cannot be
-written down is not: a full disk costs a call nothing. Never read by the daemon, and nothing depends on it.
+For `sriovctl explain`: a runtime's log has the same, but the node's operator may not have that log, and it is not kept
+by pod. Written after the shim has disconnected, so that no pod waits for it; at most two times _KEEP lines. A line that
+cannot be written is dropped: a full disk costs a call nothing. The daemon never reads it, and nothing depends on it.
 """
 
 import logging
@@ -11,11 +11,11 @@ import pathlib
 import msgspec
 
 _log = logging.getLogger(__name__)
-_KEEP = 256  # calls; then the file becomes the older one, and the older one is gone
+_KEEP = 256  # calls; then the file replaces the older one
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. `at` is in seconds since 1970, `ms` how long it took; `code` 0 is success. Of stdin only names."""
+    """One call. `at` is in seconds since 1970, `ms` its duration; `code` 0 is success. Of stdin only names are kept."""
 
     at: float
     command: str
@@ -41,17 +41,17 @@ class Recent:
         self._path = run_dir / "recent.jsonl"
         self._older = run_dir / "recent.1.jsonl"
         self._keep = keep
-        self._lines: int | None = None  # until it is known; another daemon may write still
+        self._lines: int | None = None  # unknown at first: another daemon may still be writing
 
     def note(self, outcome: Outcome) -> None:
         """Write the call down. Never raises."""
         try:
             self._append(msgspec.json.encode(outcome))
         except (OSError, ValueError) as error:  # ValueError: surrogates of bytes that are no UTF-8
-            _log.debug("the call is not written down: %s", error)
+            _log.debug("the call is not logged: %s", error)
 
     def read(self) -> tuple[Outcome, ...]:
-        """What there is, oldest first. A damaged line is as none."""
+        """Return the calls, oldest first. A damaged line is skipped."""
         found = (_decoded(line) for path in (self._older, self._path) for line in _lines(path))
         return tuple(one for one in found if one is not None)
 

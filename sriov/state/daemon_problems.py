@@ -1,8 +1,8 @@
-"""What is wrong with the daemon's own work, in a file of the run directory, for `sriovctl doctor`.
+"""Problems of the daemon's background work, in a file of the run directory, for `sriovctl doctor`.
 
-A socket answers as long as the loop turns, which says nothing of what is done beside it. The file is there while there
-is something to say; one that a killed daemon has left counts for nothing, since doctor asks for it only where a daemon
-answers, and each begins by removing it. Never read by the daemon.
+A socket answers as long as the event loop runs, which proves nothing about the background work. The file exists while
+there is a problem. One that a killed daemon has left does not count: doctor reads it only if a daemon answers, and
+every daemon removes it at its start. The daemon never reads it.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ class Trouble:
         self._told: tuple[str, ...] | None = None
 
     def tell(self, problems: Sequence[str]) -> None:
-        """This is all that is wrong now. Raises LedgerError."""
+        """Write the list of all present problems. Raises LedgerError."""
         if tuple(problems) == self._told:
             return
         if problems:
@@ -35,7 +35,7 @@ class Trouble:
         self._told = tuple(problems)
 
     def read(self) -> tuple[str, ...]:
-        """What was told last; nothing where it cannot be read."""
+        """Return the problems written last; none if they cannot be read."""
         try:
             data = run_files.read(self._path)
             return _LINES.decode(data) if data else ()

@@ -1,8 +1,9 @@
-"""Who holds which VF, and what was there before: one small file a VF in the run directory.
+"""Ledger of attachments: one file in the run directory for each VF, with its owner and its state in the host.
 
-Written before the first change to a VF and removed after the last, so that whoever comes next, also after a crash,
-knows what to restore. On tmpfs: a reboot resets every VF, so it may forget too, and nothing is fsynced; a rename makes
-each record whole against a crash of the process. Any process may read it; only the CNI daemon writes.
+A record is written before the first change to a VF and removed after the last, so that the next process, also after a
+crash, knows what to restore. It is on tmpfs: a reboot resets every VF, so records may be lost with it, and nothing is
+fsynced; a rename makes each record whole against a crash of the process. Any process may read it; only the CNI daemon
+writes.
 """
 
 import logging
@@ -18,15 +19,14 @@ from sriov.state import run_files, vf_defaults, vf_identity
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Of the records that are written. A new field with a default needs no new number: older versions pass over it, and
-what older versions wrote has the default. The number goes up where a field comes to mean something else; _Core stays
-what it is for ever."""
+"""Format of the records that are written. A new field with a default needs no new number: older versions ignore it, and
+records of older versions get the default. The number goes up if a field changes its meaning; _Core never changes."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """An attachment: the runtime's name for it. `netns` is the path as the runtime passed it.
+    """Owner of an attachment, as the runtime names it. `netns` is the path as the runtime passed it.
 
-    `namespace` and `pod` are Kubernetes' names, empty where the runtime did not pass them.
+    `namespace` and `pod` are Kubernetes' names, empty if the runtime did not pass them.
     """
 
     container_id: str
@@ -38,7 +38,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def facts(self) -> dict[str, str]:
-        """For the log."""
+        """The owner as fields of a log line."""
         return {
             "namespace": self.namespace,
             "pod": self.pod,
@@ -51,20 +51,20 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
-"""Of a VF whose record is damaged."""
+"""Owner of a VF whose record is damaged."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
+    """Record of one VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
 
-    `home` is None for a VF without a netdev, which does not move; `mark` then tells whether its owner's namespace
-    still exists, and is None where the kernel cannot say that. `rdma` are the RDMA devices that go with it, as they
-    were in the host. `device` tells the VF from another that comes to have its address (sysfs.Tree.birth). `ipam` is
-    the IPAM plugin that gave the pod its addresses, "" for none. `problem` says why taking the VF back has failed, ""
-    while nobody has tried in vain. `driver` is the one that the VF had then. `passed_over` are the settings that nobody
-    asked for and the driver refused, None where nobody wrote that down. `pinned` is the MAC that the PF holds the VF
-    to, "" for none, and `host_mac` what it had for a VF without a netdev before, None where that was not looked at;
-    `host_guid` is the same of an InfiniBand VF, "" for none. Records of older versions have none of these.
+    `home` is None for a VF without a netdev, which does not move; `mark` then shows whether its owner's namespace
+    still exists, and is None if the kernel cannot report that. `rdma` are the RDMA devices that go with the VF, as they
+    were in the host. `device` distinguishes the VF from another that gets its address later (sysfs.Tree.birth). `ipam`
+    is the IPAM plugin that gave the pod its addresses, "" for none. `problem` is why taking the VF back has failed, ""
+    while no try has failed. `driver` is the VF's driver at the ADD. `passed_over` are the settings that nobody asked
+    for and the driver refused, None if they were not written. `pinned` is the MAC that the PF holds the VF to, "" for
+    none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
+    of an InfiniBand VF, "" for none. Records of older versions lack some of these.
     """
 
     version: int = FORMAT
@@ -90,20 +90,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Core(msgspec.Struct, frozen=True, kw_only=True):
-    """What a record of any format has: enough to bring the VF home by its own owner's DEL."""
+    """Fields that a record of any format has: enough to take the VF back at its own owner's DEL."""
 
     owner: Owner
     home: vf_identity.Home | None
 
 
-# Made here and not at their first use: msgspec builds what it knows of a type without a lock (msgspec 0.22.0,
-# src/msgspec/_core.c, StructInfo_Convert), and two threads that do so at once end the process.
+# Made here and not at the first use: msgspec builds what it knows of a type without a lock (msgspec 0.22.0,
+# src/msgspec/_core.c, StructInfo_Convert), and if two threads do that at once, the process crashes.
 _RECORD = msgspec.json.Decoder(Record)
 _CORE = msgspec.json.Decoder(_Core)
 
 
 class Ledger:
-    """The records below `run_dir`. Raises LedgerError where the directory cannot be used."""
+    """The records below `run_dir`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, run_dir: pathlib.Path) -> None:
         self._folder = run_dir / "vfs"
@@ -111,14 +111,14 @@ class Ledger:
         self.defaults = vf_defaults.Defaults(run_dir / "defaults")
 
     def create(self) -> None:
-        """Make the directory, for its owner alone. Call once, from the process that writes."""
+        """Make the directory, for its owner alone. Called once, by the process that writes."""
         for folder in (self._folder.parent, self._folder):
             run_files.make_folder(folder)
         self.homes.create()
         self.defaults.create()
 
     def try_out(self) -> None:
-        """Raises LedgerError where no record could be written."""
+        """Raise LedgerError if no record could be written."""
         path = self._folder / ".try"
         with run_files.refusals(path):
             path.write_bytes(b"")
@@ -132,7 +132,7 @@ class Ledger:
             run_files.write(self._path(record.pci), msgspec.json.encode(record))
 
     def remove(self, pci: devices.PciAddress) -> None:
-        """Forget the VF; nothing happens where there is no record."""
+        """Remove the VF's record, if there is one."""
         with timing.timed(timing.Step.LEDGER), run_files.refusals(self._path(pci)):
             self._path(pci).unlink(missing_ok=True)
 
@@ -142,21 +142,21 @@ class Ledger:
         yield from filter(None, map(self._load, paths))
 
     def held(self) -> frozenset[str]:
-        """The PCI addresses of which there is a record, whatever it says; none of them is read."""
+        """Return the PCI addresses that have a record, with whatever content; none is read."""
         with run_files.refusals(self._folder):
             return (
                 frozenset(path.stem for path in self._folder.glob("*.json")) if self._folder.exists() else frozenset()
             )
 
     def since(self, pci: devices.PciAddress) -> float | None:
-        """When the VF's record was written, in seconds since 1970: the beginning of its attachment."""
+        """Return when the VF's record was written, in seconds since 1970: the beginning of its attachment."""
         try:
             return self._path(pci).stat().st_mtime
         except OSError:
             return None
 
     def find(self, container_id: str, ifname: str) -> Record | None:
-        """The VF of an attachment, for a DEL whose configuration does not say which."""
+        """Return an attachment's record, for a DEL whose configuration does not name the VF."""
         return next((record for record in self.records() if record.belongs_to(container_id, ifname)), None)
 
     def _path(self, pci: devices.PciAddress) -> pathlib.Path:
@@ -176,16 +176,18 @@ class Ledger:
         return self._of_what_is_left(path, data, reason)
 
     def _of_what_is_left(self, path: pathlib.Path, data: bytes, reason: str) -> Record | None:
-        """Of a newer version's record its core. Else somebody had the VF, and may have it still."""
+        """Return the core of a newer version's record; else a record of an unknown owner, who may still have the VF."""
         try:
             pci = devices.pci_address(path.stem)
         except errors.DeviceError:
             return None
         try:
             core = _CORE.decode(data)
-            _log.warning("ledger record %s is a newer version's (%s): its owner is known, and its home", path, reason)
+            _log.warning(
+                "ledger record %s is a newer version's (%s): only its owner and host state are used", path, reason
+            )
         except msgspec.MsgspecError:
             core = _Core(owner=UNKNOWN, home=self.homes.last(pci))
-            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is home", path, reason)
+            _log.warning("ledger record %s is damaged (%s): its VF is restored once it is in the host", path, reason)
         mtu = core.home.mtu if core.home else 0
         return Record(pci=pci, owner=core.owner, netns=(0, 0), home=core.home, wanted=settings.BASELINE, mtu=mtu)

@@ -1,4 +1,4 @@
-"""Small files of the run directory: each whole or not there, for its owner alone. Raises LedgerError.
+"""Small files of the run directory: each complete or absent, readable by its owner alone. Raises LedgerError.
 
 A rename makes a file whole against a crash of the process. The directory is on tmpfs, so nothing is fsynced.
 """
@@ -19,12 +19,12 @@ def make_folder(folder: pathlib.Path) -> None:
         found = folder.stat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise errors.LedgerError(
-            f"others than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
+            f"users other than its owner can change {folder}", f"make it uid {os.geteuid()}'s, mode 0700"
         )
 
 
 def write(path: pathlib.Path, data: bytes) -> None:
-    """Put `data` there in the place of whatever is there."""
+    """Write `data` to the path, replacing any file there."""
     draft = path.with_suffix(".tmp")
     with refusals(path):
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -38,13 +38,13 @@ def write(path: pathlib.Path, data: bytes) -> None:
 
 
 def read(path: pathlib.Path) -> bytes | None:
-    """What is there; None where nothing is."""
+    """Return the file's content; None if there is no such file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "is the run directory root's?") from error
+        raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "does root own the run directory?") from error
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""What the provisioning file declares of a VF that nobody configures otherwise: it counts in the place of the baseline.
+"""Per-VF defaults from the provisioning file: they replace the baseline for settings that a network does not name.
 
-Never what is found on a VF, which may be what a lost owner left behind. `sriovctl provision` alone writes it and the
-CNI daemon reads it at each ADD and DEL: one small file a VF in the run directory, and not the daemon's own of that VF
-(homes), so that neither writes over the other's. VFs that sriov_numvfs makes anew are other devices, of which nothing
-is declared. A daemon of another version passes over what it does not know, and what it misses is not declared.
+They are never taken from the VF itself, which may still be as a lost owner left it. Only `sriovctl provision` writes
+them, and the CNI daemon reads them at each ADD and DEL: one small file for each VF in the run directory, apart from the
+daemon's own file of that VF (homes), so that neither overwrites the other's. New VFs that sriov_numvfs makes are other
+devices, with no defaults. A daemon of another version ignores keys that it does not know, and takes missing ones as not
+declared.
 """
 
 import logging
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """`device` tells a PCI device from another that comes to have its address: sysfs.Tree.birth."""
+    """`device` distinguishes a PCI device from another that gets its address later: sysfs.Tree.birth."""
 
     device: int
     declared: settings.Switches
@@ -29,7 +30,7 @@ _WRITTEN = msgspec.json.Decoder(_Written)
 
 
 class Defaults:
-    """The files below `folder`. Raises LedgerError where the directory cannot be used."""
+    """The files below `folder`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
@@ -38,28 +39,28 @@ class Defaults:
         run_files.make_folder(self._folder)
 
     def of(self, tree: sysfs.Tree, pci: devices.PciAddress) -> settings.Switches:
-        """What counts for the VF. A file that cannot be read declares nothing, and the log says so."""
+        """Return the VF's defaults. A file that cannot be read declares nothing, and is logged."""
         return self.written(tree, pci) or settings.UNNAMED
 
     def written(self, tree: sysfs.Tree, pci: devices.PciAddress) -> settings.Switches | None:
-        """The same, but None for a file that cannot be read."""
+        """Return the VF's defaults; None if its file cannot be read."""
         path = self._path(pci)
         try:
             data = run_files.read(path)
             found = _WRITTEN.decode(data) if data is not None else None
         except (errors.LedgerError, ValueError, RecursionError) as error:
             _log.warning(
-                "what is declared of VF %s cannot be read from %s (%s): it counts as at the baseline until"
-                " `sriovctl provision --apply` writes it again", pci, path, error,
+                "the defaults of VF %s cannot be read from %s (%s): the baseline applies until"
+                " `sriovctl provision --apply` writes them again", pci, path, error,
             )  # fmt: skip
             return None
         return found.declared if found is not None and found.device == tree.birth(pci) else settings.UNNAMED
 
     def declare(self, tree: sysfs.Tree, pci: devices.PciAddress, declared: settings.Switches) -> None:
-        """From now on. Nothing that is declared is no file."""
+        """Set the VF's defaults from now on. If none is declared, its file is removed."""
         path = self._path(pci)
         if declared != settings.UNNAMED:
-            self.create()  # at a boot no daemon has been there yet
+            self.create()  # at boot no daemon has made the folder yet
             run_files.write(path, msgspec.json.encode(_Written(tree.birth(pci), declared)))
             return
         with run_files.refusals(path):

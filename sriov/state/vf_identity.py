@@ -1,10 +1,10 @@
-"""What a VF is called and which address is its own, remembered from the first time that this node's daemon saw it.
+"""Identity of a VF: its name, its own address and its netdev's settings, from when the daemon first saw it.
 
 What a VF shows later may be a former owner's choice: a driver makes an administered MAC the netdev's own when it is
-bound, and igbvf even calls the address of its last reset the permanent one (igbvf_reset() in
-drivers/net/ethernet/intel/igbvf/netdev.c; measured on Linux 6.12), so IFLA_PERM_ADDRESS is no witness. The same goes
-for all settings of its netdev, which are noted too, and compared when a pod has had it. One small file a VF in the run
-directory; VFs that sriov_numvfs makes anew are other devices, and are seen for the first time again.
+bound, and igbvf even reports the address of its last reset as the permanent one (igbvf_reset() in
+drivers/net/ethernet/intel/igbvf/netdev.c; measured on Linux 6.12), so IFLA_PERM_ADDRESS proves nothing. The same goes
+for all settings of its netdev, which are noted too, and compared after a pod has had it. One small file for each VF in
+the run directory; new VFs that sriov_numvfs makes are other devices, and are seen for the first time again.
 """
 
 import os
@@ -31,10 +31,10 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """`device` tells a PCI device from another that comes to have its address: sysfs.Tree.birth.
+    """Content of a VF's file. `device` distinguishes a PCI device from another that gets its address later.
 
-    `state` are all settings of the netdev (kernel.LinkState), null where a former version first saw the VF. They are
-    read after a pod alone, so they stay as they are written until then.
+    It is sysfs.Tree.birth. `state` are all settings of the netdev (kernel.LinkState), null if a former version first
+    saw the VF. They are needed only after a pod, so they stay encoded until then.
     """
 
     device: int
@@ -47,7 +47,7 @@ _STATE = msgspec.json.Decoder(dict[str, bytes] | None)
 
 
 class Homes:
-    """The files below `folder`. Raises LedgerError where the directory cannot be used."""
+    """The files below `folder`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
@@ -58,9 +58,9 @@ class Homes:
     def settle(
         self, tree: sysfs.Tree, pci: devices.PciAddress, netdev: sysfs.Netdev, look: Callable[[], kernel.LinkState]
     ) -> Home:
-        """The home of a VF that is there and nobody's: its name and MTU as they are, its address as it first was.
+        """Return the host identity of a free VF: its present name and MTU, and the address it had at first.
 
-        `look` reads the netdev's settings. They are noted the first time, where they can be read.
+        `look` reads the netdev's settings. They are noted the first time, if they can be read.
         """
         birth, known = tree.birth(pci), self._read(pci)
         first = known is None or known.device != birth
@@ -73,7 +73,7 @@ class Homes:
         return home
 
     def state(self, tree: sysfs.Tree, pci: devices.PciAddress) -> kernel.LinkState | None:
-        """The settings that the VF's netdev had when it was first seen; None where nobody noted them."""
+        """Return the settings that the VF's netdev had when it was first seen; None if they were not noted."""
         known = self._read(pci)
         if known is None or known.device != tree.birth(pci):
             return None
@@ -81,18 +81,18 @@ class Homes:
         return state
 
     def note(self, tree: sysfs.Tree, pci: devices.PciAddress, state: kernel.LinkState) -> None:
-        """These settings are the VF's own from now on."""
+        """Note these settings as the VF's own from now on."""
         known = self._read(pci)
         if known is not None and known.device == tree.birth(pci):
             self._write(pci, msgspec.structs.replace(known, state=msgspec.Raw(msgspec.json.encode(state))))
 
     def last(self, pci: devices.PciAddress) -> Home:
-        """The home of a VF whose record is lost. One that was never seen gets an address that nobody has chosen."""
+        """Return the identity of a VF whose record is lost; a VF that was never seen gets a random address."""
         known = self._read(pci)
         return known.home if known else Home(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
 
     def forget(self, pci: devices.PciAddress) -> None:
-        """The VF is given another address of its own: it is seen for the first time again."""
+        """Forget the VF, since it gets another address of its own: it is then seen for the first time again."""
         path = self._path(pci)
         with run_files.refusals(path):
             path.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ class Homes:
         run_files.write(self._path(pci), msgspec.json.encode(known))
 
     def _read(self, pci: devices.PciAddress) -> _Known | None:
-        """A damaged file is as none: the VF is seen for the first time."""
+        """Read the VF's file. A damaged one counts as none: the VF is then seen for the first time."""
         data = run_files.read(self._path(pci))
         try:
             return _KNOWN.decode(data) if data else None
@@ -117,9 +117,9 @@ def _is_noted(known: _Known) -> bool:
 
 
 def _seen(look: Callable[[], kernel.LinkState], *, first: bool) -> msgspec.Raw:
-    """A netdev that cannot be read does not keep its VF from a pod: it is noted another time.
+    """Read the settings of a netdev. If that fails, the VF still goes to its pod, and is noted another time.
 
-    One that is not new may have been a pod's before anybody noted it.
+    A netdev that is not seen for the first time may have been a pod's before it was noted: its settings are presumed.
     """
     try:
         state = look() if first else netdev_settings.presumed(look())
@@ -129,6 +129,6 @@ def _seen(look: Callable[[], kernel.LinkState], *, first: bool) -> msgspec.Raw:
 
 
 def _invented() -> str:
-    """A random unicast address of the locally administered kind (IEEE 802, "U/L bit")."""
+    """Return a random unicast address of the locally administered kind (IEEE 802, "U/L bit")."""
     octets = os.urandom(6)
     return bytes([octets[0] & 0xFC | 0x02, *octets[1:]]).hex(":")

@@ -1,1 +1,1 @@
-"""The CNI commands: ADD, DEL, CHECK, STATUS, GC, and the repair of VFs whose DEL never came."""
+"""CNI commands: ADD, DEL, CHECK, STATUS, GC, and the repair of VFs whose DEL never came."""

@@ -1,4 +1,4 @@
-"""ADD: validate, lock, attach while the IPAM plugin works, address, answer; or everything back as it was."""
+"""ADD: validate, lock, attach while the IPAM plugin runs, set addresses, answer; on failure everything is undone."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
+    """Run the CNI command ADD. Everything that can be refused is refused before anything is changed."""
     with timing.timed(timing.Step.VALIDATE):
         network = netconf.network(call.stdin)
         wanted = netconf.attachment(call.stdin, call.invocation.args)
@@ -63,28 +63,28 @@ async def _attach(
 async def _beside(
     lease: leases.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
 ) -> "tuple[_Given, result.Result]":
-    """The IPAM plugin works while the VF moves."""
+    """Run the IPAM plugin while the VF moves."""
     task = lease.begin()
     undo.push_async_callback(lease.undo, task)
     undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
     given = await lease.held.run(_give, lease.daemon, request, pod, task)
-    return given, await asyncio.shield(task)  # undoing waits for it
+    return given, await asyncio.shield(task)  # the undo waits for it
 
 
 async def _on_the_link(
     lease: leases.Leasing, request: plans.Request, pod: netns.Netns, undo: contextlib.AsyncExitStack
 ) -> "tuple[_Given, result.Result]":
-    """The IPAM plugin works when the VF is in the pod and up; undone, it is before the VF leaves."""
+    """Run the IPAM plugin when the VF is in the pod and up; its undo runs before the VF leaves."""
     undo.push_async_callback(_take_back, lease.daemon, lease.held, request, pod)
     given = await lease.held.run(_give, lease.daemon, request, pod, None)
     await readiness.carrier(lease.daemon, pod, given.link)
     task = lease.begin()
     undo.push_async_callback(lambda: lease.undo_with(task, _take_back(lease.daemon, lease.held, request, pod)))
-    return given, await asyncio.shield(task)  # undoing waits for it
+    return given, await asyncio.shield(task)  # the undo waits for it
 
 
 async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: contextlib.AsyncExitStack) -> None:
-    """What is left when the pod has its addresses; announcing them goes on after the answer."""
+    """Finish when the pod has its addresses: wait until they can be used; they are announced after the answer."""
     if given.announcer is not None:
         undo.callback(given.announcer.close)
     await readiness.addresses(daemon, pod, given.link, given.addresses)
@@ -94,9 +94,9 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Given:
-    """The VF is in the pod; what is left to do is to announce its addresses.
+    """A VF in the pod, and the announcer of its addresses.
 
-    `link` is None where it has no netdev; then `mac` is what its PF has for it.
+    `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it.
     """
 
     link: kernel.Link | None
@@ -109,12 +109,12 @@ class _Given:
 def _give(
     daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
 ) -> _Given:
-    """Attach, and address at once where the IPAM plugin has answered meanwhile: it mostly is quicker than the move."""
+    """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True, mac=mac)
     with attach.attached(daemon.node, daemon.book, request, pod) as (inner, link):
-        # The task is the event loop's, but whether it is done, and with what, may be read anywhere.
+        # The task is the event loop's, but any thread may read whether it is done, and its result.
         if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
             return _configure(daemon, pod, inner, link, lease.result())
     return _Given(link)
@@ -128,7 +128,7 @@ def _address(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, leased:
 
 
 def _interface(call: Call, request: plans.Request, given: _Given) -> result.Interface:
-    """Name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that its pod knows it by."""
+    """Return name, MAC and MTU as the kernel shows them; a VF without a netdev has the name that the pod asked for."""
     sandbox, pci, link = call.invocation.netns, request.vf.pci, given.link
     if link is not None:
         return result.Interface(link.name, link.address, link.mtu, sandbox, pci)
@@ -146,9 +146,9 @@ def _needs_cni_path(call: Call, network: netconf.Network) -> None:
 def _request(
     daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: netconf.Attachment
 ) -> plans.Request:
-    """The VF looked up, and whether it can have what is wanted. Raises DeviceError, SettingError.
+    """Look the VF up, and check that it can have what is wanted. Raises DeviceError, SettingError.
 
-    The policy judges what the network asks for; what it does not name is as the node's operator has declared.
+    The policy judges only what the network asks for; settings that it does not name are as the operator declared.
     """
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
@@ -186,7 +186,7 @@ async def _end_former_owner(
 
 
 def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledger.Record) -> None:
-    """Finish a detach that never came: the VF is back in the host, its owner's namespace is gone, or comes anew."""
+    """Finish a detach that never came: the VF is in the host, its owner's namespace is gone, or its owner restarted."""
     if (lost := rebound.problem(daemon.node.tree, record)) is not None:
         raise lost
     restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
@@ -203,7 +203,7 @@ def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledge
 def _configure(
     daemon: Daemon, pod: netns.Netns, inner: kernel.Kernel, link: kernel.Link, leased: result.Result
 ) -> _Given:
-    """Addresses and routes; what is left to do is to announce them."""
+    """Set addresses and routes; the caller announces them."""
     addressing = result.addressing(leased, "the IPAM plugin's answer")
     if not addressing.addresses:
         return _Given(link, addressed=True)
@@ -222,7 +222,7 @@ def _ipv6_switch(daemon: Daemon, pod: netns.Netns, link: kernel.Link) -> Callabl
 
 
 async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
-    """Undo what was done to the VF. Where attaching it failed, that has undone it already, and there is no record."""
+    """Undo the attachment. If attaching failed, it has undone itself already, and there is no record."""
     record = daemon.book.read(request.vf.pci)
     if record is not None and record.owner == request.owner:
         await held.run(attach.undo, daemon.node, daemon.book, record, pod)

@@ -1,8 +1,8 @@
-"""CHECK and STATUS: is the pod's VF still as ADD made it, and could another ADD succeed? Looks, changes nothing.
+"""CHECK and STATUS: whether the pod's VF is still as ADD made it, and whether another ADD could succeed. Reads only.
 
-Source: CNI spec 1.1, CHECK and STATUS. What a chained plugin changed afterwards stands in prevResult, so that is what
-counts for the netdev; what the PF was told stands in the ledger. What others may change to their liking is not looked
-at: MTU, flags, queues, and the address of a VF that has become part of something larger.
+Source: CNI spec 1.1, CHECK and STATUS. prevResult includes the changes of chained plugins, so the netdev is compared
+with it; the PF's settings are compared with the ledger. What others may change as they like is not compared: MTU,
+flags, queues, and the address of a VF that has become part of a bond or the like.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 async def check(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command CHECK."""
+    """Run the CNI command CHECK."""
     network = netconf.existing(call.stdin)
     netconf.needs_version(network, "CHECK", "0.4.0")
     if network.prev_result is None:
@@ -43,9 +43,9 @@ async def check(daemon: Daemon, call: Call) -> bytes:
 
 
 async def status(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command STATUS: the ledger can be written, the kernel answers, the IPAM plugin is ready.
+    """Run the CNI command STATUS: the ledger can be written, the kernel answers, the IPAM plugin is ready.
 
-    That no VF is free is no failure: counting them is the device plugin's work, and this answer is for the whole node.
+    A lack of free VFs is no failure: the device plugin counts them, and this answer is for the whole node.
     """
     network = netconf.network(call.stdin)
     netconf.needs_version(network, "STATUS", "1.1.0")
@@ -66,7 +66,7 @@ def _try_out(daemon: Daemon) -> None:
 
 
 def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:
-    """Raises CniError with code 101 that names the first difference."""
+    """Compare the VF. Raises CniError with code 101 that names the first difference."""
     vf = node.lookup(record.pci)
     address = None
     with node.kernel() as net:
@@ -83,21 +83,21 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
 
 
 def _seen(net: kernel.Kernel, target: vf_config.Target, record: ledger.Record) -> settings.VfSettings | None:
-    """The VF as its PF shows it; None where the PF has more VFs than the kernel can show.
+    """Return the VF as its PF shows it; None if the PF has more VFs than the kernel can show.
 
-    What cannot be looked at is no difference: a runtime would take the pod down for it.
+    A VF that cannot be read is no difference: a runtime would end the pod for that.
     """
     try:
         return net.vf(target.pf, target.vf)
     except errors.KernelError as error:
         if error.errno != errno.EMSGSIZE:
             raise
-        _log.warning("CHECK of VF %s looks at its netdev only: %s", record.pci, error)
+        _log.warning("CHECK of VF %s compares only its netdev: %s", record.pci, error)
         return None
 
 
 def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: result.Result) -> str:
-    """Returns the netdev's MAC, which is as it should be."""
+    """Compare the netdev; returns its MAC, which is as it should be."""
     name = record.owner.ifname
     try:
         link = inner.link(name)
@@ -110,7 +110,7 @@ def _compare_netdev(inner: kernel.Kernel, record: ledger.Record, previous: resul
 
 
 def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
-    """By index: under which name a pod has its RDMA device is its own affair."""
+    """Compare by index: a pod may rename its RDMA devices."""
     there = {each.index for each in inner.rdma_devices()} if record.rdma else set()
     for device in record.rdma:
         if device.index not in there:
@@ -130,10 +130,10 @@ def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Resul
 
 
 def _ours(previous: result.Result, name: str) -> result.Addressing:
-    """The addresses that prevResult gives to our interface, and its routes.
+    """Return the addresses that prevResult gives to our interface, and its routes.
 
-    A route names no interface. Where other plugins gave addresses too, only one whose gateway is in a network of ours
-    can be told from theirs.
+    A route names no interface. If other plugins gave addresses too, only a route whose gateway is in one of our
+    networks is certainly ours.
     """
     mine = {index for index, each in enumerate(previous.interfaces) if each.name == name and each.sandbox}
     ips = [ip for ip in previous.ips if ip.interface is None or ip.interface in mine]
@@ -147,7 +147,7 @@ def _ours(previous: result.Result, name: str) -> result.Addressing:
 
 
 def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | None) -> settings.VfSettings:
-    """What the PF shows, with the MAC asked for where a trusted VF has taken another: its PF shows that one then.
+    """Return what the PF shows, with the MAC asked for if a trusted VF has taken another, which its PF then shows.
 
     Source: drivers/net/ethernet/intel/igb/igb_main.c, igb_set_vf_mac_addr().
     """
@@ -157,11 +157,11 @@ def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | 
 
 
 def _check_vf(found: settings.VfSettings, record: ledger.Record, stated: frozenset[settings.Setting]) -> None:
-    """What was stated and the driver took. Without a MAC that the PF holds the VF to, drivers show the VF's own there.
+    """Compare what was stated and the driver took. Without a pinned MAC, drivers show the VF's own there.
 
-    A record of an older version does not say what was passed over: then only what the network asked for counts.
+    A record of an older version does not have the settings passed over: then only what the network asked for counts.
     """
-    kept = None if record.wanted.trust else record.host_mac  # a VF that is trusted may take another
+    kept = None if record.wanted.trust else record.host_mac  # a trusted VF may take another
     held = record.pinned or kept or settings.NO_MAC
     expected = dataclasses.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
     compared = settings.asked(expected) if record.passed_over is None else stated - set(record.passed_over)

@@ -1,4 +1,4 @@
-"""DEL and GC: attachments end. A VF and its address are given back, each whatever becomes of the other."""
+"""DEL and GC: attachments end. The VF and its address are both given back, even if one of the two fails."""
 
 import asyncio
 from collections.abc import Callable, Container
@@ -14,7 +14,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
+    """Run the CNI command DEL: succeeds if there is nothing to do, touches only what the call owns."""
     network = netconf.existing(call.stdin)
     held, problem = await calls.with_ipam(
         daemon, network, call.hand_to_ipam(network), give_back(daemon, call, network.device)
@@ -22,16 +22,16 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
     if problem is not None:
         if held or not (environment.refuses(call.invocation.args) or netconf.refuses(call.stdin)):
             raise problem
-        # host-local refuses at DEL too what we refuse at ADD. So no address was given, and the pod is to end. What the
-        # plugin says may quote a secret.
-        log.info("IPAM plugin %r failed, which does not matter: no ADD takes this call", network.ipam)
+        # host-local also refuses at DEL what ADD refuses here. So no address was given, and the pod is to end. The
+        # plugin's message may quote a secret, so it is not logged.
+        log.info("IPAM plugin %r failed, which is ignored: no ADD accepts this call", network.ipam)
     return b""
 
 
 async def take_back(daemon: Daemon, call: Call) -> None:
-    """Undo an ADD that nobody heard of. Raises what the VF's detach raises, and the IPAM plugin's DEL.
+    """Undo an ADD whose answer nobody read. Raises what the VF's detach raises, and the IPAM plugin's DEL.
 
-    Where the attachment has been ended meanwhile there is nothing to take back, or something that another ADD made.
+    If the attachment has been ended meanwhile there is nothing to undo, or another ADD's attachment, which stays.
     """
     network = netconf.network(call.stdin)
     if not ipam.needs_link(network.ipam):
@@ -51,18 +51,18 @@ def _is_unheard(daemon: Daemon, call: Call) -> bool:
 async def give_back(
     daemon: Daemon, call: Call, device: devices.PciAddress | None, wanted: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Detach the call's VF; whether it had one. `device` is where to look first; `wanted` is asked under the lock."""
+    """Detach the call's VF; returns whether it had one. `device` is tried first; `wanted` is called under the lock."""
     record = await _found(daemon, call, device)
     if record is None:
         return False
     logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci) as held:
-        # Another call may have been quicker, and the VF may be somebody else's by now.
+        # Another call may have been quicker, and the VF may have another owner by now.
         return wanted() and await held.run(_detach, daemon, call, record.pci)
 
 
 async def _found(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
-    """The call's VF, or else whoever has the device. All records are read only where the device's is not the call's."""
+    """Return the call's record, or else the device's. All records are read only if the device's is not the call's."""
     record = daemon.book.read(device) if device else None
     if call.owns(record):
         return record
@@ -78,7 +78,7 @@ def _detach(daemon: Daemon, call: Call, pci: devices.PciAddress) -> bool:
 
 
 def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -> None:
-    """A VF that cannot be made clean, or whose driver was changed, keeps its record and is out of everybody's reach.
+    """Detach. A VF that cannot be made clean, or has another driver now, keeps its record, and no pod gets it.
 
     The pod ends all the same.
     """
@@ -89,7 +89,7 @@ def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command GC: ends every attachment of this network that is not on the runtime's list."""
+    """Run the CNI command GC: ends every attachment of this network that is not on the runtime's list."""
     network = netconf.existing(call.stdin)
     netconf.needs_version(network, "GC", "1.1.0")
     netconf.needs_name(network)
@@ -107,7 +107,7 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
 
 
 async def _end_all(daemon: Daemon, network: netconf.Network, valid: Container[tuple[str, str]]) -> list[str]:
-    """Ends what can be ended; what could not be, and why."""
+    """End every such attachment; returns those that could not be ended, and why."""
     problems = []
     for record in await asyncio.to_thread(lambda: list(daemon.book.records())):
         owner = record.owner

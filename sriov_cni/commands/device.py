@@ -1,4 +1,4 @@
-"""Which VF a call means: the one its configuration names, or one that the kubelet gave to its pod."""
+"""Choice of a call's VF: the one that its configuration names, or one that the kubelet gave to its pod."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class Pod:
 
 
 async def choose(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
-    """The VF's PCI address. Raises CniError with code 7 or 11 where the kubelet has none for this pod."""
+    """Return the VF's PCI address. Raises CniError with code 7 or 11 if the kubelet has none for this pod."""
     pci = await _chosen(daemon, call, wanted)
     logs.about(vf=pci)
     return pci
@@ -25,7 +25,7 @@ async def choose(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devi
 async def _chosen(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
     if wanted.pci is not None:
         return wanted.pci
-    # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay for it.
+    # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay that.
     from sriov.kubelet import podresources  # noqa: PLC0415
 
     pod = _pod(call)
@@ -46,7 +46,7 @@ async def _chosen(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> dev
 
 
 def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> bool:
-    """Whether another interface of this pod has it. A former pod's record does not count: it is ended at ADD."""
+    """Report whether another interface of this pod has it. A former pod's record does not count: ADD ends it."""
     record = daemon.book.read(pci)
     if record is None or record.owner.container_id != call.invocation.container_id:
         return False

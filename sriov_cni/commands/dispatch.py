@@ -1,4 +1,4 @@
-"""The CNI commands by name, and what every one of them has: failures of the layers below become CNI errors."""
+"""Dispatch of CNI commands by name; failures of the layers below become CNI errors."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ from sriov_cni.spec import cni_errors, environment, netconf
 
 
 async def run(daemon: Daemon, call: Call) -> bytes:
-    """Carry a call out; what goes to stdout. Raises CniError and no other error of ours."""
+    """Carry a call out; returns what goes to stdout. Raises CniError and no other error of ours."""
     try:
         return await _COMMANDS[call.invocation.command](daemon, call)
     except errors.SriovError as error:
@@ -17,14 +17,14 @@ async def run(daemon: Daemon, call: Call) -> bytes:
 
 
 async def give_up(daemon: Daemon, call: Call) -> None:
-    """The runtime is gone and will not learn that its ADD succeeded: take the VF and its address back.
+    """Undo an ADD whose runtime is gone and will not learn of its success: take the VF and its address back.
 
-    Where the attachment has been ended meanwhile there is nothing to take back, or something that another ADD made.
+    If the attachment has been ended meanwhile there is nothing to undo, or another ADD's attachment, which stays.
     """
     try:
         await delete.take_back(daemon, call)
     except (errors.SriovError, cni_errors.CniError) as error:
-        log.error("%s is left to be cleaned up by its DEL: %s", call.invocation.container_id, error)
+        log.error("%s could not be taken back, its DEL will do that: %s", call.invocation.container_id, error)
 
 
 async def _version(_: Daemon, call: Call) -> bytes:

@@ -1,4 +1,4 @@
-"""An ADD's address: the IPAM plugin asked for it, and asked to take it back where the ADD fails after all."""
+"""IPAM of an ADD: the plugin is asked for an address, and asked to take it back if the ADD fails."""
 
 import asyncio
 import dataclasses
@@ -13,7 +13,7 @@ from sriov_cni.spec import cni_errors, netconf, result
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leasing:
-    """What one ADD wants of its IPAM plugin, whose work is `task` from begin() on. `vf` is what the ADD attaches."""
+    """One ADD's use of its IPAM plugin; begin() starts it as a task. `vf` is the VF that the ADD attaches."""
 
     daemon: Daemon
     held: locks.Held
@@ -22,21 +22,21 @@ class Leasing:
     vf: devices.PciAddress
 
     def begin(self) -> asyncio.Task[result.Result]:
-        """Have the plugin work: addresses and routes, none where there is no plugin; or CniError."""
+        """Start the plugin. The task returns addresses and routes, none without a plugin; or raises CniError."""
         return asyncio.create_task(_lease(self.call, self.network))
 
     async def undo(self, task: asyncio.Task[result.Result]) -> None:
-        """Undo an IPAM ADD, also one that failed: it may have noted something down all the same (CNI spec, section 4).
+        """Undo an IPAM ADD, even a failed one: the plugin may have stored something all the same (CNI spec, section 4).
 
-        Not where the interface has a VF, whose way home comes first here: the address that goes by its name is in use.
+        Not if the interface has a VF, which is taken back first here: the address of that interface is in use.
         """
         if await self._has_failed(task) and await asyncio.to_thread(calls.find, self.daemon, self.call, None) is None:
             await self._release()
 
     async def undo_with(self, task: asyncio.Task[result.Result], take_back: Coroutine[Any, Any, None]) -> None:
-        """The same, with the VF taken back afterwards, where the plugin works on the link.
+        """Undo an IPAM ADD, then take the VF back, for a plugin that works on the link.
 
-        Not where the interface has another VF.
+        Not if the interface has another VF.
         """
         await calls.with_ipam(self.daemon, self.network, self._undo_on_the_link(task), take_back)
 
@@ -45,7 +45,7 @@ class Leasing:
             await self._release()
 
     async def _has_failed(self, task: asyncio.Task[result.Result]) -> bool:
-        """Whether there is a plugin, which has ended by then, and may have left something."""
+        """Wait until the plugin has ended; returns whether there is one, which may have left something."""
         await asyncio.wait([task])
         if not task.cancelled():
             task.exception()

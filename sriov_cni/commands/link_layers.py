@@ -1,7 +1,7 @@
-"""What can be asked for depends on a VF's link layer: MAC and VLAN are Ethernet's, GUID and partition InfiniBand's.
+"""Settings by link layer: MAC and VLAN are for Ethernet VFs, GUID and partition for InfiniBand VFs.
 
-Each is refused by name on the other. The keys for InfiniBand are ib-sriov-cni's (k8snetworkplumbingwg/ib-sriov-cni,
-pkg/types/types.go): `guid`, which ib-kubernetes gives as runtimeConfig.infinibandGUID, `link_state` and `pkey`.
+Each is refused by name for the other kind. The keys for InfiniBand are those of k8snetworkplumbingwg/ib-sriov-cni
+(pkg/types/types.go): `guid`, which ib-kubernetes passes as runtimeConfig.infinibandGUID, `link_state` and `pkey`.
 """
 
 from sriov import devices, errors, settings
@@ -13,7 +13,7 @@ _FULL_MEMBER = 0x8000  # InfiniBand Architecture Specification 1.2.1, 10.9.1.1
 
 
 def check(node: Node, vf: devices.VF, wanted: netconf.Attachment) -> None:
-    """Raises UnsupportedError for what a VF of this kind cannot have."""
+    """Raise UnsupportedError for settings that a VF of this kind cannot have."""
     known = settings.INFINIBAND if vf.infiniband else settings.EVERY_SETTING
     names = sorted(each.value for each in settings.asked(wanted.wanted) - known)
     if wanted.pkey is not None and not vf.infiniband:
@@ -28,7 +28,7 @@ def check(node: Node, vf: devices.VF, wanted: netconf.Attachment) -> None:
 
 
 def _check_pkey(node: Node, vf: devices.VF, pkey: int) -> None:
-    """The subnet manager puts a port into partitions; nobody here can, nor look where a program has the VF."""
+    """Check the partition. Only the subnet manager can add a port to one; a VF that a program has cannot be checked."""
     if vf.userspace:
         return
     found = infiniband.pkeys(node.tree.pci(vf.pci))

@@ -1,8 +1,8 @@
-"""Whether a VF's RDMA devices go into the pod with it: where each is in one namespace, and nobody else moves them.
+"""RDMA isolation: whether a VF's RDMA devices move into the pod with it, on nodes where each is in one namespace.
 
-rdma-cni, chained behind this plugin, looks for the device in the host and fails where there is none (cmd/rdma/main.go,
-CmdAdd). A plugin cannot see its chain; so where rdma-cni is installed the device is left to it, unless the
-configuration says otherwise. A VF without an RDMA device costs one look into sysfs.
+rdma-cni, chained behind this plugin, looks for the device in the host and fails if there is none (cmd/rdma/main.go,
+CmdAdd). A plugin cannot see its chain. So if rdma-cni is installed, the device is left to it, unless the configuration
+asks for isolation. A VF without an RDMA device costs one look into sysfs.
 """
 
 from sriov import devices, errors
@@ -15,11 +15,11 @@ from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.shim import wire
 from sriov_cni.spec import environment
 
-_RDMA_CNI = "rdma"  # the name of rdma-cni's file, which is what a configuration's `type` says
+_RDMA_CNI = "rdma"  # the name of rdma-cni's file, and the `type` of a configuration that uses it
 
 
 Moving = tuple[tuple[kernel.RdmaDevice, ...], tuple[str, ...]]
-"""The devices to move, and the VF's device nodes that the pod counts on."""
+"""The devices to move, and the VF's device nodes that the pod was given."""
 
 
 def note(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
@@ -29,7 +29,7 @@ def note(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
 
 
 async def moving(daemon: Daemon, held: locks.Held, call: Call, vf: devices.VF, wanted: bool | None) -> Moving:
-    """Raises SettingError where isolation is `wanted` and cannot be given, and what `_settle` raises."""
+    """Return them. Raises SettingError if isolation is `wanted` and impossible, and what `_settle` raises."""
     found = await _found(daemon, held, call, vf, wanted)
     if not found:
         return (), ()
@@ -42,14 +42,14 @@ async def moving(daemon: Daemon, held: locks.Held, call: Call, vf: devices.VF, w
 
 
 async def _settle(daemon: Daemon, held: locks.Held, pci: devices.PciAddress) -> None:
-    """See to it that the VF's devices keep their nodes. Raises BusyError where another VF's may do so later."""
+    """Make the VF's devices keep their nodes. Raises BusyError if that is impossible until another VF has moved."""
     if not await held.run(rdma.would_change, daemon.node, pci):
         return
     await rdma_numbering.settle(daemon, below=pci)
     if await held.run(rdma.would_change, daemon.node, pci) and daemon.promised.wait(pci):
         raise errors.BusyError(
             f"VF {pci} would change its RDMA device nodes on its way into the pod, since lower ones are free",
-            "the daemon gives those to a VF that nobody has; try again later",
+            "the daemon gives those to a free VF; try again later",
         )
 
 
@@ -72,7 +72,7 @@ async def _found(
 
 
 def _is_infiniband(vf: devices.VF, wanted: bool | None) -> bool:
-    """An InfiniBand netdev is made of its RDMA device and ends when that moves (ipoib_main.c, ipoib_remove_one)."""
+    """Check for InfiniBand, whose netdev is made of its RDMA device and ends with its move (ipoib_remove_one())."""
     if vf.link_type is not devices.LinkType.INFINIBAND:
         return False
     if wanted:

@@ -1,7 +1,7 @@
-"""RDMA device nodes without a gap in their numbers: then a device that goes into a pod keeps its own (rdmanodes).
+"""Numbers of RDMA device nodes without gaps, so that a device that moves into a pod keeps its own (rdma_nodes).
 
-A gap comes where a VF has lost its driver, or got another. Devices of free VFs are moved into it, those with the
-highest numbers first, so that as few as possible change. Only where devices are exclusive to namespaces.
+A gap appears when a VF loses its driver, or gets another. Devices of free VFs are moved into it, those with the highest
+numbers first, so that as few as possible change. Only if devices are exclusive to namespaces.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sriov_cni.context.calls import Daemon, log
 async def settle(daemon: Daemon, below: devices.PciAddress | None = None) -> None:
     """Fill the gaps, or only those `below` a VF's own nodes, with devices that have higher numbers than it.
 
-    A VF that another call works on is left alone, and one that cannot be moved too. Raises SriovError.
+    A VF that another call works on is left alone, and so is one that cannot be moved. Raises SriovError.
     """
     if not await asyncio.to_thread(rdma.may_settle, daemon.node):
         return

@@ -1,6 +1,6 @@
-"""What a pod waits for once its link is up: a carrier, and IPv6 addresses that can be used. Both bounded.
+"""Readiness of a pod's link: waits for a carrier, and for IPv6 addresses that can be used. Both waits are bounded.
 
-Waited for on the event loop, so that a pod that waits keeps none of the threads from others.
+The waits are on the event loop, so that a waiting pod occupies no thread.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _POLL = 0.05
 
 
 async def carrier(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None) -> None:
-    """For an IPAM plugin that sends frames: dhcp's next try comes ten seconds after one that nobody heard."""
+    """Wait for a carrier, for an IPAM plugin that sends frames: dhcp waits ten seconds before its second try."""
     deadline = asyncio.get_running_loop().time() + CARRIER_PATIENCE
     with timing.timed(timing.Step.POD):
         while link is not None and not link.running and asyncio.get_running_loop().time() < deadline:
@@ -27,10 +27,10 @@ async def carrier(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None) ->
 async def addresses(
     daemon: Daemon, pod: netns.Netns, link: kernel.Link | None, given: Sequence[kernel.IpInterface]
 ) -> None:
-    """Until duplicate detection is over: a program in the pod can bind to its addresses from its first moment on.
+    """Wait until duplicate detection is over: a program in the pod can then bind to its addresses at once.
 
     Raises BusyError for an address that a neighbour has: the pod could not use it, and the next ADD may get another.
-    Without a carrier the detection does not begin, and it may take its time: neither is an error.
+    Without a carrier the detection does not begin, and it may take long: neither is an error.
     """
     expected: set[kernel.IpInterface] = {each for each in given if each.version == 6}
     if link is None or not expected:
@@ -47,7 +47,7 @@ async def addresses(
 async def _settled(
     daemon: Daemon, pod: netns.Netns, index: int, expected: set[kernel.IpInterface]
 ) -> set[kernel.IpInterface]:
-    """Those that a neighbour has, as soon as one is known."""
+    """Return the addresses that a neighbour has, as soon as one is known."""
     started = asyncio.get_running_loop().time()
     while True:
         running, pending, usable = await asyncio.to_thread(_look, daemon, pod, index)

@@ -1,4 +1,4 @@
-"""VFs whose owner is gone without a DEL: they are found here, at the daemon's start and now and then."""
+"""Repair: VFs whose owner is gone without a DEL are found and restored, at the daemon's start and periodically."""
 
 import asyncio
 import functools
@@ -13,12 +13,12 @@ from sriov_cni.commands import rdma_numbering
 from sriov_cni.context.calls import Daemon, log
 
 INTERVAL = 10.0  # seconds
-_TELLING = 5.0  # seconds between two looks at what is to be told of the daemon's own work
-_AT_ONCE = 16  # half of the daemon's threads: calls have the others, however many VFs cannot be restored
+_TELLING = 5.0  # seconds between two reports of the background tasks' problems
+_AT_ONCE = 16  # half of the daemon's threads: calls have the others, even if many VFs cannot be restored
 
 
 async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
-    """Look at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
+    """Repair at once and every `interval` seconds, until cancelled. Addresses stay leased until their DEL comes."""
     work = daemon.tasks
     async with asyncio.TaskGroup() as group:
         group.create_task(work.keep("noting the VFs' own addresses", functools.partial(get_to_know, daemon)))
@@ -34,14 +34,14 @@ async def _tell(daemon: Daemon) -> None:
 
 
 async def get_to_know(daemon: Daemon) -> None:
-    """Note the own address of each VF that is nobody's, before anybody can give it another. Once, at the start."""
+    """Note the own address of each free VF, before anybody can give it another. Once, at the start."""
     found = await asyncio.to_thread(inventory.scan, daemon.node.tree)
     for pci in found.vfs:
         try:
             async with daemon.vf_locks.of(pci) as held:
                 await held.run(_note, daemon, pci)
         except errors.SriovError as error:
-            log.error("VF %s is not known yet: %s", pci, error)
+            log.error("the address of VF %s is not noted yet: %s", pci, error)
 
 
 def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
@@ -54,9 +54,9 @@ def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
 
 
 async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) -> None:
-    """Finish the detach of every VF that has a record and no living owner, of `at_once` of them at a time.
+    """Finish the detach of every VF that has a record and no living owner, `at_once` of them at a time.
 
-    With `only_due`, VFs that have failed wait for their turn. Raises LedgerError.
+    With `only_due`, VFs whose repair has failed wait for their turn. Raises LedgerError.
     """
     left, changed = await asyncio.to_thread(_look, daemon)
     for record in changed:
@@ -70,9 +70,9 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
 
 
 def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
-    """What was left behind, and what has another driver than its owner got it with.
+    """Return records without a living owner, and records of VFs whose driver has changed since the ADD.
 
-    All of the ledger is read here: in a thread, since that may take some time.
+    The whole ledger is read here: in a thread, since that may take some time.
     """
     over: dict[bool, list[ledger.Record]] = {True: [], False: []}
     for record in daemon.book.records():
@@ -81,7 +81,7 @@ def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
 
 
 def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:
-    """Where that cannot be told it is looked into: what is wrong is then said of this VF, and the others go on."""
+    """Report whether it is over; if that cannot be found out, True: the repair then reports it for this VF alone."""
     try:
         return _is_over(daemon, record)
     except (errors.SriovError, OSError):
@@ -96,7 +96,7 @@ async def _settle(daemon: Daemon) -> None:
 
 
 async def _keep_back(daemon: Daemon, seen: ledger.Record) -> None:
-    """Its owner may have died without a DEL, which a VF without a netdev does not show: the device plugin is told."""
+    """Record the changed driver for the device plugin: a VF without netdev does not show that its owner has died."""
     try:
         async with daemon.vf_locks.of(seen.pci) as held:
             record = daemon.book.read(seen.pci)
@@ -107,7 +107,7 @@ async def _keep_back(daemon: Daemon, seen: ledger.Record) -> None:
 
 
 async def _finish_all(daemon: Daemon, records: Iterable[ledger.Record], limit: asyncio.Semaphore) -> None:
-    """Those that were never tried come first. None is left at work when this ends, whatever has become of another."""
+    """Repair the records, those first that were never tried. All have ended when this returns or raises."""
     working = (_finish(daemon, record, limit) for record in records)
     for failure in await asyncio.gather(*working, return_exceptions=True):
         if failure is not None:
@@ -115,7 +115,7 @@ async def _finish_all(daemon: Daemon, records: Iterable[ledger.Record], limit: a
 
 
 async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore) -> None:
-    """An ADD under way has a record before its VF has moved: it also has the lock."""
+    """Repair one VF. An ADD in progress has a record before its VF has moved, but also holds the lock."""
     with logs.within(**seen.owner.facts, vf=seen.pci):
         try:
             await _finish_one(daemon, seen, limit)
@@ -125,7 +125,7 @@ async def _finish(daemon: Daemon, seen: ledger.Record, limit: asyncio.Semaphore)
         except errors.SriovError as error:
             _failed(daemon, seen, str(error))
             log.error("VF %s of %s cannot be restored yet: %s", seen.pci, seen.owner, error)
-        except Exception as error:  # one VF's edge: the others are restored whatever it is
+        except Exception as error:  # whatever fails with one VF, the others are restored
             _failed(daemon, seen, f"{type(error).__name__}: {error}")
             log.exception("VF %s of %s cannot be restored yet", seen.pci, seen.owner)
 
@@ -158,7 +158,7 @@ def _end(daemon: Daemon, seen: ledger.Record) -> bool:
 
 
 def _is_over(daemon: Daemon, record: ledger.Record) -> bool:
-    """Its netdev is at home, or, since a VF without a netdev does not move, its owner's namespace is destroyed."""
+    """Report whether its netdev is in the host, or, since a VF without one stays, its owner's namespace is gone."""
     if record.home is not None and daemon.node.tree.netdev(record.pci) is not None:
         return True
     return daemon.has_ended(record)

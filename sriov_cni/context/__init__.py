@@ -1,1 +1,1 @@
-"""What every command works with: locks, the policy, IPAM, the run directory, attachments of other plugins."""
+"""Context of every command: locks, the node's policy, IPAM, the run directory, attachments of other plugins."""

@@ -1,7 +1,7 @@
-"""Announcing a pod's addresses after its ADD, off its way: a short task of the daemon.
+"""Announcements of a pod's addresses after its ADD has been answered: a short task of the daemon.
 
-It keeps a socket in the pod's namespace, and so the namespace, for a second, or four without a carrier; a VF whose pod
-dies in that time comes home that much later.
+The task keeps a socket in the pod's namespace, and so the namespace, for a second, or four without a carrier; if the
+pod dies in that time, its VF comes back that much later.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _PAUSES = (0.0, 0.2, 0.6)  # seconds before each of the announcements
 
 
 async def announce(announcer: announcing.Announcer) -> None:
-    """Wait for the carrier, announce three times, close. Failures are nobody's problem but the log's."""
+    """Wait for the carrier, announce three times, close. Failures are only logged."""
     try:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
         while not announcer.is_ready() and asyncio.get_running_loop().time() < deadline:

@@ -1,4 +1,4 @@
-"""One CNI call and what it is carried out with. Every command takes both and nothing else."""
+"""Call of a runtime, and the daemon that carries it out: the two parameters of every command."""
 
 import asyncio
 import contextlib
@@ -23,34 +23,34 @@ log = logging.getLogger("sriov_cni")
 _T = TypeVar("_T")
 
 RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
-"""Runs an IPAM plugin where the shim is: CNI_COMMAND and plugin name to outcome."""
+"""Runs an IPAM plugin in the shim: CNI_COMMAND and plugin name to outcome."""
 
 
 Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
-"""Makes what announces an interface's addresses: announcing.Announcer, or nothing where there is no real namespace."""
+"""Makes the announcer of an interface's addresses: announcing.Announcer, or nothing without a real namespace."""
 
 
 EnableIpv6 = Callable[[netns.Netns, str], None]
-"""Switches IPv6 on for an interface of a pod: announcing.enable_ipv6, or nothing where there is no real namespace."""
+"""Enables IPv6 for an interface of a pod: announcing.enable_ipv6, or nothing without a real namespace."""
 
 
 class Meter(Protocol):
-    """Who counts what the daemon does."""
+    """Counter of what the daemon does."""
 
     def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
-        """A call is over, with code 0 or an error's; `command` is whatever the shim sent."""
+        """Count a finished call, with code 0 or an error's; `command` is whatever the shim sent."""
 
     def repaired(self, *, restored: bool) -> None:
-        """The detach of a VF that was left without a DEL was tried."""
+        """Count an attempt to detach a VF that was left without a DEL."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Daemon:
-    """The node, its ledger and the VFs' locks. All calls of a node share one: the locks are in it.
+    """The node, its ledger and the VFs' locks. All calls of a node share one, because of the locks.
 
-    `fresh` are attachments of which no runtime may have heard yet. `chores` holds what goes on after an answer, so that
-    the daemon's end waits for it; `tasks` what goes on all along; `stuck` are VFs that repair has failed to restore.
-    `ipam_patience` is how many seconds a VF's way home waits for an IPAM plugin that works on its link.
+    `fresh` are attachments whose success the runtime may not know yet. `chores` are tasks that run on after an answer,
+    and that the daemon waits for at its end; `tasks` are its background tasks; `stuck` are VFs that repair has failed
+    to restore. `ipam_patience` is how many seconds a VF's detach waits for an IPAM plugin that works on its link.
     """
 
     node: Node
@@ -72,40 +72,40 @@ class Daemon:
     stuck: attempts.Attempts = dataclasses.field(default_factory=attempts.Attempts)
 
     def problems(self) -> list[str]:
-        """What is wrong with the daemon's own work, a line each. For the loop alone."""
+        """Return the problems of the background tasks, a line for each. Only for the loop's own thread."""
         return [*self.tasks.problems(), *self.stuck.problems()]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this off the call's way."""
+        """Run this after the call."""
         task = asyncio.create_task(self.tasks.once("announcing", work))
         self.chores.add(task)
         task.add_done_callback(self.chores.discard)
 
     def record_of(self, pci: devices.PciAddress) -> ledger.Record | None:
-        """Who holds the VF, by our ledger or by the predecessor's."""
+        """Return the VF's record, from our ledger or from sriov-cni's."""
         record = self.book.read(pci)
         if record is None and self.former is not None:
             return self.former.of_device(pci)
         return record
 
     async def holder_of(self, pci: devices.PciAddress) -> ledger.Record | None:
-        """The same, on an ADD's way: a thread reads the predecessor's records, and only where it has this VF."""
+        """Return the VF's record, for an ADD: a thread reads sriov-cni's records, and only if it has this VF."""
         record = self.book.read(pci)
         if record is None and self.former is not None and self.former.has(pci):
             return await asyncio.to_thread(self.former.of_device, pci)
         return record
 
     def has_ended(self, record: ledger.Record) -> bool:
-        """Whether the owner's namespace is destroyed, of a VF whose place does not show it: one without a netdev."""
+        """Report whether the owner's namespace is destroyed, for a VF without netdev, whose place does not show it."""
         if record.mark is None:
             return False
         with self.node.kernel() as net:
             return net.is_gone(record.mark)
 
     def detach(self, record: ledger.Record, pod: netns.Netns | None) -> None:
-        """Take the VF back and forget its owner, wherever that is written. Blocks.
+        """Take the VF back and remove its record, wherever that is. Blocks.
 
-        A runtime that has lost its state comes with another namespace than the VF went to, or with none.
+        A runtime that has lost its state passes another namespace than the VF's, or none.
         """
         self.fresh.end((record.owner.container_id, record.owner.ifname))
         with _where_it_went(record, pod) as place:
@@ -116,7 +116,7 @@ class Daemon:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """One call as the shim sent it. `pod` is the open namespace, None where there is none; who made it closes it."""
+    """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it."""
 
     invocation: environment.Invocation
     stdin: bytes
@@ -131,13 +131,13 @@ class Call:
         return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)
 
     def has_inside(self, node: Node, record: ledger.Record | None) -> bool:
-        """Whether the VF, whose owner nobody knows any more, is in the pod that this call is about. Blocks."""
+        """Report whether the VF, whose owner nobody knows any more, is in the pod of this call. Blocks."""
         if record is None or record.owner != ledger.UNKNOWN or self.pod is None:
             return False
         return detach.is_inside(node, record.pci, self.pod)
 
     def needs_pod(self, home: netns.Netns) -> netns.Netns:
-        """The pod's namespace. Raises CniError with code 4 or 8 where it cannot take a VF."""
+        """Return the pod's namespace. Raises CniError with code 4 or 8 if it cannot take a VF."""
         path = self.invocation.netns
         if self.pod is None:
             raise cni_errors.CniError(
@@ -150,12 +150,12 @@ class Call:
         return self.pod
 
     async def hand_to_ipam(self, network: netconf.Network) -> None:
-        """The call's own command, carried out by the IPAM plugin too. Raises the plugin's error."""
+        """Run the IPAM plugin with the call's own command. Raises the plugin's error."""
         if network.ipam:
             ipam.check(network.ipam, await self.run_ipam(self.invocation.command.value, network.ipam))
 
     async def release_address(self, network: netconf.Network) -> None:
-        """IPAM's DEL, whatever the call's own command is. Raises the plugin's error."""
+        """Run the IPAM plugin's DEL, whatever the call's own command is. Raises the plugin's error."""
         if network.ipam:
             ipam.check(network.ipam, await self.run_ipam("DEL", network.ipam))
 
@@ -163,10 +163,10 @@ class Call:
 async def with_ipam(
     daemon: Daemon, network: netconf.Network, release: Coroutine[Any, Any, None], work: Coroutine[Any, Any, _T]
 ) -> tuple[_T, BaseException | None]:
-    """Have the IPAM plugin release what it gave, and a VF taken back; what the work came to, and what IPAM raised.
+    """Run the IPAM plugin's release and the VF's detach (`work`); returns work's result and the plugin's exception.
 
-    A plugin that works on the link goes first: `dhcp` tells its server by it, and keeps the namespace until then. One
-    that takes long keeps nobody from the VF. Raises what the work raises, when both have ended.
+    A plugin that works on the link goes first: `dhcp` sends its release by it, and keeps the namespace until then. If
+    it takes long, the VF is taken back all the same. Raises what the work raises, when both have ended.
     """
     releasing = asyncio.create_task(release)
     try:
@@ -181,7 +181,7 @@ async def with_ipam(
 
 @contextlib.contextmanager
 def _where_it_went(record: ledger.Record, pod: netns.Netns | None) -> Iterator[netns.Netns | None]:
-    """The namespace that the VF was moved to: what the call brought, else what its recorded path still leads to."""
+    """Open the namespace that the VF was moved to: the call's own, else the one that its recorded path leads to."""
     if pod is not None and pod.identity == record.netns:
         yield pod
         return
@@ -195,7 +195,7 @@ def _where_it_went(record: ledger.Record, pod: netns.Netns | None) -> Iterator[n
 
 
 def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledger.Record | None:
-    """The record of the call's attachment; `device` is where to look first."""
+    """Return the record of the call's attachment; `device` is tried first."""
     record = daemon.book.read(device) if device else None
     if call.owns(record):
         return record

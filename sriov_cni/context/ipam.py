@@ -1,4 +1,4 @@
-"""IPAM: what the plugin's outcome means, and its addresses on the link. Running it is the shim's part.
+"""IPAM: the meaning of a plugin's outcome, and its addresses on the link. The shim runs the plugin.
 
 Source: CNI spec 1.1, section 4 (delegated plugins).
 """
@@ -21,16 +21,16 @@ WITHOUT_LINK = {
     "nv-ipam": "its daemon on the node, by gRPC (Mellanox/nvidia-k8s-ipam, pkg/cni/plugin/plugin.go)",
     "calico-ipam": "Calico's datastore (projectcalico/calico, cni-plugin/pkg/ipamplugin/ipam_plugin.go)",
 }
-"""IPAM plugins that never look at the pod's interface, and what they ask instead; read in each one's source.
+"""IPAM plugins that never look at the pod's interface, and what they use instead; read in each one's source.
 
-They work while the VF moves. All others are given a link that is there and up: `dhcp` sends its requests from it
-(plugins/ipam/dhcp/lease.go), spiderpool looks for the address's other holders there (its DetectIPConflict…), and of
-one that nobody has read there is no knowing.
+They run while the VF moves. All others get a link that exists and is up: `dhcp` sends its requests from it
+(plugins/ipam/dhcp/lease.go), spiderpool looks for other holders of the address on it (its DetectIPConflict…), and a
+plugin that nobody here has read may do either.
 """
 
 
 def needs_link(plugin: str | None) -> bool:
-    """Whether the plugin is to run only while the VF is in the pod and up."""
+    """Report whether the plugin may run only while the VF is in the pod and up."""
     return plugin is not None and plugin not in WITHOUT_LINK
 
 
@@ -44,7 +44,7 @@ _ERROR = msgspec.json.Decoder(_Error)
 
 
 def check(plugin: str, outcome: wire.Outcome) -> bytes:
-    """The plugin's stdout. Raises its own error, with its name before it, or one that quotes what it printed."""
+    """Return the plugin's stdout. Raises its own error, prefixed with its name, or one that quotes what it printed."""
     if outcome.status == 0:
         return outcome.stdout
     if outcome.status == wire.NO_PLUGIN and not outcome.stdout:
@@ -61,7 +61,7 @@ def check(plugin: str, outcome: wire.Outcome) -> bytes:
 
 
 def lease(plugin: str, outcome: wire.Outcome) -> result.Result:
-    """The addresses an ADD was given. Raises CniError where there are none."""
+    """Return the addresses for an ADD. Raises CniError if there are none."""
     leased = result.decode(check(plugin, outcome), f"the answer of IPAM plugin {plugin!r}")
     if not leased.ips:
         raise cni_errors.CniError(
@@ -73,10 +73,10 @@ def lease(plugin: str, outcome: wire.Outcome) -> result.Result:
 def configure(
     net: kernel.Kernel, index: int, wanted: result.Addressing, enable_ipv6: Callable[[], None] | None = None
 ) -> None:
-    """Put addresses and routes on a link that is up. Raises KernelError, and what `enable_ipv6` raises.
+    """Set addresses and routes on a link that is up. Raises KernelError, and what `enable_ipv6` raises.
 
-    A route beside another of its destination is no error, as it is none for the reference plugins, which add routes
-    without NLM_F_EXCL too (ConfigureIface() in pkg/ipam/ipam_linux.go, RouteAddEcmp() in vishvananda/netlink).
+    A second route to a destination is no error, as with the reference plugins, which add routes without NLM_F_EXCL too
+    (ConfigureIface() in pkg/ipam/ipam_linux.go, RouteAddEcmp() in vishvananda/netlink).
     """
     for address in wanted.addresses:
         _add_address(net, index, address, enable_ipv6)
@@ -84,14 +84,14 @@ def configure(
         try:
             net.add_route(index, route)
         except errors.KernelError as error:
-            if error.errno != errno.EEXIST:  # else it is there, to the last attribute
+            if error.errno != errno.EEXIST:  # EEXIST: the very same route is there
                 raise
 
 
 def _add_address(
     net: kernel.Kernel, index: int, address: kernel.IpInterface, enable_ipv6: Callable[[], None] | None
 ) -> None:
-    """Whether IPv6 is switched off is looked at where the kernel says so: the others do not pay for it."""
+    """Add the address. IPv6 is enabled only after the kernel's refusal, so that other pods do not pay for a check."""
     try:
         net.add_address(index, address)
     except errors.KernelError as error:
@@ -102,7 +102,7 @@ def _add_address(
 
 
 def missing(net: kernel.Kernel, index: int, wanted: result.Addressing) -> str | None:
-    """The first of the addresses and routes that the link does not have, for CHECK."""
+    """Return the first address or route that the link lacks, for CHECK."""
     addresses = net.addresses(index)
     routes = {(route.dst, route.gateway) for route in net.routes(index)}
     for address in wanted.addresses:

@@ -1,8 +1,8 @@
-"""Pods that sriov-cni attached: their records are read, so that a node changes over without draining.
+"""sriov-cni's attachments: their records are read, so that a node changes over without draining.
 
 sriov-cni keeps the merged network configuration with the VF's original state in <containerID>-<ifname>, and the
 namespace of each VF in pci/<PCI address> (k8snetworkplumbingwg/sriov-cni, pkg/utils/utils.go and pkg/types/types.go).
-Nothing is written there; end() removes what a DEL has made needless.
+Nothing is written there; end() removes the files of an attachment that has ended.
 """
 
 import logging
@@ -36,13 +36,13 @@ _CACHED = msgspec.json.Decoder(_Cached)
 
 
 class Predecessor:
-    """sriov-cni's folder, /var/lib/cni/sriov by default there."""
+    """Folder of sriov-cni's records, /var/lib/cni/sriov by its default."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
 
     def find(self, container_id: str, ifname: str) -> ledger.Record | None:
-        """Its attachment as a record of ours; None where there is none or it cannot be read."""
+        """Return its attachment as a record of ours; None if there is none or it cannot be read."""
         data = _read(self._path(container_id, ifname))
         if data is None:
             return None
@@ -53,11 +53,11 @@ class Predecessor:
             return None
 
     def has(self, pci: devices.PciAddress) -> bool:
-        """Whether the VF has an entry at all."""
+        """Report whether the VF has an entry at all."""
         return (self._folder / "pci" / pci).exists()
 
     def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
-        """The attachment that holds this VF. All records are read, but only where the VF has an entry at all."""
+        """Return the attachment that holds this VF. All records are read, but only if the VF has an entry at all."""
         if not self.has(pci):
             return None
         for path in self._folder.iterdir():
@@ -68,7 +68,7 @@ class Predecessor:
         return None
 
     def end(self, record: ledger.Record) -> None:
-        """The attachment is over: its files go."""
+        """Remove the files of an attachment that has ended."""
         self._path(record.owner.container_id, record.owner.ifname).unlink(missing_ok=True)
         (self._folder / "pci" / record.pci).unlink(missing_ok=True)
 
@@ -77,7 +77,7 @@ class Predecessor:
 
 
 def _record(cached: _Cached, container_id: str, ifname: str) -> ledger.Record:
-    """`netns` is unknown: the VF is recognised in the pod by its PCI address alone."""
+    """Make our record. `netns` is unknown: the VF is recognised in the pod by its PCI address alone."""
     original = cached.original
     home = vf_identity.Home(
         name=original.host_if_name, address=original.effective_mac.lower(), mtu=original.mtu or 1500
@@ -93,7 +93,7 @@ def _record(cached: _Cached, container_id: str, ifname: str) -> ledger.Record:
 
 
 def _read(path: pathlib.Path) -> bytes | None:
-    """A regular file's content; what may be planted there instead is not followed and does not block."""
+    """Read a regular file; anything else that may be planted there is not followed and does not block."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -1,7 +1,7 @@
-"""One lock a VF, so that one call at a time works on it while the other VFs go on.
+"""Locks of VFs: one call at a time works on a VF, while the other VFs go on.
 
 Work is done in threads, which nobody can stop: an awaiting task that is cancelled goes on at once, its thread does not.
-So a lock is held for as long as there is work and not for as long as somebody waits for it. Work that is not done by
+So a lock is held as long as there is work, and not as long as a task waits for it. Work that is not done by
 `Held.run` is not under the lock.
 """
 
@@ -27,7 +27,7 @@ class Held:
         self._work: set[asyncio.Future[Any]] = set()
 
     async def run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do this in a thread, in the caller's context. It is over when this ends, also where that is cancelled."""
+        """Run the function in a thread, in the caller's context. It has ended when this returns, even if cancelled."""
         done = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         work = asyncio.get_running_loop().run_in_executor(None, done)
         self._work.add(work)
@@ -40,27 +40,27 @@ class Held:
             self._work.discard(work)
 
     async def over(self) -> None:
-        """Wait for work that nobody waits for any more."""
+        """Wait for work that no task waits for any more."""
         await _over(self._work)
 
 
 class VfLocks:
-    """Locks by PCI address, for one event loop. They end with the process, which is what a crash needs."""
+    """Locks by PCI address, for one event loop. They end with the process, so a crash needs no clean-up."""
 
     def __init__(self, patience: float = _PATIENCE) -> None:
         self.patience = patience
         self._locks: dict[devices.PciAddress, asyncio.Lock] = {}
 
     def held(self, pci: devices.PciAddress) -> bool:
-        """Whether a call works on the VF now."""
+        """Report whether a call works on the VF now."""
         lock = self._locks.get(pci)
         return lock is not None and lock.locked()
 
     @contextlib.asynccontextmanager
     async def of(self, pci: devices.PciAddress) -> AsyncIterator[Held]:
-        """Hold the VF's lock until all that was run under it is over.
+        """Hold the VF's lock until all work under it has ended.
 
-        Raises BusyError when another call keeps it for too long.
+        Raises BusyError if another call keeps it for too long.
         """
         lock = self._locks.setdefault(pci, asyncio.Lock())
         try:
@@ -82,7 +82,7 @@ class VfLocks:
 
 
 async def _over(work: Collection[asyncio.Future[Any]]) -> None:
-    """Wait until all of it is done, however often that is cancelled; the last of these comes through afterwards."""
+    """Wait until all of it has ended, however often this is cancelled; the last cancellation is raised afterwards."""
     cancelled = None
     while pending := [each for each in work if not each.done()]:
         try:

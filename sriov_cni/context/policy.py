@@ -1,11 +1,11 @@
-"""What this node lets network configurations ask for: an optional file of root's, checked at each ADD.
+"""Policy of a node for network configurations: an optional file of root's, checked at each ADD.
 
     {"rules": [{"pfs": ["ens1f0"], "vlans": ["100-199", "300"], "trust": false, "spoofchkOff": false,
                 "macPrefixes": ["02:00"]}, {"vlans": ["0"]}]}
 
-The first rule that names the VF's PF (by netdev or PCI address), or names none, decides; where no rule does, the VF is
-refused. A key that a rule leaves out sets no limit. A file that cannot be used refuses every ADD: a limit that is
-silently gone would be none.
+The first rule that names the VF's PF (by netdev or PCI address), or names none, decides; if no rule does, the VF is
+refused. A key that a rule leaves out sets no limit. A file that cannot be used refuses every ADD: a limit that silently
+vanished would be none.
 """
 
 import os
@@ -40,7 +40,7 @@ _POLICY = msgspec.json.Decoder(Policy)
 
 
 class Guard:
-    """Reads the file when it has changed. `path` may not exist: then everything is allowed."""
+    """Reads the file whenever it has changed. `path` may not exist: then everything is allowed."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class Guard:
         self._policy: Policy | None = None
 
     def check(self, vf: devices.VF, wanted: settings.VfSettings) -> None:
-        """Raises CniError with code 7 that names policy and value."""
+        """Check the settings. Raises CniError with code 7 that names policy and value."""
         policy = self._current()
         if policy is not None and (problem := refusal(policy, vf, wanted)):
             raise cni_errors.CniError(
@@ -56,7 +56,7 @@ class Guard:
             )
 
     def try_out(self) -> None:
-        """Raises CniError with code 7 where the file cannot be used."""
+        """Raise CniError with code 7 if the file cannot be used."""
         self._current()
 
     def _current(self) -> Policy | None:
@@ -65,14 +65,14 @@ class Guard:
         except FileNotFoundError:
             return None
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise _unusable(self._path, "others than its owner can change it", "chown it to root, chmod 0644")
+            raise _unusable(self._path, "users other than its owner can change it", "chown it to root, chmod 0644")
         if self._policy is None or self._seen != (found.st_mtime_ns, found.st_ino):
             self._policy, self._seen = load(self._path), (found.st_mtime_ns, found.st_ino)
         return self._policy
 
 
 def load(path: pathlib.Path) -> Policy:
-    """Raises CniError with code 7 for a file that is no policy."""
+    """Read a policy. Raises CniError with code 7 for a file that is no policy."""
     try:
         policy = _POLICY.decode(path.read_bytes())
         for rule in policy.rules:
@@ -83,7 +83,7 @@ def load(path: pathlib.Path) -> Policy:
 
 
 def refusal(policy: Policy, vf: devices.VF, wanted: settings.VfSettings) -> str | None:
-    """What the policy does not let this VF have, in the words of the network configuration. Pure."""
+    """Return the setting that the policy forbids this VF, in the words of the network configuration; or None. Pure."""
     rule = next((each for each in policy.rules if each.pfs is None or {vf.pf, vf.pf_netdev} & set(each.pfs)), None)
     if rule is None:
         return f"every VF of PF {vf.pf_netdev or vf.pf}: no rule names it"

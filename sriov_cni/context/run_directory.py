@@ -1,8 +1,8 @@
-"""The run directory, which one daemon works in at a time: two would have locks of their own for the same VFs.
+"""Lock on the run directory, for one daemon at a time: two would each have their own locks for the same VFs.
 
-The lock is flock(2) of the directory itself. It ends with the process that holds it, however that ends, since nobody
-inherits the descriptor; it counts in every mount namespace; and it cannot be removed, as a file in the directory can. A
-directory that is put in its place is another one, with another ledger: who held the first holds nothing any more.
+The lock is flock(2) of the directory itself. It ends with its process, however that ends, since no child inherits the
+descriptor; it counts in every mount namespace; and it cannot be removed, as a file in the directory can. A directory
+that replaces it is another one, with another ledger: the holder of the first then holds nothing any more.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from sriov import errors
 from sriov.state import run_files
 
 _log = logging.getLogger(__name__)
-_POLL = 0.1  # seconds between two tries; a call waits that much longer where the other daemon has gone
-_TELL = 100  # polls between two words to the supervisor
-_STARTING = 60_000_000  # microseconds that the supervisor is asked for each time
+_POLL = 0.1  # seconds between two tries; when the other daemon has gone, a call waits that much longer
+_TELL = 100  # polls between two messages to the supervisor
+_STARTING = 60_000_000  # microseconds of start time that the supervisor is asked for each time
 
 
 class RunDirectory:
-    """`path` exists. `waits` is true while another daemon is in it and this one has not had it yet."""
+    """The lock. `path` must exist. `waits` is true while another daemon has it and this one has not had it yet."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -31,7 +31,7 @@ class RunDirectory:
         self.waits = False
 
     def take(self) -> bool:
-        """Hold it, unless another does. Raises LedgerError where it is not there or cannot be locked."""
+        """Lock it, unless another daemon has it. Raises LedgerError if it does not exist or cannot be locked."""
         with run_files.refusals(self._path):
             fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -43,12 +43,12 @@ class RunDirectory:
                     return False
                 raise
         self._fd = fd
-        if not self.is_held():  # it was replaced between the two
+        if not self.is_held():  # it was replaced between open and flock
             self.release()
         return self._fd is not None
 
     async def wait(self, stop: asyncio.Event, tell: Callable[[str], None]) -> bool:
-        """Hold it once nobody else does; False where `stop` came first. `tell` hears that this may take long."""
+        """Lock it once it is free; False if `stop` came first. `tell` is called with messages for the supervisor."""
         polls = 0
         while self._fd is None and not self.take():
             if polls % _TELL == 0:
@@ -61,7 +61,7 @@ class RunDirectory:
             if stop.is_set():
                 return False
         if self.waits:
-            _log.info("the other daemon has gone: run directory %s is this one's", self._path)
+            _log.info("the other daemon has gone, this one now uses run directory %s", self._path)
             tell("STATUS=")
         self.waits = False
         return True
@@ -70,12 +70,12 @@ class RunDirectory:
     def reason(self) -> str:
         """Why a daemon that waits does not serve."""
         return (
-            f"another CNI daemon works in run directory {self._path}: this one waits until that has gone"
+            f"another CNI daemon uses run directory {self._path}: this one waits until that has gone"
             " (is there a unit and a DaemonSet?)"
         )
 
     def is_held(self) -> bool:
-        """Whether the directory at the path is the one that is held. One request."""
+        """Report whether the directory at the path is the locked one. One system call."""
         if self._fd is None:
             return False
         try:
@@ -84,17 +84,17 @@ class RunDirectory:
             return False
 
     async def lose(self, stop: asyncio.Event, interval: float = 1.0) -> None:
-        """Wait until it is not held any more, and stop the daemon. Raises LedgerError then."""
+        """Wait until the lock is lost, then stop the daemon and raise LedgerError."""
         while self.is_held():
             await asyncio.sleep(interval)
         stop.set()
         raise errors.LedgerError(
-            f"run directory {self._path} is not the one that this daemon began to work in",
-            "somebody replaced it; the daemon ends, and whoever starts it again has it begin anew",
+            f"run directory {self._path} was replaced while this daemon used it",
+            "the daemon ends; started again, it uses the new directory",
         )
 
     def release(self) -> None:
-        """Only when nobody works any more: mostly the end of the process does it."""
+        """Unlock it, when no work is left: mostly the end of the process does that."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -1,1 +1,1 @@
-"""The CNI daemon's HTTP endpoint and metrics."""
+"""HTTP endpoint and metrics of the CNI daemon."""

@@ -1,8 +1,8 @@
-"""What went through a VF's netdev, as the kernel of its namespace counts it, read without a netlink request.
+"""Counters of a VF's netdev, as the kernel counts them in the pod's namespace, read without a netlink request.
 
-A VF's PF knows counters too, where its driver has ndo_get_vf_stats(), but to tell one VF's the kernel gathers all of
+A VF's PF has counters too, if its driver has ndo_get_vf_stats(), but to report one VF's the kernel reads all VFs of
 that PF under its global lock, which pods' ADDs wait for. /proc/net/dev takes no such lock (net/core/net-procfs.c). It
-shows what the netdev carried: not RDMA, which passes it by, and not what a program does with a VF of its own.
+shows what the netdev carried: no RDMA, which bypasses it, and nothing that a program does with a VF of its own.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sriov.state import ledger
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Direction:
-    """`dropped` of the receiving side has what the card missed for want of room."""
+    """Counters of one direction. `dropped` on receiving includes what the card missed for lack of buffers."""
 
     bytes: int
     packets: int
@@ -25,16 +25,16 @@ class Direction:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Counters:
-    """Since the VF's driver was bound: they go on from pod to pod, so that only their growth is a pod's own."""
+    """Counters since the VF's driver was bound: they continue from pod to pod, so only their growth is a pod's own."""
 
     received: Direction
     sent: Direction
 
 
 def of(record: ledger.Record) -> Counters | None:
-    """Of the netdev in its pod; None where there is none, or its namespace cannot be entered. Blocks a moment.
+    """Read the counters of the netdev in its pod; None without one, or if its namespace cannot be entered. Blocks.
 
-    By its name, which root in the pod can give to another link: it is the pod's own counters that lie then.
+    The netdev is found by name, which root in the pod can give to another link: then only the pod's own counters lie.
     """
     if record.home is None:
         return None
@@ -50,14 +50,14 @@ def of(record: ledger.Record) -> Counters | None:
 
 
 def _of_this_thread() -> str:
-    """/proc/net is of the process, whose main thread is at home."""
+    """Read the calling thread's counters: /proc/net is the process's, whose main thread is in the host's namespace."""
     descriptor = os.open("/proc/thread-self/net/dev", os.O_RDONLY | os.O_CLOEXEC)
     with open(descriptor, encoding="ascii", errors="replace") as file:
         return file.read()
 
 
 def shown(text: str, name: str) -> Counters | None:
-    """One link's line of /proc/net/dev. Pure."""
+    """Parse one link's line of /proc/net/dev. Pure."""
     for line in text.splitlines():
         link, _, rest = line.partition(":")
         if link.strip() == name:

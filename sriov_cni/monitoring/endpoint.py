@@ -1,4 +1,4 @@
-"""The CNI daemon's endpoint: whether a pod could get its VF now, and its metrics. Imported only where asked for."""
+"""HTTP endpoint of the CNI daemon: whether a pod could get its VF now, and metrics. Imported only if configured."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from sriov_cni.spec import cni_errors
 
 
 class Monitor:
-    """Made before the daemon, which tells `meter` what it does. `interval` is in seconds, between looks at counters."""
+    """The endpoint. It is made before the daemon, which counts in `meter`. `interval` is seconds between VF reads."""
 
     def __init__(self, where: http_address.Address, interval: float, read: attached_vfs.Reader = counters.of) -> None:
         self._where = where
@@ -26,9 +26,9 @@ class Monitor:
     async def serving(
         self, daemon: calls.Daemon, socket: pathlib.Path, place: run_directory.RunDirectory | None = None
     ) -> AsyncIterator[None]:
-        """Answer until the context ends; `socket` is where shims connect, `place` what the daemon may wait for.
+        """Answer until the context ends; `socket` is where shims connect, `place` the lock the daemon may wait for.
 
-        Raises SriovError where it cannot; it may be tried again.
+        Raises SriovError if it cannot listen; the call may be repeated.
         """
         watcher = attached_vfs.Watcher(daemon.node, daemon.book, self._read)
 
@@ -50,7 +50,7 @@ class Monitor:
 
 
 def found(daemon: calls.Daemon, socket: pathlib.Path) -> list[str]:
-    """What would fail every ADD. The kernel is not asked: that is what STATUS is for, and a probe comes often."""
+    """Return what would fail every ADD. The kernel is not asked: STATUS does that, and a probe comes often."""
     problems = [] if socket.is_socket() else [f"there is no socket at {socket}: shims wait, then fail"]
     try:
         daemon.book.try_out()

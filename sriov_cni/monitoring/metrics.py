@@ -1,4 +1,4 @@
-"""The CNI daemon's metrics: calls and their steps as they end, and what is held as it was last looked at.
+"""Metrics of the CNI daemon: calls and their steps as they end, and attached VFs as of the last look.
 
 Every label has few values: commands, steps and codes of ours, and pods that hold a VF now, which are at most as many as
 VFs.
@@ -22,7 +22,7 @@ _LABELS = ("pf", "vf", "pci", "namespace", "pod", "interface")
 
 
 class Meter:
-    """What is counted as it happens. For the daemon's loop alone; reading it is for any thread."""
+    """Counters of events. Only the daemon's loop counts; any thread may read."""
 
     def __init__(self, where: prometheus_client.CollectorRegistry) -> None:
         self._calls = prometheus_client.Counter(
@@ -37,13 +37,13 @@ class Meter:
         )
         self._steps = prometheus_client.Histogram(
             "sriov_cni_step_duration_seconds",
-            "Steps of calls, some of which go on beside one another.",
+            "Steps of calls; some run at the same time.",
             ("command", "step"),
             registry=where,
             buckets=_BUCKETS,
         )
         self._retries = prometheus_client.Counter(
-            "sriov_cni_kernel_retries", "Requests that the kernel or a driver was too busy for.", registry=where
+            "sriov_cni_kernel_retries", "Requests repeated because the kernel or a driver was busy.", registry=where
         )
         self._repairs = prometheus_client.Counter(
             "sriov_cni_repairs",
@@ -54,7 +54,7 @@ class Meter:
         self._begin()
 
     def _begin(self) -> None:
-        """Every counter is there from the start: increase() does not see one that comes into being as 1."""
+        """Create every counter at the start: increase() does not see a counter that first appears as 1."""
         for result in ("restored", "failed"):
             self._repairs.labels(result)
         for command in (*_COMMANDS, "unknown"):
@@ -62,7 +62,7 @@ class Meter:
                 self._calls.labels(command, code)
 
     def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
-        """A call is over. An IPAM plugin's code, which may be any, counts as `plugin`."""
+        """Count a finished call. An IPAM plugin's code, which may be any number, counts as `plugin`."""
         known = command if command in _COMMANDS else "unknown"
         self._calls.labels(known, str(int(code)) if code in _CODES else "plugin").inc()
         self._durations.labels(known).observe(seconds)
@@ -87,7 +87,7 @@ _FAMILIES: tuple[tuple[str, str, Callable[[counters.Counters], int]], ...] = (
 
 
 class Holdings(registry.Collector):
-    """What is held, as the watcher last saw it."""
+    """Attached VFs, as the watcher last read them."""
 
     def __init__(self, latest: Callable[[], attached_vfs.Look]) -> None:
         self._latest = latest
@@ -101,7 +101,7 @@ class Holdings(registry.Collector):
         yield attached
         yield core.GaugeMetricFamily(
             "sriov_vf_counters_unreadable",
-            "VFs with a netdev in a pod whose namespace cannot be looked into.",
+            "VFs with a netdev in a pod whose namespace cannot be entered.",
             sum(each.counters is None and each.record.home is not None for each in look.holdings),
         )
         yield core.GaugeMetricFamily(
@@ -110,7 +110,7 @@ class Holdings(registry.Collector):
             sum(bool(each.record.problem) for each in look.holdings),
         )
         yield core.GaugeMetricFamily(
-            "sriov_vf_look_timestamp_seconds", "When pods and counters were last looked at.", look.at
+            "sriov_vf_look_timestamp_seconds", "Time of the last look at pods and counters.", look.at
         )
         counted = [(labels, each.counters) for labels, each in labelled if each.counters is not None]
         for name, text, value in _FAMILIES:

@@ -1,1 +1,1 @@
-"""The program that the runtime executes, in Python and in C, and the frames it exchanges with the daemon."""
+"""Shim, the program that the runtime executes, in Python and in C, and its frames to and from the daemon."""

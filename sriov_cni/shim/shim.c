@@ -1,5 +1,5 @@
-/* The native twin of shim.py, for hosts without Python and for the last milliseconds: hands the call to the daemon,
- * runs the IPAM plugin, prints the answer. wire.py describes the frames; where this and shim.py differ, one is wrong.
+/* The native twin of shim.py, for hosts without Python and to save milliseconds: passes the call to the daemon, runs
+ * the IPAM plugin, prints the answer. wire.py describes the frames; if this and shim.py differ, one of them is wrong.
  * It parses no JSON and decides nothing.
  *
  * All memory that input can fill is static and as large as the protocol allows; pages that nobody writes cost nothing.
@@ -28,16 +28,16 @@ enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* millisec
 enum { LONGEST_CALL = 110, BUSY_TRIES = 5, LIFELINE = 13 };          /* seconds; times; a plugin's descriptor */
 
 #define PROTOCOL "the daemon does not keep to the protocol"
-/* A process that is stopped and goes on finds its calls interrupted, without a handler too: signal(7). */
+/* A process that is stopped and continued finds its calls interrupted, even without a handler: signal(7). */
 #define AGAIN_IF_INTERRUPTED(result, call) do (result) = (call); while ((result) < 0 && errno == EINTR)
 
 extern char **environ;
 
-/* Frame E, frame S: what a call is. Stdin is read to where it is sent from. */
+/* Frame E, frame S: the call. Stdin is read into the buffer that it is sent from. */
 static unsigned char call[HEAD + LONGEST + HEAD + STDIN_LIMIT + 1];
 static unsigned char *stdin_data;
 static size_t call_size, stdin_size;
-/* The daemon's last frame; then a plugin's outcome, which has room to be too long, so that the daemon sees that. */
+/* The daemon's last frame; then a plugin's outcome, with room for one that is too long, so that the daemon sees that. */
 static unsigned char message[HEAD + LONGEST + 1];
 static unsigned char *const payload = message + HEAD;
 static char reason[128]; /* why the daemon does not answer */
@@ -79,7 +79,7 @@ static ssize_t read_up_to(int fd, unsigned char *data, size_t size) {
     return (ssize_t)have;
 }
 
-/* Backwards: of two with one name the daemon takes the last, and a process the first. */
+/* Backwards: of two variables with one name the daemon takes the last, and a process the first. */
 static int put_environment(void) {
     size_t size = 0, count = 0;
     while (environ[count])
@@ -145,7 +145,7 @@ static int connect_to_daemon(void) {
     return fd;
 }
 
-/* The namespace travels as a descriptor: what it names cannot be swapped for another on the way. */
+/* The namespace travels as a descriptor, which nobody can exchange on the way as a path can be. */
 static int send_call(int daemon) {
     const char *path = getenv("CNI_NETNS");
     int netns = open(path ? path : "", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -176,7 +176,7 @@ static long receive(int daemon) {
     return first == 0 ? HUNG_UP : have;
 }
 
-/* The first regular file of that name on CNI_PATH; relative folders do not count. */
+/* Return the first regular file of that name on CNI_PATH; relative folders do not count. */
 static int find_plugin(const char *plugin, char path[PATH_MAX]) {
     const char *folder = getenv("CNI_PATH");
     while (folder && *folder) {
@@ -209,7 +209,7 @@ static pid_t spawn(char *path, int source, int sink, int lifeline) {
     return -1;
 }
 
-/* A runtime that gives up kills us, which we cannot tell the plugin: the kernel kills its process group. The plugin
+/* A runtime that gives up kills us, which we cannot report to the plugin: the kernel kills its process group. The plugin
  * holds the reading end of a pipe whose writing end is ours alone, and when that closes, the kernel sends the pipe's
  * owner its signal (fcntl(2), F_SETOWN and F_SETSIG; fs/pipe.c, pipe_release). */
 static void tie_to_our_life(pid_t child, int lifeline) {

@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -IS
-"""What the runtime executes for every pod: hands the call to the daemon, runs the IPAM plugin, prints the answer.
+"""Shim that the runtime executes for every pod: passes the call to the daemon, runs the IPAM plugin, prints the answer.
 
-One self-contained file of built-in modules, because its start is on every pod's way. It parses no JSON and decides
-nothing; wire.py describes the frames. shim.c is the same as a native program: what is changed here is changed there.
-The environment it reads for itself: SRIOV_CNI_SOCKET (the daemon's socket), SRIOV_CNI_WAIT (seconds to wait for a
-daemon that is being replaced).
+One self-contained file that imports only built-in modules, because every pod waits for its start. It parses no JSON and
+decides nothing; wire.py describes the frames. shim.c is the same as a native program: change both together.
+It reads two variables for itself: SRIOV_CNI_SOCKET (the daemon's socket), SRIOV_CNI_WAIT (seconds to wait for a daemon
+that is being replaced).
 """
 
 import _socket
@@ -22,10 +22,10 @@ LONGEST = 4 * STDIN_LIMIT  # payload of a frame
 PROTOCOL = "the daemon does not keep to the protocol"
 STDIN_PAUSE = 2000  # milliseconds without a byte or an end: VERSION may come with a pipe that nobody closes
 NO_PLUGIN = 127
-UNREAD = 254  # exit status where nobody reads our stdout
-LATE = 253  # where it was read, and the daemon did not hear that from us, or has ended the attachment before it did
-LIFELINE = 13  # the descriptor that a plugin inherits beside its streams; ours are lower
-SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25  # an interpreter ignores the last two, and a plugin would go on doing so
+UNREAD = 254  # exit status if nobody reads our stdout
+LATE = 253  # if it was read, but the daemon did not learn that, or had ended the attachment before it did
+LIFELINE = 13  # the descriptor that a plugin inherits with its streams; ours are lower
+SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25  # an interpreter ignores the last two, and a plugin would inherit that
 ETXTBSY = 26
 BUSY_TRIES, BUSY_PAUSE = 5, 0.2  # seconds
 
@@ -53,11 +53,11 @@ def main() -> int:
 
 
 def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answer: bytes) -> int:
-    """Print the answer and say whether somebody was there to read it.
+    """Print the answer, and report to the daemon whether it could be printed.
 
-    Then wait for the daemon to hang up: until it has let go of the namespace, or, where a runtime died before it could
-    read, until it has taken everything back, for which it may want the IPAM plugin once more. Whatever else comes of it
-    is a failure, since we may have been stopped for so long that what we printed is not so any more.
+    Then wait for the daemon to hang up: it does so when it has released the namespace, or, if the runtime died before
+    it could read, when it has taken everything back, for which it may need the IPAM plugin once more. Any other end is
+    a failure, since this process may have been stopped for so long that what it printed is no longer true.
     """
     status = answer[0]
     try:
@@ -90,7 +90,7 @@ def serve_ipam(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, re
 
 
 def occupy_closed_streams() -> None:
-    """A closed stream's number is the next to be given, and no socket is to have it: an answer would go there."""
+    """Fill closed streams: the next file opened gets their number, and a socket there would receive the answer."""
     spare = 0
     while spare <= 2:
         spare = posix.open("/dev/null", posix.O_RDONLY)
@@ -98,7 +98,7 @@ def occupy_closed_streams() -> None:
 
 
 def read_stdin() -> bytes:
-    """All of stdin, up to one byte beyond the limit, so that the daemon sees that it was too much."""
+    """Read all of stdin, up to one byte beyond the limit, so that the daemon sees that it is too long."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     data = b""
@@ -126,13 +126,13 @@ def connect(path: bytes, wait: float) -> _socket.socket:
 
 
 def send_call(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes) -> None:
-    """The namespace travels as a descriptor: what it names cannot be swapped for another on the way."""
+    """Send the call, with the namespace as a descriptor, which nobody can exchange on the way as a path can be."""
     ours = b"\0".join(key + b"=" + value for key, value in env.items() if key.startswith(b"CNI_"))
     first = frame(ENVIRONMENT, ours)
     try:
         netns = posix.open(env.get(b"CNI_NETNS", b""), posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError:
-        sent = daemon.send(first)  # the daemon knows which commands can do without
+        sent = daemon.send(first)  # the daemon knows the commands that need no namespace
     else:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, netns.to_bytes(4, sys.byteorder))
         sent = daemon.sendmsg([first], [rights])
@@ -145,7 +145,7 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 
 
 def receive(daemon: _socket.socket) -> tuple[bytes, bytes]:
-    """Kind and payload of the next frame. Raises EOFError where the daemon has hung up instead."""
+    """Return kind and payload of the next frame. Raises EOFError if the daemon has hung up instead."""
     head = daemon.recv(5)
     if not head:
         raise EOFError("the daemon closed the connection")
@@ -167,7 +167,7 @@ def receive_exactly(daemon: _socket.socket, size: int) -> bytes:
 
 
 def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: bytes) -> tuple[int, bytes]:
-    """Exit status and stdout of the plugin: same environment and stdin, stderr to ours (CNI spec, section 4)."""
+    """Run the plugin with our environment, stdin and stderr; return exit status and stdout (CNI spec, section 4)."""
     path = find_plugin(env.get(b"CNI_PATH", b""), plugin)
     if path is None:
         return NO_PLUGIN, b""
@@ -185,14 +185,14 @@ def run_ipam(env: dict[bytes, bytes], stdin: bytes, command: bytes, plugin: byte
     data = read_output(output)
     posix.close(output)
     status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, 0)  # what it left running is no business of ours
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, 0)  # what the plugin left running may go on
     posix.close(lifeline)
     posix.close(ours)
     return status if status >= 0 else 255, data
 
 
 def read_output(output: int) -> bytes:
-    """All of it, up to so much that the daemon sees that it was too much."""
+    """Read all of it, up to a length by which the daemon sees that it is too long."""
     data = b""
     while len(data) < LONGEST and (part := posix.read(output, min(65536, LONGEST - len(data)))):
         data += part
@@ -202,7 +202,7 @@ def read_output(output: int) -> bytes:
 def spawn(path: bytes, env: dict[bytes, bytes], files: list[tuple[int, int, int]]) -> int:
     """Start the plugin in a process group of its own.
 
-    One that is being replaced this moment (ETXTBSY) is tried again, as libcni does.
+    A plugin that is just being replaced (ETXTBSY) is tried again, as libcni does.
     """
     usual = (SIGPIPE, SIGXFSZ)
     for _ in range(BUSY_TRIES):
@@ -216,9 +216,9 @@ def spawn(path: bytes, env: dict[bytes, bytes], files: list[tuple[int, int, int]
 
 
 def tie_to_our_life(child: int, lifeline: int) -> None:
-    """A runtime that gives up kills us, which we cannot tell the plugin: so the kernel kills its process group.
+    """Have the kernel kill the plugin's process group when the runtime kills us, which we cannot report to the plugin.
 
-    The plugin holds the reading end of a pipe whose writing end is ours alone. When that closes, the kernel sends the
+    The plugin holds the reading end of a pipe whose writing end is only ours. When that closes, the kernel sends the
     pipe's owner its signal (fcntl(2), F_SETOWN and F_SETSIG; fs/pipe.c, pipe_release).
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -child)
@@ -227,7 +227,7 @@ def tie_to_our_life(child: int, lifeline: int) -> None:
 
 
 def find_plugin(search: bytes, plugin: bytes) -> bytes | None:
-    """The first regular file of that name on CNI_PATH; relative folders do not count."""
+    """Return the first regular file of that name on CNI_PATH; relative folders do not count."""
     for folder in search.split(b":"):
         path = folder + b"/" + plugin
         try:
@@ -244,7 +244,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def give_up(reason: str) -> int:
-    """CNI error 11: the runtime tries again. The reason is text of the operating system, without quotes."""
+    """Print CNI error 11: the runtime tries again. The reason is text of the operating system, without quotes."""
     message = "the sriov daemon does not answer: " + reason.replace("\\", "").replace('"', "")
     remedy = "is sriov_cni running on this node? see its log"
     error = f'{{"cniVersion":"1.1.0","code":11,"msg":"{message}","details":"{remedy}"}}\n'
@@ -256,5 +256,5 @@ def give_up(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    # Not sys.exit: taking the interpreter apart is a seventh of this program's time, and nothing is left to be flushed.
+    # Not sys.exit: taking the interpreter apart takes a seventh of this program's time, and there is nothing to flush.
     posix._exit(main())

@@ -1,22 +1,22 @@
-"""The frames between shim and daemon, in one place. Pure: bytes to values and back.
+"""Frames between shim and daemon, in one place. Pure: bytes to values and back.
 
 A frame is one byte of kind, four bytes of length (big endian), and the payload. In order:
 
     shim → daemon   E  the CNI_* environment, KEY=VALUE, separated by NUL; the namespace's descriptor comes with it
-    shim → daemon   S  stdin as it came
+    shim → daemon   S  stdin as received
     daemon → shim   I  run an IPAM plugin: CNI_COMMAND, NUL, the plugin's name
-    shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 when it is not on CNI_PATH
+    shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 if it is not on CNI_PATH
     daemon → shim   A  the answer: one byte of exit status, then what goes to stdout
     shim → daemon   D  whether it could be printed: one byte, 1 or 0
     daemon → shim   W  withdrawn: the attachment was ended before D came; the shim exits as after a failure
 
-There may be no I, or several. After D the daemon may want another I, to undo what nobody heard of; else there may be
-the W. Then it hangs up, and the shim exits. So the runtime goes on only after the daemon has let go of the namespace.
+There may be no I, or several. After D the daemon may send another I, to undo what the runtime did not learn; or it may
+send W. Then it hangs up, and the shim exits. So the runtime continues only after the daemon has released the namespace.
 
-The daemon waits for D for as long as the connection is open, and takes back what it attached where it is closed, which
-only the shim's end does, or where D says 0. The shim succeeds where the daemon hangs up after D and in no other case:
-not when the daemon is gone before it has read D (the kernel says EPIPE or ECONNRESET then: net/unix/af_unix.c,
-unix_release_sock), nor when it wants a plugin run although D said 1, as a daemon without W does that had given up.
+The daemon waits for D as long as the connection is open. It takes back what it attached if the connection is closed,
+which only the shim's end causes, or if D is 0. The shim succeeds only if the daemon hangs up after D: not if the daemon
+is gone before it has read D (the kernel returns EPIPE or ECONNRESET then: net/unix/af_unix.c, unix_release_sock), nor
+if it wants a plugin run although D was 1, as a daemon without W does that had given up.
 """
 
 import dataclasses
@@ -39,12 +39,12 @@ Environment = Mapping[str, str]
 
 
 class WireError(Exception):
-    """The other side does not keep to the protocol. The connection is of no more use."""
+    """The other side violates the protocol. The connection is of no more use."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an IPAM plugin ended: its exit status, 255 for a signal, and its stdout."""
+    """Outcome of an IPAM plugin: its exit status, 255 for a signal, and its stdout."""
 
     status: int
     stdout: bytes
@@ -55,7 +55,7 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 
 
 def head(data: bytes) -> tuple[bytes, int]:
-    """Kind and payload length of the five bytes that begin a frame."""
+    """Return kind and payload length from the five bytes that begin a frame."""
     kind, length = data[:1], int.from_bytes(data[1:HEAD], "big")
     if kind not in (ENVIRONMENT, STDIN, IPAM, ANSWER, DELIVERED, WITHDRAWN) or length > LONGEST:
         raise WireError(f"a frame of kind {kind!r} with {length} bytes")
@@ -63,7 +63,7 @@ def head(data: bytes) -> tuple[bytes, int]:
 
 
 def environment(payload: bytes) -> Environment:
-    """The variables; bytes that are not UTF-8 survive as surrogates and fail validation later."""
+    """Return the variables; bytes that are not UTF-8 survive as surrogates and fail validation later."""
     pairs = (each.partition(b"=") for each in payload.split(b"\0") if each)
     return {key.decode(errors="surrogateescape"): value.decode(errors="surrogateescape") for key, _, value in pairs}
 

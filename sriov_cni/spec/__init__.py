@@ -1,1 +1,1 @@
-"""CNI's formats: environment, network configuration, results, errors. Pure."""
+"""Formats of CNI: environment, network configuration, results, errors. Pure."""

@@ -1,4 +1,4 @@
-"""How a failure looks to the runtime: one JSON object on stdout with a typed code (CNI spec 1.1, "Error")."""
+"""CNI errors: a failure as the runtime gets it, one JSON object on stdout with a typed code (CNI spec 1.1, "Error")."""
 
 import enum
 import errno
@@ -9,7 +9,7 @@ from sriov import errors
 
 
 class Code(enum.IntEnum):
-    """The spec's codes; 8 and 999 are what libcni itself uses; 100 and up are ours."""
+    """Codes of the spec; 8 and 999 are those that libcni itself uses; 100 and up are ours."""
 
     INCOMPATIBLE_VERSION = 1
     UNSUPPORTED_FIELD = 2
@@ -68,7 +68,7 @@ class _Object(msgspec.Struct, omit_defaults=True):
 
 
 def encode(error: CniError, version: str) -> bytes:
-    """The object for stdout, in the version that the configuration speaks."""
+    """Encode the object for stdout, in the configuration's version."""
     return msgspec.json.encode(_Object(version, error.code, _text(error.message), _text(error.details))) + b"\n"
 
 

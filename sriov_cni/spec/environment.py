@@ -1,6 +1,6 @@
-"""The environment of a CNI call, checked as a table: which command needs which variable, and what each may hold.
+"""Environment of a CNI call, checked by a table: the variables that each command needs, and their valid values.
 
-Source: CNI spec 1.1, "Parameters", and what libcni and its skel enforce. An empty variable is a missing one, because
+Source: CNI spec 1.1, "Parameters", and the checks of libcni and its skel. An empty variable counts as missing, because
 libcni sets all of them on every call.
 """
 
@@ -61,7 +61,7 @@ def _ifname(value: str) -> str | None:
 
 
 def _any_ifname(value: str) -> str | None:
-    """What no plugin took (containernetworking/cni, pkg/utils, ValidateInterfaceName())."""
+    """Refuse at DEL only a name that no plugin took (containernetworking/cni, pkg/utils, ValidateInterfaceName())."""
     if value in (".", "..") or len(value) > _IFNAME_MAX:
         return f"must be at most {_IFNAME_MAX} characters long"
     if any(char in "/:" or char.isspace() for char in value):
@@ -70,13 +70,13 @@ def _any_ifname(value: str) -> str | None:
 
 
 def _text(value: str) -> str | None:
-    """Bytes that are no UTF-8 arrive as surrogates, which nothing can write down."""
+    """Refuse bytes that are no UTF-8: they arrive as surrogates, which no file can hold."""
     return "must be UTF-8" if any("\ud800" <= char <= "\udfff" for char in value) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Variable:
-    """What is wrong with one is a problem of the commands in `checked`: a DEL uses no more than the names."""
+    """One variable. Only commands in `checked` refuse an invalid value: a DEL uses no more than the names."""
 
     name: str
     field: str
@@ -96,10 +96,10 @@ _VARIABLES = (
 
 
 def invocation(env: Mapping[str, str]) -> Invocation:
-    """Check the environment; everything missing is reported at once. Raises CniError with code 4."""
+    """Check the environment; all missing variables are reported at once. Raises CniError with code 4."""
     command = _command(env.get("CNI_COMMAND", ""))
     if command not in _FOR_A_POD:
-        # libcni sets the other variables too, to anything.
+        # libcni sets the other variables too, with any value.
         return Invocation(command, path=env.get("CNI_PATH", ""))
     missing = [each.name for each in _VARIABLES if command in each.required and not env.get(each.name)]
     if missing:
@@ -112,10 +112,10 @@ def invocation(env: Mapping[str, str]) -> Invocation:
 
 
 def arguments(text: str) -> Mapping[str, str]:
-    """CNI_ARGS: K=V pairs, separated by ';'. Unknown keys are an error unless IgnoreUnknown says otherwise."""
+    """Parse CNI_ARGS: K=V pairs, separated by ';'. Unknown keys are an error unless IgnoreUnknown is set."""
     pairs = [each.split("=") for each in text.split(";") if each]
     malformed = [number for number, each in enumerate(pairs, 1) if len(each) != 2]
-    if malformed:  # by its place: what it says may be part of a secret
+    if malformed:  # named by its number: its text may be part of a secret
         raise _invalid(f"CNI_ARGS: pair {malformed[0]} is not KEY=VALUE", "separate the pairs by ';'")
     found = {each[0]: each[1] for each in pairs}
     unknown = set(found) - {"IgnoreUnknown", "MAC"}
@@ -127,18 +127,18 @@ def arguments(text: str) -> Mapping[str, str]:
 
 
 def pod(text: str) -> tuple[str, str]:
-    """Namespace and name of the pod in CNI_ARGS, empty where they are not there. Raises CniError with code 4."""
+    """Return namespace and name of the pod in CNI_ARGS, empty if absent. Raises CniError with code 4."""
     given = arguments(text)
     return given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
 
 
 def pod_uid(text: str) -> str:
-    """The UID of the pod in CNI_ARGS, empty where it is not there. Raises CniError with code 4."""
+    """Return the UID of the pod in CNI_ARGS, empty if absent. Raises CniError with code 4."""
     return arguments(text).get("K8S_POD_UID", "")
 
 
 def refuses(text: str) -> bool:
-    """Whether no ADD with these CNI_ARGS gets as far as to change anything."""
+    """Report whether every ADD with these CNI_ARGS is refused before it changes anything."""
     try:
         arguments(text)
     except cni_errors.CniError:

@@ -1,4 +1,4 @@
-"""The network configuration: decoded, checked, frozen. Nobody downstream sees a dict.
+"""Network configuration: decoded, checked, frozen. No other module sees a dict.
 
 Keys are those of sriov-cni, and `mtu`. A key with a wrong JSON type is a decoding failure (6), a value out of range an
 invalid configuration (7), a value that no VF can have an unsupported field (2); each names key, value and remedy.
@@ -18,14 +18,14 @@ from sriov_cni.spec.cni_errors import Code
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
 _OLD_VERSIONS = ("", "0.1.0", "0.2.0")
-"""What sriov-cni took too. They have a result of another kind, which nothing here makes."""
+"""Versions that sriov-cni also took. They have another kind of result, which nothing here makes."""
 _NUMBERS = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?")
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PLUGIN = re.compile(r"[a-zA-Z0-9_.\-]+")
 _REMEDY = "pass one JSON object, as in the README"
 _T = TypeVar("_T")
-_MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver know their own maximum
+_MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver have their own maximum
 
 
 class _Ipam(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class _RuntimeConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Document(msgspec.Struct, frozen=True):
-    """Stdin as it came. `null` is an absent key, as in Go."""
+    """Stdin as received. `null` is an absent key, as in Go."""
 
     cni_version: str | None = msgspec.field(default=None, name="cniVersion")
     name: str | None = None
@@ -75,11 +75,11 @@ KEYS = frozenset(each.encode_name for each in msgspec.structs.fields(_Document))
     "cniVersion",
     "runtimeConfig",
 }
-"""What a network configuration may ask of this plugin, beside what every CNI configuration has."""
+"""Keys of this plugin in a network configuration, without those that every CNI configuration has."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
-    """What an attachment that is there may be told by: the rest may be what no ADD takes, and its DEL must succeed."""
+    """Fields that identify an existing attachment. Others may be such as no ADD takes; its DEL must still succeed."""
 
     cni_version: Any = msgspec.field(default=None, name="cniVersion")
     name: Any = None
@@ -96,9 +96,9 @@ _ATTACHMENTS = msgspec.json.Decoder(list[_Attachment] | None)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
-    """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address where there is a sound one.
+    """Fields that every command needs. `ipam` is the IPAM plugin's name, `device` a valid PCI address, or None.
 
-    `version` and `name` are one that an ADD takes, or of an existing attachment whatever is there, "" for nothing.
+    `version` and `name` are valid ones for an ADD; for an existing attachment they are unchecked, "" if absent.
     """
 
     version: str
@@ -110,10 +110,10 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attachment:
-    """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
+    """Request of an ADD, checked. `mtu` None keeps the VF's; `pci` None: the kubelet chose the VF, for `resource`.
 
-    `wanted` has the baseline where nothing is named; of what a node may declare, `named` is what the network names.
-    `rdma` None leaves it to the node whether RDMA devices move.
+    `wanted` has the baseline for what is not named; `named` are the settings that the network names, of those that a
+    node may declare. `rdma` None leaves it to the node whether RDMA devices move.
     """
 
     pci: devices.PciAddress | None
@@ -128,7 +128,7 @@ class Attachment:
 
 
 def version(stdin: bytes) -> str:
-    """The version to answer in, for as far as it can be told; never fails."""
+    """Return the version to answer in, as far as it is readable; never fails."""
     try:
         found = _decode(stdin, _ENVELOPE).cni_version
     except cni_errors.CniError:
@@ -137,7 +137,7 @@ def version(stdin: bytes) -> str:
 
 
 def network(stdin: bytes) -> Network:
-    """Decode what an ADD needs. Raises CniError with code 1, 5, 6 or 7."""
+    """Decode the fields that an ADD needs. Raises CniError with code 1, 5, 6 or 7."""
     envelope = _decode(stdin, _ENVELOPE)
     if not all(each is None or isinstance(each, str) for each in (envelope.name, envelope.cni_version)):
         raise cni_errors.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
@@ -152,17 +152,18 @@ def network(stdin: bytes) -> Network:
 
 
 def existing(stdin: bytes) -> Network:
-    """The same of an attachment that is there, for DEL, CHECK and GC: nothing is demanded that only an ADD may demand.
+    """Decode the fields of an existing attachment, for DEL, CHECK and GC, without the demands of an ADD.
 
-    Who attached the VF took the configuration, and that may have been sriov-cni, which takes versions and keys that are
-    not taken here; or nobody did, and the pod is to end. Raises CniError with code 5 or 6 for what is no JSON object.
+    The plugin that attached the VF accepted the configuration. That may have been sriov-cni, which takes versions and
+    keys that are not taken here; or no plugin did, and the pod is to end. Raises CniError with code 5 or 6 if it is no
+    JSON object.
     """
     return _network(_decode(stdin, _ENVELOPE))
 
 
 def refuses(stdin: bytes) -> bool:
-    """Whether no plugin's ADD ever took this: its version is none, or its name (containernetworking/cni, pkg/skel,
-    checkVersionAndCall() and validateConfig())."""
+    """Report whether every plugin's ADD refuses this configuration, by its version or name (containernetworking/cni,
+    pkg/skel, checkVersionAndCall() and validateConfig())."""
     net = existing(stdin)
     return net.version not in (*_OLD_VERSIONS, *VERSIONS) or not _NETWORK.fullmatch(net.name)
 
@@ -180,7 +181,7 @@ def _network(envelope: _Envelope) -> Network:
 
 
 def attachment(stdin: bytes, args: str) -> Attachment:
-    """Check what an ADD asks for, CNI_ARGS included. Raises CniError with code 2, 4, 6 or 7."""
+    """Check the request of an ADD, with CNI_ARGS. Raises CniError with code 2, 4, 6 or 7."""
     document = _decode(stdin, _DOCUMENT)
     _check_ipam(document)
     _refuse_trunk(document)
@@ -202,13 +203,13 @@ def attachment(stdin: bytes, args: str) -> Attachment:
 
 
 def warnings(stdin: bytes) -> tuple[str, ...]:
-    """What is ignored and should not go unnoticed: keys that nobody reads. For after the VF's move."""
+    """Return warnings about ignored keys that nobody reads. To be called after the VF's move."""
     keys = _decode(stdin, _BY_KEY)
     return typos.warnings(keys, KEYS)
 
 
 def needs_version(net: Network, command: str, since: str) -> None:
-    """Raises CniError with code 1 where the configuration's version is older than the command, or is none."""
+    """Raise CniError with code 1 if the configuration's version is older than the command, or is none."""
     if _number(net.version) < _number(since):
         named = net.version or "0.1.0"
         raise cni_errors.CniError(
@@ -217,7 +218,7 @@ def needs_version(net: Network, command: str, since: str) -> None:
 
 
 def needs_name(net: Network) -> None:
-    """Raises CniError with code 7 where it is not said which network is meant."""
+    """Raise CniError with code 7 if the network's name is missing or invalid."""
     _check_name(net.name)
 
 
@@ -227,15 +228,15 @@ def _check_name(name: str | None) -> None:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """For comparing. None is 0.1.0 (containernetworking/cni, pkg/version, ParseVersion()), and no number is less."""
+    """Parse for comparison. "" is 0.1.0 (containernetworking/cni, pkg/version, ParseVersion()); other text is least."""
     found = _NUMBERS.fullmatch(version or "0.1.0")
     return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def valid_attachments(stdin: bytes) -> frozenset[tuple[str, str]]:
-    """GC's list of container and interface names. `null` is an empty list, as Go writes it; absent is refused.
+    """Return GC's list of container and interface names. `null` is an empty list, as Go writes it; absent is refused.
 
-    `cni.dev/attachments` is what older runtimes say (containernetworking/cni issue 1101).
+    `cni.dev/attachments` is the key of older runtimes (containernetworking/cni issue 1101).
     """
     keys = _decode(stdin, _BY_KEY)
     key = next((each for each in ("cni.dev/valid-attachments", "cni.dev/attachments") if each in keys), None)
@@ -330,20 +331,20 @@ def _named(document: _Document) -> settings.Switches:
 
 
 def _mac(document: _Document, args: str) -> str | None:
-    """runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
+    """Take the MAC from runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
     runtime = document.runtime_config.mac if document.runtime_config else None
     return runtime or environment.arguments(args).get("MAC") or document.mac or None
 
 
 def _guid(document: _Document) -> str:
-    """runtimeConfig, which ib-kubernetes fills in, goes first."""
+    """Take the GUID from runtimeConfig first, which ib-kubernetes fills in."""
     runtime = document.runtime_config.infiniband_guid if document.runtime_config else None
     given = runtime or document.guid or ""
     return settings.guid(given) if given else ""
 
 
 def _pkey(text: str | None) -> int | None:
-    """A partition key as ib-sriov-cni writes it, in hex: 0x8001."""
+    """Parse a partition key as ib-sriov-cni writes it, in hex: 0x8001."""
     if not text:
         return None
     try:

@@ -1,8 +1,8 @@
-"""CNI results of every version we speak: what an IPAM plugin answered, and what we answer. Pure.
+"""CNI results of every supported version: an IPAM plugin's answer, and our own. Pure.
 
-Within one process a result has one shape, that of 1.1.0; `encode` leaves out what an older version does not know
-(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise). What prevResult says is others' and passed on as it came,
-also what no version knows: a plugin must hand on what the ones before it did ("Deriving runtime configuration").
+Inside the process a result has one shape, that of 1.1.0; `encode` leaves out what an older version does not have
+(CNI spec 1.1.0 "Success", 1.0.0 and 0.4.0 likewise). prevResult belongs to other plugins and is passed on as received,
+unknown fields too: a plugin must pass on what earlier plugins did ("Deriving runtime configuration").
 """
 
 import dataclasses
@@ -89,9 +89,9 @@ def decode(data: bytes, what: str) -> Result:
 
 
 def previous(data: bytes | None, versions: Container[str] | None = None) -> Result:
-    """prevResult, whole: what is passed on has to be a result of one of `versions`. Raises CniError with code 6.
+    """Read prevResult, whole: it is passed on, so it must be a result of one of `versions`. CniError with code 6.
 
-    It may leave its version out, which is the configuration's then (libcni, NewConfFromBytes).
+    It may leave its version out, which is then the configuration's (libcni, NewConfFromBytes).
     """
     if data is None:
         return Result()
@@ -108,7 +108,7 @@ def _version(data: bytes) -> object:
 
 
 def addressing(result: Result, what: str) -> Addressing:
-    """Raises CniError with code 6 for an address that is none."""
+    """Parse addresses and routes. Raises CniError with code 6 for an invalid one."""
     try:
         addresses = tuple(ipaddress.ip_interface(ip.address) for ip in result.ips)
         gateways = [ipaddress.ip_address(ip.gateway) for ip in result.ips if ip.gateway]
@@ -118,7 +118,7 @@ def addressing(result: Result, what: str) -> Addressing:
 
 
 def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
-    """A route without a gateway goes over the first address' gateway of its family, as other plugins have it."""
+    """Parse a route. One without a gateway uses the first address' gateway of its family, as with other plugins."""
     dst = ipaddress.ip_network(route.dst, strict=False)
     gateway = ipaddress.ip_address(route.gw) if route.gw else None
     if gateway is None and route.scope is None:
@@ -129,9 +129,9 @@ def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
 
 
 def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Result:
-    """Our answer: what plugins before us made, our interface, and whatever the IPAM plugin gave it.
+    """Return our answer: the results of plugins before us, our interface, and what the IPAM plugin gave it.
 
-    Of DNS there is one: the network configuration's, else the IPAM plugin's, else that of the plugins before us.
+    There is one DNS: the network configuration's, else the IPAM plugin's, else that of the plugins before us.
     """
     ours = len(before.interfaces)
     ips = [msgspec.structs.replace(ip, interface=ours) for ip in leased.ips]
@@ -140,7 +140,7 @@ def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Res
 
 
 def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
-    """The JSON document for stdout in this version. `before` is the prevResult that `result` begins with."""
+    """Encode the JSON document for stdout in this version. `result` begins with the prevResult `before`."""
     document: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(result)}
     if version not in _WITH_1_1_FIELDS:
         document["interfaces"] = [_keep(each, {"name", "mac", "sandbox"}) for each in document["interfaces"]]
@@ -156,7 +156,7 @@ def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
 
 
 def _restore(document: dict[str, Any], before: dict[str, Any]) -> None:
-    """Put what was there before in its place again, whole."""
+    """Put the values of prevResult back, whole."""
     for name, value in before.items():
         if name not in document:
             document[name] = value

@@ -1,4 +1,4 @@
-"""Keys of a network configuration that nobody reads: most are meant for somebody else, some are misspelt. Pure."""
+"""Unknown keys of a network configuration: most are for other programs, some are misspelt. Pure."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ _CLOSE = 0.75
 
 
 def warnings(given: Iterable[str], known: frozenset[str]) -> tuple[str, ...]:
-    """One line for each key that is ignored and should not go unnoticed."""
+    """Return one line for each key that is ignored and should not go unnoticed."""
     lines = []
     for key in given:
         if key in known or key in _FOREIGN or key.startswith("cni.dev/"):
             continue
         if key in _LOGGING:
-            lines.append(f"key {key!r} is ignored: the daemon's own options say where its log goes")
+            lines.append(f"key {key!r} is ignored: the daemon's own options configure its log")
             continue
         by_spelling = {each.replace("_", "").lower(): each for each in known}
         spelling = key.replace("-", "").replace("_", "").lower()

@@ -1,1 +1,1 @@
-"""Verdicts about what was read. Pure."""
+"""Checks of what was read: verdicts. Pure."""

@@ -1,4 +1,4 @@
-"""doctor on what is between the node and its pods: configuration, kubelet, CNI, network managers. Pure."""
+"""doctor's checks between the node and its pods: configuration, kubelet, CNI, network managers. Pure."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def kubelet(found: facts.Facts) -> Iterator[Finding]:
 _PLUGINS = {
     cni_setup.Plugin.MISSING: (Kind.PLUGIN_MISSING, "it is not there"),
     cni_setup.Plugin.FOREIGN: (Kind.PLUGIN_FOREIGN, "it does not ask our daemon: it is another CNI plugin"),
-    cni_setup.Plugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, and nobody may execute it"),
+    cni_setup.Plugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, but it is not executable"),
 }
 
 
@@ -64,10 +64,12 @@ def ledger(found: facts.Facts) -> Iterator[Finding]:
         if one.record.problem:
             yield Finding(Kind.NOT_TAKEN_BACK, one.record.pci, f"from {owner}: {one.record.problem}")
         elif one.state is attachments.State.LEFT_BEHIND:
-            yield Finding(Kind.LEFT_BEHIND, one.record.pci, f"{owner} is gone, the VF is home and not clean yet")
+            yield Finding(Kind.LEFT_BEHIND, one.record.pci, f"{owner} is gone, the VF is in the host and not clean yet")
         if one.state is attachments.State.UNKNOWN_OWNER:
             yield Finding(
-                Kind.RECORD_DAMAGED, str(found.where.run_dir / "vfs" / f"{one.record.pci}.json"), "no JSON of ours"
+                Kind.RECORD_DAMAGED,
+                str(found.where.run_dir / "vfs" / f"{one.record.pci}.json"),
+                "not a readable record",
             )
 
 
@@ -81,4 +83,4 @@ def managers(found: facts.Facts) -> Iterator[Finding]:
             Kind.NETWORK_MANAGER, "NetworkManager", "it runs, and neither udev nor its own files keep it off VFs"
         )
     for file, netdev in found.managers.claims:
-        yield Finding(Kind.NETWORKD, netdev, f"{file} matches this VF: networkd sets it up when it is home")
+        yield Finding(Kind.NETWORKD, netdev, f"{file} matches this VF: networkd sets it up when it is in the host")

@@ -1,7 +1,7 @@
-"""The chain of reasons from a pod's request to its interface, link by link. Pure: a case in, steps out.
+"""Chain of reasons from a pod's request to its interface, step by step. Pure: a case in, steps out.
 
-Each step asks one question and answers yes, no or cannot tell, with what was seen and, for a no, what to do. The first
-no is the reason; what follows it is shown all the same, since two things may be wrong.
+Each step asks one question and answers yes, no or cannot tell, with the evidence and, for a no, a remedy. The first no
+is the reason; the steps after it are shown all the same, since two things may be wrong.
 """
 
 import collections
@@ -18,7 +18,7 @@ from sriovctl.node import attachments, facts, pod_spec
 
 
 class Answer(enum.Enum):
-    """The value is what is shown."""
+    """Answer of a step; the value is what is shown."""
 
     YES = "yes"
     NO = "no"
@@ -27,7 +27,7 @@ class Answer(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One link of the chain. `name` is for scripts and stays."""
+    """One step of the chain. `name` is for scripts and never changes."""
 
     name: str
     question: str
@@ -38,7 +38,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """A pod (namespace/name), the resources it is about, and its own specification where it was given."""
+    """A pod (namespace/name), the resources in question, and its own specification if it was given."""
 
     found: facts.Facts
     pod: str
@@ -47,7 +47,7 @@ class Case:
 
 
 def of_pod(case: Case) -> list[Step]:
-    """From the request to the interface. Where it is not known what the pod wants, what it was given counts."""
+    """Return the steps from request to interface. If it is unknown what the pod wants, what it was given counts."""
     steps = [*_requested(case)]
     for resource in case.resources:
         steps += [*_pool(case, resource), *_kubelet(case, resource)]
@@ -55,7 +55,7 @@ def of_pod(case: Case) -> list[Step]:
 
 
 def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[Step]:
-    """Whether a pod could be given this VF, and if one has it, how it came to it."""
+    """Return whether a pod could be given this VF, and if one has it, how it got it."""
     one = found.seen.catalog.candidates.get(pci)
     if one is None:
         text = f"sysfs has no network device {pci}"
@@ -75,7 +75,7 @@ def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[Step]:
 
 
 def reason(steps: list[Step]) -> Step | None:
-    """The first link that does not hold; None where all hold, as far as can be seen."""
+    """Return the first step with a no; None if there is none, as far as can be seen."""
     return next((each for each in steps if each.answer is Answer.NO), None)
 
 
@@ -153,7 +153,7 @@ def _registered(found: facts.Facts, resource: str) -> Step:
 
 
 def _kubelet(case: Case, resource: str) -> Iterator[Step]:
-    """Registered, free, and given to this pod."""
+    """Check that the resource is registered, free, and given to this pod."""
     registered = _registered(case.found, resource)
     yield registered
     told = case.found.seen.told
@@ -172,7 +172,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[Step]:
                "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
     here = case.pod in told.pods
     evidence = "the pod is here and holds none" if here else "the kubelet has no such pod: it is not on this node"
-    remedy = f"let a container request {resource}" if here else "`kubectl describe pod` has the scheduler's word"
+    remedy = f"let a container request {resource}" if here else "`kubectl describe pod` shows the scheduler's reason"
     yield Step("allocated", f"was {case.pod} given devices of it?", Answer.NO, evidence, remedy)
 
 
@@ -206,8 +206,8 @@ def _calls(case: Case) -> Iterator[Step]:
 
 
 def _calls_about(found: facts.Facts, concerns: Callable[[call_log.Outcome], bool]) -> Iterator[Step]:
-    """The last ADD, unless a DEL came after it."""
-    question = "was ADD called, and what did it come to?"
+    """Report the last ADD, and what came after it."""
+    question = "was ADD called, and what was the result?"
     calls = [call for call in found.seen.calls if concerns(call)]
     added = next((call for call in reversed(calls) if call.command == "ADD"), None)
     if added is None:
@@ -224,7 +224,7 @@ def _calls_about(found: facts.Facts, concerns: Callable[[call_log.Outcome], bool
 
 
 def _attached(case: Case) -> Iterator[Step]:
-    """What the ledger says now, and whether the VF carries traffic."""
+    """Report the ledger's record, and whether the VF carries traffic."""
     mine = [each for each in case.found.held if case.pod in (each.pod, each.kubelet)]
     for each in mine:
         yield _state(each)

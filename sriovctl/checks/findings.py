@@ -1,4 +1,4 @@
-"""What `doctor` can find, one Kind each: its name for scripts, how bad it is, and what to do about it.
+"""Findings of `doctor`: for each Kind its name for scripts, its severity, and its remedy.
 
 A kind is never renamed: scripts and alerts match on it. docs/sriovctl.md lists all of them.
 """
@@ -16,7 +16,7 @@ class Severity(enum.Enum):
 
 
 class Kind(enum.Enum):
-    """The value is the kind's name, its severity and its remedy."""
+    """Kind of a finding. The value is its name, its severity and its remedy."""
 
     NO_PF = ("no-pf", Severity.ERROR, "switch SR-IOV on in firmware setup and in the NIC's own; is the driver loaded?")
     NO_VFS = ("no-vfs", Severity.WARNING, "make VFs: write a number to the PF's sriov_numvfs, or `sriovctl provision`")
@@ -42,19 +42,19 @@ class Kind(enum.Enum):
     RCU_WAIT = ("rcu-wait", Severity.INFO, "boot with rcutree.jiffies_till_first_fqs=0, or write 0 there")
     SLOW_TICK = ("slow-tick", Severity.INFO, "a kernel with CONFIG_HZ=250 or 1000 lets pods start sooner")
 
-    CONFIG_BAD = ("config-bad", Severity.ERROR, "mend config.json; `sriov-device-plugin --dry-run` shows the effect")
-    CONFIG_WARNING = ("config-warning", Severity.WARNING, "mend config.json")
+    CONFIG_BAD = ("config-bad", Severity.ERROR, "fix config.json; `sriov-device-plugin --dry-run` shows the effect")
+    CONFIG_WARNING = ("config-warning", Severity.WARNING, "fix config.json")
     POOL_EMPTY = ("pool-empty", Severity.WARNING, "compare its selectors with `sriovctl inventory -o wide`")
-    POLICY_BAD = ("policy-bad", Severity.ERROR, "mend the policy, or remove it: until then every ADD is refused")
+    POLICY_BAD = ("policy-bad", Severity.ERROR, "fix the policy, or remove it: until then every ADD is refused")
     KUBELET_MISSING = ("kubelet-missing", Severity.ERROR, "start the kubelet, or name its directory with --kubelet")
-    NOT_REGISTERED = ("not-registered", Severity.ERROR, "start the device plugin; its log says why the kubelet refused")
+    NOT_REGISTERED = ("not-registered", Severity.ERROR, "start the device plugin; its log has the kubelet's reason")
     NO_POD_RESOURCES = (
         "no-pod-resources",
         Severity.WARNING,
         "owners cannot be named, and pods without Multus get no VF",
     )
     DAEMON_DOWN = ("daemon-down", Severity.ERROR, "start the CNI daemon: until then pods wait for their VF")
-    DAEMON_TROUBLE = ("daemon-trouble", Severity.ERROR, "the daemon tries on; its log has the trace of each failure")
+    DAEMON_TROUBLE = ("daemon-trouble", Severity.ERROR, "the daemon keeps retrying; its log has each trace")
     PLUGIN_MISSING = ("plugin-missing", Severity.ERROR, "install the shim as `sriov` where the runtime looks")
     PLUGIN_FOREIGN = (
         "plugin-foreign",
@@ -62,13 +62,13 @@ class Kind(enum.Enum):
         "another plugin is called `sriov` there: put the shim in its place",
     )
     PLUGIN_NOT_EXECUTABLE = ("plugin-not-executable", Severity.ERROR, "chmod 0755 it")
-    NETWORK_BAD = ("network-bad", Severity.ERROR, "mend the network configuration: its pods get this error")
+    NETWORK_BAD = ("network-bad", Severity.ERROR, "fix the network configuration: its pods get this error")
     NO_NETWORK = ("no-network", Severity.WARNING, "write a network configuration of type sriov, or install Multus")
-    LEFT_BEHIND = ("left-behind", Severity.WARNING, "wait ten seconds; if it stays, the daemon's log says why")
+    LEFT_BEHIND = ("left-behind", Severity.WARNING, "wait ten seconds; if it stays, see the daemon's log")
     NOT_TAKEN_BACK = (
         "not-taken-back",
         Severity.ERROR,
-        "mend what the evidence says; the daemon tries on, and `sriovctl attachments release` at once",
+        "fix what the evidence shows; the daemon keeps retrying, `sriovctl attachments release` retries at once",
     )
     RECORD_DAMAGED = ("record-damaged", Severity.WARNING, "once no pod has the VF, remove the file")
     NETWORK_MANAGER = (
@@ -76,7 +76,7 @@ class Kind(enum.Enum):
         Severity.WARNING,
         'a udev rule with ENV{NM_UNMANAGED}="1" keeps it off; of VFs it has: nmcli device set NAME managed no',
     )
-    NETWORKD = ("networkd", Severity.WARNING, "a .network file that sorts first, matches VFs and says Unmanaged=yes")
+    NETWORKD = ("networkd", Severity.WARNING, "a .network file that sorts first, matches VFs and has Unmanaged=yes")
 
     @property
     def title(self) -> str:
@@ -94,7 +94,7 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """`subject` is the thing: a device, a file, a resource; `evidence` is what was seen."""
+    """A finding. `subject` is the thing: a device, a file, a resource; `evidence` is what was seen."""
 
     kind: Kind
     subject: str

@@ -1,4 +1,4 @@
-"""doctor on PFs, VFs, IOMMU and PCI. Pure: facts to findings."""
+"""doctor's checks of PFs, VFs, IOMMU and PCI. Pure: facts to findings."""
 
 from collections.abc import Iterator
 
@@ -65,7 +65,7 @@ def _is_bridge(found: facts.Facts, pci: str) -> bool:
 
 
 def acs(found: facts.Facts) -> Iterator[Finding]:
-    """Only where it costs something: a GPU and a NIC below one switch, on different ports of it."""
+    """Check ACS if it costs something: a GPU and a NIC below one switch, on different ports of it."""
     gpus = [one for one in found.functions.values() if one.is_gpu]
     pfs = [found.functions[pf.pci] for pf in found.pfs if pf.pci in found.functions]
     pairs = [(gpu, pf) for gpu in gpus for pf in pfs if len(pcie.common(gpu, pf)) > 1]

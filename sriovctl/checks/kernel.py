@@ -1,4 +1,4 @@
-"""doctor on the kernel and its drivers. Pure: facts to findings, and the table of faults that are known.
+"""doctor's checks of the kernel and its drivers, with a table of known faults. Pure: facts to findings.
 
 Every fault names where it was read or seen. Those that the CNI works around are info: they explain what one sees.
 """
@@ -12,7 +12,7 @@ from sriovctl.node import facts
 _NSIDS = (4, 20)
 _PARENTS = (5, 14)
 _SLOW_HZ = 100
-_FQS_MS = 1  # milliseconds that are not worth a word
+_FQS_MS = 1  # milliseconds that are too few to report
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Fault:
 FAULTS = (
     Fault(
         frozenset({"igbvf"}),
-        "it calls the address that a VF had at its last reset the permanent one, a pod's too",
+        "it reports the address that a VF had at its last reset as the permanent one, even a pod's",
         "igbvf_reset() in drivers/net/ethernet/intel/igbvf/netdev.c",
     ),
     Fault(
         frozenset({"igb", "ixgbe"}),
-        "it takes no rate while the PF has no link",
+        "it refuses a rate while the PF has no link",
         "igb_ndo_set_vf_bw() in igb_main.c, ixgbe_link_mbps() in ixgbe_sriov.c",
     ),
     Fault(
@@ -49,11 +49,11 @@ def kernel(found: facts.Facts) -> Iterator[Finding]:
         yield Finding(
             Kind.KERNEL_NO_PARENT,
             "kernel",
-            f"Linux {release} does not say whose netdev a link is, renamed or not",
+            f"Linux {release} does not report the parent device of a link, which finds a renamed VF",
         )
     if (0, 0) < version < _NSIDS:
         yield Finding(
-            Kind.KERNEL_NO_NSID, "kernel", f"Linux {release} does not tell whether the owner of a vfio VF is gone"
+            Kind.KERNEL_NO_NSID, "kernel", f"Linux {release} cannot report whether the owner of a vfio VF is gone"
         )
 
 
@@ -68,7 +68,7 @@ def drivers(found: facts.Facts) -> Iterator[Finding]:
 
 
 def waiting(found: facts.Facts) -> Iterator[Finding]:
-    """A move between namespaces waits for RCU under the kernel's global lock: pods that start together wait in line."""
+    """Check waits: a move between namespaces waits for RCU under the kernel's global lock, one pod at a time."""
     ticks, hz = found.kernel.first_fqs, found.kernel.hz
     if hz is not None and hz <= _SLOW_HZ:
         yield Finding(Kind.SLOW_TICK, "kernel", f"CONFIG_HZ={hz}: what waits for a tick waits {1000 // hz} ms")

@@ -1,7 +1,7 @@
-"""Whether an attachment may be ended by hand: only one that nobody owns. Pure.
+"""Verdict on ending an attachment by hand: allowed only if nobody owns it. Pure.
 
-An owner is gone when there is evidence of it, and never because nothing is known: the kubelet forgets pods whose
-processes still run, so its word counts for an owner and not against one. A VF whose netdev is in the host is evidence
+An owner is gone if there is evidence of it, and never because nothing is known: the kubelet forgets pods whose
+processes still run, so its report counts for an owner and not against one. A VF whose netdev is in the host is evidence
 that no kubelet contradicts: only the end of its namespace has brought it there.
 """
 
@@ -13,7 +13,7 @@ from sriovctl.node import attachments
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """`refusal` says why not, "" where it may be done; `deeds` are what will be done, `remedy` what to do instead."""
+    """Verdict. `refusal` is why not, "" if allowed; `deeds` are what will be done, `remedy` what to do instead."""
 
     refusal: str = ""
     remedy: str = ""
@@ -21,7 +21,7 @@ class Verdict:
 
 
 def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
-    """`is_gone`: whether the kernel says that the owner's namespace is destroyed; None where it cannot say."""
+    """Judge. `is_gone`: whether the kernel reports the owner's namespace destroyed; None if it cannot."""
     record, owner = one.record, one.record.owner
     if owner == ledger.UNKNOWN:
         return Verdict(
@@ -35,12 +35,12 @@ def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
         )
     if one.kubelet is not None and one.kubelet == one.pod and one.state is attachments.State.NO_NAMESPACE:
         return Verdict(
-            f"{record.pci} is held by {one.pod}: the kubelet says that the pod has it",
+            f"{record.pci} is held by {one.pod}: the kubelet reports that the pod has it",
             "delete the pod; its DEL gives the VF back",
         )
     if record.home is None and not is_gone and one.state is not attachments.State.DEVICE_GONE:
         return Verdict(
-            f"{record.pci} has no netdev, and the kernel does not say that the namespace of {owner} is destroyed",
+            f"{record.pci} has no netdev, and the kernel does not report that the namespace of {owner} is destroyed",
             "end the processes that use the VF; the daemon releases it within ten seconds of that",
         )
     return Verdict(deeds=_deeds(one))

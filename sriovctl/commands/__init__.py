@@ -1,1 +1,1 @@
-"""The commands of sriovctl, one module each: options in, exit status out."""
+"""Commands of sriovctl, one module for each: options in, exit status out."""

@@ -1,4 +1,4 @@
-"""`sriovctl attachments`: who holds what since when, in which state; and `release` for one that nobody owns."""
+"""`sriovctl attachments`: attached VFs with owner, time and state; and `release` for a VF that nobody owns."""
 
 import click
 
@@ -20,7 +20,7 @@ def register(program: click.Group) -> None:
 @click.option("--stale", is_flag=True, help="Only those that are not with their pod.")
 @click.pass_context
 def _group(context: click.Context, form: output.Format, stale: bool) -> None:
-    """Who holds which VF since when, and in which state it is.
+    """Attached VFs: the pod that has each VF, since when, and in which state it is.
 
     attached, left behind (in the host, not clean yet), no namespace, device gone, unknown owner (damaged record).
     """
@@ -44,8 +44,8 @@ def _group(context: click.Context, form: output.Format, stale: bool) -> None:
 def _release(where: paths.Places, device: str, yes: bool) -> int:
     """Take back a VF whose owner is gone, as its DEL would have done.
 
-    The running CNI daemon does it, under its own lock of that VF; without the daemon nothing is done. A VF whose owner
-    may be alive is refused, whatever you say.
+    The running CNI daemon does it, under its own lock of that VF; without the daemon nothing is done. If the owner may
+    be alive, the release is refused, also with --yes.
     """
     pci = devices.pci_address(device.lower())
     seen = snapshot.take(where)
@@ -75,13 +75,13 @@ def _carry_out(where: paths.Places, one: attachments.Attachment, verdict: releas
     cni_client.delete(where.daemon_socket, owner.container_id, owner.ifname, owner.network, one.record.pci)
     left = ledger.Ledger(where.run_dir).read(one.record.pci)
     if left is not None and left.owner == owner:
-        raise errors.BusyError(f"the daemon said yes and {one.record.pci} is still held by {owner}", "see its log")
+        raise errors.BusyError(f"the daemon succeeded, but {one.record.pci} is still held by {owner}", "see its log")
     output.say(f"{one.record.pci} is released", output.Tone.GOOD)
     return exit_codes.Exit.FINE
 
 
 def _is_gone(record: ledger.Record) -> bool | None:
-    """Whether the owner's namespace is destroyed, by the kernel; None where it does not say."""
+    """Report whether the kernel has destroyed the owner's namespace; None if it does not report that."""
     if record.mark is None or record.home is not None:
         return None
     return nsid.is_gone(record.mark)

@@ -1,4 +1,4 @@
-"""`sriovctl doctor`: what is wrong with this node, how bad it is, what was seen, and what to do."""
+"""`sriovctl doctor`: problems of this node, each with severity, evidence and remedy."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ def register(program: click.Group) -> None:
 
 
 def examine(found: facts.Facts) -> list[Finding]:
-    """The worst first, otherwise in the order of the checks. Pure."""
+    """Return the findings, the worst first, otherwise in the order of the checks. Pure."""
     everything = [finding for check in CHECKS for finding in check(found)]
     return sorted(everything, key=lambda finding: _ORDER.index(finding.kind.severity))
 
@@ -37,8 +37,8 @@ def examine(found: facts.Facts) -> list[Finding]:
 def _command(where: paths.Places, form: output.Format, everything: bool) -> int:
     """Look for what keeps pods from their VFs: hardware, IOMMU, kernel, drivers, kubelet, CNI, network managers.
 
-    Each finding has a name that stays, a severity, what was seen and what to do. Ends with status 1 where there is an
-    error. Nothing is changed. Run it as root: others do not see everything.
+    Each finding has a fixed name, a severity, the evidence and a remedy. Ends with status 1 if there is an error.
+    Nothing is changed. Run it as root: other users do not see everything.
     """
     listed = [each for each in examine(facts.collect(where)) if everything or each.kind.severity is not Severity.INFO]
     output.show(form, _table(listed), output.document("Findings", [_item(each) for each in listed]))

@@ -1,4 +1,4 @@
-"""`sriovctl explain POD|VF`: why it has, or has not, what it should; link by link, with what could not be seen."""
+"""`sriovctl explain POD|VF`: the reasons why it has what it has, step by step, with what could not be seen."""
 
 from typing import TextIO
 
@@ -33,9 +33,9 @@ def register(program: click.Group) -> None:
 def _command(
     where: paths.Places, what: str, form: output.Format, named: tuple[str, ...], pod_file: TextIO | None
 ) -> int:
-    """Why a pod has no VF, or what became of a VF.
+    """Explain why a pod has no VF, or what became of a VF.
 
-    POD is NAMESPACE/NAME, or a NAME in namespace default; VF is a PCI address. The chain is: requested, pool, devices,
+    POD is NAMESPACE/NAME, or a NAME in namespace default; VF is a PCI address. The steps are: requested, pool, devices,
     healthy, registered, free, allocated, network, daemon, added, attached, link. The first no is the reason, and ends
     with status 1.
     """
@@ -58,7 +58,7 @@ def _address(what: str) -> devices.PciAddress | None:
 
 
 def _case(found: facts.Facts, what: str, named: tuple[str, ...], pod_file: TextIO | None) -> explain.Case:
-    """Which resources it is about: what was named, else what the pod asks for, else what it was given."""
+    """Make the case of the resources that were named, else those that the pod asks for, else those it was given."""
     pod = what if "/" in what else f"default/{what}"
     spec = pod_spec.parse(pod_file.read(), pod_file.name) if pod_file else None
     if spec is not None and spec.name != pod:

@@ -1,4 +1,4 @@
-"""`sriovctl inventory`: every PF and VF, and whose it is. With --watch as it changes."""
+"""`sriovctl inventory`: every PF and VF with its owner; with --watch, again after each change."""
 
 import asyncio
 import contextlib
@@ -23,10 +23,10 @@ def register(program: click.Group) -> None:
 @click.option("--watch", "-w", is_flag=True, help="Go on, and show it again whenever something changes.")
 @options.pass_places
 def _command(where: paths.Places, form: output.Format, pf: str | None, pool: str | None, watch: bool) -> None:
-    """PFs and VFs: driver, NUMA node, link, pool, health with its reason, owner, MAC and VLAN.
+    """List PFs and VFs: driver, NUMA node, link, pool, health with its reason, owner, MAC and VLAN.
 
-    Pool and health are what the device plugin would tell the kubelet, by its own code. MAC and VLAN of a VF in a pod
-    are what the CNI has set. With --watch and -o json each change is one line.
+    Pool and health are what the device plugin would report to the kubelet, by its own code. MAC and VLAN of a VF in a
+    pod are what the CNI has set. With --watch and -o json each change is one line.
     """
     if watch:
         with contextlib.suppress(KeyboardInterrupt):
@@ -65,7 +65,7 @@ async def _follow(where: paths.Places, form: output.Format, pf: str | None, pool
 
 
 def _redraw(form: output.Format, listed: list[devices.Row], content: dict[str, object]) -> None:
-    """A terminal shows the newest; a pipe gets one after the other."""
+    """Show the newest state alone on a terminal; in a pipe, one after the other."""
     if form is output.Format.JSON:
         print(json.dumps(content), flush=True)
         return

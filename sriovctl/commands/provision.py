@@ -1,4 +1,4 @@
-"""`sriovctl provision`: what a file would change on this node, and changing it. Decides nothing."""
+"""`sriovctl provision`: shows what a file would change on this node, and changes it. Decides nothing."""
 
 import contextlib
 import fcntl
@@ -25,9 +25,9 @@ def register(program: click.Group) -> None:
 @click.argument("file", type=click.Path(path_type=pathlib.Path))
 @options.pass_places
 def _command(where: paths.Places, how: str, yes: bool, form: output.Format, file: pathlib.Path) -> int:
-    """Make the node's VFs as FILE says: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
+    """Make the node's VFs as FILE declares: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
 
-    A VF in use is never touched. Where a step fails, everything is as it was before, and the message says which.
+    A VF in use is never touched. If a step fails, everything is put back as it was, and the message names the step.
     """
     from sriov.provisioning import document, host  # noqa: PLC0415 (pyroute2 takes long)
     from sriovctl.commands import provision_apply  # noqa: PLC0415
@@ -41,17 +41,17 @@ def _command(where: paths.Places, how: str, yes: bool, form: output.Format, file
 
 
 def _pods(where: paths.Places) -> Mapping[str, str]:
-    """Whose device is whose, as far as the kubelet says it; before it runs, as at a boot, nobody has any."""
+    """Return the pods by device, as the kubelet reports them; before it runs, as at boot, there are none."""
     return {device: str(holder) for device, holder in kubelet.ask(where.pod_resources).holders.items()}
 
 
 @contextlib.contextmanager
 def _alone(run_dir: pathlib.Path) -> Iterator[None]:
-    """One at a time: two that make VFs would undo one another's work."""
+    """Take the lock: two runs that make VFs would undo one another's work."""
     run_files.make_folder(run_dir)
     with (run_dir / "provision.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise errors.BusyError("another `sriovctl provision --apply` is at work", "wait for its end") from error
+            raise errors.BusyError("another `sriovctl provision --apply` is running", "wait until it ends") from error
         yield

@@ -1,4 +1,4 @@
-"""A plan shown, agreed to and carried out. What is for programs is on stdout, what is for people besides on stderr."""
+"""Application of a plan: shown, confirmed, carried out. Output for programs is on stdout, other text on stderr."""
 
 import sys
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from sriovctl.views import plans
 
 
 def show_alone(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format) -> int:
-    """The plan, and nothing is done. Returns the exit status; raises SriovError."""
+    """Show the plan and do nothing. Returns the exit status; raises SriovError."""
     return _show(plan.make(observe.observe(hands.node), wanted), form, applied=False)
 
 
 def carry_out(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format, *, yes: bool) -> int:
-    """Plan, show, ask, do. Returns the exit status; raises SriovError."""
+    """Plan, show, ask, apply. Returns the exit status; raises SriovError."""
     made = plan.make(observe.observe(hands.node), wanted)
     status = _show(made, form, applied=True)
     if status or not made.steps:
@@ -39,14 +39,14 @@ def _show(made: plan.Plan, form: output.Format, *, applied: bool) -> int:
         click.echo("nothing is changed", err=True)
         return exit_codes.Exit.REFUSED
     if not made.steps:
-        click.echo("nothing to do: the node is as the file says", err=True)
+        click.echo("nothing to do: the node is as the file declares", err=True)
     return exit_codes.Exit.FINE
 
 
 def _agreed() -> bool:
-    """Only a person can say yes, and only at a terminal."""
+    """Ask. Only a person at a terminal can agree."""
     if not sys.stdin.isatty():
-        click.echo("refused: nobody can be asked, stdin is no terminal; say --yes", err=True)
+        click.echo("refused: cannot ask, stdin is not a terminal; use --yes", err=True)
         return False
     return click.confirm("Do this?", err=True)
 

@@ -1,4 +1,4 @@
-"""`sriovctl topology`: PCIe root, bridges, PFs, VFs, pods, and which GPU is near; as text, JSON, SVG, or for NCCL."""
+"""`sriovctl topology`: PCIe roots, bridges, PFs, VFs, pods and the nearest GPUs, as text, JSON, SVG, or for NCCL."""
 
 import pathlib
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ def register(program: click.Group) -> None:
 @click.option("--nccl", "pod", metavar="POD", help="Print the file that NCCL_TOPO_FILE is to name in this pod.")
 @options.pass_places
 def _command(where: paths.Places, form: output.Format, svg: pathlib.Path | None, pod: str | None) -> None:
-    """Where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
+    """Show where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
 
     Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
-    the kubelet says it holds, VFs and GPUs, where those are handed out by their PCI address.
+    the kubelet reports for it, VFs and GPUs, if those are handed out by their PCI address.
     """
     seen = snapshot.take(where)
     functions = pcie.read(seen.tree)
@@ -63,7 +63,7 @@ def _for_nccl(seen: snapshot.Survey, functions: Mapping[str, pcie.Function], pod
 
 
 def _rdma(seen: snapshot.Survey, pci: str) -> tuple[str, ...]:
-    """As the pod has them: where RDMA is exclusive they have gone with the VF, and the ledger has their names."""
+    """Return the RDMA devices as the pod has them: exclusive ones have left with the VF; the ledger has their names."""
     held = seen.held.get(seen.catalog.candidates[pci].pci) if pci in seen.catalog.candidates else None
     if held is not None and held.record.rdma:
         return tuple(each.name for each in held.record.rdma)

@@ -1,1 +1,1 @@
-"""What sriovctl reads of a node, once for each call. Changes nothing."""
+"""State of a node, read once for each call. Changes nothing."""

@@ -1,7 +1,7 @@
-"""Attachments as the ledger has them, each with the state that can be seen from outside. Pure but for stat().
+"""Attachments in the ledger, each with the state that can be seen from outside. Pure, except for stat().
 
-Nothing here enters a namespace or holds one: whether a namespace is the one that the VF went to is decided by device
-and inode of its path, as the ledger has them.
+Nothing here enters a namespace or holds one: a namespace is the one that the VF went to if device and inode of its path
+are those in the ledger.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from sriovctl.node import snapshot
 
 
 class State(enum.Enum):
-    """The value is what is shown; `meaning` is for people and for docs/sriovctl.md."""
+    """State of an attachment. The value is what is shown; `meaning` is for people and for docs/sriovctl.md."""
 
     ATTACHED = "attached"
     LEFT_BEHIND = "left behind"
@@ -28,7 +28,7 @@ class State(enum.Enum):
 
 _MEANING = {
     State.ATTACHED: "the VF is with its pod",
-    State.LEFT_BEHIND: "its pod is gone without a DEL and the VF is in the host, not clean yet; the daemon is at it",
+    State.LEFT_BEHIND: "its pod is gone without a DEL and the VF is in the host, not clean yet; the daemon works on it",
     State.NO_NAMESPACE: "the path that the runtime named leads to no namespace any more, or to another; the pod may "
     "be gone, or a process keeps its namespace alive",
     State.DEVICE_GONE: "the PCI device is gone or is another one by now",
@@ -38,7 +38,7 @@ _MEANING = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attachment:
-    """`since` in seconds since 1970; `kubelet` is the pod that the kubelet says has the device now, None for none."""
+    """`since` in seconds since 1970; `kubelet` is the pod that has the device by the kubelet's report, or None."""
 
     record: ledger.Record
     state: State
@@ -48,7 +48,7 @@ class Attachment:
 
 
 def listed(seen: snapshot.Survey) -> list[Attachment]:
-    """In PCI order."""
+    """Return the attachments in PCI order."""
     return [_attachment(seen, held) for _, held in sorted(seen.held.items())]
 
 
@@ -61,7 +61,7 @@ def _attachment(seen: snapshot.Survey, held: snapshot.Held) -> Attachment:
 
 
 def state(seen: snapshot.Survey, record: ledger.Record) -> State:
-    """What can be seen of it."""
+    """Return the state of the record's VF."""
     one = seen.catalog.candidates.get(record.pci)
     if one is None or record.device not in (0, seen.tree.birth(record.pci)):
         return State.DEVICE_GONE

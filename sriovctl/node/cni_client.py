@@ -1,7 +1,7 @@
-"""The CNI daemon, as seen from its socket: whether it answers, and the one call that sriovctl makes of it.
+"""Client of the CNI daemon: whether it answers, and the one call that sriovctl makes.
 
-It speaks the shim's protocol with the shim's own functions, so that there is no second way into the daemon: what
-sriovctl asks for is done under the daemon's locks, by the daemon's code, or not at all.
+It uses the shim's protocol with the shim's own functions, so that there is no second way into the daemon: a release is
+done under the daemon's locks, by the daemon's code, or not at all.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _ERROR = msgspec.json.Decoder(_Error)
 
 
 def trouble(socket: pathlib.Path) -> str | None:
-    """Why the daemon does not answer; None where it does."""
+    """Return why the daemon does not answer; None if it answers."""
     if not socket.exists():
         return f"there is no {socket}: it is not running, or --run-dir names another directory"
     try:
@@ -38,16 +38,17 @@ def trouble(socket: pathlib.Path) -> str | None:
 
 
 def delete(socket: pathlib.Path, container_id: str, ifname: str, network: str, device: str) -> None:
-    """A CNI DEL as a runtime makes it for a pod whose namespace is gone. No IPAM plugin is run.
+    """Call DEL as a runtime does for a pod whose namespace is gone. No IPAM plugin is run.
 
-    It takes back what this attachment holds and nothing else, also if the VF is another's by now. Raises SriovError.
+    It takes back what this attachment holds and nothing else, even if the VF has another owner by now. Raises
+    SriovError.
     """
     env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container_id, "CNI_IFNAME": ifname}
     call(socket, env, {"cniVersion": _VERSION, "name": network, "type": "sriov", "deviceID": device})
 
 
 def call(socket: pathlib.Path, env: Mapping[str, str], network: Mapping[str, str]) -> bytes:
-    """One call; what a runtime would read from stdout. Raises SriovError with what the daemon says."""
+    """Make one call; returns what a runtime would read from stdout. Raises SriovError with the daemon's message."""
     encoded = {key.encode(): value.encode() for key, value in env.items()}
     try:
         with contextlib.closing(shim.connect(os.fsencode(socket), 0)) as connected:

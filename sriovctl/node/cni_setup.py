@@ -1,4 +1,4 @@
-"""What else of the host has to do with VFs: CNI plugins, network configurations, the node's policy."""
+"""CNI setup of the host: plugins, network configurations, the node's policy."""
 
 import dataclasses
 import enum
@@ -15,7 +15,7 @@ _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
 
 
 class Plugin(enum.Enum):
-    """What the runtime executes as `sriov`."""
+    """Program that the runtime executes as `sriov`."""
 
     OURS = "ours"
     MISSING = "missing"
@@ -25,7 +25,7 @@ class Plugin(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
-    """A network configuration file that names plugins of type sriov. `problem` is why ADD would refuse it."""
+    """A configuration file of a network with a plugin of type sriov. `problem` is why ADD would refuse it."""
 
     file: str
     problem: str | None = None
@@ -44,7 +44,7 @@ def plugin(folder: pathlib.Path) -> Plugin:
 
 
 def networks(folder: pathlib.Path) -> tuple[tuple[Network, ...], bool]:
-    """Those of type sriov, and whether Multus, which takes its networks from the API server, is configured."""
+    """Return networks of type sriov, and whether Multus is configured, which reads networks from the API server."""
     found: list[Network] = []
     multus = False
     for path in sorted([*folder.glob("*.conf"), *folder.glob("*.conflist"), *folder.glob("*.json")]):
@@ -56,7 +56,7 @@ def networks(folder: pathlib.Path) -> tuple[tuple[Network, ...], bool]:
 
 
 def _plugins(path: pathlib.Path) -> Iterator[dict[str, object]]:
-    """Each plugin's configuration as the runtime would pass it. A file that is no JSON is the runtime's affair."""
+    """Yield each plugin's configuration as the runtime would pass it. A file that is no JSON is skipped."""
     try:
         whole = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def _problem(network: dict[str, object]) -> str | None:
 
 
 def policy_problem(path: pathlib.Path) -> str | None:
-    """Why the node's policy refuses every ADD; None where it does not, or there is none."""
+    """Return why the node's policy refuses every ADD; None if it does not, or there is none."""
     try:
         policy.load(path) if path.exists() else None
     except cni_errors.CniError as error:

@@ -1,4 +1,4 @@
-"""Everything that `doctor` judges by, collected once. Reads, and asks the daemon's socket whether it is there."""
+"""Facts for `doctor`, collected once. Reads only, and asks the daemon's socket whether it answers."""
 
 import dataclasses
 import pathlib
@@ -15,9 +15,9 @@ from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, netw
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """`groups` are IOMMU groups with their members. `autoprobe` and `versions` are by PF and by driver: the attribute
-    sriov_drivers_autoprobe, and the version of a driver that is not the kernel's own. `daemon_trouble` is why the CNI
-    daemon does not answer, `trouble` what it says is wrong with its own work."""
+    """Facts. `groups` are IOMMU groups with their members. `autoprobe` is by PF: its attribute sriov_drivers_autoprobe.
+    `versions` is by driver, for drivers that are not the kernel's own. `daemon_trouble` is why the CNI daemon does not
+    answer, `trouble` are the problems of its background work that it reports."""
 
     where: paths.Places
     seen: snapshot.Survey
@@ -90,7 +90,7 @@ def _representors(tree: sysfs.Tree, pf: str) -> int:
 
 
 def _sockets(where: paths.Places, seen: snapshot.Survey) -> frozenset[str]:
-    """Resources whose socket lies where the kubelet looks, whichever way it registers."""
+    """Return resources whose socket is where the kubelet looks, in either way of registration."""
     folders = (where.kubelet / "device-plugins", where.kubelet / "plugins_registry")
     return frozenset(pool.resource for pool in seen.dealt if any(_has_socket(each, pool) for each in folders))
 
@@ -98,6 +98,6 @@ def _sockets(where: paths.Places, seen: snapshot.Survey) -> frozenset[str]:
 def _has_socket(folder: pathlib.Path, pool: assignment.Pool) -> bool:
     try:
         name = names.socket(pool.settings.prefix, pool.settings.name, names.socket_room(str(folder)))
-    except errors.SriovError:  # too deep: the device plugin cannot have one there either
+    except errors.SriovError:  # the folder is too deep: the device plugin cannot have a socket there either
         return False
     return (folder / name).is_socket()

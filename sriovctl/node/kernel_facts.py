@@ -1,4 +1,4 @@
-"""What the running kernel is and how it was configured and told to boot, for as far as it says so."""
+"""Running kernel: its release, configuration and command line, as far as they can be read."""
 
 import dataclasses
 import gzip
@@ -13,7 +13,7 @@ _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kernel:
-    """`release` as uname says it. `config` is empty where the kernel's configuration is not to be had.
+    """`release` is as in uname. `config` is empty if the kernel's configuration cannot be read.
 
     `first_fqs` are the ticks before RCU looks for quiescent states (rcutree.jiffies_till_first_fqs).
     """
@@ -25,19 +25,19 @@ class Kernel:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Major and minor; (0, 0) where the release is not one."""
+        """Major and minor; (0, 0) if the release has none."""
         found = re.match(r"(\d+)\.(\d+)", self.release)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     @property
     def hz(self) -> int | None:
-        """Ticks a second."""
+        """Ticks per second."""
         value = self.config.get("CONFIG_HZ", "")
         return int(value) if value.isdecimal() else None
 
 
 def read(sys: pathlib.Path, proc: pathlib.Path, boot: pathlib.Path) -> Kernel:
-    """The kernel's own copy of its configuration first, then the distribution's in /boot."""
+    """Read them: the kernel's own copy of its configuration first, then the distribution's in /boot."""
     release = sysfs.text(proc / "sys/kernel/osrelease") or ""
     text = _gzipped(proc / "config.gz") or _plain(boot / f"config-{release}")
     return Kernel(

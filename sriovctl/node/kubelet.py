@@ -1,4 +1,4 @@
-"""What the kubelet says of pods and devices, asked once and within a moment; that it says nothing is an answer too."""
+"""Kubelet's report of pods and devices, asked for once; if there is no answer, that is reported too."""
 
 import asyncio
 import dataclasses
@@ -10,7 +10,7 @@ from sriov import errors
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Holder:
-    """A pod's container that was given a device of a resource."""
+    """Container of a pod that was given a device of a resource."""
 
     namespace: str
     pod: str
@@ -23,8 +23,8 @@ class Holder:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Told:
-    """`holders` by device; `pods` are all that the kubelet has, by namespace/name; `allocatable` are the healthy
-    devices of each resource that is registered. `trouble` is why nothing is known, "" where something is."""
+    """The kubelet's report. `holders` is by device; `pods` are all its pods, as namespace/name; `allocatable` are the
+    healthy devices of each registered resource. `trouble` is why nothing is known, "" if something is."""
 
     holders: Mapping[str, Holder] = dataclasses.field(default_factory=dict)
     pods: frozenset[str] = frozenset()
@@ -32,12 +32,12 @@ class Told:
     trouble: str = ""
 
     def held_by(self, pod: str) -> dict[str, Holder]:
-        """The devices of a pod, named as namespace/name."""
+        """Return the devices of a pod, named as namespace/name."""
         return {device: holder for device, holder in self.holders.items() if str(holder) == pod}
 
 
 def ask(socket: pathlib.Path) -> Told:
-    """Never raises: who asks goes on with what else there is, and says what could not be seen."""
+    """Ask. Never raises: the caller goes on with what else there is, and reports what could not be seen."""
     if not socket.exists():
         return Told(trouble=f"there is no {socket}: no kubelet runs here, or --kubelet names another directory")
 

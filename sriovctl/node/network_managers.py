@@ -1,6 +1,7 @@
-"""Whether NetworkManager or systemd-networkd of this host has VFs, or would take them when they come home.
+"""NetworkManager and systemd-networkd of this host: whether they have VFs, or would take VFs that come back.
 
-By what they write down and by what they and udev are told, in files. Neither is asked: that would need their bus.
+Known from the files that they write and those that configure them and udev. Neither is asked: that would need their
+bus.
 """
 
 import configparser
@@ -12,17 +13,17 @@ from collections.abc import Iterator, Sequence
 
 from sriov.hardware import sysfs
 
-_MARK = "SRIOV_VF=1"  # what 70-sriov-vfs.rules tells udev of a VF, and 00-sriov-vfs.network matches
+_MARK = "SRIOV_VF=1"  # the property that 70-sriov-vfs.rules gives a VF, and 00-sriov-vfs.network matches
 _ANY_CARD = {"Type": "ether", "Kind": "!*"}  # as systemd's own examples have it
 _YES = ("yes", "true", "1", "on")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Managers:
-    """Network managers that run here and have not been told to leave VFs alone.
+    """Network managers that run here and are not configured to leave VFs alone.
 
-    `held` are netdevs of VFs that NetworkManager manages, whatever it was told since. `claims` are files of networkd
-    that match a VF's netdev, with its name.
+    `held` are netdevs of VFs that NetworkManager manages, even if it has been configured otherwise since. `claims` are
+    files of networkd that match a VF's netdev, with its name.
     """
 
     network_manager: bool = False
@@ -31,7 +32,7 @@ class Managers:
 
 
 def read(run: pathlib.Path, etc: pathlib.Path, netdevs: Sequence[sysfs.Netdev]) -> Managers:
-    """By what runs, and what udev and the managers themselves are told. `netdevs` are the VFs' at home."""
+    """Read which managers run, and how udev and they are configured. `netdevs` are those of VFs in the host."""
     rules = [_text(path) for path in _files(etc, run, "udev/rules.d", "*.rules")]
     told = any("NM_UNMANAGED" in each for each in rules)
     excepted = any("unmanaged-devices" in _text(path) for path in _files(etc, run, "NetworkManager", "*.conf"))
@@ -43,7 +44,7 @@ def read(run: pathlib.Path, etc: pathlib.Path, netdevs: Sequence[sysfs.Netdev]) 
 
 
 def _is_held(run: pathlib.Path, netdev: sysfs.Netdev) -> bool:
-    """By the note that NetworkManager keeps of each netdev, for itself when it is started again
+    """Report whether NetworkManager manages it, by the file that it keeps of each netdev for its own restart
     (nm_manager_write_device_state() in src/core/nm-manager.c)."""
     noted = _sections(_text(run / f"NetworkManager/devices/{netdev.index}"))
     return noted.get("device", {}).get("managed") == "true"
@@ -57,7 +58,7 @@ def _files(etc: pathlib.Path, run: pathlib.Path, folder: str, pattern: str) -> I
 def _claims(
     etc: pathlib.Path, run: pathlib.Path, netdevs: Sequence[sysfs.Netdev], marked: bool
 ) -> Iterator[tuple[str, str]]:
-    """networkd takes the first file, by name, that matches a link (systemd.network(5))."""
+    """Yield the files that claim VFs: networkd takes the first file, by name, that matches (systemd.network(5))."""
     files = {path.name: path for path in _files(run, etc, "systemd/network", "*.network")}
     parsed = [(name, _sections(_text(path))) for name, path in sorted(files.items())]
     for netdev in netdevs:
@@ -67,8 +68,8 @@ def _claims(
 
 
 def _matches(sections: dict[str, dict[str, str]], netdev: str, marked: bool) -> bool:
-    """By name, as any network card, or by the mark of our udev rules, where there are any. A file that matches by
-    anything else too, a driver or a path, is taken to mean other links."""
+    """Report whether a file matches by name, as any network card, or by the mark of our udev rules, if there are any. A
+    file that also matches by anything else, a driver or a path, is taken to mean other links."""
     match = sections.get("Match", {})
     if match == {"Property": _MARK}:
         return marked

@@ -1,4 +1,4 @@
-"""The PCI functions that matter to a pod's traffic: NICs, GPUs and accelerators, with the bridges above each.
+"""PCI functions that matter to a pod's traffic: NICs, GPUs and accelerators, with the bridges above each.
 
 Read from sysfs alone. A link's speed is what it can do (max_link_speed), since an idle link may be throttled.
 """
@@ -13,7 +13,7 @@ from sriov.hardware import sysfs
 GPU_CLASSES = ("0x03", "0x12")  # PCI Code and ID Assignment: display controller, processing accelerator
 NIC_CLASS = "0x02"
 
-_EXTENDED = 0x100  # where PCIe's extended capabilities begin (PCIe base spec 7.6)
+_EXTENDED = 0x100  # offset of PCIe's extended capabilities (PCIe base spec 7.6)
 _ACS = 0x000D  # its ID (7.7.11)
 _ACS_CONTROL = 6  # offset of its control register, 16 bits
 _REDIRECT = 0x0004 | 0x0008  # P2P Request Redirect, P2P Completion Redirect
@@ -45,7 +45,7 @@ class Function:
 
 
 def read(tree: sysfs.Tree) -> Mapping[str, Function]:
-    """NICs, GPUs, and the bridges above them, by PCI address in PCI order."""
+    """Return NICs, GPUs, and the bridges above them, by PCI address in PCI order."""
     found = {name: _function(tree, name) for name in sysfs.names(tree.pci_devices)}
     wanted = {name: one for name, one in found.items() if one.is_gpu or one.is_nic}
     above = {bridge for one in wanted.values() for bridge in one.path}
@@ -53,7 +53,7 @@ def read(tree: sysfs.Tree) -> Mapping[str, Function]:
 
 
 def common(one: Function, other: Function) -> tuple[str, ...]:
-    """The bridges above both; only the host bridge, or nothing, where they meet at the root or not at all."""
+    """Return the bridges above both; only the host bridge if they meet there, nothing if they do not meet."""
     shared = []
     for left, right in zip(one.path, other.path, strict=False):
         if left != right:
@@ -63,7 +63,7 @@ def common(one: Function, other: Function) -> tuple[str, ...]:
 
 
 def distance(one: Function, other: Function) -> str:
-    """How far traffic between the two goes, in the words of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS.
+    """Return the distance between the two, in the words of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS.
 
     PIX: at most one bridge; PXB: several, but not the host bridge; PHB: a host bridge; NODE: several within a NUMA
     node; SYS: between NUMA nodes.
@@ -77,9 +77,9 @@ def distance(one: Function, other: Function) -> str:
 
 
 def redirects(config: bytes) -> bool:
-    """Whether ACS of this bridge redirects peer-to-peer traffic, by its configuration space. Pure.
+    """Report whether ACS of this bridge redirects peer-to-peer traffic, by its configuration space. Pure.
 
-    Who is not root sees the first 64 bytes only, and so nothing.
+    A user other than root sees only the first 64 bytes, and so nothing of it.
     """
     offset = _EXTENDED
     while _EXTENDED <= offset <= len(config) - 8:

@@ -1,6 +1,6 @@
-"""A pod as `kubectl get pod POD -o json` (or yaml) prints it: what it asks for, since nothing on a node knows that.
+"""Pod as `kubectl get pod POD -o json` (or yaml) prints it: what it asks for, which nothing on a node knows.
 
-The kubelet tells what a pod was given, never what it wanted; a pod that the scheduler has not placed is unknown here.
+The kubelet reports what a pod was given, never what it wanted; a pod that is not scheduled yet is unknown here.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ _NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PodSpec:
-    """`requests` are extended resources with their counts; `networks` is Multus's annotation, "" where there is none;
+    """`requests` are extended resources with their counts; `networks` is Multus's annotation, "" if there is none;
     `unscheduled` is the scheduler's own reason, "" once the pod is placed."""
 
     name: str
@@ -28,7 +28,7 @@ class PodSpec:
 
 
 def parse(text: str, source: str) -> PodSpec:
-    """Raises click.UsageError where it is no pod."""
+    """Parse a pod. Raises click.UsageError for anything else."""
     try:
         found = json.loads(text) if text.lstrip().startswith("{") else output.from_yaml(text)
     except ValueError as error:
@@ -46,7 +46,7 @@ def parse(text: str, source: str) -> PodSpec:
 
 
 def _requests(spec: dict[str, Any]) -> dict[str, int]:
-    """Extended resources are whole numbers, and a limit without a request is one (Kubernetes: Extended Resources)."""
+    """Sum extended resources: whole numbers; a limit without a request counts (Kubernetes: Extended Resources)."""
     totals: dict[str, int] = {}
     for container in spec.get("containers") or ():
         asked = _dict(container, "resources")

@@ -1,8 +1,8 @@
-"""The node as both daemons see it, read once: hardware, pools, ledger, kubelet, recent calls. Changes nothing.
+"""Snapshot of the node as both daemons see it: hardware, pools, ledger, kubelet, recent calls. Changes nothing.
 
 Pools and health are decided by the device plugin's own pure code, so that what is shown is what the kubelet is told;
-only what needs time to be true (a link that flaps) is taken as it is at the moment. Whatever cannot be read is named in
-`unseen`, and the rest is shown all the same.
+only conditions that must last for some time (a link that flaps) are taken as they are now. Whatever cannot be read is
+named in `unseen`, and the rest is shown all the same.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from sriovctl.node import kubelet
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Held:
-    """A ledger record, and since when it is there, in seconds since 1970."""
+    """A ledger record, and since when it exists, in seconds since 1970."""
 
     record: ledger.Record
     since: float | None
@@ -27,7 +27,7 @@ class Held:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Survey:
-    """`configuration` is None where it cannot be used, and `config_trouble` says why. `members` are pool and device by
+    """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
     the device's ID. `unseen` is for people."""
 
     tree: sysfs.Tree
@@ -43,7 +43,7 @@ class Survey:
     unseen: tuple[str, ...]
 
     def pod_of(self, device: str) -> str | None:
-        """Whose the device is, as namespace/name: by the kubelet, else by the call that attached it."""
+        """Return the device's pod as namespace/name: by the kubelet, else by the call that attached it."""
         holder = self.told.holders.get(device)
         if holder is not None:
             return str(holder)
@@ -51,15 +51,15 @@ class Survey:
         return None if held is None else self.pod_of_container(held.record.owner.container_id)
 
     def pod_of_container(self, container_id: str) -> str | None:
-        """By the daemon's record of recent calls: a runtime says for which pod it calls."""
+        """Return a container's pod by the daemon's log of recent calls: a runtime names the pod in its calls."""
         known = (each for each in reversed(self.calls) if each.container_id == container_id and each.pod)
         found = next(known, None) if container_id else None
         return None if found is None else f"{found.namespace}/{found.pod}"
 
 
 def take(where: paths.Places) -> Survey:
-    """Look at everything. Raises DeviceError where there is no sysfs to read."""
-    logging.getLogger("sriov.state.ledger").setLevel(logging.ERROR)  # a damaged record is shown as what it is
+    """Read everything. Raises DeviceError if there is no sysfs to read."""
+    logging.getLogger("sriov.state.ledger").setLevel(logging.ERROR)  # a damaged record is shown, not logged
     tree = sysfs.Tree(where.sysfs)
     catalog = discovery.scan(tree, where.proc, where.dev)
     book = ledger.Ledger(where.run_dir)

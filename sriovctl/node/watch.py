@@ -1,7 +1,7 @@
-"""Wakes when the node may look different: uevents, link changes, and files of the ledger and the configuration.
+"""Watch for changes of the node: uevents, link changes, and files of the ledger and the configuration.
 
-Nothing is polled: between two events the kernel is asked nothing, but for one look every _RESYNC seconds, since an
-event may be lost. Events that come together count as one.
+Nothing is polled, except for one look every _RESYNC seconds, since an event may be lost. Events that come together
+count as one.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from sriov.hardware import link_events, uevents
 _CONTENT = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE | Mask.CREATE | Mask.DELETE | Mask.ONLYDIR
 _END = Mask.DELETE_SELF | Mask.MOVE_SELF
 _DEBOUNCE = 0.05  # seconds
-_ABSENCE = 0.5  # seconds; how often a folder is looked for that is not there
+_ABSENCE = 0.5  # seconds between looks for a folder that does not exist
 _RESYNC = 30.0  # seconds
 
 
 async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> AsyncGenerator[None, None]:
-    """One item at once, and one whenever there is reason to look again; ends only by cancellation."""
+    """Yield once at the start, and whenever there is a reason to look again; ends only by cancellation."""
     woken = asyncio.Event()
     listeners = [_uevents(woken), _links(woken), *(_files(each, woken) for each in folders)]
     tasks = [asyncio.create_task(each) for each in listeners]
     try:
-        await asyncio.sleep(0)  # all listen now: what happens during the first look wakes for a second one
+        await asyncio.sleep(0)  # all listen now: an event during the first look wakes for a second one
         while True:
             yield
             with contextlib.suppress(TimeoutError):
@@ -42,7 +42,7 @@ async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> A
 
 
 async def _uevents(woken: asyncio.Event) -> None:
-    with contextlib.suppress(errors.KernelError):  # none in this container: the files and the resync are left
+    with contextlib.suppress(errors.KernelError):  # none in this container: files and resync remain
         async for _ in uevents.watch(uevents.Monitor()):
             woken.set()
 
@@ -55,7 +55,7 @@ async def _links(woken: asyncio.Event) -> None:
 
 
 async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
-    """A folder that is not there, or not the same any more, is waited for: the daemon makes it when it starts."""
+    """Watch a folder; wait for one that is missing or was replaced: the daemon makes it at its start."""
     while True:
         with contextlib.suppress(OSError), asyncinotify.Inotify() as watcher:
             watcher.add_watch(folder, _CONTENT | _END)

@@ -1,1 +1,1 @@
-"""How tables, trees and drawings are made of what was read. Pure."""
+"""Views of what was read: tables, trees and drawings. Pure."""

@@ -44,7 +44,7 @@ def _cells(one: attachments.Attachment) -> list[output.Cell]:
 
 
 def item(one: attachments.Attachment) -> dict[str, object]:
-    """What programs get of it. docs/sriovctl.md has the keys."""
+    """Return the item for programs. docs/sriovctl.md has the keys."""
     record, owner = one.record, one.record.owner
     namespace, _, pod = (one.pod or "").partition("/")
     return {
@@ -65,7 +65,7 @@ def item(one: attachments.Attachment) -> dict[str, object]:
 
 
 def _time(since: float | None) -> str | None:
-    """RFC 3339, in UTC, to the second."""
+    """Format a time: RFC 3339, in UTC, to the second."""
     if since is None:
         return None
     return datetime.datetime.fromtimestamp(since, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
-"""PFs and VFs as rows: what `inventory` shows of each. Pure but for the reading of a PF's speed.
+"""PFs and VFs as rows of `inventory`. Pure, except for the reading of a PF's speed.
 
-A VF's MAC and VLAN are those that the ledger says, or its netdev's while it is at home: asking the kernel would make
-it list all VFs of the PF under its global lock, while pods wait for that lock.
+A VF's MAC and VLAN are from the ledger, or from its netdev while it is in the host: asking the kernel would make it
+list all VFs of the PF under its global lock, while pods wait for that lock.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has a VF. `pod` is namespace/name where it is known; `attached` is false where the kubelet has given the
-    device and no ADD has come."""
+    """Owner of a VF. `pod` is namespace/name, if known; `attached` is false if the kubelet has given the device and no
+    ADD has come."""
 
     pod: str | None
     container_id: str
@@ -54,7 +54,7 @@ class Owner:
 class Row:
     """One PF or VF. `link` is up, down, no carrier or None; `health` is the kubelet's word, None outside of pools.
 
-    `netdev` is None while the VF is in a pod, or where it has none. `speed` in Mbit/s, of the PF. `vfs` and `most` are
+    `netdev` is None while the VF is in a pod, or if it has none. `speed` in Mbit/s, of the PF. `vfs` and `most` are
     how many VFs a PF has and can have.
     """
 
@@ -82,7 +82,7 @@ class Row:
 
 
 def rows(seen: snapshot.Survey) -> list[Row]:
-    """Each PF and then its VFs by index; what has no PF comes last."""
+    """Return each PF and then its VFs by index; devices without a PF come last."""
     shown = [
         one
         for one in seen.catalog.candidates.values()
@@ -164,7 +164,7 @@ def _owner(seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Re
 
 
 def mac(record: ledger.Record | None) -> str | None:
-    """The address that a VF has in its pod."""
+    """Return the address that a VF has in its pod."""
     if record is None:
         return None
     if record.wanted.mac != settings.NO_MAC:
@@ -173,7 +173,7 @@ def mac(record: ledger.Record | None) -> str | None:
 
 
 def item(row: Row) -> dict[str, Any]:
-    """What programs get of it. docs/sriovctl.md has the keys."""
+    """Return the item for programs. docs/sriovctl.md has the keys."""
     owner = None if row.owner is None else _owner_item(row.owner)
     return {
         "device": row.pci,

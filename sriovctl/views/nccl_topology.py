@@ -1,8 +1,8 @@
-"""NCCL_TOPO_FILE for the devices of a pod: where its NICs and GPUs are, which a container may not be able to see. Pure.
+"""NCCL_TOPO_FILE for a pod: places of its NICs and GPUs, which a container may not be able to see. Pure.
 
 NCCL reads the XML of its own `NCCL_TOPO_DUMP_FILE` (NVIDIA NCCL user guide, "NCCL_TOPO_FILE"): <system> holds <cpu> by
-NUMA node, that <pci> bridges and devices, and a NIC's <pci> a <nic> with a <net> for each RDMA device. What is left out
-NCCL fills in by itself, so nothing is guessed here: not a GPU's compute capability, nor its NVLinks.
+NUMA node, that <pci> bridges and devices, and a NIC's <pci> a <nic> with a <net> for each RDMA device. NCCL fills in
+what is left out, so nothing is guessed here: not a GPU's compute capability, nor its NVLinks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ def document(
     rdma: Mapping[str, tuple[str, ...]],
     speeds: Mapping[str, int],
 ) -> str:
-    """The file for these PCI devices. `rdma` are RDMA devices and `speeds` Mbit/s, by PCI address."""
+    """Return the file for these PCI devices. `rdma` are RDMA devices and `speeds` Mbit/s, by PCI address."""
     system = Xml.Element("system", version="1")
     cpus: dict[int, Xml.Element] = {}
     bridges: dict[tuple[str, ...], Xml.Element] = {}
@@ -38,7 +38,7 @@ def document(
 
 
 def _cpu(system: Xml.Element, cpus: dict[int, Xml.Element], one: pcie.Function) -> Xml.Element:
-    """A machine without NUMA has one node to NCCL, -1."""
+    """Return the device's CPU; a machine without NUMA has one node to NCCL, -1."""
     node = -1 if one.numa_node is None else one.numa_node
     if node not in cpus:
         cpus[node] = Xml.SubElement(system, "cpu", numaid=str(node))
@@ -51,7 +51,7 @@ def _parent(
     cpu: Xml.Element,
     one: pcie.Function,
 ) -> Xml.Element:
-    """The bridges above the device, each once; the host bridge is the CPU itself."""
+    """Return the element above the device; each bridge is made once, and the host bridge is the CPU itself."""
     parent = cpu
     for depth in range(2, len(one.path) + 1):
         path = one.path[:depth]

@@ -1,4 +1,4 @@
-"""The tree as an SVG: one line a branch, indented, coloured by kind. No script, no foreign font. Pure."""
+"""PCIe tree as an SVG: one line for each branch, indented, coloured by kind. No script, no external font. Pure."""
 
 from collections.abc import Iterator
 from xml.sax import saxutils
@@ -21,7 +21,7 @@ _Placed = tuple[pcie_tree.Branch, int, int]
 
 
 def svg(branches: tuple[pcie_tree.Branch, ...]) -> str:
-    """A whole document."""
+    """Return a whole document."""
     placed = list(_placed(branches, 0))
     width = max((_MARGIN * 3 + depth * _STEP + len(each.label) * _LETTER for each, depth, _ in placed), default=200)
     height = _MARGIN * 2 + len(placed) * _LINE
@@ -36,7 +36,7 @@ def svg(branches: tuple[pcie_tree.Branch, ...]) -> str:
 def _placed(
     branches: tuple[pcie_tree.Branch, ...], depth: int, parent: int = -1
 ) -> Iterator[tuple[pcie_tree.Branch, int, int]]:
-    """Each branch with its depth, and how many rows its parent is above it; 0 for a root."""
+    """Yield each branch with its depth, and how many rows its parent is above it; 0 for a root."""
     offset = 1
     for branch in branches:
         yield branch, depth, offset if parent >= 0 else 0

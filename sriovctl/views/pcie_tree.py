@@ -1,4 +1,4 @@
-"""The node's PCIe tree as people draw it: roots, bridges, PFs with their VFs and pods, GPUs. Pure."""
+"""PCIe tree of the node: roots, bridges, PFs with their VFs and pods, GPUs. Pure."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from sriovctl.views import devices
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Branch:
-    """`kind` is root, bridge, pf, vf, nic, gpu or pod; `label` is what is shown, `key` what it is."""
+    """A branch. `kind` is root, bridge, pf, vf, nic, gpu or pod; `label` is what is shown, `key` is its identity."""
 
     kind: str
     key: str
@@ -18,7 +18,7 @@ class Branch:
 
 
 def grow(functions: Mapping[str, pcie.Function], rows: list[devices.Row]) -> tuple[Branch, ...]:
-    """One branch a host bridge. VFs stand below their PF, though on the bus they are beside it."""
+    """Return one branch for each host bridge. VFs are below their PF, though on the bus they are beside it."""
     vfs = {row.pci for row in rows if row.role == "VF"}
     ends = [one for one in functions.values() if one.is_gpu or (one.is_nic and one.pci not in vfs)]
     roots = dict.fromkeys(one.path[0] for one in ends if one.path)
@@ -71,7 +71,7 @@ def _node(one: pcie.Function) -> str:
 
 
 def text(branches: tuple[Branch, ...]) -> str:
-    """With the lines that `tree` draws."""
+    """Draw the tree with the lines that `tree` draws."""
     return "".join(line + "\n" for branch in branches for line in _lines(branch, "", ""))
 
 
@@ -83,7 +83,7 @@ def _lines(branch: Branch, first: str, rest: str) -> Iterator[str]:
 
 
 def item(branch: Branch) -> dict[str, object]:
-    """What programs get of it."""
+    """Return the item for programs."""
     return {
         "kind": branch.kind,
         "id": branch.key,

@@ -1,6 +1,6 @@
 """A provisioning plan as a table and as a document. Pure.
 
-People get one line for neighbouring VFs of which the same is set, programs every step.
+People get one line for neighbouring VFs with the same setting, programs every step.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ _COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NO
 
 
 def table(planned: Sequence[steps.Step]) -> output.Table:
-    """In the order in which it is done."""
+    """Return a table of the steps in their order."""
     return output.Table(_COLUMNS, [_row(group) for group in _groups(planned)])
 
 
 def document(made: plan.Plan, *, applied: bool) -> dict[str, object]:
-    """What programs get. docs/provisioning.md has the keys."""
+    """Return the document for programs. docs/provisioning.md has the keys."""
     items = [
         {
             "pf": step.pf,
@@ -36,7 +36,7 @@ def document(made: plan.Plan, *, applied: bool) -> dict[str, object]:
 
 
 def _groups(planned: Sequence[steps.Step]) -> list[list[steps.Step]]:
-    """Neighbours in the plan with the same setting, of VFs with indices that follow one another."""
+    """Group neighbours in the plan that set the same, on VFs with consecutive indices."""
     groups: list[list[steps.Step]] = []
     for step in planned:
         last = groups[-1][-1] if groups else None
@@ -64,6 +64,6 @@ def _columns(group: Sequence[steps.Step]) -> tuple[list[object], list[object]]:
 
 
 def _values(texts: Sequence[str]) -> str:
-    """Each different value once; of many, the first and the last."""
+    """Return the value if all are the same, else the first and the last."""
     different = [text for text, _ in itertools.groupby(texts)]
     return different[0] if len(different) == 1 else f"{different[0]} … {different[-1]}"

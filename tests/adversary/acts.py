@@ -1,7 +1,7 @@
-"""What a pod does to the VF that it was given, and around it: one table, in which each kind can be switched off.
+"""Acts of a pod on the VF that it was given, and around it: one table, in which each kind can be switched off.
 
-An act takes the arena, the pod's place, the VF there and a number that chooses among what the act can do. The kernel
-may refuse it: that is the pod's bad luck, and OSError is passed over.
+An act takes the arena, the pod's place, the VF there and a number that chooses among the act's variants. The kernel may
+refuse it: that is the pod's bad luck, and the OSError is ignored.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ LONG = "a-name-as-long-as-altnames-may-be-" + "x" * 90
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scene:
-    """One act: `where` the VF's link is, and what the number is that chooses."""
+    """One act: `where` the VF's link is, and the number that chooses the variant."""
 
     stage: places.Stage
     place: places.Place
@@ -34,14 +34,14 @@ class Scene:
         return values[self.chosen % len(values)]
 
     def name(self, *further: str) -> str:
-        """A name that is somebody's: the VF's in the host, the PF's, usual ones of pods."""
+        """Choose a name that something has: the VF's in the host, the PF's, usual ones in pods."""
         own, fallback = self.stage.names[self.pci], devices.fallback_name(self.pci)
         names = (own, self.stage.pf, "eth0", "net1", "net2", fallback, "dev2", "vlan0", *further)
         return names[self.chosen % len(names)]
 
     @property
     def neighbour(self) -> str:
-        """What another VF is called in the host, which may be away."""
+        """Return another VF's name in the host, where that VF may be absent."""
         return next(name for pci, name in self.stage.names.items() if pci != self.pci)
 
 
@@ -97,7 +97,7 @@ def _byte(kind: int, *values: int) -> Act:
 
 
 def _flag(*bits: int) -> Act:
-    """The other way round than it is."""
+    """Flip the flag."""
 
     def act(scene: Scene) -> None:
         bit = scene.one_of(*bits)
@@ -136,7 +136,7 @@ def _ethtool(scene: Scene, command: int, *body: bytes) -> None:
 
 
 def _features(scene: Scene) -> None:
-    """ETHTOOL_MSG_FEATURES_SET: some off that are on, some on that are off."""
+    """Send ETHTOOL_MSG_FEATURES_SET: switch off some that are on, and on some that are off."""
     names = ("tx-tcp-segmentation", "tx-checksum-ip-generic", "rx-gro", "rx-udp-gro-forwarding", "tx-nocache-copy")
     name = names[scene.chosen % len(names)]
     on = [nlsocket.attribute(3, b"")] if name.startswith(("rx-udp", "tx-nocache")) else []
@@ -157,7 +157,7 @@ def _coalesce(scene: Scene) -> None:
 
 
 def _decoy(kind: str, scene: Scene) -> None:
-    """A link of the pod's own, under a name that somebody might look for."""
+    """Make a link of the pod's own, under a name that the product might look for."""
     name = scene.name()
     if kind == "veth":
         requests.create_veth(scene.netns, name, f"p{scene.chosen}")
@@ -166,33 +166,33 @@ def _decoy(kind: str, scene: Scene) -> None:
 
 
 def _decoy_altname(scene: Scene) -> None:
-    """The name that somebody might look for is another link's second one."""
+    """Give another link an altname that the product might look for."""
     requests.create(scene.netns, "bridge", f"b{scene.chosen}")
     index = next(each.index for each in requests.links(scene.netns) if each.name == f"b{scene.chosen}")
     requests.add_altname(scene.netns, index, scene.name())
 
 
 def _port(scene: Scene) -> None:
-    """The VF becomes a port of the pod's own bridge."""
+    """Make the VF a port of the pod's own bridge."""
     requests.create(scene.netns, "bridge", f"br{scene.chosen}")
     index = next(each.index for each in requests.links(scene.netns) if each.name == f"br{scene.chosen}")
     _change(scene, requests.number(10, index))
 
 
 def _macvlan(scene: Scene) -> None:
-    """A link on top of the VF."""
+    """Make a link on top of the VF."""
     requests.create(scene.netns, "macvlan", f"mv{scene.chosen}", requests.number(requests.IFLINK, scene.index))
 
 
 def _child(scene: Scene) -> None:
-    """The VF goes on into a namespace of the pod's making, which a descriptor keeps; perhaps under another number."""
+    """Move the VF on into a namespace that the pod makes and a descriptor keeps; perhaps under another number."""
     child = scene.stage.place(named=False)
     new = 700 + scene.chosen if scene.chosen % 2 else 0
     requests.move(scene.netns, scene.index, child.handle, scene.name(), new)
 
 
 def _numbers(scene: Scene) -> None:
-    """The pod's namespace knows another, or itself, by a number that somebody might use."""
+    """Let the pod's namespace know another, or itself, by a number that the product might use."""
     with places.new_namespace() as other:
         requests.number_namespace(scene.netns, other if scene.chosen % 2 else scene.netns, scene.chosen)
 
@@ -236,8 +236,8 @@ ACTS: dict[str, Act] = {
 }
 
 DEEDS = ("kill", "term", "second", "refusal")
-"""What befalls a daemon in the middle of a call: SIGKILL, SIGTERM, another daemon on its run directory, a request that
-the kernel refuses, before or after it has done it."""
+"""What happens to a daemon in the middle of a call: SIGKILL, SIGTERM, another daemon on its run directory, a request
+that the kernel refuses, before or after it has carried it out."""
 
 FURTHER = {
     "kept": "a pod's namespace loses its path and goes on, kept by a descriptor",
@@ -245,7 +245,7 @@ FURTHER = {
 }
 
 _CHOSEN = set(filter(None, os.environ.get("SRIOV_ACTS", "").split(",")))
-"""SRIOV_ACTS names what is on alone, to try some of it: `altname,mac,kill`."""
+"""Acts named in SRIOV_ACTS, to try only some: `altname,mac,kill`."""
 
 
 def is_on(name: str) -> bool:
@@ -258,7 +258,7 @@ KEPT_ON = (False, True) if is_on("kept") else (False,)
 
 
 def play(name: str, scene: Scene) -> bool:
-    """Whether the kernel let the pod do it."""
+    """Report whether the kernel let the pod do it."""
     try:
         ACTS[name](scene)
     except OSError:

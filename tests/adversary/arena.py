@@ -1,7 +1,7 @@
-"""The host of the adversary's schedules: a mock node whose VFs are never lost, with pods' namespaces beside it.
+"""Arena, the host of the adversary's schedules: a mock node whose VFs are never lost, with pods' namespaces beside it.
 
-A real VF is known by its PCI address wherever it is, and comes home when its namespace dies. Its stand-in is known by
-what nobody can change of a veth, the index of the other end, and is carried home before the namespace goes.
+A real VF is known by its PCI address wherever it is, and returns when its namespace dies. Its stand-in, a veth, is
+known by the index of its other end, which nobody can change, and is moved to the host before the namespace ends.
 """
 
 import pathlib
@@ -35,7 +35,7 @@ class Arena(mock_node.MockNode):
         with netns.entered(self.host):
             for vf in self.state.read().values():
                 for vlan in (*VLANS, 0):
-                    mock_kernel.plug(vf.far, vlan)  # the bridges are there from the start
+                    mock_kernel.plug(vf.far, vlan)  # the bridges exist from the start
         links = {pci: requests.link(self.host, self.state.read()[pci].index) for pci in self.vfs}
         self.first = {pci: dumps.whole(self.host, link.index) for pci, link in links.items()}
         self.names = {pci: link.name for pci, link in links.items()}
@@ -52,7 +52,7 @@ class Arena(mock_node.MockNode):
     # Namespaces.
 
     def end(self, place: places.Place) -> None:
-        """Its last reference goes: what the kernel does with a physical device in it, and then the namespace."""
+        """Drop its last reference: do what the kernel does with a physical device in it, then end the namespace."""
         self._empty(place)
         self._namespaces.forget(place)
         self.settle()
@@ -63,7 +63,7 @@ class Arena(mock_node.MockNode):
                 self._carry(place, found.link)
 
     def _carry(self, place: places.Place, link: requests.Link) -> None:
-        """default_device_exit_net() in net/core/dev.c: names that are taken are lost, and everything else stays."""
+        """Move as default_device_exit_net() in net/core/dev.c: taken names are lost, and everything else stays."""
         taken = self.names_in_host()
         for name in link.altnames:
             if name in taken:
@@ -78,7 +78,7 @@ class Arena(mock_node.MockNode):
         return {each.name for each in found} | {name for each in found for name in each.altnames}
 
     def find(self) -> dict[devices.PciAddress, places.Found]:
-        """Every VF that has a driver, wherever its netdev is."""
+        """Return every VF that has a driver, wherever its netdev is."""
         known = self.state.read()
         peers = {vf.far_index: devices.pci_address(pci) for pci, vf in known.items()}
         found = {}
@@ -92,7 +92,7 @@ class Arena(mock_node.MockNode):
         return found
 
     def settle(self) -> None:
-        """Sysfs and the mock's memory show every VF where it is, as the kernel's own do without being asked."""
+        """Update sysfs and the mock's memory to show every VF where it is, as the kernel does by itself."""
         with self.state.changing() as vfs:
             for pci, here in self.find().items():
                 vf = vfs[pci]
@@ -107,12 +107,12 @@ class Arena(mock_node.MockNode):
         return self.state.tree.tree
 
     def strangers(self) -> list[requests.Link]:
-        """Links in the host that were not there before."""
+        """Return links in the host that were not there before."""
         own = self._furniture | self._indices()
         return [each for each in requests.links(self.host) if each.index not in own]
 
     def reset(self) -> None:
-        """Everything as it was made, whatever a schedule has left; verified."""
+        """Restore everything as it was made, whatever a schedule has left; verified."""
         for place in list(self.places):
             self._empty(place)
         self._namespaces.forget_all()
@@ -133,7 +133,7 @@ class Arena(mock_node.MockNode):
         assert not left, f"not as they were: {left}"
 
     def _make_anew(self, pcis: list[devices.PciAddress]) -> None:
-        """One may have the name of another."""
+        """Make these VFs again; one may have the name of another."""
         with netns.entered(self.host), self.state.changing() as vfs:
             for pci in pcis:
                 mock_kernel.delete(vfs[pci].index)
@@ -143,13 +143,13 @@ class Arena(mock_node.MockNode):
                 vf.index = mock_kernel.index_of(self.names[pci])
 
     def _indices(self) -> set[int]:
-        """Both ends, as long as a VF is in the host."""
+        """Return the indices of both ends, of VFs in the host."""
         known = self.state.read().values()
         bound = [vf for vf in known if vf.where != "nowhere"]
         return {vf.far_index for vf in bound} | {vf.index for vf in bound if vf.where == "home"}
 
     def _add_veth(self, name: str, far: str, address: str) -> int:
-        """With several queues, so that there are channels to set, and an other end of a number that no pod has."""
+        """Make a veth with several queues, so that channels can be set, and an other end with a number no pod has."""
         with netns.open_path(f"/run/netns/{self.name}") as host, netns.entered(host):
             mock_kernel.add_veth(name, far, address, _QUEUES, _FAR + int(name.rpartition("v")[2]))
             return mock_kernel.index_of(name)

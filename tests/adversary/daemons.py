@@ -1,4 +1,4 @@
-"""The test's side of the nursery: daemons started and ended, and a runtime that calls whichever there is.
+"""Daemons of the nursery, from the test's side: started and ended, and a runtime that calls whichever there is.
 
 At a chosen request of a daemon something may be done to the world, while the daemon waits: a death, another daemon.
 """
@@ -29,7 +29,7 @@ _CALL_SECONDS = 60
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a runtime hears. `code` 0 is success; `died` is a daemon that never answered."""
+    """Answer to a runtime. `code` 0 is success; `died` is a daemon that never answered."""
 
     code: int = 0
     document: Any = None
@@ -55,9 +55,9 @@ class Daemon:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interruption:
-    """At the `at`-th place between a daemon's requests, 1 for before the first, `deed` is done while the daemon waits.
+    """Interruption at the `at`-th place between a daemon's requests, 1 for before the first; the daemon waits.
 
-    The deed is given the PID, and says what the daemon hears: GO_ON, REFUSE, or nothing where it has been killed.
+    `deed` is called with the PID, and returns the daemon's order: GO_ON, REFUSE, or nothing if it has been killed.
     """
 
     at: int = 0
@@ -68,7 +68,7 @@ NONE = Interruption()
 
 
 class Nursery:
-    """One a test: its daemons are processes below it, in the host's namespace, and end with it."""
+    """Nursery of one test: its daemons are processes below it, in the host's namespace, and end with it."""
 
     def __init__(self, host: netns.Netns, folder: pathlib.Path, *, is_mock: bool) -> None:
         self._folder = folder
@@ -104,7 +104,7 @@ class Nursery:
         return made
 
     def end(self, daemon: Daemon, number: signal.Signals) -> int:
-        """Send the signal and wait for the end; the exit status."""
+        """Send the signal and wait for the end; returns the exit status."""
         os.kill(daemon.pid, number)
         return self.reap(daemon)
 
@@ -129,7 +129,7 @@ class Nursery:
         lease: object = None,
         interruption: Interruption = NONE,
     ) -> Answer:
-        """What a shim does, in this process. `lease` is what the IPAM plugin answers to an ADD."""
+        """Do in this process what a shim does. `lease` is the IPAM plugin's answer to an ADD."""
         self.drain()
         self._countdown[:] = nursery.COUNTDOWN.pack(interruption.at > 0, interruption.at)
         try:
@@ -160,7 +160,7 @@ class Nursery:
                 daemon.sendall(wire.frame(wire.DELIVERED, b"\1"))
 
     def _await(self, daemon: Any, interruption: Interruption) -> None:
-        """Until the daemon says something to the shim, or has gone; deeds are done meanwhile."""
+        """Wait until the daemon sends something to the shim, or has gone; carry out interruptions meanwhile."""
         deadline = time.monotonic() + _CALL_SECONDS
         while time.monotonic() < deadline:
             ready, _, _ = select.select([daemon, self._events], [], [], 1)
@@ -173,7 +173,7 @@ class Nursery:
         raise AssertionError("the daemon has not answered for a minute")
 
     def drain(self) -> None:
-        """A daemon that has come to the place when the call was over goes on."""
+        """Let a daemon go on that came to the place when the call was over."""
         while select.select([self._events], [], [], 0)[0]:
             self._events.recv(64)
             self._events.send(nursery.GO_ON)

@@ -1,6 +1,6 @@
-"""A VF's netdev, whole: what the kernel says of the link, what ethtool's family reads, and programs on its traffic.
+"""Dump of a VF's whole netdev: the kernel's link attributes, ethtool's family, and programs on its traffic.
 
-Two dumps are compared attribute by attribute. What the kernel itself changes is left out, and here is all of it.
+Two dumps are compared attribute by attribute. Everything that the kernel itself changes, and that is left out, is here.
 """
 
 import errno
@@ -10,7 +10,7 @@ from sriov.linux import netns, nlsocket
 from tests.adversary import requests
 
 Dump = Mapping[str, str]
-"""Readable names to bytes in hexadecimal, or to the error that the kernel has for the question."""
+"""Readable names to bytes in hexadecimal, or to the kernel's error."""
 
 _LEFT_OUT = {
     requests.IFNAME: "compared apart",
@@ -62,7 +62,7 @@ def _asked(generic: nlsocket.Socket, index: int, command: int) -> str:
         [answer] = requests.ethtool(generic, index, command, ack=False)
     except OSError as error:
         return errno.errorcode[error.errno or 0]
-    # The first attribute says which link it is about, by index and name.
+    # The first attribute has the link's index and name.
     return b"".join(bytes([kind]) + value for kind, value in list(nlsocket.attributes(answer, 0))[1:]).hex()
 
 
@@ -74,7 +74,7 @@ def _of_tcx(where: netns.Netns, index: int) -> dict[str, str]:
 
 
 def differences(before: Dump, after: Dump, *, but: frozenset[str] = frozenset()) -> list[str]:
-    """What is not the same, readable."""
+    """Return the differences, readable."""
     names = sorted((before.keys() | after.keys()) - but)
     return [
         f"{name}: {before.get(name, 'none')[-64:]} -> {after.get(name, 'none')[-64:]}"

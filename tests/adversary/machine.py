@@ -1,9 +1,9 @@
-"""Pods with root and NET_ADMIN act between our calls, daemons die, and the node stays sound. A RuleBasedStateMachine.
+"""Adversary: pods with root and NET_ADMIN act between our calls, daemons die, and the node must stay sound.
 
-Real namespaces, real netlink, daemons as processes that die by SIGKILL; the VFs are veths (tests/fakes/mock_node.py).
-After each step: no link is in the host that was not there before; a VF that is free is, by a whole dump, what it was
-when it was first seen; a VF that is at home and not free, or whose DEL has failed, is not offered as healthy. The next
-tenant's ADD of a VF that has come home succeeds, and finds nothing there of the former one.
+A RuleBasedStateMachine with real namespaces, real netlink, daemons as processes that die by SIGKILL; the VFs are veths
+(tests/fakes/mock_node.py). After each step: no link is in the host that was not there before; a free VF is, by a whole
+dump, as it was when it was first seen; a VF that is in the host and not free, or whose DEL has failed, is not offered
+as healthy. The next tenant's ADD of a VF that has come back succeeds, and finds nothing of the former one there.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tests.adversary import acts, daemons, dumps, nursery, places, requests, run
 
 SLOTS = strategies.integers(0, 2)
 WHO = strategies.integers(0, 5)
-"""Which of those that there are."""
+"""Number of one of those that exist."""
 VFS = strategies.integers(0, 1)
 NETWORKS: dict[str, dict[str, object]] = {
     "plain": {},
@@ -35,12 +35,12 @@ NONE = (0, "")
 TROUBLES = strategies.just(NONE)
 if acts.DEEDS_ON:
     TROUBLES |= strategies.tuples(strategies.integers(1, 16), strategies.sampled_from(acts.DEEDS_ON))
-"""At which place of a call's work what befalls the daemon."""
+"""Place in a call's work at which something happens to the daemon."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """What all schedules of a test share. `given` is what a pod finds in a VF that nobody had before."""
+    """State shared by all schedules of a test. `given` is what a pod finds in a VF that nobody had before."""
 
     stage: places.Stage
     nursery: daemons.Nursery
@@ -71,7 +71,7 @@ def _network(pci: str, keys: str) -> dict[str, object]:
 
 
 class Tenancy:
-    """A VF that a pod was given and has still. `touched` is whether the pod has done anything to it."""
+    """A VF that a pod has. `touched` is whether the pod has done anything to it."""
 
     def __init__(self, pci: devices.PciAddress, network: dict[str, object], answer: daemons.Answer) -> None:
         self.pci = pci
@@ -81,7 +81,7 @@ class Tenancy:
 
 
 class Adversary(stateful.RuleBasedStateMachine):
-    """`pods` are the living ones, by slot; `given` what they have; `owed` who has had an ADD and no good DEL since.
+    """`pods` are the living ones, by slot; `given` what they have; `owed` pods with an ADD and no good DEL since.
 
     `stuck` are the VFs that could not be taken back, each with the pod that has it.
     """
@@ -126,7 +126,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             assert before is None or before == self._state(still), f"a refused ADD has changed something: {answer}"
 
     def _begin(self, which: int) -> None:
-        """In the place of what cannot be done yet."""
+        """Begin, in place of a step that is not possible yet."""
         self.add(which % 3, which % 2, "plain", NONE)
 
     @stateful.rule(who=WHO, its=strategies.booleans(), trouble=TROUBLES)
@@ -143,7 +143,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(which=strategies.integers(0, 7), trouble=TROUBLES)
     def collect(self, which: int, trouble: tuple[int, str]) -> None:
-        """GC: of the pods there are, the runtime knows these."""
+        """Call GC: of the pods that exist, the runtime knows these."""
         known = [name for number, name in enumerate(self.pods) if which >> number & 1]
         valid = [{"containerID": name, "ifname": runtime.IFNAME} for name in known]
         over = {pci: record.owner.container_id for pci, record in self.here.records().items()}
@@ -178,7 +178,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(who=WHO, act=strategies.sampled_from(acts.ON), chosen=strategies.integers(0, 11))
     def act(self, who: int, act: str, chosen: int) -> None:
-        """The pod does something to its VF, wherever in its namespaces that is."""
+        """Let the pod act on its VF, wherever in its namespaces that is."""
         if not self.given:
             self._begin(who)
             return
@@ -191,7 +191,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(who=WHO, kept=strategies.sampled_from(acts.KEPT_ON))
     def pod_ends(self, who: int, kept: bool) -> None:
-        """Its namespace dies, or loses its path and is kept by a descriptor. Its DEL may come later, or never."""
+        """End its namespace, or remove its path and keep a descriptor. Its DEL may come later, or never."""
         if not self.places:
             self._begin(who)
             return
@@ -207,7 +207,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(which=WHO)
     def descriptor_is_closed(self, which: int) -> None:
-        """Of a namespace that had nothing else: whatever is in there comes home."""
+        """Close the last reference of a namespace: what is in there returns to the host."""
         if not self._kept():
             self._begin(which)
             return
@@ -221,14 +221,14 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(vf=VFS)
     def programs_end(self, vf: int) -> None:
-        """Whoever held a bpf link on the VF ends."""
+        """End the holder of a bpf link on the VF."""
         self.stage.let_go(self.stage.vfs[vf])
 
     # Daemons.
 
     @stateful.rule(which=strategies.integers(0, 1), kill=strategies.booleans())
     def daemon_ends(self, which: int, kill: bool) -> None:
-        """And another comes, if there is none that has waited for this: it repairs what it finds."""
+        """End a daemon and start another, unless one has waited for this: it repairs what it finds."""
         daemon = self.nursery.daemons[which % len(self.nursery.daemons)]
         status = self.nursery.end(daemon, signal.SIGKILL if kill else signal.SIGTERM)
         assert status == (-signal.SIGKILL if kill else 0), daemon.log.read_text()
@@ -246,7 +246,7 @@ class Adversary(stateful.RuleBasedStateMachine):
     def _call(
         self, command: str, network: dict[str, object], name: str, path: str, trouble: tuple[int, str] = NONE
     ) -> daemons.Answer:
-        """With what befalls the daemon at some place of its work; afterwards there is a daemon again."""
+        """Call, with the event at some place of the daemon's work; afterwards there is a daemon again."""
         at, what = trouble
         ending: list[int] = []
 
@@ -298,7 +298,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             self._is_held(name, tenancy, records)
 
     def _is_offered(self, pci: devices.PciAddress) -> bool:
-        """By the device plugin, again and again: it may look while a daemon brings the VF home in the background."""
+        """Report whether the device plugin offers it, asked repeatedly: a daemon may be moving the VF meanwhile."""
         for _ in range(20):
             if self.here.health()[pci] or pci not in self.here.records():
                 return False
@@ -321,7 +321,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         )  # fmt: skip
 
     def _is_clean_in_pod(self, pci: devices.PciAddress, place: places.Place, network: dict[str, object]) -> None:
-        """The new tenant finds the VF as one that nobody had before, but for what was asked for."""
+        """Check that the new tenant finds the VF as one that nobody had before, except for what was asked for."""
         found = self.stage.find()[pci]
         assert found.where is place
         assert found.link.name == runtime.IFNAME
@@ -353,12 +353,12 @@ class Adversary(stateful.RuleBasedStateMachine):
         return whole, places, {pci: self._on_pf(pci) for pci in found}, records
 
     def _at_hand(self, pci: devices.PciAddress, name: str) -> bool:
-        """Whether the VF is where a DEL of this pod can find it."""
+        """Report whether the VF is where a DEL of this pod can find it."""
         where = self.stage.find()[pci].where
         return where is None or (where is self.places.get(name) and where.path != "")
 
     def _is_kept_back(self, pci: devices.PciAddress) -> bool:
-        """At home, since its pod is to end, and from others until a daemon has cleaned it: something was refused."""
+        """Report whether the VF is in the host and kept from others until a daemon has cleaned it."""
         record, found = self.here.records().get(pci), self.stage.find().get(pci)
         return record is not None and record.problem != "" and (found is None or found.where is None)
 
@@ -380,7 +380,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         return self.places[name]
 
     def teardown(self) -> None:
-        """Everybody ends, everybody's DEL comes, and each VF that was in use has another tenant."""
+        """End all pods with their DELs, and give each VF that was in use another tenant."""
         if not hasattr(self, "here"):
             return
         try:
@@ -417,7 +417,7 @@ class Adversary(stateful.RuleBasedStateMachine):
 
 
 def _on_pf(found: settings.VfSettings) -> tuple[object, ...]:
-    """What the PF shows; the MAC is apart, since a driver may be told the VF's own."""
+    """Return what the PF shows, without the MAC, since a driver may be told the VF's own."""
     return (found.vlan, found.qos, found.proto, found.spoofchk, found.trust, found.link_state, found.max_tx_rate)
 
 
@@ -427,7 +427,7 @@ def names_in(place: places.Place) -> set[str]:
 
 
 def run(world: World, wanted: hypothesis.settings, seed: int = 0) -> None:
-    """So many schedules as the settings say; others for another seed."""
+    """Run as many schedules as the settings ask for; another seed makes other schedules."""
 
     @hypothesis.seed(seed)
     class InThisWorld(Adversary):

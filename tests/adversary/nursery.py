@@ -1,10 +1,10 @@
-"""`python -m tests.adversary.nursery KIND FOLDER CHANNEL EVENTS`: daemons, each a process, started by a fork.
+"""Nursery of daemons, each a process started by a fork: `python -m tests.adversary.nursery KIND FOLDER CHANNEL EVENTS`.
 
-It has imported everything and started no thread, so that a daemon is there in milliseconds. Its namespace is the host;
+It has imported everything and started no thread, so that a daemon is ready in milliseconds. Its namespace is the host;
 with KIND `mock` the daemons have the mock node in FOLDER, with `real` this machine's kernel and sysfs. CHANNEL and
-EVENTS are descriptors of SOCK_SEQPACKET sockets. By the first come orders, one JSON array each:
-`["start", RUN_DIR, LOG, BINDS]` is answered with a PID, where BINDS says whether the daemon may bind drivers, and
-`["reap", PID]` with the exit status once it has ended. By the second a daemon says that it waits before a request.
+EVENTS are descriptors of SOCK_SEQPACKET sockets. Orders come on the first, one JSON array each:
+`["start", RUN_DIR, LOG, BINDS]` is answered with a PID; BINDS is whether the daemon may bind drivers;
+`["reap", PID]` is answered with the exit status once it has ended. On the second a daemon reports that it waits.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Gate:
-    """Shared by all daemons: before or after the request that the countdown leads to, a daemon asks and waits.
+    """Shared by all daemons: before or after the request at which the countdown ends, a daemon asks and waits.
 
-    It may then be refused, also what is done already, as do_setlink() does in net/core/rtnetlink.c.
+    The request may then be refused, even if it is done already, as do_setlink() does in net/core/rtnetlink.c.
     """
 
     def __init__(self, folder: pathlib.Path, events: socket.socket) -> None:
@@ -70,7 +70,7 @@ KernelOpener = Callable[[], AbstractContextManager[kernel.Kernel]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """What a daemon has around it."""
+    """Surroundings of a daemon."""
 
     kernel: KernelOpener
     writer: sysfs_writes.Attributes
@@ -80,7 +80,7 @@ class Setting:
 
 def setting(kind: str, folder: pathlib.Path) -> Setting:
     if kind == "mock":
-        # What takes the kernel its time has happened already when a schedule goes on.
+        # What the kernel does in its own time has happened already when a schedule goes on.
         return Setting(mock_kernel.opener(folder), mock_drivers.MockDrivers(folder), folder / "sys", patience=0.3)
     root = pathlib.Path("/sys")
     return Setting(daemon.open_netlink, sysfs_writes.Sysfs(root), root, node.PATIENCE)
@@ -96,7 +96,7 @@ def opener(plain: KernelOpener, gate: Gate) -> KernelOpener:
 
 
 class Writer:
-    """Binds drivers, or has a sysfs that is read-only."""
+    """Binds drivers, or acts as a read-only sysfs."""
 
     def __init__(self, plain: sysfs_writes.Attributes, gate: Gate, *, binds: bool) -> None:
         self._plain = plain
@@ -123,7 +123,7 @@ class Nursery:
         return child
 
     def _serve(self, run_dir: str, log: str, binds: bool) -> None:
-        """In the child: nothing of the parent's goes on in it."""
+        """Serve, in the child: nothing of the parent runs in it."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         status, around = 70, self._setting
         try:

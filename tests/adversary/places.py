@@ -1,4 +1,4 @@
-"""Where a VF can be: namespaces of pods, and the host with all that a schedule has to know of it."""
+"""Places where a VF can be: namespaces of pods, and the host with all that a schedule must know of it."""
 
 import contextlib
 import ctypes
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclasses.dataclass(slots=True)
 class Place:
-    """A namespace of a pod, or of its making. `path` is "" where only a descriptor keeps it."""
+    """A namespace of a pod, or one that the pod made. `path` is "" if only a descriptor keeps it."""
 
     name: str
     handle: netns.Netns
@@ -38,7 +38,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """Where a VF is: `where` is None for the host."""
+    """Where a VF was found: `where` is None for the host."""
 
     where: Place | None
     link: requests.Link
@@ -47,10 +47,10 @@ class Found:
 class Stage(Protocol):
     """A host with VFs, and the namespaces beside it.
 
-    `pf` is what the PF's netdev is called. `vfs` are the VFs that schedules use; `names` and `first` what they were
-    called and were when they were first seen. `places` are the namespaces that there are, `held` descriptors of bpf
-    links: what they attach is gone with them, and not before. `is_mock`: the folder has a mock node's files, which the
-    daemon is to use. `restless`: what of a dump changes with the carrier, which comes in its own time.
+    `pf` is the name of the PF's netdev. `vfs` are the VFs that schedules use; `names` and `first` are their names and
+    states when they were first seen. `places` are the existing namespaces, `held` descriptors of bpf links: what they
+    attach ends with them, and not before. `is_mock`: the folder has a mock node's files, which the daemon is to use.
+    `restless`: parts of a dump that change with the carrier, which comes in its own time.
     """
 
     folder: pathlib.Path
@@ -68,32 +68,32 @@ class Stage(Protocol):
     def tree(self) -> sysfs.Tree: ...
 
     def place(self, *, named: bool = True) -> Place:
-        """A new namespace: with a path, as a pod's, or kept by a descriptor alone."""
+        """Make a new namespace: with a path, as a pod's, or kept by a descriptor alone."""
 
     def end(self, place: Place) -> None:
-        """Its last reference goes, and every VF in it is home when this returns."""
+        """Drop its last reference; every VF in it is in the host when this returns."""
 
     def let_go(self, pci: devices.PciAddress) -> None:
-        """Whoever holds the VF's bpf links ends."""
+        """End the holders of the VF's bpf links."""
 
     def find(self) -> dict[devices.PciAddress, Found]:
-        """Every VF that has a driver, wherever its netdev is."""
+        """Return every VF that has a driver, wherever its netdev is."""
 
     def settle(self) -> None:
-        """Sysfs shows every VF where it is."""
+        """Make sysfs show every VF where it is."""
 
     def strangers(self) -> list[requests.Link]:
-        """Links in the host that were not there before."""
+        """Return links in the host that were not there before."""
 
     def vf_settings(self, pci: str) -> settings.VfSettings:
         """The VF as its PF shows it."""
 
     def reset(self) -> None:
-        """Everything as it was at first, whatever a schedule has left; verified."""
+        """Restore everything as it was at first, whatever a schedule has left; verified."""
 
 
 class Namespaces:
-    """Those of one stage, and the descriptors that outlive them."""
+    """Namespaces of one stage, and the descriptors that outlive them."""
 
     def __init__(self, folder: pathlib.Path, vfs: tuple[devices.PciAddress, ...]) -> None:
         self.places: list[Place] = []
@@ -124,22 +124,22 @@ class Namespaces:
 
 
 def changes(stage: Stage, pci: devices.PciAddress, found: Found) -> list[str]:
-    """In what a VF in the host is not what it was when it was first seen."""
+    """Return the differences of a VF in the host from when it was first seen."""
     name = [] if found.link.name == stage.names[pci] else [f"name: {stage.names[pci]} -> {found.link.name}"]
     now = dumps.whole(stage.host, found.link.index)
-    # The kernel gives a link its usual queueing when it is first up, and takes away whatever it has at a move.
+    # The kernel gives a link its usual queueing discipline when it is first up, and removes any at a move.
     return name + dumps.differences(stage.first[pci], now, but=stage.restless | {"link qdisc"})
 
 
 def every(stage: Stage) -> Iterator[tuple[Place | None, requests.Link]]:
-    """Every link that there is; None is the host."""
+    """Yield every link that exists; None is the host."""
     for place in (None, *stage.places):
         for link in requests.links(place.handle if place else stage.host):
             yield place, link
 
 
 def new_namespace(path: pathlib.Path | None = None) -> netns.Netns:
-    """With `path`, it is mounted there."""
+    """Make a namespace; with `path`, it is mounted there."""
     with _unshared():
         made = netns.own()
         if path is not None:
@@ -152,7 +152,7 @@ def new_namespace(path: pathlib.Path | None = None) -> netns.Netns:
 
 @contextlib.contextmanager
 def _unshared() -> Iterator[None]:
-    """The calling thread in a namespace of its own, until the context ends."""
+    """Put the calling thread in a namespace of its own, until the context ends."""
     with netns.own() as here:
         if _libc.unshare(0x40000000) != 0:  # CLONE_NEWNET
             raise OSError(ctypes.get_errno(), "unshare")

@@ -1,7 +1,7 @@
-"""What a pod with root and NET_ADMIN asks of its kernel, by hand: links, ethtool, bpf(2). Nothing of the product's.
+"""Requests of a pod with root and NET_ADMIN, encoded by hand: links, ethtool, bpf(2). No product code is used.
 
 Every function works in the namespace that it is given, whatever thread calls it, and holds nothing of it afterwards.
-Each raises OSError where the kernel refuses. Numbers: include/uapi/linux/{if_link,rtnetlink,ethtool_netlink,bpf}.h.
+Each raises OSError if the kernel refuses. Numbers: include/uapi/linux/{if_link,rtnetlink,ethtool_netlink,bpf}.h.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ GRO_MAX_SIZE, GSO_IPV4_MAX_SIZE, GRO_IPV4_MAX_SIZE = 58, 63, 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel tells of it: everything, as bytes by attribute."""
+    """A link as the kernel reports it: everything, as bytes by attribute."""
 
     index: int
     flags: int
@@ -42,7 +42,7 @@ class Link:
 
     @property
     def peer(self) -> int:
-        """The index of a veth's other end, which nobody can change."""
+        """Return the index of a veth's other end, which nobody can change."""
         return int.from_bytes(self.attributes.get(IFLINK, b""), "little")
 
     @property
@@ -106,7 +106,7 @@ def drop_altname(where: netns.Netns, index: int, name: str) -> None:
 
 
 def create(where: netns.Netns, kind: str, name: str, *further: bytes, data: bytes = b"", index: int = 0) -> None:
-    """A link of this kind, as `bridge` or `macvlan`; `data` is what the kind wants to know."""
+    """Make a link of this kind, as `bridge` or `macvlan`; `data` are the kind's own attributes."""
     about = nested(LINKINFO, text(1, kind), *([nested(2, data)] if data else []))
     with opened(where) as route:
         route.ask(
@@ -125,13 +125,13 @@ def delete(where: netns.Netns, index: int) -> None:
 
 
 def number_namespace(where: netns.Netns, other: netns.Netns, wanted: int) -> None:
-    """`where` gets to know the other namespace by this number (RTM_NEWNSID)."""
+    """Number the other namespace in `where` (RTM_NEWNSID)."""
     with opened(where) as route:
         route.ask(88, nlsocket.ACK, struct.pack("=B3x", 0) + number(1, wanted) + number(3, other.fd))
 
 
 def ethtool(generic: nlsocket.Socket, index: int, command: int, *body: bytes, ack: bool = True) -> list[bytes]:
-    """One request of ethtool's family; the answers' attributes."""
+    """Send one request of ethtool's family; returns the answers' attributes."""
     head = _GENERIC.pack(command, 1, 0) + nested(1, number(1, index))
     found = generic.ask(_family(b"ethtool"), nlsocket.ACK if ack else 0, head + b"".join(body))
     return [each[nlsocket.HEADER.size + _GENERIC.size :] for each in found]
@@ -166,13 +166,13 @@ XDP_GENERIC, XDP_NATIVE = 2, 4
 
 
 def attach_xdp(where: netns.Netns, index: int, mode: int) -> None:
-    """As `ip link set … xdp`: it stays without anybody holding it."""
+    """Attach as `ip link set … xdp` does: the program stays without anybody holding it."""
     program = nlsocket.attribute(_XDP_FD, struct.pack("=i", _xdp_program()))
     change(where, index, nested(XDP, program, number(_XDP_FLAGS, mode)))
 
 
 def link_xdp(where: netns.Netns, index: int, mode: int) -> int:
-    """By a bpf link: it stays as long as the descriptor, and nobody can take it off by netlink."""
+    """Attach by a bpf link: it stays as long as the descriptor, and nobody can remove it by netlink."""
     return _link_create(where, _xdp_program(), index, _ATTACH_XDP, mode)
 
 
@@ -186,7 +186,7 @@ def attach_tcx(where: netns.Netns, index: int, direction: int) -> None:
 
 
 def programs_of_tcx(where: netns.Netns, index: int, direction: int) -> int:
-    """How many there are. The kernel leaves them on a link that goes to another namespace (seen on 6.18)."""
+    """Count the programs. The kernel keeps them on a link that moves to another namespace (seen on 6.18)."""
     with netns.entered(where):
         answer = _bpf(_PROG_QUERY, struct.pack("=IIIIQI", index, direction, 0, 0, 0, 0) + bytes(36))[1]
     return int(struct.unpack_from("=I", answer, 24)[0])

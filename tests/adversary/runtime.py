@@ -1,4 +1,4 @@
-"""A node under the adversary: arena, daemons, run directory, and the calls of a runtime, all of one schedule."""
+"""Runtime of one schedule: a node under the adversary with arena, daemons, run directory, and a runtime's calls."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ _EVERY_VF = resources.Configuration((resources.Resource("example.com", "vfs"),))
 
 
 class Runtime:
-    """Of one schedule: its own run directory and daemon, in an arena that is as new.
+    """Has its own run directory and daemon, in an arena that is as new.
 
     `binds`: its daemons may bind drivers.
     """
@@ -48,7 +48,7 @@ class Runtime:
             log.unlink()
 
     def start(self) -> daemons.Daemon:
-        """One more daemon; it serves, unless another does."""
+        """Start one more daemon; it serves, unless another does."""
         before = self._inode()
         made = self.nursery.start(self.run_dir, binds=self.binds)
         _until(lambda: self._inode() not in (0, before) or not made.alive or len(self.nursery.daemons) > 1, 60)
@@ -56,31 +56,31 @@ class Runtime:
         return made
 
     def second(self) -> None:
-        """Another daemon, while there is one; it has a moment for what it wrongly does at once."""
+        """Start another daemon beside the first, with a moment for what it might wrongly do at once."""
         before = self._inode()
         self.nursery.start(self.run_dir, binds=self.binds)
         _until(lambda: self._inode() != before, 0.1 * self._slowness)
         _until(lambda: not self.left_over(), 0.1 * self._slowness)
 
     def settled(self) -> None:
-        """A daemon that has just started brings in order what it can: until it has, or says why it cannot."""
+        """Wait until a daemon that has just started has repaired all it can, or reports why it cannot."""
         self.nursery.drain()
         _until(lambda: not (self.left_over() or self._twice()), 5 * self._slowness)
 
     def _twice(self) -> bool:
-        """A daemon at work may have been seen between two of its steps."""
+        """Look twice: a working daemon may have been seen between two of its steps."""
         time.sleep(0.005)
         return bool(self.left_over())
 
     def left_over(self) -> list[ledger.Record]:
-        """Records of VFs that are at home, and of which nobody has said what keeps them."""
+        """Return records of VFs that are in the host, without a reported problem."""
         return [each for each in self.records().values() if not each.problem and self.stage.tree.netdev(each.pci)]
 
     def records(self) -> dict[devices.PciAddress, ledger.Record]:
         return {record.pci: record for record in self.book.records()}
 
     def health(self) -> dict[str, str | None]:
-        """What the device plugin would tell the kubelet: None for healthy, else the reason."""
+        """Return what the device plugin would report to the kubelet: None for healthy, else the reason."""
         with netns.entered(self.stage.host):
             catalog, now = self._loop.run_until_complete(self._observer.look(time.monotonic()))
         [pool] = assignment.assign(catalog, _EVERY_VF, now)

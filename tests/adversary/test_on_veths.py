@@ -10,7 +10,7 @@ from tests.fuzz import profiles
 
 pytestmark = pytest.mark.root
 
-PARTS = 20  # which may run beside each other
+PARTS = 20  # which may run in parallel
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -242,9 +242,11 @@ def test_a_bad_file_keeps_the_old_configuration_and_is_told_once(
         await asyncio.sleep(0.5)  # some looks
         told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         (only,) = told
-        place = f'{node.config}: resourceList[0].resourceName is "x_": the kubelet accepts no such name; use 1 to 63'
-        assert only.startswith(f"the configuration is kept as it was, the file is no good: {place}")
-        assert "the configuration in force is an older one" in node.plugin.status().problems[0]
+        place = (
+            f'{node.config}: resourceList[0].resourceName is "x_": the kubelet does not accept this name; use 1 to 63'
+        )
+        assert only.startswith(f"config.json is invalid; keeping the previous configuration: {place}")
+        assert "the previous configuration is in force" in node.plugin.status().problems[0]
         await node.counts(2, 0, 2)
         node.configure(NEW, *CONFIG)
         await node.kubelet.wait_for("intel.com/new", 1)
@@ -391,7 +393,7 @@ def test_hardware_that_cannot_be_read_keeps_what_was_known(
         await node.counts(2, 0, 2)
         bus = node.tree.root / "bus"
         bus.rename(tmp_path / "gone")
-        await loops.until(lambda: "cannot read the hardware, keeping what was known" in caplog.text)
+        await loops.until(lambda: "cannot read the hardware; keeping the last known state" in caplog.text)
         assert [len(endpoint.said) for endpoint in node.kubelet.endpoints.values()] == [1, 1, 1]
         (tmp_path / "gone").rename(bus)
         node.tree.set_numvfs(node.second, 2)

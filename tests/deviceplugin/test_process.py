@@ -120,7 +120,7 @@ def test_a_bad_configuration_ends_it_with_what_to_do(tmp_path: pathlib.Path) -> 
             status, log = await told(process)
         assert status == 1
         assert log == (
-            f'{tmp_path}/config.json: resourceList[0].resourceName is "x_": the kubelet accepts no such name; '
+            f'{tmp_path}/config.json: resourceList[0].resourceName is "x_": the kubelet does not accept this name; '
             "use 1 to 63 letters, digits, - and _, a letter or digit first and last\n"
         )
 
@@ -239,7 +239,7 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
             ended, log = await told(process)
         assert (ended, "Traceback" in log) == (0, False)
         lines = [json.loads(line) for line in log.splitlines()]
-        assert "the log's level is debug from here on" in [line["message"] for line in lines]
+        assert "the log level is now debug" in [line["message"] for line in lines]
         about = {line.get("resource") for line in lines if line["message"].startswith("registered ")}
         assert about == {"intel.com/igb_vf", "intel.com/x"}
         assert not where.path.exists()

@@ -110,7 +110,7 @@ def test_d46_a_refusal_is_told_and_tried_again(tmp_path: pathlib.Path, caplog: p
         await loops.until(lambda: registered.known)
 
     on_watcher(tmp_path, body)
-    assert "cannot register, trying on: the kubelet refuses: refused, as told" in caplog.text
+    assert "cannot register, retrying: the kubelet refuses: refused, as told" in caplog.text
 
 
 def test_without_its_folder_it_waits_for_one(tmp_path: pathlib.Path) -> None:

@@ -136,7 +136,7 @@ def test_d6_a_refusal_is_tried_again(tmp_path: pathlib.Path, caplog: pytest.LogC
     on_bench(tmp_path, body)
     told = [record.message for record in caplog.records if "cannot register" in record.message]
     assert len(told) == 1
-    assert "intel.com/a cannot register, trying on: the kubelet refuses: UNKNOWN" in told[0]
+    assert "intel.com/a cannot register, retrying: the kubelet refuses: UNKNOWN" in told[0]
 
 
 @hypothesis.given(strategies.integers(0, 10**6), strategies.floats(0, 1, exclude_max=True))
@@ -303,7 +303,7 @@ def test_d14_a_file_that_is_no_socket_is_left_alone_and_named(
             await bench.kubelet.wait_for(RESOURCE, 2)
 
     on_bench(tmp_path, body)
-    assert f"{ENDPOINT} is in the way and is no socket; remove it" in caplog.text
+    assert f"{ENDPOINT} exists and is not a socket; remove it" in caplog.text
 
 
 def test_d16_stopping_takes_the_socket_along_and_says_no_empty_list(tmp_path: pathlib.Path) -> None:

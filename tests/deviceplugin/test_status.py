@@ -11,7 +11,7 @@ BAD = status.Status("config.json", "it is not JSON", (status.ResourceStatus("int
 def test_what_is_wrong_is_told_and_nothing_else() -> None:
     assert GOOD.problems == []
     assert BAD.problems == [
-        "the configuration in force is an older one: it is not JSON",
+        "config.json is invalid, the previous configuration is in force: it is not JSON",
         "intel.com/a is not registered with the kubelet",
     ]
 

@@ -1,4 +1,4 @@
-"""sysfs as something that is written to: what the kernel does when VFs are made and given to drivers, in a World.
+"""sysfs writes in a World: what the kernel does when VFs are made and bound to drivers.
 
 drivers/pci/iov.c: sriov_numvfs_store(), sriov_drivers_autoprobe_store(); drivers/pci/pci-driver.c:
 pci_device_can_probe(), driver_override; drivers/base/bus.c: drivers_probe_store(), unbind_store().
@@ -65,7 +65,7 @@ class WorldAttributes:
         self._world.unbind(vf)
 
     def _probe(self, vf: devices.PciAddress) -> None:
-        """A driver that is not loaded takes nothing, and drivers_probe says nothing of it."""
+        """Bind the VF. If the driver is not loaded nothing happens, and drivers_probe reports no error."""
         folder = self._tree.pci(vf)
         if sysfs.target(folder / "driver") is not None:
             return
@@ -80,7 +80,7 @@ class WorldAttributes:
 
 
 class WorldSwitches:
-    """Cards' switches by device; one that is not here has none. As mlx5, it changes its mode without VFs alone."""
+    """Switches of cards by device; a card not listed has none. Like mlx5, it changes its mode only without VFs."""
 
     def __init__(self, world: worlds.World, modes: dict[str, devices.EswitchMode]) -> None:
         self._world = world

@@ -1,4 +1,4 @@
-"""A node in memory with VFs and one pod, and what an attachment on it needs."""
+"""Node in memory with VFs and one pod, and what an attachment on it needs."""
 
 import dataclasses
 import functools
@@ -42,13 +42,13 @@ class Bench:
         return memory_kernel.MemoryKernel(self.machine, self.machine.home.identity).link(name)
 
     def vf_state(self, vf: int = 0) -> settings.VfSettings:
-        """As the PF shows it."""
+        """Return the VF as the PF shows it."""
         net = memory_kernel.MemoryKernel(self.machine, self.machine.home.identity)
         return net.vf(net.link("enp1s0").index, vf)
 
 
 def own(vf: int = 0) -> settings.VfSettings:
-    """What the PF states of a VF for a pod that asks for nothing: the baseline, and the VF's own MAC held to it."""
+    """Return what the PF states for a pod that asks for nothing: the baseline, and the VF's own MAC pinned."""
     return settings.VfSettings(mac=f"02:00:00:02:00:{vf:02x}")
 
 
@@ -70,7 +70,7 @@ def make(folder: pathlib.Path, profile: world.Profile = world.IGB) -> Bench:
 
 
 def get_to_know(here: node.Node, book: ledger.Ledger, vfs: Sequence[devices.PciAddress]) -> None:
-    """As the daemon does at its start."""
+    """Note the VFs' addresses as the daemon does at its start."""
     for pci in vfs:
         netdev = here.tree.netdev(pci)
         if netdev is not None:

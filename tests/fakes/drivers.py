@@ -1,7 +1,8 @@
-"""What other drivers answer, read in the source of Linux 6.12 and not measured: world.Profile for each of them.
+"""Answers of other drivers, read in the source of Linux 6.12 and not measured: world.Profile for each of them.
 
-Asked through net/core/rtnetlink.c, do_setvfinfo(), which says EOPNOTSUPP for what a driver has no function for. Below
-drivers/net/ethernet unless said otherwise. netdevsim's alone has been compared with the thing itself (tests/lab).
+Requests go through net/core/rtnetlink.c, do_setvfinfo(), which returns EOPNOTSUPP if a driver has no such function.
+Paths are below drivers/net/ethernet unless a full one is given. Only netdevsim's has been compared with the real thing
+(tests/lab).
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from sriov.settings import Setting
 from tests.fakes import world
 
 ENOTSUPP = 524
-"""The kernel's own, include/linux/errno.h, which some drivers let out to user space."""
+"""The kernel's own errno, include/linux/errno.h, which some drivers let out to user space."""
 
 _SPOOFABLE = settings.VfSettings(spoofchk=False)
 

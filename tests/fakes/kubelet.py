@@ -1,4 +1,4 @@
-"""A stand-in kubelet: a real gRPC server that treats device plugins as the kubelet's device manager does.
+"""Stand-in kubelet: a real gRPC server that treats device plugins as the kubelet's device manager does.
 
 It removes every socket when it starts, checks version and name, dials back inside Register, opens ListAndWatch once
 and never again, and takes each answer for the whole list. It hands devices to pods and remembers them.
@@ -48,7 +48,7 @@ class Device:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Endpoint:
-    """A plugin that has registered: its channel, its ListAndWatch, and what that has said, oldest first.
+    """A plugin that has registered: its channel, its ListAndWatch, and the lists it has sent, oldest first.
 
     `name` is its socket's as registered; `dialled` is how many seconds it took to answer inside Register.
     """
@@ -84,7 +84,7 @@ class Kubelet:
 
     @property
     def resources(self) -> dict[str, dict[str, Device]]:
-        """The devices of each resource, by ID, as last heard."""
+        """Return the devices of each resource, by ID, as last received."""
         return {name: endpoint.said[-1] if endpoint.said else {} for name, endpoint in self.endpoints.items()}
 
     @property
@@ -125,7 +125,7 @@ class Kubelet:
         await self.start()
 
     def wipe(self) -> None:
-        """Remove every socket, whoever's it is; keep files and folders."""
+        """Remove every socket, no matter whose; keep files and folders."""
         for path in self.folder.iterdir():
             if stat.S_ISSOCK(os.lstat(path).st_mode):
                 path.unlink()
@@ -133,7 +133,7 @@ class Kubelet:
     async def break_stream(self, resource: str) -> None:
         """End a ListAndWatch from this side, as a kubelet does that cannot read it. It is not opened again.
 
-        The connection goes with it (pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, runClient). That matters:
+        The connection ends with it (pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, runClient). That matters:
         a call that is cancelled while grpc.aio begins it may begin all the same.
         """
         endpoint = self.endpoints[resource]
@@ -146,7 +146,7 @@ class Kubelet:
         return self.resources[resource]
 
     async def wait_until(self, met: Callable[[], bool], timeout: float = 5.0) -> None:
-        """Wait until something heard makes it true. Raises TimeoutError."""
+        """Wait until something received makes it true. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while not met():
                 self._changed.clear()
@@ -163,13 +163,13 @@ class Kubelet:
         return envs
 
     async def request(self, resource: str, ids: list[str]) -> dict[str, str]:
-        """Allocate these devices, whatever anybody thinks of it. Raises AioRpcError."""
+        """Allocate these devices unconditionally. Raises AioRpcError."""
         asked = pb.AllocateRequest(container_requests=[pb.ContainerAllocateRequest(devices_ids=ids)])
         answer = await self.endpoints[resource].stub.Allocate(asked)
         return dict(answer.container_responses[0].envs)
 
     def free(self, pod: str) -> None:
-        """The pod is gone. No plugin is told."""
+        """End the pod. No plugin is told."""
         self.pods.pop(pod, None)
 
     async def Register(self, request: pb.RegisterRequest, context: grpc.aio.ServicerContext) -> object:
@@ -184,7 +184,7 @@ class Kubelet:
         return pb.Empty()
 
     async def _watch_plugins(self) -> None:
-        """The plugin watcher: dials every socket that is new there, once (pkg/kubelet/pluginmanager)."""
+        """Watch for plugins: dial every new socket there, once (pkg/kubelet/pluginmanager)."""
         known: dict[pathlib.Path, tuple[int, int]] = {}
         while True:
             found = {path: _identity(path) for path in self.plugins.glob("[!.]*") if path.is_socket()}
@@ -210,7 +210,7 @@ class Kubelet:
             await stub.NotifyRegistrationStatus(status, timeout=5)
 
     async def _admit(self, resource: str, path: pathlib.Path) -> None:
-        """Dial the plugin, take it in the place of an older one, and watch it."""
+        """Dial the plugin, replace an older one, and watch it."""
         endpoint = await self._dial(resource, path)
         older = self.endpoints.get(resource)
         self.endpoints[resource] = endpoint

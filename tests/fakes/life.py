@@ -1,4 +1,4 @@
-"""One life of the daemon: its effects are counted, and at a chosen one it dies as by SIGKILL.
+"""Life of one daemon: its effects are counted, and at a chosen one it dies as by SIGKILL.
 
 From then on every effect raises and nothing happens any more: no undo, no clean-up, no answer. The next daemon gets
 another Life.
@@ -6,7 +6,7 @@ another Life.
 
 
 class Killed(BaseException):
-    """The daemon is no more. No Exception, so that no handler of the product can catch it and go on."""
+    """The daemon is dead. No Exception, so that no handler of the product can catch it and go on."""
 
 
 class Life:

@@ -1,4 +1,4 @@
-"""A kernel in memory, behind the same Protocol as netlink.Netlink, for tests without root, hardware or time."""
+"""Kernel in memory, behind the same Protocol as netlink.Netlink, for tests without root, hardware or time."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ _SHOWN = ("promisc", "allmulti", "noarp")
 
 
 def opener(world: World) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
-    """Requests in the host's namespace, as node.Node wants them."""
+    """Open requests in the host's namespace, as node.Node needs them."""
     return lambda: contextlib.nullcontext(MemoryKernel(world, world.home.identity))
 
 
@@ -97,7 +97,7 @@ class MemoryKernel:
         request = f"move link {index} as {name}"
         device = self._device(request, index)
         current = device.link.name
-        # __dev_change_net_namespace() in net/core/dev.c, from 6.6 on: none may be anybody's there.
+        # __dev_change_net_namespace() in net/core/dev.c, from 6.6 on: no altname may be taken there.
         if any(self._world.find(target.identity, altname) for altname in device.link.altnames):
             raise errors.KernelError(request, errno.EEXIST)
         if self._world.find(target.identity, current):
@@ -148,7 +148,7 @@ class MemoryKernel:
         return tuple(self._device(f"list addresses of link {index}", index).addresses)
 
     def pending(self, index: int) -> tuple[kernel.IpInterface, ...]:
-        """Nobody else is there whom the detection would have to ask."""
+        """Return none: no neighbour exists that duplicate detection could find."""
         self._device(f"list addresses of link {index}", index)
         return ()
 
@@ -218,7 +218,7 @@ class MemoryKernel:
         return found
 
     def _check_name(self, request: str, where: Identity, name: str, mover: Device) -> None:
-        """A link's own altname is taken too (netdev_name_in_use() in net/core/dev.c)."""
+        """Refuse a taken name; a link's own altname counts too (netdev_name_in_use() in net/core/dev.c)."""
         holder = self._world.find(where, name)
         if holder not in (None, mover) or (holder and name in holder.link.altnames):
             raise errors.KernelError(request, errno.EEXIST)
@@ -245,7 +245,7 @@ class MemoryKernel:
         if int(address[:2], 16) & 1:
             raise errors.KernelError(request, errno.EADDRNOTAVAIL)
         if address == device.link.address:
-            return  # the kernel does not bother the driver with what it has already
+            return  # the kernel does not ask the driver to set what it already has
         pf = self._world.pf(device.slot[0]) if device.slot else None
         if pf and pf.profile.link_type is devices.LinkType.INFINIBAND:
             raise errors.KernelError(request, errno.EOPNOTSUPP)
@@ -295,7 +295,7 @@ def _bad_rate(profile: Profile, wanted: settings.VfSettings) -> bool:
 
 
 def _check_vlan(request: str, profile: Profile, wanted: settings.VfSettings) -> None:
-    """4095 is nobody's VLAN and every driver takes it."""
+    """Check the VLAN. 4095 is reserved, and yet every driver takes it."""
     if wanted.vlan > 4095 or wanted.qos > 7:
         raise errors.KernelError(request, errno.EINVAL)
     if wanted.proto is settings.VlanProto.AD and not profile.provider_vlan:
@@ -303,7 +303,7 @@ def _check_vlan(request: str, profile: Profile, wanted: settings.VfSettings) -> 
 
 
 def _listed(count: int) -> int:
-    """How many of a PF's VFs can be read, as measured with netdevsim on Linux 6.12: 196 bytes each.
+    """Return how many of a PF's VFs can be read, as measured with netdevsim on Linux 6.12: 196 bytes each.
 
     The list is one attribute with a length of 16 bits, which overflows; 256 KiB are received and no more.
     """

@@ -1,7 +1,7 @@
-"""What writes to a mock node's sysfs do: a VF is taken from its driver, which ends its netdev, and given back.
+"""Drivers of a mock node's VFs: unbinding one ends the VF's netdev, and binding it makes a new one.
 
-The netdev that the driver makes anew is a new veth, under a name of the kernel's choice as without udev, and with the
-VF's own address, or the one that the PF administers (as igbvf has it).
+The new netdev is a new veth, under a name of the kernel's choice as without udev, and with the VF's own address, or
+the one that the PF administers (as with igbvf).
 """
 
 import errno
@@ -16,7 +16,7 @@ _UNBIND = re.compile(r"bus/pci/devices/(?P<pci>[^/]+)/driver/unbind")
 
 
 class MockDrivers:
-    """Attributes of one mock node, for a thread that is in its host's namespace."""
+    """sysfs writes of one mock node, for a thread that is in its host's namespace."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._state = mock_kernel.State(folder)
@@ -36,7 +36,7 @@ class MockDrivers:
             index = vfs[pci].index
             vfs[pci].where, vfs[pci].index = "nowhere", 0
             self._show(pci, None)
-        mock_kernel.delete(index)  # last, so that a death in between loses nothing: there is no netdev any more
+        mock_kernel.delete(index)  # last: after a death in between, the state already has no netdev
 
     def _probe(self, pci: str) -> None:
         with self._state.changing() as vfs:

@@ -1,8 +1,8 @@
-"""The machine's own kernel, with what it lacks without SR-IOV hardware: veths stand in for VF netdevs.
+"""Mock kernel: the machine's own, with veths as stand-ins for VF netdevs, for machines without SR-IOV hardware.
 
-Moves, renames, addresses and routes are real. What a PF says about its VFs is a file that any process may read, except
-for the VLAN, which is real: the far end of a VF's veth is plugged into a bridge of that VLAN. The built sysfs tree
-follows each move. What a veth cannot show: it dies with its namespace, where a VF comes home (mock_node.bring_home).
+Moves, renames, addresses and routes are real. What a PF reports of its VFs is a file that any process may read, except
+for the VLAN, which is real: the far end of a VF's veth is in a bridge of that VLAN. The built sysfs tree follows each
+move. A veth differs in one thing: it dies with its namespace, where a VF returns (mock_node.bring_home).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from tests.fakes import sysfs_tree
 class Vf(msgspec.Struct, kw_only=True):
     """A VF of the mock: its PF's link index, its own, the veth's far end, and where the veth is now.
 
-    `far_index` is the far end's; 0 where nobody asked. `address` is its own. `queues` are a veth's, each way.
+    `far_index` is the far end's; 0 if it was not chosen. `address` is its own. `queues` are a veth's in each direction.
     """
 
     pf: int
@@ -53,12 +53,12 @@ class State:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Vf]]:
-        """The VFs by PCI address; what the block changes is kept, and nobody else changes it meanwhile, nor sysfs."""
+        """Yield the VFs by PCI address under a lock, which covers sysfs too; changes in the block are stored."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             vfs = self.read()
             yield vfs
-            draft = self._path.with_suffix(".tmp")  # others read without the lock
+            draft = self._path.with_suffix(".tmp")  # other processes read without the lock
             draft.write_bytes(msgspec.json.encode(vfs))
             draft.rename(self._path)
 
@@ -67,7 +67,7 @@ class State:
 
 
 def opener(folder: pathlib.Path) -> Callable[[], AbstractContextManager[kernel.Kernel]]:
-    """Requests in the namespace that the calling thread is in, which is the mock's host."""
+    """Open requests in the calling thread's namespace, which is the mock's host."""
     state = State(folder)
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class MockKernel:
         self._follow(before, target, name)
 
     def _follow(self, before: kernel.Link, target: netns.Netns, name: str) -> None:
-        """Let the built sysfs show the link where it is."""
+        """Update the built sysfs to show the link where it is."""
         pci = before.parent
         if pci is None:
             return
@@ -221,7 +221,7 @@ def plug(far: str, vlan: int) -> None:
     """Connect a veth's far end to the bridge of a VLAN: the switch that real VFs have in hardware."""
     with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
         master = _bridge(route, f"vlan{vlan}")
-        # As ip link set FAR master BRIDGE up: every VLAN that is stated comes by here, so no process is started for it.
+        # As ip link set FAR master BRIDGE up: every VLAN statement comes here, so no process is started for it.
         _set_up(route, far, nlsocket.attribute(_MASTER, master.to_bytes(4, sys.byteorder)))
 
 
@@ -234,7 +234,7 @@ _LARGE = 1 << 25
 
 
 def _bridge(route: nlsocket.Socket, name: str) -> int:
-    """The index of the bridge of this name, which is made if it is not there."""
+    """Return the index of the bridge with this name, which is made if there is none."""
     about = _INFO.pack(0, 0, 0, 0, 0) + nlsocket.attribute(_IFNAME, name.encode() + b"\0")
     kind = nlsocket.attribute(_LINKINFO | nlsocket.NESTED, nlsocket.attribute(1, b"bridge\0"))
     for _ in range(2):
@@ -254,10 +254,10 @@ def _set_up(route: nlsocket.Socket, name: str, *further: bytes) -> None:
 
 
 def add_veth(name: str, far: str, address: str, queues: int, far_index: int) -> None:
-    """A pair in the calling thread's namespace. The kernel chooses a number for a name as eth%d.
+    """Make a pair in the calling thread's namespace. The kernel chooses a number for a name as eth%d.
 
-    It takes the other end's index only where it is given this one's too (veth_newlink() in drivers/net/veth.c), which
-    is as good as never the same again, as with a kernel that counts.
+    It takes the other end's index only if it is given this one's too (veth_newlink() in drivers/net/veth.c). The index
+    is practically never repeated, as with a kernel that counts up.
     """
     about = _INFO.pack(0, 0, _LARGE + secrets.randbits(24), 0, 0)
     numbers = [nlsocket.attribute(kind, queues.to_bytes(4, sys.byteorder)) for kind in (31, 32)]  # IFLA_NUM_?X_QUEUES
@@ -291,9 +291,9 @@ def name_of(index: int) -> str:
 
 
 def indices_with_peer(peer: int) -> list[int]:
-    """The links of the calling thread's namespace that are a veth whose other end has this index.
+    """Return the links in the calling thread's namespace that are a veth whose other end has this index.
 
-    It is what a veth keeps, whatever somebody in a pod does to it.
+    A veth keeps that index, whatever anybody in a pod does to it.
     """
     with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
         found = route.ask(_GETLINK, nlsocket.DUMP, _INFO.pack(0, 0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""A node without SR-IOV hardware: a namespace that plays the host, VFs of veths in it, the sysfs that shows them.
+"""Mock node without SR-IOV hardware: a namespace as its host, veths as VFs in it, and a sysfs tree that shows them.
 
 Processes of the node are started in it: `command()`. Nothing of it outlives close().
 """
@@ -33,7 +33,7 @@ class MockNode:
         return self.folder / "sys"
 
     def command(self, *arguments: str) -> list[str]:
-        """A command line that runs in the node."""
+        """Return the command line that runs in the node."""
         return ["ip", "netns", "exec", self.name, *arguments]
 
     def vf_settings(self, pci: str) -> settings.VfSettings:
@@ -45,7 +45,7 @@ class MockNode:
         return self.state.tree.tree.netdev(devices.pci_address(pci))
 
     def bring_home(self, pci: str, name: str, address: str) -> None:
-        """What the kernel does with a VF whose namespace is gone, and cannot do with a veth."""
+        """Do what the kernel does with a VF whose namespace is gone, and cannot do with a veth."""
         with self.state.changing() as vfs:
             vf = vfs[pci]
             vf.index, vf.where = self._add_veth(name, vf.far, address), "home"

@@ -1,4 +1,4 @@
-"""A ledger whose operations on the directory are effects of a daemon that may die between any two of them."""
+"""Ledger whose operations on the directory are effects of a daemon that may die between any two of them."""
 
 import contextlib
 import pathlib
@@ -11,7 +11,7 @@ from tests.fakes.life import Life
 
 
 class MortalLedger(ledger.Ledger):
-    """As ledger.Ledger. A death in the middle of a write leaves what it would leave: an empty, half or whole draft."""
+    """A ledger.Ledger. A death in the middle of a write leaves an empty, half or whole draft, as in reality."""
 
     def __init__(self, run_dir: pathlib.Path, life: Life) -> None:
         super().__init__(run_dir)
@@ -22,7 +22,7 @@ class MortalLedger(ledger.Ledger):
         draft, data = self._vfs / f"{record.pci}.tmp", msgspec.json.encode(record)
         self._life.effect(f"open {draft.name}")
         for written in (b"", data[: len(data) // 2], data):
-            with contextlib.suppress(OSError):  # a full disk: the real write says so
+            with contextlib.suppress(OSError):  # a full disk: the real write reports it
                 draft.write_bytes(written)
             self._life.effect(f"go on after {len(written)} bytes of {draft.name}")
         super().write(record)

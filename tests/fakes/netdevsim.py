@@ -1,7 +1,7 @@
-"""PFs of the kernel's own simulator of network cards, which a test makes and takes away again.
+"""netdevsim PFs, of the kernel's own simulator of network cards, which a test makes and removes.
 
-Their VF settings are real netlink; VF netdevs they have none. Where the module comes from is not known here: `hack/lab
-run --netdevsim` loads it in the guest. Source: drivers/net/netdevsim in the kernel, bus.c and dev.c.
+Their VF settings are real netlink; they have no VF netdevs. This module does not load the kernel module: `hack/lab
+run --netdevsim` does, in the guest. Source: drivers/net/netdevsim in the kernel, bus.c and dev.c.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class Card:
         return self.ports[0]
 
     def set_numvfs(self, count: int) -> None:
-        """What a VF was told before stays with its index, unless max_vfs grows."""
+        """Set the number of VFs. A VF's settings stay with its index, unless max_vfs grows."""
         numvfs = BUS / f"devices/netdevsim{self.number}/sriov_numvfs"
         numvfs.write_text("0")
         limit = DEBUG / f"netdevsim{self.number}/max_vfs"
@@ -38,12 +38,12 @@ class Card:
 
 @contextlib.contextmanager
 def inserted(home: netns.Netns, vfs: int, ports: int = 1) -> Iterator[Card]:
-    """A card whose netdevs are in `home`, until the context ends, wherever they are by then."""
+    """Make a card whose netdevs are in `home`; removed when the context ends, wherever the netdevs are then."""
     taken = [int(path.name.removeprefix("netdevsim")) for path in (BUS / "devices").iterdir()]
     number = max(taken, default=0) + 1
     before = _indices(home)
     with netns.entered(home):
-        # nsim_bus_dev_new() takes the namespace of whoever writes.
+        # nsim_bus_dev_new() uses the writer's namespace.
         (BUS / "new_device").write_text(f"{number} {ports}")
     try:
         with netns.entered(home), contextlib.closing(netlink.Netlink()) as net:

@@ -1,4 +1,4 @@
-"""The kubelet's PodResources API as a real gRPC server on a unix socket, in a thread."""
+"""PodResources API of the kubelet, as a real gRPC server on a unix socket, in a thread."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
     async def GetAllocatableResources(
         self, request: pb.AllocatableResourcesRequest, context: grpc.aio.ServicerContext
     ) -> pb.AllocatableResourcesResponse:
-        """One entry a device, as the kubelet's are one a NUMA node."""
+        """Return one entry for each device; the kubelet has one for each NUMA node."""
         entries = [(name, one) for name, ids in self.known.items() for one in ids]
         return pb.AllocatableResourcesResponse(
             devices=[pb.ContainerDevices(resource_name=name, device_ids=[one]) for name, one in entries]

@@ -1,4 +1,4 @@
-"""Builds the part of a procfs that tells of the host's routes and addresses, as the kernel writes it."""
+"""Builder of the part of procfs with the host's routes and addresses, as the kernel writes it."""
 
 import ipaddress
 import pathlib
@@ -17,7 +17,7 @@ class Procfs:
         (root / "net/if_inet6").touch()
 
     def route(self, netdev: str, network: str) -> None:
-        """A route of the host, as in `0.0.0.0/0`, `10.0.0.0/8` or `::/0`."""
+        """Add a route of the host, as in `0.0.0.0/0`, `10.0.0.0/8` or `::/0`."""
         parsed = ipaddress.ip_network(network)
         if isinstance(parsed, ipaddress.IPv4Network):
             destination, mask = (part.packed[::-1].hex().upper() for part in (parsed.network_address, parsed.netmask))
@@ -28,12 +28,12 @@ class Procfs:
             self._append("ipv6_route", f"{destination} {rest} {netdev:>8}")
 
     def unreachable(self) -> None:
-        """What every host without IPv6 has: the default route that rejects, on lo."""
+        """Add what every host without IPv6 has: the default route that rejects, on lo."""
         zeros = "0" * 32
         self._append("ipv6_route", f"{zeros} 00 {zeros} 00 {zeros} ffffffff 00000001 00000000 00200200       lo")
 
     def address(self, netdev: str, address: str) -> None:
-        """An IPv6 address of the host."""
+        """Add an IPv6 address of the host."""
         parsed = ipaddress.IPv6Address(address)
         scope = 0x20 if parsed.is_link_local else 0x00
         self._append("if_inet6", f"{parsed.packed.hex()} 02 40 {scope:02x} 80 {netdev:>8}")

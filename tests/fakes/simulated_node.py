@@ -1,7 +1,7 @@
-"""A node whose PF is real netlink: a netdevsim card has the VF settings, the ports of a second one are the VF netdevs.
+"""Simulated node whose PF is real netlink: one netdevsim card has the VF settings, another one's ports are VF netdevs.
 
-A built sysfs tree ties both together as PCI devices, so that device plugin and CNI run on it as they are. Unlike a veth
-such a port comes home when its namespace dies. What is not there: frames between the PF and a VF.
+A built sysfs tree combines both as PCI devices, so that device plugin and CNI run on it unchanged. Unlike a veth such a
+port returns to the host when its namespace dies. It carries no frames between the PF and a VF.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ PF = devices.pci_address("0000:01:00.0")
 
 
 class _State(mock_kernel.State):
-    """Where each VF is, for one process. A file of 256 VFs would cost more than the kernel does."""
+    """State of the VFs for one process. A file of 256 VFs would cost more than the kernel does."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         super().__init__(folder)
@@ -40,7 +40,7 @@ class _State(mock_kernel.State):
 
 
 class SimulatedKernel(mock_kernel.MockKernel):
-    """The mock's kernel, but for the PF, which is asked itself."""
+    """The mock kernel, except for the PF, which is asked itself."""
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         self._net.set_vf(pf, vf, wanted, which)
@@ -58,20 +58,20 @@ class SimulatedNode:
     pf: int
 
     def settings(self) -> tuple[settings.VfSettings, ...]:
-        """All VFs as the PF shows them, in one answer: the product asks for one at a time."""
+        """Return all VFs as the PF shows them, in one answer: the product asks for one at a time."""
         with contextlib.closing(netlink.Netlink()) as net:
             [message] = nlsocket.read(ifinfmsg, [net._show(self.pf, _FILTER_VF_SKIP_STATS)])
         listed = message.get_attr("IFLA_VFINFO_LIST")["attrs"]
         return tuple(vf_messages.shown(info) for _, info in listed)
 
     def netdevs(self) -> tuple[sysfs.Netdev | None, ...]:
-        """Each VF's netdev where it is in the host."""
+        """Return each VF's netdev if it is in the host."""
         return tuple(map(self.node.tree.netdev, self.vfs))
 
 
 @contextlib.contextmanager
 def made(folder: pathlib.Path, home: netns.Netns, vfs: int) -> Iterator[SimulatedNode]:
-    """The node in the namespace `home`, with the calling thread, and the threads it starts, inside."""
+    """Make the node in the namespace `home`; the calling thread, and the threads it starts, are inside."""
     with (
         netdevsim.inserted(home, vfs) as card,
         netdevsim.inserted(home, 0, ports=vfs) as ports,

@@ -1,4 +1,4 @@
-"""systemd as far as a daemon sees it: it owns the listening socket, passes it on, and hears when the daemon serves."""
+"""Supervisor that acts as systemd to a daemon: owns the listening socket, passes it on, receives notifications."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ PROJECT = pathlib.Path(__file__).parents[2]
 
 
 class Supervisor:
-    """`path` is where the socket is; the notify socket lies beside it."""
+    """`path` is where the socket is; the notify socket is beside it."""
 
     def __init__(self, path: pathlib.Path) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -36,7 +36,7 @@ class Supervisor:
     def running(
         self, command: Sequence[str], passed: socket.socket | None = None, count: int = 1
     ) -> Iterator[subprocess.Popen[str]]:
-        """The daemon as a process; by default with the listening socket. It is killed where it has not ended."""
+        """Run the daemon as a process; by default with the listening socket. It is killed if it has not ended."""
         fd = (passed or self.listening).fileno()
         env = {**os.environ, "NOTIFY_SOCKET": str(self._notified)}
         argv = [sys.executable, "-c", _EXEC, str(fd), str(count), *command]
@@ -47,7 +47,7 @@ class Supervisor:
                 process.kill()
 
     def heard(self) -> str:
-        """The next that a daemon tells."""
+        """Return the daemon's next notification."""
         return self._hears.recv(4096).decode()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Builds a sysfs tree of PFs and VFs in a folder as the kernel lays it out, and changes it as the kernel would.
+"""Builder of a sysfs tree of PFs and VFs in a folder, with the kernel's layout, which changes it as the kernel would.
 
 The defaults are an Intel 82576 as QEMU emulates it (igb: VF offset 0x80, stride 2).
 """
@@ -21,7 +21,7 @@ _ARPHRD = {devices.LinkType.ETHER: 1, devices.LinkType.INFINIBAND: 32}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """What a NIC's functions say about themselves. `offset` and `stride` are the SR-IOV capability's."""
+    """Ids and SR-IOV capability of a NIC's functions. `offset` and `stride` are the capability's."""
 
     vendor: str = "8086"
     pf_device: str = "10c9"
@@ -53,7 +53,7 @@ class SysfsTree:
     def add_pf(
         self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB, numvfs: int = 0, below: str = ""
     ) -> devices.PciAddress:
-        """A PF with `numvfs` VFs; VF netdevs come with set_netdev, as a driver brings them later.
+        """Add a PF with `numvfs` VFs; set_netdev adds VF netdevs, as a driver brings them later.
 
         `below` are the PCI bridges between root and PF, as in `0000:00:01.0/0000:02:00.0`.
         """
@@ -71,7 +71,7 @@ class SysfsTree:
         return address
 
     def add_plain_nic(self, pci: str, netdev: sysfs.Netdev | None, model: Model = IGB) -> devices.PciAddress:
-        """A NIC without the SR-IOV capability."""
+        """Add a NIC without the SR-IOV capability."""
         address = self._add_device(pci, model.vendor, model.pf_device, model)
         self.set_driver(address, model.pf_driver)
         self.set_netdev(address, netdev)
@@ -95,20 +95,20 @@ class SysfsTree:
             link.symlink_to(f"../../../bus/pci/drivers/{driver}")
 
     def set_carrier(self, address: devices.PciAddress, carrier: bool, changes: int) -> None:
-        """What the device's netdev shows from now on, also under another name."""
+        """Set the carrier of the device's netdev, also under another name."""
         self._carriers[address] = (int(carrier), changes)
         for folder in (self._folder(address) / "net").iterdir():
             (folder / "carrier").write_text(f"{int(carrier)}\n")
             (folder / "carrier_changes").write_text(f"{changes}\n")
 
     def set_netdev(self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None) -> None:
-        """Show these netdevs below the device; none is what a VF in another namespace looks like."""
+        """Show these netdevs below the device; a VF in another namespace shows none."""
         made = pathlib.Path(tempfile.mkdtemp(dir=self.root, prefix="net-"))
         made.chmod(0o755)
         self._fill(made, address, netdevs)
         folder = self._folder(address) / "net"
         if folder.exists():
-            _exchange(made, folder)  # whoever looks finds the former or the new
+            _exchange(made, folder)  # a concurrent reader finds the former or the new
             shutil.rmtree(made)
         else:
             made.rename(folder)
@@ -129,7 +129,7 @@ class SysfsTree:
     def add_accelerator(
         self, pci: str, vendor: str = "8086", device: str = "0d5c", driver: str | None = "pci-pf-stub"
     ) -> devices.PciAddress:
-        """A processing accelerator, PCI class 12h."""
+        """Add a processing accelerator, PCI class 12h."""
         address = self._add_device(pci, vendor, device, IGB)
         self._write(address, "class", "0x120000")
         self.set_driver(address, driver)
@@ -138,7 +138,7 @@ class SysfsTree:
     def add_sf(
         self, pf: devices.PciAddress, name: str, number: int, netdev: sysfs.Netdev | None = None
     ) -> pathlib.Path:
-        """An auxiliary device as in `mlx5_core.sf.4`, a subfunction of that number; returns its folder."""
+        """Add an auxiliary device as in `mlx5_core.sf.4`, a subfunction of that number; returns its folder."""
         folder = self._folder(pf) / name
         (folder / "net").mkdir(parents=True)
         (folder / "sfnum").write_text(f"{number}\n")
@@ -149,7 +149,7 @@ class SysfsTree:
         return folder
 
     def set_iommu_group(self, address: devices.PciAddress, number: int, name: str | None = None) -> None:
-        """`name` is vfio-noiommu where there is no IOMMU."""
+        """Set the group. `name` is vfio-noiommu if there is no IOMMU."""
         folder = self.root / "kernel/iommu_groups" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         if name is not None:
@@ -168,9 +168,9 @@ class SysfsTree:
         name: str = "",
         umad: int | None = None,
     ) -> None:
-        """RDMA device `mlx5_NUMBER` with its character devices; away from home only those are seen.
+        """Set RDMA device `mlx5_NUMBER` with its character devices; in another namespace only those are seen.
 
-        `umad` is the number of two of these, where it is not the same.
+        `umad` is the number of two of these, if it is another one.
         """
         mad = number if umad is None else umad
         folder = address if isinstance(address, pathlib.Path) else self._folder(address)
@@ -193,7 +193,7 @@ class SysfsTree:
             device.parent.rmdir()
 
     def clear_rdma(self, address: devices.PciAddress) -> None:
-        """The device has lost its driver, and with it its RDMA device, wherever that was."""
+        """Remove the RDMA device, wherever it was: the device has lost its driver."""
         for name in ("infiniband", "infiniband_verbs", "infiniband_mad"):
             folder = self._folder(address) / name
             for node in folder.glob("*"):
@@ -201,7 +201,7 @@ class SysfsTree:
             shutil.rmtree(folder, ignore_errors=True)
 
     def set_vdpa(self, address: devices.PciAddress, number: int, driver: str = "vhost_vdpa") -> None:
-        """vDPA device `vdpaNUMBER` on the device."""
+        """Set vDPA device `vdpaNUMBER` on the device."""
         folder = self._folder(address) / f"vdpa{number}"
         folder.mkdir()
         (self.root / "bus/vdpa/drivers" / driver).mkdir(parents=True, exist_ok=True)
@@ -211,11 +211,11 @@ class SysfsTree:
         self._link("bus/vdpa/devices", f"vdpa{number}", folder)
 
     def set_bare(self, address: devices.PciAddress) -> None:
-        """No namespace has a netdev of the device: the kernel removes the folder with the last."""
+        """Remove the net folder: the kernel does so when no namespace has a netdev of the device any more."""
         shutil.rmtree(self._folder(address) / "net", ignore_errors=True)
 
     def set_vfio(self, address: devices.PciAddress, driver: str, device: str | None, *, cdev: bool = False) -> None:
-        """Bound to a vfio driver, asleep; `device` is its name in vfio-dev, None on kernels before 6.1."""
+        """Bind a vfio driver, asleep; `device` is its name in vfio-dev, None on kernels before 6.1."""
         self.set_bare(address)
         self.set_driver(address, driver)
         (self._folder(address) / "power").mkdir(exist_ok=True)
@@ -227,11 +227,11 @@ class SysfsTree:
             self._write(address, f"vfio-dev/{device}/dev", "511:3")
 
     def set_open(self, address: devices.PciAddress, is_open: bool) -> None:
-        """Whether a program has the vfio device open."""
+        """Set whether a program has the vfio device open."""
         self._write(address, "power/runtime_status", "active" if is_open else "suspended")
 
     def set_virtio(self, address: devices.PciAddress, name: str, netdev: sysfs.Netdev) -> None:
-        """The device carries `virtio2`, or `vdpa0/virtio2`, whose netdev this is; it has none of its own."""
+        """Let the device carry `virtio2`, or `vdpa0/virtio2`, which has this netdev; it has none of its own."""
         shutil.rmtree(self._folder(address) / "net", ignore_errors=True)
         (self._folder(address) / name / "net" / netdev.name).mkdir(parents=True)
         self._write(address, f"{name}/net/{netdev.name}/type", 1)
@@ -246,7 +246,7 @@ class SysfsTree:
         (self._folder(address) / "net" / netdev / "master").symlink_to(f"../../../../virtual/net/{master}")
 
     def set_misc(self, *names: str) -> None:
-        """Misc devices that the kernel has: rdma_cm, vhost-net, tun."""
+        """Add misc devices of the kernel: rdma_cm, vhost-net, tun."""
         for name in names:
             (self.root / "class/misc" / name).mkdir(parents=True, exist_ok=True)
 
@@ -298,6 +298,6 @@ class SysfsTree:
 
 
 def _exchange(one: pathlib.Path, other: pathlib.Path) -> None:
-    """Each gets the other's name at once (renameat2(2))."""
+    """Exchange the two names at once (renameat2(2))."""
     if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
         raise OSError(ctypes.get_errno(), f"exchange {one} and {other}")

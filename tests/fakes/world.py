@@ -1,8 +1,8 @@
-"""A machine in memory: namespaces, links, PFs with their tables of VFs, and the sysfs tree that follows every change.
+"""World, a machine in memory: namespaces, links, PFs with their tables of VFs, and a sysfs tree that follows.
 
-memory_kernel.MemoryKernel is a socket into it. Drivers answer as a `Profile` says; the igb profile is what igb and
-igbvf of Linux 6.12 answered when asked, other drivers' are in drivers.py. Any request can be made to fail:
-`world.fail_at(k)`. Where `world.life` is set, each request is one of the effects of that daemon.
+memory_kernel.MemoryKernel is a socket into it. Drivers answer as their `Profile`; the igb profile is what igb and igbvf
+of Linux 6.12 answered when asked, other drivers' are in drivers.py. Any request can be made to fail:
+`world.fail_at(k)`. If `world.life` is set, each request is one of that daemon's effects.
 """
 
 import dataclasses
@@ -24,23 +24,23 @@ Identity = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Profile:
-    """How a driver behaves.
+    """Behaviour of a driver.
 
-    `unsupported` are settings it refuses with `refusal`, `baseline_only` those of which it takes nothing but the
-    baseline; `fresh` is a new VF. `max_rate` is the PF's link speed where that limits a rate.
+    `unsupported` are settings it refuses with `refusal`, `baseline_only` those of which it takes only the baseline;
+    `fresh` is a new VF. `max_rate` is the PF's link speed if that limits a rate.
     `keeps_administered`: a VF refuses its own address change, with `own_refusal`, while a MAC is administered.
     `takes_mac_at_down`, `takes_mac_at_once`: when the VF's netdev gets an administered address.
-    `ignores_own_address`: it says yes to an address and keeps the old one.
-    `refuses_own_address`: it takes none that the VF says, with `own_refusal`.
-    `filters_by_administered`: what the PF is told is also what it lets through to the VF.
-    `rate_needs_link`: no rate can be set, none neither, while the PF has no link.
-    `deaf_after_trust`: the PF hears nothing from a VF after its trust was changed, until the VF is reset.
-    `deaf_refusal` is what the VF's driver makes of a PF that hears nothing, for an address; for an MTU it is
-    `deaf_mtu_refusal`, None where it does not ask. `passes_over_its_own`: a MAC that the VF has already is not
+    `ignores_own_address`: it accepts an address and keeps the old one.
+    `refuses_own_address`: it refuses every address that the VF sets, with `own_refusal`.
+    `filters_by_administered`: the PF lets only frames to the administered address through to the VF.
+    `rate_needs_link`: no rate can be set, not even none, while the PF has no link.
+    `deaf_after_trust`: the PF ignores the VF after its trust was changed, until the VF is reset.
+    `deaf_refusal` is the error of the VF's driver for an address if the PF ignores the VF; for an MTU it is
+    `deaf_mtu_refusal`, None if the driver does not ask. `passes_over_its_own`: a MAC that the VF already has is not
     administered. `resetting`: how many requests for its netdev a VF refuses, with EBUSY and EAGAIN, after its PF was
-    told a MAC. `checks_administered`: spoof checking compares with the administered MAC, also where that is none.
-    `driver` is the VFs' driver by name; of a `link_type` InfiniBand, VFs have GUIDs, and no
-    address can be set; `takes_guids`: a VF's driver that is bound goes by what its PF was told.
+    told a MAC. `checks_administered`: spoof checking compares with the administered MAC, even if there is none.
+    `driver` is the name of the VFs' driver; with `link_type` InfiniBand, VFs have GUIDs, and no address can be set;
+    `takes_guids`: a VF's driver that is bound uses what its PF was told.
     """
 
     unsupported: frozenset[Setting] = frozenset()
@@ -82,12 +82,12 @@ FRESH: dict[str, bytes] = {
     "txqueuelen": b"\xe8\3\0\0",
     "features.3": b"\7",
 }
-"""Settings of a new netdev, beside those that kernel.Link has, as Kernel.state() shows them."""
+"""Settings of a new netdev, except those in kernel.Link, as Kernel.state() shows them."""
 
 
 @dataclasses.dataclass(slots=True)
 class Device:
-    """A netdev and where it is. `slot` is PF link index and VF index where it is a VF."""
+    """A netdev and where it is. `slot` is PF link index and VF index, for a VF."""
 
     link: kernel.Link
     where: Identity
@@ -99,9 +99,9 @@ class Device:
 
 @dataclasses.dataclass(slots=True)
 class Rdma:
-    """A VF's RDMA device and where it is. `movable`: its driver can take it from whoever has it open.
+    """A VF's RDMA device and where it is. `movable`: its driver can take it from programs that have it open.
 
-    `uverbs` and `umad` are its device nodes' numbers, None while it is on its way.
+    `uverbs` and `umad` are its device nodes' numbers, None during a move.
     """
 
     device: kernel.RdmaDevice
@@ -114,11 +114,11 @@ class Rdma:
 
 @dataclasses.dataclass(slots=True)
 class Pf:
-    """`heard` is the address that the PF lets through to each VF; NO_MAC is a VF that hears no unicast frame.
+    """A PF. `heard` is the address that it lets through to each VF; with NO_MAC the VF gets no unicast frame.
 
-    `deaf_to` are the VFs that were not reset since the PF went down: it takes nothing from them. `unanswered` are those
-    whose driver will not hear what the PF answers to the reset with which it begins; `resetting` how many requests a VF
-    will still refuse.
+    `deaf_to` are the VFs that were not reset since the PF went down: it ignores them. `unanswered` are those whose
+    driver will miss the PF's answer to the reset with which it begins; `resetting` is how many requests a VF will still
+    refuse.
     """
 
     profile: Profile
@@ -152,34 +152,34 @@ class World:
         self.stuck: set[str] = set()
         """Groups of settings that the drivers of this machine refuse to set back."""
         self.in_firmware: dict[devices.PciAddress, dict[str, bytes]] = {}
-        """Settings of a VF that outlast its netdev."""
+        """Settings of a VF that survive its netdev."""
         self.restless: set[str] = set()
-        """Settings that are another each time one looks."""
+        """Settings that differ at each read."""
         self.numbers: dict[Identity, tuple[int, int]] = {}
         self._handles: list[netns.Netns] = []
         weakref.finalize(self, _close, self._handles)  # tests make hundreds of machines
         self.home = self.namespace("host")
 
     def namespace(self, name: str) -> netns.Netns:
-        """A handle of the namespace `name`, which begins to exist with the first."""
+        """Return a handle of the namespace `name`, which is created with its first handle."""
         path = self._folder / f"ns-{name}"
         path.touch()
         self._handles.append(netns.Netns(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
         return self._handles[-1]
 
     def adopt(self, fd: int) -> netns.Netns:
-        """As netns.adopt: only files that stand for a namespace are one."""
+        """Adopt as netns.adopt: only files that stand for a namespace are accepted."""
         if pathlib.Path(f"/proc/self/fd/{fd}").readlink().name.startswith("ns-"):
             return netns.Netns(fd)
         os.close(fd)
         raise errors.NetnsError("the file is not a network namespace", "pass one of World.namespace")
 
     def path(self, name: str) -> str:
-        """What CNI_NETNS would say for the namespace `name`."""
+        """Return the CNI_NETNS of the namespace `name`."""
         return str(self._folder / f"ns-{name}")
 
     def add_pf(self, pci: str, name: str, profile: Profile = IGB, vfs: int = 7) -> tuple[devices.PciAddress, ...]:
-        """A PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
+        """Add a PF with VFs named NAMEv0, NAMEv1, …; returns the VFs' addresses."""
         index = self._add(kernel.Link(0, name, "52:54:00:00:00:01", 1500, True, pci), None)
         model = dataclasses.replace(sysfs_tree.IGB, link_type=profile.link_type)
         shown = sysfs.Netdev(name, index, "52:54:00:00:00:01", 1500)
@@ -192,7 +192,7 @@ class World:
         return tuple(made)
 
     def set_numvfs(self, pf: devices.PciAddress, numvfs: int, *, autoprobe: bool = True) -> None:
-        """Write sriov_numvfs: the VFs are gone wherever they are, the new ones are at home and fresh."""
+        """Write sriov_numvfs: all VFs are gone, wherever they are; the new ones are in the host and fresh."""
         index = self._index(pf)
         self._pfs[index].heard = [settings.NO_MAC] * numvfs
         self._devices = [each for each in self._devices if each.slot is None or each.slot[0] != index]
@@ -205,7 +205,7 @@ class World:
                 self.bind(vf)
 
     def lose_link(self, pf: devices.PciAddress) -> None:
-        """As by a cable that is pulled out of the PF."""
+        """Take the PF's carrier, as by an unplugged cable."""
         table = self._pfs[self._index(pf)]
         table.carrier = False
         table.carrier_changes += 1
@@ -248,7 +248,7 @@ class World:
         self._show(vf)
 
     def add_vf_without_pf(self, pci: str, name: str) -> devices.PciAddress:
-        """A VF as a virtual machine has it: a PCI function with a VF's driver and no physfn."""
+        """Add a VF as a virtual machine has it: a PCI function with a VF's driver and no physfn."""
         address = self.node.add_plain_nic(pci, None)
         self.node.set_driver(address, "igbvf")
         index = self._add(kernel.Link(0, name, "02:00:00:99:00:01", 1500, False, address), None)
@@ -256,11 +256,11 @@ class World:
         return address
 
     def add_link(self, name: str, where: netns.Netns) -> int:
-        """A virtual link such as a veth: no PCI parent, dies with its namespace."""
+        """Add a virtual link such as a veth: no PCI parent, dies with its namespace."""
         return self._add(kernel.Link(0, name, "02:00:00:ff:00:01", 1500, False, None), None, where.identity)
 
     def add_rdma(self, vf: devices.PciAddress, movable: bool = True) -> kernel.RdmaDevice:
-        """Give the VF an RDMA device; what mlx5_core and irdma do when they bind."""
+        """Give the VF an RDMA device, as mlx5_core and irdma do when they bind."""
         index = next(self._numbers)
         device = kernel.RdmaDevice(index, f"mlx5_{index}")
         made = Rdma(device, vf, self.home.identity, movable)
@@ -269,7 +269,7 @@ class World:
         return device
 
     def destroy(self, name: str) -> None:
-        """End a namespace: VFs come home under the name they have, down and without addresses; virtual links die."""
+        """End a namespace: its VFs return under their present names, down and without addresses; virtual links die."""
         with self.namespace(name) as gone:
             identity = gone.identity
         self.numbers.pop(identity, None)
@@ -278,7 +278,7 @@ class World:
             if device.link.parent is None:
                 self._devices.remove(device)
             else:
-                # default_device_exit_net() in net/core/dev.c, from 6.6 on: an altname that is anybody's is dropped.
+                # default_device_exit_net() in net/core/dev.c, from 6.6 on: an altname that is taken is dropped.
                 kept = tuple(each for each in device.link.altnames if not self.find(self.home.identity, each))
                 device.link = dataclasses.replace(device.link, altnames=kept)
                 self.relocate(device, self.home.identity, self._free(device.link))
@@ -295,12 +295,12 @@ class World:
         self._fail_at, self._errno = number, code
 
     def before(self, number: int, happens: Callable[[], None]) -> None:
-        """Let something happen just before the `number`-th request from now on."""
+        """Run `happens` just before the `number`-th request from now on."""
         self.requests.clear()
         self._between = number, happens
 
     def snapshot(self) -> object:
-        """Everything a test may want to find unchanged."""
+        """Return everything that a test may want to find unchanged."""
         links = sorted((each.where, each.link.index, repr(each)) for each in self._devices)
         return (
             links,
@@ -309,15 +309,15 @@ class World:
         )
 
     def netdevs(self, vf: devices.PciAddress) -> list[Device]:
-        """The VF's netdevs in all namespaces; more or less than one would be a wonder."""
+        """Return the VF's netdevs in all namespaces; any number but one is an error."""
         return [each for each in self._devices if each.link.parent == vf]
 
     def rdmas(self, vf: devices.PciAddress) -> list[Rdma]:
-        """The VF's RDMA devices in all namespaces."""
+        """Return the VF's RDMA devices in all namespaces."""
         return [each for each in self._rdmas if each.pci == vf]
 
     def namespaces(self) -> dict[Identity, str]:
-        """Those that exist, by identity."""
+        """Return the existing namespaces by identity."""
         found = {path.stat(): path.name.removeprefix("ns-") for path in self._folder.glob("ns-*")}
         return {(status.st_dev, status.st_ino): name for status, name in found.items()}
 
@@ -333,7 +333,7 @@ class World:
             raise errors.KernelError(request, self._errno)
 
     def numbers_of(self, where: Identity) -> tuple[int, int]:
-        """The host's number for a namespace, the lowest that is free, and the namespace's for itself."""
+        """Return the host's number for a namespace, the lowest free one, and the namespace's for itself."""
         if where not in self.numbers:
             taken = {number for number, _ in self.numbers.values()}
             number = next(each for each in itertools.count() if each not in taken)
@@ -350,18 +350,18 @@ class World:
         return [each for each in self._devices if each.where == where]
 
     def rdma_here(self, where: Identity) -> list[Rdma]:
-        """Those that may be used there; where they are shared, all of them everywhere."""
+        """Return those that may be used there; in shared mode, all of them everywhere."""
         return [each for each in self._rdmas if not self.rdma_is_exclusive or each.where == where]
 
     def rdma_named(self, name: str) -> Rdma | None:
-        """In any namespace: names are the machine's."""
+        """Return the device in any namespace: names are unique on the machine."""
         return next((each for each in self._rdmas if each.device.name == name), None)
 
     def relocate_rdma(self, rdma: Rdma, where: Identity) -> None:
-        """As rdma_dev_change_netns() in drivers/infiniband/core/device.c, also from a namespace to itself.
+        """Move as rdma_dev_change_netns() in drivers/infiniband/core/device.c, also from a namespace to itself.
 
-        uverbs and umad lose the device and get it anew: its numbers are free on the way, which `rdma_on_its_way` may
-        make longer (ib_uverbs_remove_one() in uverbs_main.c, ib_umad_kill_port() in user_mad.c).
+        uverbs and umad lose the device and get it again: its numbers are free meanwhile, which `rdma_on_its_way` may
+        prolong (ib_uverbs_remove_one() in uverbs_main.c, ib_umad_kill_port() in user_mad.c).
         """
         rdma.uverbs = rdma.umad = None
         self.show_rdma(rdma.pci)
@@ -370,13 +370,13 @@ class World:
         self._number(rdma)
 
     def _number(self, rdma: Rdma) -> None:
-        """The lowest numbers that are free: ida_alloc_max() in ib_uverbs_add_one() and in ib_umad_init_port()."""
+        """Assign the lowest free numbers: ida_alloc_max() in ib_uverbs_add_one() and in ib_umad_init_port()."""
         rdma.uverbs = _lowest({each.uverbs for each in self._rdmas})
         rdma.umad = _lowest({each.umad for each in self._rdmas})
         self.show_rdma(rdma.pci)
 
     def show_rdma(self, vf: devices.PciAddress) -> None:
-        """sysfs shows a device's name only where it is, its character devices everywhere."""
+        """Show a device's name in sysfs only where it is, its character devices everywhere."""
         self.node.clear_rdma(vf)
         for rdma in self.rdmas(vf):
             if rdma.uverbs is not None:
@@ -414,7 +414,7 @@ class World:
         table.vfs[vf] = wanted
 
     def passes_over(self, pf: int, vf: int, mac: str) -> bool:
-        """Whether the driver does nothing to administer this MAC, since the VF has it."""
+        """Report whether the driver ignores this MAC, since the VF already has it."""
         has_it = any(each.slot == (pf, vf) and each.link.address == mac for each in self._devices)
         return has_it and self._pfs[pf].profile.passes_over_its_own
 
@@ -428,11 +428,11 @@ class World:
             raise errors.KernelError(request, errno.EBUSY if left % 2 else errno.EAGAIN)
 
     def administer_mac(self, pf: int, vf: int, mac: str) -> None:
-        """What a driver does with a MAC beyond remembering it."""
+        """Do what a driver does with a MAC apart from remembering it."""
         table = self._pfs[pf]
         table.resetting[vf] = table.profile.resetting
         if table.profile.filters_by_administered:
-            # igb_set_vf_mac() writes whatever it is given into the VF's receive filter, also none.
+            # igb_set_vf_mac() writes whatever it gets into the VF's receive filter, also no address.
             table.heard[vf] = mac
         if table.profile.takes_mac_at_once and mac != settings.NO_MAC:
             for device in [each for each in self._devices if each.slot == (pf, vf)]:
@@ -441,14 +441,14 @@ class World:
                 self.changed(device)
 
     def lets_out(self, pf: int, vf: int) -> bool:
-        """Whether frames with the VF's own source address get past spoof checking."""
+        """Report whether frames with the VF's own source address pass spoof checking."""
         [device] = [each for each in self._devices if each.slot == (pf, vf)]
         state = self._pfs[pf].vfs[vf]
         checked = self._pfs[pf].profile.checks_administered and state.spoofchk
         return not checked or state.mac == device.link.address
 
     def hear(self, device: Device, address: str | None = None) -> None:
-        """The PF lets frames to this address, the netdev's own where none is given, through to the VF."""
+        """Let frames to this address, or else to the netdev's own, through from the PF to the VF."""
         if device.slot and device.slot[1] not in self._pfs[device.slot[0]].deaf_to:
             self._pfs[device.slot[0]].heard[device.slot[1]] = address or device.link.address
 
@@ -472,7 +472,7 @@ class World:
         return [devices.pci_address(link.readlink().name) for link in links]
 
     def _show(self, vf: devices.PciAddress) -> None:
-        """sysfs shows a netdev only in the namespace that it is in."""
+        """Show a netdev in sysfs only in the namespace that it is in."""
         found = [each.link for each in self.here(self.home.identity) if each.link.parent == vf]
         shown = [sysfs.Netdev(link.name, link.index, link.address, link.mtu) for link in found]
         self.node.set_netdev(vf, *shown)
@@ -491,14 +491,14 @@ def _close(handles: list[netns.Netns]) -> None:
 
 
 def infiniband_address(index: int, number: int, guid: str = "") -> str:
-    """As IPoIB makes it of flags, queue pair, subnet and port GUID; the VF's own GUID where none is administered."""
+    """Make the address as IPoIB does, of flags, queue pair, subnet and port GUID; the VF's own GUID if none is set."""
     own = f"02:00:00:{index:02x}:00:00:01:{number:02x}"
     given = own if guid in ("", settings.NO_GUID) else guid
     return f"00:00:01:07:fe:80:00:00:00:00:00:00:{given}"
 
 
 def _missed(pf: Pf, number: int) -> str:
-    """igbvf takes a random address then, and igb lets a trusted VF put it in the place of the administered one."""
+    """Return a random address, which igbvf takes then; igb lets a trusted VF replace the administered one by it."""
     pf.unanswered.remove(number)
     address = f"02:ff:ff:ff:ff:{number:02x}"
     if pf.vfs[number].trust:

@@ -1,4 +1,4 @@
-"""DHCP as it is in a network: Debian's udhcpd in a namespace of its own, and the reference IPAM plugin's daemon."""
+"""DHCP as in a real network: Debian's udhcpd in a namespace of its own, and the reference IPAM plugin's daemon."""
 
 import contextlib
 import pathlib
@@ -33,19 +33,19 @@ _WRITTEN = 8  # bytes before the first: when the file was written
 
 
 class Server:
-    """Serves the VFs of a mock node that are on no VLAN, from `place`. `folder` gets its files."""
+    """Server for the VFs of a mock node that are on no VLAN, in `place`. `folder` gets its files."""
 
     def __init__(self, folder: pathlib.Path, place: namespaces.Namespace) -> None:
         self.messages: list[tuple[str, str]] = []
         self._folder, self._place = folder, place
 
     def count(self, kind: str, mac: str) -> int:
-        """How many DHCP messages of this kind there were on its wire, from or to this client."""
+        """Count DHCP messages of this kind on its wire, from or to this client."""
         return self.messages.count((kind, mac))
 
     @contextlib.contextmanager
     def serving(self, option: str = "") -> Iterator[None]:
-        """Until the context ends; `option` is one more that its clients are told."""
+        """Serve until the context ends; `option` is one more that its clients get."""
         path = self._folder / "udhcpd.conf"
         path.write_text(_CONFIGURATION.format(folder=self._folder) + (f"option {option}\n" if option else ""))
         command = ["ip", "netns", "exec", self._place.name, "udhcpd", "-f", "-a", "10", str(path)]
@@ -53,7 +53,7 @@ class Server:
             yield
 
     def leases(self) -> list[str]:
-        """The addresses that are given away, as the server writes them down when it is told to."""
+        """Return the leased addresses, from the file that the server writes when it is told to."""
         path = self._folder / "leases"
         path.unlink(missing_ok=True)
         self._process.send_signal(signal.SIGUSR1)
@@ -98,7 +98,7 @@ def server(folder: pathlib.Path, node: mock_node.MockNode) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def client(folder: pathlib.Path) -> Iterator[str]:
-    """The daemon that keeps pods' leases; gives its socket, for `daemonSocketPath`."""
+    """Run the daemon that keeps pods' leases; yields its socket, for `daemonSocketPath`."""
     path = folder / "dhcp.sock"
     with running([str(PLUGINS / "dhcp"), "daemon", "-socketpath", str(path)]):
         assert namespaces.until(path.exists)
@@ -115,7 +115,7 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _message(frame: bytes) -> tuple[str, str] | None:
-    """Kind of a DHCP message and its client's MAC (RFC 2131, 2): behind Ethernet, IPv4 without options, and UDP."""
+    """Return kind and client MAC of a DHCP message (RFC 2131, 2) behind Ethernet, IPv4 without options, and UDP."""
     if frame[12:14] != b"\x08\x00" or frame[23:24] != b"\x11" or frame[278:282] != b"\x63\x82\x53\x63":
         return None
     options, at = frame[282:], 0

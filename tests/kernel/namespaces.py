@@ -39,7 +39,7 @@ def open_descriptors() -> int:
 
 
 def until(true: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether it comes to be true: the kernel does some things in its own time."""
+    """Wait; returns whether it became true: the kernel does some things in its own time."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""BPF programs that let everything pass, put on a netdev as root in a pod can: bpf(2), without a library."""
+"""BPF programs that let everything pass, attached to a netdev as root in a pod can: bpf(2), without a library."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,7 @@ def _call(command: int, request: bytes) -> int:
 
 
 def load(place: int) -> int:
-    """r0 = pass; exit. XDP_PASS is 2, TCX_PASS is 0."""
+    """Load r0 = pass; exit. XDP_PASS is 2, TCX_PASS is 0."""
     passing = 2 if place == XDP else 0
     code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, passing, 0x95, 0, 0, 0))
     licence = ctypes.create_string_buffer(b"GPL")
@@ -46,12 +46,12 @@ def load(place: int) -> int:
 
 
 def attach(program: int, index: int, place: int) -> None:
-    """Without a link: it stays although nobody has it open."""
+    """Attach without a link: the program stays although nobody has it open."""
     _call(_ATTACH, struct.pack("=IIIIIIQ", index, program, place, 0, 0, 0, 0))
 
 
 def attach_xdp(program: int, index: int) -> None:
-    """The same for XDP, as `ip link set xdpgeneric` does it: IFLA_XDP with IFLA_XDP_FD and IFLA_XDP_FLAGS."""
+    """Attach XDP as `ip link set xdpgeneric` does: IFLA_XDP with IFLA_XDP_FD and IFLA_XDP_FLAGS."""
     how = nlsocket.attribute(1, struct.pack("=i", program)) + nlsocket.attribute(3, struct.pack("=I", 2))
     with contextlib.closing(nlsocket.Socket(nlsocket.ROUTE)) as route:
         body = struct.pack("=BxHiII", 0, 0, index, 0, 0) + nlsocket.attribute(43 | nlsocket.NESTED, how)
@@ -59,5 +59,5 @@ def attach_xdp(program: int, index: int) -> None:
 
 
 def link(program: int, index: int, place: int) -> int:
-    """Held by the descriptor that is returned. XDP in the kernel's generic way (XDP_FLAGS_SKB_MODE)."""
+    """Attach by a link, held by the returned descriptor. XDP in the kernel's generic way (XDP_FLAGS_SKB_MODE)."""
     return _call(_CREATE_LINK, struct.pack("=IIII16x", program, index, place, 2 if place == XDP else 0))

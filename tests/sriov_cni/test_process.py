@@ -133,7 +133,7 @@ def test_its_log_is_json_and_its_level_changes_while_it_runs(tmp_path: pathlib.P
             for number, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR2, "info")):
                 process.send_signal(number)
                 line = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
-                assert line["message"] == f"the log's level is {level} from here on"
+                assert line["message"] == f"the log level is now {level}"
             process.terminate()
             assert (await told(process))[0] == 0
 

@@ -167,7 +167,10 @@ def test_a_dry_run_says_all_and_does_nothing(taken: nodes.Node, capsys: pytest.C
         (lambda node: (node.root / "opt/cni").rename(node.root / "opt/other"), "make it, or say by --cni-bin-dir"),
         (lambda node: (node.root / "etc/systemd/system").rmdir(), "where this node has it, or take --shim-only"),
         (lambda node: (node.root / "opt/sriov-underlay/bin/sriov-cni-daemon").unlink(), "install the package there"),
-        (lambda node: (node.root / "etc/systemd/system/sriov-cni.socket").touch(), "is not of sriov-underlay; move it"),
+        (
+            lambda node: (node.root / "etc/systemd/system/sriov-cni.socket").touch(),
+            "does not belong to sriov-underlay; move it",
+        ),
         (lambda node: (node.root / "etc/udev/rules.d").rmdir(), "make it, or say by --udev-dir where this node has it"),
         (lambda node: (node.root / "etc/systemd/network").rmdir(), "make it, or say by --networkd-dir"),
         (lambda node: (node.root / "opt/sriov-underlay/bin/sriovctl").unlink(), "bin/sriovctl; install the package"),

@@ -107,7 +107,7 @@ def test_units_are_enabled_where_asked_and_disabled_before_they_go(node: nodes.N
 def test_what_systemd_says_is_told(node: nodes.Node, tmp_path: pathlib.Path) -> None:
     _, said = run(node, tmp_path / "bin", "install", "--enable", status=1)
     assert "disable" not in said
-    assert re.search(r"systemctl --root=\S+ enable .* failed: no; mend that, then run the same command again", said)
+    assert re.search(r"systemctl --root=\S+ enable .* failed: no; fix that, then run the same command again", said)
 
 
 def test_a_running_systemd_is_told_and_starts_and_stops_them() -> None:

@@ -1,1 +1,1 @@
-"""What drivers offer beside a netdev: RDMA devices, vDPA devices, vfio files, DDP profiles. Reads only."""
+"""Interfaces of drivers other than the netdev: RDMA devices, vDPA devices, vfio files, DDP profiles. Reads only."""

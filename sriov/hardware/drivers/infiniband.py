@@ -1,8 +1,8 @@
-"""What a device offers for RDMA, read from its own folder in sysfs.
+"""RDMA side of a device, read from its own folder in sysfs.
 
-A device's names leave the host with its netdev where RDMA is exclusive to namespaces (`rdma system set netns
-exclusive`), but its character devices stay: so those count as RDMA too, and a restart while pods run loses nothing.
-Layout: Documentation/ABI/stable/sysfs-class-infiniband; umad and issm are of ib_umad, ucm went with Linux 4.20.
+If RDMA is exclusive to namespaces (`rdma system set netns exclusive`), a device's RDMA names leave the host with its
+netdev, but its character devices stay: so those count as RDMA too, and a restart while pods run loses nothing. Layout:
+Documentation/ABI/stable/sysfs-class-infiniband; umad and issm are of ib_umad, ucm was removed in Linux 4.20.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ _CLASSES = {"infiniband_verbs": "uverbs", "infiniband_mad": "umad", "infiniband_
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rdma:
-    """`devices` are RDMA devices as in `mlx5_2`, empty while a pod has them; `nodes` are names below /dev/infiniband.
+    """RDMA of one device. `devices` are RDMA devices as in `mlx5_2`, empty while a pod has them.
 
-    `pkey` is the first partition key of the first port, None where there is none to read.
+    `nodes` are names below /dev/infiniband. `pkey` is the first partition key of the first port; None if none can be
+    read.
     """
 
     devices: tuple[str, ...]
@@ -27,17 +28,17 @@ class Rdma:
 
 
 def names(folder: pathlib.Path | str) -> tuple[str, ...]:
-    """The RDMA devices of the PCI device in `folder` that this namespace has, as in `mlx5_2`."""
+    """Return the RDMA devices of the PCI device in `folder` that this namespace has, as in `mlx5_2`."""
     return sysfs.names(f"{folder}/infiniband")
 
 
 def nodes(folder: pathlib.Path | str) -> tuple[str, ...]:
-    """The names of the PCI device's character devices, as in `uverbs3`, wherever its RDMA device is."""
+    """Return the names of the PCI device's character devices, as in `uverbs3`, wherever its RDMA device is."""
     return tuple(node for name in _CLASSES for node in sysfs.names(f"{folder}/{name}"))
 
 
 def read(folder: str, entries: Collection[str]) -> Rdma | None:
-    """The RDMA side of a device; None where it has none. `entries` are the names in its folder."""
+    """Read the RDMA side of a device; None if it has none. `entries` are the names in its folder."""
     if not any("infiniband" in entry or ".rdma." in entry for entry in entries):
         return None
     devices = names(folder) if "infiniband" in entries else ()
@@ -48,7 +49,7 @@ def read(folder: str, entries: Collection[str]) -> Rdma | None:
 
 
 def pkeys(folder: pathlib.Path | str) -> tuple[int, ...]:
-    """The partition keys of the first port of each RDMA device of the PCI device in `folder`, without empty places."""
+    """Return the partition keys of the first port of each RDMA device in `folder`, without empty entries."""
     tables = [f"{folder}/infiniband/{name}/ports/1/pkeys" for name in names(folder)]
     found = [sysfs.integer(f"{table}/{place}") for table in tables for place in sysfs.names(table)]
     return tuple(dict.fromkeys(each for each in found if each))

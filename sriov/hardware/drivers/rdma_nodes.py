@@ -1,10 +1,10 @@
-"""The numbers in the names of RDMA device nodes, as in uverbs5: whose they are, and what the kernel does to them.
+"""Numbers in the names of RDMA device nodes, as in uverbs5: their devices, and how the kernel changes them.
 
-A device that goes to another namespace is taken from every client of ib_core and given to them anew
-(drivers/infiniband/core/device.c, rdma_dev_change_netns). It gives its number back on the way and gets the lowest that
-is free then (uverbs_main.c, ib_uverbs_remove_one and ib_uverbs_add_one; user_mad.c, ib_umad_init_port: ida_alloc_max).
-So it keeps its number where nothing else moves meanwhile and no lower number is free, and only there. Both classes are
-of no namespace, so that every sysfs shows all of the machine's.
+A device that moves to another namespace is removed from every client of ib_core and added to them again
+(drivers/infiniband/core/device.c, rdma_dev_change_netns). On the way it frees its number and gets the lowest one free
+then (uverbs_main.c, ib_uverbs_remove_one and ib_uverbs_add_one; user_mad.c, ib_umad_init_port: ida_alloc_max). So it
+keeps its number only if nothing else moves meanwhile and no lower number is free. Both classes belong to no namespace,
+so every sysfs shows all of the machine's nodes.
 """
 
 from sriov import devices, errors
@@ -14,7 +14,7 @@ _CLASSES = {"infiniband_verbs": "uverbs", "infiniband_mad": "umad"}  # issm has 
 
 
 def lower_free(tree: sysfs.Tree, nodes: tuple[str, ...]) -> str | None:
-    """The lowest free node below one of these, which the next move would give; None where they would stay."""
+    """Return the lowest free node below one of these, which the next move would assign; None if they would stay."""
     for name, prefix in _CLASSES.items():
         own = _numbers(nodes, prefix)
         taken = _numbers(sysfs.names(f"{tree.root}/class/{name}"), prefix) if own else own
@@ -25,12 +25,12 @@ def lower_free(tree: sysfs.Tree, nodes: tuple[str, ...]) -> str | None:
 
 
 def has_gap(tree: sysfs.Tree) -> bool:
-    """Whether any number is free below one that is taken."""
+    """Report whether any number is free below one that is taken."""
     return any(lower_free(tree, sysfs.names(f"{tree.root}/class/{name}")) is not None for name in _CLASSES)
 
 
 def devices_by_number(tree: sysfs.Tree) -> tuple[devices.PciAddress, ...]:
-    """The PCI devices that have RDMA device nodes, the one with the highest number first."""
+    """Return the PCI devices that have RDMA device nodes, the one with the highest number first."""
     folder = f"{tree.root}/class/infiniband_verbs"
     numbers = sorted(_numbers(sysfs.names(folder), "uverbs"), reverse=True)
     found = (sysfs.target(f"{folder}/uverbs{number}/device") for number in numbers)
@@ -45,5 +45,5 @@ def _numbers(nodes: tuple[str, ...], prefix: str) -> set[int]:
 def _pci(target: str | None) -> devices.PciAddress | None:
     try:
         return devices.pci_address(target)
-    except errors.DeviceError:  # of a subfunction, or of no hardware
+    except errors.DeviceError:  # a subfunction's, or of no hardware
         return None

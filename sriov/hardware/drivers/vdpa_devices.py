@@ -1,4 +1,4 @@
-"""vDPA devices of this node and whose they are, from sysfs alone (/sys/bus/vdpa, kernel: drivers/vdpa/vdpa.c)."""
+"""vDPA devices of this node and their PCI devices, from sysfs alone (/sys/bus/vdpa, kernel: drivers/vdpa/vdpa.c)."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ from sriov import devices, errors
 from sriov.hardware import sysfs
 
 TYPES = {"vhost_vdpa": "vhost", "virtio_vdpa": "virtio"}
-"""The driver of a vDPA device, and what `vdpaType` calls it."""
+"""Driver of a vDPA device to its `vdpaType`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Vdpa:
 
 
 def read(tree: sysfs.Tree) -> Mapping[devices.PciAddress, Vdpa]:
-    """Every vDPA device, by the PCI device that it is of."""
+    """Read every vDPA device, by its PCI device."""
     root = f"{tree.root}/bus/vdpa/devices"
     found: dict[devices.PciAddress, Vdpa] = {}
     for name in sysfs.names(root):
@@ -32,7 +32,7 @@ def read(tree: sysfs.Tree) -> Mapping[devices.PciAddress, Vdpa]:
 
 
 def _parent(link: str) -> devices.PciAddress | None:
-    """The PCI device nearest to it on its path; mlx5 puts an auxiliary device between the two."""
+    """Return the nearest PCI device on its path; mlx5 puts an auxiliary device between the two."""
     for part in reversed(sysfs.link(link)):
         with contextlib.suppress(errors.DeviceError):
             return devices.pci_address(part)

@@ -1,7 +1,7 @@
-"""BPF programs on a netdev, which stay with it from namespace to namespace: which they are, and taking them off.
+"""BPF programs on a netdev, which stay with it from namespace to namespace: listing and removing them.
 
-Part of the door that is netlink: rtnetlink shows an XDP program, cannot take off one that a link holds, and knows
-nothing of tcx. One system call; the libraries that load programs bring a compiler or libbpf. Source: bpf(2) and
+Part of netlink: rtnetlink shows an XDP program, but cannot remove one that a link holds, and knows nothing of tcx. One
+system call by hand, since the libraries that load programs bring a compiler or libbpf. Source: bpf(2) and
 include/uapi/linux/bpf.h, union bpf_attr.
 """
 
@@ -24,7 +24,7 @@ _Ids = ctypes.c_uint32 * _MOST
 
 
 def programs(index: int) -> dict[str, bytes]:
-    """Numbers of the programs at a link's ends, for comparing; none where the kernel has no tcx (before 6.6)."""
+    """Return the ids of the programs at a link's ends, for comparison; none if the kernel has no tcx (before 6.6)."""
     found: dict[str, bytes] = {}
     for name, place in ENDS.items():
         with contextlib.suppress(OSError):
@@ -35,7 +35,7 @@ def programs(index: int) -> dict[str, bytes]:
 
 
 def take_off_tcx(index: int, name: str) -> None:
-    """All programs of that end. Raises OSError."""
+    """Remove all programs of that end. Raises OSError."""
     for program, link in zip(*_attached(index, ENDS[name]), strict=True):
         if link:
             _end_link(link)
@@ -46,8 +46,8 @@ def take_off_tcx(index: int, name: str) -> None:
 def end_xdp_link(index: int, program: int) -> None:
     """End the link that holds this XDP program on the netdev, whoever has it open. Raises OSError.
 
-    A link's index counts in the namespace of its netdev, which a link does not tell: where there are two of the same
-    index and program, one may be a pod's, and neither is touched (EBUSY).
+    A BPF link names a netdev by its index, which counts in the netdev's own namespace, and does not name that
+    namespace. If two links have the same index and program, one may be a pod's, so neither is touched (EBUSY).
     """
     found = [link for link in _links() if _is_xdp(link, index, program)]
     if len(found) != 1:
@@ -56,13 +56,13 @@ def end_xdp_link(index: int, program: int) -> None:
 
 
 def _count(index: int, place: int) -> int:
-    """How many programs; without room for their numbers the kernel tells no more (bpf_mprog_query())."""
+    """Count the programs; asked without room for their ids, the kernel returns only the count (bpf_mprog_query())."""
     _, answer = _call(_QUERY, _QUERIED.pack(index, place, 0, 0, 0, 0, 0, 0, 0, 0))
     return int(_QUERIED.unpack_from(answer)[5])
 
 
 def _attached(index: int, place: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Programs, and the links that hold them, 0 for none."""
+    """Return the programs, and the links that hold them, 0 for none."""
     ids, links = _Ids(), _Ids()
     request = _QUERIED.pack(index, place, 0, 0, ctypes.addressof(ids), _MOST, 0, ctypes.addressof(links), 0, 0)
     _, answer = _call(_QUERY, request)

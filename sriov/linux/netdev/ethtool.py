@@ -1,7 +1,7 @@
-"""ethtool's netlink family: a netdev's settings read as bytes, and set back. Part of the door that is netlink.
+"""ethtool's netlink family: a netdev's settings, read as bytes and set back. Part of netlink.
 
-pyroute2 0.9 knows one of these messages, rings, and makes objects where bytes are compared: rings and wol together take
-it 1.7 ms of CPU on a veth; the whole look of a DEL takes 0.15 here.
+pyroute2 0.9 knows one of these messages, rings, and makes objects of what is compared as bytes: reading rings and wol
+takes it 1.7 ms of CPU on a veth; the whole look of a DEL takes 0.15 ms here.
 Source: Documentation/networking/ethtool-netlink.rst, include/uapi/linux/ethtool_netlink.h.
 """
 
@@ -21,9 +21,9 @@ _PAYLOAD = nlsocket.HEADER.size + _HEADER.size
 _INTEGER = struct.Struct("=I")
 _INDEX, _FLAGS, _COMPACT = 1, 3, 1  # ETHTOOL_A_HEADER_DEV_INDEX, _FLAGS; ETHTOOL_FLAG_COMPACT_BITSETS
 
-# What a netdev's holder can set, by the message that asks; the next higher number sets it, and RSS has its own. What
-# is the port's (link modes, FEC, EEE, pause frames, wake-on-LAN, module, PHY) is left out: it is the PF's to set, shows
-# on its VFs (mlx5e_ethtool_get_pauseparam() in mellanox/mlx5/core/en_ethtool.c), and changes with the cable.
+# What a netdev's holder can set, by the number of the message that reads it; the next higher number sets it, except
+# for RSS. Settings of the port (link modes, FEC, EEE, pause frames, wake-on-LAN, module, PHY) are left out: the PF sets
+# them, VFs show them (mlx5e_ethtool_get_pauseparam() in mellanox/mlx5/core/en_ethtool.c), and a cable changes them.
 MESSAGES = {
     "debug": 7,
     "features": 11,
@@ -35,10 +35,10 @@ MESSAGES = {
     "timestamping": 46,
 }
 _SETTING = {name: number + 1 for name, number in MESSAGES.items()} | {"rss": 48}
-# Attributes of attributes, which the kernel wants marked as such when they are set: bitsets, a clock's name.
+# Attributes with attributes inside, which the kernel wants marked so when they are set: bitsets, a clock's name.
 _NESTED = frozenset({"debug.2", "private flags.2", "timestamping.2", "timestamping.3", "timestamping.4"})
-# What a netdev can do, or is doing, beside what it was told: the most of rings and channels; features that exist, are
-# fixed, or are in effect, which on iavf and bnxt also follows the VLAN that the PF gives it.
+# What a netdev can do, or is doing, and not what it was set to: the maxima of rings and channels; features that exist,
+# are fixed, or are in effect, which on iavf and bnxt also follows the VLAN that the PF gives the VF.
 _NO_SETTINGS = frozenset(
     {f"rings.{kind}" for kind in (2, 3, 4, 5, 16, 18)}
     | {f"channels.{kind}" for kind in (2, 3, 4, 5)}
@@ -51,7 +51,7 @@ _SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENETDOWN
 
 
 class Ethtool:
-    """Of the namespace that the calling thread is in. Belongs to one thread. OSError where the kernel has none."""
+    """Client of the calling thread's namespace. Belongs to one thread. OSError if the kernel has no such family."""
 
     def __init__(self) -> None:
         self._socket = nlsocket.Socket(GENERIC)
@@ -69,9 +69,9 @@ class Ethtool:
         self._older.close()
 
     def settings(self, index: int, name: str, groups: Set[str] | None) -> dict[str, bytes]:
-        """By message and attribute, as "rings.6", and the number of rules. `groups` are those to ask for, None for all.
+        """Read settings by message and attribute, as "rings.6", and the number of rules, for `groups`; None: for all.
 
-        Messages ask by index, the older interface by name.
+        The messages ask by index, the older interface by name.
         """
         found = self._older.rules(name) if groups is None or ethtool_ioctl.RULES in groups else {}
         for message in MESSAGES if groups is None else groups & MESSAGES.keys():
@@ -83,7 +83,7 @@ class Ethtool:
         return group in MESSAGES or group == ethtool_ioctl.RULES
 
     def set(self, index: int, name: str, group: str, noted: kernel.LinkState, found: kernel.LinkState) -> None:
-        """Set back what differs of one message, or all rules. Raises OSError where the driver refuses."""
+        """Set back what differs of one message, or drop all rules. Raises OSError if the driver refuses."""
         if group == ethtool_ioctl.RULES:
             self._older.drop_rules(name)
             return
@@ -99,19 +99,19 @@ class Ethtool:
             self._older.set_rss(name, noted)  # the message came with Linux 6.17
 
     def _read(self, name: str, index: int) -> Iterator[tuple[int, bytes]]:
-        """What a driver does not have has no settings."""
+        """Read one message's attributes; none if the driver does not support it."""
         try:
             [answer] = self._socket.ask(self._family, 0, _HEADER.pack(MESSAGES[name], 1) + _about(index))
         except OSError as error:
             if error.errno == errno.ENODEV:
-                # Of a link that is there: its driver has detached it for a moment, as while it resets
-                # (ethnl_ops_begin() in net/ethtool/netlink.c). That it says nothing now is not what it is like.
+                # The link is there: its driver has detached it for a moment, as while it resets
+                # (ethnl_ops_begin() in net/ethtool/netlink.c). No answer now does not mean no settings.
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from error
             if error.errno not in _SILENT:
                 raise
             return
         for kind, value in nlsocket.attributes(answer, _PAYLOAD):
-            if kind != 1:  # the header, which says whose they are
+            if kind != 1:  # the header, which names the device
                 yield kind, value
 
 
@@ -121,7 +121,7 @@ def _about(index: int) -> bytes:
 
 
 def _attributes(noted: kernel.LinkState, keys: Set[str]) -> bytes:
-    """As they were read: what a message asks for has the form of what another sets."""
+    """Write the attributes as they were read: the setting message has the same form as the answer."""
     return b"".join(nlsocket.attribute(_kind(key), noted[key]) for key in sorted(keys, key=_kind))
 
 
@@ -130,7 +130,7 @@ def _kind(key: str) -> int:
 
 
 def _wanted(noted: kernel.LinkState, found: kernel.LinkState) -> bytes:
-    """Features are asked for with a mask of those that are to change; the kernel refuses one that nobody can set."""
+    """Write features with a mask of those that are to change; the kernel refuses one that nobody can set."""
     key = f"{_FEATURES}.{_WANTED}"
     was, now = (dict(nlsocket.attributes(each.get(key, b""), 0)) for each in (noted, found))
     if _VALUE not in was or _VALUE not in now or was == now:

@@ -1,4 +1,4 @@
-"""What of ethtool only its older interface can do: rules that steer flows, and RSS before Linux 6.17. Part of netlink.
+"""ethtool's older interface, for what only it can do: flow rules, and RSS before Linux 6.17. Part of netlink.
 
 Source: include/uapi/linux/ethtool.h, SIOCETHTOOL; pyroute2 has neither.
 """
@@ -21,7 +21,7 @@ _SILENT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENETDOWN
 
 
 class Older:
-    """Of the namespace that the calling thread is in. Belongs to one thread; links are addressed by name."""
+    """Client of the calling thread's namespace. Belongs to one thread; links are addressed by name."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -30,7 +30,7 @@ class Older:
         self._socket.close()
 
     def rules(self, name: str) -> dict[str, bytes]:
-        """How many rules steer this link's flows to queues, where its driver has such rules."""
+        """Return how many rules steer this link's flows to queues, if its driver has such rules."""
         try:
             return {RULES: self._rxnfc(name, _COUNT)[_COUNT_AT : _COUNT_AT + 4]}
         except OSError as error:
@@ -39,14 +39,14 @@ class Older:
             return {}
 
     def drop_rules(self, name: str) -> None:
-        """All of them. Raises OSError."""
+        """Delete all rules. Raises OSError."""
         [count] = struct.unpack("=I", self._rxnfc(name, _COUNT)[_COUNT_AT : _COUNT_AT + 4])
         listed = self._rxnfc(name, _LIST, count)
         for location in struct.unpack_from(f"={count}I", listed, _LIST_AT):
             self._rxnfc(name, _DELETE, location=location)
 
     def set_rss(self, name: str, noted: kernel.LinkState) -> None:
-        """The whole of it: hash function, key and table. Raises OSError."""
+        """Set all of RSS: hash function, key and table. Raises OSError."""
         table, key = noted.get(_TABLE, b""), noted.get(_KEY, b"")
         [function] = struct.unpack("=I", noted.get(_HASH, bytes(4)))
         self._ask(name, _RXFH.pack(_SET_RSS, 0, len(table) // 4, len(key), function, 0, 0) + table + key)

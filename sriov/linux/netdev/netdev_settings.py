@@ -1,6 +1,6 @@
-"""A netdev's settings as bytes by name: read out of the kernel's messages, compared, set back. Pure; part of netlink.
+"""A netdev's settings as bytes by name: read from the kernel's messages, compared, set back. Pure; part of netlink.
 
-All attributes of a link count, those of kernels to come too, but for the few that change by themselves or belong to its
+All attributes of a link count, also those of future kernels, except the few that change by themselves or belong to its
 place or to the port: a list of what to compare would miss what the next kernel brings. include/uapi/linux/if_link.h.
 """
 
@@ -17,9 +17,9 @@ _FLAGS = "flags"
 _ALTNAMES = "altnames"
 XDP = "xdp"
 PARENT = "parent"
-"""There where the kernel says of which device a netdev is."""
+"""Present if the kernel reports which device a netdev belongs to."""
 
-# What dev_change_flags() in net/core/dev.c takes from user space, but for IFF_UP: debug, notrailers, noarp, promisc,
+# What dev_change_flags() in net/core/dev.c takes from user space, except IFF_UP: debug, notrailers, noarp, promisc,
 # allmulti, multicast, portsel, automedia, dynamic.
 _SETTABLE_FLAGS = 0x04 | 0x20 | 0x80 | 0x100 | 0x200 | 0x1000 | 0x2000 | 0x4000 | 0x8000
 MULTICAST = 0x1000
@@ -42,13 +42,13 @@ _NAMES = {
     64: "gro_ipv4_max_size",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
-# Told apart from settings, since nobody can set them or they change without anybody doing so. What it can do, which may
-# change with its PF: NUM_TX_QUEUES, NUM_RX_QUEUES, MIN_MTU, MAX_MTU, PARENT_DEV_BUS_NAME, TSO_MAX_SIZE, TSO_MAX_SEGS,
+# Not counted as settings, since nobody can set them or they change without anybody doing so. Capabilities, which may
+# change with the PF: NUM_TX_QUEUES, NUM_RX_QUEUES, MIN_MTU, MAX_MTU, PARENT_DEV_BUS_NAME, TSO_MAX_SIZE, TSO_MAX_SEGS,
 # MAX_PACING_OFFLOAD_HORIZON, NETNS_IMMUTABLE, HEADROOM, TAILROOM. Its place, with its
-# master and who listens to it, which end with a move: LINK, QDISC, MASTER, LINKINFO, NET_NS_PID, AF_SPEC, PROMISCUITY,
-# ALLMULTI, LINK_NETNSID, EVENT, TARGET_NETNSID, PAD, MAP. Its traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
-# CARRIER_CHANGES, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT. Its port's: NUM_VF, PHYS_PORT_ID, PHYS_SWITCH_ID,
-# PHYS_PORT_NAME, DEVLINK_PORT, DPLL_PIN. Its home's, which detachment restores itself: ADDRESS, IFNAME, MTU, and
+# master and its listeners, which end with a move: LINK, QDISC, MASTER, LINKINFO, NET_NS_PID, AF_SPEC, PROMISCUITY,
+# ALLMULTI, LINK_NETNSID, EVENT, TARGET_NETNSID, PAD, MAP. Traffic and carrier: STATS, OPERSTATE, STATS64, CARRIER,
+# CARRIER_CHANGES, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT. The port's: NUM_VF, PHYS_PORT_ID, PHYS_SWITCH_ID,
+# PHYS_PORT_NAME, DEVLINK_PORT, DPLL_PIN. What detach restores itself: ADDRESS, IFNAME, MTU, and
 # PERM_ADDRESS, which igbvf overwrites (sriov.state.vf_identity).
 _CANNOT_BE_SET = {31, 32, 50, 51, 57, 59, 60, 66, 67, 68, 69}
 _PLACE = {5, 6, 10, 18, 19, 26, 30, 37, 44, 46, 61, 42, 14}
@@ -63,7 +63,7 @@ _NONE = b"\xff\xff\xff\xff"  # -1 as a descriptor: no program
 
 
 def of_link(message: bytes) -> dict[str, bytes]:
-    """The settings that an answer to RTM_GETLINK shows."""
+    """Return the settings that an answer to RTM_GETLINK shows."""
     _, kind, _, flags, _ = _LINK.unpack_from(message, nlsocket.HEADER.size)
     found = {_FLAGS: _INTEGER.pack(flags & _SETTABLE_FLAGS), "type": struct.pack("=H", kind)}
     for number, value in nlsocket.attributes(message, nlsocket.HEADER.size + _LINK.size):
@@ -79,7 +79,7 @@ def altnames(state: kernel.LinkState) -> frozenset[str]:
 
 
 def with_altnames_of(state: kernel.LinkState, other: kernel.LinkState) -> kernel.LinkState:
-    """With those that another has beside its own."""
+    """Return `state` with those altnames of `other` added that it lacks."""
     more = altnames(other) - altnames(state)
     if not more:
         return state
@@ -91,17 +91,17 @@ def differing(noted: kernel.LinkState, found: kernel.LinkState) -> frozenset[str
 
 
 def shown(keys: Set[str]) -> str:
-    """For people: `features` and not each part of them."""
+    """Return the groups of the keys for people: `features`, and not each part of it."""
     return ", ".join(sorted({group(key) for key in keys}))
 
 
 def group(key: str) -> str:
-    """What is set together: ethtool's rings are "rings.5" and "rings.8"."""
+    """Return the group that is set together: ethtool's rings are "rings.5" and "rings.8"."""
     return key.partition(".")[0]
 
 
 def presumed(found: kernel.LinkState) -> dict[str, bytes]:
-    """What a netdev that was never seen before a pod had it is held to: what no driver gives it and many a pod does."""
+    """Return what to hold a netdev to that nobody saw before a pod had it: values that pods change, drivers do not."""
     state = {
         key: value for key, value in found.items() if key not in (_ALTNAMES, "alias") and not key.startswith("tcx")
     }
@@ -116,7 +116,7 @@ def presumed(found: kernel.LinkState) -> dict[str, bytes]:
 
 
 def requests(index: int, key: str, noted: kernel.LinkState, found: kernel.LinkState) -> Iterator[tuple[str, bytes]]:
-    """What sets one of a link's settings back: each a kind of message, "set", "add" or "drop", and its body."""
+    """Yield the requests that set one of a link's settings back: each a kind, "set", "add" or "drop", and a body."""
     if key == _FLAGS:
         [wanted], [now] = (_INTEGER.unpack(each[key]) for each in (noted, found))
         yield "set", _LINK.pack(socket.AF_UNSPEC, 0, index, wanted, wanted ^ now)
@@ -135,7 +135,7 @@ def requests(index: int, key: str, noted: kernel.LinkState, found: kernel.LinkSt
 
 
 def xdp_program(state: kernel.LinkState) -> int:
-    """The number of an XDP program; 0 for none."""
+    """Return the id of the XDP program; 0 for none."""
     found = dict(nlsocket.attributes(state.get(XDP, b""), 0))
     return int.from_bytes(found.get(4, b""), sys.byteorder)  # IFLA_XDP_PROG_ID
 
@@ -160,5 +160,5 @@ def _is_without_program(xdp: bytes) -> bool:
 
 
 def _modes(xdp: bytes) -> list[int]:
-    """In which ways programs are attached."""
+    """Return the modes in which programs are attached."""
     return [_XDP_MODES[kind] for kind, _ in nlsocket.attributes(xdp, 0) if kind in _XDP_MODES]

@@ -1,8 +1,8 @@
-"""A stand-in for kube-apiserver on a loopback socket: as much of its HTTP as kubectl and Helm ask for.
+"""Stand-in for kube-apiserver on a loopback socket: as much of its HTTP as kubectl and Helm use.
 
-Requests are answered from `objects`, and what kubectl wants of a running pod by `kubelets`. It is no API server: no
-authentication, no authorization, no admission but the schemas, one version of each kind, JSON alone, no dry run that
-is not refused. Neither is it a proof that a cluster takes the objects; it is one that the words lead to them.
+Requests are answered from `objects`, and requests about a running pod by `kubelets`. It is no API server: no
+authentication, no authorization, no admission except the schemas, one version of each kind, only JSON, every dry run is
+refused. It does not prove that a cluster accepts the objects, but that the documented commands lead to them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 @contextlib.contextmanager
 def serving(objects: Objects, kubelets: Kubelets) -> Iterator[str]:
-    """Its URL."""
+    """Serve until the context ends; yields the URL."""
     server = Server(objects, kubelets)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -35,7 +35,7 @@ def serving(objects: Objects, kubelets: Kubelets) -> Iterator[str]:
         objects.close()
         server.shutdown()
         thread.join()
-        server.server_close()  # waits for what is still answered
+        server.server_close()  # waits for requests in progress
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -57,7 +57,7 @@ class Request(http.server.BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 (http.server's names)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
-        """Says nothing."""
+        """Log nothing."""
 
     def _answered(self) -> None:
         url = urllib.parse.urlsplit(self.path)
@@ -70,7 +70,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             self._say({"kind": "Status", "apiVersion": "v1", **status}, error.code)
 
     def _read(self, body: bytes) -> Any:
-        if self.command == "DELETE":  # what it says is how soon, and in which order
+        if self.command == "DELETE":  # the options are about how soon, and in which order
             return {}
         if self.headers.get("Content-Type") == PROTOBUF:
             return protobufs.secret(body)
@@ -131,7 +131,7 @@ class Request(http.server.BaseHTTPRequestHandler):
                 raise RefusedError(405, "MethodNotAllowed", f"no {self.command} of {kind.plural}/{'/'.join(rest)}")
 
     def _container(self, kind: Kind, namespace: str, name: str) -> tuple[Object, str]:
-        """Of a pod that runs; kubectl asks for none that it has not. Raises RefusedError."""
+        """Return a running pod's container; kubectl asks for no other. Raises RefusedError."""
         pod = self.server.objects.get(kind, namespace, name)
         if pod.get("status", {}).get("phase") != "Running":
             raise RefusedError(400, "BadRequest", f"pod {name} does not have a host assigned")
@@ -142,7 +142,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         if self._option("watch"):
             self._watch(kind, namespace)
             return
-        # the version first: what changes meanwhile is watched twice, not missed
+        # The version first: a change meanwhile is then reported twice, and not missed.
         versions = {"resourceVersion": str(objects.version)}
         found = [each for each in objects.listed(kind) if self._wanted(each, namespace)]
         self._say({"kind": f"{kind.name}List", "apiVersion": kind.api, "metadata": versions, "items": found})

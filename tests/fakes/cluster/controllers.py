@@ -1,7 +1,7 @@
-"""What a cluster does by itself once objects are there, as far as somebody waits for it.
+"""Controllers of the stand-in cluster: what it does by itself once objects exist, if a test waits for it.
 
-A DaemonSet gets a pod on each node, anew for each generation, all nodes at once. Any other pod gets the first node that
-has what it limits itself to, were it taken or not. A pod that has a node is started there and is ready. Nothing fails.
+A DaemonSet gets a pod on each node, a new one for each generation, on all nodes at once. Any other pod gets the first
+node that has the resources in its limits, taken or not. A pod with a node is started there and is ready. Nothing fails.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from tests.fakes.cluster.objects import Objects
 
 @contextlib.contextmanager
 def running(objects: Objects, kubelets: Kubelets) -> Iterator[None]:
-    """Until `objects` are closed, which they are in the end. Every pod that was started is stopped."""
+    """Run until `objects` are closed, which this does at the end. Every pod that was started is stopped."""
     controllers = Controllers(objects, kubelets)
     thread = threading.Thread(target=controllers.follow)
     thread.start()
@@ -29,7 +29,7 @@ def running(objects: Objects, kubelets: Kubelets) -> Iterator[None]:
 
 
 class Controllers:
-    """After each change all is looked at anew. One step is taken at a time, and is a change itself."""
+    """Looks at all objects after each change. It takes one step at a time, and each step is a change itself."""
 
     def __init__(self, objects: Objects, kubelets: Kubelets) -> None:
         self._objects, self._kubelets = objects, kubelets
@@ -48,12 +48,12 @@ class Controllers:
                     self._count(daemonset)
 
     def stop(self, there: Collection[str] = ()) -> None:
-        """All pods but those, the youngest first."""
+        """Stop all other pods, the youngest first."""
         for uid in [each for each in reversed(self._running) if each not in there]:
             self._kubelets.stopped(self._running.pop(uid))
 
     def _roll_out(self, daemonset: Object) -> None:
-        """A pod of an older generation goes, and the next one comes once it is gone."""
+        """Delete a pod of an older generation; create the next one once it is gone."""
         pods = {each["spec"]["nodeName"]: each for each in self._pods(daemonset)}
         for node in (each["metadata"]["name"] for each in self._objects.listed(kinds.NODE)):
             new = _pod(daemonset, node)
@@ -70,7 +70,7 @@ class Controllers:
         self._objects.delete(kinds.POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def _go_on(self, pod: Object) -> None:
-        """It is collected, scheduled or started."""
+        """Collect, schedule or start the pod."""
         namespace, name = (pod["metadata"][key] for key in ("namespace", "name"))
         if _owners(pod) - {each["metadata"]["uid"] for each in self._objects.listed(kinds.DAEMONSET)}:
             self._delete(pod)

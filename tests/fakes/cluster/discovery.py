@@ -1,6 +1,6 @@
-"""How the stand-in API server tells its clients what it has: versions, groups, resources.
+"""API discovery of the stand-in API server: versions, groups, resources.
 
-Of OpenAPI it has one thing: that a patch takes `fieldValidation`, so that kubectl leaves the checking to the server.
+Of OpenAPI it has one thing: a patch takes `fieldValidation`, so that kubectl leaves the check to the server.
 """
 
 from tests.fakes.cluster import kinds
@@ -8,7 +8,7 @@ from tests.fakes.cluster.kinds import Kind, Object
 
 
 def found(path: list[str]) -> Object | None:
-    """The document at this path, if it is one of these."""
+    """Return the document at this path, if it is one of these."""
     match path:
         case ["version"]:
             major, minor = kinds.VERSION.split(".")
@@ -24,7 +24,7 @@ def found(path: list[str]) -> Object | None:
 
 
 def place(api: str) -> str:
-    """Where its objects are."""
+    """Return the path of the API's objects."""
     return f"apis/{api}" if "/" in api else f"api/{api}"
 
 

@@ -1,7 +1,7 @@
-"""Which kinds of object the stand-in cluster knows, and whether one is sound: as `kubernetes-validate` has the schemas.
+"""Kinds of object in the stand-in cluster, and their validation, with the schemas of `kubernetes-validate`.
 
-A schema that says no is the API server's strict field validation. What no schema can say (a selector that does not fit
-its template, a port taken twice) is not looked at.
+The schemas replace the API server's strict field validation. What no schema can express (a selector that does not match
+its template, a port used twice) is not checked.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ VERSION = "1.37"
 
 
 class RefusedError(Exception):
-    """A request is answered with this `code` of HTTP and this reason, as the API server names it."""
+    """A request is refused with this HTTP `code` and this reason, as the API server names it."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class Kind:
     namespaced: bool = True
 
     def check(self, found: Object) -> None:
-        """Raises RefusedError. A custom resource has no schema here."""
+        """Check the object. Raises RefusedError. A custom resource has no schema here."""
         if (found.get("apiVersion"), found.get("kind")) != (self.api, self.name):
             raise RefusedError(400, "BadRequest", f"{found.get('kind')} is sent where {self.name} is asked for")
         if self is NETWORK:
@@ -66,7 +66,7 @@ def of(api: str, plural: str) -> Kind:
 
 
 def selected(found: Object, labels: str, fields: str) -> bool:
-    """By selectors as they are in a URL, of equality; the fields are the name and the node. Raises RefusedError."""
+    """Report whether URL selectors of equality select the object; fields are name and node. Raises RefusedError."""
     has = {"metadata.name": found["metadata"]["name"], "spec.nodeName": found.get("spec", {}).get("nodeName")}
     field, _, wanted = fields.partition("=")
     if field and field not in has:

@@ -1,4 +1,4 @@
-"""What the stand-in cluster wants of its nodes: controllers start and stop pods there, the API server asks of them."""
+"""Kubelets of the stand-in cluster: controllers start and stop pods on them, the API server runs commands in pods."""
 
 from typing import Protocol
 
@@ -6,14 +6,14 @@ from tests.fakes.cluster.kinds import Object
 
 
 class Kubelets(Protocol):
-    """What they raise ends who has asked."""
+    """What these methods raise ends the caller."""
 
     def started(self, pod: Object) -> dict[str, str]:
-        """What its node has for others from now on, by this pod: how many of each resource."""
+        """Start the pod; returns what its node offers from now on because of it: the count of each resource."""
 
     def stopped(self, pod: Object) -> None: ...
 
     def said(self, pod: Object, container: str) -> str: ...
 
     def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
-        """What it writes, and its exit status."""
+        """Run the command; returns its output and its exit status."""

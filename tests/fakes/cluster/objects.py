@@ -1,6 +1,6 @@
-"""The stand-in cluster's memory: objects under their names, the version of each change, and who waits for the next one.
+"""Objects of the stand-in cluster: stored by name, with a version for each change, and watched.
 
-It keeps what it is sent. It does not know who owns a field: what is applied by the server is the whole object, less the
+It stores what it is sent. It does not know field owners: a server-side apply replaces the whole object except the
 status.
 """
 
@@ -16,7 +16,7 @@ from tests.fakes.cluster.kinds import Kind, Object, RefusedError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """`what` is as a watch names it: ADDED, MODIFIED, DELETED."""
+    """A change. `what` is as in a watch: ADDED, MODIFIED, DELETED."""
 
     version: int
     what: str
@@ -36,7 +36,7 @@ class Objects:
         return len(self._changes)
 
     def listed(self, kind: Kind, namespace: str = "") -> list[Object]:
-        """Of all namespaces if none is named."""
+        """Return the objects, of all namespaces if none is named."""
         with self._changed:
             found = [each for (its, where, _), each in self._found.items() if its is kind and namespace in ("", where)]
             return copy.deepcopy(found)
@@ -61,7 +61,7 @@ class Objects:
             return self._keep("ADDED", kind, namespace, sent, stamped)
 
     def replace(self, kind: Kind, namespace: str, sent: Object) -> Object:
-        """Its spec is a new generation if it is another one, and its status stays. Raises RefusedError."""
+        """Replace the object: another spec is a new generation; the status stays. Raises RefusedError."""
         with self._changed:
             old = self.get(kind, namespace, sent["metadata"]["name"])
             stamped = {key: old["metadata"][key] for key in ("uid", "creationTimestamp", "generation")}
@@ -70,13 +70,13 @@ class Objects:
             return self._keep("MODIFIED", kind, namespace, kept | sent, stamped)
 
     def apply(self, kind: Kind, namespace: str, sent: Object) -> Object:
-        """What a server-side apply of the only manager there is comes to. Raises RefusedError."""
+        """Apply on the server's side, with only one field manager. Raises RefusedError."""
         with self._changed:
             there = (kind, namespace, sent["metadata"]["name"]) in self._found
             return (self.replace if there else self.create)(kind, namespace, sent)
 
     def patch(self, kind: Kind, namespace: str, name: str, change: Callable[[Object], Object]) -> Object:
-        """Nobody else changes it meanwhile. Raises RefusedError."""
+        """Change the object under the lock. Raises RefusedError."""
         with self._changed:
             return self.replace(kind, namespace, change(self.get(kind, namespace, name)))
 
@@ -103,7 +103,7 @@ class Objects:
         self._changed.notify_all()
 
     def changes(self, since: int) -> Iterator[Change]:
-        """Every one after that version, as it comes, until all is closed."""
+        """Yield every change after that version, as it comes, until the store is closed."""
         while True:
             with self._changed:
                 while not self._closed and self.version == since:

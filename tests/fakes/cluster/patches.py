@@ -1,7 +1,7 @@
-"""Changes of objects that the stand-in cluster is asked for: JSON patches that replace, and its own merges.
+"""Patches of the stand-in cluster: JSON patches that replace, and merge patches.
 
-A strategic merge goes by tags of Go fields where there are lists, so one with lists is not known: `kubectl apply` of an
-object that is another one already is refused.
+A strategic merge of lists depends on tags of Go fields, so one with lists is not supported: `kubectl apply` of an
+object that already differs is refused.
 """
 
 import copy
@@ -14,7 +14,7 @@ Change = Callable[[Object], Object]
 
 
 def merging(patch: Object) -> Change:
-    """RFC 7396."""
+    """Return a merge patch (RFC 7396)."""
     return lambda found: _merged(found, patch)
 
 
@@ -23,7 +23,7 @@ def has_list(patch: Object) -> bool:
 
 
 def replacing(operations: list[Object]) -> Change:
-    """RFC 6902, of which `replace` is all."""
+    """Return a JSON patch (RFC 6902) that has only `replace` operations."""
 
     def change(found: Object) -> Object:
         for each in operations:

@@ -1,7 +1,7 @@
-"""Secrets in Kubernetes' protobuf: Helm keeps its releases in them, and sends them in no other encoding.
+"""Secrets in Kubernetes' protobuf: Helm stores its releases in them, and sends them in no other encoding.
 
-Numbers of fields are those of generated.proto: of Unknown in k8s.io/apimachinery/pkg/runtime, of ObjectMeta in
-k8s.io/apimachinery/pkg/apis/meta/v1, of Secret in k8s.io/api/core/v1. Those that Helm does not fill are left out.
+Field numbers are those of generated.proto: of Unknown in k8s.io/apimachinery/pkg/runtime, of ObjectMeta in
+k8s.io/apimachinery/pkg/apis/meta/v1, of Secret in k8s.io/api/core/v1. Fields that Helm does not fill are left out.
 """
 
 import base64
@@ -14,7 +14,7 @@ _VARINT, _BYTES = 0, 2
 
 
 def secret(body: bytes) -> Object:
-    """As its JSON is. Raises RefusedError."""
+    """Return the Secret as its JSON. Raises RefusedError."""
     sent = _one(body.removeprefix(_MAGIC))
     about = _one(sent[1])
     if not body.startswith(_MAGIC) or about.get(2) != b"Secret":
@@ -39,12 +39,12 @@ def _map(fields: Iterator[tuple[int, bytes]], number: int) -> Iterator[tuple[str
 
 
 def _one(message: bytes) -> dict[int, bytes]:
-    """Of fields that are there once."""
+    """Return fields that occur once."""
     return dict(_fields(message))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Those that hold bytes, by their numbers; integers are passed over."""
+    """Yield the fields that hold bytes, by number; integers are skipped."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -57,7 +57,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """And where it ends."""
+    """Return the integer, and the position behind it."""
     value, shift = 0, 0
     while True:
         byte = message[at]

@@ -1,6 +1,6 @@
-"""`kubectl exec` as the server's end of its WebSocket: the command's output, then its exit status. Nothing is read.
+"""`kubectl exec`, the server's end of its WebSocket: the command's output, then its exit status. Nothing is read.
 
-RFC 6455, and Kubernetes' subprotocol v5.channel.k8s.io: the first byte of a message says which stream it is of.
+RFC 6455, and Kubernetes' subprotocol v5.channel.k8s.io: the first byte of a message is the number of its stream.
 """
 
 import base64
@@ -16,7 +16,7 @@ _BINARY, _CLOSE = 0x82, 0x88
 
 
 def answer(request: http.server.BaseHTTPRequestHandler, output: str, status: int) -> None:
-    """With the end of the connection."""
+    """Send the output and the status, and close the connection."""
     key = request.headers["Sec-WebSocket-Key"] + _ACCEPTED
     request.send_response(101)
     request.send_header("Upgrade", "websocket")
@@ -36,7 +36,7 @@ def _frame(kind: int, body: bytes) -> bytes:
 
 
 def _ended(status: int) -> dict[str, object]:
-    """As the kubelet tells of it."""
+    """Return the status as the kubelet reports it."""
     if status == 0:
         return {"status": "Success"}
     causes = [{"reason": "ExitCode", "message": str(status)}]

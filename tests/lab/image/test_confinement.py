@@ -174,7 +174,7 @@ def test_the_device_plugin_without_the_folder_that_multus_reads(node: nodes.Node
     with advertising(node, "device-info"):
         node.ask_kubelet(do="wait", resource=RESOURCE, devices=14, timeout=60)
         assert not allocate(node)
-        assert "Multus will not tell of the device: Read-only file system" in node.said("device-plugin")
+        assert "Multus will not report the device: Read-only file system" in node.said("device-plugin")
 
 
 def test_the_device_plugin_without_the_ledger(node: nodes.Node) -> None:

@@ -57,4 +57,4 @@ def test_two_times_seven_vfs_are_there_again_after_a_reboot(tmp_path: pathlib.Pa
         (first, table, _), (second, nothing, why) = said["said"]
         assert (first, second, nothing) == (0, 0, ""), said["said"]
         assert "numVfs" in table
-        assert why == "nothing to do: the node is as the file says\n"
+        assert why == "nothing to do: the node is as the file declares\n"

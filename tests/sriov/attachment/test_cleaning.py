@@ -118,7 +118,7 @@ def test_h3_where_no_driver_can_be_bound_it_is_kept_back_too(here: bench.Bench, 
     else:
         here.machine.node.set_attribute(devices.pci_address("0000:01:00.0"), "sriov_drivers_autoprobe", "0")
         there = here
-    with pytest.raises(errors.UncleanError, match=r"another xdp.*bind it to its driver anew"):
+    with pytest.raises(errors.UncleanError, match=r"changed xdp.*bind it to its driver again"):
         there.detach(pod=here.pod)
     assert sysfs.target(here.node.tree.pci(here.vfs[0]) / "driver") == "igbvf", "it has lost its driver"
 

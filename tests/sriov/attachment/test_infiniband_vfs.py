@@ -64,7 +64,7 @@ def test_a_guid_that_no_driver_can_read_is_refused_and_undone(here: bench.Bench)
     """Where sysfs cannot be written, the VF's driver cannot be bound anew."""
     here = dataclasses.replace(here, node=dataclasses.replace(here.node, writer=None))
     own = here.at_home("enp1s0v0")
-    with pytest.raises(errors.KernelError, match=r"bind VF .* to its driver anew"):
+    with pytest.raises(errors.KernelError, match=r"bind VF .* to its driver again"):
         here.attach(here.request(settings.VfSettings(guid=GUID)))
     assert (here.at_home("enp1s0v0"), list(here.book.records())) == (own, [])
     assert here.vf_state().guid == OWN

@@ -127,7 +127,7 @@ def test_signals_change_the_level_and_say_so(human: Written) -> None:
         logs.follow_signals("error")
         for number, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR2, "error"), (signal.SIGUSR2, "error")):
             os.kill(os.getpid(), number)
-            told = f"is {level} from here on"
+            told = f"the log level is now {level}"
             await loops.until(functools.partial(said, told))
             assert log.isEnabledFor(logging.DEBUG) == (level == "debug")
             log.debug("seen if asked for")
@@ -138,4 +138,4 @@ def test_signals_change_the_level_and_say_so(human: Written) -> None:
         root.removeHandler(human.handler)
         root.setLevel(before)
     assert sum("seen if asked for" in line for line in human.lines) >= 1
-    assert len([line for line in human.lines if "from here on" in line]) == 3
+    assert len([line for line in human.lines if "the log level is now" in line]) == 3

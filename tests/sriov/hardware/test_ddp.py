@@ -69,7 +69,7 @@ def test_one_nic_that_fails_does_not_silence_the_others() -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (Devlink().opened, "no NIC tells a DDP profile by devlink"),
+        (Devlink().opened, "no NIC reports a DDP profile by devlink"),
         (Devlink(pf=errors.KernelError("tell", errno.EPERM, "allow it")).opened, "Operation not permitted"),
         (absent, "look for devlink"),
     ],

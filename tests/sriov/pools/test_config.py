@@ -248,7 +248,7 @@ def test_a_value_that_no_device_has_still_constrains_and_is_told(key: str, value
         ),
         ({"resourceName": "a", "selectors": {"vendors": "8086"}}, 'selectors.vendors is "8086": expected `array`'),
         ({"resourceName": "a", "selectors": {"vendors": [8086]}}, "selectors.vendors[0] is 8086: expected `str`"),
-        ({"resourceName": "a", "selectors": "all"}, 'selectors is "all": it has to be an object'),
+        ({"resourceName": "a", "selectors": "all"}, 'selectors is "all": it must be an object'),
         ({"resourceName": "a", "excludeTopology": "true"}, 'excludeTopology is "true": expected `bool`'),
         (
             {"resourceName": "a", "deviceType": "netdevice"},
@@ -260,12 +260,15 @@ def test_a_value_that_no_device_has_still_constrains_and_is_told(key: str, value
         ),
         ({"resourceName": "a", "additionalInfo": {"*": {"k": 7}}}, "additionalInfo"),
         ({"resourceName": 7}, "resourceList[0].resourceName is 7: expected `str`, got `int`"),
-        ({"resourceName": "x_"}, 'resourceList[0].resourceName is "x_": the kubelet accepts no such name; use 1 to 63'),
-        ({}, 'resourceList[0].resourceName is "": the kubelet accepts no such name'),
-        ("a", 'resourceList[0] is "a": it has to be an object'),
+        (
+            {"resourceName": "x_"},
+            'resourceList[0].resourceName is "x_": the kubelet does not accept this name; use 1 to 63',
+        ),
+        ({}, 'resourceList[0].resourceName is "": the kubelet does not accept this name'),
+        ("a", 'resourceList[0] is "a": it must be an object'),
         (
             {"resourceName": "a", "resourcePrefix": "sriov.kubernetes.io"},
-            'resourcePrefix is "sriov.kubernetes.io": the kubelet accepts no such prefix; use a domain of yours',
+            'resourcePrefix is "sriov.kubernetes.io": the kubelet does not accept this prefix; use a domain of yours',
         ),
     ],
 )
@@ -308,7 +311,7 @@ def test_what_is_not_json(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [b"[]", b"7", b'"x"'])
 def test_json_that_is_no_configuration(text: bytes) -> None:
-    assert f"the document is {text.decode()}: it has to be an object" in refused(text)
+    assert f"the document is {text.decode()}: it must be an object" in refused(text)
 
 
 def test_nothing_to_advertise_is_told() -> None:

@@ -107,8 +107,7 @@ def test_a_vfio_device_that_no_pod_was_given_and_somebody_has_open_is_unhealthy_
     assert node.deal(EVERY)[VFS[0]] is None
     assert node.observer.next_look == 10.0
     assert (
-        node.deal(EVERY, after=10.0)[VFS[0]]
-        == "is open in a program that is no pod's, such as a virtual machine (vfio)"
+        node.deal(EVERY, after=10.0)[VFS[0]] == "is open in a program outside of pods, such as a virtual machine (vfio)"
     )
     node.machine.sys.set_open(VFS[0], False)
     assert node.deal(EVERY)[VFS[0]] is not None

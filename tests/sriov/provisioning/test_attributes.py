@@ -26,7 +26,7 @@ def test_a_write_is_one_line(tmp_path: pathlib.Path) -> None:
 
 def test_a_refusal_says_what_can_be_done(tmp_path: pathlib.Path) -> None:
     with pytest.raises(
-        errors.KernelError, match=r"write '7' to .*/none: No such file.*; its driver makes no VFs"
+        errors.KernelError, match=r"write '7' to .*/none: No such file.*; its driver cannot make VFs"
     ) as caught:
         sysfs_writes.Sysfs(tmp_path).write("none", "7")
     assert caught.value.errno == errno.ENOENT

@@ -78,7 +78,10 @@ def policy(more: str = "", selector: str = "{pfNames: [eth1]}") -> str:
         (policy("eswitchMode: offloads"), r"policies\[0\].eswitchMode is 'offloads': Invalid enum value"),
         (policy("driver: vfio/pci"), r"policies\[0\].driver is 'vfio/pci'; write vfio-pci, .* or default"),
         (policy(selector="{}"), r"policies\[0\].selector is empty, and would take every PF; name the PFs"),
-        (policy(selector="{pfNames: [eth1#0-3]}"), r"pfNames has 'eth1#0-3': VFs are not chosen here; name the PF"),
+        (
+            policy(selector="{pfNames: [eth1#0-3]}"),
+            r"pfNames has 'eth1#0-3': VFs are not chosen here; name only the PF",
+        ),
         (policy(selector="{pciAddresses: [1:0]}"), r"pciAddresses has '1:0', which is no PCI address; write domain"),
         (policy(selector="{vendors: [intel]}"), r"vendors has 'intel'; write four hex digits"),
         (policy("macRange: {first: 02:00, last: 02:00:00:00:00:02}"), r"macRange.first: mac '02:00' is not"),
@@ -102,10 +105,12 @@ def test_ranges_that_overlap() -> None:
 
 
 def test_a_file_that_is_no_json() -> None:
-    with pytest.raises(document.DocumentError, match=r"node.json is not JSON: .*; there may be a comma"):
+    with pytest.raises(document.DocumentError, match=r"node.json is not JSON: .*; look for an extra comma"):
         document.parse(b'{"policies": [],}', "node.json")
 
 
 def test_a_file_that_is_not_there(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(document.DocumentError, match=r"none.yaml cannot be read: No such file.*; name a file"):
+    with pytest.raises(
+        document.DocumentError, match=r"none.yaml cannot be read: No such file.*; name an existing file"
+    ):
         document.load(tmp_path / "none.yaml")

@@ -127,7 +127,7 @@ def test_f10_an_unusable_directory_is_a_clear_error(tmp_path: pathlib.Path) -> N
 def test_f10_a_directory_that_others_can_write_is_refused(tmp_path: pathlib.Path, name: str) -> None:
     ledger.Ledger(tmp_path / "run").create()
     (tmp_path / name).chmod(0o770)
-    with pytest.raises(errors.LedgerError, match="others than its owner can change"):
+    with pytest.raises(errors.LedgerError, match="users other than its owner can change"):
         ledger.Ledger(tmp_path / "run").create()
 
 

@@ -74,7 +74,7 @@ def test_a_damaged_file_declares_nothing_and_is_told(
     caplog.clear()
     assert book.of(hardware.tree, VF) == settings.UNNAMED
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    for part in (VF, str(path(tmp_path)), "at the baseline", "sriovctl provision --apply"):
+    for part in (VF, str(path(tmp_path)), "the baseline applies", "sriovctl provision --apply"):
         assert part in told
     book.declare(hardware.tree, VF, OPEN)
     assert book.of(hardware.tree, VF) == OPEN
@@ -105,5 +105,5 @@ def test_a_folder_that_others_can_change_is_refused(
 ) -> None:
     book.create()
     (tmp_path / "run/defaults").chmod(0o777)
-    with pytest.raises(errors.LedgerError, match="others than its owner can change"):
+    with pytest.raises(errors.LedgerError, match="users other than its owner can change"):
         book.declare(hardware.tree, VF, TRUSTED)

@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_means_the_baseline(cni: CniNode, caplog: pyt
         caplog.clear()
         assert cni.client.call(command, cni.conf()).code == 0
         assert cni.bench.vf_state() == (bench.own() if command == "ADD" else settings.BASELINE)
-        assert f"what is declared of VF {cni.vf} cannot be read" in caplog.text
+        assert f"the defaults of VF {cni.vf} cannot be read" in caplog.text
 
 
 def test_the_policy_judges_what_the_network_asks_for(tmp_path: pathlib.Path) -> None:
@@ -115,5 +115,5 @@ def test_a_driver_that_has_come_to_refuse_it_does_not_hold_up_a_del(
     declare(here)
     here.detach(pod=here.pod)
     assert list(here.book.records()) == []
-    assert f"VF {here.vfs[0]} is left at the baseline and not as declared" in caplog.text
+    assert f"VF {here.vfs[0]} is at the baseline and not as declared" in caplog.text
     assert (here.vf_state().trust, here.at_home("enp1s0v0").up) == (False, False)

@@ -273,7 +273,7 @@ def test_allmulti_is_set_and_taken_back(cni: CniNode) -> None:
         ("vlanQos", "did you mean 'vlanQoS'?"),
         ("linkState", "did you mean 'link_state'?"),
         ("spoofcheck", "did you mean 'spoofchk'?"),
-        ("logFile", "the daemon's own options say where its log goes"),
+        ("logFile", "the daemon's own options configure its log"),
         ("banana", "key 'banana' is not known and is ignored"),
     ],
 )

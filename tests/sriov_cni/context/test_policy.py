@@ -102,5 +102,5 @@ def test_a_file_that_cannot_be_used_refuses_everything(
 def test_f53_a_file_that_others_can_write_is_refused(tmp_path: pathlib.Path, vf: devices.VF) -> None:
     watched = guard(tmp_path, [{}])
     (tmp_path / "policy.json").chmod(0o664)
-    with pytest.raises(cni_errors.CniError, match="others than its owner can change it"):
+    with pytest.raises(cni_errors.CniError, match="users other than its owner can change it"):
         watched.check(vf, settings.BASELINE)

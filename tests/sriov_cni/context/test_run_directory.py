@@ -25,7 +25,7 @@ from tests.sriov_cni import harness
 
 SECONDS = 20.0
 STATUS = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov"}
-WAITS = "another CNI daemon works in run directory"
+WAITS = "another CNI daemon uses run directory"
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_daemon_whose_directory_is_replaced_begins_no_call_and_ends(tmp_path: 
             stale = harness.Client(tmp_path / "old/cni.sock", "", "")
             assert (first.poll() is not None) or stale.call("STATUS", STATUS).code == 11
             assert first.wait(SECONDS) == 1
-            assert "is not the one that this daemon began to work in" in (tmp_path / "first.log").read_text()
+            assert "was replaced while this daemon used it" in (tmp_path / "first.log").read_text()
             assert client.call("STATUS", STATUS).code == 0, "the successor's socket is left alone"
 
 

@@ -69,12 +69,12 @@ def test_the_plan_is_shown_and_done_and_then_there_is_nothing_to_do(
     assert shown.err.endswith("done: 8 steps\n")
     assert len(node.pf().vfs) == 3
     assert provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True) == exit_codes.Exit.FINE
-    assert capsys.readouterr() == ("", "nothing to do: the node is as the file says\n")
+    assert capsys.readouterr() == ("", "nothing to do: the node is as the file declares\n")
 
 
 def test_without_a_terminal_nobody_can_say_yes(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
     assert provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=False) == exit_codes.Exit.REFUSED
-    assert "stdin is no terminal; say --yes" in capsys.readouterr().err
+    assert "stdin is not a terminal; use --yes" in capsys.readouterr().err
     assert len(node.pf().vfs) == 2
 
 
@@ -98,7 +98,7 @@ def test_two_at_once(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str])
     with (run / "provision.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert app.main(words) == exit_codes.Exit.UNREADABLE
-    assert "another `sriovctl provision --apply` is at work; wait for its end" in capsys.readouterr().err
+    assert "another `sriovctl provision --apply` is running; wait until it ends" in capsys.readouterr().err
 
 
 def test_a_step_that_fails_is_an_error(node: nodes.Node) -> None:
