@@ -1,45 +1,37 @@
 """Which VF a call means: the one its configuration names, or one that the kubelet gave to its pod."""
 
-import dataclasses
-
 from sriov import devices, errors
 from sriov.daemon import logs
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec import cni_errors, environment, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pod:
-    namespace: str
-    name: str
-
-
-async def choose(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
+async def choose(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> devices.PciAddress:
     """The VF's PCI address. Raises CniError with code 7 or 11 where the kubelet has none for this pod."""
     pci = await _chosen(daemon, call, wanted)
     logs.about(vf=pci)
     return pci
 
 
-async def _chosen(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
+async def _chosen(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> devices.PciAddress:
     if wanted.pci is not None:
         return wanted.pci
     # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay for it.
     from sriov.kubelet import podresources  # noqa: PLC0415
 
     pod = _pod(call)
-    held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.name, wanted.resource)
+    held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.pod, wanted.resource)
     if not held:
         raise errors.BusyError(
-            f"the kubelet gave pod {pod.namespace}/{pod.name} no device of {wanted.resource}",
+            f"the kubelet gave pod {pod.namespace}/{pod.pod} no device of {wanted.resource}",
             f"let a container of the pod request {wanted.resource}",
         )
     free = [pci for pci in held if not _is_ours_already(daemon, call, pci)]
     if not free:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
-            f"all {len(held)} devices of {wanted.resource} of pod {pod.namespace}/{pod.name} are attached already",
+            f"all {len(held)} devices of {wanted.resource} of pod {pod.namespace}/{pod.pod} are attached already",
             "request as many devices as the pod has interfaces on this resource",
         )
     return free[0]
@@ -53,9 +45,9 @@ def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> boo
     return record.owner.ifname != call.invocation.ifname
 
 
-def _pod(call: Call) -> Pod:
-    pod = Pod(*environment.pod(call.invocation.args))
-    if not pod.namespace or not pod.name:
+def _pod(call: Call) -> environment.Arguments:
+    pod = call.invocation.args
+    if not pod.namespace or not pod.pod:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
             "VF pci addr is required: no deviceID, and CNI_ARGS names no pod to ask the kubelet about",

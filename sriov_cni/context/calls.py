@@ -119,7 +119,7 @@ class Call:
     """One call as the shim sent it. `pod` is the open namespace, None where there is none; who made it closes it."""
 
     invocation: environment.Invocation
-    stdin: bytes
+    document: netconf.Document
     pod: netns.Netns | None
     run_ipam: RunIpam
 

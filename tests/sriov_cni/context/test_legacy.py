@@ -12,7 +12,7 @@ from sriov import settings
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls, legacy
 from sriov_cni.shim import wire
-from sriov_cni.spec import environment
+from sriov_cni.spec import environment, netconf
 from tests.fakes import bench
 
 
@@ -31,7 +31,7 @@ class Old:
     async def call(self, command: environment.Command, container_id: str, keys: dict[str, object]) -> bytes:
         network = {"cniVersion": "1.0.0", "name": "n1", "type": "sriov", "deviceID": self.here.vfs[0], **keys}
         invocation = environment.Invocation(command, container_id, "/run/netns/x", "net1")
-        made = calls.Call(invocation, json.dumps(network).encode(), self.here.pod, _no_ipam)
+        made = calls.Call(invocation, netconf.decode(json.dumps(network).encode()), self.here.pod, _no_ipam)
         return await dispatch.run(self.daemon, made)
 
 
