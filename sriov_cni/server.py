@@ -15,7 +15,7 @@ from sriov.linux import netns
 from sriov.state import call_log
 from sriov_cni import call_summary, connection
 from sriov_cni.commands import dispatch, repair
-from sriov_cni.context import calls
+from sriov_cni.context import calls, steps
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
@@ -150,7 +150,7 @@ class Server:
             call, answer, code, outcome = await self._outcome(shim, env, document, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
-            with timing.timed(timing.Step.ANSWER):
+            with timing.timed(steps.CallStep.ANSWER):
                 delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
@@ -228,7 +228,7 @@ async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
 def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
     async def run(command: str, plugin: str) -> wire.Outcome:
         try:
-            with timing.timed(timing.Step.IPAM):
+            with timing.timed(steps.CallStep.IPAM):
                 await shim.write(wire.ipam_request(command, plugin))
                 return wire.outcome(await shim.read(wire.IPAM))
         except (OSError, wire.WireError) as error:

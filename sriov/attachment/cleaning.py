@@ -8,6 +8,7 @@ import errno
 import logging
 
 from sriov import errors, timing
+from sriov.attachment.node import AttachmentStep
 from sriov.linux import kernel
 from sriov.linux.netdev import netdev_settings
 
@@ -32,7 +33,7 @@ def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> ker
 
     What is another thing each time one looks changes by itself, and no tenant has left it. Raises KernelError.
     """
-    with timing.timed(timing.Step.COMPARE):
+    with timing.timed(AttachmentStep.COMPARE):
         found = net.state(index, noted)
         own = netdev_settings.presumed(found) if noted is None else noted
         # Altnames that are more were given at home: the pod's have been dropped before.

@@ -23,6 +23,15 @@ PATIENCE = 3.0  # seconds
 _PAUSE = (0.01, 0.1)  # seconds, drawn anew each time so that a burst does not come back as one
 
 
+class AttachmentStep(timing.Step):
+    """What is timed of an attachment: what its PF is told, moves, what is set in the pod, the look at a VF's return."""
+
+    PF = "PF settings"
+    MOVE = "move"
+    POD = "pod settings"
+    COMPARE = "comparison"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """Made once a process. `kernel` opens requests in the host's namespace for the calling thread.

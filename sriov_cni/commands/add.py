@@ -11,7 +11,7 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
-from sriov_cni.context import announcements, ipam, locks
+from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
@@ -19,7 +19,7 @@ from sriov_cni.spec.cni_errors import Code
 
 async def add(daemon: Daemon, call: Call) -> bytes:
     """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
-    with timing.timed(timing.Step.VALIDATE):
+    with timing.timed(steps.CallStep.VALIDATE):
         network = netconf.network(call.document)
         wanted = vf_request.read(call.document, call.invocation.args)
         before = result.previous(network.prev_result, netconf.VERSIONS)
@@ -210,7 +210,7 @@ def _configure(
     with contextlib.ExitStack() as undo:
         if announcer is not None:
             undo.callback(announcer.close)
-        with timing.timed(timing.Step.ADDRESSES):
+        with timing.timed(steps.CallStep.ADDRESSES):
             ipam.configure(inner, link.index, addressing, _ipv6_switch(daemon, pod, link))
         undo.pop_all()
     return _Given(link, True, announcer, addressing.addresses)
