@@ -35,7 +35,7 @@ class _Cached(msgspec.Struct, frozen=True):
 _CACHED = msgspec.json.Decoder(_Cached)
 
 
-class Predecessor:
+class Upstream:
     """sriov-cni's folder, /var/lib/cni/sriov by default there."""
 
     def __init__(self, folder: pathlib.Path) -> None:

@@ -172,16 +172,16 @@ def test_the_whole_ledger_is_never_read_in_the_event_loop(tmp_path: pathlib.Path
             threads.append(threading.current_thread())
             return super().records()
 
-    class Former(legacy.Predecessor):
+    class Upstream(legacy.Upstream):
         def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
             threads.append(threading.current_thread())
             return super().of_device(pci)
 
     threads: list[threading.Thread] = []
-    here, book, former = bench.make(tmp_path), Book(tmp_path / "run"), Former(tmp_path / "former")
-    (tmp_path / "former/pci").mkdir(parents=True)
-    (tmp_path / "former/pci" / here.vfs[0]).touch()
-    daemon = calls.Daemon(here.node, book, former=former)
+    here, book, upstream = bench.make(tmp_path), Book(tmp_path / "run"), Upstream(tmp_path / "upstream")
+    (tmp_path / "upstream/pci").mkdir(parents=True)
+    (tmp_path / "upstream/pci" / here.vfs[0]).touch()
+    daemon = calls.Daemon(here.node, book, upstream=upstream)
 
     async def no_ipam(command: str, plugin: str) -> wire.Outcome:
         raise AssertionError((command, plugin))
