@@ -20,18 +20,18 @@ async def _chosen(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> d
     # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay for it.
     from sriov.kubelet import podresources  # noqa: PLC0415
 
-    pod = _pod(call)
-    held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.pod, wanted.resource)
+    args = _needs_pod(call)
+    held = await podresources.devices_of(daemon.pod_resources, args.namespace, args.pod, wanted.resource)
     if not held:
         raise errors.BusyError(
-            f"the kubelet gave pod {pod.namespace}/{pod.pod} no device of {wanted.resource}",
+            f"the kubelet gave pod {args.namespace}/{args.pod} no device of {wanted.resource}",
             f"let a container of the pod request {wanted.resource}",
         )
     free = [pci for pci in held if not _is_ours_already(daemon, call, pci)]
     if not free:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
-            f"all {len(held)} devices of {wanted.resource} of pod {pod.namespace}/{pod.pod} are attached already",
+            f"all {len(held)} devices of {wanted.resource} of pod {args.namespace}/{args.pod} are attached already",
             "request as many devices as the pod has interfaces on this resource",
         )
     return free[0]
@@ -45,12 +45,13 @@ def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> boo
     return record.owner.ifname != call.invocation.ifname
 
 
-def _pod(call: Call) -> environment.Arguments:
-    pod = call.invocation.args
-    if not pod.namespace or not pod.pod:
+def _needs_pod(call: Call) -> environment.Arguments:
+    """CNI_ARGS, which name the call's pod. Raises CniError with code 7 if they do not."""
+    args = call.invocation.args
+    if not args.namespace or not args.pod:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
             "VF pci addr is required: no deviceID, and CNI_ARGS names no pod to ask the kubelet about",
             "write `deviceID`, or let a Kubernetes runtime pass K8S_POD_NAMESPACE and K8S_POD_NAME",
         )
-    return pod
+    return args
