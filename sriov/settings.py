@@ -126,6 +126,7 @@ def asked(wanted: VfSettings) -> frozenset[Setting]:
     return differing(wanted, BASELINE)
 
 
+# The first half of the messages from here on is sriov-cni's, since tools match on it.
 def in_range(name: str, value: int, low: int, high: int) -> int:
     """Return `value`. Raises a SettingError that names the setting, the value and the range."""
     if not low <= value <= high:
@@ -133,16 +134,6 @@ def in_range(name: str, value: int, low: int, high: int) -> int:
             f"{name} {value} invalid: value must be in the range {low}-{high}", f"use a value from {low} to {high}"
         )
     return value
-
-
-# The first half of these messages is sriov-cni's, since tools match on it.
-def vlan(value: int) -> int:
-    """Check a VLAN id. 4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it."""
-    return in_range("vlan id", value, 0, 4094)
-
-
-def qos(value: int) -> int:
-    return in_range("vlan QoS PCP", value, 0, 7)
 
 
 def proto(text: str) -> VlanProto:
@@ -153,11 +144,6 @@ def proto(text: str) -> VlanProto:
         raise errors.SettingError(
             f"vlan Proto {text} invalid: value must be '802.1Q' or '802.1ad'", "leave it out for 802.1Q"
         ) from None
-
-
-def rate(key: str, value: int) -> int:
-    """Check a rate in Mbit/s, against the kernel's 32-bit field."""
-    return in_range(key, value, 0, _U32)
 
 
 def mac(text: str) -> str:
@@ -199,8 +185,20 @@ def aside(address: str) -> str:
     return f"{first:02x}{address[2:]}" if first else f"0c{address[2:]}"
 
 
-def check_together(wanted: VfSettings) -> VfSettings:
-    """Check the rules between settings. Raises SettingError."""
+def check(wanted: VfSettings) -> VfSettings:
+    """`wanted`, if a VF can have it: its numbers are in range and agree with each other. Raises SettingError.
+
+    Rates are 32-bit fields in the kernel. VLAN 4095 is reserved (IEEE 802.1Q table 9-2), though some drivers accept it.
+    """
+    in_range("vlan id", wanted.vlan, 0, 4094)
+    in_range("vlan QoS PCP", wanted.qos, 0, 7)
+    in_range("min_tx_rate", wanted.min_tx_rate, 0, _U32)
+    in_range("max_tx_rate", wanted.max_tx_rate, 0, _U32)
+    _check_together(wanted)
+    return wanted
+
+
+def _check_together(wanted: VfSettings) -> None:
     if wanted.qos and not wanted.vlan:
         raise errors.SettingError(
             f"vlanQoS {wanted.qos}: non-zero vlan id must be configured to set vlan QoS to a non-zero value",
@@ -214,4 +212,3 @@ def check_together(wanted: VfSettings) -> VfSettings:
         raise errors.SettingError(
             f"min_tx_rate {wanted.min_tx_rate} exceeds max_tx_rate {wanted.max_tx_rate}", "raise max_tx_rate"
         )
-    return wanted

@@ -102,7 +102,7 @@ async def _run(
             functools.partial(announcing.Announcer, sysctls=options.net_sysctls),
             policy.Guard(options.policy),
             options.pod_resources_socket,
-            legacy.Predecessor(options.predecessor_dir),
+            legacy.Upstream(options.predecessor_dir),
             None if monitor is None else monitor.meter,
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),

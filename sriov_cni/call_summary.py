@@ -3,20 +3,15 @@
 Values are taken by name, so that nothing else of the environment, of stdin or of a result gets there.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 import msgspec
 
 from sriov.state import call_log
 from sriov_cni.shim import wire
+from sriov_cni.spec import environment, netconf
 
-_T = TypeVar("_T")
-_TEXT = 2000  # characters of a message: an IPAM plugin may print anything
-
-
-class _Network(msgspec.Struct, frozen=True):
-    name: Any = ""
-    device_id: Any = msgspec.field(default="", name="deviceID")
+_LONGEST = 2000  # characters of a message: an IPAM plugin may print anything
 
 
 class _Interface(msgspec.Struct, frozen=True):
@@ -32,59 +27,57 @@ class _Answer(msgspec.Struct, frozen=True):
     interfaces: tuple[_Interface, ...] = ()
 
 
-_NETWORK = msgspec.json.Decoder(_Network)
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def log_fields(env: wire.Environment) -> dict[str, str]:
-    """Return the fields, also of a call whose environment is invalid: what cannot be read is left out."""
-    given = _arguments(env)
+    """Also of a call whose environment is invalid: what cannot be read is left out."""
+    args = environment.arguments(env.get("CNI_ARGS", ""))
     found = {
         "command": env.get("CNI_COMMAND", ""),
-        "namespace": given.get("K8S_POD_NAMESPACE", ""),
-        "pod": given.get("K8S_POD_NAME", ""),
+        "namespace": args.namespace,
+        "pod": args.pod,
         "container_id": env.get("CNI_CONTAINERID", ""),
         "interface": env.get("CNI_IFNAME", ""),
     }
     return {key: value for key, value in found.items() if value}
 
 
-def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, at: float) -> call_log.Outcome | None:
-    """Return what to keep of a call whose answer is this frame; None for a call that explains nothing.
+def outcome(
+    facts: Mapping[str, str], document: netconf.Document, answer: bytes, seconds: float, at: float
+) -> call_log.Outcome | None:
+    """What to keep of a call whose answer is this frame; None for one that explains nothing.
 
-    Runtimes call STATUS and VERSION all the time, and a CHECK without a finding is not worth keeping.
+    `facts` are the call's log_fields(). Runtimes call STATUS and VERSION all the time, and a CHECK that finds nothing
+    is no news.
     """
-    command = env.get("CNI_COMMAND", "")
-    told = _decoded(answer[wire.HEAD + 1 :], _ANSWER) or _Answer()
+    command = facts.get("command", "")
+    told = _decoded(answer[wire.HEAD + 1 :])
     if command not in ("ADD", "DEL", "GC", "CHECK") or (command == "CHECK" and not told.code):
         return None
-    network = _decoded(stdin, _NETWORK) or _Network()
-    arguments = _arguments(env)
     attached = next((each.pci_id for each in told.interfaces if each.pci_id), "")
     return call_log.Outcome(
         at=at,
         command=command,
-        container_id=env.get("CNI_CONTAINERID", ""),
-        ifname=env.get("CNI_IFNAME", ""),
-        namespace=arguments.get("K8S_POD_NAMESPACE", ""),
-        pod=arguments.get("K8S_POD_NAME", ""),
-        network=network.name if isinstance(network.name, str) else "",
-        device=network.device_id if isinstance(network.device_id, str) and network.device_id else attached,
+        container_id=facts.get("container_id", ""),
+        ifname=facts.get("interface", ""),
+        namespace=facts.get("namespace", ""),
+        pod=facts.get("pod", ""),
+        network=_text(document.name),
+        device=_text(document.device_id) or attached,
         ms=round(seconds * 1000, 1),
         code=told.code,
-        message=told.msg[:_TEXT],
-        details=told.details[:_TEXT],
+        message=told.msg[:_LONGEST],
+        details=told.details[:_LONGEST],
     )
 
 
-def _arguments(env: wire.Environment) -> dict[str, str]:
-    """Parse CNI_ARGS, `key=value` pairs between semicolons; what is no pair is left out."""
-    pairs = (pair.partition("=") for pair in env.get("CNI_ARGS", "").split(";"))
-    return {key: value for key, equals, value in pairs if equals}
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
-def _decoded(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+def _decoded(data: bytes) -> _Answer:
     try:
-        return decoder.decode(data)
+        return _ANSWER.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
+        return _Answer()

@@ -7,7 +7,7 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sriov import errors, timing
 from sriov.daemon import logs, unix_sockets
@@ -15,7 +15,7 @@ from sriov.linux import netns
 from sriov.state import call_log
 from sriov_cni import call_summary, connection
 from sriov_cni.commands import dispatch, repair
-from sriov_cni.context import calls
+from sriov_cni.context import calls, steps
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
@@ -142,20 +142,21 @@ class Server:
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
         """Carry the call out and answer; take back what no runtime is there to learn of."""
         started = time.monotonic()
-        logs.begin(**call_summary.log_fields(env))
+        document, facts = netconf.decode(stdin), call_summary.log_fields(env)
+        logs.begin(**facts)
         meter = self._daemon.meter
         asked = timing.ask() if meter is not None or _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
-            call, answer, code, outcome = await self._outcome(shim, env, stdin, held)
+            call, answer, code, outcome = await self._outcome(shim, env, document, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
-            with timing.timed(timing.Step.ANSWER):
+            with timing.timed(steps.CallStep.ANSWER):
                 delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
             if self._daemon.calls_log is not None:  # when this is over and the shim has gone
                 took = time.monotonic() - started
-                asyncio.get_running_loop().call_soon(_keep, self._daemon.calls_log, env, stdin, answer, took)
+                asyncio.get_running_loop().call_soon(_keep, self._daemon.calls_log, facts, document, answer, took)
             if asked is not None:
                 _log.debug("%r took %s", name, asked)
             if asked is not None and meter is not None:
@@ -184,35 +185,35 @@ class Server:
             await shim.write(wire.frame(wire.WITHDRAWN, b""))
 
     async def _outcome(
-        self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
+        self, shim: connection.Connection, env: wire.Environment, document: netconf.Document, held: contextlib.ExitStack
     ) -> tuple[calls.Call | None, bytes, int, str]:
         """Return the call if it succeeded, the answer's frame, its code, and the text for the log."""
         try:
-            call = self._call(shim, env, stdin, held)
+            call = self._call(shim, env, document, held)
             stdout = await dispatch.run(self._daemon, call)
             return call, wire.answer(0, stdout), 0, "done"
         except cni_errors.CniError as error:
-            told = cni_errors.encode(error, netconf.version(stdin))
+            told = cni_errors.encode(error, netconf.version(document))
             return None, wire.answer(1, told), error.code, f"error {error.code}: {error.message}; {error.details}"
         except Exception as error:  # the edge of the process: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
             unexpected = cni_errors.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
             return (
                 None,
-                wire.answer(1, cni_errors.encode(unexpected, netconf.version(stdin))),
+                wire.answer(1, cni_errors.encode(unexpected, netconf.version(document))),
                 Code.INTERNAL,
                 "failed unexpectedly",
             )
 
     def _call(
-        self, shim: connection.Connection, env: wire.Environment, stdin: bytes, held: contextlib.ExitStack
+        self, shim: connection.Connection, env: wire.Environment, document: netconf.Document, held: contextlib.ExitStack
     ) -> calls.Call:
         invocation = environment.invocation(env)
         pod = None
         if (descriptor := shim.take_descriptor()) is not None:
             with contextlib.suppress(errors.NetnsError):
                 pod = held.enter_context(self._adopt(descriptor))
-        return calls.Call(invocation, stdin, pod, _ipam_runner(shim))
+        return calls.Call(invocation, document, pod, _ipam_runner(shim))
 
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
@@ -227,7 +228,7 @@ async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
 def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
     async def run(command: str, plugin: str) -> wire.Outcome:
         try:
-            with timing.timed(timing.Step.IPAM):
+            with timing.timed(steps.CallStep.IPAM):
                 await shim.write(wire.ipam_request(command, plugin))
                 return wire.outcome(await shim.read(wire.IPAM))
         except (OSError, wire.WireError) as error:
@@ -247,7 +248,9 @@ def bind(path: pathlib.Path) -> socket.socket:
         ) from error
 
 
-def _keep(calls_log: call_log.Recent, env: wire.Environment, stdin: bytes, answer: bytes, seconds: float) -> None:
-    outcome = call_summary.outcome(env, stdin, answer, seconds, time.time())
+def _keep(
+    calls_log: call_log.Recent, facts: Mapping[str, str], document: netconf.Document, answer: bytes, seconds: float
+) -> None:
+    outcome = call_summary.outcome(facts, document, answer, seconds, time.time())
     if outcome is not None:
         calls_log.note(outcome)

@@ -11,7 +11,7 @@ import pytest
 
 from sriov.pools import config as plugin_conf
 from sriov_cni.context import policy
-from sriov_cni.spec import cni_errors, netconf
+from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 from sriov_installer import status
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,9 +36,9 @@ def test_the_readmes_device_plugin_configuration(tmp_path: pathlib.Path) -> None
 @pytest.mark.parametrize("page", ["README.md", "docs/cni.md"])
 def test_network_configurations(page: str) -> None:
     [example] = [each for each in examples(page) if each.get("type") == "sriov"]
-    stdin = json.dumps({"deviceID": "0000:01:10.0", **example}).encode()
-    assert netconf.network(stdin).ipam == "host-local"
-    assert netconf.attachment(stdin, "").wanted.vlan == 100
+    document = netconf.decode(json.dumps({"deviceID": "0000:01:10.0", **example}).encode())
+    assert netconf.network(document).ipam == "host-local"
+    assert vf_request.read(document, environment.Arguments()).wanted.vlan == 100
 
 
 def test_the_network_list_for_nodes_without_multus() -> None:
@@ -47,7 +47,7 @@ def test_the_network_list_for_nodes_without_multus() -> None:
     assert isinstance(plugins, list)
     [plugin] = plugins
     stdin = json.dumps({"cniVersion": example["cniVersion"], "name": example["name"], **plugin}).encode()
-    wanted = netconf.attachment(stdin, "")
+    wanted = vf_request.read(netconf.decode(stdin), environment.Arguments())
     assert (wanted.pci, wanted.resource, wanted.wanted.vlan) == (None, "intel.com/rail_a", 100)
 
 
@@ -61,7 +61,7 @@ def test_the_policy(tmp_path: pathlib.Path) -> None:
 def test_every_key_of_the_network_configuration_is_on_the_page() -> None:
     page = (ROOT / "docs/cni.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    assert listed == netconf.KEYS
+    assert listed == vf_request.KEYS
 
 
 def test_every_error_code_is_on_the_page() -> None:

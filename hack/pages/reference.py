@@ -19,7 +19,7 @@ from hack.pages import meanings
 from sriov.pools import config as plugin_conf
 from sriov.pools import resources, selector_config
 from sriov_cni.context import policy
-from sriov_cni.spec import netconf
+from sriov_cni.spec import environment, netconf, vf_request
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _INTRO = """\
@@ -96,8 +96,8 @@ def _selectors() -> str:
 
 
 def _networks(explained: str) -> str:
-    """Make the section; defaults are those of a configuration that names only a VF, if they have a value."""
-    read = netconf.attachment(b'{"deviceID": "0000:01:10.0"}', "")
+    """Defaults as of a configuration that names a VF and nothing else, where they have a value."""
+    read = vf_request.read(netconf.decode(b'{"deviceID": "0000:01:10.0"}'), environment.Arguments())
     wanted = read.wanted
     defaults: dict[str, object] = {
         "vlan": wanted.vlan,
@@ -111,7 +111,7 @@ def _networks(explained: str) -> str:
         "max_tx_rate": wanted.max_tx_rate,
     }
     told = _told(explained, "Keys", "cni.md")
-    fields = [field for field in msgspec.structs.fields(netconf._Document) if field.encode_name in netconf.KEYS]
+    fields = [field for field in msgspec.structs.fields(vf_request.Asked) if field.encode_name in vf_request.KEYS]
     rows = [
         [f"`{key}`", told[key][0], _shown(defaults.get(key, told[key][1])), told[key][2]]
         for key in (field.encode_name for field in fields)

@@ -11,7 +11,7 @@ import msgspec
 
 from sriov import errors, settings, timing
 from sriov.attachment import cleaning, detach, netdevs, plans, rdma, vf_config, wishes
-from sriov.attachment.node import Node
+from sriov.attachment.node import AttachmentStep, Node
 from sriov.linux import kernel, netns, nsid
 from sriov.state import ledger, vf_identity
 
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
 
 _KINDS = {
-    plans.StateVf: timing.Step.PF,
-    plans.Move: timing.Step.MOVE,
-    plans.MoveRdma: timing.Step.MOVE,
-    plans.Configure: timing.Step.POD,
-    plans.Administer: timing.Step.PF,
-    plans.Rebind: timing.Step.PF,
+    plans.StateVf: AttachmentStep.PF,
+    plans.Move: AttachmentStep.MOVE,
+    plans.MoveRdma: AttachmentStep.MOVE,
+    plans.Configure: AttachmentStep.POD,
+    plans.Administer: AttachmentStep.PF,
+    plans.Rebind: AttachmentStep.PF,
 }
 
 

@@ -8,6 +8,7 @@ import errno
 import logging
 
 from sriov import errors, timing
+from sriov.attachment.node import AttachmentStep
 from sriov.linux import kernel
 from sriov.linux.netdev import netdev_settings
 
@@ -34,7 +35,7 @@ def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> ker
     `noted` is None if nobody saw the VF before it had an owner. A setting that changes between two reads changes by
     itself and is no tenant's: it is not returned. Raises KernelError.
     """
-    with timing.timed(timing.Step.COMPARE):
+    with timing.timed(AttachmentStep.COMPARE):
         found = net.state(index, noted)
         own = netdev_settings.presumed(found) if noted is None else noted
         # More altnames than noted were given in the host: the pod's have been dropped before.

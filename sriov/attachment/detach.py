@@ -16,7 +16,7 @@ import msgspec
 
 from sriov import devices, errors, settings, timing
 from sriov.attachment import cleaning, host_names, netdevs, rdma, rebound, vf_config, wishes
-from sriov.attachment.node import Node
+from sriov.attachment.node import AttachmentStep, Node
 from sriov.linux import kernel, netns
 from sriov.linux.netdev import netdev_settings
 from sriov.state import ledger, vf_identity
@@ -141,7 +141,7 @@ def _fetch(case: _Case) -> kernel.Link | None:
         link = _find(case, inner, case.pod)
         if link is None:
             return None
-        with timing.timed(timing.Step.MOVE):
+        with timing.timed(AttachmentStep.MOVE):
             as_called = _move_home(case, inner, link)
     link = _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
     if not as_called:
@@ -324,7 +324,7 @@ def _state(node: Node, net: kernel.Kernel, vf: devices.VF, record: ledger.Record
     target = node.target(vf, record.home.address if record.home else settings.NO_MAC)
     if target is None:
         return
-    with timing.timed(timing.Step.PF):
+    with timing.timed(AttachmentStep.PF):
         passed_over = vf_config.state(net, target, wish, node.unsupported, node.insisting())
     if undone := passed_over & settings.asked(wish.wanted) & _DECLARED:
         named = ", ".join(sorted(each.value for each in undone))

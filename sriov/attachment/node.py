@@ -23,6 +23,15 @@ PATIENCE = 3.0  # seconds
 _PAUSE = (0.01, 0.1)  # seconds, random for each pause so that a burst does not come back as one
 
 
+class AttachmentStep(timing.Step):
+    """What is timed of an attachment: what its PF is told, moves, what is set in the pod, the look at a VF's return."""
+
+    PF = "PF settings"
+    MOVE = "move"
+    POD = "pod settings"
+    COMPARE = "comparison"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """The node, one object for each process. `kernel` opens requests in the host's namespace for the calling thread.

@@ -102,6 +102,12 @@ _RECORD = msgspec.json.Decoder(Record)
 _CORE = msgspec.json.Decoder(_Core)
 
 
+class LedgerStep(timing.Step):
+    """What is timed here: writing a record, and removing one."""
+
+    LEDGER = "ledger"
+
+
 class Ledger:
     """The records below `run_dir`. Raises LedgerError if the directory cannot be used."""
 
@@ -128,12 +134,12 @@ class Ledger:
         return self._load(self._path(pci))
 
     def write(self, record: Record) -> None:
-        with timing.timed(timing.Step.LEDGER):
+        with timing.timed(LedgerStep.LEDGER):
             run_files.write(self._path(record.pci), msgspec.json.encode(record))
 
     def remove(self, pci: devices.PciAddress) -> None:
-        """Remove the VF's record, if there is one."""
-        with timing.timed(timing.Step.LEDGER), run_files.refusals(self._path(pci)):
+        """Forget the VF; nothing happens where there is no record."""
+        with timing.timed(LedgerStep.LEDGER), run_files.refusals(self._path(pci)):
             self._path(pci).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:

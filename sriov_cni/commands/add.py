@@ -11,17 +11,17 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
-from sriov_cni.context import announcements, ipam, locks
+from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, log
-from sriov_cni.spec import cni_errors, environment, netconf, result
+from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
-    """Run the CNI command ADD. Everything that can be refused is refused before anything is changed."""
-    with timing.timed(timing.Step.VALIDATE):
-        network = netconf.network(call.stdin)
-        wanted = netconf.attachment(call.stdin, call.invocation.args)
+    """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
+    with timing.timed(steps.CallStep.VALIDATE):
+        network = netconf.network(call.document)
+        wanted = vf_request.read(call.document, call.invocation.args)
         before = result.previous(network.prev_result, netconf.VERSIONS)
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
@@ -30,7 +30,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     async with daemon.vf_locks.of(pci) as held:
         interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
         daemon.fresh.add(call.key, call)
-    for warning in netconf.warnings(call.stdin):
+    for warning in typos.warnings(call.document.values, vf_request.KEYS):  # when the VF has moved: nobody waits
         log.warning("network %s: %s", network.name, warning)
     merged = result.merge(before, interface, leased, wanted.dns)
     return result.encode(merged, network.version, network.prev_result)
@@ -144,7 +144,7 @@ def _needs_cni_path(call: Call, network: netconf.Network) -> None:
 
 
 def _request(
-    daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: netconf.Attachment
+    daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: vf_request.VfRequest
 ) -> plans.Request:
     """Look the VF up, and check that it can have what is wanted. Raises DeviceError, SettingError.
 
@@ -161,14 +161,13 @@ def _request(
         raise errors.SettingError(
             f"mtu {wanted.mtu} exceeds the {pf.mtu} of PF {pf.name}", f"raise the PF's, or use at most {pf.mtu}"
         )
-    namespace, pod = environment.pod(call.invocation.args)
     owner = ledger.Owner(
         container_id=call.invocation.container_id,
         ifname=call.invocation.ifname,
         network=network.name,
         netns=call.invocation.netns,
-        namespace=namespace,
-        pod=pod,
+        namespace=call.invocation.args.namespace,
+        pod=call.invocation.args.pod,
     )
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
@@ -211,7 +210,7 @@ def _configure(
     with contextlib.ExitStack() as undo:
         if announcer is not None:
             undo.callback(announcer.close)
-        with timing.timed(timing.Step.ADDRESSES):
+        with timing.timed(steps.CallStep.ADDRESSES):
             ipam.configure(inner, link.index, addressing, _ipv6_switch(daemon, pod, link))
         undo.pop_all()
     return _Given(link, True, announcer, addressing.addresses)

@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 async def check(daemon: Daemon, call: Call) -> bytes:
-    """Run the CNI command CHECK."""
-    network = netconf.existing(call.stdin)
+    """The CNI command CHECK."""
+    network = netconf.existing(call.document)
     netconf.needs_version(network, "CHECK", "0.4.0")
     if network.prev_result is None:
         raise cni_errors.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
@@ -47,7 +47,7 @@ async def status(daemon: Daemon, call: Call) -> bytes:
 
     A lack of free VFs is no failure: the device plugin counts them, and this answer is for the whole node.
     """
-    network = netconf.network(call.stdin)
+    network = netconf.network(call.document)
     netconf.needs_version(network, "STATUS", "1.1.0")
     try:
         await asyncio.to_thread(_try_out, daemon)

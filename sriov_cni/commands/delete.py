@@ -9,18 +9,18 @@ from sriov.linux import netns
 from sriov.state import ledger
 from sriov_cni.context import calls, ipam
 from sriov_cni.context.calls import Call, Daemon, log
-from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec import cni_errors, netconf
 from sriov_cni.spec.cni_errors import Code
 
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
-    """Run the CNI command DEL: succeeds if there is nothing to do, touches only what the call owns."""
-    network = netconf.existing(call.stdin)
+    """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
+    network = netconf.existing(call.document)
     held, problem = await calls.with_ipam(
         daemon, network, call.hand_to_ipam(network), give_back(daemon, call, network.device)
     )
     if problem is not None:
-        if held or not (environment.refuses(call.invocation.args) or netconf.refuses(call.stdin)):
+        if held or not (call.invocation.args.problem or netconf.refuses(call.document)):
             raise problem
         # host-local also refuses at DEL what ADD refuses here. So no address was given, and the pod is to end. The
         # plugin's message may quote a secret, so it is not logged.
@@ -33,7 +33,7 @@ async def take_back(daemon: Daemon, call: Call) -> None:
 
     If the attachment has been ended meanwhile there is nothing to undo, or another ADD's attachment, which stays.
     """
-    network = netconf.network(call.stdin)
+    network = netconf.network(call.document)
     if not ipam.needs_link(network.ipam):
         if await give_back(daemon, call, None, lambda: _is_unheard(daemon, call)):
             await call.release_address(network)
@@ -89,11 +89,11 @@ def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
-    """Run the CNI command GC: ends every attachment of this network that is not on the runtime's list."""
-    network = netconf.existing(call.stdin)
+    """The CNI command GC: ends every attachment of this network that is not on the runtime's list."""
+    network = netconf.existing(call.document)
     netconf.needs_version(network, "GC", "1.1.0")
     netconf.needs_name(network)
-    valid = netconf.valid_attachments(call.stdin)
+    valid = netconf.valid_attachments(call.document)
     problems, refusal = await calls.with_ipam(
         daemon, network, call.hand_to_ipam(network), _end_all(daemon, network, valid)
     )

@@ -1,45 +1,37 @@
 """Choice of a call's VF: the one that its configuration names, or one that the kubelet gave to its pod."""
 
-import dataclasses
-
 from sriov import devices, errors
 from sriov.daemon import logs
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec import cni_errors, environment, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pod:
-    namespace: str
-    name: str
-
-
-async def choose(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
-    """Return the VF's PCI address. Raises CniError with code 7 or 11 if the kubelet has none for this pod."""
+async def choose(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> devices.PciAddress:
+    """The VF's PCI address. Raises CniError with code 7 or 11 where the kubelet has none for this pod."""
     pci = await _chosen(daemon, call, wanted)
     logs.about(vf=pci)
     return pci
 
 
-async def _chosen(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> devices.PciAddress:
+async def _chosen(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> devices.PciAddress:
     if wanted.pci is not None:
         return wanted.pci
     # grpc takes a tenth of a second and 20 MB: only nodes without Multus pay that.
     from sriov.kubelet import podresources  # noqa: PLC0415
 
-    pod = _pod(call)
-    held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.name, wanted.resource)
+    args = _needs_pod(call)
+    held = await podresources.devices_of(daemon.pod_resources, args.namespace, args.pod, wanted.resource)
     if not held:
         raise errors.BusyError(
-            f"the kubelet gave pod {pod.namespace}/{pod.name} no device of {wanted.resource}",
+            f"the kubelet gave pod {args.namespace}/{args.pod} no device of {wanted.resource}",
             f"let a container of the pod request {wanted.resource}",
         )
     free = [pci for pci in held if not _is_ours_already(daemon, call, pci)]
     if not free:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
-            f"all {len(held)} devices of {wanted.resource} of pod {pod.namespace}/{pod.name} are attached already",
+            f"all {len(held)} devices of {wanted.resource} of pod {args.namespace}/{args.pod} are attached already",
             "request as many devices as the pod has interfaces on this resource",
         )
     return free[0]
@@ -53,12 +45,13 @@ def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> boo
     return record.owner.ifname != call.invocation.ifname
 
 
-def _pod(call: Call) -> Pod:
-    pod = Pod(*environment.pod(call.invocation.args))
-    if not pod.namespace or not pod.name:
+def _needs_pod(call: Call) -> environment.Arguments:
+    """CNI_ARGS, which name the call's pod. Raises CniError with code 7 if they do not."""
+    args = call.invocation.args
+    if not args.namespace or not args.pod:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
             "VF pci addr is required: no deviceID, and CNI_ARGS names no pod to ask the kubelet about",
             "write `deviceID`, or let a Kubernetes runtime pass K8S_POD_NAMESPACE and K8S_POD_NAME",
         )
-    return pod
+    return args

@@ -28,7 +28,7 @@ async def give_up(daemon: Daemon, call: Call) -> None:
 
 
 async def _version(_: Daemon, call: Call) -> bytes:
-    answer = {"cniVersion": netconf.version(call.stdin), "supportedVersions": netconf.VERSIONS}
+    answer = {"cniVersion": netconf.version(call.document), "supportedVersions": netconf.VERSIONS}
     return msgspec.json.encode(answer) + b"\n"
 
 

@@ -13,7 +13,6 @@ from sriov_cni.commands import rdma_numbering
 from sriov_cni.context import locks
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.shim import wire
-from sriov_cni.spec import environment
 
 _RDMA_CNI = "rdma"  # the name of rdma-cni's file, and the `type` of a configuration that uses it
 
@@ -24,7 +23,7 @@ Moving = tuple[tuple[kernel.RdmaDevice, ...], tuple[str, ...]]
 
 def note(daemon: Daemon, call: Call, pci: devices.PciAddress) -> None:
     """Remember the VF's RDMA device nodes, which the pod was given, before anything is moved."""
-    pod = environment.pod_uid(call.invocation.args) or call.invocation.container_id
+    pod = call.invocation.args.uid or call.invocation.container_id
     daemon.promised.note(pci, pod, infiniband.nodes(daemon.node.tree.pci(pci)))
 
 

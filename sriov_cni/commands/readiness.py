@@ -7,7 +7,9 @@ import asyncio
 from collections.abc import Sequence
 
 from sriov import errors, timing
+from sriov.attachment.node import AttachmentStep
 from sriov.linux import kernel, netns
+from sriov_cni.context import steps
 from sriov_cni.context.calls import Daemon, log
 
 CARRIER_PATIENCE = 3.0  # seconds
@@ -18,7 +20,7 @@ _POLL = 0.05
 async def carrier(daemon: Daemon, pod: netns.Netns, link: kernel.Link | None) -> None:
     """Wait for a carrier, for an IPAM plugin that sends frames: dhcp waits ten seconds before its second try."""
     deadline = asyncio.get_running_loop().time() + CARRIER_PATIENCE
-    with timing.timed(timing.Step.POD):
+    with timing.timed(AttachmentStep.POD):
         while link is not None and not link.running and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_POLL)
             link = await asyncio.to_thread(_link, daemon, pod, link.index)
@@ -35,7 +37,7 @@ async def addresses(
     expected: set[kernel.IpInterface] = {each for each in given if each.version == 6}
     if link is None or not expected:
         return
-    with timing.timed(timing.Step.ADDRESSES):
+    with timing.timed(steps.CallStep.ADDRESSES):
         taken = await _settled(daemon, pod, link.index, expected)
     if taken:
         raise errors.BusyError(

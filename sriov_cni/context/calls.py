@@ -48,9 +48,10 @@ class Meter(Protocol):
 class Daemon:
     """The node, its ledger and the VFs' locks. All calls of a node share one, because of the locks.
 
-    `fresh` are attachments whose success the runtime may not know yet. `chores` are tasks that run on after an answer,
-    and that the daemon waits for at its end; `tasks` are its background tasks; `stuck` are VFs that repair has failed
-    to restore. `ipam_patience` is how many seconds a VF's detach waits for an IPAM plugin that works on its link.
+    `upstream` has the attachments that sriov-cni made. `fresh` are attachments of which no runtime may have heard
+    yet. `chores` holds what goes on after an answer, so that the daemon's end waits for it; `tasks` what goes on all
+    along; `stuck` are VFs that repair has failed to restore. `ipam_patience` is how many seconds a VF's way home
+    waits for an IPAM plugin that works on its link.
     """
 
     node: Node
@@ -58,7 +59,7 @@ class Daemon:
     announce: Announce | None = None
     guard: policy.Guard | None = None
     pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
-    former: legacy.Predecessor | None = None
+    upstream: legacy.Upstream | None = None
     meter: Meter | None = None
     calls_log: call_log.Recent | None = None
     troubles: daemon_problems.Trouble | None = None
@@ -82,17 +83,17 @@ class Daemon:
         task.add_done_callback(self.chores.discard)
 
     def record_of(self, pci: devices.PciAddress) -> ledger.Record | None:
-        """Return the VF's record, from our ledger or from sriov-cni's."""
+        """Who holds the VF, by our ledger or by sriov-cni's."""
         record = self.book.read(pci)
-        if record is None and self.former is not None:
-            return self.former.of_device(pci)
+        if record is None and self.upstream is not None:
+            return self.upstream.of_device(pci)
         return record
 
     async def holder_of(self, pci: devices.PciAddress) -> ledger.Record | None:
-        """Return the VF's record, for an ADD: a thread reads sriov-cni's records, and only if it has this VF."""
+        """The same, on an ADD's way: a thread reads sriov-cni's records, and only where it has this VF."""
         record = self.book.read(pci)
-        if record is None and self.former is not None and self.former.has(pci):
-            return await asyncio.to_thread(self.former.of_device, pci)
+        if record is None and self.upstream is not None and self.upstream.has(pci):
+            return await asyncio.to_thread(self.upstream.of_device, pci)
         return record
 
     def has_ended(self, record: ledger.Record) -> bool:
@@ -110,8 +111,8 @@ class Daemon:
         self.fresh.end((record.owner.container_id, record.owner.ifname))
         with _where_it_went(record, pod) as place:
             detach.detach(self.node, self.book, record, place)
-        if self.former is not None:
-            self.former.end(record)
+        if self.upstream is not None:
+            self.upstream.end(record)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Call:
     """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it."""
 
     invocation: environment.Invocation
-    stdin: bytes
+    document: netconf.Document
     pod: netns.Netns | None
     run_ipam: RunIpam
 
@@ -201,6 +202,6 @@ def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledge
         return record
     names = call.invocation.container_id, call.invocation.ifname
     record = daemon.book.find(*names)
-    if record is None and daemon.former is not None:
-        return daemon.former.find(*names)
+    if record is None and daemon.upstream is not None:
+        return daemon.upstream.find(*names)
     return record

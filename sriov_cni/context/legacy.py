@@ -35,8 +35,8 @@ class _Cached(msgspec.Struct, frozen=True):
 _CACHED = msgspec.json.Decoder(_Cached)
 
 
-class Predecessor:
-    """Folder of sriov-cni's records, /var/lib/cni/sriov by its default."""
+class Upstream:
+    """sriov-cni's folder, /var/lib/cni/sriov by default there."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder

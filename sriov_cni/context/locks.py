@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, ParamSpec, TypeVar
 
 from sriov import devices, errors, timing
+from sriov_cni.context import steps
 
 _PATIENCE = 20.0  # seconds: a call ends within half a minute and tells the runtime to try again
 
@@ -64,7 +65,7 @@ class VfLocks:
         """
         lock = self._locks.setdefault(pci, asyncio.Lock())
         try:
-            with timing.timed(timing.Step.LOCK):
+            with timing.timed(steps.CallStep.LOCK):
                 async with asyncio.timeout(self.patience):
                     await lock.acquire()
         except TimeoutError:

@@ -7,7 +7,7 @@ libcni sets all of them on every call.
 import dataclasses
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
@@ -32,6 +32,20 @@ _IN_A_POD = frozenset({Command.ADD, Command.CHECK})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Arguments:
+    """CNI_ARGS, parsed; what is not there is empty. `problem` says why no ADD takes them: the rest is what can be read.
+
+    `namespace`, `pod` and `uid` are the pod's, as Kubernetes runtimes pass them.
+    """
+
+    mac: str = ""
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    problem: cni_errors.CniError | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
     """A checked environment. Fields that the command does not need are empty."""
 
@@ -39,7 +53,7 @@ class Invocation:
     container_id: str = ""
     netns: str = ""
     ifname: str = ""
-    args: str = ""
+    args: Arguments = dataclasses.field(default_factory=Arguments)
     path: str = ""
 
 
@@ -70,8 +84,12 @@ def _any_ifname(value: str) -> str | None:
 
 
 def _text(value: str) -> str | None:
-    """Refuse bytes that are no UTF-8: they arrive as surrogates, which no file can hold."""
-    return "must be UTF-8" if any("\ud800" <= char <= "\udfff" for char in value) else None
+    """Bytes that are no UTF-8 arrive as surrogates, which nothing can write down."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "must be UTF-8"
+    return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,19 +97,18 @@ class _Variable:
     """One variable. Only commands in `checked` refuse an invalid value: a DEL uses no more than the names."""
 
     name: str
-    field: str
     required: frozenset[Command]
     checked: frozenset[Command]
     problem: Callable[[str], str | None]
 
 
 _VARIABLES = (
-    _Variable("CNI_CONTAINERID", "container_id", _FOR_A_POD, _FOR_A_POD, _container_id),
-    _Variable("CNI_NETNS", "netns", _IN_A_POD, _IN_A_POD, _text),
-    _Variable("CNI_IFNAME", "ifname", _FOR_A_POD, _IN_A_POD, _ifname),
-    _Variable("CNI_IFNAME", "ifname", frozenset(), frozenset({Command.DEL}), _any_ifname),
-    _Variable("CNI_ARGS", "args", frozenset(), _IN_A_POD, _text),
-    _Variable("CNI_PATH", "path", frozenset(), _IN_A_POD, _text),
+    _Variable("CNI_CONTAINERID", _FOR_A_POD, _FOR_A_POD, _container_id),
+    _Variable("CNI_NETNS", _IN_A_POD, _IN_A_POD, _text),
+    _Variable("CNI_IFNAME", _FOR_A_POD, _IN_A_POD, _ifname),
+    _Variable("CNI_IFNAME", frozenset(), frozenset({Command.DEL}), _any_ifname),
+    _Variable("CNI_ARGS", frozenset(), _IN_A_POD, _text),
+    _Variable("CNI_PATH", frozenset(), _IN_A_POD, _text),
 )
 
 
@@ -108,42 +125,54 @@ def invocation(env: Mapping[str, str]) -> Invocation:
         value = env.get(each.name, "")
         if value and command in each.checked and (problem := each.problem(value)):
             raise _invalid(f"{each.name} {value!r} {problem}", "the runtime chose a name that cannot be used")
-    return Invocation(command, **{each.field: env.get(each.name, "") for each in _VARIABLES})
+    return Invocation(
+        command,
+        container_id=env.get("CNI_CONTAINERID", ""),
+        netns=env.get("CNI_NETNS", ""),
+        ifname=env.get("CNI_IFNAME", ""),
+        args=arguments(env.get("CNI_ARGS", "")),
+        path=env.get("CNI_PATH", ""),
+    )
 
 
-def arguments(text: str) -> Mapping[str, str]:
-    """Parse CNI_ARGS: K=V pairs, separated by ';'. Unknown keys are an error unless IgnoreUnknown is set."""
-    pairs = [each.split("=") for each in text.split(";") if each]
-    malformed = [number for number, each in enumerate(pairs, 1) if len(each) != 2]
-    if malformed:  # named by its number: its text may be part of a secret
-        raise _invalid(f"CNI_ARGS: pair {malformed[0]} is not KEY=VALUE", "separate the pairs by ';'")
-    found = {each[0]: each[1] for each in pairs}
+def arguments(text: str) -> Arguments:
+    """Parse CNI_ARGS: KEY=VALUE pairs, separated by ';'. Never fails: see `problem`."""
+    pairs = [pair.partition("=") for pair in text.split(";") if pair]
+    found = {key: value for key, equals, value in pairs if equals}
+    return Arguments(
+        found.get("MAC", ""),
+        found.get("K8S_POD_NAMESPACE", ""),
+        found.get("K8S_POD_NAME", ""),
+        found.get("K8S_POD_UID", ""),
+        _malformed(pairs) or _unknown(found) or _not_utf8(text),
+    )
+
+
+def refuse_invalid(args: Arguments) -> None:
+    """Raises CniError with code 4 if no ADD takes these CNI_ARGS."""
+    if args.problem is not None:
+        raise args.problem
+
+
+def _malformed(pairs: Sequence[tuple[str, str, str]]) -> cni_errors.CniError | None:
+    """A pair is named by its place: what it says may be part of a secret."""
+    malformed = [number for number, (_, equals, value) in enumerate(pairs, 1) if not equals or "=" in value]
+    if not malformed:
+        return None
+    return _invalid(f"CNI_ARGS: pair {malformed[0]} is not KEY=VALUE", "separate the pairs by ';'")
+
+
+def _unknown(found: Mapping[str, str]) -> cni_errors.CniError | None:
+    """Unknown keys are a problem unless IgnoreUnknown says otherwise."""
     unknown = set(found) - {"IgnoreUnknown", "MAC"}
-    if unknown and found.get("IgnoreUnknown", "").lower() not in ("1", "t", "true"):
-        raise _invalid(
-            f"CNI_ARGS: unknown keys {', '.join(sorted(unknown))}", "pass IgnoreUnknown=1 to have them ignored"
-        )
-    return found
+    if not unknown or found.get("IgnoreUnknown", "").lower() in ("1", "t", "true"):
+        return None
+    return _invalid(f"CNI_ARGS: unknown keys {', '.join(sorted(unknown))}", "pass IgnoreUnknown=1 to have them ignored")
 
 
-def pod(text: str) -> tuple[str, str]:
-    """Return namespace and name of the pod in CNI_ARGS, empty if absent. Raises CniError with code 4."""
-    given = arguments(text)
-    return given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
-
-
-def pod_uid(text: str) -> str:
-    """Return the UID of the pod in CNI_ARGS, empty if absent. Raises CniError with code 4."""
-    return arguments(text).get("K8S_POD_UID", "")
-
-
-def refuses(text: str) -> bool:
-    """Report whether every ADD with these CNI_ARGS is refused before it changes anything."""
-    try:
-        arguments(text)
-    except cni_errors.CniError:
-        return True
-    return _text(text) is not None
+def _not_utf8(text: str) -> cni_errors.CniError | None:
+    problem = _text(text)
+    return None if problem is None else _invalid(f"CNI_ARGS {problem}", "the runtime passes what cannot be written")
 
 
 def _command(text: str) -> Command:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 
 from sriov_cni.context import policy
-from sriov_cni.spec import cni_errors, netconf
+from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 
 _OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
 _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
@@ -71,10 +71,10 @@ def _plugins(path: pathlib.Path) -> Iterator[dict[str, object]]:
 
 
 def _problem(network: dict[str, object]) -> str | None:
-    stdin = json.dumps(network).encode()
+    document = netconf.decode(json.dumps(network).encode())
     try:
-        netconf.network(stdin)
-        netconf.attachment(stdin, "")
+        netconf.network(document)
+        vf_request.read(document, environment.Arguments())
     except cni_errors.CniError as error:
         return f"{error.message}; {error.details}"
     return None

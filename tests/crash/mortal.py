@@ -17,7 +17,7 @@ from sriov.state import ledger
 from sriov_cni.commands import dispatch, repair
 from sriov_cni.context import calls
 from sriov_cni.shim import wire
-from sriov_cni.spec import cni_errors, environment
+from sriov_cni.spec import cni_errors, environment, netconf
 from tests.crash import executors, leases
 from tests.fakes import life, memory_kernel, mortal_ledger, world
 
@@ -161,7 +161,7 @@ class MortalNode:
             return await self.ipam.run(verb, (container, IFNAME), self.life)
 
         try:
-            return self._runner.run(self._answer(calls.Call(invocation, stdin, pod, ipam)))
+            return self._runner.run(self._answer(calls.Call(invocation, netconf.decode(stdin), pod, ipam)))
         except life.Killed:
             return Answer(died=True)
         finally:

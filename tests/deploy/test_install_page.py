@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sriov.pools import config as plugin_conf
-from sriov_cni.spec import netconf
+from sriov_cni.spec import environment, netconf, vf_request
 from tests.deploy import rendering, rules, test_rendering
 from tests.deploy.rendering import Object
 from tests.examples import pages
@@ -64,11 +64,9 @@ def test_the_pod_gets_a_vf_of_the_resource_that_the_page_makes(tmp_path: pathlib
     assert network["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/resourceName": resource.full_name}
     assert pod["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": network["metadata"]["name"]}
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {resource.full_name: "1"}
-    wanted = netconf.attachment(filled_in(json.loads(network["spec"]["config"])), "")
-    assert (wanted.wanted.vlan, netconf.network(filled_in(json.loads(network["spec"]["config"]))).ipam) == (
-        100,
-        "host-local",
-    )
+    document = netconf.decode(filled_in(json.loads(network["spec"]["config"])))
+    wanted = vf_request.read(document, environment.Arguments())
+    assert (wanted.wanted.vlan, netconf.network(document).ipam) == (100, "host-local")
 
 
 def filled_in(configuration: Object) -> bytes:
@@ -79,7 +77,8 @@ def filled_in(configuration: Object) -> bytes:
 def test_the_network_of_podman() -> None:
     [network] = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
     [plugin] = network.pop("plugins")
-    wanted = netconf.attachment(json.dumps({**network, **plugin}).encode(), "")
+    document = netconf.decode(json.dumps({**network, **plugin}).encode())
+    wanted = vf_request.read(document, environment.Arguments())
     assert (wanted.pci, wanted.wanted.mac, wanted.wanted.vlan) == ("0000:03:02.0", "02:00:00:00:00:01", 100)
 
 

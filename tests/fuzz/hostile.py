@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies
 
-from sriov_cni.spec import netconf
+from sriov_cni.spec import vf_request
 
 STRINGS = (
     *("", "..", "../../../etc/passwd", "/etc/passwd", "a/b", "a\\b", "eth%d", "%s%n%x", "%2e%2e", "a\n", "a\0b", " "),
@@ -46,7 +46,16 @@ RAW = (
 COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 VARIABLES = ("CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH")
 KEYS = sorted(
-    {*netconf.KEYS, "runtimeConfig", "prevResult", "name", "cniVersion", "args", "logFile", "cni.dev/valid-attachments"}
+    {
+        *vf_request.KEYS,
+        "runtimeConfig",
+        "prevResult",
+        "name",
+        "cniVersion",
+        "args",
+        "logFile",
+        "cni.dev/valid-attachments",
+    }
 )
 INNER = ("mac", "deviceID", "type", "interfaces", "ips", "address", "containerID", "ifname", "cni")
 

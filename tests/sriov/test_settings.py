@@ -1,7 +1,6 @@
 """Ranges and rules of VF settings. F34: each refusal names the key, the value and the remedy."""
 
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 
@@ -9,24 +8,26 @@ from sriov import errors, settings
 
 
 @pytest.mark.parametrize(
-    ("check", "value", "named"),
+    ("wanted", "named"),
     [
-        (settings.vlan, 4095, "vlan id 4095 invalid"),
-        (settings.vlan, 5000, "vlan id 5000 invalid"),
-        (settings.vlan, -1, "vlan id -1 invalid"),
-        (settings.qos, 8, "vlan QoS PCP 8 invalid"),
-        (lambda value: settings.rate("max_tx_rate", value), 2**32, "max_tx_rate 4294967296 invalid"),
+        (settings.VfSettings(vlan=4095), "vlan id 4095 invalid"),
+        (settings.VfSettings(vlan=5000), "vlan id 5000 invalid"),
+        (settings.VfSettings(vlan=-1), "vlan id -1 invalid"),
+        (settings.VfSettings(vlan=1, qos=8), "vlan QoS PCP 8 invalid"),
+        (settings.VfSettings(min_tx_rate=-1), "min_tx_rate -1 invalid"),
+        (settings.VfSettings(max_tx_rate=2**32), "max_tx_rate 4294967296 invalid"),
     ],
 )
-def test_f34_out_of_range(check: Callable[[int], int], value: int, named: str) -> None:
+def test_f34_out_of_range(wanted: settings.VfSettings, named: str) -> None:
     with pytest.raises(errors.SettingError, match=named) as caught:
-        check(value)
+        settings.check(wanted)
     assert "use a value from 0 to" in caught.value.remedy
 
 
-@pytest.mark.parametrize("value", [0, 1, 4094])
-def test_f34_in_range(value: int) -> None:
-    assert settings.vlan(value) == value
+@pytest.mark.parametrize("vlan", [0, 1, 4094])
+def test_f34_in_range(vlan: int) -> None:
+    wanted = settings.VfSettings(vlan=vlan, qos=7 if vlan else 0, max_tx_rate=2**32 - 1)
+    assert settings.check(wanted) is wanted
 
 
 @pytest.mark.parametrize(
@@ -52,14 +53,14 @@ def test_a_mac_is_lower_case() -> None:
 
 def test_qos_without_a_vlan() -> None:
     with pytest.raises(errors.SettingError, match="vlanQoS 3: non-zero vlan id must be configured"):
-        settings.check_together(settings.VfSettings(qos=3))
+        settings.check(settings.VfSettings(qos=3))
 
 
 def test_a_minimum_above_the_maximum() -> None:
     with pytest.raises(errors.SettingError, match="min_tx_rate 10 exceeds max_tx_rate 5"):
-        settings.check_together(settings.VfSettings(min_tx_rate=10, max_tx_rate=5))
+        settings.check(settings.VfSettings(min_tx_rate=10, max_tx_rate=5))
     no_maximum = settings.VfSettings(min_tx_rate=10)
-    assert settings.check_together(no_maximum) is no_maximum
+    assert settings.check(no_maximum) is no_maximum
 
 
 def test_asked_is_what_differs_from_the_baseline() -> None:

@@ -13,7 +13,7 @@ from sriov.attachment import node
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls, locks
 from sriov_cni.shim import shim, wire
-from sriov_cni.spec import cni_errors, environment
+from sriov_cni.spec import cni_errors, environment, netconf
 from tests.fakes import bench
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
@@ -28,7 +28,7 @@ def deleting(here: bench.Bench, asked: list[str]) -> calls.Call:
 
     env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_PATH": "/opt/cni/bin"}
     stdin = json.dumps(harness.configuration(here.vfs[0], ipam={"type": "pool"})).encode()
-    return calls.Call(environment.invocation(env), stdin, here.pod, ipam)
+    return calls.Call(environment.invocation(env), netconf.decode(stdin), here.pod, ipam)
 
 
 def test_c50_a_del_does_not_wait_for_ever_for_another_call(tmp_path: pathlib.Path) -> None:

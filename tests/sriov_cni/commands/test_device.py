@@ -13,7 +13,7 @@ from sriov.kubelet import podresources
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls
 from sriov_cni.shim import wire
-from sriov_cni.spec import environment
+from sriov_cni.spec import environment, netconf
 from tests.fakes import bench, pod_resources
 
 RESOURCE, OTHER = "intel.com/rail_a", "intel.com/rail_b"
@@ -39,8 +39,8 @@ class Case:
         """The VF that the result names, empty for a DEL."""
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={POD[0]};K8S_POD_NAME={pod}"
         network = {"cniVersion": "1.1.0", "name": "n1", "type": "sriov", "resourceName": resource}
-        invocation = environment.Invocation(command, container, "/run/netns/pod", ifname, args)
-        made = calls.Call(invocation, json.dumps(network).encode(), self.here.pod, _no_ipam)
+        invocation = environment.Invocation(command, container, "/run/netns/pod", ifname, environment.arguments(args))
+        made = calls.Call(invocation, netconf.decode(json.dumps(network).encode()), self.here.pod, _no_ipam)
         answer = asyncio.run(dispatch.run(self.daemon, made))
         return str(json.loads(answer)["interfaces"][0]["pciID"]) if answer else ""
 

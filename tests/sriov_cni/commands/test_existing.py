@@ -139,7 +139,7 @@ def test_versions_are_compared_as_numbers(version: str, number: tuple[int, ...])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Former:
+class Upstream:
     """A VF in a pod that sriov-cni attached without `cniVersion`, its record, and the address that host-local gave."""
 
     bench: bench.Bench
@@ -151,10 +151,10 @@ class Former:
 
 
 @pytest.fixture(params=[None, "0.1.0", "0.2.0", "0.3.1"])
-def former(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Former]:
+def upstream(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Upstream]:
     if not HOST_LOCAL.exists():
         pytest.skip("there is no host-local (containernetworking-plugins)")
-    here, folder = bench.make(tmp_path), tmp_path / "former"
+    here, folder = bench.make(tmp_path), tmp_path / "upstream"
     before = here.machine.snapshot()
     (folder / "pci").mkdir(parents=True)
     with here.node.kernel() as net:
@@ -173,17 +173,17 @@ def former(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[F
     (folder / "c1-net1").write_text(json.dumps({**network, "OrigVfState": original}))
     (folder / "pci" / here.vfs[0]).write_text("/run/netns/x")
     socket = tmp_path / "cni.sock"
-    with harness.daemon(here.node, here.book, socket, here.machine.adopt, former=legacy.Predecessor(folder)):
+    with harness.daemon(here.node, here.book, socket, here.machine.adopt, upstream=legacy.Upstream(folder)):
         client = harness.Client(socket, str(HOST_LOCAL.parent), here.machine.path("pod"))
-        yield Former(here, client, folder, tmp_path / "leases/n1", network, before)
+        yield Upstream(here, client, folder, tmp_path / "leases/n1", network, before)
     here.pod.close()
     here.machine.close()
 
 
-def test_what_sriov_cni_attached_with_an_older_version_is_released_here(former: Former) -> None:
-    assert any(each.name.startswith("10.7.") for each in former.leases.iterdir())
-    assert former.client.call("DEL", former.network) == harness.Answer(0, "", "")
-    assert former.bench.machine.snapshot() == former.before
-    assert [path.name for path in former.records.rglob("*")] == ["pci"]
-    assert not any(each.name.startswith("10.7.") for each in former.leases.iterdir())
-    assert former.client.call("DEL", former.network) == harness.Answer(0, "", "")
+def test_what_sriov_cni_attached_with_an_older_version_is_released_here(upstream: Upstream) -> None:
+    assert any(each.name.startswith("10.7.") for each in upstream.leases.iterdir())
+    assert upstream.client.call("DEL", upstream.network) == harness.Answer(0, "", "")
+    assert upstream.bench.machine.snapshot() == upstream.before
+    assert [path.name for path in upstream.records.rglob("*")] == ["pci"]
+    assert not any(each.name.startswith("10.7.") for each in upstream.leases.iterdir())
+    assert upstream.client.call("DEL", upstream.network) == harness.Answer(0, "", "")

@@ -10,7 +10,7 @@ from sriov.attachment import attach
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls, ipam
 from sriov_cni.shim import wire
-from sriov_cni.spec import environment
+from sriov_cni.spec import environment, netconf
 from tests.crash import executors
 from tests.fakes import bench
 from tests.sriov_cni import harness
@@ -39,7 +39,7 @@ class Plugin:
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_PATH": "/opt/cni/bin"}
         env["CNI_NETNS"] = self.here.machine.path("pod")
         stdin = json.dumps(harness.configuration(self.here.vfs[0], ipam={"type": self.name}, **keys)).encode()
-        return calls.Call(environment.invocation(env), stdin, self.here.pod, self.run)
+        return calls.Call(environment.invocation(env), netconf.decode(stdin), self.here.pod, self.run)
 
 
 def threads_take_their_time() -> None:

@@ -14,7 +14,7 @@ from sriov.state import ledger
 from sriov_cni.commands import dispatch, repair
 from sriov_cni.context import calls, legacy
 from sriov_cni.shim import wire
-from sriov_cni.spec import cni_errors, environment, netconf, typos
+from sriov_cni.spec import cni_errors, environment, netconf, typos, vf_request
 from tests.fakes import bench, world
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
@@ -172,16 +172,16 @@ def test_the_whole_ledger_is_never_read_in_the_event_loop(tmp_path: pathlib.Path
             threads.append(threading.current_thread())
             return super().records()
 
-    class Former(legacy.Predecessor):
+    class Upstream(legacy.Upstream):
         def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
             threads.append(threading.current_thread())
             return super().of_device(pci)
 
     threads: list[threading.Thread] = []
-    here, book, former = bench.make(tmp_path), Book(tmp_path / "run"), Former(tmp_path / "former")
-    (tmp_path / "former/pci").mkdir(parents=True)
-    (tmp_path / "former/pci" / here.vfs[0]).touch()
-    daemon = calls.Daemon(here.node, book, former=former)
+    here, book, upstream = bench.make(tmp_path), Book(tmp_path / "run"), Upstream(tmp_path / "upstream")
+    (tmp_path / "upstream/pci").mkdir(parents=True)
+    (tmp_path / "upstream/pci" / here.vfs[0]).touch()
+    daemon = calls.Daemon(here.node, book, upstream=upstream)
 
     async def no_ipam(command: str, plugin: str) -> wire.Outcome:
         raise AssertionError((command, plugin))
@@ -190,7 +190,7 @@ def test_the_whole_ledger_is_never_read_in_the_event_loop(tmp_path: pathlib.Path
         invocation = environment.Invocation(command, "c1", "/run/netns/x", "net1")
         stdin = json.dumps(harness.configuration(here.vfs[0], **keys)).encode()
         with contextlib.suppress(cni_errors.CniError):
-            await dispatch.run(daemon, calls.Call(invocation, stdin, here.pod, no_ipam))
+            await dispatch.run(daemon, calls.Call(invocation, netconf.decode(stdin), here.pod, no_ipam))
 
     async def body() -> None:
         await repair.get_to_know(daemon)
@@ -278,7 +278,7 @@ def test_allmulti_is_set_and_taken_back(cni: CniNode) -> None:
     ],
 )
 def test_a_key_that_is_ignored_is_told(key: str, says: str) -> None:
-    [line] = typos.warnings([key, "name", "pciBusID", "cni.dev/attachments", "vlan"], netconf.KEYS)
+    [line] = typos.warnings([key, "name", "pciBusID", "cni.dev/attachments", "vlan"], vf_request.KEYS)
     assert repr(key) in line
     assert says in line
 

@@ -16,7 +16,7 @@ from sriov import devices, errors
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls, locks
 from sriov_cni.shim import shim, wire
-from sriov_cni.spec import cni_errors, environment
+from sriov_cni.spec import cni_errors, environment, netconf
 from tests.deviceplugin import loops
 from tests.fakes import bench
 from tests.sriov_cni import harness
@@ -184,7 +184,7 @@ def test_an_add_that_is_cancelled_is_undone_under_its_lock(tmp_path: pathlib.Pat
 
     async def body(came: threading.Event, release: threading.Event) -> None:
         daemon = calls.Daemon(here.node, here.book, vf_locks=locks.VfLocks(patience=0.05))
-        call = calls.Call(environment.invocation(env), stdin, here.pod, none)
+        call = calls.Call(environment.invocation(env), netconf.decode(stdin), here.pod, none)
         task = asyncio.create_task(dispatch.run(daemon, call))
         await asyncio.to_thread(came.wait, SECONDS)
         for _ in range(3):

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from sriov_cni.spec import cni_errors, netconf
+from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import CniNode
 
@@ -133,6 +133,7 @@ def test_c40_a_del_with_other_args_than_its_add_says_that_the_address_is_still_l
         b'"x"',
         b"{",
         b'{"name":"\xff"}',
+        b'{"cniVersion":"1.0.0","name":"n1","type":"sriov","deviceID":"0000:01:10.0","\xff":1}',
         b"[" * 200_000,
         b'{"a":' * 50_000,
         b"\xef\xbb\xbf{}",
@@ -193,17 +194,17 @@ JSON = strategies.recursive(
     lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text(), inner),
     max_leaves=8,
 )
-KEYS = strategies.sampled_from(sorted(netconf.KEYS | {"runtimeConfig", "prevResult", "name", "cniVersion"}))
+KEYS = strategies.sampled_from(sorted(vf_request.KEYS | {"runtimeConfig", "prevResult", "name", "cniVersion"}))
 
 
 @given(strategies.dictionaries(KEYS, JSON))
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_c4_no_configuration_is_anything_but_accepted_or_a_typed_error(keys: dict[str, object]) -> None:
-    stdin = json.dumps({**harness.configuration(GOOD), **keys}).encode(errors="surrogatepass")
-    for check in (netconf.network, lambda data: netconf.attachment(data, "")):
+    document = netconf.decode(json.dumps({**harness.configuration(GOOD), **keys}).encode(errors="surrogatepass"))
+    for check in (netconf.network, lambda found: vf_request.read(found, environment.Arguments())):
         try:
-            check(stdin)
+            check(document)
         except cni_errors.CniError as error:
-            told = json.loads(cni_errors.encode(error, netconf.version(stdin)))
+            told = json.loads(cni_errors.encode(error, netconf.version(document)))
             assert told["code"] in (1, 2, 4, 5, 6, 7)
             assert told["details"]

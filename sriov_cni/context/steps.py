@@ -1,0 +1,13 @@
+"""What is timed of a call beside the steps of its attachment and of the ledger."""
+
+from sriov import timing
+
+
+class CallStep(timing.Step):
+    """IPAM is the plugin's run in the shim; ADDRESSES sets them and waits until they can be used."""
+
+    VALIDATE = "validate"
+    LOCK = "lock"
+    IPAM = "IPAM"
+    ADDRESSES = "addresses"
+    ANSWER = "answer"
