@@ -6,11 +6,11 @@ the log says so, and device nodes go the way that needs none.
 
 import dataclasses
 import logging
-import os
 import pathlib
 from collections.abc import Collection, Sequence
 
 from deviceplugin import allocation
+from sriov import files
 from sriov.pools import assignment, cdi, device_info
 
 log = logging.getLogger(__name__)
@@ -90,12 +90,7 @@ class Handout:
 def write(path: pathlib.Path, content: bytes, mode: int) -> None:
     """Replace the file at once, making its folder where there is none. Raises OSError."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    draft.rename(path)
+    files.write(path, content, mode=mode, draft=path.with_name(f".{path.name}.new"))
 
 
 def stale(folder: pathlib.Path, ours: Collection[str]) -> list[pathlib.Path]:
