@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
 import random
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from deviceplugin import device_files, registration, servicer
-from sriov.daemon import logs
+from sriov.daemon import logs, unix_sockets
 from sriov.kubelet import names, plugin_directory
 from sriov.pools import assignment
 
@@ -112,7 +111,8 @@ class Registration:
     async def _served(self) -> AsyncIterator[plugin_directory.Identity]:
         """Serve on a socket that is complete, and only root's, before it has its name."""
         hidden = self._own.with_name(f".{self._own.name}")
-        _refuse_other_files(self._own)
+        if unix_sockets.is_blocked(self._own):
+            raise FileExistsError(f"{self._own} is in the way and is no socket; remove it")
         server = grpc.aio.server()
         self.servicer.add_to(server)
         self._door.add_to(server, self._resource)
@@ -215,13 +215,5 @@ class Registration:
 def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
     """gRPC removes a socket that was left at the path, and removes the path again when it stops, whoever's it then is:
     hence the hidden name. Raises RuntimeError."""
-    umask = os.umask(0o177)
-    try:
+    with unix_sockets.for_the_owner_alone():
         server.add_insecure_port(registration.address(path))
-    finally:
-        os.umask(umask)
-
-
-def _refuse_other_files(path: pathlib.Path) -> None:
-    if os.path.lexists(path) and plugin_directory.identity(path) is None:
-        raise FileExistsError(f"{path} is in the way and is no socket; remove it")

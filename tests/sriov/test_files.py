@@ -32,8 +32,8 @@ def test_the_mode_is_the_one_asked_for_whatever_the_umask(tmp_path: pathlib.Path
 def test_what_lies_where_the_draft_goes_is_replaced_and_not_followed(tmp_path: pathlib.Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    for plant in (lambda draft: draft.symlink_to(victim), lambda draft: draft.hardlink_to(victim)):
-        plant(tmp_path / "draft")
+    for plant in (pathlib.Path.symlink_to, pathlib.Path.hardlink_to):
+        plant(tmp_path / "draft", victim)
         files.write(tmp_path / "file", b"content", draft=tmp_path / "draft")
         assert victim.read_text() == "precious"
         assert (tmp_path / "file").read_bytes() == b"content"
