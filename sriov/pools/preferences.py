@@ -7,6 +7,7 @@ The kubelet asks before it allocates, and takes the answer as advice among the d
 import collections
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from sriov.hardware import pci
 from sriov.pools import assignment, resources
 
 _Place = tuple[str, ...]
@@ -95,17 +96,8 @@ def _prefixes(place: _Place) -> list[_Place]:
 
 def _nearness(place: _Place, others: Iterable[_Place]) -> tuple[int, int]:
     """To the nearest of the others, then to all of them together."""
-    shared = [_shared(place, other) for other in others]
+    shared = [len(pci.shared(place, other)) for other in others]
     return max(shared), sum(shared)
-
-
-def _shared(one: _Place, two: _Place) -> int:
-    length = 0
-    for left, right in zip(one, two, strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
 
 
 def _pfs(pool: assignment.Pool) -> dict[str, str]:

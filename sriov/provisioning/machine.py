@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from sriov import devices, errors, settings
-from sriov.hardware import sysfs
+from sriov.hardware import pci, sysfs
 from sriov.linux import kernel, sysfs_writes
 from sriov.provisioning import model, observe, policies
 from sriov.provisioning.steps import Act, Step
@@ -56,10 +56,10 @@ class Machine:
         gone = self._vfs(step.pf) if step.removes else []
         self._write(step.pf, "sriov_numvfs", str(step.after))
         self._until(lambda: len(self._vfs(step.pf)) == step.after, f"the VFs of {step.label} to be {step.after}")
-        for pci in gone:
-            self.node.book.defaults.declare(self.node.tree, pci, settings.UNNAMED)
-        for pci in self._vfs(step.pf):
-            self._settle(pci)
+        for vf in gone:
+            self.node.book.defaults.declare(self.node.tree, vf, settings.UNNAMED)
+        for vf in self._vfs(step.pf):
+            self._settle(vf)
 
     def _set_eswitch(self, step: Step) -> None:
         with self.node.switches() as switches:
@@ -169,14 +169,12 @@ class Machine:
             time.sleep(_PAUSE)
 
     def _vfs(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
-        folder = self.node.tree.pci(pf)
-        names = [name for name in sysfs.names(folder) if name.startswith("virtfn")]
-        return [devices.pci_address(sysfs.target(folder / name)) for name in names]
+        return list(pci.vfs(self.node.tree.pci(pf)).values())
 
     def _device(self, step: Step) -> devices.PciAddress:
         if step.vf is None:
             return step.pf
-        return devices.pci_address(sysfs.target(self.node.tree.pci(step.pf) / f"virtfn{step.vf}"))
+        return devices.pci_address(pci.vf(self.node.tree.pci(step.pf), step.vf))
 
     def _write(self, pci: devices.PciAddress, attribute: str, value: str) -> None:
         self.attributes.write(f"bus/pci/devices/{pci}/{attribute}", value)
