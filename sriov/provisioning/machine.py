@@ -9,16 +9,15 @@ address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_rese
 """
 
 import dataclasses
-import time
+import operator
 from collections.abc import Callable
 
-from sriov import devices, errors, settings
+from sriov import devices, errors, polling, settings
 from sriov.hardware import pci, sysfs
 from sriov.linux import kernel, sysfs_writes
 from sriov.provisioning import model, observe, policies
 from sriov.provisioning.steps import Act, Step
 
-_PAUSE = 0.02  # seconds
 _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}
 
 
@@ -149,11 +148,7 @@ class Machine:
 
     def _settle(self, pci: devices.PciAddress) -> None:
         """Some drivers bring the netdev after they are bound (iavf); until then it looks like one that is away."""
-        deadline = time.monotonic() + self.patience
-        while self._awaits_netdev(pci):
-            if time.monotonic() >= deadline:
-                return
-            time.sleep(_PAUSE)
+        polling.until(lambda: self._awaits_netdev(pci), operator.not_, self.patience)
 
     def _awaits_netdev(self, pci: devices.PciAddress) -> bool:
         driver = self._driver(pci)
@@ -162,11 +157,8 @@ class Machine:
         return self._netdev(pci) is None
 
     def _until(self, there: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self.patience
-        while not there():
-            if time.monotonic() >= deadline:
-                raise errors.BusyError(f"waited {self.patience:.0f} s for {what}", "look at the kernel's log")
-            time.sleep(_PAUSE)
+        if not polling.until(there, bool, self.patience):
+            raise errors.BusyError(f"waited {self.patience:.0f} s for {what}", "look at the kernel's log")
 
     def _vfs(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
         return list(pci.vfs(self.node.tree.pci(pf)).values())
