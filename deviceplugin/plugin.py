@@ -14,9 +14,8 @@ import pathlib
 
 from deviceplugin import device_files, registration, session, status
 from sriov import errors
-from sriov.daemon import background
+from sriov.daemon import background, folder_watch
 from sriov.hardware import node_devices, uevents
-from sriov.kubelet import plugin_directory
 from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ class Plugin:
                 self._keep(
                     group,
                     f"watching {folder}",
-                    functools.partial(plugin_directory.changes, folder, changed, timings.poll),
+                    functools.partial(folder_watch.changes, folder, changed, timings.poll, timings.poll),
                 )
 
     def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:
