@@ -52,14 +52,14 @@ def _options(given: argparse.Namespace) -> plugin.Options:
         prefix=given.resource_prefix,
         door=door,
         node=_node(given),
-        places=device_files.Places(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
+        places=device_files.FilePlaces(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
         resync=given.resync_interval,
     )
 
 
-def _node(given: argparse.Namespace) -> observer.Node:
+def _node(given: argparse.Namespace) -> observer.ObservedNode:
     kept = given.kubelet_root_dir / "device-plugins" / checkpoint.NAME
-    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
+    return observer.ObservedNode(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
 
 
 async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:

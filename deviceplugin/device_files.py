@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Places:
+class FilePlaces:
     """Where the files go, and by which way device nodes do."""
 
     devinfo: pathlib.Path = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
@@ -28,7 +28,7 @@ class Places:
 class Handout:
     """Answers Allocate for every resource. Not for use from several threads."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: FilePlaces) -> None:
         self._places = places
         self._specs: dict[str, bytes | None] = {}  # what is on disk, by file name
 

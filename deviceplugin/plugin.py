@@ -31,14 +31,14 @@ class Options:
     config: pathlib.Path
     prefix: str
     door: registration.Door
-    node: observer.Node = dataclasses.field(default_factory=observer.Node)
-    places: device_files.Places = dataclasses.field(default_factory=device_files.Places)
+    node: observer.ObservedNode = dataclasses.field(default_factory=observer.ObservedNode)
+    places: device_files.FilePlaces = dataclasses.field(default_factory=device_files.FilePlaces)
     patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
     timings: session.Timings = dataclasses.field(default_factory=session.Timings)
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
-    after_failures: background.Timings = dataclasses.field(default_factory=background.Timings)
+    after_failures: background.RetryTimings = dataclasses.field(default_factory=background.RetryTimings)
 
 
 @dataclasses.dataclass(slots=True, eq=False)

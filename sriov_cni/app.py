@@ -151,13 +151,13 @@ async def _serve(
         await losing
 
 
-def _monitor(options: argparse.Namespace) -> "endpoint.Monitor | None":
+def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     if options.http is None:
         return None
     # prometheus_client takes a tenth of a second and 10 MB: who does not ask for the endpoint does not pay for it.
     from sriov_cni.monitoring import endpoint  # noqa: PLC0415
 
-    return endpoint.Monitor(options.http, options.counters_interval)
+    return endpoint.DaemonMonitor(options.http, options.counters_interval)
 
 
 def _seconds(text: str) -> float:

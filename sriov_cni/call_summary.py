@@ -49,7 +49,9 @@ def log_fields(env: wire.Environment) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, at: float) -> call_log.Outcome | None:
+def outcome(
+    env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, at: float
+) -> call_log.CallOutcome | None:
     """What to keep of a call whose answer is this frame; None for one that explains nothing.
 
     Runtimes call STATUS and VERSION all the time, and a CHECK that finds nothing is no news.
@@ -61,7 +63,7 @@ def outcome(env: wire.Environment, stdin: bytes, answer: bytes, seconds: float, 
     network = _decoded(stdin, _NETWORK) or _Network()
     arguments = _arguments(env)
     attached = next((each.pci_id for each in told.interfaces if each.pci_id), "")
-    return call_log.Outcome(
+    return call_log.CallOutcome(
         at=at,
         command=command,
         container_id=env.get("CNI_CONTAINERID", ""),

@@ -1,6 +1,7 @@
 """The house keeps its own rules: style, types, walls, locked dependencies. A linter that nobody runs is a wish."""
 
 import ast
+import collections
 import pathlib
 import re
 import subprocess
@@ -64,6 +65,26 @@ def test_a_package_says_what_it_is_for_and_imports_nothing() -> None:
         [only] = ast.parse(path.read_text()).body
         assert isinstance(only, ast.Expr), path
         assert isinstance(only.value, ast.Constant), path
+
+
+def _classes(source: str) -> list[str]:
+    """The names of the public classes that a module defines at its top."""
+    found = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return [node.name for node in found if not node.name.startswith("_")]
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    """Whoever reads a name in a log, a traceback or a search has to know which is meant."""
+    places = collections.defaultdict(list)
+    for path in (path for top in PROGRAMS for path in (ROOT / top).rglob("*.py") if path.parent.name != "_pb"):
+        for name in _classes(path.read_text()):
+            places[name].append(str(path.relative_to(ROOT)))
+    assert len(places) > 100
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_a_public_class_is_seen() -> None:
+    assert _classes("class A: ...\nclass _B: ...\nif True:\n    pass\nclass C(A): ...") == ["A", "C"]
 
 
 def test_scripts_are_sound_shell() -> None:

@@ -89,8 +89,8 @@ def _selectors() -> str:
     fields = msgspec.structs.fields(selector_config._Raw)
     rows = []
     for field in fields:
-        kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in selector_config.KEYS[kind]]
-        of = "all" if len(kinds) == len(resources.Kind) else ", ".join(kinds)
+        kinds = [f"`{kind.value}`" for kind in resources.DeviceType if field.encode_name in selector_config.KEYS[kind]]
+        of = "all" if len(kinds) == len(resources.DeviceType) else ", ".join(kinds)
         rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
     return _table(["key", "type", "of resources", "takes devices"], rows)
 

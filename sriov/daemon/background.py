@@ -18,7 +18,7 @@ Work = Callable[[], Awaitable[object]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Timings:
+class RetryTimings:
     """Seconds. The `first` pause doubles up to the `longest`; work that has gone on for `settled` goes well; what has
     an end and has not come to it after `limit` hangs."""
 
@@ -45,7 +45,7 @@ class Task:
 
 
 class Background:
-    def __init__(self, timings: Timings = Timings()) -> None:
+    def __init__(self, timings: RetryTimings = RetryTimings()) -> None:
         self._timings = timings
         self._tasks: dict[str, Task] = {}
 

@@ -80,8 +80,8 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
     raw = reader.struct(_RawResource, value, path)
     prefix = raw.resource_prefix or default_prefix
     _check_name(reader, path, prefix, raw.resource_name)
-    kind = _one_of(reader, resources.Kind, raw.device_type, f"{path}.deviceType") or resources.Kind.NET
-    policy = _one_of(reader, resources.Policy, raw.allocation_policy, f"{path}.allocationPolicy")
+    kind = _one_of(reader, resources.DeviceType, raw.device_type, f"{path}.deviceType") or resources.DeviceType.NET
+    policy = _one_of(reader, resources.AllocationPolicy, raw.allocation_policy, f"{path}.allocationPolicy")
     return resources.Resource(
         prefix,
         raw.resource_name,
@@ -89,7 +89,7 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
         kind=kind,
         exclude_topology=raw.exclude_topology,
         additional_info=_additional_info(reader, raw, f"{path}.additionalInfo"),
-        policy=policy or resources.Policy.SPREAD,
+        policy=policy or resources.AllocationPolicy.SPREAD,
         checks=resources.Checks(raw.check_health_on_pf, raw.check_health_on_driver, raw.check_health_on_cleanup),
         host_addresses=raw.offer_host_addresses,
     )
@@ -130,9 +130,9 @@ def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> Non
 
 
 def _selectors(
-    reader: go_json.Reader, value: object, path: str, kind: resources.Kind
+    reader: go_json.Reader, value: object, path: str, kind: resources.DeviceType
 ) -> tuple[selectors.Selector, ...] | None:
-    if value is None and kind is not resources.Kind.AUXILIARY:  # those have to name auxTypes
+    if value is None and kind is not resources.DeviceType.AUXILIARY:  # those have to name auxTypes
         return None
     if isinstance(value, list):
         if not value:

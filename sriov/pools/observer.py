@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class ObservedNode:
     """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
 
     `checkpoint` is the kubelet's file of what it has given, None where it is not looked at.
@@ -46,7 +46,7 @@ class Patience:
 class Observer:
     """`wake` is called when it is time to look."""
 
-    def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
+    def __init__(self, node: ObservedNode, patience: Patience, wake: Callable[[], None]) -> None:
         self._node = node
         self._patience = patience
         self.wake = wake

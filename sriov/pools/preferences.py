@@ -116,9 +116,9 @@ def _numa(device: assignment.Device) -> _Place:
     return () if device.facts.numa_node is None else (str(device.facts.numa_node),)
 
 
-_PICKS: dict[resources.Policy, Callable[[assignment.Pool, list[str]], _Pick]] = {
-    resources.Policy.SPREAD: _spread,
-    resources.Policy.PACKED: _packed,
-    resources.Policy.NUMA: _close(_numa),
-    resources.Policy.PCIE: _close(_way),
+_PICKS: dict[resources.AllocationPolicy, Callable[[assignment.Pool, list[str]], _Pick]] = {
+    resources.AllocationPolicy.SPREAD: _spread,
+    resources.AllocationPolicy.PACKED: _packed,
+    resources.AllocationPolicy.NUMA: _close(_numa),
+    resources.AllocationPolicy.PCIE: _close(_way),
 }

@@ -16,7 +16,7 @@ from sriov import devices, errors, polling, settings
 from sriov.hardware import pci, sysfs
 from sriov.linux import kernel, sysfs_writes
 from sriov.provisioning import model, observe, policies
-from sriov.provisioning.steps import Act, Step
+from sriov.provisioning.steps import Act, ProvisioningStep
 
 _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}
 
@@ -25,13 +25,13 @@ _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOF
 class Machine:
     """`patience` is how many seconds a driver may take to bring a netdev."""
 
-    node: observe.Node
+    node: observe.NodeAccess
     attributes: sysfs_writes.Attributes
     patience: float = 10.0
 
-    def do(self, step: Step) -> None:
+    def do(self, step: ProvisioningStep) -> None:
         """Raises SriovError; the step may be half done by then."""
-        doing: dict[Act, Callable[[Step], None]] = {
+        doing: dict[Act, Callable[[ProvisioningStep], None]] = {
             Act.NUMVFS: self._set_numvfs,
             Act.ESWITCH: self._set_eswitch,
             Act.UP: lambda step: self._change(step.pf, kernel.Change(up=step.after)),
@@ -43,7 +43,7 @@ class Machine:
         }
         doing.get(step.act, self._administer)(step)
 
-    def in_the_way(self, step: Step) -> tuple[devices.PciAddress, str] | None:
+    def in_the_way(self, step: ProvisioningStep) -> tuple[devices.PciAddress, str] | None:
         """A VF that the step would touch and that is in use by now, and who it is."""
         if not step.touches:
             return None
@@ -51,7 +51,7 @@ class Machine:
         users = self.node.users()
         return next(((pci, user) for pci in touched if (user := users.user(pci))), None)
 
-    def _set_numvfs(self, step: Step) -> None:
+    def _set_numvfs(self, step: ProvisioningStep) -> None:
         gone = self._vfs(step.pf) if step.removes else []
         self._write(step.pf, "sriov_numvfs", str(step.after))
         self._until(lambda: len(self._vfs(step.pf)) == step.after, f"the VFs of {step.label} to be {step.after}")
@@ -60,12 +60,12 @@ class Machine:
         for vf in self._vfs(step.pf):
             self._settle(vf)
 
-    def _set_eswitch(self, step: Step) -> None:
+    def _set_eswitch(self, step: ProvisioningStep) -> None:
         with self.node.switches() as switches:
             switches.set_mode("pci", step.pf, step.after)
         self._until(lambda: self._netdev(step.pf) is not None, f"{step.pf} to have a netdev again")
 
-    def _administer(self, step: Step) -> None:
+    def _administer(self, step: ProvisioningStep) -> None:
         wanted = dataclasses.replace(settings.BASELINE, **{step.act.value: step.after})
         assert step.vf is not None
         with self.node.kernel() as net:
@@ -73,10 +73,10 @@ class Machine:
         if step.act is Act.MAC:
             self.node.book.homes.forget(self._device(step))
 
-    def _declare(self, step: Step) -> None:
+    def _declare(self, step: ProvisioningStep) -> None:
         self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
 
-    def _set_address(self, step: Step) -> None:
+    def _set_address(self, step: ProvisioningStep) -> None:
         """From now on it is the VF's own: what was remembered of it is not true any more."""
         pci = self._device(step)
         if self._found(pci).address != step.after:  # else a driver may refuse what it has already
@@ -88,7 +88,7 @@ class Machine:
                 "look at the kernel's log, and whether its PF is up",
             )
 
-    def _bind(self, step: Step) -> None:
+    def _bind(self, step: ProvisioningStep) -> None:
         """driver_override comes first: with it no other driver takes the VF (drivers/pci/pci-driver.c)."""
         pci, wanted, mac = self._device(step), step.after, self._mac_by_pf(step)
         self._write(pci, "driver_override", wanted.override or "")
@@ -102,7 +102,7 @@ class Machine:
         if mac != settings.NO_MAC and not self._has(step, mac):
             self._state_again(step, mac)
 
-    def _check_driver(self, step: Step, pci: devices.PciAddress, wanted: model.Binding) -> None:
+    def _check_driver(self, step: ProvisioningStep, pci: devices.PciAddress, wanted: model.Binding) -> None:
         """drivers_probe says nothing where no driver took the device."""
         bound = self._driver(pci)
         if bound is None or wanted.driver not in (bound, policies.DEFAULT_DRIVER):
@@ -111,7 +111,7 @@ class Machine:
                 "is the driver loaded, and is there an IOMMU? look at the kernel's log",
             )
 
-    def _mac_by_pf(self, step: Step) -> str:
+    def _mac_by_pf(self, step: ProvisioningStep) -> str:
         """The VF's address by its PF's word; none where that cannot be asked."""
         assert step.vf is not None
         pf = self._netdev(step.pf)
@@ -119,11 +119,11 @@ class Machine:
             shown = pf and observe.shown(net, pf.index, step.vf)
         return shown.mac if shown else settings.NO_MAC
 
-    def _has(self, step: Step, mac: str) -> bool:
+    def _has(self, step: ProvisioningStep, mac: str) -> bool:
         netdev = self._netdev(self._device(step))
         return netdev is None or (netdev.address, self._mac_by_pf(step)) == (mac, mac)
 
-    def _state_again(self, step: Step, mac: str) -> None:
+    def _state_again(self, step: ProvisioningStep, mac: str) -> None:
         """A VF takes an address while none is administered, and igb does not pass on what is administered later."""
         for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
             self.do(dataclasses.replace(step, act=act, after=value))
@@ -163,7 +163,7 @@ class Machine:
     def _vfs(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
         return list(pci.vfs(self.node.tree.pci(pf)).values())
 
-    def _device(self, step: Step) -> devices.PciAddress:
+    def _device(self, step: ProvisioningStep) -> devices.PciAddress:
         if step.vf is None:
             return step.pf
         return devices.pci_address(pci.vf(self.node.tree.pci(step.pf), step.vf))

@@ -69,7 +69,7 @@ class Pf:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
+class NodeFacts:
     """PFs in PCI order; `drivers` are those that the kernel has loaded for PCI devices."""
 
     pfs: tuple[Pf, ...]

@@ -10,7 +10,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pod:
+class PodName:
     namespace: str
     name: str
 
@@ -53,8 +53,8 @@ def _is_ours_already(daemon: Daemon, call: Call, pci: devices.PciAddress) -> boo
     return record.owner.ifname != call.invocation.ifname
 
 
-def _pod(call: Call) -> Pod:
-    pod = Pod(*environment.pod(call.invocation.args))
+def _pod(call: Call) -> PodName:
+    pod = PodName(*environment.pod(call.invocation.args))
     if not pod.namespace or not pod.name:
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,

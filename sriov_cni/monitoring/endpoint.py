@@ -12,7 +12,7 @@ from sriov_cni.monitoring import attached_vfs, counters, metrics
 from sriov_cni.spec import cni_errors
 
 
-class Monitor:
+class DaemonMonitor:
     """Made before the daemon, which tells `meter` what it does. `interval` is in seconds, between looks at counters."""
 
     def __init__(self, where: http_address.Address, interval: float, read: attached_vfs.Reader = counters.of) -> None:
@@ -20,7 +20,7 @@ class Monitor:
         self._interval = interval
         self._read = read
         self._registry = process_metrics.registry("CNI daemon")
-        self.meter = metrics.Meter(self._registry)
+        self.meter = metrics.PrometheusMeter(self._registry)
 
     @contextlib.asynccontextmanager
     async def serving(

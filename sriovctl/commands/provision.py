@@ -24,7 +24,7 @@ def register(program: click.Group) -> None:
 @options.output_option
 @click.argument("file", type=click.Path(path_type=pathlib.Path))
 @options.pass_places
-def _command(where: paths.Places, how: str, yes: bool, form: output.Format, file: pathlib.Path) -> int:
+def _command(where: paths.Places, how: str, yes: bool, form: output.OutputFormat, file: pathlib.Path) -> int:
     """Make the node's VFs as FILE says: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
 
     A VF in use is never touched. Where a step fails, everything is as it was before, and the message says which.

@@ -107,7 +107,7 @@ def test_the_log_says_it_once(tmp_path: pathlib.Path, caplog: pytest.LogCaptureF
     machine.sys.add_pf(PF, facts.PF0, numvfs=2)
 
     async def looks() -> None:
-        where = observer.Node(machine.sys.tree, machine.proc.root, tmp_path, tmp_path / "run", machine.devlink)
+        where = observer.ObservedNode(machine.sys.tree, machine.proc.root, tmp_path, tmp_path / "run", machine.devlink)
         watching = observer.Observer(where, observer.Patience(), lambda: None)
         await watching.look(0.0)
         assert caplog.messages == []
