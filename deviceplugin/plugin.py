@@ -12,7 +12,7 @@ import functools
 import logging
 import pathlib
 
-from deviceplugin import device_files, registration, session, status
+from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
 from sriov.daemon import background, folder_watch
 from sriov.hardware import node_devices, uevents
@@ -56,7 +56,7 @@ class Plugin:
         """Raises ConfigError where the file cannot be used: there is no older one to keep."""
         self.tasks = background.Background(options.after_failures)
         self._options = options
-        self._text = config.data(options.config)
+        self._text = flags.configuration(options.config)
         self._configuration = config.parse(self._text, str(options.config), options.prefix)
         self._config_error = ""
         self._reloads = self._refused_reloads = 0
@@ -134,7 +134,7 @@ class Plugin:
     def _reload(self) -> None:
         """Take the file if it is another one now, and is good; say once what is wrong with it."""
         try:
-            text = config.data(self._options.config)
+            text = flags.configuration(self._options.config)
             if text == self._text:
                 self._config_error = ""
                 return

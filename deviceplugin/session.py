@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from deviceplugin import device_files, registration, servicer
+from sriov import errors
 from sriov.daemon import logs, unix_sockets
 from sriov.kubelet import names, plugin_directory
 from sriov.pools import assignment
@@ -60,8 +61,7 @@ class Registration:
         """Whether a kubelet has taken us, and watches."""
         self.registered = self.failed = 0  # attempts ever, by what became of them
         self._resource = pool.resource
-        room = names.socket_room(str(door.folder))
-        self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
+        self._own = _socket(door.folder, pool)
         self._door = door
         self._timings = timings
         self._news = asyncio.Event()
@@ -210,6 +210,15 @@ class Registration:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
         self._news.clear()
+
+
+def _socket(folder: pathlib.Path, pool: assignment.Pool) -> pathlib.Path:
+    """Raises SriovError if the kubelet's directory is too deep for a socket."""
+    try:
+        return folder / names.socket(pool.settings.prefix, pool.settings.name, names.socket_room(str(folder)))
+    except errors.SriovError as error:
+        error.remedy = "use a shorter --kubelet-root-dir"
+        raise
 
 
 def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:

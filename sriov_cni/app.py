@@ -106,7 +106,7 @@ async def _run(
             None if monitor is None else monitor.meter,
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),
-            functools.partial(announcing.enable_ipv6, sysctls=options.net_sysctls),
+            functools.partial(enable_ipv6, sysctls=options.net_sysctls),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what is there now stays: no pod has to wait while it is looked through
@@ -149,6 +149,15 @@ async def _serve(
         losing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await losing
+
+
+def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path) -> None:
+    """As announcing.enable_ipv6, with this program's remedy."""
+    try:
+        announcing.enable_ipv6(pod, name, sysctls)
+    except errors.UnsupportedError as error:
+        error.remedy += ", or name a /proc/sys/net that can be written with --net-sysctls"
+        raise
 
 
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":

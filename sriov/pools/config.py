@@ -23,6 +23,10 @@ class ConfigError(errors.SriovError):
     """The file cannot be used. The text has a line for each problem."""
 
 
+class UnreadableError(ConfigError):
+    """There is no file, or nobody may read it: another one has to be named."""
+
+
 class _RawFile(msgspec.Struct, rename="camel"):
     resource_list: list[object] | None = None
 
@@ -52,11 +56,11 @@ def load(path: pathlib.Path, default_prefix: str) -> resources.Configuration:
 
 
 def data(path: pathlib.Path) -> bytes:
-    """The file as it is. Raises ConfigError."""
+    """The file as it is. Raises UnreadableError."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name the file with --config-file") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse(text: bytes, source: str, default_prefix: str) -> resources.Configuration:

@@ -29,7 +29,11 @@ async def _chosen(daemon: Daemon, call: Call, wanted: netconf.Attachment) -> dev
     from sriov.kubelet import podresources  # noqa: PLC0415
 
     pod = _pod(call)
-    held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.name, wanted.resource)
+    try:
+        held = await podresources.devices_of(daemon.pod_resources, pod.namespace, pod.name, wanted.resource)
+    except errors.BusyError as error:
+        error.remedy += " --pod-resources-socket says where it listens"
+        raise
     if not held:
         raise errors.BusyError(
             f"the kubelet gave pod {pod.namespace}/{pod.name} no device of {wanted.resource}",

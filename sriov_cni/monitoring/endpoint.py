@@ -37,7 +37,8 @@ class DaemonMonitor:
                 return [place.reason]
             return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
 
-        async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
+        remedy = "give --http an address that is free, and a folder that exists"
+        async with endpoint.serving(self._where, pages.routes(problems, self._registry), remedy):
             self._registry.register(metrics.Holdings(lambda: watcher.latest))
             self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
             looking = asyncio.create_task(

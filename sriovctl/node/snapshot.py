@@ -89,6 +89,8 @@ def take(where: paths.Places) -> Survey:
 def _configuration(where: paths.Places) -> tuple[resources.Configuration | None, str]:
     try:
         return config.load(where.config, where.prefix), ""
+    except config.UnreadableError as error:
+        return None, f"{error}; name the file with --config"
     except config.ConfigError as error:
         return None, str(error)
 

@@ -317,7 +317,7 @@ def test_nothing_to_advertise_is_told() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(config.ConfigError, match=r"missing.json cannot be read: No such file.*--config-file"):
+    with pytest.raises(config.ConfigError, match=r"missing.json cannot be read: No such file"):
         config.load(tmp_path / "missing.json", "intel.com")
 
 
