@@ -8,7 +8,7 @@ from sriov.pools import config, selector_config
 from tests.deviceplugin import test_golden
 
 ROOT = pathlib.Path(__file__).parents[2]
-TESTS = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+TESTS = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
 
 
 def page(name: str) -> str:
