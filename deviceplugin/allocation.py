@@ -31,7 +31,7 @@ class Answer:
     """Answer for one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. No mounts."""
 
     envs: Mapping[str, str]
-    nodes: tuple[device_nodes.Node, ...] = ()
+    nodes: tuple[device_nodes.DeviceNode, ...] = ()
     cdi_devices: tuple[str, ...] = ()
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

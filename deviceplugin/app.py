@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from deviceplugin import device_files, dry_run, flags, plugin, registration
 from sriov import errors
 from sriov.daemon import http_address, logs, signals
-from sriov.hardware import ddp, discovery, sysfs
+from sriov.hardware import discovery, sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import config, health, observer
 
@@ -52,14 +52,14 @@ def _options(given: argparse.Namespace) -> plugin.Options:
         prefix=given.resource_prefix,
         door=door,
         node=_node(given),
-        places=device_files.Places(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
+        places=device_files.FilePlaces(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
         resync=given.resync_interval,
     )
 
 
-def _node(given: argparse.Namespace) -> observer.Node:
+def _node(given: argparse.Namespace) -> observer.ObservedNode:
     kept = given.kubelet_root_dir / "device-plugins" / checkpoint.NAME
-    return observer.Node(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
+    return observer.ObservedNode(sysfs.Tree(given.sysfs), given.procfs, given.dev, given.run_dir, checkpoint=kept)
 
 
 async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
@@ -94,13 +94,14 @@ def _dry_run(given: argparse.Namespace) -> int:
     as_json = given.output == "json"
     node = _node(given)
     try:
-        configuration = config.load(given.config_file, given.resource_prefix)
+        text = flags.configuration(given.config_file)
+        configuration = config.parse(text, str(given.config_file), given.resource_prefix)
         catalog = discovery.scan(node.tree, node.proc, node.dev)
     except errors.SriovError as error:
         print(dry_run.errors_as_json(str(error)) if as_json else error)
         return 1
     if configuration.asks_for_profiles:
-        catalog, trouble = ddp.fill_in(catalog, node.devlink)
+        catalog, trouble = observer.with_profiles(catalog, node.devlink)
         configuration = dataclasses.replace(configuration, warnings=(*configuration.warnings, *filter(None, [trouble])))
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     listed = dry_run.rows(catalog, configuration, health.Conditions(health.down(catalog), {}, managed))

@@ -6,18 +6,18 @@ written, that is logged, and device nodes are passed in the way that needs no fi
 
 import dataclasses
 import logging
-import os
 import pathlib
 from collections.abc import Collection, Sequence
 
 from deviceplugin import allocation
+from sriov import files
 from sriov.pools import assignment, cdi, device_info
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Places:
+class FilePlaces:
     """Folders of the files, and the way in which device nodes are passed."""
 
     devinfo: pathlib.Path = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
@@ -28,7 +28,7 @@ class Places:
 class Handout:
     """Answers Allocate for every resource. For one thread."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: FilePlaces) -> None:
         self._places = places
         self._specs: dict[str, bytes | None] = {}  # what is on disk, by file name
 
@@ -90,12 +90,7 @@ class Handout:
 def write(path: pathlib.Path, content: bytes, mode: int) -> None:
     """Replace the file at once; makes its folder if there is none. Raises OSError."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    draft.rename(path)
+    files.write(path, content, mode=mode, draft=path.with_name(f".{path.name}.new"))
 
 
 def stale(folder: pathlib.Path, ours: Collection[str]) -> list[pathlib.Path]:

@@ -14,7 +14,7 @@ _COLUMNS = ("DEVICE", "WHAT", "PF", "DRIVER", "NETDEV", "RESOURCE", "HEALTH", "W
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class PlacedDevice:
     """One device. `resource` is its pool's, None if it has none; `why_not` is by resource, for the other pools."""
 
     device: str
@@ -27,7 +27,9 @@ class Row:
     why_not: dict[str, str]
 
 
-def rows(catalog: node_devices.Catalog, configuration: resources.Configuration, now: health.Conditions) -> list[Row]:
+def rows(
+    catalog: node_devices.Catalog, configuration: resources.Configuration, now: health.Conditions
+) -> list[PlacedDevice]:
     """Return a row for every candidate, in the catalog's order."""
     dealt = assignment.assign(catalog, configuration, now)
     homes = {device.id: (pool.resource, device.ailment) for pool in dealt for device in pool.devices}
@@ -40,7 +42,7 @@ def _row(
     now: health.Conditions,
     home: str | None,
     ailment: str | None,
-) -> Row:
+) -> PlacedDevice:
     why_not = {}
     for resource in configuration.resources:
         reason = assignment.why_not(resource, one, now)
@@ -49,10 +51,10 @@ def _row(
         elif resource.full_name != home:
             why_not[resource.full_name] = f"{home} comes first in the file"
     pf = None if one.pf is None else f"{one.pf_netdev or one.pf}#{one.index}"
-    return Row(one.id, one.role.value, pf, one.driver, one.netdevs, home, ailment, why_not)
+    return PlacedDevice(one.id, one.role.value, pf, one.driver, one.netdevs, home, ailment, why_not)
 
 
-def as_json(configuration: resources.Configuration, listed: Sequence[Row]) -> str:
+def as_json(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> str:
     """Encode the rows. `errors` is empty: a configuration with errors is not used."""
     shown = [dataclasses.asdict(row) for row in listed]
     totals = {each.full_name: sum(row.resource == each.full_name for row in listed) for each in configuration.resources}
@@ -65,7 +67,7 @@ def errors_as_json(text: str) -> str:
     return json.dumps({"errors": text.splitlines(), "warnings": [], "resources": {}, "devices": []}, indent=1)
 
 
-def as_table(configuration: resources.Configuration, listed: Sequence[Row]) -> str:
+def as_table(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> str:
     """Return a line for each device, and one for each resource with its count."""
     cells = [_COLUMNS, *(_cells(row) for row in listed)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
@@ -77,7 +79,7 @@ def as_table(configuration: resources.Configuration, listed: Sequence[Row]) -> s
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: PlacedDevice) -> tuple[str, ...]:
     if row.resource is None:
         reasons = [f"{name}: {why}" for name, why in row.why_not.items()]
         common = set(row.why_not.values())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sriov import versions
 from sriov.daemon import http_address, logs
-from sriov.pools import cdi
+from sriov.pools import cdi, config
 
 _GLOG = ("v", "vmodule", "stderrthreshold", "log_dir", "log-dir", "log_backtrace_at")
 _GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
@@ -22,6 +22,15 @@ def parser() -> argparse.ArgumentParser:
     _add_ignored(made)
     versions.add_flag(made, "--version", "-version")
     return made
+
+
+def configuration(path: pathlib.Path) -> bytes:
+    """What the file of --config-file holds. Raises ConfigError."""
+    try:
+        return config.data(path)
+    except config.UnreadableError as error:
+        error.remedy = "name the file with --config-file"
+        raise
 
 
 def delivery(flags: argparse.Namespace) -> cdi.Delivery:

@@ -79,4 +79,5 @@ def serving(running: plugin.Plugin, where: http_address.Address) -> AbstractAsyn
     async def status_page() -> endpoint.Page:
         return endpoint.Page(200, running.status().as_json, "application/json")
 
-    return endpoint.serving(where, {**pages.routes(problems, everything, refresh), "/status": status_page})
+    routes = {**pages.routes(problems, everything, refresh), "/status": status_page}
+    return endpoint.serving(where, routes, "give --http an address that is free, and a folder that exists")

@@ -12,11 +12,10 @@ import functools
 import logging
 import pathlib
 
-from deviceplugin import device_files, registration, session, status
+from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
-from sriov.daemon import background
+from sriov.daemon import background, folder_watch
 from sriov.hardware import node_devices, uevents
-from sriov.kubelet import plugin_directory
 from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
@@ -32,14 +31,14 @@ class Options:
     config: pathlib.Path
     prefix: str
     door: registration.Door
-    node: observer.Node = dataclasses.field(default_factory=observer.Node)
-    places: device_files.Places = dataclasses.field(default_factory=device_files.Places)
+    node: observer.ObservedNode = dataclasses.field(default_factory=observer.ObservedNode)
+    places: device_files.FilePlaces = dataclasses.field(default_factory=device_files.FilePlaces)
     patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
     timings: session.Timings = dataclasses.field(default_factory=session.Timings)
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
-    after_failures: background.Timings = dataclasses.field(default_factory=background.Timings)
+    after_failures: background.RetryTimings = dataclasses.field(default_factory=background.RetryTimings)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -57,7 +56,7 @@ class Plugin:
         """Raises ConfigError if the file cannot be used: there is no older one to keep."""
         self.tasks = background.Background(options.after_failures)
         self._options = options
-        self._text = config.data(options.config)
+        self._text = flags.configuration(options.config)
         self._configuration = config.parse(self._text, str(options.config), options.prefix)
         self._config_error = ""
         self._reloads = self._refused_reloads = 0
@@ -90,7 +89,7 @@ class Plugin:
                 self._keep(
                     group,
                     f"watching {folder}",
-                    functools.partial(plugin_directory.changes, folder, changed, timings.poll),
+                    functools.partial(folder_watch.changes, folder, changed, timings.poll, timings.poll),
                 )
 
     def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:
@@ -135,7 +134,7 @@ class Plugin:
     def _reload(self) -> None:
         """Use the file if it has changed and is valid; log each problem with it once."""
         try:
-            text = config.data(self._options.config)
+            text = flags.configuration(self._options.config)
             if text == self._text:
                 self._config_error = ""
                 return

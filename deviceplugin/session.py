@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
 import random
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,8 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from deviceplugin import device_files, registration, servicer
-from sriov.daemon import logs
+from sriov import errors
+from sriov.daemon import logs, unix_sockets
 from sriov.kubelet import names, plugin_directory
 from sriov.pools import assignment
 
@@ -61,8 +61,7 @@ class Registration:
         """Whether a kubelet has accepted us, and watches."""
         self.registered = self.failed = 0  # attempts in all, by outcome
         self._resource = pool.resource
-        room = names.socket_room(str(door.folder))
-        self._own = door.folder / names.socket(pool.settings.prefix, pool.settings.name, room)
+        self._own = _socket(door.folder, pool)
         self._door = door
         self._timings = timings
         self._news = asyncio.Event()
@@ -112,7 +111,8 @@ class Registration:
     async def _served(self) -> AsyncIterator[plugin_directory.Identity]:
         """Serve on a socket that is complete, and usable only by root, before it gets its name."""
         hidden = self._own.with_name(f".{self._own.name}")
-        _refuse_other_files(self._own)
+        if unix_sockets.is_blocked(self._own):
+            raise FileExistsError(f"{self._own} is in the way and is no socket; remove it")
         server = grpc.aio.server()
         self.servicer.add_to(server)
         self._door.add_to(server, self._resource)
@@ -212,16 +212,17 @@ class Registration:
         self._news.clear()
 
 
+def _socket(folder: pathlib.Path, pool: assignment.Pool) -> pathlib.Path:
+    """Raises SriovError if the kubelet's directory is too deep for a socket."""
+    try:
+        return folder / names.socket(pool.settings.prefix, pool.settings.name, names.socket_room(str(folder)))
+    except errors.SriovError as error:
+        error.remedy = "use a shorter --kubelet-root-dir"
+        raise
+
+
 def _bind(server: grpc.aio.Server, path: pathlib.Path) -> None:
     """Bind the hidden name. gRPC removes a socket that was left at the path, and removes the path again when it stops,
     no matter whose it then is. Raises RuntimeError."""
-    umask = os.umask(0o177)
-    try:
+    with unix_sockets.for_the_owner_alone():
         server.add_insecure_port(registration.address(path))
-    finally:
-        os.umask(umask)
-
-
-def _refuse_other_files(path: pathlib.Path) -> None:
-    if os.path.lexists(path) and plugin_directory.identity(path) is None:
-        raise FileExistsError(f"{path} exists and is not a socket; remove it")

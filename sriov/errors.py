@@ -20,7 +20,10 @@ import os
 
 
 class SriovError(Exception):
-    """One failure: what is wrong (naming the thing and the value) and what the user can do about it."""
+    """One failure: what is wrong (naming the thing and the value) and what the user can do about it.
+
+    The library knows no program's flags: the program that has one for the value adds that to `remedy`.
+    """
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)

@@ -106,7 +106,7 @@ async def _run(
             None if monitor is None else monitor.meter,
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),
-            functools.partial(announcing.enable_ipv6, sysctls=options.net_sysctls),
+            functools.partial(enable_ipv6, sysctls=options.net_sysctls),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -151,13 +151,22 @@ async def _serve(
         await losing
 
 
-def _monitor(options: argparse.Namespace) -> "endpoint.Monitor | None":
+def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path) -> None:
+    """As announcing.enable_ipv6, with this program's remedy."""
+    try:
+        announcing.enable_ipv6(pod, name, sysctls)
+    except errors.UnsupportedError as error:
+        error.remedy += ", or name a /proc/sys/net that can be written with --net-sysctls"
+        raise
+
+
+def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     if options.http is None:
         return None
     # prometheus_client takes a tenth of a second and 10 MB: a daemon without the endpoint does not pay for it.
     from sriov_cni.monitoring import endpoint  # noqa: PLC0415
 
-    return endpoint.Monitor(options.http, options.counters_interval)
+    return endpoint.DaemonMonitor(options.http, options.counters_interval)
 
 
 def _seconds(text: str) -> float:

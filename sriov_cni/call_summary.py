@@ -31,7 +31,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def log_fields(env: wire.Environment) -> dict[str, str]:
-    """Also of a call whose environment is invalid: what cannot be read is left out."""
+    """Return the fields, also of a call whose environment is invalid: what cannot be read is left out."""
     args = environment.arguments(env.get("CNI_ARGS", ""))
     found = {
         "command": env.get("CNI_COMMAND", ""),
@@ -45,7 +45,7 @@ def log_fields(env: wire.Environment) -> dict[str, str]:
 
 def outcome(
     facts: Mapping[str, str], document: netconf.Document, answer: bytes, seconds: float, at: float
-) -> call_log.Outcome | None:
+) -> call_log.CallOutcome | None:
     """What to keep of a call whose answer is this frame; None for one that explains nothing.
 
     `facts` are the call's log_fields(). Runtimes call STATUS and VERSION all the time, and a CHECK that finds nothing
@@ -56,7 +56,7 @@ def outcome(
     if command not in ("ADD", "DEL", "GC", "CHECK") or (command == "CHECK" and not told.code):
         return None
     attached = next((each.pci_id for each in told.interfaces if each.pci_id), "")
-    return call_log.Outcome(
+    return call_log.CallOutcome(
         at=at,
         command=command,
         container_id=facts.get("container_id", ""),

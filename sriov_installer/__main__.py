@@ -44,7 +44,7 @@ def _install(given: argparse.Namespace) -> int:
             commands = systemd.reloading() + (
                 systemd.enabling(_units(each.path for each in wanted)) if given.enable else []
             )
-            plan = plans.Plan(plan.steps + plans.orders(commands), plan.problems)
+            plan = plans.InstallPlan(plan.steps + plans.orders(commands), plan.problems)
         return _carry_out(given, plan)
 
 
@@ -62,13 +62,13 @@ def _uninstall(given: argparse.Namespace) -> int:
         if not given.shim_only:
             plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
             foreign = run_directory.foreign(run_dir) if run_dir.is_dir() else []
-            plan = plans.Plan(plan.steps + plans.run_folder(run_dir, held, foreign))
+            plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign))
         return _carry_out(given, plan)
 
 
-def _with_services(plan: plans.Plan, systemd: services.Systemd, units: Sequence[str]) -> plans.Plan:
+def _with_services(plan: plans.InstallPlan, systemd: services.Systemd, units: Sequence[str]) -> plans.InstallPlan:
     """Add services to a removal: stopped while systemd knows them, forgotten when their units are gone."""
-    return plans.Plan(plans.orders(systemd.disabling(units)) + plan.steps + plans.orders(systemd.reloading()))
+    return plans.InstallPlan(plans.orders(systemd.disabling(units)) + plan.steps + plans.orders(systemd.reloading()))
 
 
 def _status(given: argparse.Namespace) -> int:
@@ -94,7 +94,7 @@ def _units(paths: Iterable[pathlib.Path]) -> list[str]:
     return [path.name for path in paths if path.name in (*artifacts.UNITS, artifacts.PROVISION)]
 
 
-def _carry_out(given: argparse.Namespace, plan: plans.Plan) -> int:
+def _carry_out(given: argparse.Namespace, plan: plans.InstallPlan) -> int:
     if plan.problems:
         return _refuse(plan.problems)
     for step in plan.steps:

@@ -39,7 +39,7 @@ def _run(command: tuple[str, ...]) -> None:
 
 
 def _stage(steps: plans.Steps) -> None:
-    written = [step.artefact for step in steps if isinstance(step, plans.Step) and step.artefact is not None]
+    written = [step.artefact for step in steps if isinstance(step, plans.FileStep) and step.artefact is not None]
     try:
         for each in written:
             files.stage(each.path, each.content, each.mode)

@@ -11,7 +11,7 @@ import pathlib
 import stat
 from collections.abc import Iterator
 
-from sriov import errors
+from sriov import errors, files
 from sriov_installer import run_directory
 
 
@@ -48,13 +48,7 @@ def draft(path: pathlib.Path) -> pathlib.Path:
 def stage(path: pathlib.Path, content: bytes, mode: int) -> None:
     """Write the draft, and wait until it is on the disk."""
     with _told("write", path):
-        draft(path).unlink(missing_ok=True)
-        fd = os.open(draft(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(fd, mode)
-            os.fsync(fd)
+        files.stage(draft(path), content, mode, durable=True)
 
 
 def commit(path: pathlib.Path) -> None:

@@ -26,7 +26,7 @@ class Deed(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class FileStep:
     """One change. `path` is the target; for REMOVE it is any file of ours, for the last two the run directory."""
 
     deed: Deed
@@ -47,11 +47,11 @@ class Order:
         return f"run {shlex.join(self.command)}"
 
 
-Steps = tuple[Step | Order, ...]
+Steps = tuple[FileStep | Order, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class InstallPlan:
     """A plan with a problem is not carried out. Problems end with what the user can do."""
 
     steps: Steps = ()
@@ -72,8 +72,8 @@ def is_ours(found: files.Found | None) -> bool:
     return found is not None and found.content is not None and marks.version_of(found.content) is not None
 
 
-def install(wanted: Iterable[artifacts.Artefact], there: Findings, *, replace_incumbent: bool) -> Plan:
-    steps: list[Step] = []
+def install(wanted: Iterable[artifacts.Artefact], there: Findings, *, replace_incumbent: bool) -> InstallPlan:
+    steps: list[FileStep] = []
     problems: list[str] = []
     for each in wanted:
         problem = _obstacle(each, there[each.path], replace_incumbent)
@@ -81,11 +81,11 @@ def install(wanted: Iterable[artifacts.Artefact], there: Findings, *, replace_in
             problems.append(problem)
         else:
             steps += _placing(each, there)
-    return Plan(tuple(steps), tuple(problems))
+    return InstallPlan(tuple(steps), tuple(problems))
 
 
-def uninstall(paths: Iterable[pathlib.Path], there: Findings) -> Plan:
-    return Plan(tuple(step for path in paths for step in _taking_away(path, there)))
+def uninstall(paths: Iterable[pathlib.Path], there: Findings) -> InstallPlan:
+    return InstallPlan(tuple(step for path in paths for step in _taking_away(path, there)))
 
 
 def orders(commands: Iterable[tuple[str, ...]]) -> Steps:
@@ -99,7 +99,7 @@ def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[
     """
     if held or not run_dir.is_dir():
         return ()
-    return (Step(Deed.CLEAR_RUN_FOLDER if foreign else Deed.REMOVE_RUN_FOLDER, run_dir),)
+    return (FileStep(Deed.CLEAR_RUN_FOLDER if foreign else Deed.REMOVE_RUN_FOLDER, run_dir),)
 
 
 def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:
@@ -115,25 +115,25 @@ def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_inc
     return f"{wanted.path} is another plugin; give --replace-incumbent to replace it and keep it as {kept}"
 
 
-def _placing(wanted: artifacts.Artefact, there: Findings) -> list[Step]:
+def _placing(wanted: artifacts.Artefact, there: Findings) -> list[FileStep]:
     found = there[wanted.path]
     if found is not None and (found.content, found.mode) == (wanted.content, wanted.mode):
         return _sweeping(wanted.path, there)
-    aside = [] if found is None or is_ours(found) else [Step(Deed.KEEP, wanted.path)]
-    return [*aside, Step(Deed.WRITE, wanted.path, wanted)]
+    aside = [] if found is None or is_ours(found) else [FileStep(Deed.KEEP, wanted.path)]
+    return [*aside, FileStep(Deed.WRITE, wanted.path, wanted)]
 
 
-def _taking_away(path: pathlib.Path, there: Findings) -> list[Step]:
+def _taking_away(path: pathlib.Path, there: Findings) -> list[FileStep]:
     found, kept = there[path], files.backup(path)
     if there[kept] is None:
-        steps = [Step(Deed.REMOVE, path)] if is_ours(found) else []
+        steps = [FileStep(Deed.REMOVE, path)] if is_ours(found) else []
     else:
         stands = found is not None and not is_ours(found)  # the other plugin was installed again over ours
-        steps = [Step(Deed.REMOVE, kept) if stands else Step(Deed.RESTORE, path)]
+        steps = [FileStep(Deed.REMOVE, kept) if stands else FileStep(Deed.RESTORE, path)]
     return steps + _sweeping(path, there)
 
 
-def _sweeping(path: pathlib.Path, there: Findings) -> list[Step]:
+def _sweeping(path: pathlib.Path, there: Findings) -> list[FileStep]:
     """Remove the drafts of an installation that died."""
     _, _, *drafts = places(path)
-    return [Step(Deed.REMOVE, each) for each in drafts if there[each] is not None]
+    return [FileStep(Deed.REMOVE, each) for each in drafts if there[each] is not None]

@@ -42,15 +42,15 @@ def of_places(function: _F) -> _F:
 
 
 def output_option(function: _F) -> _F:
-    """Add `--output table|wide|json|yaml`; the command gets an output.Format as `form`."""
-    choice = click.Choice([each.value for each in output.Format])
+    """`--output table|wide|json|yaml`; the command gets an output.OutputFormat as `form`."""
+    choice = click.Choice([each.value for each in output.OutputFormat])
     return click.option(
         "-o",
         "--output",
         "form",
         type=choice,
-        default=output.Format.TABLE.value,
+        default=output.OutputFormat.TABLE.value,
         show_default=True,
-        callback=lambda _context, _option, value: output.Format(value),
+        callback=lambda _context, _option, value: output.OutputFormat(value),
         help="table and wide are for people; json and yaml are for programs and stay as documented.",
     )(function)

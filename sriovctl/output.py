@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 
-class Format(enum.Enum):
+class OutputFormat(enum.Enum):
     """Format of the output; the value is that of `--output`."""
 
     TABLE = "table"
@@ -25,7 +25,7 @@ class Format(enum.Enum):
 
     @property
     def for_people(self) -> bool:
-        return self in (Format.TABLE, Format.WIDE)
+        return self in (OutputFormat.TABLE, OutputFormat.WIDE)
 
 
 class Tone(enum.Enum):
@@ -69,7 +69,7 @@ def document(kind: str, items: Sequence[Mapping[str, Any]], **further: Any) -> d
 
 
 def show(
-    form: Format,
+    form: OutputFormat,
     table: Table,
     content: Mapping[str, Any],
     stream: TextIO | None = None,
@@ -77,9 +77,9 @@ def show(
 ) -> None:
     """Print the table or the document, by `form`."""
     out = stream or sys.stdout
-    if form is Format.JSON:
+    if form is OutputFormat.JSON:
         out.write(json.dumps(content, indent=2) + "\n")
-    elif form is Format.YAML:
+    elif form is OutputFormat.YAML:
         out.write(_yaml(content))
     else:
         _print(table, form, out, environ)
@@ -92,7 +92,7 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def unseen(form: Format, what: Sequence[str]) -> None:
+def unseen(form: OutputFormat, what: Sequence[str]) -> None:
     """Print what could not be seen, for people, on stderr, so that the table stays clean; documents include it."""
     for each in what if form.for_people else ():
         click.secho(f"not seen: {each}", err=True, color=False if os.environ.get("NO_COLOR") else None, fg="yellow")
@@ -134,8 +134,8 @@ def from_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def _print(table: Table, form: Format, out: TextIO, environ: Mapping[str, str]) -> None:
-    shown = [number for number, column in enumerate(table.columns) if form is Format.WIDE or not column.wide]
+def _print(table: Table, form: OutputFormat, out: TextIO, environ: Mapping[str, str]) -> None:
+    shown = [number for number, column in enumerate(table.columns) if form is OutputFormat.WIDE or not column.wide]
     headings = [table.columns[number].heading for number in shown]
     rows = [[row[number] for number in shown] for row in table.rows]
     if not out.isatty():

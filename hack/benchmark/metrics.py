@@ -56,7 +56,7 @@ async def _of_the_plugin(large: deviceplugin.Node, scrapes: int) -> list[figures
 
 async def _of_the_daemon(large: deviceplugin.Node, scrapes: int) -> list[figures.Figure]:
     where = http_address.Unix(large.root / "daemon.sock")
-    monitor = endpoint.Monitor(where, 3600, lambda _: _COUNTERS)
+    monitor = endpoint.DaemonMonitor(where, 3600, lambda _: _COUNTERS)
     daemon = _daemon(large)
     began = time.perf_counter()
     async with monitor.serving(daemon, large.root / "cni.sock"):

@@ -89,14 +89,14 @@ def _selectors() -> str:
     fields = msgspec.structs.fields(selector_config._Raw)
     rows = []
     for field in fields:
-        kinds = [f"`{kind.value}`" for kind in resources.Kind if field.encode_name in selector_config.KEYS[kind]]
-        of = "all" if len(kinds) == len(resources.Kind) else ", ".join(kinds)
+        kinds = [f"`{kind.value}`" for kind in resources.DeviceType if field.encode_name in selector_config.KEYS[kind]]
+        of = "all" if len(kinds) == len(resources.DeviceType) else ", ".join(kinds)
         rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
     return _table(["key", "type", "deviceType", "selects devices"], rows)
 
 
 def _networks(explained: str) -> str:
-    """Defaults as of a configuration that names a VF and nothing else, where they have a value."""
+    """Make the section; defaults are those of a configuration that names only a VF, if they have a value."""
     read = vf_request.read(netconf.decode(b'{"deviceID": "0000:01:10.0"}'), environment.Arguments())
     wanted = read.wanted
     defaults: dict[str, object] = {

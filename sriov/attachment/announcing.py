@@ -40,7 +40,7 @@ def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path = SYSCTLS) ->
             except OSError as error:
                 raise errors.UnsupportedError(
                     f"IPv6 is switched off in the pod, and {path} cannot be changed: {error.strerror}",
-                    "leave IPv6 addresses out, or name a /proc/sys/net that can be written with --net-sysctls",
+                    "leave IPv6 addresses out",
                 ) from error
 
 

@@ -4,19 +4,17 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Iterator, Set
 
 import msgspec
 
-from sriov import errors, settings, timing
+from sriov import errors, polling, settings, timing
 from sriov.attachment import cleaning, detach, netdevs, plans, rdma, vf_config, wishes
 from sriov.attachment.node import AttachmentStep, Node
 from sriov.linux import kernel, netns, nsid
 from sriov.state import ledger, vf_identity
 
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.02
 
 _KINDS = {
     plans.StateVf: AttachmentStep.PF,
@@ -204,9 +202,7 @@ def _move(step: plans.Move, node: Node, net: kernel.Kernel, inner: kernel.Kernel
 
 def _rebind(step: plans.Rebind, node: Node) -> None:
     node.rebind(step.pci)
-    deadline = time.monotonic() + node.patience
-    while node.tree.netdev(step.pci) is None and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+    polling.until(lambda: node.tree.netdev(step.pci), bool, node.patience)
     rdma.refuse_lost(node, step.pci, step.rdma_nodes)
 
 
@@ -242,9 +238,7 @@ def _with_its_mac(node: Node, inner: kernel.Kernel, request: plans.Request) -> k
     if mac in (settings.NO_MAC, link.address):
         return link
     netdevs.bounce(inner, name)
-    deadline = time.monotonic() + node.patience
-    while (link := inner.link(name)).address != mac and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+    link = polling.until(lambda: inner.link(name), lambda link: link.address == mac, node.patience)
     if link.address != mac:
         raise errors.UnsupportedError(
             f"the driver of VF {request.vf.pci} keeps MAC {link.address}, mac {mac} did not take effect",

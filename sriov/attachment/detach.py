@@ -10,11 +10,10 @@ import dataclasses
 import errno
 import functools
 import logging
-import time
 
 import msgspec
 
-from sriov import devices, errors, settings, timing
+from sriov import devices, errors, polling, settings, timing
 from sriov.attachment import cleaning, host_names, netdevs, rdma, rebound, vf_config, wishes
 from sriov.attachment.node import AttachmentStep, Node
 from sriov.linux import kernel, netns
@@ -23,7 +22,6 @@ from sriov.state import ledger, vf_identity
 
 _DECLARED = frozenset({settings.Setting.TRUST, settings.Setting.SPOOFCHK})
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.02
 _MOVES = 5  # tries to move a VF out of a pod that keeps adding altnames to it
 _OFF = kernel.Change(promisc=False, allmulti=False, noarp=False)
 _NOT_HANDED_OUT = "no pod gets it before it is clean"
@@ -189,11 +187,9 @@ def _find(case: _Case, inner: kernel.Kernel, pod: netns.Netns) -> kernel.Link | 
 
 def _wait(case: _Case) -> kernel.Link:
     """Wait until the VF is in the host: the kernel dismantles a namespace in the background, in its own time."""
-    deadline = time.monotonic() + case.node.patience
-    while time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-        if link := _at_home(case):
-            return link
+    link = polling.until(lambda: _at_home(case), bool, case.node.patience)
+    if link is not None:
+        return link
     raise errors.BusyError(
         f"VF {case.vf.pci} of {case.record.owner} is neither in the host nor in the pod",
         "its namespace is still held by a process; try again later",

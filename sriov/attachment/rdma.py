@@ -9,10 +9,10 @@ import contextlib
 import errno
 import functools
 import logging
-import time
+import operator
 from collections.abc import Iterator
 
-from sriov import devices, errors
+from sriov import devices, errors, polling
 from sriov.attachment.node import Node
 from sriov.hardware import sysfs
 from sriov.hardware.drivers import infiniband, rdma_nodes
@@ -20,7 +20,6 @@ from sriov.linux import kernel, netns
 from sriov.state import ledger
 
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.02
 _TURN_SECONDS = 20.0  # a call ends within half a minute and tells the runtime to try again
 
 
@@ -109,14 +108,15 @@ def _wait(node: Node, record: ledger.Record) -> None:
     A device's character devices exist while it does, in any namespace: if there are none, no device can come back.
     """
     folder = node.tree.pci(record.pci)
-    deadline = time.monotonic() + node.patience
-    while _lacking(node, record) and infiniband.read(str(folder), sysfs.names(folder)) is not None:
-        if time.monotonic() >= deadline:
-            raise errors.BusyError(
-                f"RDMA device {record.rdma[0].name} of VF {record.pci} is neither in the host nor in the pod",
-                "its namespace is still held by a process; try again later",
-            )
-        time.sleep(_POLL_SECONDS)
+
+    def is_away() -> bool:
+        return _lacking(node, record) and infiniband.read(str(folder), sysfs.names(folder)) is not None
+
+    if polling.until(is_away, operator.not_, node.patience):
+        raise errors.BusyError(
+            f"RDMA device {record.rdma[0].name} of VF {record.pci} is neither in the host nor in the pod",
+            "its namespace is still held by a process; try again later",
+        )
 
 
 def _rename(net: kernel.Kernel, record: ledger.Record) -> None:

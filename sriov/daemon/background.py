@@ -18,7 +18,7 @@ Work = Callable[[], Awaitable[object]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Timings:
+class RetryTimings:
     """Times in seconds. The `first` pause doubles up to the `longest`. Work that has run for `settled` goes well. A
     round of work that has not ended after `limit` hangs."""
 
@@ -46,7 +46,7 @@ class Task:
 
 
 class Background:
-    def __init__(self, timings: Timings = Timings()) -> None:
+    def __init__(self, timings: RetryTimings = RetryTimings()) -> None:
         self._timings = timings
         self._tasks: dict[str, Task] = {}
 

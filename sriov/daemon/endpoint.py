@@ -39,13 +39,12 @@ Routes = Mapping[str, Callable[[], Awaitable[Page]]]
 
 
 @contextlib.asynccontextmanager
-async def serving(where: http_address.Address, routes: Routes) -> AsyncIterator[None]:
-    """Answer until the context ends. Raises SriovError if the address cannot be used."""
+async def serving(where: http_address.Address, routes: Routes, remedy: str = "") -> AsyncIterator[None]:
+    """Answer until the context ends. Raises SriovError with this remedy if it cannot."""
     endpoint = _Endpoint(routes)
     try:
         server = await endpoint.listen(where)
     except OSError as error:
-        remedy = "give --http an address that is free, and a folder that exists"
         raise errors.SriovError(f"cannot serve HTTP at {where}: {error.strerror or error}", remedy) from error
     ours = _inode(where)
     try:

@@ -21,7 +21,7 @@ from typing import TextIO
 _log = logging.getLogger(__name__)
 
 LEVELS = ("debug", "info", "warning", "error")
-_LIBRARIES = ("pyroute2", "asyncio", "watchfiles")  # at debug they log every message and change that they see
+_LIBRARIES = ("pyroute2", "asyncio")  # at debug they log every message and change that they see
 _LONGEST = 253  # characters of a value: a pod's name, a DNS name
 
 

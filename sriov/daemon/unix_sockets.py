@@ -1,24 +1,27 @@
-"""Unix sockets that listen, and that only their owner may use, before they get their name."""
+"""Unix sockets that are whole, and their owner's alone, before they have their name.
 
+Whoever binds one does so at a hidden name, and renames it when it answers.
+"""
+
+import contextlib
 import errno
 import os
 import pathlib
 import socket
 import stat
+from collections.abc import Iterator
 
 
 def listen(path: pathlib.Path) -> socket.socket:
     """Open a listening socket at `path`; replaces a former process's socket, but no other file. Raises OSError."""
-    _refuse_other_files(path)
+    if is_blocked(path):
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket exists there", str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         draft.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
+        with for_the_owner_alone():
             sock.bind(str(draft))
-        finally:
-            os.umask(before)
         sock.listen(512)
         draft.rename(path)
     except OSError:
@@ -28,10 +31,19 @@ def listen(path: pathlib.Path) -> socket.socket:
     return sock
 
 
-def _refuse_other_files(path: pathlib.Path) -> None:
+@contextlib.contextmanager
+def for_the_owner_alone() -> Iterator[None]:
+    """A socket that is bound in here has mode 0600. The umask is the process's: bind nothing else meanwhile."""
+    before = os.umask(0o177)
     try:
-        found = path.lstat()
+        yield
+    finally:
+        os.umask(before)
+
+
+def is_blocked(path: pathlib.Path) -> bool:
+    """Whether something else than a socket is at `path`, which a rename would replace. Raises OSError."""
+    try:
+        return not stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "a file that is not a socket exists there", str(path))
+        return False

@@ -19,9 +19,7 @@ Ask = Callable[[devices.PciAddress], str | None]
 Source = Callable[[], AbstractContextManager[Ask]]
 """Opens the client that answers. Raises KernelError."""
 
-_SILENT = (
-    "no NIC reports a DDP profile by devlink (fw.app.name, as of ice); is the plugin in the host's network namespace?"
-)
+_SILENT = "no NIC tells a DDP profile by devlink (fw.app.name, as of ice)"
 
 
 @contextlib.contextmanager
@@ -33,24 +31,29 @@ def of_this_machine() -> Iterator[Ask]:
         yield kernel.ddp_profile
 
 
-def fill_in(catalog: node_devices.Catalog, source: Source) -> tuple[node_devices.Catalog, str]:
-    """Return the devices with the profiles of their NICs, and a text for the log if no NIC has one."""
+def fill_in(
+    catalog: node_devices.Catalog, source: Source
+) -> tuple[node_devices.Catalog, errors.DeviceError | errors.KernelError | None]:
+    """Each device with the profile of its NIC, and why no NIC has one if that is so.
+
+    DeviceError: every NIC was asked and none tells one. KernelError: one could not be asked.
+    """
     found: dict[devices.PciAddress, str] = {}
-    trouble = _SILENT
+    trouble: errors.DeviceError | errors.KernelError = errors.DeviceError(_SILENT)
     try:
         with source() as ask:
             for nic in _nics(catalog):
                 try:
                     found |= _named(nic, ask(nic))
                 except errors.KernelError as error:  # of this NIC; the others may answer
-                    trouble = str(error)
+                    trouble = error
     except errors.KernelError as error:
-        trouble = str(error)
+        trouble = error
     told = {
         name: dataclasses.replace(one, ddp_profile=found.get(_nic(one))) for name, one in catalog.candidates.items()
     }
     filled = dataclasses.replace(catalog, candidates=types.MappingProxyType(told))
-    return filled, "" if found else f"ddpProfiles matches nothing: {trouble}"
+    return filled, None if found else trouble
 
 
 def _nics(catalog: node_devices.Catalog) -> list[devices.PciAddress]:

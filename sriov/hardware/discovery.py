@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterator, Mapping
 
 from sriov import devices, errors
-from sriov.hardware import host_networking, node_devices, ports, sysfs
+from sriov.hardware import host_networking, node_devices, pci, ports, sysfs
 from sriov.hardware.drivers import infiniband, vdpa_devices, vfio
 
 _CLASSES = {"0x02": "netDevice", "0x12": "accelerator"}  # PCI Code and ID Assignment, base classes 02h and 12h
@@ -212,7 +212,6 @@ class _Reader:
 
     def _read_pf(self, address: devices.PciAddress) -> _Pf:
         folder = f"{self._root}/{address}"
-        links = [name for name in sysfs.names(folder) if name.startswith("virtfn")]
         netdev = self._tree.netdev_name(address)
         if netdev is not None:
             self.uplinks[address] = uplink(self._tree, address, netdev)
@@ -221,7 +220,7 @@ class _Reader:
         return _Pf(
             netdev,
             self._tree.link_type(address, netdev),
-            {sysfs.target(f"{folder}/{link}") or "": int(link.removeprefix("virtfn")) for link in links},
+            {vf: index for index, vf in pci.vfs(folder).items()},
             {index: name for index, name in beside.items() if index is not None},
         )
 
@@ -258,24 +257,13 @@ def _identify(folder: str, inode: int) -> _Identity:
         (sysfs.text(f"{folder}/class") or "")[:4],
         _id(folder, "vendor"),
         _id(folder, "device"),
-        _numa_node(folder),
-        _bridges(folder),
+        pci.numa_node(folder),
+        pci.bridges(folder),
     )
 
 
 def _id(folder: str, name: str) -> str:
     return (sysfs.text(f"{folder}/{name}") or "").removeprefix("0x")
-
-
-def _numa_node(folder: str) -> int | None:
-    node = sysfs.integer(f"{folder}/numa_node")
-    return None if node is None or node < 0 else node
-
-
-def _bridges(folder: str) -> tuple[str, ...]:
-    """Read the bridges from the bus's link: ../../../devices/pci0000:00/0000:00:02.0/0000:01:10.0."""
-    parts = sysfs.link(folder)
-    return parts[parts.index("devices") + 1 : -1] if "devices" in parts else ()
 
 
 def _iommu(folder: str) -> node_devices.IommuGroup | None:

@@ -5,7 +5,7 @@ import types
 from collections.abc import Mapping
 
 from sriov import devices, errors
-from sriov.hardware import sysfs
+from sriov.hardware import pci, sysfs
 
 # Drivers that drive only VFs; and VFs of a driver that drives both (drivers/net/ethernet/mellanox/mlx5/core/main.c,
 # the entries of mlx5_core_pci_table that are MLX5_PCI_DEV_IS_VF).
@@ -31,7 +31,7 @@ def scan(tree: sysfs.Tree) -> Inventory:
         if pf is None:
             continue
         pfs[pf.pci] = pf
-        for index, address in _virtfns(tree, pf.pci).items():
+        for index, address in pci.vfs(tree.pci(pf.pci)).items():
             vfs[address] = _read_vf(tree, address, pf.pci, pf.netdev, index)
     ordered = {address: vfs[address] for address in sorted(vfs)}
     return Inventory(types.MappingProxyType(pfs), types.MappingProxyType(ordered))
@@ -53,7 +53,7 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
     pf = devices.pci_address(physfn)
     index = _index_by_routing_id(tree, pf, address)
     if index is None:
-        index = {vf: number for number, vf in _virtfns(tree, pf).items()}.get(address)
+        index = {vf: number for number, vf in pci.vfs(tree.pci(pf)).items()}.get(address)
     if index is None:
         raise errors.DeviceError(
             f"PF {pf} does not list {address} among its VFs", f"is it being removed? look at {tree.pci(pf)}/virtfn*"
@@ -88,16 +88,7 @@ def _index_by_routing_id(tree: sysfs.Tree, pf: devices.PciAddress, vf: devices.P
     if offset is None or not stride:
         return None
     index = (devices.routing_id(vf) - devices.routing_id(pf) - offset) // stride
-    return index if sysfs.target(f"{tree.pci(pf)}/virtfn{index}") == vf else None
-
-
-def _virtfns(tree: sysfs.Tree, pf: devices.PciAddress) -> dict[int, devices.PciAddress]:
-    """Return VF index to PCI address, from the PF's virtfnN links."""
-    found: dict[int, devices.PciAddress] = {}
-    for name in sysfs.names(tree.pci(pf)):
-        if name.startswith("virtfn") and (address := sysfs.target(f"{tree.pci(pf)}/{name}")):
-            found[int(name.removeprefix("virtfn"))] = devices.pci_address(address)
-    return found
+    return index if pci.vf(tree.pci(pf), index) == vf else None
 
 
 def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
@@ -113,7 +104,7 @@ def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
         device=_id(sysfs.text(f"{path}/device")),
         driver=sysfs.target(f"{path}/driver"),
         netdev=netdev,
-        numa_node=tree.numa_node(address),
+        numa_node=pci.numa_node(path),
         link_type=tree.link_type(address, netdev),
         numvfs=sysfs.integer(f"{path}/sriov_numvfs") or 0,
         totalvfs=total,
@@ -137,7 +128,7 @@ def _read_vf(
         device=_id(sysfs.text(f"{path}/device")),
         driver=driver,
         netdev=netdev,
-        numa_node=tree.numa_node(address),
+        numa_node=pci.numa_node(path),
         link_type=kind,
         userspace=netdev is None and sysfs.is_userspace(str(path), driver),
     )

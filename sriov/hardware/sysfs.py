@@ -194,10 +194,6 @@ class Tree:
         kind = integer(f"{self.pci(address)}/net/{netdev}/type")
         return ARPHRD.get(kind or 0, devices.LinkType.UNKNOWN)
 
-    def numa_node(self, address: devices.PciAddress) -> int | None:
-        node = integer(f"{self.pci(address)}/numa_node")
-        return None if node is None or node < 0 else node
-
 
 @functools.lru_cache(maxsize=4096)
 def _folder(root: pathlib.Path, address: devices.PciAddress) -> pathlib.Path:

@@ -57,7 +57,6 @@ def socket(prefix: str, name: str, room: int) -> str:
     tail = f"-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock"
     if room < len(tail) + 1:
         raise errors.SriovError(
-            f"the kubelet's directory is too deep for {whole}: a socket's path holds {PATH_MAX} bytes",
-            "use a shorter --kubelet-root-dir",
+            f"the kubelet's directory is too deep for {whole}: a socket's path holds {PATH_MAX} bytes"
         )
     return whole[: room - len(tail)] + tail

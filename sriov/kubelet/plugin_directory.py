@@ -1,8 +1,8 @@
 """State of a registration with the kubelet, judged by the files in its device-plugins directory.
 
-A starting kubelet removes every socket there, ours too, and makes a new one for itself
-(pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, CleanupPluginDirectory). inotify reports that at once, but loses
-events and stays with a directory that was replaced, so an event only brings forward the next look at the files.
+A kubelet that starts removes every socket there, ours too, and makes its own anew
+(pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, CleanupPluginDirectory). Events of that can be
+lost, so they only hasten the next look at the files.
 """
 
 import asyncio
@@ -12,14 +12,9 @@ import enum
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterator
-
-import watchfiles
 
 Identity = tuple[int, int, int]
 """Device, inode, and time of creation in nanoseconds: file systems give a freed inode to the next file."""
-
-_STEP = 100  # ms; how often watchfiles' thread looks for events, and so what idling costs
 
 
 class Lost(enum.Enum):
@@ -72,44 +67,3 @@ async def accepts(path: pathlib.Path) -> bool:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
-
-
-async def changes(folder: pathlib.Path, changed: Callable[[], None], poll: float) -> None:
-    """Call `changed` soon after anything in the folder changes, for ever, even if the folder is replaced or missing.
-
-    `poll` is the interval in seconds between checks that it is still the same folder.
-    """
-    while True:
-        with contextlib.suppress(OSError, RuntimeError), _pinned(folder) as pin:  # there is none, or no inotify left
-            await _changes_of(folder, pin, changed, poll)
-        changed()
-        await asyncio.sleep(poll)
-
-
-async def _changes_of(folder: pathlib.Path, pin: int, changed: Callable[[], None], poll: float) -> None:
-    """Report changes of the pinned folder; returns when the path is another folder."""
-    events = watchfiles.awatch(
-        folder,
-        watch_filter=None,
-        debounce=2 * _STEP,
-        step=_STEP,
-        rust_timeout=int(poll * 1000),
-        yield_on_timeout=True,
-        recursive=False,
-    )
-    async with contextlib.aclosing(events):
-        async for batch in events:
-            if batch:
-                changed()
-            if not os.path.samestat(folder.stat(), os.fstat(pin)):
-                return
-
-
-@contextlib.contextmanager
-def _pinned(folder: pathlib.Path) -> Iterator[int]:
-    """Hold the folder's inode, so that no other folder gets its number while they are compared."""
-    pin = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield pin
-    finally:
-        os.close(pin)

@@ -121,7 +121,7 @@ async def _insist(ask: Callable[[], Awaitable[_T]], kubelet: pathlib.Path) -> _T
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or number == _TRIES:
                 raise errors.BusyError(
                     f"the kubelet's PodResources API at {kubelet} does not answer: {error.code().name}",
-                    "is the kubelet running? --pod-resources-socket says where it listens",
+                    "is the kubelet running?",
                 ) from error
         await asyncio.sleep(_PAUSE * number)
     raise AssertionError("unreachable")

@@ -13,9 +13,9 @@ from sriov.hardware import host_networking, node_devices
 from sriov.pools import health, resources, selectors
 
 _ROLES = {
-    resources.Kind.NET: {node_devices.Role.VF, node_devices.Role.PF, node_devices.Role.NIC},
-    resources.Kind.ACCELERATOR: {node_devices.Role.ACCELERATOR},
-    resources.Kind.AUXILIARY: {node_devices.Role.SF, node_devices.Role.AUXILIARY},
+    resources.DeviceType.NET: {node_devices.Role.VF, node_devices.Role.PF, node_devices.Role.NIC},
+    resources.DeviceType.ACCELERATOR: {node_devices.Role.ACCELERATOR},
+    resources.DeviceType.AUXILIARY: {node_devices.Role.SF, node_devices.Role.AUXILIARY},
 }
 
 
@@ -139,7 +139,11 @@ def _barred(
         return "it is a PF whose VFs are for pods"
     if one.driver is None and one.role is not node_devices.Role.VF and not stays:
         return "it has no driver"
-    if resource.alternatives is None and resource.kind is resources.Kind.NET and one.role is not node_devices.Role.VF:
+    if (
+        resource.alternatives is None
+        and resource.kind is resources.DeviceType.NET
+        and one.role is not node_devices.Role.VF
+    ):
         return "without selectors a pool takes VFs only"
     use = one.host_use
     if use is not None and not (resource.host_addresses and use.use is host_networking.Use.ADDRESS):

@@ -16,9 +16,9 @@ PREFIX = "sriov-dp-"
 """Prefix of spec files, ours and upstream's; both name the same devices, so only one plugin's may be there."""
 
 _CLASSES = {
-    resources.Kind.NET: "net-pci",
-    resources.Kind.ACCELERATOR: "net-accel",
-    resources.Kind.AUXILIARY: "net-sf",
+    resources.DeviceType.NET: "net-pci",
+    resources.DeviceType.ACCELERATOR: "net-accel",
+    resources.DeviceType.AUXILIARY: "net-sf",
 }
 _KEY_MAX = 63  # of an annotation's name, after cdi.k8s.io/
 
@@ -64,6 +64,6 @@ def spec(pool: assignment.Pool) -> bytes | None:
     return json.dumps({"cdiVersion": VERSION, "kind": kind(pool.settings), "devices": listed}).encode()
 
 
-def _device(name: str, nodes: Sequence[device_nodes.Node]) -> Mapping[str, object]:
+def _device(name: str, nodes: Sequence[device_nodes.DeviceNode]) -> Mapping[str, object]:
     edits = [{"path": node.container, "hostPath": node.host, "permissions": "rw"} for node in nodes]
     return {"name": name, "containerEdits": {"deviceNodes": edits}}

@@ -23,6 +23,10 @@ class ConfigError(errors.SriovError):
     """The file cannot be used. The message has a line for each problem."""
 
 
+class UnreadableError(ConfigError):
+    """There is no file, or nobody may read it: another one has to be named."""
+
+
 class _RawFile(msgspec.Struct, rename="camel"):
     resource_list: list[object] | None = None
 
@@ -52,11 +56,11 @@ def load(path: pathlib.Path, default_prefix: str) -> resources.Configuration:
 
 
 def data(path: pathlib.Path) -> bytes:
-    """Read the file's bytes. Raises ConfigError."""
+    """The file as it is. Raises UnreadableError."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name the file with --config-file") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse(text: bytes, source: str, default_prefix: str) -> resources.Configuration:
@@ -80,8 +84,8 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
     raw = reader.struct(_RawResource, value, path)
     prefix = raw.resource_prefix or default_prefix
     _check_name(reader, path, prefix, raw.resource_name)
-    kind = _one_of(reader, resources.Kind, raw.device_type, f"{path}.deviceType") or resources.Kind.NET
-    policy = _one_of(reader, resources.Policy, raw.allocation_policy, f"{path}.allocationPolicy")
+    kind = _one_of(reader, resources.DeviceType, raw.device_type, f"{path}.deviceType") or resources.DeviceType.NET
+    policy = _one_of(reader, resources.AllocationPolicy, raw.allocation_policy, f"{path}.allocationPolicy")
     return resources.Resource(
         prefix,
         raw.resource_name,
@@ -89,7 +93,7 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
         kind=kind,
         exclude_topology=raw.exclude_topology,
         additional_info=_additional_info(reader, raw, f"{path}.additionalInfo"),
-        policy=policy or resources.Policy.SPREAD,
+        policy=policy or resources.AllocationPolicy.SPREAD,
         checks=resources.Checks(raw.check_health_on_pf, raw.check_health_on_driver, raw.check_health_on_cleanup),
         host_addresses=raw.offer_host_addresses,
     )
@@ -130,9 +134,9 @@ def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> Non
 
 
 def _selectors(
-    reader: go_json.Reader, value: object, path: str, kind: resources.Kind
+    reader: go_json.Reader, value: object, path: str, kind: resources.DeviceType
 ) -> tuple[selectors.Selector, ...] | None:
-    if value is None and kind is not resources.Kind.AUXILIARY:  # those have to name auxTypes
+    if value is None and kind is not resources.DeviceType.AUXILIARY:  # those have to name auxTypes
         return None
     if isinstance(value, list):
         if not value:

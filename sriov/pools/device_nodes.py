@@ -18,7 +18,7 @@ Info = dict[str, dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class DeviceNode:
     """A device node, by its paths; always readable and writable."""
 
     host: str
@@ -31,10 +31,10 @@ class _Section:
 
     name: str
     values: dict[str, str]
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[DeviceNode, ...] = ()
 
 
-def nodes(device: assignment.Device, shared: frozenset[str]) -> tuple[Node, ...]:
+def nodes(device: assignment.Device, shared: frozenset[str]) -> tuple[DeviceNode, ...]:
     """Return the device's nodes. `shared` are the node-wide ones that exist on this machine, as in /dev/vhost-net."""
     return tuple(node for section in _sections(device, shared) for node in section.nodes)
 
@@ -70,10 +70,10 @@ def _vfio(device: assignment.Device, vfio: node_devices.Vfio, shared: frozenset[
         return _Section("vfio", {"mount": _VFIO}, (*_same(_VFIO), *newer))
     inside = f"/dev/vfio/{group.number}"
     outside = f"/dev/vfio/noiommu-{group.number}" if group.unsafe else inside
-    return _Section("vfio", {"mount": _VFIO, "dev-mount": inside}, (*_same(_VFIO), Node(outside, inside), *newer))
+    return _Section("vfio", {"mount": _VFIO, "dev-mount": inside}, (*_same(_VFIO), DeviceNode(outside, inside), *newer))
 
 
-def _iommufd(vfio: node_devices.Vfio, shared: frozenset[str]) -> tuple[Node, ...]:
+def _iommufd(vfio: node_devices.Vfio, shared: frozenset[str]) -> tuple[DeviceNode, ...]:
     """Give iommufd and the device's node, both or none (Documentation/driver-api/vfio.rst, "IOMMUFD and ...type1")."""
     if vfio.device is None or _IOMMUFD not in shared:
         return ()
@@ -100,8 +100,8 @@ def _rdma(device: assignment.Device, shared: frozenset[str]) -> _Section:
     return _Section("rdma", values, _same(*paths))
 
 
-def _same(*paths: str) -> tuple[Node, ...]:
-    return tuple(Node(path, path) for path in paths)
+def _same(*paths: str) -> tuple[DeviceNode, ...]:
+    return tuple(DeviceNode(path, path) for path in paths)
 
 
 def _extra(additional: Mapping[str, Mapping[str, str]], device: assignment.Device) -> dict[str, str]:

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Node:
-    """Sources of the node's state: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
+class ObservedNode:
+    """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
 
     `checkpoint` is the kubelet's file of given devices; None if it is not read.
     """
@@ -46,7 +46,7 @@ class Patience:
 class Observer:
     """Reads the node. It calls `wake` when it is time for the next look."""
 
-    def __init__(self, node: Node, patience: Patience, wake: Callable[[], None]) -> None:
+    def __init__(self, node: ObservedNode, patience: Patience, wake: Callable[[], None]) -> None:
         self._node = node
         self._patience = patience
         self.wake = wake
@@ -97,7 +97,7 @@ class Observer:
             return frozenset(), None
 
     async def _with_profiles(self, catalog: node_devices.Catalog) -> node_devices.Catalog:
-        catalog, trouble = await asyncio.to_thread(ddp.fill_in, catalog, self._node.devlink)
+        catalog, trouble = await asyncio.to_thread(with_profiles, catalog, self._node.devlink)
         if trouble and trouble != self._said:
             log.warning("%s", trouble)
         self._said = trouble
@@ -175,3 +175,14 @@ def monitor() -> uevents.Monitor | None:
     except errors.KernelError as error:
         log.warning("cannot receive uevents, changes are seen at the next resync: %s", error)
         return None
+
+
+def with_profiles(catalog: node_devices.Catalog, source: ddp.Source) -> tuple[node_devices.Catalog, str]:
+    """Each device with its DDP profile, and what the log is to say if `ddpProfiles` can match none."""
+    filled, trouble = ddp.fill_in(catalog, source)
+    if trouble is None:
+        return filled, ""
+    if isinstance(trouble, errors.DeviceError):
+        return filled, f"ddpProfiles matches nothing: {trouble}; is the plugin in the host's network namespace?"
+    trouble.remedy = trouble.remedy or "try `devlink dev info` where the device plugin runs, or leave ddpProfiles out"
+    return filled, f"ddpProfiles matches nothing: {trouble}"

@@ -7,6 +7,7 @@ The kubelet asks before it allocates, and takes the answer as advice among the d
 import collections
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from sriov.hardware import pci
 from sriov.pools import assignment, resources
 
 _Place = tuple[str, ...]
@@ -95,17 +96,8 @@ def _prefixes(place: _Place) -> list[_Place]:
 
 def _nearness(place: _Place, others: Iterable[_Place]) -> tuple[int, int]:
     """Return the nearness to the nearest of the others, then to all of them together."""
-    shared = [_shared(place, other) for other in others]
+    shared = [len(pci.shared(place, other)) for other in others]
     return max(shared), sum(shared)
-
-
-def _shared(one: _Place, two: _Place) -> int:
-    length = 0
-    for left, right in zip(one, two, strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
 
 
 def _pfs(pool: assignment.Pool) -> dict[str, str]:
@@ -124,9 +116,9 @@ def _numa(device: assignment.Device) -> _Place:
     return () if device.facts.numa_node is None else (str(device.facts.numa_node),)
 
 
-_PICKS: dict[resources.Policy, Callable[[assignment.Pool, list[str]], _Pick]] = {
-    resources.Policy.SPREAD: _spread,
-    resources.Policy.PACKED: _packed,
-    resources.Policy.NUMA: _close(_numa),
-    resources.Policy.PCIE: _close(_way),
+_PICKS: dict[resources.AllocationPolicy, Callable[[assignment.Pool, list[str]], _Pick]] = {
+    resources.AllocationPolicy.SPREAD: _spread,
+    resources.AllocationPolicy.PACKED: _packed,
+    resources.AllocationPolicy.NUMA: _close(_numa),
+    resources.AllocationPolicy.PCIE: _close(_way),
 }

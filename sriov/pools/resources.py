@@ -8,7 +8,7 @@ from sriov.kubelet import names
 from sriov.pools import selectors
 
 
-class Kind(enum.Enum):
+class DeviceType(enum.Enum):
     """Kind of devices in a resource; the value is `deviceType`."""
 
     NET = "netDevice"
@@ -16,7 +16,7 @@ class Kind(enum.Enum):
     AUXILIARY = "auxNetDevice"
 
 
-class Policy(enum.Enum):
+class AllocationPolicy(enum.Enum):
     """Order in which a resource's devices go to containers; the value is `allocationPolicy`."""
 
     PACKED = "packed"
@@ -45,16 +45,16 @@ class Resource:
     prefix: str
     name: str
     alternatives: tuple[selectors.Selector, ...] | None = None
-    kind: Kind = Kind.NET
+    kind: DeviceType = DeviceType.NET
     exclude_topology: bool = False
     additional_info: Mapping[str, Mapping[str, str]] | None = None
-    policy: Policy = Policy.SPREAD
+    policy: AllocationPolicy = AllocationPolicy.SPREAD
     checks: Checks = dataclasses.field(default_factory=Checks)
     host_addresses: bool = False
 
     @property
     def full_name(self) -> str:
-        """The extended resource that pods ask for, as in `intel.com/sriov`."""
+        """Return the extended resource that pods ask for, as in `intel.com/sriov`."""
         return names.resource(self.prefix, self.name)
 
 

@@ -37,14 +37,14 @@ class _Raw(msgspec.Struct, rename="camel"):
 _COMMON = {"vendors", "devices", "drivers", "acpiIndexes"}
 _ON_A_PF = {"pfNames", "rootDevices", "linkTypes", "isRdma", "needVhostNet"}
 KEYS = {
-    resources.Kind.NET: _COMMON | _ON_A_PF | {"pciAddresses", "ddpProfiles", "pKeys", "vdpaType"},
-    resources.Kind.ACCELERATOR: _COMMON | {"pciAddresses"},
-    resources.Kind.AUXILIARY: _COMMON | _ON_A_PF | {"auxTypes"},
+    resources.DeviceType.NET: _COMMON | _ON_A_PF | {"pciAddresses", "ddpProfiles", "pKeys", "vdpaType"},
+    resources.DeviceType.ACCELERATOR: _COMMON | {"pciAddresses"},
+    resources.DeviceType.AUXILIARY: _COMMON | _ON_A_PF | {"auxTypes"},
 }
 """Keys of each kind of resource; a key of another kind is ignored with a warning, as upstream."""
 
 
-def read(reader: go_json.Reader, value: object, path: str, kind: resources.Kind) -> selectors.Selector:
+def read(reader: go_json.Reader, value: object, path: str, kind: resources.DeviceType) -> selectors.Selector:
     """Read an object into a selector; problems go to the reader."""
     raw = reader.struct(_Raw, _known(reader, value, path, kind), path)
     _check(reader, raw, path, kind)
@@ -74,7 +74,7 @@ def pci(text: str) -> str | None:
     return text if found[1] else f"0000:{text}"
 
 
-def _known(reader: go_json.Reader, value: object, path: str, kind: resources.Kind) -> object:
+def _known(reader: go_json.Reader, value: object, path: str, kind: resources.DeviceType) -> object:
     """Return the object without the keys that only other kinds of resources have."""
     if not isinstance(value, Mapping):
         return value
@@ -86,12 +86,12 @@ def _known(reader: go_json.Reader, value: object, path: str, kind: resources.Kin
     return {key: item for key, item in value.items() if key.lower() not in others}
 
 
-def _check(reader: go_json.Reader, raw: _Raw, path: str, kind: resources.Kind) -> None:
+def _check(reader: go_json.Reader, raw: _Raw, path: str, kind: resources.DeviceType) -> None:
     if raw.is_rdma and raw.vdpa_type:
         reader.refuse(f"{path}.vdpaType", raw.vdpa_type, "it excludes isRdma", "keep one of the two")
     if raw.vdpa_type and raw.vdpa_type not in vdpa_devices.TYPES.values():
         reader.warn(f"{path}.vdpaType is {go_json.shown(raw.vdpa_type)}, not vhost or virtio: it matches nothing")
-    if kind is resources.Kind.AUXILIARY and (not raw.aux_types or any(text != "sf" for text in raw.aux_types)):
+    if kind is resources.DeviceType.AUXILIARY and (not raw.aux_types or any(text != "sf" for text in raw.aux_types)):
         reader.refuse(f"{path}.auxTypes", raw.aux_types, "only subfunctions are supported", 'write "auxTypes": ["sf"]')
 
 

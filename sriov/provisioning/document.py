@@ -62,7 +62,7 @@ KEYS = {
 """Keys by object, for the documentation."""
 
 
-def load(path: pathlib.Path) -> tuple[policies.Policy, ...]:
+def load(path: pathlib.Path) -> tuple[policies.PfPolicy, ...]:
     """Read the file. Raises DocumentError, also if there is no file."""
     try:
         text = path.read_bytes()
@@ -71,7 +71,7 @@ def load(path: pathlib.Path) -> tuple[policies.Policy, ...]:
     return parse(text, str(path))
 
 
-def parse(text: bytes, source: str) -> tuple[policies.Policy, ...]:
+def parse(text: bytes, source: str) -> tuple[policies.PfPolicy, ...]:
     """Parse it. `source` names the file in messages, and its end selects the format. Raises DocumentError."""
     value = _json(text, source) if source.endswith(".json") else _yaml(text, source)
     try:
@@ -130,8 +130,8 @@ def _at(value: Any, path: str) -> object:
     return value
 
 
-def _policy(raw: _Policy, where: str) -> policies.Policy:
-    return policies.Policy(
+def _policy(raw: _Policy, where: str) -> policies.PfPolicy:
+    return policies.PfPolicy(
         name=raw.name or where.rpartition(" ")[2],
         selector=_selector(raw.selector, f"{where}.selector"),
         numvfs=raw.num_vfs,
@@ -144,13 +144,13 @@ def _policy(raw: _Policy, where: str) -> policies.Policy:
     )
 
 
-def _selector(raw: _Selector, where: str) -> policies.Selector:
+def _selector(raw: _Selector, where: str) -> policies.PfSelector:
     if not any((raw.pf_names, raw.pci_addresses, raw.vendors, raw.devices, raw.drivers)):
         raise DocumentError(f"{where} is empty, and would take every PF", "name the PFs, as in pfNames: [eth1]")
     for name in raw.pf_names:
         if "#" in name:
             raise DocumentError(f"{where}.pfNames has {name!r}: VFs are not chosen here", "name only the PF")
-    return policies.Selector(
+    return policies.PfSelector(
         pf_names=frozenset(raw.pf_names),
         pci_addresses=frozenset(_pci(each, f"{where}.pciAddresses") for each in raw.pci_addresses),
         vendors=frozenset(_id(each, f"{where}.vendors") for each in raw.vendors),
@@ -196,7 +196,7 @@ def _range(raw: _MacRange, where: str) -> policies.MacRange:
     return found
 
 
-def _check_ranges(read: tuple[policies.Policy, ...], source: str) -> None:
+def _check_ranges(read: tuple[policies.PfPolicy, ...], source: str) -> None:
     ranged = [each for each in read if each.macs is not None]
     for number, one in enumerate(ranged):
         for other in ranged[number + 1 :]:

@@ -12,13 +12,13 @@ from sriov import settings
 from sriov.provisioning import model, new_vf_steps, policies, steps
 
 
-def removal(pf: model.Pf) -> steps.Step:
+def removal(pf: model.Pf) -> steps.ProvisioningStep:
     """Go from N VFs to 0. The way back makes as many again, and states all that could be read of each."""
     restore = [step for vf in pf.vfs for step in _restored(pf, vf)]
-    return steps.Step(steps.Act.NUMVFS, pf.pci, pf.label(), None, len(pf.vfs), 0, tuple(restore))
+    return steps.ProvisioningStep(steps.Act.NUMVFS, pf.pci, pf.label(), None, len(pf.vfs), 0, tuple(restore))
 
 
-def changes(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+def changes(pf: model.Pf, policy: policies.PfPolicy, macs: Sequence[str] | None) -> Iterator[steps.ProvisioningStep]:
     """Yield steps, act by act, for the free VFs of a PF that keeps its VFs; steps for defaults, for all its VFs."""
     for vf in pf.vfs:
         if vf.declared != policy.declared:
@@ -30,7 +30,7 @@ def changes(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -
             yield from _mac(pf, vf, macs[vf.index], rebound=vf.index in rebound)
     yield from _switches(pf, free, steps.Act.SPOOFCHK, policy.spoofchk)
     if rebound and policy.driver == policies.DEFAULT_DRIVER and not pf.autoprobe:
-        yield steps.Step(steps.Act.AUTOPROBE, pf.pci, pf.label(), None, False, True)
+        yield steps.ProvisioningStep(steps.Act.AUTOPROBE, pf.pci, pf.label(), None, False, True)
     for vf in free:
         if vf.index in rebound:
             step = _of(pf, vf, steps.Act.DRIVER, vf.binding, new_vf_steps.wanted_binding(policy, probed=True))
@@ -40,7 +40,7 @@ def changes(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -
     yield from _switches(pf, free, steps.Act.TRUST, policy.trust)  # last, as in new_vf_steps
 
 
-def _is_rebound(vf: model.Vf, policy: policies.Policy) -> bool:
+def _is_rebound(vf: model.Vf, policy: policies.PfPolicy) -> bool:
     if policy.driver is None:
         return False
     if policy.driver == policies.DEFAULT_DRIVER:
@@ -50,8 +50,8 @@ def _is_rebound(vf: model.Vf, policy: policies.Policy) -> bool:
     return vf.binding != model.Binding(policy.driver, policy.driver)
 
 
-def _mac(pf: model.Pf, vf: model.Vf, wanted: str, *, rebound: bool) -> Iterator[steps.Step]:
-    """Set the VF's MAC. A netdev refuses another address while one is administered (igbvf, iavf), so that goes first.
+def _mac(pf: model.Pf, vf: model.Vf, wanted: str, *, rebound: bool) -> Iterator[steps.ProvisioningStep]:
+    """A netdev refuses another address while one is administered (igbvf, iavf), so that is taken away first.
 
     A driver that is still to be bound takes the administered one.
     """
@@ -69,14 +69,16 @@ def _mac(pf: model.Pf, vf: model.Vf, wanted: str, *, rebound: bool) -> Iterator[
     yield _of(pf, vf, steps.Act.MAC, settings.NO_MAC, wanted)
 
 
-def _switches(pf: model.Pf, free: Sequence[model.Vf], act: steps.Act, wanted: bool | None) -> Iterator[steps.Step]:
+def _switches(
+    pf: model.Pf, free: Sequence[model.Vf], act: steps.Act, wanted: bool | None
+) -> Iterator[steps.ProvisioningStep]:
     for vf in free:
         now = None if vf.shown is None else getattr(vf.shown, act.value)
         if None not in (wanted, now) and now != wanted:
             yield _of(pf, vf, act, now, wanted)
 
 
-def _mtu(pf: model.Pf, vf: model.Vf, policy: policies.Policy, *, rebound: bool) -> Iterator[steps.Step]:
+def _mtu(pf: model.Pf, vf: model.Vf, policy: policies.PfPolicy, *, rebound: bool) -> Iterator[steps.ProvisioningStep]:
     """Set the VF's MTU. A VF that gets another driver has a new netdev, or none."""
     if policy.mtu is None or (rebound and new_vf_steps.is_userspace(policy.driver)):
         return
@@ -84,7 +86,7 @@ def _mtu(pf: model.Pf, vf: model.Vf, policy: policies.Policy, *, rebound: bool) 
         yield _of(pf, vf, steps.Act.MTU, None if rebound else vf.mtu, policy.mtu)
 
 
-def _readdressed(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
+def _readdressed(pf: model.Pf, vf: model.Vf) -> Iterator[steps.ProvisioningStep]:
     """Restore the address: the VF's own driver, bound again, uses the administered one, or a random one."""
     if vf.address is None:
         return
@@ -96,7 +98,7 @@ def _readdressed(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
         yield _of(pf, vf, steps.Act.MAC, None, vf.shown.mac)
 
 
-def _restored(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
+def _restored(pf: model.Pf, vf: model.Vf) -> Iterator[steps.ProvisioningStep]:
     """Restore the VF: address first, while none is administered; a userspace driver after that, and trust last."""
     if vf.address is not None:
         yield _of(pf, vf, steps.Act.ADDRESS, None, vf.address)
@@ -114,5 +116,5 @@ def _restored(pf: model.Pf, vf: model.Vf) -> Iterator[steps.Step]:
         yield _of(pf, vf, steps.Act.DEFAULTS, None, vf.declared)
 
 
-def _of(pf: model.Pf, vf: model.Vf, act: steps.Act, before: Any, after: Any) -> steps.Step:
-    return steps.Step(act, pf.pci, pf.label(vf.index), vf.index, before, after)
+def _of(pf: model.Pf, vf: model.Vf, act: steps.Act, before: Any, after: Any) -> steps.ProvisioningStep:
+    return steps.ProvisioningStep(act, pf.pci, pf.label(vf.index), vf.index, before, after)

@@ -30,7 +30,7 @@ def made(
 ) -> machine.Machine:
     """Make the machine; `pods` asks the kubelet which pod has which device."""
     book = ledger.Ledger(run_dir)
-    node = observe.Node(sysfs.Tree(sysfs_root), proc, book, _kernel, _switches, pods)
+    node = observe.NodeAccess(sysfs.Tree(sysfs_root), proc, book, _kernel, _switches, pods)
     return machine.Machine(node, sysfs_writes.Sysfs(sysfs_root))
 
 
@@ -41,7 +41,7 @@ def _kernel() -> Iterator[kernel.Kernel]:
 
 
 @contextlib.contextmanager
-def _switches() -> Iterator[observe.Switches]:
+def _switches() -> Iterator[observe.EswitchClient]:
     try:
         opened = eswitch.Eswitch()
     except errors.KernelError as error:

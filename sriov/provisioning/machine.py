@@ -9,16 +9,15 @@ address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_rese
 """
 
 import dataclasses
-import time
+import operator
 from collections.abc import Callable
 
-from sriov import devices, errors, settings
-from sriov.hardware import sysfs
+from sriov import devices, errors, polling, settings
+from sriov.hardware import pci, sysfs
 from sriov.linux import kernel, sysfs_writes
 from sriov.provisioning import model, observe, policies
-from sriov.provisioning.steps import Act, Step
+from sriov.provisioning.steps import Act, ProvisioningStep
 
-_PAUSE = 0.02  # seconds
 _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}
 
 
@@ -26,13 +25,13 @@ _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOF
 class Machine:
     """Carries out steps. `patience` is how many seconds a driver may take to bring a netdev."""
 
-    node: observe.Node
+    node: observe.NodeAccess
     attributes: sysfs_writes.Attributes
     patience: float = 10.0
 
-    def do(self, step: Step) -> None:
+    def do(self, step: ProvisioningStep) -> None:
         """Carry out the step. Raises SriovError; the step may be half done then."""
-        doing: dict[Act, Callable[[Step], None]] = {
+        doing: dict[Act, Callable[[ProvisioningStep], None]] = {
             Act.NUMVFS: self._set_numvfs,
             Act.ESWITCH: self._set_eswitch,
             Act.UP: lambda step: self._change(step.pf, kernel.Change(up=step.after)),
@@ -44,7 +43,7 @@ class Machine:
         }
         doing.get(step.act, self._administer)(step)
 
-    def in_the_way(self, step: Step) -> tuple[devices.PciAddress, str] | None:
+    def in_the_way(self, step: ProvisioningStep) -> tuple[devices.PciAddress, str] | None:
         """Return a VF that the step would touch and that is now in use, and its user; None if there is none."""
         if not step.touches:
             return None
@@ -52,21 +51,21 @@ class Machine:
         users = self.node.users()
         return next(((pci, user) for pci in touched if (user := users.user(pci))), None)
 
-    def _set_numvfs(self, step: Step) -> None:
+    def _set_numvfs(self, step: ProvisioningStep) -> None:
         gone = self._vfs(step.pf) if step.removes else []
         self._write(step.pf, "sriov_numvfs", str(step.after))
         self._until(lambda: len(self._vfs(step.pf)) == step.after, f"the VFs of {step.label} to be {step.after}")
-        for pci in gone:
-            self.node.book.defaults.declare(self.node.tree, pci, settings.UNNAMED)
-        for pci in self._vfs(step.pf):
-            self._settle(pci)
+        for vf in gone:
+            self.node.book.defaults.declare(self.node.tree, vf, settings.UNNAMED)
+        for vf in self._vfs(step.pf):
+            self._settle(vf)
 
-    def _set_eswitch(self, step: Step) -> None:
+    def _set_eswitch(self, step: ProvisioningStep) -> None:
         with self.node.switches() as switches:
             switches.set_mode("pci", step.pf, step.after)
         self._until(lambda: self._netdev(step.pf) is not None, f"{step.pf} to have a netdev again")
 
-    def _administer(self, step: Step) -> None:
+    def _administer(self, step: ProvisioningStep) -> None:
         wanted = dataclasses.replace(settings.BASELINE, **{step.act.value: step.after})
         assert step.vf is not None
         with self.node.kernel() as net:
@@ -74,10 +73,10 @@ class Machine:
         if step.act is Act.MAC:
             self.node.book.homes.forget(self._device(step))
 
-    def _declare(self, step: Step) -> None:
+    def _declare(self, step: ProvisioningStep) -> None:
         self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
 
-    def _set_address(self, step: Step) -> None:
+    def _set_address(self, step: ProvisioningStep) -> None:
         """Set the VF's own address: what was remembered of it is not true any more."""
         pci = self._device(step)
         if self._found(pci).address != step.after:  # a driver may refuse the address that it already has
@@ -89,7 +88,7 @@ class Machine:
                 "look at the kernel's log, and whether its PF is up",
             )
 
-    def _bind(self, step: Step) -> None:
+    def _bind(self, step: ProvisioningStep) -> None:
         """Bind the driver. driver_override comes first: it keeps other drivers away (drivers/pci/pci-driver.c)."""
         pci, wanted, mac = self._device(step), step.after, self._mac_by_pf(step)
         self._write(pci, "driver_override", wanted.override or "")
@@ -103,7 +102,7 @@ class Machine:
         if mac != settings.NO_MAC and not self._has(step, mac):
             self._state_again(step, mac)
 
-    def _check_driver(self, step: Step, pci: devices.PciAddress, wanted: model.Binding) -> None:
+    def _check_driver(self, step: ProvisioningStep, pci: devices.PciAddress, wanted: model.Binding) -> None:
         """Check the driver: drivers_probe reports nothing if no driver took the device."""
         bound = self._driver(pci)
         if bound is None or wanted.driver not in (bound, policies.DEFAULT_DRIVER):
@@ -112,7 +111,7 @@ class Machine:
                 "is the driver loaded, and is there an IOMMU? look at the kernel's log",
             )
 
-    def _mac_by_pf(self, step: Step) -> str:
+    def _mac_by_pf(self, step: ProvisioningStep) -> str:
         """Return the VF's address as its PF reports it; NO_MAC if that cannot be read."""
         assert step.vf is not None
         pf = self._netdev(step.pf)
@@ -120,11 +119,11 @@ class Machine:
             shown = pf and observe.shown(net, pf.index, step.vf)
         return shown.mac if shown else settings.NO_MAC
 
-    def _has(self, step: Step, mac: str) -> bool:
+    def _has(self, step: ProvisioningStep, mac: str) -> bool:
         netdev = self._netdev(self._device(step))
         return netdev is None or (netdev.address, self._mac_by_pf(step)) == (mac, mac)
 
-    def _state_again(self, step: Step, mac: str) -> None:
+    def _state_again(self, step: ProvisioningStep, mac: str) -> None:
         """State the address again: a VF takes it while none is administered; igb does not pass on a later one."""
         for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
             self.do(dataclasses.replace(step, act=act, after=value))
@@ -149,11 +148,7 @@ class Machine:
 
     def _settle(self, pci: devices.PciAddress) -> None:
         """Wait for the netdev: some drivers bring it after they are bound (iavf); before, the VF seems to be away."""
-        deadline = time.monotonic() + self.patience
-        while self._awaits_netdev(pci):
-            if time.monotonic() >= deadline:
-                return
-            time.sleep(_PAUSE)
+        polling.until(lambda: self._awaits_netdev(pci), operator.not_, self.patience)
 
     def _awaits_netdev(self, pci: devices.PciAddress) -> bool:
         driver = self._driver(pci)
@@ -162,21 +157,16 @@ class Machine:
         return self._netdev(pci) is None
 
     def _until(self, there: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self.patience
-        while not there():
-            if time.monotonic() >= deadline:
-                raise errors.BusyError(f"waited {self.patience:.0f} s for {what}", "look at the kernel's log")
-            time.sleep(_PAUSE)
+        if not polling.until(there, bool, self.patience):
+            raise errors.BusyError(f"waited {self.patience:.0f} s for {what}", "look at the kernel's log")
 
     def _vfs(self, pf: devices.PciAddress) -> list[devices.PciAddress]:
-        folder = self.node.tree.pci(pf)
-        names = [name for name in sysfs.names(folder) if name.startswith("virtfn")]
-        return [devices.pci_address(sysfs.target(folder / name)) for name in names]
+        return list(pci.vfs(self.node.tree.pci(pf)).values())
 
-    def _device(self, step: Step) -> devices.PciAddress:
+    def _device(self, step: ProvisioningStep) -> devices.PciAddress:
         if step.vf is None:
             return step.pf
-        return devices.pci_address(sysfs.target(self.node.tree.pci(step.pf) / f"virtfn{step.vf}"))
+        return devices.pci_address(pci.vf(self.node.tree.pci(step.pf), step.vf))
 
     def _write(self, pci: devices.PciAddress, attribute: str, value: str) -> None:
         self.attributes.write(f"bus/pci/devices/{pci}/{attribute}", value)

@@ -69,7 +69,7 @@ class Pf:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
+class NodeFacts:
     """PFs in PCI order; `drivers` are the PCI drivers that the kernel has loaded."""
 
     pfs: tuple[Pf, ...]

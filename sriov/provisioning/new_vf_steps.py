@@ -16,7 +16,7 @@ from sriov.provisioning import model, policies, steps
 UNBOUND = model.Binding(None, None)
 
 
-def creation(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+def creation(pf: model.Pf, policy: policies.PfPolicy, macs: Sequence[str] | None) -> Iterator[steps.ProvisioningStep]:
     """Go from 0 to `numVfs` VFs, act by act and not VF by VF, so that the plan can be shown in few lines."""
     staged = macs is not None or policy.driver not in (None, policies.DEFAULT_DRIVER)
     probed = pf.autoprobe or policy.driver == policies.DEFAULT_DRIVER
@@ -39,7 +39,7 @@ def creation(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) 
         yield from _of_vfs(pf, policy, steps.Act.TRUST, policy.trust)
 
 
-def wanted_binding(policy: policies.Policy, *, probed: bool) -> model.Binding | None:
+def wanted_binding(policy: policies.PfPolicy, *, probed: bool) -> model.Binding | None:
     """Return the driver that a VF is to be bound to; None if it stays without a driver."""
     if policy.driver not in (None, policies.DEFAULT_DRIVER):
         return model.Binding(policy.driver, policy.driver)
@@ -51,20 +51,22 @@ def is_userspace(driver: str | None) -> bool:
     return driver in devices.USERSPACE_DRIVERS or (driver is not None and "vfio" in re.split(r"[-_]", driver))
 
 
-def _administered(pf: model.Pf, policy: policies.Policy, macs: Sequence[str] | None) -> Iterator[steps.Step]:
+def _administered(
+    pf: model.Pf, policy: policies.PfPolicy, macs: Sequence[str] | None
+) -> Iterator[steps.ProvisioningStep]:
     for index, mac in enumerate(macs or ()):
         yield _of_vf(pf, steps.Act.MAC, index, mac)
     if policy.spoofchk is not None:
         yield from _of_vfs(pf, policy, steps.Act.SPOOFCHK, policy.spoofchk)
 
 
-def _of_pf(pf: model.Pf, act: steps.Act, before: Any, after: Any) -> steps.Step:
-    return steps.Step(act, pf.pci, pf.label(), None, before, after)
+def _of_pf(pf: model.Pf, act: steps.Act, before: Any, after: Any) -> steps.ProvisioningStep:
+    return steps.ProvisioningStep(act, pf.pci, pf.label(), None, before, after)
 
 
-def _of_vf(pf: model.Pf, act: steps.Act, index: int, after: Any) -> steps.Step:
-    return steps.Step(act, pf.pci, pf.label(index), index, None, after)
+def _of_vf(pf: model.Pf, act: steps.Act, index: int, after: Any) -> steps.ProvisioningStep:
+    return steps.ProvisioningStep(act, pf.pci, pf.label(index), index, None, after)
 
 
-def _of_vfs(pf: model.Pf, policy: policies.Policy, act: steps.Act, after: Any) -> Iterator[steps.Step]:
+def _of_vfs(pf: model.Pf, policy: policies.PfPolicy, act: steps.Act, after: Any) -> Iterator[steps.ProvisioningStep]:
     return (_of_vf(pf, act, index, after) for index in range(policy.numvfs))

@@ -14,7 +14,7 @@ from sriov.provisioning import model, vf_use
 from sriov.state import ledger
 
 
-class Switches(Protocol):
+class EswitchClient(Protocol):
     """Embedded switches of cards: sriov.linux.eswitch.Eswitch, and the tests' own. `bus` is pci."""
 
     def mode(self, bus: str, device: str) -> devices.EswitchMode | None: ...
@@ -23,27 +23,27 @@ class Switches(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class NodeAccess:
     """Sources of a node's state. `pods` asks the kubelet each time which pod has which device, by PCI address."""
 
     tree: sysfs.Tree
     proc: pathlib.Path
     book: ledger.Ledger
     kernel: Callable[[], AbstractContextManager[kernel.Kernel]]
-    switches: Callable[[], AbstractContextManager[Switches]]
+    switches: Callable[[], AbstractContextManager[EswitchClient]]
     pods: Callable[[], Mapping[str, str]] = dict
 
     def users(self) -> vf_use.Users:
         return vf_use.look(self.tree, self.proc, self.book, self.pods())
 
 
-def observe(node: Node) -> model.Facts:
+def observe(node: NodeAccess) -> model.NodeFacts:
     """Return every PF of the node with its VFs. Raises SriovError if the node cannot be read."""
     found, users = inventory.scan(node.tree), node.users()
     with node.kernel() as net, node.switches() as switches:
         reader = _Reader(node.tree, node.book, net, switches, users)
         pfs = [reader.pf(pf, [vf for vf in found.vfs.values() if vf.pf == pf.pci]) for pf in found.pfs.values()]
-    return model.Facts(tuple(pfs), frozenset(sysfs.names(node.tree.root / "bus/pci/drivers")))
+    return model.NodeFacts(tuple(pfs), frozenset(sysfs.names(node.tree.root / "bus/pci/drivers")))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Reader:
     tree: sysfs.Tree
     book: ledger.Ledger
     net: kernel.Kernel
-    switches: Switches
+    switches: EswitchClient
     users: vf_use.Users
 
     def pf(self, pf: devices.PF, vfs: Sequence[devices.VF]) -> model.Pf:

@@ -19,15 +19,15 @@ Macs = Sequence[str] | None
 class Plan:
     """`refusals` are the reasons to do nothing at all; `notes` name what is left as it is, and why."""
 
-    steps: tuple[steps.Step, ...]
+    steps: tuple[steps.ProvisioningStep, ...]
     notes: tuple[str, ...]
     refusals: tuple[str, ...]
 
 
-def make(found: model.Facts, wanted: Sequence[policies.Policy]) -> Plan:
+def make(found: model.NodeFacts, wanted: Sequence[policies.PfPolicy]) -> Plan:
     """Make the plan. The first policy, in file order, that takes a PF counts; a PF that none takes stays as it is."""
     taken = [(pf, next((each for each in wanted if each.selector.takes(pf)), None)) for pf in found.pfs]
-    made: list[steps.Step] = []
+    made: list[steps.ProvisioningStep] = []
     notes: list[str] = []
     refusals: list[str] = []
     notes += [_kept(pf) for pf, chosen in taken if chosen is None and _declared(pf)]
@@ -53,12 +53,12 @@ def _kept(pf: model.Pf) -> str:
     return f"{pf.label()}: no policy takes it; what an earlier file declares of its VFs counts until they are recreated"
 
 
-def _rebuilt(pf: model.Pf, policy: policies.Policy) -> bool:
+def _rebuilt(pf: model.Pf, policy: policies.PfPolicy) -> bool:
     """Report whether the PF's VFs, if there are any, have to be removed and new ones made."""
     return len(pf.vfs) != policy.numvfs or policy.eswitch not in (None, pf.eswitch)
 
 
-def _macs(policy: policies.Policy, number: int) -> Macs:
+def _macs(policy: policies.PfPolicy, number: int) -> Macs:
     """Return the addresses for the `number`-th PF that the policy takes: each PF has the next `numVfs` of the range."""
     if policy.macs is None:
         return None
@@ -68,7 +68,7 @@ def _macs(policy: policies.Policy, number: int) -> Macs:
     return [policy.macs[start + index] for index in range(policy.numvfs)]
 
 
-def _range_too_small(policy: policies.Policy, pfs: int) -> Iterator[str]:
+def _range_too_small(policy: policies.PfPolicy, pfs: int) -> Iterator[str]:
     needed = pfs * policy.numvfs
     if policy.macs is not None and needed > len(policy.macs):
         yield (
@@ -77,7 +77,7 @@ def _range_too_small(policy: policies.Policy, pfs: int) -> Iterator[str]:
         )
 
 
-def _refusals(pf: model.Pf, policy: policies.Policy, drivers: frozenset[str]) -> Iterator[str]:
+def _refusals(pf: model.Pf, policy: policies.PfPolicy, drivers: frozenset[str]) -> Iterator[str]:
     where = f"{pf.label()} (policy {policy.name})"
     if policy.numvfs > pf.totalvfs:
         yield f"{where}: numVfs {policy.numvfs} is more than the card has; it has {pf.totalvfs}"
@@ -93,7 +93,7 @@ def _refusals(pf: model.Pf, policy: policies.Policy, drivers: frozenset[str]) ->
     yield from _refused_for_users(pf, policy, where)
 
 
-def _refused_for_users(pf: model.Pf, policy: policies.Policy, where: str) -> Iterator[str]:
+def _refused_for_users(pf: model.Pf, policy: policies.PfPolicy, where: str) -> Iterator[str]:
     """Refuse what would touch every VF, used ones too: a PF's driver resets its VFs for another MTU."""
     if not pf.in_use:
         return
@@ -110,7 +110,7 @@ def _refused_for_users(pf: model.Pf, policy: policies.Policy, where: str) -> Ite
         yield f"{where}: mtu cannot become {policy.mtu} without a reset of its VFs; {remedy}"
 
 
-def _notes(pf: model.Pf, policy: policies.Policy) -> Iterator[str]:
+def _notes(pf: model.Pf, policy: policies.PfPolicy) -> Iterator[str]:
     if policy.of_vfs:
         for vf in pf.in_use:
             yield f"{pf.label(vf.index)} is in use by {vf.user} and stays as it is"
@@ -124,17 +124,17 @@ def _notes(pf: model.Pf, policy: policies.Policy) -> Iterator[str]:
                 yield f"{pf.label(vf.index)}: its PF does not show what trust, spoofchk and MAC are; they stay"
 
 
-def _steps(pf: model.Pf, policy: policies.Policy, macs: Macs) -> Iterator[steps.Step]:
+def _steps(pf: model.Pf, policy: policies.PfPolicy, macs: Macs) -> Iterator[steps.ProvisioningStep]:
     rebuilt = _rebuilt(pf, policy)
     if rebuilt and pf.vfs:
         yield existing_vf_steps.removal(pf)
     if policy.eswitch not in (None, pf.eswitch):
-        yield steps.Step(steps.Act.ESWITCH, pf.pci, pf.label(), None, pf.eswitch, policy.eswitch)
+        yield steps.ProvisioningStep(steps.Act.ESWITCH, pf.pci, pf.label(), None, pf.eswitch, policy.eswitch)
     if rebuilt and policy.numvfs and pf.netdev and not pf.up:
-        yield steps.Step(steps.Act.UP, pf.pci, pf.label(), None, False, True)
+        yield steps.ProvisioningStep(steps.Act.UP, pf.pci, pf.label(), None, False, True)
     # Another eswitch mode may bring another netdev, whose MTU is the usual one.
     if policy.mtu is not None and (policy.mtu != pf.mtu or policy.eswitch not in (None, pf.eswitch)):
-        yield steps.Step(steps.Act.MTU, pf.pci, pf.label(), None, pf.mtu, policy.mtu)
+        yield steps.ProvisioningStep(steps.Act.MTU, pf.pci, pf.label(), None, pf.mtu, policy.mtu)
     if not rebuilt:
         yield from existing_vf_steps.changes(pf, policy, macs)
     elif policy.numvfs:

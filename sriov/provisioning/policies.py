@@ -10,7 +10,7 @@ DEFAULT_DRIVER = "default"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Selector:
+class PfSelector:
     """Values inside a key are alternatives, keys must all hold, an empty one is no constraint. All refer to the PF."""
 
     pf_names: frozenset[str] = frozenset()
@@ -50,11 +50,11 @@ class MacRange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
+class PfPolicy:
     """One entry of the file. A setting that is None stays as it is. `mtu` in bytes, of the PF and of its VFs."""
 
     name: str
-    selector: Selector
+    selector: PfSelector
     numvfs: int
     driver: str | None = None
     mtu: int | None = None

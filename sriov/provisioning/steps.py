@@ -29,8 +29,8 @@ class Act(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """A step. `vf` is the index of the PF's VF, None for the PF itself: a VF need not exist when this is planned.
+class ProvisioningStep:
+    """`vf` is the index of the PF's VF, None for the PF itself: a VF need not exist while this is planned.
 
     `before` is None if there is nothing to go back to, as with a VF that the plan itself makes. `restore` are more
     steps of the way back, since the VFs that it makes are new ones.
@@ -42,7 +42,7 @@ class Step:
     vf: int | None
     before: Any
     after: Any
-    restore: tuple["Step", ...] = ()
+    restore: tuple["ProvisioningStep", ...] = ()
 
     @property
     def removes(self) -> bool:
@@ -58,7 +58,7 @@ class Step:
         return f"set {self.act.value} of {self.label} to {said(self.after)}"
 
 
-def back(step: Step) -> tuple[Step, ...]:
+def back(step: ProvisioningStep) -> tuple[ProvisioningStep, ...]:
     """Return the steps that undo it."""
     if step.before is None:
         return ()

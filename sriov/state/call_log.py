@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 _KEEP = 256  # calls; then the file replaces the older one
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class CallOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `at` is in seconds since 1970, `ms` its duration; `code` 0 is success. Of stdin only names are kept."""
 
     at: float
@@ -31,7 +31,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     details: str = ""
 
 
-_OUTCOME = msgspec.json.Decoder(Outcome)
+_OUTCOME = msgspec.json.Decoder(CallOutcome)
 
 
 class Recent:
@@ -43,14 +43,14 @@ class Recent:
         self._keep = keep
         self._lines: int | None = None  # unknown at first: another daemon may still be writing
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: CallOutcome) -> None:
         """Write the call down. Never raises."""
         try:
             self._append(msgspec.json.encode(outcome))
         except (OSError, ValueError) as error:  # ValueError: surrogates of bytes that are no UTF-8
             _log.debug("the call is not logged: %s", error)
 
-    def read(self) -> tuple[Outcome, ...]:
+    def read(self) -> tuple[CallOutcome, ...]:
         """Return the calls, oldest first. A damaged line is skipped."""
         found = (_decoded(line) for path in (self._older, self._path) for line in _lines(path))
         return tuple(one for one in found if one is not None)
@@ -74,7 +74,7 @@ def _lines(path: pathlib.Path) -> list[bytes]:
         return []
 
 
-def _decoded(line: bytes) -> Outcome | None:
+def _decoded(line: bytes) -> CallOutcome | None:
     try:
         return _OUTCOME.decode(line)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

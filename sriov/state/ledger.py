@@ -138,7 +138,7 @@ class Ledger:
             run_files.write(self._path(record.pci), msgspec.json.encode(record))
 
     def remove(self, pci: devices.PciAddress) -> None:
-        """Forget the VF; nothing happens where there is no record."""
+        """Remove the VF's record, if there is one."""
         with timing.timed(LedgerStep.LEDGER), run_files.refusals(self._path(pci)):
             self._path(pci).unlink(missing_ok=True)
 

@@ -1,15 +1,14 @@
 """Small files of the run directory: each complete or absent, readable by its owner alone. Raises LedgerError.
 
-A rename makes a file whole against a crash of the process. The directory is on tmpfs, so nothing is fsynced.
+The directory is on tmpfs, so nothing is fsynced.
 """
 
 import contextlib
-import errno
 import os
 import pathlib
 from collections.abc import Iterator
 
-from sriov import errors
+from sriov import errors, files
 
 
 def make_folder(folder: pathlib.Path) -> None:
@@ -25,16 +24,8 @@ def make_folder(folder: pathlib.Path) -> None:
 
 def write(path: pathlib.Path, data: bytes) -> None:
     """Write `data` to the path, replacing any file there."""
-    draft = path.with_suffix(".tmp")
     with refusals(path):
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            written = os.write(fd, data)
-        finally:
-            os.close(fd)
-        if written < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        draft.rename(path)
+        files.write(path, data, draft=path.with_suffix(".tmp"))
 
 
 def read(path: pathlib.Path) -> bytes | None:

@@ -14,15 +14,12 @@ import msgspec
 
 from sriov import devices, errors, settings
 from sriov.hardware import sysfs
-from sriov.state import run_files
+from sriov.state import vf_files
 
 _log = logging.getLogger(__name__)
 
 
-class _Written(msgspec.Struct, frozen=True):
-    """`device` distinguishes a PCI device from another that gets its address later: sysfs.Tree.birth."""
-
-    device: int
+class _Written(vf_files.Born, frozen=True):
     declared: settings.Switches
 
 
@@ -33,10 +30,10 @@ class Defaults:
     """The files below `folder`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self._files = vf_files.Folder(folder, _WRITTEN)
 
     def create(self) -> None:
-        run_files.make_folder(self._folder)
+        self._files.create()
 
     def of(self, tree: sysfs.Tree, pci: devices.PciAddress) -> settings.Switches:
         """Return the VF's defaults. A file that cannot be read declares nothing, and is logged."""
@@ -44,27 +41,21 @@ class Defaults:
 
     def written(self, tree: sysfs.Tree, pci: devices.PciAddress) -> settings.Switches | None:
         """Return the VF's defaults; None if its file cannot be read."""
-        path = self._path(pci)
         try:
-            data = run_files.read(path)
-            found = _WRITTEN.decode(data) if data is not None else None
+            found = self._files.last(pci)
         except (errors.LedgerError, ValueError, RecursionError) as error:
             _log.warning(
                 "the defaults of VF %s cannot be read from %s (%s): the baseline applies until"
-                " `sriovctl provision --apply` writes them again", pci, path, error,
+                " `sriovctl provision --apply` writes them again", pci, self._files.file(pci), error,
             )  # fmt: skip
             return None
-        return found.declared if found is not None and found.device == tree.birth(pci) else settings.UNNAMED
+        counts = vf_files.of_this_device(tree, pci, found)
+        return counts.declared if counts is not None else settings.UNNAMED
 
     def declare(self, tree: sysfs.Tree, pci: devices.PciAddress, declared: settings.Switches) -> None:
         """Set the VF's defaults from now on. If none is declared, its file is removed."""
-        path = self._path(pci)
-        if declared != settings.UNNAMED:
-            self.create()  # at boot no daemon has made the folder yet
-            run_files.write(path, msgspec.json.encode(_Written(tree.birth(pci), declared)))
+        if declared == settings.UNNAMED:
+            self._files.remove(pci)
             return
-        with run_files.refusals(path):
-            path.unlink(missing_ok=True)
-
-    def _path(self, pci: devices.PciAddress) -> pathlib.Path:
-        return self._folder / f"{pci}.json"
+        self.create()  # at boot no daemon has made the folder yet
+        self._files.write(pci, _Written(tree.birth(pci), declared))

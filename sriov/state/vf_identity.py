@@ -17,7 +17,7 @@ from sriov import devices, errors
 from sriov.hardware import sysfs
 from sriov.linux import kernel
 from sriov.linux.netdev import netdev_settings
-from sriov.state import run_files
+from sriov.state import vf_files
 
 _MTU = 1500  # bytes, Ethernet's
 
@@ -30,14 +30,12 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """Content of a VF's file. `device` distinguishes a PCI device from another that gets its address later.
+class _Known(vf_files.Born, frozen=True):
+    """`state` are all settings of the netdev (kernel.LinkState), null where a former version first saw the VF.
 
-    It is sysfs.Tree.birth. `state` are all settings of the netdev (kernel.LinkState), null if a former version first
-    saw the VF. They are needed only after a pod, so they stay encoded until then.
+    They are read after a pod alone, so they stay as they are written until then.
     """
 
-    device: int
     home: Home
     state: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -50,10 +48,10 @@ class Homes:
     """The files below `folder`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self._files = vf_files.Folder(folder, _KNOWN)
 
     def create(self) -> None:
-        run_files.make_folder(self._folder)
+        self._files.create()
 
     def settle(
         self, tree: sysfs.Tree, pci: devices.PciAddress, netdev: sysfs.Netdev, look: Callable[[], kernel.LinkState]
@@ -69,22 +67,22 @@ class Homes:
         noted = known is not None and not first and _is_noted(known)
         if known is None or not noted or home != known.home:
             state = known.state if known is not None and noted else _seen(look, first=first)
-            self._write(pci, _Known(birth, home, state))
+            self._files.write(pci, _Known(birth, home, state))
         return home
 
     def state(self, tree: sysfs.Tree, pci: devices.PciAddress) -> kernel.LinkState | None:
         """Return the settings that the VF's netdev had when it was first seen; None if they were not noted."""
-        known = self._read(pci)
-        if known is None or known.device != tree.birth(pci):
+        known = vf_files.of_this_device(tree, pci, self._read(pci))
+        if known is None:
             return None
         state: kernel.LinkState | None = _STATE.decode(known.state)
         return state
 
     def note(self, tree: sysfs.Tree, pci: devices.PciAddress, state: kernel.LinkState) -> None:
         """Note these settings as the VF's own from now on."""
-        known = self._read(pci)
-        if known is not None and known.device == tree.birth(pci):
-            self._write(pci, msgspec.structs.replace(known, state=msgspec.Raw(msgspec.json.encode(state))))
+        known = vf_files.of_this_device(tree, pci, self._read(pci))
+        if known is not None:
+            self._files.write(pci, msgspec.structs.replace(known, state=msgspec.Raw(msgspec.json.encode(state))))
 
     def last(self, pci: devices.PciAddress) -> Home:
         """Return the identity of a VF whose record is lost; a VF that was never seen gets a random address."""
@@ -93,21 +91,12 @@ class Homes:
 
     def forget(self, pci: devices.PciAddress) -> None:
         """Forget the VF, since it gets another address of its own: it is then seen for the first time again."""
-        path = self._path(pci)
-        with run_files.refusals(path):
-            path.unlink(missing_ok=True)
-
-    def _path(self, pci: devices.PciAddress) -> pathlib.Path:
-        return self._folder / f"{pci}.json"
-
-    def _write(self, pci: devices.PciAddress, known: _Known) -> None:
-        run_files.write(self._path(pci), msgspec.json.encode(known))
+        self._files.remove(pci)
 
     def _read(self, pci: devices.PciAddress) -> _Known | None:
         """Read the VF's file. A damaged one counts as none: the VF is then seen for the first time."""
-        data = run_files.read(self._path(pci))
         try:
-            return _KNOWN.decode(data) if data else None
+            return self._files.last(pci)
         except msgspec.MsgspecError:
             return None
 

@@ -18,7 +18,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command ADD. Everything that can be refused is refused before anything is changed."""
+    """Run the CNI command ADD. Everything that can be refused is refused before anything is changed."""
     with timing.timed(steps.CallStep.VALIDATE):
         network = netconf.network(call.document)
         wanted = vf_request.read(call.document, call.invocation.args)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 async def check(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command CHECK."""
+    """Run the CNI command CHECK."""
     network = netconf.existing(call.document)
     netconf.needs_version(network, "CHECK", "0.4.0")
     if network.prev_result is None:

@@ -14,7 +14,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command DEL: succeeds where there is nothing to do, touches only what the call owns."""
+    """Run the CNI command DEL: succeeds if there is nothing to do, touches only what the call owns."""
     network = netconf.existing(call.document)
     held, problem = await calls.with_ipam(
         daemon, network, call.hand_to_ipam(network), give_back(daemon, call, network.device)
@@ -89,7 +89,7 @@ def _take_back(daemon: Daemon, record: ledger.Record, pod: netns.Netns | None) -
 
 
 async def collect(daemon: Daemon, call: Call) -> bytes:
-    """The CNI command GC: ends every attachment of this network that is not on the runtime's list."""
+    """Run the CNI command GC: ends every attachment of this network that is not on the runtime's list."""
     network = netconf.existing(call.document)
     netconf.needs_version(network, "GC", "1.1.0")
     netconf.needs_name(network)

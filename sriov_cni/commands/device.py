@@ -8,7 +8,7 @@ from sriov_cni.spec.cni_errors import Code
 
 
 async def choose(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> devices.PciAddress:
-    """The VF's PCI address. Raises CniError with code 7 or 11 where the kubelet has none for this pod."""
+    """Return the VF's PCI address. Raises CniError with code 7 or 11 if the kubelet has none for this pod."""
     pci = await _chosen(daemon, call, wanted)
     logs.about(vf=pci)
     return pci
@@ -21,7 +21,11 @@ async def _chosen(daemon: Daemon, call: Call, wanted: vf_request.VfRequest) -> d
     from sriov.kubelet import podresources  # noqa: PLC0415
 
     args = _needs_pod(call)
-    held = await podresources.devices_of(daemon.pod_resources, args.namespace, args.pod, wanted.resource)
+    try:
+        held = await podresources.devices_of(daemon.pod_resources, args.namespace, args.pod, wanted.resource)
+    except errors.BusyError as error:
+        error.remedy += " --pod-resources-socket says where it listens"
+        raise
     if not held:
         raise errors.BusyError(
             f"the kubelet gave pod {args.namespace}/{args.pod} no device of {wanted.resource}",

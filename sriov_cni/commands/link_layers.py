@@ -13,7 +13,7 @@ _FULL_MEMBER = 0x8000  # InfiniBand Architecture Specification 1.2.1, 10.9.1.1
 
 
 def check(node: Node, vf: devices.VF, wanted: vf_request.VfRequest) -> None:
-    """Raises UnsupportedError for what a VF of this kind cannot have."""
+    """Raise UnsupportedError for settings that a VF of this kind cannot have."""
     known = settings.INFINIBAND if vf.infiniband else settings.EVERY_SETTING
     names = sorted(each.value for each in settings.asked(wanted.wanted) - known)
     if wanted.pkey is not None and not vf.infiniband:

@@ -36,7 +36,7 @@ _CACHED = msgspec.json.Decoder(_Cached)
 
 
 class Upstream:
-    """sriov-cni's folder, /var/lib/cni/sriov by default there."""
+    """Folder of sriov-cni's records, /var/lib/cni/sriov by its default."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder

@@ -12,7 +12,7 @@ from sriov_cni.monitoring import attached_vfs, counters, metrics
 from sriov_cni.spec import cni_errors
 
 
-class Monitor:
+class DaemonMonitor:
     """The endpoint. It is made before the daemon, which counts in `meter`. `interval` is seconds between VF reads."""
 
     def __init__(self, where: http_address.Address, interval: float, read: attached_vfs.Reader = counters.of) -> None:
@@ -20,7 +20,7 @@ class Monitor:
         self._interval = interval
         self._read = read
         self._registry = process_metrics.registry("CNI daemon")
-        self.meter = metrics.Meter(self._registry)
+        self.meter = metrics.PrometheusMeter(self._registry)
 
     @contextlib.asynccontextmanager
     async def serving(
@@ -37,7 +37,8 @@ class Monitor:
                 return [place.reason]
             return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
 
-        async with endpoint.serving(self._where, pages.routes(problems, self._registry)):
+        remedy = "give --http an address that is free, and a folder that exists"
+        async with endpoint.serving(self._where, pages.routes(problems, self._registry), remedy):
             self._registry.register(metrics.Holdings(lambda: watcher.latest))
             self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
             looking = asyncio.create_task(

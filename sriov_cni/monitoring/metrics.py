@@ -21,7 +21,7 @@ _LONGEST = 253  # characters of a label: a pod's name is a DNS name
 _LABELS = ("pf", "vf", "pci", "namespace", "pod", "interface")
 
 
-class Meter:
+class PrometheusMeter:
     """Counters of events. Only the daemon's loop counts; any thread may read."""
 
     def __init__(self, where: prometheus_client.CollectorRegistry) -> None:

@@ -84,7 +84,7 @@ def _any_ifname(value: str) -> str | None:
 
 
 def _text(value: str) -> str | None:
-    """Bytes that are no UTF-8 arrive as surrogates, which nothing can write down."""
+    """Refuse bytes that are no UTF-8: they arrive as surrogates, which no file can hold."""
     try:
         value.encode()
     except UnicodeEncodeError:

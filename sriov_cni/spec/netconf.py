@@ -100,7 +100,7 @@ def value(key: str, raw: msgspec.Raw, decoder: msgspec.json.Decoder[_T]) -> _T:
 
 
 def version(document: Document) -> str:
-    """The version to answer in, for as far as it can be told; never fails."""
+    """Return the version to answer in, as far as it is readable; never fails."""
     found = document.version
     return found if isinstance(found, str) and found else NEWEST
 
@@ -138,8 +138,8 @@ def existing(document: Document) -> Network:
 
 
 def refuses(document: Document) -> bool:
-    """Whether no plugin's ADD ever took this: its version is none, or its name (containernetworking/cni, pkg/skel,
-    checkVersionAndCall() and validateConfig())."""
+    """Report whether every plugin's ADD refuses this configuration, by its version or name (containernetworking/cni,
+    pkg/skel, checkVersionAndCall() and validateConfig())."""
     net = existing(document)
     return net.version not in (*_OLD_VERSIONS, *VERSIONS) or not _NETWORK.fullmatch(net.name)
 

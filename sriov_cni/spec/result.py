@@ -39,7 +39,7 @@ class Ip(msgspec.Struct, frozen=True, omit_defaults=True):
     interface: int | None = None
 
 
-class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResultRoute(msgspec.Struct, frozen=True, omit_defaults=True):
     dst: str
     gw: str = ""
     mtu: int = 0
@@ -61,7 +61,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     interfaces: list[Interface] = []
     ips: list[Ip] = []
-    routes: list[Route] = []
+    routes: list[ResultRoute] = []
     dns: Dns = Dns()
 
 
@@ -117,7 +117,7 @@ def addressing(result: Result, what: str) -> Addressing:
         raise cni_errors.CniError(Code.DECODING, f"{what} has {error}", "see its documentation") from error
 
 
-def _route(route: Route, gateways: list[kernel.IpAddress]) -> kernel.Route:
+def _route(route: ResultRoute, gateways: list[kernel.IpAddress]) -> kernel.Route:
     """Parse a route. One without a gateway uses the first address' gateway of its family, as with other plugins."""
     dst = ipaddress.ip_network(route.dst, strict=False)
     gateway = ipaddress.ip_address(route.gw) if route.gw else None

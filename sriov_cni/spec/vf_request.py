@@ -13,7 +13,7 @@ from sriov import devices, errors, settings
 from sriov_cni.spec import cni_errors, environment, netconf, result
 from sriov_cni.spec.cni_errors import Code
 
-_MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver know their own maximum
+_MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver have their own maximum
 
 
 class _Ipam(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ _FIELDS = {field.encode_name: (field.name, msgspec.json.Decoder(field.type)) for
 """By JSON key: stdin is decoded by key already, so that each value has a decoder of its own."""
 
 KEYS = frozenset(_FIELDS) - {"runtimeConfig"}
-"""What a network configuration may ask of this plugin, beside what every CNI configuration has."""
+"""Keys of this plugin in a network configuration, without those that every CNI configuration has."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,19 +158,19 @@ def _named(asked: Asked) -> settings.Switches:
 
 
 def _mac(asked: Asked, args: environment.Arguments) -> str | None:
-    """runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
+    """Take the MAC from runtimeConfig, then CNI_ARGS, then the configuration (CNI CONVENTIONS.md)."""
     runtime = asked.runtime_config.mac if asked.runtime_config else None
     return runtime or args.mac or asked.mac
 
 
 def _guid(asked: Asked) -> str | None:
-    """runtimeConfig, which ib-kubernetes fills in, goes first."""
+    """Take the GUID from runtimeConfig first, which ib-kubernetes fills in."""
     runtime = asked.runtime_config.infiniband_guid if asked.runtime_config else None
     return runtime or asked.guid
 
 
 def _pkey(text: str | None) -> int | None:
-    """A partition key as ib-sriov-cni writes it, in hex: 0x8001."""
+    """Parse a partition key as ib-sriov-cni writes it, in hex: 0x8001."""
     if not text:
         return None
     try:

@@ -35,9 +35,9 @@ def kubelet(found: facts.Facts) -> Iterator[Finding]:
 
 
 _PLUGINS = {
-    cni_setup.Plugin.MISSING: (Kind.PLUGIN_MISSING, "it is not there"),
-    cni_setup.Plugin.FOREIGN: (Kind.PLUGIN_FOREIGN, "it does not ask our daemon: it is another CNI plugin"),
-    cni_setup.Plugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, but it is not executable"),
+    cni_setup.InstalledPlugin.MISSING: (Kind.PLUGIN_MISSING, "it is not there"),
+    cni_setup.InstalledPlugin.FOREIGN: (Kind.PLUGIN_FOREIGN, "it does not ask our daemon: it is another CNI plugin"),
+    cni_setup.InstalledPlugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, but it is not executable"),
 }
 
 

@@ -17,7 +17,7 @@ from sriov.state import call_log
 from sriovctl.node import attachments, facts, pod_spec
 
 
-class Answer(enum.Enum):
+class Reply(enum.Enum):
     """Answer of a step; the value is what is shown."""
 
     YES = "yes"
@@ -26,12 +26,12 @@ class Answer(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class ChainLink:
     """One step of the chain. `name` is for scripts and never changes."""
 
     name: str
     question: str
-    answer: Answer
+    answer: Reply
     evidence: str
     remedy: str = ""
 
@@ -46,7 +46,7 @@ class Case:
     spec: pod_spec.PodSpec | None = None
 
 
-def of_pod(case: Case) -> list[Step]:
+def of_pod(case: Case) -> list[ChainLink]:
     """Return the steps from request to interface. If it is unknown what the pod wants, what it was given counts."""
     steps = [*_requested(case)]
     for resource in case.resources:
@@ -54,54 +54,54 @@ def of_pod(case: Case) -> list[Step]:
     return [*steps, *_network(case), *_daemon(case), *_calls(case), *_attached(case)]
 
 
-def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[Step]:
+def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
     """Return whether a pod could be given this VF, and if one has it, how it got it."""
     one = found.seen.catalog.candidates.get(pci)
     if one is None:
         text = f"sysfs has no network device {pci}"
-        return [Step("device", "is the device there?", Answer.NO, text, "see `sriovctl inventory`")]
+        return [ChainLink("device", "is the device there?", Reply.NO, text, "see `sriovctl inventory`")]
     steps = [*_device(found, one)]
     pool, member = found.seen.members.get(pci, (None, None))
     if pool is not None and member is not None:
         steps += [*_health(pool.resource, [member]), _registered(found, pool.resource)]
     elif found.seen.configuration is not None:
-        steps.append(Step("pool", "is it in a pool?", Answer.NO, _why_nowhere(found, one), "change the selectors"))
+        steps.append(ChainLink("pool", "is it in a pool?", Reply.NO, _why_nowhere(found, one), "change the selectors"))
     else:
-        steps.append(Step("pool", "is it in a pool?", Answer.UNSEEN, found.seen.config_trouble))
+        steps.append(ChainLink("pool", "is it in a pool?", Reply.UNSEEN, found.seen.config_trouble))
     pod = found.seen.pod_of(pci)
     case = Case(found, pod or "", () if pool is None else (pool.resource,))
     steps += [_owner(found, pci, pod), *_daemon(case), *_calls_about(found, lambda call: call.device == pci)]
     return steps + [_state(each) for each in found.held if each.record.pci == pci]
 
 
-def reason(steps: list[Step]) -> Step | None:
+def reason(steps: list[ChainLink]) -> ChainLink | None:
     """Return the first step with a no; None if there is none, as far as can be seen."""
-    return next((each for each in steps if each.answer is Answer.NO), None)
+    return next((each for each in steps if each.answer is Reply.NO), None)
 
 
-def _requested(case: Case) -> Iterator[Step]:
+def _requested(case: Case) -> Iterator[ChainLink]:
     question = "does the pod request a resource?"
     if case.spec is None:
         known = ", ".join(case.resources)
         evidence = f"only the API server knows; looking at {known}" if known else "only the API server knows"
-        yield Step("requested", question, Answer.UNSEEN, f"{evidence} (pass --pod-file, or --resource)")
+        yield ChainLink("requested", question, Reply.UNSEEN, f"{evidence} (pass --pod-file, or --resource)")
         return
     asked = ", ".join(f"{count} of {name}" for name, count in case.spec.requests.items())
     if not asked:
-        yield Step("requested", question, Answer.NO, "no container requests an extended resource",
-                   "request one in resources.limits")  # fmt: skip
+        yield ChainLink("requested", question, Reply.NO, "no container requests an extended resource",
+                        "request one in resources.limits")  # fmt: skip
         return
-    yield Step("requested", question, Answer.YES, asked)
+    yield ChainLink("requested", question, Reply.YES, asked)
     if case.spec.unscheduled:
-        yield Step("scheduled", "has the scheduler placed it?", Answer.NO, case.spec.unscheduled,
-                   "the steps below say what this node has")  # fmt: skip
+        yield ChainLink("scheduled", "has the scheduler placed it?", Reply.NO, case.spec.unscheduled,
+                        "the steps below say what this node has")  # fmt: skip
 
 
-def _pool(case: Case, resource: str) -> Iterator[Step]:
+def _pool(case: Case, resource: str) -> Iterator[ChainLink]:
     seen = case.found.seen
     question = f"is there a pool {resource}?"
     if seen.configuration is None:
-        yield Step("pool", question, Answer.UNSEEN, seen.config_trouble)
+        yield ChainLink("pool", question, Reply.UNSEEN, seen.config_trouble)
         return
     pool = next((each for each in seen.dealt if each.resource == resource), None)
     if pool is None:
@@ -109,121 +109,123 @@ def _pool(case: Case, resource: str) -> Iterator[Step]:
         near = difflib.get_close_matches(resource, names, 1)
         remedy = f"write {near[0]} in the pod" if near else "add it to config.json, or name one that is there"
         text = f"config.json has {', '.join(names) or 'no pool'}"
-        yield Step("pool", question, Answer.NO, text, remedy)
+        yield ChainLink("pool", question, Reply.NO, text, remedy)
         return
-    yield Step("pool", question, Answer.YES, f"{case.found.where.config} has it")
+    yield ChainLink("pool", question, Reply.YES, f"{case.found.where.config} has it")
     yield _filled(case.found, pool)
     yield from _health(resource, list(pool.devices)) if pool.devices else ()
 
 
-def _filled(found: facts.Facts, pool: assignment.Pool) -> Step:
+def _filled(found: facts.Facts, pool: assignment.Pool) -> ChainLink:
     question = f"does this node have devices for {pool.resource}?"
     if pool.devices:
-        return Step("devices", question, Answer.YES, f"{len(pool.devices)}")
+        return ChainLink("devices", question, Reply.YES, f"{len(pool.devices)}")
     reasons = collections.Counter(
         assignment.why_not(pool.settings, one, found.seen.now) or "another pool comes first in the file"
         for one in found.seen.catalog.candidates.values()
         if one.role is node_devices.Role.VF
     )
     told = "; ".join(f"{count} VFs: {text}" for text, count in reasons.most_common(3)) or "the node has no VF at all"
-    return Step("devices", question, Answer.NO, told, "change its selectors, or make VFs (`sriovctl provision`)")
+    return ChainLink("devices", question, Reply.NO, told, "change its selectors, or make VFs (`sriovctl provision`)")
 
 
-def _health(resource: str, members: list[assignment.Device]) -> Iterator[Step]:
+def _health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLink]:
     question = f"is a device of {resource} healthy?" if len(members) > 1 else "is it healthy?"
     ailments = collections.Counter(each.ailment for each in members if each.ailment)
     healthy = sum(each.health is assignment.Health.HEALTHY for each in members)
     told = "; ".join(f"{count} {text}" for text, count in ailments.most_common(3))
     evidence = f"{healthy} of {len(members)}" + (f"; {told}" if told else "")
     remedy = "" if healthy else "see `sriovctl doctor`, which has a remedy for each"
-    yield Step("healthy", question, Answer.YES if healthy else Answer.NO, evidence, remedy)
+    yield ChainLink("healthy", question, Reply.YES if healthy else Reply.NO, evidence, remedy)
 
 
-def _registered(found: facts.Facts, resource: str) -> Step:
+def _registered(found: facts.Facts, resource: str) -> ChainLink:
     question = f"does the kubelet know {resource}?"
     if found.seen.told.trouble:
-        return Step("registered", question, Answer.UNSEEN, found.seen.told.trouble)
+        return ChainLink("registered", question, Reply.UNSEEN, found.seen.told.trouble)
     known = found.seen.told.allocatable.get(resource)
     if known:
-        return Step("registered", question, Answer.YES, f"{len(known)} allocatable")
+        return ChainLink("registered", question, Reply.YES, f"{len(known)} allocatable")
     there = resource in found.sockets
     text = "the socket is there and the kubelet does not list it" if there else "no device plugin serves it"
     remedy = "see the device plugin's log, and the kubelet's" if there else "start the device plugin"
-    return Step("registered", question, Answer.NO, text, remedy)
+    return ChainLink("registered", question, Reply.NO, text, remedy)
 
 
-def _kubelet(case: Case, resource: str) -> Iterator[Step]:
+def _kubelet(case: Case, resource: str) -> Iterator[ChainLink]:
     """Check that the resource is registered, free, and given to this pod."""
     registered = _registered(case.found, resource)
     yield registered
     told = case.found.seen.told
-    if registered.answer is not Answer.YES:
+    if registered.answer is not Reply.YES:
         return
     given = [device for device, holder in told.held_by(case.pod).items() if holder.resource == resource]
     wanted = case.spec.requests.get(resource, 1) if case.spec else 1
     if len(given) >= wanted:
-        yield Step("allocated", f"was {case.pod} given devices of it?", Answer.YES, ", ".join(given))
+        yield ChainLink("allocated", f"was {case.pod} given devices of it?", Reply.YES, ", ".join(given))
         return
     free = [device for device in told.allocatable[resource] if device not in told.holders]
     holders = sorted({str(told.holders[each]) for each in told.allocatable[resource] if each in told.holders})
     evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {', '.join(holders[:5])}" if holders else "")
     enough = len(free) >= wanted
-    yield Step("free", f"is a device of {resource} free?", Answer.YES if enough else Answer.NO, evidence,
-               "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
+    yield ChainLink("free", f"is a device of {resource} free?", Reply.YES if enough else Reply.NO, evidence,
+                    "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
     here = case.pod in told.pods
     evidence = "the pod is here and holds none" if here else "the kubelet has no such pod: it is not on this node"
     remedy = f"let a container request {resource}" if here else "`kubectl describe pod` shows the scheduler's reason"
-    yield Step("allocated", f"was {case.pod} given devices of it?", Answer.NO, evidence, remedy)
+    yield ChainLink("allocated", f"was {case.pod} given devices of it?", Reply.NO, evidence, remedy)
 
 
-def _network(case: Case) -> Iterator[Step]:
+def _network(case: Case) -> Iterator[ChainLink]:
     question = "is there a network that uses the device?"
     files = ", ".join(each.file for each in case.found.networks)
     if case.spec is not None and case.spec.networks:
         text = f"its annotation names {case.spec.networks}; of which type those are is in the API server"
-        yield Step("network", question, Answer.YES, text)
+        yield ChainLink("network", question, Reply.YES, text)
     elif files:
-        yield Step("network", question, Answer.YES, f"{files} in {case.found.where.cni_conf}")
+        yield ChainLink("network", question, Reply.YES, f"{files} in {case.found.where.cni_conf}")
     elif case.found.multus and case.spec is None:
-        yield Step("network", question, Answer.UNSEEN, "with Multus the pod's annotation, in the API server, says so")
+        yield ChainLink(
+            "network", question, Reply.UNSEEN, "with Multus the pod's annotation, in the API server, says so"
+        )
     else:
         text = f"no annotation, and no file of type sriov in {case.found.where.cni_conf}"
-        yield Step("network", question, Answer.NO if case.spec or not case.found.multus else Answer.UNSEEN, text,
-                   "annotate the pod with k8s.v1.cni.cncf.io/networks, or write a conflist")  # fmt: skip
+        yield ChainLink("network", question, Reply.NO if case.spec or not case.found.multus else Reply.UNSEEN, text,
+                        "annotate the pod with k8s.v1.cni.cncf.io/networks, or write a conflist")  # fmt: skip
 
 
-def _daemon(case: Case) -> Iterator[Step]:
+def _daemon(case: Case) -> Iterator[ChainLink]:
     trouble = case.found.daemon_trouble
     question = "does the CNI daemon answer?"
     if trouble:
-        yield Step("daemon", question, Answer.NO, trouble, "start it; runtimes try again by themselves")
+        yield ChainLink("daemon", question, Reply.NO, trouble, "start it; runtimes try again by themselves")
     else:
-        yield Step("daemon", question, Answer.YES, str(case.found.where.daemon_socket))
+        yield ChainLink("daemon", question, Reply.YES, str(case.found.where.daemon_socket))
 
 
-def _calls(case: Case) -> Iterator[Step]:
+def _calls(case: Case) -> Iterator[ChainLink]:
     yield from _calls_about(case.found, lambda call: f"{call.namespace}/{call.pod}" == case.pod)
 
 
-def _calls_about(found: facts.Facts, concerns: Callable[[call_log.Outcome], bool]) -> Iterator[Step]:
+def _calls_about(found: facts.Facts, concerns: Callable[[call_log.CallOutcome], bool]) -> Iterator[ChainLink]:
     """Report the last ADD, and what came after it."""
     question = "was ADD called, and what was the result?"
     calls = [call for call in found.seen.calls if concerns(call)]
     added = next((call for call in reversed(calls) if call.command == "ADD"), None)
     if added is None:
         text = "the daemon remembers no ADD; it keeps the last some hundred calls since the node's boot"
-        yield Step("added", question, Answer.UNSEEN, text)
+        yield ChainLink("added", question, Reply.UNSEEN, text)
     elif added.code:
         text = f"ADD of {added.ifname} on network {added.network} failed with code {added.code}: {added.message}"
         remedy = added.details or "these are the IPAM plugin's or the kernel's own words; look there"
-        yield Step("added", question, Answer.NO, text, remedy)
+        yield ChainLink("added", question, Reply.NO, text, remedy)
     else:
         text = f"ADD of {added.ifname} on network {added.network} succeeded in {added.ms:g} ms"
         later = [call.command for call in calls[calls.index(added) + 1 :]]
-        yield Step("added", question, Answer.YES, text + (f"; then {', '.join(later)}" if later else ""))
+        yield ChainLink("added", question, Reply.YES, text + (f"; then {', '.join(later)}" if later else ""))
 
 
-def _attached(case: Case) -> Iterator[Step]:
+def _attached(case: Case) -> Iterator[ChainLink]:
     """Report the ledger's record, and whether the VF carries traffic."""
     mine = [each for each in case.found.held if case.pod in (each.pod, each.kubelet)]
     for each in mine:
@@ -233,25 +235,25 @@ def _attached(case: Case) -> Iterator[Step]:
             yield from _link(case.found, one)
 
 
-def _state(one: attachments.Attachment) -> Step:
+def _state(one: attachments.ListedAttachment) -> ChainLink:
     attached = one.state is attachments.State.ATTACHED
     text = f"{one.record.pci} as {one.record.owner.ifname} is {one.state.value}: {one.state.meaning}"
     if one.record.problem:
         attached, text = False, f"{text}; taking it back has failed: {one.record.problem}"
     remedy = "" if attached else "see `sriovctl attachments release`"
-    return Step("attached", "is it with its pod?", Answer.YES if attached else Answer.NO, text, remedy)
+    return ChainLink("attached", "is it with its pod?", Reply.YES if attached else Reply.NO, text, remedy)
 
 
-def _device(found: facts.Facts, one: node_devices.Candidate) -> Iterator[Step]:
+def _device(found: facts.Facts, one: node_devices.Candidate) -> Iterator[ChainLink]:
     text = f"{one.role.value} {one.index} of {one.pf_netdev or one.pf}" if one.pf else one.role.value
-    yield Step("device", "is the device there?", Answer.YES, text)
+    yield ChainLink("device", "is the device there?", Reply.YES, text)
     bound = one.driver is not None
-    yield Step("driver", "does it have a driver?", Answer.YES if bound else Answer.NO, one.driver or "none",
-               "" if bound else f"echo {one.pci} > /sys/bus/pci/drivers_probe")  # fmt: skip
+    yield ChainLink("driver", "does it have a driver?", Reply.YES if bound else Reply.NO, one.driver or "none",
+                    "" if bound else f"echo {one.pci} > /sys/bus/pci/drivers_probe")  # fmt: skip
     yield from _link(found, one)
 
 
-def _link(found: facts.Facts, one: node_devices.Candidate) -> Iterator[Step]:
+def _link(found: facts.Facts, one: node_devices.Candidate) -> Iterator[ChainLink]:
     uplink = found.seen.catalog.uplinks.get(one.pf) if one.pf else None
     if uplink is None:
         return
@@ -259,8 +261,8 @@ def _link(found: facts.Facts, one: node_devices.Candidate) -> Iterator[Step]:
     evidence = f"{uplink.netdev} is {'up' if uplink.up else 'down'}" + (
         "" if uplink.carrier is not False else ", no carrier"
     )
-    yield Step("link", f"does PF {uplink.netdev} carry traffic?", Answer.YES if works else Answer.NO, evidence,
-               "" if works else f"ip link set {uplink.netdev} up; look at cable and switch")  # fmt: skip
+    yield ChainLink("link", f"does PF {uplink.netdev} carry traffic?", Reply.YES if works else Reply.NO, evidence,
+                    "" if works else f"ip link set {uplink.netdev} up; look at cable and switch")  # fmt: skip
 
 
 def _why_nowhere(found: facts.Facts, one: node_devices.Candidate) -> str:
@@ -269,13 +271,13 @@ def _why_nowhere(found: facts.Facts, one: node_devices.Candidate) -> str:
     return "; ".join(told) or "config.json has no pool"
 
 
-def _owner(found: facts.Facts, pci: str, pod: str | None) -> Step:
+def _owner(found: facts.Facts, pci: str, pod: str | None) -> ChainLink:
     question = "does a pod have it?"
     if pod is not None:
         by = "the kubelet" if pci in found.seen.told.holders else "the ledger"
-        return Step("owner", question, Answer.YES, f"{pod}, by {by}")
+        return ChainLink("owner", question, Reply.YES, f"{pod}, by {by}")
     if pci in found.seen.held:
-        return Step("owner", question, Answer.YES, str(found.seen.held[devices.PciAddress(pci)].record.owner))
+        return ChainLink("owner", question, Reply.YES, str(found.seen.held[devices.PciAddress(pci)].record.owner))
     if found.seen.told.trouble:
-        return Step("owner", question, Answer.UNSEEN, found.seen.told.trouble)
-    return Step("owner", question, Answer.UNSEEN, "no: it is free")
+        return ChainLink("owner", question, Reply.UNSEEN, found.seen.told.trouble)
+    return ChainLink("owner", question, Reply.UNSEEN, "no: it is free")

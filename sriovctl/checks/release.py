@@ -20,7 +20,7 @@ class Verdict:
     deeds: tuple[str, ...] = ()
 
 
-def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
+def judge(one: attachments.ListedAttachment, *, is_gone: bool | None) -> Verdict:
     """Judge. `is_gone`: whether the kernel reports the owner's namespace destroyed; None if it cannot."""
     record, owner = one.record, one.record.owner
     if owner == ledger.UNKNOWN:
@@ -46,7 +46,7 @@ def judge(one: attachments.Attachment, *, is_gone: bool | None) -> Verdict:
     return Verdict(deeds=_deeds(one))
 
 
-def _deeds(one: attachments.Attachment) -> tuple[str, ...]:
+def _deeds(one: attachments.ListedAttachment) -> tuple[str, ...]:
     record, owner = one.record, one.record.owner
     if one.state is attachments.State.DEVICE_GONE:
         return (f"forget that {owner} had {record.pci}: the device is gone, nothing is left to restore",)

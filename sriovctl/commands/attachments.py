@@ -19,7 +19,7 @@ def register(program: click.Group) -> None:
 @options.output_option
 @click.option("--stale", is_flag=True, help="Only those that are not with their pod.")
 @click.pass_context
-def _group(context: click.Context, form: output.Format, stale: bool) -> None:
+def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> None:
     """Attached VFs: the pod that has each VF, since when, and in which state it is.
 
     attached, left behind (in the host, not clean yet), no namespace, device gone, unknown owner (damaged record).
@@ -65,7 +65,7 @@ def _release(where: paths.Places, device: str, yes: bool) -> int:
     return _carry_out(where, one, verdict, yes=yes)
 
 
-def _carry_out(where: paths.Places, one: attachments.Attachment, verdict: release.Verdict, *, yes: bool) -> int:
+def _carry_out(where: paths.Places, one: attachments.ListedAttachment, verdict: release.Verdict, *, yes: bool) -> int:
     output.say(f"{one.record.pci} is {one.state.value}: {one.state.meaning}. This will")
     for deed in verdict.deeds:
         output.say(f"  - {deed}")

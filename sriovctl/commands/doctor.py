@@ -34,7 +34,7 @@ def examine(found: facts.Facts) -> list[Finding]:
 @options.output_option
 @click.option("--all", "everything", is_flag=True, help="Also what is only worth knowing (severity info).")
 @options.pass_places
-def _command(where: paths.Places, form: output.Format, everything: bool) -> int:
+def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -> int:
     """Look for what keeps pods from their VFs: hardware, IOMMU, kernel, drivers, kubelet, CNI, network managers.
 
     Each finding has a fixed name, a severity, the evidence and a remedy. Ends with status 1 if there is an error.

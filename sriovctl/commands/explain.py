@@ -10,9 +10,9 @@ from sriovctl.checks import explain
 from sriovctl.node import facts, pod_spec
 
 _TONES = {
-    explain.Answer.YES: output.Tone.GOOD,
-    explain.Answer.NO: output.Tone.BAD,
-    explain.Answer.UNSEEN: output.Tone.WARNING,
+    explain.Reply.YES: output.Tone.GOOD,
+    explain.Reply.NO: output.Tone.BAD,
+    explain.Reply.UNSEEN: output.Tone.WARNING,
 }
 
 
@@ -31,7 +31,7 @@ def register(program: click.Group) -> None:
 )
 @options.pass_places
 def _command(
-    where: paths.Places, what: str, form: output.Format, named: tuple[str, ...], pod_file: TextIO | None
+    where: paths.Places, what: str, form: output.OutputFormat, named: tuple[str, ...], pod_file: TextIO | None
 ) -> int:
     """Explain why a pod has no VF, or what became of a VF.
 
@@ -67,17 +67,17 @@ def _case(found: facts.Facts, what: str, named: tuple[str, ...], pod_file: TextI
     return explain.Case(found, pod, named or (tuple(spec.requests) if spec else given), spec)
 
 
-def _conclude(what: str, steps: list[explain.Step], reason: explain.Step | None) -> None:
+def _conclude(what: str, steps: list[explain.ChainLink], reason: explain.ChainLink | None) -> None:
     if reason is not None:
         output.say(f"\n{what}: {reason.evidence}", output.Tone.BAD)
         output.say(f"remedy: {reason.remedy}" if reason.remedy else "")
         return
-    unseen = [each.name for each in steps if each.answer is explain.Answer.UNSEEN]
+    unseen = [each.name for each in steps if each.answer is explain.Reply.UNSEEN]
     hint = f" (not seen: {', '.join(unseen)})" if unseen else ""
     output.say(f"\n{what}: nothing is wrong{hint}", output.Tone.GOOD)
 
 
-def _item(one: explain.Step) -> dict[str, object]:
+def _item(one: explain.ChainLink) -> dict[str, object]:
     return {
         "step": one.name,
         "question": one.question,
@@ -87,7 +87,7 @@ def _item(one: explain.Step) -> dict[str, object]:
     }
 
 
-def _table(steps: list[explain.Step]) -> output.Table:
+def _table(steps: list[explain.ChainLink]) -> output.Table:
     columns = [output.Column(each) for each in ("QUESTION", "ANSWER", "EVIDENCE")]
     rows = [
         [output.cell(each.question), output.cell(each.answer.value, _TONES[each.answer]), output.cell(each.evidence)]

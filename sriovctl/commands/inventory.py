@@ -22,8 +22,8 @@ def register(program: click.Group) -> None:
 @click.option("--pool", help="Only devices of this pool, as in intel.com/rail_a or rail_a.")
 @click.option("--watch", "-w", is_flag=True, help="Go on, and show it again whenever something changes.")
 @options.pass_places
-def _command(where: paths.Places, form: output.Format, pf: str | None, pool: str | None, watch: bool) -> None:
-    """List PFs and VFs: driver, NUMA node, link, pool, health with its reason, owner, MAC and VLAN.
+def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, pool: str | None, watch: bool) -> None:
+    """PFs and VFs: driver, NUMA node, link, pool, health with its reason, owner, MAC and VLAN.
 
     Pool and health are what the device plugin would report to the kubelet, by its own code. MAC and VLAN of a VF in a
     pod are what the CNI has set. With --watch and -o json each change is one line.
@@ -52,7 +52,7 @@ def _document(listed: list[devices.Row], seen: snapshot.Survey) -> dict[str, obj
     return output.document("Inventory", [devices.item(row) for row in listed], unseen=list(seen.unseen))
 
 
-async def _follow(where: paths.Places, form: output.Format, pf: str | None, pool: str | None) -> None:
+async def _follow(where: paths.Places, form: output.OutputFormat, pf: str | None, pool: str | None) -> None:
     last = None
     folders = (where.run_dir / "vfs", where.config.parent, where.run_dir)
     async with contextlib.aclosing(watch.changes(folders)) as woken:
@@ -64,9 +64,9 @@ async def _follow(where: paths.Places, form: output.Format, pf: str | None, pool
             last = content
 
 
-def _redraw(form: output.Format, listed: list[devices.Row], content: dict[str, object]) -> None:
+def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: dict[str, object]) -> None:
     """Show the newest state alone on a terminal; in a pipe, one after the other."""
-    if form is output.Format.JSON:
+    if form is output.OutputFormat.JSON:
         print(json.dumps(content), flush=True)
         return
     if sys.stdout.isatty():

@@ -24,8 +24,8 @@ def register(program: click.Group) -> None:
 @options.output_option
 @click.argument("file", type=click.Path(path_type=pathlib.Path))
 @options.pass_places
-def _command(where: paths.Places, how: str, yes: bool, form: output.Format, file: pathlib.Path) -> int:
-    """Make the node's VFs as FILE declares: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
+def _command(where: paths.Places, how: str, yes: bool, form: output.OutputFormat, file: pathlib.Path) -> int:
+    """Make the node's VFs as FILE says: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
 
     A VF in use is never touched. If a step fails, everything is put back as it was, and the message names the step.
     """

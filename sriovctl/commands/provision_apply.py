@@ -10,12 +10,14 @@ from sriovctl import exit_codes, output
 from sriovctl.views import plans
 
 
-def show_alone(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format) -> int:
+def show_alone(hands: machine.Machine, wanted: Sequence[policies.PfPolicy], form: output.OutputFormat) -> int:
     """Show the plan and do nothing. Returns the exit status; raises SriovError."""
     return _show(plan.make(observe.observe(hands.node), wanted), form, applied=False)
 
 
-def carry_out(hands: machine.Machine, wanted: Sequence[policies.Policy], form: output.Format, *, yes: bool) -> int:
+def carry_out(
+    hands: machine.Machine, wanted: Sequence[policies.PfPolicy], form: output.OutputFormat, *, yes: bool
+) -> int:
     """Plan, show, ask, apply. Returns the exit status; raises SriovError."""
     made = plan.make(observe.observe(hands.node), wanted)
     status = _show(made, form, applied=True)
@@ -28,7 +30,7 @@ def carry_out(hands: machine.Machine, wanted: Sequence[policies.Policy], form: o
     return exit_codes.Exit.FINE
 
 
-def _show(made: plan.Plan, form: output.Format, *, applied: bool) -> int:
+def _show(made: plan.Plan, form: output.OutputFormat, *, applied: bool) -> int:
     if made.steps or not form.for_people:
         output.show(form, plans.table(made.steps), plans.document(made, applied=applied))
     for note in made.notes:
@@ -51,5 +53,5 @@ def _agreed() -> bool:
     return click.confirm("Do this?", err=True)
 
 
-def _tell(step: steps.Step) -> None:
+def _tell(step: steps.ProvisioningStep) -> None:
     click.echo(str(step), err=True)

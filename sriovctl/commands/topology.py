@@ -21,8 +21,8 @@ def register(program: click.Group) -> None:
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write a drawing to this file.")
 @click.option("--nccl", "pod", metavar="POD", help="Print the file that NCCL_TOPO_FILE is to name in this pod.")
 @options.pass_places
-def _command(where: paths.Places, form: output.Format, svg: pathlib.Path | None, pod: str | None) -> None:
-    """Show where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
+def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path | None, pod: str | None) -> None:
+    """Where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
 
     Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
     the kubelet reports for it, VFs and GPUs, if those are handed out by their PCI address.

@@ -37,7 +37,7 @@ _MEANING = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Attachment:
+class ListedAttachment:
     """`since` in seconds since 1970; `kubelet` is the pod that has the device by the kubelet's report, or None."""
 
     record: ledger.Record
@@ -47,17 +47,17 @@ class Attachment:
     kubelet: str | None
 
 
-def listed(seen: snapshot.Survey) -> list[Attachment]:
+def listed(seen: snapshot.Survey) -> list[ListedAttachment]:
     """Return the attachments in PCI order."""
     return [_attachment(seen, held) for _, held in sorted(seen.held.items())]
 
 
-def _attachment(seen: snapshot.Survey, held: snapshot.Held) -> Attachment:
+def _attachment(seen: snapshot.Survey, held: snapshot.HeldVf) -> ListedAttachment:
     record = held.record
     holder = seen.told.holders.get(record.pci)
     by_call = seen.pod_of_container(record.owner.container_id)
     kubelet = None if holder is None else str(holder)
-    return Attachment(record, state(seen, record), held.since, by_call or kubelet, kubelet)
+    return ListedAttachment(record, state(seen, record), held.since, by_call or kubelet, kubelet)
 
 
 def state(seen: snapshot.Survey, record: ledger.Record) -> State:

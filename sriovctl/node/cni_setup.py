@@ -14,7 +14,7 @@ _OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
 _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
 
 
-class Plugin(enum.Enum):
+class InstalledPlugin(enum.Enum):
     """Program that the runtime executes as `sriov`."""
 
     OURS = "ours"
@@ -24,34 +24,34 @@ class Plugin(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Network:
+class NetworkFile:
     """A configuration file of a network with a plugin of type sriov. `problem` is why ADD would refuse it."""
 
     file: str
     problem: str | None = None
 
 
-def plugin(folder: pathlib.Path) -> Plugin:
+def plugin(folder: pathlib.Path) -> InstalledPlugin:
     path = folder / "sriov"
     try:
         with path.open("rb") as file:
             text = file.read(_SHIM_HEAD)
     except OSError:
-        return Plugin.MISSING
+        return InstalledPlugin.MISSING
     if _OURS not in text:
-        return Plugin.FOREIGN
-    return Plugin.OURS if os.access(path, os.X_OK) else Plugin.NOT_EXECUTABLE
+        return InstalledPlugin.FOREIGN
+    return InstalledPlugin.OURS if os.access(path, os.X_OK) else InstalledPlugin.NOT_EXECUTABLE
 
 
-def networks(folder: pathlib.Path) -> tuple[tuple[Network, ...], bool]:
+def networks(folder: pathlib.Path) -> tuple[tuple[NetworkFile, ...], bool]:
     """Return networks of type sriov, and whether Multus is configured, which reads networks from the API server."""
-    found: list[Network] = []
+    found: list[NetworkFile] = []
     multus = False
     for path in sorted([*folder.glob("*.conf"), *folder.glob("*.conflist"), *folder.glob("*.json")]):
         for network in _plugins(path):
             multus = multus or str(network.get("type", "")).startswith("multus")
             if network.get("type") == "sriov":
-                found.append(Network(path.name, _problem(network)))
+                found.append(NetworkFile(path.name, _problem(network)))
     return tuple(found), multus
 
 

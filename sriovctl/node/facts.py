@@ -21,14 +21,14 @@ class Facts:
 
     where: paths.Places
     seen: snapshot.Survey
-    kernel: kernel_facts.Kernel
+    kernel: kernel_facts.RunningKernel
     functions: Mapping[str, pcie.Function]
     groups: Mapping[str, tuple[str, ...]]
     autoprobe: Mapping[str, bool]
     representors: Mapping[str, int]
     versions: Mapping[str, str]
-    plugin: cni_setup.Plugin
-    networks: tuple[cni_setup.Network, ...]
+    plugin: cni_setup.InstalledPlugin
+    networks: tuple[cni_setup.NetworkFile, ...]
     multus: bool
     managers: network_managers.Managers
     policy_problem: str | None
@@ -36,7 +36,7 @@ class Facts:
     trouble: tuple[str, ...]
     kubelet_there: bool
     sockets: frozenset[str]
-    held: tuple[attachments.Attachment, ...]
+    held: tuple[attachments.ListedAttachment, ...]
 
     @property
     def pfs(self) -> list[node_devices.Candidate]:

@@ -12,7 +12,7 @@ _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Kernel:
+class RunningKernel:
     """`release` is as in uname. `config` is empty if the kernel's configuration cannot be read.
 
     `first_fqs` are the ticks before RCU looks for quiescent states (rcutree.jiffies_till_first_fqs).
@@ -36,11 +36,11 @@ class Kernel:
         return int(value) if value.isdecimal() else None
 
 
-def read(sys: pathlib.Path, proc: pathlib.Path, boot: pathlib.Path) -> Kernel:
+def read(sys: pathlib.Path, proc: pathlib.Path, boot: pathlib.Path) -> RunningKernel:
     """Read them: the kernel's own copy of its configuration first, then the distribution's in /boot."""
     release = sysfs.text(proc / "sys/kernel/osrelease") or ""
     text = _gzipped(proc / "config.gz") or _plain(boot / f"config-{release}")
-    return Kernel(
+    return RunningKernel(
         release,
         _plain(proc / "cmdline").strip(),
         dict(_OPTION.findall(text)),

@@ -8,7 +8,7 @@ import pathlib
 import struct
 from collections.abc import Mapping
 
-from sriov.hardware import sysfs
+from sriov.hardware import pci, sysfs
 
 GPU_CLASSES = ("0x03", "0x12")  # PCI Code and ID Assignment: display controller, processing accelerator
 NIC_CLASS = "0x02"
@@ -54,12 +54,7 @@ def read(tree: sysfs.Tree) -> Mapping[str, Function]:
 
 def common(one: Function, other: Function) -> tuple[str, ...]:
     """Return the bridges above both; only the host bridge if they meet there, nothing if they do not meet."""
-    shared = []
-    for left, right in zip(one.path, other.path, strict=False):
-        if left != right:
-            break
-        shared.append(left)
-    return tuple(shared)
+    return pci.shared(one.path, other.path)
 
 
 def distance(one: Function, other: Function) -> str:
@@ -96,8 +91,6 @@ def redirects(config: bytes) -> bool:
 
 def _function(tree: sysfs.Tree, name: str) -> Function:
     folder = tree.pci_devices / name
-    parts = sysfs.link(folder)
-    numa_node = sysfs.integer(folder / "numa_node")
     pci_class = sysfs.text(folder / "class") or ""
     return Function(
         name,
@@ -105,8 +98,8 @@ def _function(tree: sysfs.Tree, name: str) -> Function:
         sysfs.text(folder / "vendor") or "",
         sysfs.text(folder / "device") or "",
         sysfs.target(folder / "driver"),
-        None if numa_node is None or numa_node < 0 else numa_node,
-        parts[parts.index("devices") + 1 : -1] if "devices" in parts else (),
+        pci.numa_node(folder),
+        pci.bridges(folder),
         sysfs.text(folder / "max_link_speed"),
         sysfs.integer(folder / "max_link_width"),
         pci_class.startswith("0x0604") and redirects(_bytes(folder / "config")),

@@ -18,7 +18,7 @@ from sriovctl.node import kubelet
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class HeldVf:
     """A ledger record, and since when it exists, in seconds since 1970."""
 
     record: ledger.Record
@@ -37,9 +37,9 @@ class Survey:
     config_trouble: str
     dealt: tuple[assignment.Pool, ...]
     members: Mapping[str, tuple[assignment.Pool, assignment.Device]]
-    held: Mapping[devices.PciAddress, Held]
+    held: Mapping[devices.PciAddress, HeldVf]
     told: kubelet.Told
-    calls: tuple[call_log.Outcome, ...]
+    calls: tuple[call_log.CallOutcome, ...]
     unseen: tuple[str, ...]
 
     def pod_of(self, device: str) -> str | None:
@@ -89,13 +89,15 @@ def take(where: paths.Places) -> Survey:
 def _configuration(where: paths.Places) -> tuple[resources.Configuration | None, str]:
     try:
         return config.load(where.config, where.prefix), ""
+    except config.UnreadableError as error:
+        return None, f"{error}; name the file with --config"
     except config.ConfigError as error:
         return None, str(error)
 
 
-def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, Held], str]:
+def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, HeldVf], str]:
     try:
-        return {record.pci: Held(record, book.since(record.pci)) for record in book.records()}, ""
+        return {record.pci: HeldVf(record, book.since(record.pci)) for record in book.records()}, ""
     except errors.LedgerError as error:
         return {}, str(error)
 

@@ -9,14 +9,10 @@ import contextlib
 import pathlib
 from collections.abc import AsyncGenerator, Iterable
 
-import asyncinotify
-from asyncinotify import Mask
-
 from sriov import errors
+from sriov.daemon import folder_watch
 from sriov.hardware import link_events, uevents
 
-_CONTENT = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE | Mask.CREATE | Mask.DELETE | Mask.ONLYDIR
-_END = Mask.DELETE_SELF | Mask.MOVE_SELF
 _DEBOUNCE = 0.05  # seconds
 _ABSENCE = 0.5  # seconds between looks for a folder that does not exist
 _RESYNC = 30.0  # seconds
@@ -25,7 +21,11 @@ _RESYNC = 30.0  # seconds
 async def changes(folders: Iterable[pathlib.Path], resync: float = _RESYNC) -> AsyncGenerator[None, None]:
     """Yield once at the start, and whenever there is a reason to look again; ends only by cancellation."""
     woken = asyncio.Event()
-    listeners = [_uevents(woken), _links(woken), *(_files(each, woken) for each in folders)]
+    listeners = [
+        _uevents(woken),
+        _links(woken),
+        *(folder_watch.changes(each, woken.set, _ABSENCE, _RESYNC) for each in folders),
+    ]
     tasks = [asyncio.create_task(each) for each in listeners]
     try:
         await asyncio.sleep(0)  # all listen now: an event during the first look wakes for a second one
@@ -52,17 +52,3 @@ async def _links(woken: asyncio.Event) -> None:
         async with contextlib.aclosing(link_events.changes(link_events.monitor())) as heard:
             async for _ in heard:
                 woken.set()
-
-
-async def _files(folder: pathlib.Path, woken: asyncio.Event) -> None:
-    """Watch a folder; wait for one that is missing or was replaced: the daemon makes it at its start."""
-    while True:
-        with contextlib.suppress(OSError), asyncinotify.Inotify() as watcher:
-            watcher.add_watch(folder, _CONTENT | _END)
-            async for event in watcher:
-                woken.set()
-                if event.mask & _END:
-                    break
-        await asyncio.sleep(_ABSENCE)
-        if folder.is_dir():
-            woken.set()

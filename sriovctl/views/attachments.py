@@ -21,11 +21,11 @@ COLUMNS = (
 )
 
 
-def table(found: list[attachments.Attachment]) -> output.Table:
+def table(found: list[attachments.ListedAttachment]) -> output.Table:
     return output.Table(COLUMNS, [_cells(each) for each in found])
 
 
-def _cells(one: attachments.Attachment) -> list[output.Cell]:
+def _cells(one: attachments.ListedAttachment) -> list[output.Cell]:
     record, owner = one.record, one.record.owner
     tone = output.Tone.GOOD if one.state is attachments.State.ATTACHED else output.Tone.BAD
     return [
@@ -43,7 +43,7 @@ def _cells(one: attachments.Attachment) -> list[output.Cell]:
     ]
 
 
-def item(one: attachments.Attachment) -> dict[str, object]:
+def item(one: attachments.ListedAttachment) -> dict[str, object]:
     """Return the item for programs. docs/sriovctl.md has the keys."""
     record, owner = one.record, one.record.owner
     namespace, _, pod = (one.pod or "").partition("/")

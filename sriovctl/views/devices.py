@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Owner:
+class VfOwner:
     """Owner of a VF. `pod` is namespace/name, if known; `attached` is false if the kubelet has given the device and no
     ADD has come."""
 
@@ -76,7 +76,7 @@ class Row:
     pool: str | None
     health: str | None
     reason: str | None
-    owner: Owner | None
+    owner: VfOwner | None
     mac: str | None
     vlan: int | None
 
@@ -155,12 +155,12 @@ def _reason(
     return None
 
 
-def _owner(seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Record | None) -> Owner | None:
+def _owner(seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Record | None) -> VfOwner | None:
     pod = seen.pod_of(one.id)
     if record is not None:
         owner = record.owner
-        return Owner(pod, owner.container_id, owner.ifname, owner.network, attached=True)
-    return None if pod is None else Owner(pod, "", "", "", attached=False)
+        return VfOwner(pod, owner.container_id, owner.ifname, owner.network, attached=True)
+    return None if pod is None else VfOwner(pod, "", "", "", attached=False)
 
 
 def mac(record: ledger.Record | None) -> str | None:
@@ -200,7 +200,7 @@ def item(row: Row) -> dict[str, Any]:
     }
 
 
-def _owner_item(owner: Owner) -> dict[str, Any]:
+def _owner_item(owner: VfOwner) -> dict[str, Any]:
     namespace, _, pod = (owner.pod or "").partition("/")
     return {
         "namespace": namespace or None,

@@ -13,7 +13,7 @@ from sriovctl import output
 _COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NOW"), output.Column("THEN"))
 
 
-def table(planned: Sequence[steps.Step]) -> output.Table:
+def table(planned: Sequence[steps.ProvisioningStep]) -> output.Table:
     """Return a table of the steps in their order."""
     return output.Table(_COLUMNS, [_row(group) for group in _groups(planned)])
 
@@ -35,9 +35,9 @@ def document(made: plan.Plan, *, applied: bool) -> dict[str, object]:
     return output.document("ProvisionPlan", items, **further)
 
 
-def _groups(planned: Sequence[steps.Step]) -> list[list[steps.Step]]:
+def _groups(planned: Sequence[steps.ProvisioningStep]) -> list[list[steps.ProvisioningStep]]:
     """Group neighbours in the plan that set the same, on VFs with consecutive indices."""
-    groups: list[list[steps.Step]] = []
+    groups: list[list[steps.ProvisioningStep]] = []
     for step in planned:
         last = groups[-1][-1] if groups else None
         if (
@@ -52,14 +52,14 @@ def _groups(planned: Sequence[steps.Step]) -> list[list[steps.Step]]:
     return groups
 
 
-def _row(group: Sequence[steps.Step]) -> list[output.Cell]:
+def _row(group: Sequence[steps.ProvisioningStep]) -> list[output.Cell]:
     first, last = group[0], group[-1]
     device = first.label if first is last else f"{first.label}-{last.vf}"
     now, then = (_values([steps.said(value) for value in column]) for column in _columns(group))
     return [output.cell(device), output.cell(first.act.value), output.cell(now), output.cell(then)]
 
 
-def _columns(group: Sequence[steps.Step]) -> tuple[list[object], list[object]]:
+def _columns(group: Sequence[steps.ProvisioningStep]) -> tuple[list[object], list[object]]:
     return [step.before for step in group], [step.after for step in group]
 
 

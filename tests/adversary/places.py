@@ -86,7 +86,7 @@ class Stage(Protocol):
         """Return links in the host that were not there before."""
 
     def vf_settings(self, pci: str) -> settings.VfSettings:
-        """The VF as its PF shows it."""
+        """Return the VF as its PF shows it."""
 
     def reset(self) -> None:
         """Restore everything as it was at first, whatever a schedule has left; verified."""

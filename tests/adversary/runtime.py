@@ -34,7 +34,7 @@ class Runtime:
         self.book = ledger.Ledger(folder)
         self._slowness = 1 if stage.is_mock else 10
         self._loop = asyncio.new_event_loop()
-        place = observer.Node(stage.tree, pathlib.Path("/proc/thread-self"), folder / "dev", folder)
+        place = observer.ObservedNode(stage.tree, pathlib.Path("/proc/thread-self"), folder / "dev", folder)
         self._observer = observer.Observer(place, observer.Patience(0, 0), lambda: None)
         stage.reset()
         self.start()

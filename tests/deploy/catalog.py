@@ -38,7 +38,7 @@ def _suffixes(family: core.Metric) -> tuple[str, ...]:
 
 def _daemon() -> prometheus_client.CollectorRegistry:
     made = process_metrics.registry("CNI daemon")
-    daemons.Meter(made)
+    daemons.PrometheusMeter(made)
     made.register(daemons.Holdings(attached_vfs.Look))
     made.register(process_metrics.BackgroundTasks(background.Background()))
     return made

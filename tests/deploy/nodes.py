@@ -115,6 +115,6 @@ def _program(command: list[str]) -> list[str]:
 
 
 def _ran(command: list[str]) -> tuple[str, int]:
-    """What it writes, and its exit status."""
+    """Run the command; returns its output and its exit status."""
     done = subprocess.run(command, cwd=rendering.ROOT, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr, done.returncode

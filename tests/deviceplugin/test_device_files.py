@@ -18,7 +18,7 @@ SPEC = "sriov-dp-intel.com-net-pci-a.json"
 
 
 def giver(root: pathlib.Path, delivery: cdi.Delivery = cdi.Delivery.FIELD) -> device_files.Handout:
-    return device_files.Handout(device_files.Places(root / "devinfo/dp", root / "cdi", delivery))
+    return device_files.Handout(device_files.FilePlaces(root / "devinfo/dp", root / "cdi", delivery))
 
 
 def listed(root: pathlib.Path) -> list[str]:
@@ -72,7 +72,7 @@ def test_without_cdi_nothing_of_it_is_touched(tmp_path: pathlib.Path) -> None:
 def test_d33_where_nothing_can_be_written_a_pod_gets_its_devices(
     delivery: cdi.Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = device_files.Handout(device_files.Places(facts.NOWHERE.devinfo, facts.NOWHERE.specs, delivery))
+    given = device_files.Handout(device_files.FilePlaces(facts.NOWHERE.devinfo, facts.NOWHERE.specs, delivery))
     (answer,) = given.allocate(POOL, [[ONE.id]])
     assert [node.host for node in answer.nodes] == ["/dev/vfio/vfio", "/dev/vfio/7"]
     assert f"cannot write /proc/nowhere/intel.com-a-{ONE.id}-device.json" in caplog.text

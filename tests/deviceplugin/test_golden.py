@@ -222,8 +222,8 @@ def test_1_7_vfio(node: facts.Machine) -> None:
     node.sys.set_iommu_group(address(A0), 169)
     answer = given(node, A0)
     assert answer.nodes == (
-        device_nodes.Node("/dev/vfio/vfio", "/dev/vfio/vfio"),
-        device_nodes.Node("/dev/vfio/169", "/dev/vfio/169"),
+        device_nodes.DeviceNode("/dev/vfio/vfio", "/dev/vfio/vfio"),
+        device_nodes.DeviceNode("/dev/vfio/169", "/dev/vfio/169"),
     )
     assert info(answer)[A0]["vfio"] == {"mount": "/dev/vfio/vfio", "dev-mount": "/dev/vfio/169"}
     specs = servicer.container(answer).devices  # type: ignore[attr-defined]
@@ -237,7 +237,7 @@ def test_1_7_vfio_without_iommu(node: facts.Machine) -> None:
     node.sys.set_driver(address(A0), "vfio-pci")
     node.sys.set_iommu_group(address(A0), 5, "vfio-noiommu")
     answer = given(node, A0)
-    assert answer.nodes[1] == device_nodes.Node("/dev/vfio/noiommu-5", "/dev/vfio/5")
+    assert answer.nodes[1] == device_nodes.DeviceNode("/dev/vfio/noiommu-5", "/dev/vfio/5")
     assert info(answer)[A0]["vfio"]["dev-mount"] == "/dev/vfio/5"
 
 

@@ -38,7 +38,7 @@ def test_a_failure_that_nobody_expected_is_told_and_the_node_is_looked_at_again(
         usual = test_plugin.options(tmp_path, 0.05)
         where = dataclasses.replace(usual.node, devlink=devlink)
         running = plugin.Plugin(
-            dataclasses.replace(usual, node=where, after_failures=background.Timings(first=0.02, longest=0.1))
+            dataclasses.replace(usual, node=where, after_failures=background.RetryTimings(first=0.02, longest=0.1))
         )
         await node.kubelet.start()
         async with loops.running(running.run()) as task:

@@ -59,8 +59,8 @@ def options(root: pathlib.Path, resync: float) -> plugin.Options:
         root / "etc/config.json",
         "intel.com",
         registration.Direct(root / "kubelet/device-plugins"),
-        observer.Node(facts.Machine(root).sys.tree, root / "proc", root / "dev", root / "run"),
-        device_files.Places(root / "devinfo", root / "cdi"),
+        observer.ObservedNode(facts.Machine(root).sys.tree, root / "proc", root / "dev", root / "run"),
+        device_files.FilePlaces(root / "devinfo", root / "cdi"),
         observer.Patience(link=0.25, cleanup=0.3),
         resync=resync,
     )

@@ -143,7 +143,7 @@ def test_d4_a_directory_too_deep_ends_it_with_what_to_do(tmp_path: pathlib.Path)
     [
         (["-config-file=/nowhere.json", "--log-dir=sriovdp", "--log-level=10"], 1, "/nowhere.json cannot be read"),
         (["-config-file=/nowhere.json", "-use-cdi", "-v", "10", "-logtostderr"], 1, "/nowhere.json cannot be read"),
-        (["-config-file=/nowhere.json", "--use-cdi=false", "--alsologtostderr=true"], 1, "/nowhere.json cannot"),
+        (["-config-file=/nowhere.json", "--use-cdi=false", "--alsologtostderr=true"], 1, "; name the file with --conf"),
         (["--use-cdi=perhaps"], 2, "invalid boolean value 'perhaps', use true or false"),
         (["--registration=both"], 2, "invalid registration 'both', use direct or watcher"),
         (["--http=somewhere"], 2, "invalid address 'somewhere': it names no host; write HOST:PORT"),

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import strategies
 
 from deviceplugin import device_files, registration, session
-from sriov.kubelet import names, plugin_directory
+from sriov.daemon import folder_watch
+from sriov.kubelet import names
 from sriov.pools import assignment
 from tests.deviceplugin import loops
 from tests.fakes import kubelet as fake
@@ -48,7 +49,8 @@ class Bench:
         """The kubelet runs and knows us."""
         await self.kubelet.start()
         registration = self.registration(POOL, **timings)
-        watching = plugin_directory.changes(self.kubelet.folder, registration.nudge, timings.get("poll", 1.0))
+        poll = timings.get("poll", 1.0)
+        watching = folder_watch.changes(self.kubelet.folder, registration.nudge, poll, poll)
         async with loops.running(watching), loops.running(registration.run()):
             await self.kubelet.wait_for(RESOURCE, 2)
             yield registration

@@ -89,7 +89,7 @@ class Kubelet:
 
     @property
     def streams(self) -> int:
-        """How many ListAndWatch streams are open."""
+        """Number of open ListAndWatch streams."""
         return sum(
             endpoint.watching is not None and not endpoint.watching.done() for endpoint in self.endpoints.values()
         )

@@ -37,7 +37,7 @@ class MockNode:
         return ["ip", "netns", "exec", self.name, *arguments]
 
     def vf_settings(self, pci: str) -> settings.VfSettings:
-        """The VF as its PF shows it."""
+        """Return the VF as its PF shows it."""
         return self.state.read()[pci].state
 
     def netdev(self, pci: str) -> sysfs.Netdev | None:

@@ -15,6 +15,7 @@ from sriov.attachment import announcing, node
 from sriov.hardware import sysfs
 from sriov.linux import netlink, netns
 from sriov.state import ledger
+from sriov_cni import app
 from sriov_cni.commands import readiness
 from sriov_cni.context import calls
 from tests.fakes import mock_node
@@ -137,7 +138,7 @@ def test_ipv6_that_cannot_be_switched_on_is_said(tmp_path: pathlib.Path) -> None
             with pytest.raises(
                 errors.UnsupportedError, match=r"lo/disable_ipv6 cannot be changed: Read-only.*--net-sys"
             ):
-                announcing.enable_ipv6(pod.handle, "lo", tmp_path)
+                app.enable_ipv6(pod.handle, "lo", tmp_path)
         finally:
             subprocess.run(["umount", tmp_path], check=True)
 

@@ -62,7 +62,7 @@ class Node:
             os.waitpid(child, 0)
 
     def _serve(self, last: int) -> None:
-        """In the child: nothing of the parent's goes on in it."""
+        """Serve, in the child: nothing of the parent runs in it."""
         try:
             flags = ["--run-dir", str(self.run_dir), "--policy", str(self.folder / "none"), "--log-level", "error"]
             daemon.main(flags, mortal_kernel.opener(last))

@@ -98,7 +98,7 @@ def test_a_vf_in_another_namespace_keeps_its_pf_from_shrinking(hands: machine.Ma
         assert len(seen(hands)) == 2
 
 
-def _removal(hands: machine.Machine) -> steps.Step:
+def _removal(hands: machine.Machine) -> steps.ProvisioningStep:
     """The step that a plan from before the pod would have begun with."""
     [pf] = [each for each in observe.observe(hands.node).pfs if each.pci == PF]
     return existing_vf_steps.removal(pf)

@@ -120,7 +120,7 @@ def daemon(
     book: ledger.Ledger,
     socket: pathlib.Path,
     adopt: Callable[[int], netns.Netns] = netns.adopt,
-    monitor: endpoint.Monitor | None = None,
+    monitor: endpoint.DaemonMonitor | None = None,
     *,
     loop: asyncio.AbstractEventLoop | None = None,
     **further: Any,

@@ -22,26 +22,29 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(form: output.Format, stream: io.StringIO, **environ: str) -> str:
+def shown(form: output.OutputFormat, stream: io.StringIO, **environ: str) -> str:
     output.show(form, TABLE, output.document("Things", [{"pf": "enp1s0"}]), stream, {"TERM": "xterm", **environ})
     return stream.getvalue()
 
 
 def test_a_pipe_gets_whole_cells_and_no_escape_sequence() -> None:
-    assert shown(output.Format.TABLE, io.StringIO()) == "PF      STATE\nenp1s0  up\n"
-    assert shown(output.Format.WIDE, io.StringIO()) == "PF      DRIVER  STATE\nenp1s0  -       up\n"
+    assert shown(output.OutputFormat.TABLE, io.StringIO()) == "PF      STATE\nenp1s0  up\n"
+    assert shown(output.OutputFormat.WIDE, io.StringIO()) == "PF      DRIVER  STATE\nenp1s0  -       up\n"
 
 
 def test_a_terminal_gets_colours_unless_no_color() -> None:
-    assert "\x1b[32mup" in shown(output.Format.TABLE, Terminal())
-    assert "\x1b[32m" not in shown(output.Format.TABLE, Terminal(), NO_COLOR="1")
+    assert "\x1b[32mup" in shown(output.OutputFormat.TABLE, Terminal())
+    assert "\x1b[32m" not in shown(output.OutputFormat.TABLE, Terminal(), NO_COLOR="1")
 
 
 def test_a_terminal_gets_the_lines_of_a_pipe_where_they_fit_and_shorter_ones_where_not() -> None:
-    piped = shown(output.Format.WIDE, io.StringIO()).splitlines()
+    piped = shown(output.OutputFormat.WIDE, io.StringIO()).splitlines()
     fits = len(piped[0])
     wide, narrow = (
-        [line.rstrip() for line in click.unstyle(shown(output.Format.WIDE, Terminal(), COLUMNS=columns)).splitlines()]
+        [
+            line.rstrip()
+            for line in click.unstyle(shown(output.OutputFormat.WIDE, Terminal(), COLUMNS=columns)).splitlines()
+        ]
         for columns in (str(fits), str(fits - 1))
     )
     assert wide == piped
@@ -50,8 +53,8 @@ def test_a_terminal_gets_the_lines_of_a_pipe_where_they_fit_and_shorter_ones_whe
 
 def test_json_and_yaml_are_the_same_document() -> None:
     document = {"apiVersion": "sriovctl/v1", "kind": "Things", "items": [{"pf": "enp1s0"}]}
-    assert json.loads(shown(output.Format.JSON, io.StringIO())) == document
-    assert yaml.safe_load(shown(output.Format.YAML, io.StringIO())) == document
+    assert json.loads(shown(output.OutputFormat.JSON, io.StringIO())) == document
+    assert yaml.safe_load(shown(output.OutputFormat.YAML, io.StringIO())) == document
 
 
 def test_a_wrong_command_line_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_pods_traffic_and_the_nodes_devices_are_in_prometheus(tmp_path: pathlib.
             )
         await kubelet.stop()
 
-    monitor = endpoint.Monitor(DAEMON, 1.0)
+    monitor = endpoint.DaemonMonitor(DAEMON, 1.0)
     with (
         igb.host(tmp_path) as (here, book),
         harness.daemon(here, book, tmp_path / "run/cni.sock", monitor=monitor),

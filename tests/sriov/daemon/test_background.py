@@ -8,7 +8,7 @@ import pytest
 from sriov.daemon import background, process_metrics
 from tests.deviceplugin import loops
 
-QUICK = background.Timings(first=0.01, longest=0.04, settled=0.1, limit=0.05)
+QUICK = background.RetryTimings(first=0.01, longest=0.04, settled=0.1, limit=0.05)
 
 
 class Work:
@@ -62,7 +62,7 @@ def test_endless_work_is_a_problem_until_it_has_gone_on_for_a_while() -> None:
 
 
 def test_pauses_grow_up_to_the_longest() -> None:
-    timings = background.Timings(first=1, longest=30)
+    timings = background.RetryTimings(first=1, longest=30)
     assert [timings.pause(each) for each in (1, 2, 3, 5, 6, 1000)] == [1, 2, 4, 16, 30, 30]
 
 

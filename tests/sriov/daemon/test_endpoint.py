@@ -222,9 +222,9 @@ def test_an_address_that_cannot_be_had_is_a_clear_error(tmp_path: pathlib.Path) 
         async with endpoint.serving(taken, {}):
             for where in unusable:
                 with pytest.raises(
-                    errors.SriovError, match=re.escape(f"cannot serve HTTP at {where}: ") + ".+; give --http"
+                    errors.SriovError, match=re.escape(f"cannot serve HTTP at {where}: ") + ".+; move it"
                 ):
-                    async with endpoint.serving(where, {}):
+                    async with endpoint.serving(where, {}, "move it"):
                         raise AssertionError(where)
 
     loops.run(body())

@@ -40,7 +40,7 @@ class Devlink:
 
 
 def absent() -> contextlib.AbstractContextManager[ddp.Ask]:
-    raise errors.KernelError("look for devlink", errno.ENOENT, "leave ddpProfiles out")
+    raise errors.KernelError("look for devlink", errno.ENOENT)
 
 
 def told(catalog: node_devices.Catalog) -> list[str | None]:
@@ -50,7 +50,7 @@ def told(catalog: node_devices.Catalog) -> list[str | None]:
 def test_a_nic_is_asked_once_for_all_its_vfs() -> None:
     source = Devlink(pf="COMMS", other=None)
     filled, trouble = ddp.fill_in(CATALOG, source.opened)
-    assert (told(filled), trouble) == (["COMMS", "COMMS", None], "")
+    assert (told(filled), trouble) == (["COMMS", "COMMS", None], None)
     assert source.asked == [PF, OTHER]
 
 
@@ -63,7 +63,7 @@ def test_an_accelerator_is_not_asked() -> None:
 def test_one_nic_that_fails_does_not_silence_the_others() -> None:
     source = Devlink(pf=errors.KernelError("tell", errno.EIO), other="COMMS")
     filled, trouble = ddp.fill_in(CATALOG, source.opened)
-    assert (told(filled), trouble) == ([None, None, "COMMS"], "")
+    assert (told(filled), trouble) == ([None, None, "COMMS"], None)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,12 @@ def test_one_nic_that_fails_does_not_silence_the_others() -> None:
         (Devlink().opened, "no NIC reports a DDP profile by devlink"),
         (Devlink(pf=errors.KernelError("tell", errno.EPERM, "allow it")).opened, "Operation not permitted"),
         (absent, "look for devlink"),
+        (absent, "; try `devlink dev info` where the device plugin runs, or leave ddpProfiles out"),
+        (Devlink().opened, "; is the plugin in the host's network namespace?"),
     ],
 )
 def test_where_nothing_is_told_the_reason_and_the_remedy_are(source: ddp.Source, says: str) -> None:
-    filled, trouble = ddp.fill_in(CATALOG, source)
+    filled, trouble = observer.with_profiles(CATALOG, source)
     assert told(filled) == [None] * 3
     assert trouble.startswith("ddpProfiles matches nothing: ")
     assert says in trouble
@@ -83,7 +85,7 @@ def test_where_nothing_is_told_the_reason_and_the_remedy_are(source: ddp.Source,
 
 def test_the_kernel_of_this_machine_gives_a_profile_or_a_reason() -> None:
     """No such NIC is here: a kernel without devlink and one without the instance are both no failure."""
-    filled, trouble = ddp.fill_in(facts.node(facts.vf(0, "ffff:ff:1f.0")), ddp.of_this_machine)
+    filled, trouble = observer.with_profiles(facts.node(facts.vf(0, "ffff:ff:1f.0")), ddp.of_this_machine)
     assert told(filled) == [None]
     assert trouble.startswith("ddpProfiles matches nothing: ")
 
@@ -107,7 +109,7 @@ def test_the_log_says_it_once(tmp_path: pathlib.Path, caplog: pytest.LogCaptureF
     machine.sys.add_pf(PF, facts.PF0, numvfs=2)
 
     async def looks() -> None:
-        where = observer.Node(machine.sys.tree, machine.proc.root, tmp_path, tmp_path / "run", machine.devlink)
+        where = observer.ObservedNode(machine.sys.tree, machine.proc.root, tmp_path, tmp_path / "run", machine.devlink)
         watching = observer.Observer(where, observer.Patience(), lambda: None)
         await watching.look(0.0)
         assert caplog.messages == []

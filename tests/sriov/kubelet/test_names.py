@@ -53,7 +53,7 @@ def test_d4_long_names_that_begin_alike_stay_apart() -> None:
 
 
 def test_d4_a_directory_too_deep_is_told() -> None:
-    with pytest.raises(errors.SriovError, match=r"too deep for intel\.com_sriov.*shorter --kubelet-root-dir"):
+    with pytest.raises(errors.SriovError, match=r"too deep for intel\.com_sriov"):
         names.socket("intel.com", "sriov", 17)
 
 

@@ -1,9 +1,8 @@
-"""What the kubelet's directory tells: the decision, and the events that hasten it."""
+"""What the kubelet's directory tells."""
 
 import asyncio
 import os
 import pathlib
-import shutil
 import socket
 
 import pytest
@@ -66,36 +65,3 @@ def test_a_socket_without_a_listener_accepts_nothing(tmp_path: pathlib.Path) -> 
             assert await plugin_directory.accepts(tmp_path / "b.sock")
 
     loops.run(body())
-
-
-def test_d12_changes_are_noticed_though_the_folder_is_missing_or_replaced(tmp_path: pathlib.Path) -> None:
-    folder, changed = tmp_path / "device-plugins", asyncio.Event()
-
-    async def notices(name: str) -> None:
-        """Three polls without an event come first, so that only an event can be in time."""
-        await asyncio.sleep(0.5)
-        changed.clear()
-        bind(folder / name)
-        await asyncio.wait_for(changed.wait(), 1)
-
-    async def body() -> None:
-        async with loops.running(plugin_directory.changes(folder, changed.set, 0.15)):
-            folder.mkdir()
-            await notices("a.sock")
-            await notices("b.sock")
-            shutil.rmtree(folder)
-            folder.mkdir()
-            await notices("c.sock")
-
-    loops.run(body())
-
-
-def test_a_folder_in_which_nothing_happens_says_nothing(tmp_path: pathlib.Path) -> None:
-    calls: list[None] = []
-
-    async def body() -> None:
-        async with loops.running(plugin_directory.changes(tmp_path, lambda: calls.append(None), 0.1)):
-            await asyncio.sleep(0.6)
-
-    loops.run(body())
-    assert calls == []

@@ -12,7 +12,7 @@ from sriov.pools import assignment, config, resources
 from tests.fakes import procfs, sysfs_tree
 
 SETTINGS = resources.Resource("intel.com", "a")
-NOWHERE = device_files.Places(pathlib.Path("/proc/nowhere"), pathlib.Path("/proc/nowhere"))
+NOWHERE = device_files.FilePlaces(pathlib.Path("/proc/nowhere"), pathlib.Path("/proc/nowhere"))
 """No file can be written there."""
 
 

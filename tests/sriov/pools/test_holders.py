@@ -27,9 +27,9 @@ class Node:
         self.book = ledger.Ledger(root / "run")
         self.book.create()
         self.file = root / checkpoint.NAME
-        where = observer.Node(self.machine.sys.tree, self.machine.proc.root, root / "dev", root / "run")
+        where = observer.ObservedNode(self.machine.sys.tree, self.machine.proc.root, root / "dev", root / "run")
         self.observer = observer.Observer(
-            observer.Node(where.tree, where.proc, where.dev, where.run_dir, checkpoint=self.file),
+            observer.ObservedNode(where.tree, where.proc, where.dev, where.run_dir, checkpoint=self.file),
             observer.Patience(),
             lambda: None,
         )

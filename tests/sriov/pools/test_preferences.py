@@ -23,12 +23,12 @@ IDS = [each.id for each in EVERY]
 
 
 def preferred(policy: str, available: list[str], must: list[str], size: int) -> tuple[str, ...]:
-    settings = resources.Resource("intel.com", "a", policy=resources.Policy(policy))
+    settings = resources.Resource("intel.com", "a", policy=resources.AllocationPolicy(policy))
     return preferences.preferred(assignment.Pool(settings, EVERY), available, must, size)
 
 
 @hypothesis.given(
-    strategies.sampled_from([policy.value for policy in resources.Policy]),
+    strategies.sampled_from([policy.value for policy in resources.AllocationPolicy]),
     strategies.sets(strategies.sampled_from([*IDS, "unknown"])),
     strategies.integers(0, 14),
     strategies.randoms(use_true_random=False),

@@ -25,7 +25,7 @@ class Node:
     book: ledger.Ledger
     pods: dict[str, str]
 
-    def seen(self) -> model.Facts:
+    def seen(self) -> model.NodeFacts:
         return observe.observe(self.machine.node)
 
     def pf(self, number: int = 0) -> model.Pf:
@@ -42,7 +42,7 @@ class Node:
         assert table is not None
         table.unanswered.update(vfs)
 
-    def apply(self, text: str) -> tuple[steps.Step, ...]:
+    def apply(self, text: str) -> tuple[steps.ProvisioningStep, ...]:
         """Plan and do; the plan must not be refused."""
         planned = self.plan(text)
         assert planned.refusals == ()
@@ -60,7 +60,7 @@ def made(folder: pathlib.Path, vfs: int = 0, profile: world.Profile = world.IGB)
     switches = attributes.WorldSwitches(machine_world, {})
     book = ledger.Ledger(folder / "run")
     book.create()
-    node = observe.Node(
+    node = observe.NodeAccess(
         machine_world.node.tree,
         folder / "proc",
         book,

@@ -33,7 +33,7 @@ class Failing:
     def __init__(self, hands: apply.Hands, number: int, then: Callable[[], None], *, after: bool) -> None:
         self._hands, self._number, self._then, self._after = hands, number, then, after
 
-    def do(self, step: steps.Step) -> None:
+    def do(self, step: steps.ProvisioningStep) -> None:
         self._number -= 1
         if self._number == 0 and not self._after:
             self._then()
@@ -41,7 +41,7 @@ class Failing:
         if self._number == 0 and self._after:
             self._then()
 
-    def in_the_way(self, step: steps.Step) -> tuple[devices.PciAddress, str] | None:
+    def in_the_way(self, step: steps.ProvisioningStep) -> tuple[devices.PciAddress, str] | None:
         return self._hands.in_the_way(step)
 
 

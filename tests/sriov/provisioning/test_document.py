@@ -32,9 +32,9 @@ policies:
 def test_every_key() -> None:
     """Nothing needs quotes: YAML's own numbers of base 60 and its hexadecimal ones are not asked."""
     full, short = document.parse(FULL.encode(), "node.yaml")
-    assert full == policies.Policy(
+    assert full == policies.PfPolicy(
         name="rails",
-        selector=policies.Selector(
+        selector=policies.PfSelector(
             pf_names=frozenset({"eth1"}),
             pci_addresses=frozenset({"0000:01:00.0", "0000:02:00.1"}),
             vendors=frozenset({"8086", "15b3"}),
@@ -49,7 +49,7 @@ def test_every_key() -> None:
         spoofchk=False,
         macs=policies.MacRange(0x020000000100, 0x02000000010F),
     )
-    assert short == policies.Policy("policies[1]", policies.Selector(drivers=frozenset({"mlx5_core"})), 0)
+    assert short == policies.PfPolicy("policies[1]", policies.PfSelector(drivers=frozenset({"mlx5_core"})), 0)
 
 
 def test_json_says_the_same(tmp_path: pathlib.Path) -> None:

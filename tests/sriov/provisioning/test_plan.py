@@ -16,7 +16,7 @@ SELECTED = "policies:\n- selector: {pfNames: [eth1]}\n"
 MACS = "  macRange: {first: 02:00:00:00:01:00, last: 02:00:00:00:01:0f}\n"
 
 
-def acts(planned: tuple[steps.Step, ...]) -> list[tuple[Act, int | None, object]]:
+def acts(planned: tuple[steps.ProvisioningStep, ...]) -> list[tuple[Act, int | None, object]]:
     return [(step.act, step.vf, step.after) for step in planned]
 
 

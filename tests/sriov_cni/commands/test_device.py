@@ -13,7 +13,7 @@ from sriov.kubelet import podresources
 from sriov_cni.commands import dispatch
 from sriov_cni.context import calls
 from sriov_cni.shim import wire
-from sriov_cni.spec import environment, netconf
+from sriov_cni.spec import cni_errors, environment, netconf
 from tests.fakes import bench, pod_resources
 
 RESOURCE, OTHER = "intel.com/rail_a", "intel.com/rail_b"
@@ -121,3 +121,10 @@ def test_a_device_that_is_no_pci_device_is_refused(tmp_path: pathlib.Path) -> No
         stack.enter_context(pod_resources.serving(tmp_path / "k.sock", api))
         with pytest.raises(errors.DeviceError, match=r"mlx5_core\.sf\.4"):
             asyncio.run(podresources.devices_of(tmp_path / "k.sock", *POD, RESOURCE))
+
+
+def test_a_kubelet_that_is_away_is_told_with_the_flag_that_names_it(tmp_path: pathlib.Path) -> None:
+    case = Case(tmp_path, pod_resources.PodResources({}))
+    with pytest.raises(cni_errors.CniError, match="does not answer: UNAVAILABLE") as caught:
+        case.call(environment.Command.ADD, "eth0")
+    assert caught.value.details == "is the kubelet running? --pod-resources-socket says where it listens"

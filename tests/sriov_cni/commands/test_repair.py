@@ -104,7 +104,7 @@ def test_one_emfile_does_not_end_repair(tmp_path: pathlib.Path) -> None:
 
 def test_a_ledger_that_cannot_be_read_is_said_and_repair_goes_on_when_it_can(tmp_path: pathlib.Path) -> None:
     here, where = bench.make(tmp_path), http_address.Unix(tmp_path / HTTP)
-    monitor = endpoint.Monitor(where, 1000)
+    monitor = endpoint.DaemonMonitor(where, 1000)
     daemon = dataclasses.replace(
         calls.Daemon(here.node, here.book, meter=monitor.meter), troubles=daemon_problems.Trouble(tmp_path / "run")
     )
@@ -208,7 +208,7 @@ def test_readiness_names_vfs_that_keep_failing_until_a_del_has_ended_them(tmp_pa
     here, where = bench.make(tmp_path), http_address.Unix(tmp_path / HTTP)
     left_behind(here)
     daemon = stubborn(here, {0}, 0.0)
-    monitor = endpoint.Monitor(where, 1000)
+    monitor = endpoint.DaemonMonitor(where, 1000)
     (tmp_path / "cni.sock").touch()
 
     async def body() -> None:

@@ -70,7 +70,7 @@ def watched(tmp_path: pathlib.Path) -> Iterator[Watched]:
     harness.ipam_plugin(plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{conftest.IPAM}'")
     harness.ipam_plugin(plugins, "failing", 'echo \'{"code": 54321, "msg": "no"}\'; exit 1')
     where, traffic = http_address.Unix(tmp_path / "http.sock"), Traffic()
-    monitor = endpoint.Monitor(where, 0.02, traffic.of)
+    monitor = endpoint.DaemonMonitor(where, 0.02, traffic.of)
     with harness.daemon(made.node, made.book, tmp_path / "cni.sock", made.machine.adopt, monitor):
         client = harness.Client(tmp_path / "cni.sock", str(plugins), made.machine.path("pod"))
         yield Watched(made, client, plugins, where, traffic)

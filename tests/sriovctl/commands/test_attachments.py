@@ -123,13 +123,13 @@ def test_a_vf_that_a_process_still_holds_is_not_released(node: nodes.Node) -> No
 
 
 @pytest.fixture
-def left(node: nodes.Node) -> attachments.Attachment:
+def left(node: nodes.Node) -> attachments.ListedAttachment:
     with node.serving():
         assert node.cni("ADD").code == 0
-    return attachments.Attachment(record_of(node), attachments.State.NO_NAMESPACE, None, "default/web", None)
+    return attachments.ListedAttachment(record_of(node), attachments.State.NO_NAMESPACE, None, "default/web", None)
 
 
-def test_judged_by_evidence_alone(left: attachments.Attachment) -> None:
+def test_judged_by_evidence_alone(left: attachments.ListedAttachment) -> None:
     assert release.judge(left, is_gone=None).deeds
     held = dataclasses.replace(left, kubelet="default/web")
     assert "the kubelet reports that the pod has it" in release.judge(held, is_gone=None).refusal

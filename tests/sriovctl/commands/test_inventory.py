@@ -96,6 +96,12 @@ def test_a_configuration_that_is_no_good_hides_only_the_pools(node: nodes.Node, 
     assert any("config.json is not JSON" in each for each in ran.document["unseen"])
 
 
+def test_a_configuration_that_is_not_there_is_told_with_the_flag_that_names_it(node: nodes.Node) -> None:
+    (node.folder / "config.json").unlink()
+    [told] = (each for each in node.run("inventory", "-o", "json").document["unseen"] if "config.json" in each)
+    assert told.endswith("config.json cannot be read: No such file or directory; name the file with --config")
+
+
 def test_no_sysfs_is_no_empty_table(node: nodes.Node) -> None:
     ran = node.run(f"--sysfs={node.folder}/nowhere", "inventory")
     assert (ran.status, ran.out) == (3, "")

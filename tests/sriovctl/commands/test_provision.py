@@ -32,9 +32,9 @@ def node(tmp_path: pathlib.Path) -> Iterator[nodes.Node]:
         yield made
 
 
-def step(vf: int | None, after: object, pf: str = "0000:01:00.0") -> steps.Step:
+def step(vf: int | None, after: object, pf: str = "0000:01:00.0") -> steps.ProvisioningStep:
     label = "eth1" if vf is None else f"eth1#{vf}"
-    return steps.Step(steps.Act.TRUST, devices.pci_address(pf), label, vf, None, after)
+    return steps.ProvisioningStep(steps.Act.TRUST, devices.pci_address(pf), label, vf, None, after)
 
 
 def test_neighbours_are_one_line() -> None:
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_used(tmp_path: pathlib.Path, capsys: pytest.Captu
 def test_the_plan_is_shown_and_done_and_then_there_is_nothing_to_do(
     node: nodes.Node, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True) == exit_codes.Exit.FINE
+    assert provision_apply.carry_out(node.machine, WANTED, output.OutputFormat.TABLE, yes=True) == exit_codes.Exit.FINE
     shown = capsys.readouterr()
     assert [line.split() for line in shown.out.splitlines()] == [
         ["DEVICE", "SETTING", "NOW", "THEN"],
@@ -68,19 +68,23 @@ def test_the_plan_is_shown_and_done_and_then_there_is_nothing_to_do(
     ]
     assert shown.err.endswith("done: 8 steps\n")
     assert len(node.pf().vfs) == 3
-    assert provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True) == exit_codes.Exit.FINE
+    assert provision_apply.carry_out(node.machine, WANTED, output.OutputFormat.TABLE, yes=True) == exit_codes.Exit.FINE
     assert capsys.readouterr() == ("", "nothing to do: the node is as the file declares\n")
 
 
 def test_without_a_terminal_nobody_can_say_yes(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
-    assert provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=False) == exit_codes.Exit.REFUSED
+    assert (
+        provision_apply.carry_out(node.machine, WANTED, output.OutputFormat.TABLE, yes=False) == exit_codes.Exit.REFUSED
+    )
     assert "stdin is not a terminal; use --yes" in capsys.readouterr().err
     assert len(node.pf().vfs) == 2
 
 
 def test_under_a_pod_it_is_refused_with_its_name(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
     node.pods[node.pf().vfs[1].pci] = "default/web-0"
-    assert provision_apply.carry_out(node.machine, WANTED, output.Format.JSON, yes=True) == exit_codes.Exit.REFUSED
+    assert (
+        provision_apply.carry_out(node.machine, WANTED, output.OutputFormat.JSON, yes=True) == exit_codes.Exit.REFUSED
+    )
     shown = capsys.readouterr()
     found = json.loads(shown.out)
     assert (found["kind"], found["items"], found["applying"]) == ("ProvisionPlan", [], True)
@@ -104,4 +108,4 @@ def test_two_at_once(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str])
 def test_a_step_that_fails_is_an_error(node: nodes.Node) -> None:
     node.writes.refuse["sriov_numvfs"] = 12
     with pytest.raises(errors.SriovError, match=r"step 1 of 8 failed, to set numVfs of eth1 to 0"):
-        provision_apply.carry_out(node.machine, WANTED, output.Format.TABLE, yes=True)
+        provision_apply.carry_out(node.machine, WANTED, output.OutputFormat.TABLE, yes=True)

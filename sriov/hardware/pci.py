@@ -1,0 +1,48 @@
+"""What sysfs shows of one PCI device whatever its kind: its NUMA node, its place on the bus, a PF's VFs.
+
+A folder is the device's in sysfs. Formats: Documentation/ABI/testing/sysfs-bus-pci in the kernel's source.
+"""
+
+import pathlib
+
+from sriov import devices
+from sriov.hardware import sysfs
+
+_VIRTFN = "virtfn"
+
+
+def numa_node(folder: pathlib.Path | str) -> int | None:
+    """None if the machine has no NUMA: then the kernel shows -1."""
+    node = sysfs.integer(f"{folder}/numa_node")
+    return None if node is None or node < 0 else node
+
+
+def bridges(folder: pathlib.Path | str) -> tuple[str, ...]:
+    """The host bridge and the bridges above the device, outermost first.
+
+    From what the bus's link points to: ../../../devices/pci0000:00/0000:00:02.0/0000:01:10.0.
+    """
+    parts = sysfs.link(folder)
+    return parts[parts.index("devices") + 1 : -1] if "devices" in parts else ()
+
+
+def shared(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """What two ways from the root, as `bridges` returns them, have in common before they part."""
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        length += 1
+    return one[:length]
+
+
+def vf(folder: pathlib.Path | str, index: int) -> str | None:
+    """The PCI address of the PF's VF with this index, from its virtfnN link; None if there is no such VF."""
+    return sysfs.target(f"{folder}/{_VIRTFN}{index}")
+
+
+def vfs(folder: pathlib.Path | str) -> dict[int, devices.PciAddress]:
+    """The PF's VFs by index, without any that goes while they are read. Raises DeviceError for a damaged link."""
+    links = (name for name in sysfs.names(folder) if name.startswith(_VIRTFN))
+    targets = ((int(name.removeprefix(_VIRTFN)), sysfs.target(f"{folder}/{name}")) for name in links)
+    return {index: devices.pci_address(address) for index, address in targets if address is not None}
