@@ -1,4 +1,4 @@
-"""What sysfs shows of one PCI device whatever its kind: its NUMA node, its place on the bus, a PF's VFs.
+"""One PCI device of any kind, as sysfs shows it: its NUMA node, its place on the bus, a PF's VFs.
 
 A folder is the device's in sysfs. Formats: Documentation/ABI/testing/sysfs-bus-pci in the kernel's source.
 """

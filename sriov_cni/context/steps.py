@@ -1,4 +1,4 @@
-"""What is timed of a call beside the steps of its attachment and of the ledger."""
+"""Steps of a call that are timed beside those of its attachment and of the ledger."""
 
 from sriov import timing
 

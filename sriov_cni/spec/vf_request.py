@@ -1,4 +1,4 @@
-"""What an ADD asks for its VF: the keys of the network configuration and CNI_ARGS, decoded, checked and frozen.
+"""The request of an ADD for its VF: the keys of the network configuration and CNI_ARGS, decoded, checked and frozen.
 
 Keys are those of sriov-cni, and `mtu`. A key with a wrong JSON type is a decoding failure (6), a value out of range an
 invalid configuration (7), a value that no VF can have an unsupported field (2); each names key, value and remedy.
