@@ -15,7 +15,7 @@ import typing
 
 import msgspec
 
-from hack.pages import meanings
+from hack.pages import key_descriptions
 from sriov.pools import config as plugin_conf
 from sriov.pools import resources, selector_config
 from sriov_cni.context import policy
@@ -91,7 +91,7 @@ def _selectors() -> str:
     for field in fields:
         kinds = [f"`{kind.value}`" for kind in resources.DeviceType if field.encode_name in selector_config.KEYS[kind]]
         of = "all" if len(kinds) == len(resources.DeviceType) else ", ".join(kinds)
-        rows.append([f"`{field.encode_name}`", _type(field.type), of, meanings.SELECTORS[field.encode_name]])
+        rows.append([f"`{field.encode_name}`", _type(field.type), of, key_descriptions.SELECTORS[field.encode_name]])
     return _table(["key", "type", "deviceType", "selects devices"], rows)
 
 
@@ -123,7 +123,7 @@ def _policy() -> str:
     rows = []
     for field in msgspec.structs.fields(policy.Rule):
         default = "no limit" if field.default is None else _shown(field.default)
-        rows.append([f"`{field.encode_name}`", _type(field.type), default, meanings.POLICY[field.encode_name]])
+        rows.append([f"`{field.encode_name}`", _type(field.type), default, key_descriptions.POLICY[field.encode_name]])
     return _table(["key", "type", "if left out", "meaning"], rows)
 
 
