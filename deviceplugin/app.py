@@ -46,11 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(given: argparse.Namespace) -> plugin.Options:
     root = given.kubelet_root_dir
     watched = given.registration == "watcher"
-    door = registration.Watched(root / "plugins_registry") if watched else registration.Direct(root / "device-plugins")
+    registrar = (
+        registration.Watched(root / "plugins_registry") if watched else registration.Direct(root / "device-plugins")
+    )
     return plugin.Options(
         config=given.config_file,
         prefix=given.resource_prefix,
-        door=door,
+        registrar=registrar,
         node=_node(given),
         places=device_files.FilePlaces(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
         resync=given.resync_interval,

@@ -32,8 +32,8 @@ def rows(
 ) -> list[PlacedDevice]:
     """Return a row for every candidate, in the catalog's order."""
     dealt = assignment.assign(catalog, configuration, now)
-    homes = {device.id: (pool.resource, device.ailment) for pool in dealt for device in pool.devices}
-    return [_row(one, configuration, now, *homes.get(one.id, (None, None))) for one in catalog.candidates.values()]
+    identities = {device.id: (pool.resource, device.ailment) for pool in dealt for device in pool.devices}
+    return [_row(one, configuration, now, *identities.get(one.id, (None, None))) for one in catalog.candidates.values()]
 
 
 def _row(

@@ -30,7 +30,7 @@ class Options:
 
     config: pathlib.Path
     prefix: str
-    door: registration.Door
+    registrar: registration.Registrar
     node: observer.ObservedNode = dataclasses.field(default_factory=observer.ObservedNode)
     places: device_files.FilePlaces = dataclasses.field(default_factory=device_files.FilePlaces)
     patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
@@ -83,7 +83,7 @@ class Plugin:
             self._keep(group, "hearing links", self._observer.listen_to_links)
             group.create_task(self._follow(group))
             for folder, changed in (
-                (self._options.door.folder, self._nudge),
+                (self._options.registrar.folder, self._nudge),
                 (self._options.config.parent, self._wake.set),
             ):
                 self._keep(
@@ -202,7 +202,7 @@ class Plugin:
     def _begin(self, group: asyncio.TaskGroup, pool: assignment.Pool) -> _Served:
         options = self._options
         log.info("%s has %s", pool.resource, _count(pool))
-        begun = session.Registration(pool, options.door, self._giver, self._wake.set, options.timings)
+        begun = session.Registration(pool, options.registrar, self._giver, self._wake.set, options.timings)
         return _Served(begun, self._keep(group, f"registering {pool.resource}", begun.run))
 
     async def _withdraw(self, served: _Served) -> None:

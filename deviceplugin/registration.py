@@ -28,7 +28,7 @@ SOCKET = "kubelet.sock"
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 
-class Door(Protocol):
+class Registrar(Protocol):
     """One way. `folder` is where our sockets go. `grace` is seconds in which the kubelet reopens a lost stream."""
 
     folder: pathlib.Path

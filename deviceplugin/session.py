@@ -50,7 +50,7 @@ class Registration:
     def __init__(
         self,
         pool: assignment.Pool,
-        door: registration.Door,
+        registrar: registration.Registrar,
         giver: device_files.Handout,
         refused: Callable[[], None],
         timings: Timings,
@@ -61,8 +61,8 @@ class Registration:
         """Whether a kubelet has accepted us, and watches."""
         self.registered = self.failed = 0  # attempts in all, by outcome
         self._resource = pool.resource
-        self._own = _socket(door.folder, pool)
-        self._door = door
+        self._own = _socket(registrar.folder, pool)
+        self._registrar = registrar
         self._timings = timings
         self._news = asyncio.Event()
         self._complaint = ""
@@ -77,7 +77,7 @@ class Registration:
         attempt = 0
         loop = asyncio.get_running_loop()
         while True:
-            started, kubelet = loop.time(), self._door.kubelet()
+            started, kubelet = loop.time(), self._registrar.kubelet()
             if await self._attempt() is plugin_directory.Lost.SOCKET_REPLACED:
                 await self._stand_by()
             attempt = 0 if loop.time() - started > self._timings.settled else attempt + 1
@@ -115,7 +115,7 @@ class Registration:
             raise FileExistsError(f"{self._own} is in the way and is no socket; remove it")
         server = grpc.aio.server()
         self.servicer.add_to(server)
-        self._door.add_to(server, self._resource)
+        self._registrar.add_to(server, self._resource)
         own = None
         starting: asyncio.Future[None] | None = None
         try:
@@ -138,9 +138,9 @@ class Registration:
             await asyncio.wait({self._stopping})
 
     def _kubelet_present(self) -> plugin_directory.Identity:
-        found = self._door.kubelet()
+        found = self._registrar.kubelet()
         if found is None:
-            raise FileNotFoundError(f"there is no kubelet at {self._door.folder}, is it running?")
+            raise FileNotFoundError(f"there is no kubelet at {self._registrar.folder}, is it running?")
         return found
 
     async def _registered(self, before: plugin_directory.Sight) -> plugin_directory.Lost:
@@ -160,7 +160,7 @@ class Registration:
         If the socket is removed while the kubelet dials it, both would otherwise wait until their patience is over.
         """
         timeout = self._timings.register
-        introduction = asyncio.ensure_future(self._door.introduce(self._resource, self._own.name, timeout))
+        introduction = asyncio.ensure_future(self._registrar.introduce(self._resource, self._own.name, timeout))
         introduction.add_done_callback(lambda _: self.nudge())
         try:
             while not introduction.done():
@@ -174,7 +174,7 @@ class Registration:
         return None
 
     def _sight(self) -> plugin_directory.Sight:
-        return plugin_directory.Sight(plugin_directory.identity(self._own), self._door.kubelet())
+        return plugin_directory.Sight(plugin_directory.identity(self._own), self._registrar.kubelet())
 
     async def _until_lost(self, before: plugin_directory.Sight, opened: int) -> plugin_directory.Lost:
         """Wait; returns what was lost. `opened` is the number of streams before the registration."""
@@ -182,9 +182,9 @@ class Registration:
         patience = clock() + self._timings.first_stream
         while True:
             if self.servicer.streams:
-                patience = clock() + self._door.grace
+                patience = clock() + self._registrar.grace
             elif self.servicer.opened > opened:
-                patience, opened = min(patience, clock() + self._door.grace), self.servicer.opened
+                patience, opened = min(patience, clock() + self._registrar.grace), self.servicer.opened
             reason = plugin_directory.lost(
                 before, self._sight(), watched=self.servicer.streams > 0 or clock() < patience
             )
@@ -202,7 +202,7 @@ class Registration:
         """Wait, but not once another kubelet has come."""
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
-        while clock() < end and self._door.kubelet() in (None, kubelet):
+        while clock() < end and self._registrar.kubelet() in (None, kubelet):
             await self._nudged(min(self._timings.poll, end - clock()))
 
     async def _nudged(self, seconds: float) -> None:

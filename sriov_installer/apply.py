@@ -11,13 +11,13 @@ from pathlib import Path
 from sriov import errors
 from sriov_installer import files, plans
 
-_DEEDS: Mapping[plans.Deed, Callable[[Path], None]] = {
-    plans.Deed.KEEP: files.keep,
-    plans.Deed.WRITE: files.commit,
-    plans.Deed.RESTORE: files.restore,
-    plans.Deed.REMOVE: files.remove,
-    plans.Deed.REMOVE_RUN_FOLDER: files.clear_run_folder,
-    plans.Deed.CLEAR_RUN_FOLDER: files.clear_run_folder,
+_ACTIONS: Mapping[plans.Action, Callable[[Path], None]] = {
+    plans.Action.KEEP: files.keep,
+    plans.Action.WRITE: files.commit,
+    plans.Action.RESTORE: files.restore,
+    plans.Action.REMOVE: files.remove,
+    plans.Action.REMOVE_RUN_FOLDER: files.clear_run_folder,
+    plans.Action.CLEAR_RUN_FOLDER: files.clear_run_folder,
 }
 
 
@@ -28,7 +28,7 @@ def apply(steps: plans.Steps) -> None:
         if isinstance(step, plans.Order):
             _run(step.command)
         else:
-            _DEEDS[step.deed](step.path)
+            _ACTIONS[step.action](step.path)
 
 
 def _run(command: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ Findings = Mapping[pathlib.Path, files.Found | None]
 """Contents of each target, its backup, and both drafts."""
 
 
-class Deed(enum.Enum):
+class Action(enum.Enum):
     KEEP = "keep what is there as"
     WRITE = "write"
     RESTORE = "put back what was there before"
@@ -29,12 +29,12 @@ class Deed(enum.Enum):
 class FileStep:
     """One change. `path` is the target; for REMOVE it is any file of ours, for the last two the run directory."""
 
-    deed: Deed
+    action: Action
     path: pathlib.Path
     artefact: artifacts.Artefact | None = None
 
     def __str__(self) -> str:
-        return f"{self.deed.value} {files.backup(self.path) if self.deed is Deed.KEEP else self.path}"
+        return f"{self.action.value} {files.backup(self.path) if self.action is Action.KEEP else self.path}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[
     """
     if held or not run_dir.is_dir():
         return ()
-    return (FileStep(Deed.CLEAR_RUN_FOLDER if foreign else Deed.REMOVE_RUN_FOLDER, run_dir),)
+    return (FileStep(Action.CLEAR_RUN_FOLDER if foreign else Action.REMOVE_RUN_FOLDER, run_dir),)
 
 
 def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:
@@ -119,21 +119,21 @@ def _placing(wanted: artifacts.Artefact, there: Findings) -> list[FileStep]:
     found = there[wanted.path]
     if found is not None and (found.content, found.mode) == (wanted.content, wanted.mode):
         return _sweeping(wanted.path, there)
-    aside = [] if found is None or is_ours(found) else [FileStep(Deed.KEEP, wanted.path)]
-    return [*aside, FileStep(Deed.WRITE, wanted.path, wanted)]
+    aside = [] if found is None or is_ours(found) else [FileStep(Action.KEEP, wanted.path)]
+    return [*aside, FileStep(Action.WRITE, wanted.path, wanted)]
 
 
 def _taking_away(path: pathlib.Path, there: Findings) -> list[FileStep]:
     found, kept = there[path], files.backup(path)
     if there[kept] is None:
-        steps = [FileStep(Deed.REMOVE, path)] if is_ours(found) else []
+        steps = [FileStep(Action.REMOVE, path)] if is_ours(found) else []
     else:
         stands = found is not None and not is_ours(found)  # the other plugin was installed again over ours
-        steps = [FileStep(Deed.REMOVE, kept) if stands else FileStep(Deed.RESTORE, path)]
+        steps = [FileStep(Action.REMOVE, kept) if stands else FileStep(Action.RESTORE, path)]
     return steps + _sweeping(path, there)
 
 
 def _sweeping(path: pathlib.Path, there: Findings) -> list[FileStep]:
     """Remove the drafts of an installation that died."""
     _, _, *drafts = places(path)
-    return [FileStep(Deed.REMOVE, each) for each in drafts if there[each] is not None]
+    return [FileStep(Action.REMOVE, each) for each in drafts if there[each] is not None]

@@ -18,7 +18,7 @@ class Comparison:
     """Comparison of the stage's links in the host. Belongs to one thread; close it."""
 
     def __init__(self, where: stage.Stage) -> None:
-        self._tree, self._homes = where.tree, vf_identity.Homes(where.daemon.folder / "run/homes")
+        self._tree, self._homes = where.tree, vf_identity.VfIdentities(where.daemon.folder / "run/homes")
         self._net = netlink.Netlink()
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ def _record(number: int, pci: devices.PciAddress, somewhere: netns.Netns) -> led
         namespace="training",
         pod=f"worker-{number}-of-a-job",
     )
-    home = vf_identity.Home(name=f"p0v{number}", address="02:00:00:00:00:01", mtu=1500)
+    home = vf_identity.VfIdentity(name=f"p0v{number}", address="02:00:00:00:00:01", mtu=1500)
     return ledger.Record(pci=pci, owner=owner, netns=somewhere.identity, home=home, wanted=settings.BASELINE, mtu=1500)
 
 

@@ -49,7 +49,7 @@ def attached(
             "another container may hold it; try again later",
         )
     with node.kernel() as net, net.inside(pod) as inner, contextlib.ExitStack() as stack:
-        home = book.homes.settle(
+        home = book.identities.settle(
             node.tree, request.vf.pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
         )
         target = node.target(request.vf, home.address)
@@ -115,7 +115,7 @@ def _record(
     pod: netns.Netns,
     target: vf_config.Target | None,
     *,
-    home: vf_identity.Home | None = None,
+    home: vf_identity.VfIdentity | None = None,
     mark: nsid.Mark | None = None,
 ) -> ledger.Record:
     expected = frozenset() if target is None else node.unsupported.of(target) - request.asked

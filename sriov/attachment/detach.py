@@ -40,7 +40,7 @@ class _Case:
     book: ledger.Ledger
     vf: devices.VF
     record: ledger.Record
-    home: vf_identity.Home
+    home: vf_identity.VfIdentity
     rest: settings.VfSettings
     pod: netns.Netns | None
     noted: kernel.LinkState | None
@@ -87,7 +87,7 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
         # RDMA first: what is open on the device ends with the move, so that no RDMA frame leaves untagged either.
         rdma.bring_home(node, net, record, pod)
         if record.home is not None and lost is None and _has_netdev(vf):
-            noted = book.homes.state(node.tree, vf.pci)
+            noted = book.identities.state(node.tree, vf.pci)
             case = _Case(node, net, book, vf, record, record.home, rest, pod, noted)
             link = _at_home(case)
             fetched = _fetch(case) if link is None else None
@@ -250,7 +250,7 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
                 f"recreate the VFs of its PF, or restart the node; {_NOT_HANDED_OUT}",
             )
     if left or case.noted is None:
-        case.book.homes.note(case.node.tree, case.vf.pci, case.net.state(link.index))
+        case.book.identities.note(case.node.tree, case.vf.pci, case.net.state(link.index))
 
 
 def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:

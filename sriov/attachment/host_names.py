@@ -64,4 +64,4 @@ def _own_names(node: Node, book: ledger.Ledger, holder: kernel.Link) -> frozense
         return None
     if record is None or record.home is None:
         return None
-    return netdev_settings.altnames(book.homes.state(node.tree, pci) or {}) | {record.home.name}
+    return netdev_settings.altnames(book.identities.state(node.tree, pci) or {}) | {record.home.name}

@@ -71,7 +71,7 @@ class Machine:
         with self.node.kernel() as net:
             net.set_vf(self._found(step.pf).index, step.vf, wanted, {_SETTINGS[step.act]})
         if step.act is Act.MAC:
-            self.node.book.homes.forget(self._device(step))
+            self.node.book.identities.forget(self._device(step))
 
     def _declare(self, step: ProvisioningStep) -> None:
         self.node.book.defaults.declare(self.node.tree, self._device(step), step.after)
@@ -81,7 +81,7 @@ class Machine:
         pci = self._device(step)
         if self._found(pci).address != step.after:  # a driver may refuse the address that it already has
             self._change(pci, kernel.Change(address=step.after))
-        self.node.book.homes.forget(pci)
+        self.node.book.identities.forget(pci)
         if (kept := self._found(pci).address) != step.after:
             raise errors.DeviceError(
                 f"{step.label} keeps address {kept} and does not take {step.after}",

@@ -71,7 +71,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pci: devices.PciAddress
     owner: Owner
     netns: tuple[int, int]
-    home: vf_identity.Home | None
+    home: vf_identity.VfIdentity | None
     wanted: settings.VfSettings
     mtu: int
     mark: nsid.Mark | None = None
@@ -93,7 +93,7 @@ class _Core(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that a record of any format has: enough to take the VF back at its own owner's DEL."""
 
     owner: Owner
-    home: vf_identity.Home | None
+    home: vf_identity.VfIdentity | None
 
 
 # Made here and not at the first use: msgspec builds what it knows of a type without a lock (msgspec 0.22.0,
@@ -113,14 +113,14 @@ class Ledger:
 
     def __init__(self, run_dir: pathlib.Path) -> None:
         self._folder = run_dir / "vfs"
-        self.homes = vf_identity.Homes(run_dir / "homes")
+        self.identities = vf_identity.VfIdentities(run_dir / "homes")
         self.defaults = vf_defaults.Defaults(run_dir / "defaults")
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
         for folder in (self._folder.parent, self._folder):
             run_files.make_folder(folder)
-        self.homes.create()
+        self.identities.create()
         self.defaults.create()
 
     def try_out(self) -> None:
@@ -193,7 +193,7 @@ class Ledger:
                 "ledger record %s is a newer version's (%s): only its owner and host state are used", path, reason
             )
         except msgspec.MsgspecError:
-            core = _Core(owner=UNKNOWN, home=self.homes.last(pci))
+            core = _Core(owner=UNKNOWN, home=self.identities.last(pci))
             _log.warning("ledger record %s is damaged (%s): its VF is restored once it is in the host", path, reason)
         mtu = core.home.mtu if core.home else 0
         return Record(pci=pci, owner=core.owner, netns=(0, 0), home=core.home, wanted=settings.BASELINE, mtu=mtu)

@@ -22,7 +22,7 @@ from sriov.state import vf_files
 _MTU = 1500  # bytes, Ethernet's
 
 
-class Home(msgspec.Struct, frozen=True, kw_only=True):
+class VfIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """The VF's netdev as it is in the host. `mtu` in bytes."""
 
     name: str
@@ -36,7 +36,7 @@ class _Known(vf_files.Born, frozen=True):
     They are read after a pod alone, so they stay as they are written until then.
     """
 
-    home: Home
+    home: VfIdentity
     state: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -44,7 +44,7 @@ _KNOWN = msgspec.json.Decoder(_Known)
 _STATE = msgspec.json.Decoder(dict[str, bytes] | None)
 
 
-class Homes:
+class VfIdentities:
     """The files below `folder`. Raises LedgerError if the directory cannot be used."""
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -55,7 +55,7 @@ class Homes:
 
     def settle(
         self, tree: sysfs.Tree, pci: devices.PciAddress, netdev: sysfs.Netdev, look: Callable[[], kernel.LinkState]
-    ) -> Home:
+    ) -> VfIdentity:
         """Return the host identity of a free VF: its present name and MTU, and the address it had at first.
 
         `look` reads the netdev's settings. They are noted the first time, if they can be read.
@@ -63,7 +63,7 @@ class Homes:
         birth, known = tree.birth(pci), self._read(pci)
         first = known is None or known.device != birth
         address = netdev.address if known is None or first else known.home.address
-        home = Home(name=netdev.name, address=address, mtu=netdev.mtu)
+        home = VfIdentity(name=netdev.name, address=address, mtu=netdev.mtu)
         noted = known is not None and not first and _is_noted(known)
         if known is None or not noted or home != known.home:
             state = known.state if known is not None and noted else _seen(look, first=first)
@@ -84,10 +84,10 @@ class Homes:
         if known is not None:
             self._files.write(pci, msgspec.structs.replace(known, state=msgspec.Raw(msgspec.json.encode(state))))
 
-    def last(self, pci: devices.PciAddress) -> Home:
+    def last(self, pci: devices.PciAddress) -> VfIdentity:
         """Return the identity of a VF whose record is lost; a VF that was never seen gets a random address."""
         known = self._read(pci)
-        return known.home if known else Home(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
+        return known.home if known else VfIdentity(name=devices.fallback_name(pci), address=_invented(), mtu=_MTU)
 
     def forget(self, pci: devices.PciAddress) -> None:
         """Forget the VF, since it gets another address of its own: it is then seen for the first time again."""

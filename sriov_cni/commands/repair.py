@@ -48,7 +48,7 @@ def _note(daemon: Daemon, pci: devices.PciAddress) -> None:
     netdev = daemon.node.tree.netdev(pci)
     if netdev is not None and daemon.record_of(pci) is None:
         with daemon.node.kernel() as net:
-            daemon.book.homes.settle(
+            daemon.book.identities.settle(
                 daemon.node.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
             )
 

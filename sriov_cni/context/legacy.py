@@ -79,7 +79,7 @@ class Upstream:
 def _record(cached: _Cached, container_id: str, ifname: str) -> ledger.Record:
     """Make our record. `netns` is unknown: the VF is recognised in the pod by its PCI address alone."""
     original = cached.original
-    home = vf_identity.Home(
+    home = vf_identity.VfIdentity(
         name=original.host_if_name, address=original.effective_mac.lower(), mtu=original.mtu or 1500
     )
     return ledger.Record(

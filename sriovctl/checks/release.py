@@ -13,11 +13,11 @@ from sriovctl.node import attachments
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """Verdict. `refusal` is why not, "" if allowed; `deeds` are what will be done, `remedy` what to do instead."""
+    """Verdict. `refusal` is why not, "" if allowed; `actions` are what will be done, `remedy` what to do instead."""
 
     refusal: str = ""
     remedy: str = ""
-    deeds: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
 
 
 def judge(one: attachments.ListedAttachment, *, is_gone: bool | None) -> Verdict:
@@ -43,10 +43,10 @@ def judge(one: attachments.ListedAttachment, *, is_gone: bool | None) -> Verdict
             f"{record.pci} has no netdev, and the kernel does not report that the namespace of {owner} is destroyed",
             "end the processes that use the VF; the daemon releases it within ten seconds of that",
         )
-    return Verdict(deeds=_deeds(one))
+    return Verdict(actions=_actions(one))
 
 
-def _deeds(one: attachments.ListedAttachment) -> tuple[str, ...]:
+def _actions(one: attachments.ListedAttachment) -> tuple[str, ...]:
     record, owner = one.record, one.record.owner
     if one.state is attachments.State.DEVICE_GONE:
         return (f"forget that {owner} had {record.pci}: the device is gone, nothing is left to restore",)

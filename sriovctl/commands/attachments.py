@@ -67,8 +67,8 @@ def _release(where: paths.Places, device: str, yes: bool) -> int:
 
 def _carry_out(where: paths.Places, one: attachments.ListedAttachment, verdict: release.Verdict, *, yes: bool) -> int:
     output.say(f"{one.record.pci} is {one.state.value}: {one.state.meaning}. This will")
-    for deed in verdict.deeds:
-        output.say(f"  - {deed}")
+    for action in verdict.actions:
+        output.say(f"  - {action}")
     if not yes and not click.confirm("Go on?", default=False):
         return exit_codes.Exit.REFUSED
     owner = one.record.owner

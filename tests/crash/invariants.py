@@ -44,7 +44,7 @@ def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
     """I2: a VF that nobody has is at home, down, as it came, and its PF knows nothing of former owners."""
     for each in here.machine.netdevs(vf):
         assert each.where == here.machine.home.identity, f"I2: {vf} is in a pod and nobody knows"
-        assert dataclasses.replace(each.link, index=here.homes[vf].index) == here.homes[vf], "I2: the netdev"
+        assert dataclasses.replace(each.link, index=here.identities[vf].index) == here.identities[vf], "I2: the netdev"
         assert (each.addresses, each.routes) == ([], []), f"I2: {vf} has kept addresses"
         assert each.slot is not None
         for rdma in here.machine.rdmas(vf):
@@ -66,7 +66,7 @@ def _baselines(here: mortal.MortalNode, vf: devices.PciAddress) -> tuple[setting
     """What is declared, else the baseline. A driver that cannot clear a MAC is told the VF's own."""
     if here.profile.clears_mac:
         return (here.rest,)
-    return here.rest, dataclasses.replace(here.rest, mac=here.homes[vf].address)
+    return here.rest, dataclasses.replace(here.rest, mac=here.identities[vf].address)
 
 
 def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress, wanted: settings.VfSettings) -> None:
@@ -76,9 +76,9 @@ def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress
     assert {each.where for each in here.machine.rdmas(vf)} <= {device.where}, f"{vf}'s RDMA device is elsewhere"
     assert device.link.up
     assert device.link.name == mortal.IFNAME
-    assert device.link.mtu == here.homes[vf].mtu
+    assert device.link.mtu == here.identities[vf].mtu
     assert state_of(here, vf) == _stated(here, vf, wanted)
-    mac = here.homes[vf].address if wanted.mac == settings.NO_MAC else wanted.mac
+    mac = here.identities[vf].address if wanted.mac == settings.NO_MAC else wanted.mac
     assert device.link.address == mac
     assert len(device.addresses) == len(device.routes) == 1
     record: ledger.Record = here.records()[vf]
@@ -89,11 +89,11 @@ def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress
 def _stated(here: mortal.MortalNode, vf: devices.PciAddress, wanted: settings.VfSettings) -> settings.VfSettings:
     """With spoof checking on, a pod that named no MAC is held to the VF's own, unless it may change it all the same."""
     if wanted.mac == settings.NO_MAC and wanted.spoofchk and not wanted.trust:
-        return dataclasses.replace(wanted, mac=here.homes[vf].address)
+        return dataclasses.replace(wanted, mac=here.identities[vf].address)
     if here.profile.clears_mac or wanted.mac != settings.NO_MAC:
         return wanted
     kept = state_of(here, vf).mac
-    assert kept in (settings.NO_MAC, here.homes[vf].address), f"{vf} has kept MAC {kept}"
+    assert kept in (settings.NO_MAC, here.identities[vf].address), f"{vf} has kept MAC {kept}"
     return dataclasses.replace(wanted, mac=kept)
 
 

@@ -76,7 +76,7 @@ class MortalNode:
         self.vfs = self.machine.add_pf(PF, "enp1s0", profile, vfs)
         self.rest = settings.BASELINE
         self.rdma: dict[devices.PciAddress, kernel.RdmaDevice] = {}
-        self.homes = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
+        self.identities = {vf: self.machine.netdevs(vf)[0].link for vf in self.vfs}
         self._plugin = order.plugin
         self.ipam = leases.Leases(folder / "leases.json", order.ipam)
         self._runner = asyncio.Runner()

@@ -92,7 +92,7 @@ def test_f8_all_that_was_known_of_a_vf_is_damaged(make: Make) -> None:
     assert here.repair().ok
     [device] = here.machine.netdevs(here.vfs[0])
     assert device.link.name == "vf000001100"
-    assert settings.mac(device.link.address) not in (steps.MAC, here.homes[here.vfs[0]].address)
+    assert settings.mac(device.link.address) not in (steps.MAC, here.identities[here.vfs[0]].address)
     assert invariants.state_of(here, here.vfs[0]) == settings.BASELINE
     assert here.add("c2", {}).ok
     assert here.machine.netdevs(here.vfs[0])[0].link.address == device.link.address

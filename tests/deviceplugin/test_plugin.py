@@ -317,7 +317,7 @@ def test_d29_a_vf_that_a_pod_left_behind_is_unhealthy_until_it_is_clean(tmp_path
 
 def record(vf: devices.PciAddress) -> ledger.Record:
     owner = ledger.Owner(container_id="c", ifname="net1", network="n", netns="/run/netns/x")
-    home = vf_identity.Home(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
+    home = vf_identity.VfIdentity(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
     return ledger.Record(pci=vf, owner=owner, netns=(1, 2), home=home, wanted=settings.VfSettings(), mtu=1500)
 
 

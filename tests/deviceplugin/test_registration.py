@@ -25,9 +25,9 @@ def on_watcher(
 ) -> None:
     async def whole() -> None:
         here = fake.Kubelet(root, watching=True)
-        door = registration.Watched(here.plugins)
+        registrar = registration.Watched(here.plugins)
         timings = session.Timings(poll=0.1, backoff=0.1)
-        registered = session.Registration(POOL, door, device_files.Handout(facts.NOWHERE), _nothing, timings)
+        registered = session.Registration(POOL, registrar, device_files.Handout(facts.NOWHERE), _nothing, timings)
         await here.start()
         try:
             async with loops.running(registered.run()):
@@ -115,9 +115,9 @@ def test_d46_a_refusal_is_told_and_tried_again(tmp_path: pathlib.Path, caplog: p
 
 def test_without_its_folder_it_waits_for_one(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
-        door = registration.Watched(tmp_path / "plugins_registry")
+        registrar = registration.Watched(tmp_path / "plugins_registry")
         timings = session.Timings(poll=0.05, backoff=0.05, backoff_max=0.1)
-        registered = session.Registration(POOL, door, device_files.Handout(facts.NOWHERE), _nothing, timings)
+        registered = session.Registration(POOL, registrar, device_files.Handout(facts.NOWHERE), _nothing, timings)
         async with loops.running(registered.run()):
             await asyncio.sleep(0.2)
             here = fake.Kubelet(tmp_path, watching=True)

@@ -40,9 +40,9 @@ class Bench:
         return self.kubelet.folder / ENDPOINT
 
     def registration(self, pool: assignment.Pool = POOL, **timings: float) -> session.Registration:
-        door = registration.Direct(self.kubelet.folder)
+        registrar = registration.Direct(self.kubelet.folder)
         giver = device_files.Handout(facts.NOWHERE)
-        return session.Registration(pool, door, giver, self.refused.set, session.Timings(**timings))
+        return session.Registration(pool, registrar, giver, self.refused.set, session.Timings(**timings))
 
     @contextlib.asynccontextmanager
     async def registered(self, **timings: float) -> AsyncIterator[session.Registration]:

@@ -75,4 +75,6 @@ def get_to_know(here: node.Node, book: ledger.Ledger, vfs: Sequence[devices.PciA
         netdev = here.tree.netdev(pci)
         if netdev is not None:
             with here.kernel() as net:
-                book.homes.settle(here.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index))
+                book.identities.settle(
+                    here.tree, pci, netdev, functools.partial(cleaning.first_look, net, netdev.index)
+                )

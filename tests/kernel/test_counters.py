@@ -21,7 +21,7 @@ def held(pod: namespaces.Namespace) -> ledger.Record:
         pci="0000:01:10.0",  # type: ignore[arg-type]
         owner=ledger.Owner(container_id="c1", ifname="net1", network="n1", netns=pod.path),
         netns=pod.handle.identity,
-        home=vf_identity.Home(name="eth7", address="02:00:00:00:00:07", mtu=1500),
+        home=vf_identity.VfIdentity(name="eth7", address="02:00:00:00:00:07", mtu=1500),
         wanted=settings.BASELINE,
         mtu=1500,
     )

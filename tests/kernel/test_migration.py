@@ -32,11 +32,11 @@ class Place:
         (folder / "node").mkdir()
         self.node = mock_node.MockNode(folder / "node", pfs=1, vfs=2)
         self.vfs = sorted(self.node.state.read())
-        self.homes = [self.node.netdev(vf) for vf in self.vfs]
+        self.identities = [self.node.netdev(vf) for vf in self.vfs]
 
     def attach_as_sriov_cni(self, pod: namespaces.Namespace, container: str) -> None:
         """The first VF, and what sriov-cni writes down of it."""
-        home = self.homes[0]
+        home = self.identities[0]
         assert home is not None
         pf = self.node.state.read()[self.vfs[0]].pf
         with (
@@ -110,7 +110,7 @@ def test_there_with_a_pod_running_and_back(place: Place) -> None:
         assert place.root.run("uninstall") == 0
     after = before.keys() - {"var/lib/cni/sriov/old-net1", f"var/lib/cni/sriov/pci/{place.vfs[0]}"}
     assert place.root.files() == {name: before[name] for name in after}
-    for vf, home in zip(place.vfs, place.homes, strict=True):
+    for vf, home in zip(place.vfs, place.identities, strict=True):
         assert home is not None
         assert place.node.vf_settings(vf) == settings.BASELINE
         now = place.node.netdev(vf)

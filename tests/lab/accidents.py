@@ -13,9 +13,9 @@ from tests.lab import igb, watched_kernel
 class Accident:
     """`deed` is done at the request with this number, 0 for the first. `happened` tells whether there was one."""
 
-    def __init__(self, number: int, deed: Callable[[], object], *, after: bool = False) -> None:
+    def __init__(self, number: int, action: Callable[[], object], *, after: bool = False) -> None:
         self._number = number
-        self._deed = deed
+        self._deed = action
         self._after = after
         self._made = itertools.count()
         self.happened = False

@@ -156,7 +156,7 @@ def test_f14_the_own_address_outlives_a_driver_that_takes_an_administered_one(tm
     assert before is not None
     with igb.host(tmp_path) as (here, book), namespaces.made("pod") as pod:
         with igb.opened() as net:
-            book.homes.settle(here.tree, pci, before, functools.partial(net.state, before.index))
+            book.identities.settle(here.tree, pci, before, functools.partial(net.state, before.index))
         with igb.opened() as net:
             net.set_vf(igb.pf_index(), 5, settings.VfSettings(mac=stranger), {settings.Setting.MAC})
         folder = driver.resolve()

@@ -141,7 +141,7 @@ def attach(node: nodes.Node) -> ledger.Ledger:
             pci=devices.pci_address("0000:01:10.0"),
             owner=ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x"),
             netns=(4, 5),
-            home=vf_identity.Home(name="ens1f0v0", address="02:00:00:00:00:01", mtu=1500),
+            home=vf_identity.VfIdentity(name="ens1f0v0", address="02:00:00:00:00:01", mtu=1500),
             wanted=settings.BASELINE,
             mtu=1500,
         )

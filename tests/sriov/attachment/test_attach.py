@@ -198,14 +198,14 @@ def test_a_vf_whose_host_name_was_taken_gets_one_of_its_own(here: bench.Bench) -
 
 @pytest.mark.parametrize("deed", ["rename", "add_altname"])
 @pytest.mark.parametrize("fetched", [True, False], ids=["by DEL", "by the end of its namespace"])
-def test_a_vf_that_its_pod_called_as_another_gives_the_name_up(here: bench.Bench, fetched: bool, deed: str) -> None:
+def test_a_vf_that_its_pod_called_as_another_gives_the_name_up(here: bench.Bench, fetched: bool, action: str) -> None:
     """Its pod is gone, and it is in the host under that name when the other comes home."""
     before, villain = here.machine.snapshot(), here.machine.namespace("villain")
     here.attach(here.request())
     index = attach.attach(here.node, here.book, here.request(vf=1, container_id="c2"), villain).index
     device = here.machine.find(villain.identity, index)
     assert device
-    if deed == "rename":
+    if action == "rename":
         device.link = dataclasses.replace(device.link, name="enp1s0v0")
     else:
         device.link = dataclasses.replace(device.link, altnames=("enp1s0v0",))
@@ -470,7 +470,7 @@ def test_f16_the_vfs_own_altname_is_its_name_in_the_pod(here: bench.Bench) -> No
     """udev gives a netdev altnames, and it takes them along; no other link's is ever taken away."""
     [device] = here.machine.netdevs(here.vfs[0])
     device.link = dataclasses.replace(device.link, altnames=("ens1v0", "net1"))
-    here.book.homes.forget(here.vfs[0])
+    here.book.identities.forget(here.vfs[0])
     link = here.attach(here.request())
     assert (link.name, link.altnames, link.address) == ("net1", ("ens1v0",), bench.MAC)
     here.detach(pod=here.pod)

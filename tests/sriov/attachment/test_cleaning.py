@@ -136,7 +136,7 @@ def test_h3_what_a_driver_makes_anew_each_time_is_noted(here: bench.Bench) -> No
     attach(here).extra["rss.5"] = b"tenant's"
     here.machine.in_firmware[here.vfs[0]] = {"rss.5": b"driver's"}
     here.detach(pod=here.pod)
-    assert here.book.homes.state(here.node.tree, here.vfs[0]) == state(here)
+    assert here.book.identities.state(here.node.tree, here.vfs[0]) == state(here)
     was = attach(here).link.index
     here.detach(pod=here.pod)
     assert device(here).link.index == was
@@ -146,7 +146,7 @@ def test_h3_a_vf_that_nobody_saw_before_its_owner_has_what_any_netdev_has(here: 
     """As when the daemon comes to a node where a former version has attached pods."""
     first = state(here)
     given = attach(here)
-    here.book.homes.forget(here.vfs[0])
+    here.book.identities.forget(here.vfs[0])
     given.extra |= {"alias": b"x", "broadcast": b"\2" * 6, "group": b"\1\0\0\0", "xdp": b"\x08\0\6\0\1\0\0\0"}
     give_altname(given, "eth0")
     here.detach(pod=here.pod)

@@ -107,14 +107,14 @@ def test_free_vfs_are_changed_where_they_are(filled: nodes.Node) -> None:
     first = filled.pf().vfs[0]
     netdev = filled.world.node.tree.netdev(first.pci)
     assert netdev is not None
-    filled.book.homes.settle(filled.world.node.tree, first.pci, netdev, dict)
+    filled.book.identities.settle(filled.world.node.tree, first.pci, netdev, dict)
     planned = filled.apply(SELECTED + "  numVfs: 4\n  spoofchk: false\n" + MACS)
     assert Act.NUMVFS not in {step.act for step in planned}
     assert [vf.address for vf in filled.pf().vfs] == [f"02:00:00:00:01:0{index}" for index in range(4)]
     assert [vf.shown and vf.shown.spoofchk for vf in filled.pf().vfs] == [False] * 4
     after = filled.world.node.tree.netdev(first.pci)
     assert after is not None
-    assert filled.book.homes.settle(filled.world.node.tree, first.pci, after, dict).address == "02:00:00:00:01:00"
+    assert filled.book.identities.settle(filled.world.node.tree, first.pci, after, dict).address == "02:00:00:00:01:00"
 
 
 def test_from_vfio_pci_and_back(filled: nodes.Node) -> None:

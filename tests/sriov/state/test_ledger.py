@@ -17,7 +17,7 @@ def record(pci: devices.PciAddress = VF, container_id: str = "c1", ifname: str =
         pci=pci,
         owner=ledger.Owner(container_id=container_id, ifname=ifname, network="n1", netns="/run/netns/x"),
         netns=(4, 1),
-        home=vf_identity.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500),
+        home=vf_identity.VfIdentity(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500),
         wanted=settings.VfSettings(vlan=7, link_state=settings.LinkState.ENABLE),
         mtu=1400,
     )

@@ -12,25 +12,27 @@ from tests.fakes import sysfs_tree
 PF = devices.pci_address("0000:01:00.0")
 VF = devices.pci_address("0000:01:10.0")
 NETDEV = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:00:01", 1500)
-HOME = vf_identity.Home(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500)
+HOME = vf_identity.VfIdentity(name="enp1s0v0", address="02:00:00:00:00:01", mtu=1500)
 
 
 @pytest.fixture
-def book(tmp_path: pathlib.Path) -> vf_identity.Homes:
-    made = vf_identity.Homes(tmp_path / "homes")
+def book(tmp_path: pathlib.Path) -> vf_identity.VfIdentities:
+    made = vf_identity.VfIdentities(tmp_path / "homes")
     made.create()
     return made
 
 
-def test_the_first_address_is_its_own(book: vf_identity.Homes, hardware: sysfs_tree.SysfsTree) -> None:
+def test_the_first_address_is_its_own(book: vf_identity.VfIdentities, hardware: sysfs_tree.SysfsTree) -> None:
     assert book.settle(hardware.tree, VF, NETDEV, dict) == HOME
     later = sysfs.Netdev("eth7", 9, "02:00:00:00:dd:01", 9000)
-    assert book.settle(hardware.tree, VF, later, dict) == vf_identity.Home(name="eth7", address=HOME.address, mtu=9000)
-    assert book.last(VF) == vf_identity.Home(name="eth7", address=HOME.address, mtu=9000)
+    assert book.settle(hardware.tree, VF, later, dict) == vf_identity.VfIdentity(
+        name="eth7", address=HOME.address, mtu=9000
+    )
+    assert book.last(VF) == vf_identity.VfIdentity(name="eth7", address=HOME.address, mtu=9000)
 
 
 def test_what_is_known_already_is_not_written_again(
-    book: vf_identity.Homes, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path
+    book: vf_identity.VfIdentities, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path
 ) -> None:
     book.settle(hardware.tree, VF, NETDEV, dict)
     before = (tmp_path / f"homes/{VF}.json").stat()
@@ -39,7 +41,7 @@ def test_what_is_known_already_is_not_written_again(
 
 
 def test_another_device_at_the_same_address_is_seen_for_the_first_time(
-    book: vf_identity.Homes, hardware: sysfs_tree.SysfsTree
+    book: vf_identity.VfIdentities, hardware: sysfs_tree.SysfsTree
 ) -> None:
     book.settle(hardware.tree, VF, NETDEV, dict)
     before = hardware.tree.birth(VF)
@@ -52,21 +54,21 @@ def test_another_device_at_the_same_address_is_seen_for_the_first_time(
 
 
 def test_a_damaged_file_is_as_none(
-    book: vf_identity.Homes, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path
+    book: vf_identity.VfIdentities, hardware: sysfs_tree.SysfsTree, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / f"homes/{VF}.json").write_text('{"device":')
     assert book.last(VF).name == "vf000001100"
     assert book.settle(hardware.tree, VF, NETDEV, dict) == HOME == book.last(VF)
 
 
-def test_an_address_that_nobody_has_chosen_is_another_each_time(book: vf_identity.Homes) -> None:
+def test_an_address_that_nobody_has_chosen_is_another_each_time(book: vf_identity.VfIdentities) -> None:
     invented = {book.last(VF).address for _ in range(50)}
     assert len(invented) == 50
     assert {int(address[:2], 16) & 3 for address in invented} == {2}
 
 
 def test_a_vf_that_is_forgotten_is_seen_for_the_first_time_again(
-    book: vf_identity.Homes, hardware: sysfs_tree.SysfsTree
+    book: vf_identity.VfIdentities, hardware: sysfs_tree.SysfsTree
 ) -> None:
     book.settle(hardware.tree, VF, NETDEV, dict)
     book.forget(VF)

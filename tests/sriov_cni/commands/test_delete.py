@@ -86,7 +86,7 @@ def test_f29_del_of_a_vf_whose_driver_has_lost_its_netdev(cni: CniNode) -> None:
     vf = cni.bench.vfs[0]
     network = cni.conf(vlan=100, mac=bench.MAC, ipam={"type": "fixed"})
     assert cni.client.call("ADD", network).code == 0
-    own = cni.bench.book.homes.last(vf).address
+    own = cni.bench.book.identities.last(vf).address
     cni.bench.machine.unbind(vf)
     cni.bench.machine.node.set_driver(vf, "igbvf")
     answer = cni.client.call("DEL", network)

@@ -130,15 +130,15 @@ def left(node: nodes.Node) -> attachments.ListedAttachment:
 
 
 def test_judged_by_evidence_alone(left: attachments.ListedAttachment) -> None:
-    assert release.judge(left, is_gone=None).deeds
+    assert release.judge(left, is_gone=None).actions
     held = dataclasses.replace(left, kubelet="default/web")
     assert "the kubelet reports that the pod has it" in release.judge(held, is_gone=None).refusal
     home = dataclasses.replace(held, state=attachments.State.LEFT_BEHIND)
-    assert release.judge(home, is_gone=None).deeds, "a VF that is home has no owner, whatever the kubelet says"
+    assert release.judge(home, is_gone=None).actions, "a VF that is home has no owner, whatever the kubelet says"
     fields = {name: getattr(left.record, name) for name in left.record.__struct_fields__}
     vfio = dataclasses.replace(left, record=ledger.Record(**{**fields, "home": None, "mark": nsid.Mark((1, 1), 1, 2)}))
     for is_gone in (None, False):
         assert "does not report that the namespace" in release.judge(vfio, is_gone=is_gone).refusal
-    assert release.judge(vfio, is_gone=True).deeds
+    assert release.judge(vfio, is_gone=True).actions
     unknown = dataclasses.replace(left, record=ledger.Record(**{**fields, "owner": ledger.UNKNOWN}))
     assert "is damaged" in release.judge(unknown, is_gone=True).refusal
