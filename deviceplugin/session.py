@@ -112,7 +112,7 @@ class Registration:
         """Serve on a socket that is complete, and usable only by root, before it gets its name."""
         hidden = self._own.with_name(f".{self._own.name}")
         if unix_sockets.is_blocked(self._own):
-            raise FileExistsError(f"{self._own} is in the way and is no socket; remove it")
+            raise FileExistsError(f"{self._own} exists and is not a socket; remove it")
         server = grpc.aio.server()
         self.servicer.add_to(server)
         self._registrar.add_to(server, self._resource)

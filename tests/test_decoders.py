@@ -66,7 +66,7 @@ together = threading.Barrier(8)
 def read():
     together.wait()
     list(book.records())
-    book.homes.last("0000:01:10.0")
+    book.identities.last("0000:01:10.0")
 
 threads = [threading.Thread(target=read) for _ in range(8)]
 for thread in threads: thread.start()

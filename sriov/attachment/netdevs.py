@@ -13,11 +13,10 @@ _NO_REFUSAL = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENODEV})
 def configure(net: kernel.Kernel, ref: kernel.LinkRef, change: kernel.Change, *, trial: bool = False) -> bool:
     """Apply the whole change; returns whether the driver took it, which only with `trial` may be False.
 
-    A VF that refuses is reset once and asked again.
-    After its PF went down, igb answers no VF that has not been reset since (igb_rcv_msg_from_vf(), "VF not ready"), and
-    igbvf makes EADDRNOTAVAIL of it. ixgbe does the same and also after each change of `trust`
-    (ixgbe_ndo_set_vf_trust(), clear_to_send); ixgbevf_set_mac() makes EPERM of it and ixgbevf_change_mtu() EINVAL. Both
-    drivers reset their VF whenever the link goes down.
+    A VF that refuses is reset once and asked again. After its PF went down, igb answers no VF that has not been reset
+    since (igb_rcv_msg_from_vf(), "VF not ready"), and igbvf makes EADDRNOTAVAIL of it. ixgbe does the same and also
+    after each change of `trust` (ixgbe_ndo_set_vf_trust(), clear_to_send); ixgbevf_set_mac() makes EPERM of it and
+    ixgbevf_change_mtu() EINVAL. Both drivers reset their VF whenever the link goes down.
     """
     if _taken(net, ref, change):
         return True

@@ -19,7 +19,7 @@ Ask = Callable[[devices.PciAddress], str | None]
 Source = Callable[[], AbstractContextManager[Ask]]
 """Opens the client that answers. Raises KernelError."""
 
-_SILENT = "no NIC tells a DDP profile by devlink (fw.app.name, as of ice)"
+_SILENT = "no NIC reports a DDP profile by devlink (fw.app.name, as of ice)"
 
 
 @contextlib.contextmanager

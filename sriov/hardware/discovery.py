@@ -220,7 +220,7 @@ class _Reader:
         return _Pf(
             netdev,
             self._tree.link_type(address, netdev),
-            {vf: index for index, vf in pci.vfs(folder).items()},
+            {target: index for index, target in pci.virtfns(folder).items()},
             {index: name for index, name in beside.items() if index is not None},
         )
 

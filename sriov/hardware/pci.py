@@ -42,7 +42,12 @@ def vf(folder: pathlib.Path | str, index: int) -> str | None:
 
 
 def vfs(folder: pathlib.Path | str) -> dict[int, devices.PciAddress]:
-    """The PF's VFs by index, without any that goes while they are read. Raises DeviceError for a damaged link."""
+    """The PF's VFs by index. Raises DeviceError for a link that leads to no PCI device."""
+    return {index: devices.pci_address(target) for index, target in virtfns(folder).items()}
+
+
+def virtfns(folder: pathlib.Path | str) -> dict[int, str]:
+    """Names of what the PF's virtfn links lead to, by index, without any that goes while they are read."""
     links = (name for name in sysfs.names(folder) if name.startswith(_VIRTFN))
     targets = ((int(name.removeprefix(_VIRTFN)), sysfs.target(f"{folder}/{name}")) for name in links)
-    return {index: devices.pci_address(address) for index, address in targets if address is not None}
+    return {index: target for index, target in targets if target is not None}

@@ -1,6 +1,6 @@
 """State of a registration with the kubelet, judged by the files in its device-plugins directory.
 
-A kubelet that starts removes every socket there, ours too, and makes its own anew
+A kubelet that starts removes every socket there, ours too, and creates its own again
 (pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go, CleanupPluginDirectory). Events of that can be
 lost, so they only hasten the next look at the files.
 """

@@ -2,9 +2,9 @@
 
 They are never taken from the VF itself, which may still be as a lost owner left it. Only `sriovctl provision` writes
 them, and the CNI daemon reads them at each ADD and DEL: one small file for each VF in the run directory, apart from the
-daemon's own file of that VF (`homes/`), so that neither overwrites the other's. New VFs that sriov_numvfs makes are other
-devices, with no defaults. A daemon of another version ignores keys that it does not know, and takes missing ones as not
-declared.
+daemon's own file of that VF (in `homes/`), so that neither overwrites the other's. New VFs that sriov_numvfs makes are
+other devices, with no defaults. A daemon of another version ignores keys that it does not know, and takes missing ones
+as not declared.
 """
 
 import logging

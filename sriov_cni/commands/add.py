@@ -30,7 +30,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     async with daemon.vf_locks.of(pci) as held:
         interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
         daemon.fresh.add(call.key, call)
-    for warning in typos.warnings(call.document.values, vf_request.KEYS):  # when the VF has moved: nobody waits
+    for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
         log.warning("network %s: %s", network.name, warning)
     merged = result.merge(before, interface, leased, wanted.dns)
     return result.encode(merged, network.version, network.prev_result)

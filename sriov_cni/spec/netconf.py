@@ -44,7 +44,7 @@ class Document:
     """Stdin, decoded. `values` are the JSON values by key, as they came; a key that comes twice has its last value.
 
     The others are the values that every command needs, of any JSON type, None for absent ones. `problem` says why stdin
-    is no configuration; then there are no values.
+    is no configuration; then there are no values. `refusal` says why no ADD takes it although there are.
     """
 
     values: Mapping[str, msgspec.Raw] = dataclasses.field(default_factory=dict)
@@ -53,6 +53,7 @@ class Document:
     device_id: Any = None
     ipam: Any = None
     problem: cni_errors.CniError | None = None
+    refusal: cni_errors.CniError | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,11 +76,21 @@ def decode(stdin: bytes) -> Document:
         message = f"stdin is longer than {wire.STDIN_LIMIT} bytes"
         return Document(problem=cni_errors.CniError(Code.IO, message, "shorten the configuration"))
     try:
-        found = _BY_KEY.decode(stdin)
-        version, name, device_id, ipam = [_ANY.decode(found[key]) if key in found else None for key in _NEEDED]
-        return Document(found, version, name, device_id, ipam)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        return _document(stdin)
+    except UnicodeDecodeError as error:  # of a key; Go's decoder takes it, so an attachment may have been made of it
+        refusal = _undecodable(str(error))
+    except (msgspec.MsgspecError, RecursionError) as error:
         return Document(problem=_undecodable(str(error)))
+    except cni_errors.CniError as error:
+        return Document(problem=error)
+    readable = decode(stdin.decode(errors="replace").encode())
+    return dataclasses.replace(readable, refusal=refusal)
+
+
+def _document(stdin: bytes) -> Document:
+    found = _BY_KEY.decode(stdin)
+    version, name, device_id, ipam = [value(key, found[key], _ANY) if key in found else None for key in _NEEDED]
+    return Document(found, version, name, device_id, ipam)
 
 
 def values(document: Document) -> Mapping[str, msgspec.Raw]:
@@ -108,6 +119,8 @@ def version(document: Document) -> str:
 def network(document: Document) -> Network:
     """What an ADD needs. Raises CniError with code 1, 5, 6 or 7."""
     found = existing(document)
+    if document.refusal is not None:
+        raise document.refusal
     if not all(each is None or isinstance(each, str) for each in (document.name, document.version)):
         raise cni_errors.CniError(Code.DECODING, "name and cniVersion must be strings", _REMEDY)
     _check_name(document.name)

@@ -56,6 +56,17 @@ def test_a_del_ends_the_attachment_and_hands_it_to_ipam(cni: CniNode, keys: dict
     assert harness.ipam_calls(cni.plugins, "fixed") == ["ADD", "DEL"]
 
 
+def test_a_del_ends_the_attachment_whatever_bytes_a_key_has(cni: CniNode) -> None:
+    """Go's encoding/json takes them, so sriov-cni may have attached a VF with such a configuration."""
+    before = cni.bench.machine.snapshot()
+    network = cni.conf()
+    odd = stdin(network, {})[:-1] + b', "\xff": 1}'
+    assert (refused := cni.client.call("ADD", odd)).code == 6, refused
+    assert cni.client.call("ADD", network).code == 0
+    assert cni.client.call("DEL", odd) == harness.Answer(0, "", "")
+    assert cni.bench.machine.snapshot() == before
+
+
 @pytest.mark.parametrize(
     "keys", [each for each in NO_ADD_TAKES if "cniVersion" not in each] + [{"cniVersion": "1.2.0"}], ids=str
 )
