@@ -160,6 +160,8 @@ class Tree:
             if known is None or not index or known[0] != index:
                 known = (index, text(f"{folder}/{name}/phys_port_name") or "")
             now[name] = known
+        first = self._seen.ports.get(folder, {})  # another thread's, read in the meantime: it counts
+        now |= {name: known for name, known in first.items() if name in now and known[0] == now[name][0] != ""}
         self._seen.ports[folder] = now
         return {name: port for name, (_, port) in now.items()}
 

@@ -115,7 +115,7 @@ def watch(node: nodes.Node, daemons: Sequence[pages.Example], debugging: pages.E
         assert chatty.command == debugging.command
         for line, level in ((chatty.command, "debug"), (chatty.command.replace("USR1", "USR2"), "info")):
             succeeds(node, line)
-            assert namespaces.until(functools.partial(said, log, f"level is {level}")), log.read_text()
+            assert namespaces.until(functools.partial(said, log, f"level is now {level}")), log.read_text()
         for line in looks:
             [begins] = [begins for program, begins in LOOKS.items() if line.startswith(program)]
             ran = node.types(line)

@@ -1,6 +1,8 @@
 """Which of a PF's several netdevs is its uplink, and how seldom that is asked."""
 
+import os
 import pathlib
+import threading
 
 import pytest
 
@@ -122,3 +124,23 @@ def test_a_vfs_representor_is_this_hosts_and_no_subfunctions(tmp_path: pathlib.P
     vfs = sorted(one.pci for one in found.candidates.values() if one.pf)
     assert [found.candidates[pci].representor for pci in vfs] == ["mine", "one"]
     assert found.candidates[devices.pci_address(PF)].netdevs == ("p0",)
+
+
+def test_a_thread_that_was_slow_does_not_replace_what_another_has_read(tmp_path: pathlib.Path) -> None:
+    """It waits in one netdev's attribute, a FIFO, while another thread reads the port name of the next."""
+    net = tmp_path / "net"
+    for index, (name, port) in enumerate((("p0", "p0"), ("rep0", "pf0vf0"), ("slow", "pf0vf1")), 1):
+        (net / name).mkdir(parents=True)
+        (net / name / "phys_port_name").write_text(port)
+        if name != "slow":
+            (net / name / "ifindex").write_text(f"{index}\n")
+    os.mkfifo(net / "slow/ifindex")
+    tree = sysfs.Tree(tmp_path)
+    thread = threading.Thread(target=tree.port_names, args=(str(net), ("p0", "slow", "rep0")))
+    thread.start()
+    with (net / "slow/ifindex").open("w") as writer:  # opens when the thread has come to it
+        assert tree.port_names(str(net), ("p0", "rep0"))["rep0"] == "pf0vf0"
+        (net / "rep0/phys_port_name").write_text("p9")
+        writer.write("3\n")
+    thread.join()
+    assert tree.port_names(str(net), ("p0", "rep0"))["rep0"] == "pf0vf0"
