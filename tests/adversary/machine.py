@@ -110,7 +110,8 @@ class Adversary(stateful.RuleBasedStateMachine):
             return  # a runtime calls DEL after an ADD that failed, and before another
         place, network = self._place(name), _network(pci, keys)
         free, taken = self.stage.find()[pci].where is None, runtime.IFNAME in names_in(place)
-        before = self._state() if not free else None
+        still = self._still()
+        before = self._state(still) if not free else None
         answer = self._call("ADD", network, name, place.path, trouble)
         self.used.add(pci)
         self.owed[name] = self.owed.get(name, network)
@@ -121,7 +122,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         elif not answer.died:
             excused = trouble[0] or taken or not free
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
-            assert before is None or before == self._state(), f"a refused ADD has changed something: {answer}"
+            assert before is None or before == self._state(still), f"a refused ADD has changed something: {answer}"
 
     def _begin(self, which: int) -> None:
         """In the place of what cannot be done yet."""
@@ -165,11 +166,12 @@ class Adversary(stateful.RuleBasedStateMachine):
             self._begin(who)
             return
         name = sorted(self.given)[who % len(self.given)]
-        tenancy, before = self.given[name], self._state()
+        tenancy, still = self.given[name], self._still()
+        before = self._state(still)
         network = {**tenancy.network, "prevResult": tenancy.result}
         answer = self._call("CHECK", network, name, self.places[name].path)
         assert answer.ok or (tenancy.touched and not answer.died), f"CHECK: {answer}"
-        assert before == self._state(), "CHECK has changed something"
+        assert before == self._state(still), "CHECK has changed something"
 
     # Pods.
 
@@ -333,15 +335,20 @@ class Adversary(stateful.RuleBasedStateMachine):
     def _on_pf(self, pci: devices.PciAddress) -> tuple[object, ...]:
         return _on_pf(self.stage.vf_settings(pci))
 
-    def _state(self) -> object:
-        """All that a call that is refused, or only looks, leaves as it is."""
-        found = self.stage.find()
+    def _still(self) -> frozenset[devices.PciAddress]:
+        """The VFs that nobody is about to change: a daemon restores one that is kept back at a time of its own."""
+        return frozenset(pci for pci in self.stage.vfs if not self._is_kept_back(pci))
+
+    def _state(self, still: frozenset[devices.PciAddress]) -> object:
+        """All of these VFs that a call that is refused, or only looks, leaves as it is."""
+        found = {pci: here for pci, here in self.stage.find().items() if pci in still}
         whole = {
             pci: dumps.whole(here.where.handle if here.where else self.stage.host, here.link.index)
             for pci, here in found.items()
         }
         places = {pci: (here.where and here.where.name, here.link.name) for pci, here in found.items()}
-        return whole, places, {pci: self._on_pf(pci) for pci in found}, self.here.records()
+        records = {pci: record for pci, record in self.here.records().items() if pci in still}
+        return whole, places, {pci: self._on_pf(pci) for pci in found}, records
 
     def _at_hand(self, pci: devices.PciAddress, name: str) -> bool:
         """Whether the VF is where a DEL of this pod can find it."""
