@@ -336,8 +336,9 @@ class Adversary(stateful.RuleBasedStateMachine):
         return _on_pf(self.stage.vf_settings(pci))
 
     def _still(self) -> frozenset[devices.PciAddress]:
-        """The VFs that nobody is about to change: a daemon restores one that is kept back at a time of its own."""
-        return frozenset(pci for pci in self.stage.vfs if not self._is_kept_back(pci))
+        """The VFs that no daemon may be restoring at this moment: one that is at home and has an owner, it may."""
+        records, found = self.here.records(), self.stage.find()
+        return frozenset(pci for pci in self.stage.vfs if pci not in records or found[pci].where is not None)
 
     def _state(self, still: frozenset[devices.PciAddress]) -> object:
         """All of these VFs that a call that is refused, or only looks, leaves as it is."""
