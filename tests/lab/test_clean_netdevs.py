@@ -135,7 +135,7 @@ def test_h3_where_sysfs_cannot_be_written_it_is_kept_back_by_name(tmp_path: path
             for where in (pod, other):
                 with netns.entered(where.handle):
                     held.append(programs.link(program, netdev.index, programs.XDP))
-            with pytest.raises(errors.UncleanError, match="another xdp"):
+            with pytest.raises(errors.UncleanError, match="changed xdp"):
                 igb.give_back(here, book, igb.vf(VF).pci, pod.handle)
             for descriptor in (*held, program):
                 os.close(descriptor)
