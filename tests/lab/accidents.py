@@ -11,11 +11,11 @@ from tests.lab import igb, watched_kernel
 
 
 class Accident:
-    """`deed` is done at the request with this number, 0 for the first. `happened` tells whether there was one."""
+    """`action` is done at the request with this number, 0 for the first. `happened` tells whether there was one."""
 
     def __init__(self, number: int, action: Callable[[], object], *, after: bool = False) -> None:
         self._number = number
-        self._deed = action
+        self._action = action
         self._after = after
         self._made = itertools.count()
         self.happened = False
@@ -25,10 +25,10 @@ class Accident:
         now = next(self._made) == self._number
         self.happened |= now
         if now and not self._after:
-            self._deed()
+            self._action()
         yield
         if now and self._after:
-            self._deed()
+            self._action()
 
     def on(self, here: Node) -> Node:
         """The node on which it happens."""

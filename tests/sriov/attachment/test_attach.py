@@ -196,7 +196,7 @@ def test_a_vf_whose_host_name_was_taken_gets_one_of_its_own(here: bench.Bench) -
     assert here.vf_state() == settings.BASELINE
 
 
-@pytest.mark.parametrize("deed", ["rename", "add_altname"])
+@pytest.mark.parametrize("action", ["rename", "add_altname"])
 @pytest.mark.parametrize("fetched", [True, False], ids=["by DEL", "by the end of its namespace"])
 def test_a_vf_that_its_pod_called_as_another_gives_the_name_up(here: bench.Bench, fetched: bool, action: str) -> None:
     """Its pod is gone, and it is in the host under that name when the other comes home."""
