@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import re
 
-from hack.guest import apt, mirrors
+from hack.guest.downloads import apt, mirrors
 from tests import artefacts
 
 _SUITES = ("bookworm", "bookworm-updates", "bookworm-security")

@@ -1,4 +1,4 @@
-from hack.guest import mirrors
+from hack.guest.downloads import mirrors
 from tests import suppliers
 
 KEY = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"

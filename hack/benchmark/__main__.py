@@ -8,27 +8,17 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import (
-    attach,
-    contenders,
-    deviceplugin,
-    figures,
-    hostsettings,
-    igbs,
-    metrics,
-    plot,
-    report,
-    scale,
-    veths,
-)
+from hack.benchmark import deviceplugin, figures, hostsettings, metrics, scale
+from hack.benchmark.attach import contenders, contest, plot, report
+from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
 from sriov.hardware import sysfs
 
 
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
     beside = flags.beside
-    opened = igbs.opened(sysfs.Tree(), beside) if flags.igb else veths.opened(attach.BURST, beside=beside)
-    taken = attach.measure(opened, flags.rounds)
+    opened = igbs.opened(sysfs.Tree(), beside) if flags.igb else veths.opened(contest.BURST, beside=beside)
+    taken = contest.measure(opened, flags.rounds)
     print(*report.table(taken), sep="\n")
     if flags.plot is not None:
         plot.draw(taken, flags.plot)
@@ -62,7 +52,7 @@ def main() -> int:
     parser.add_argument(
         "--rounds",
         type=_count,
-        default=attach.ROUNDS,
+        default=contest.ROUNDS,
         help="attach, host: pairs; scale: hundreds (%(default)s)",
     )
     parser.add_argument(

@@ -11,7 +11,9 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
-from hack.benchmark import figures, floor, stage, veths
+from hack.benchmark import figures
+from hack.benchmark.attach import floor
+from hack.benchmark.stages import stage, veths
 from hack.guest import errors
 
 FIRST_FQS = pathlib.Path("/sys/module/rcutree/parameters/jiffies_till_first_fqs")

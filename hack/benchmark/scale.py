@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 
-from hack.benchmark import contenders, figures, stage, veths
+from hack.benchmark import figures
+from hack.benchmark.attach import contenders
+from hack.benchmark.stages import stage, veths
 from tests.sriov_cni import harness
 
 VFS = (4, 64, 256)

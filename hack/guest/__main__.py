@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from hack.guest import boot, cache, errors, jobs, netdevsim, nics, parts, progress
+from hack.guest import boot, errors, jobs, nics, progress
+from hack.guest.downloads import cache, netdevsim, parts
 
 PROJECT = Path(__file__).parents[2]
 FAILED, UNAVAILABLE = 125, os.EX_UNAVAILABLE

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.guest import errors, jobs, keyboard, machine, parts, progress
+from hack.guest import errors, jobs, keyboard, machine, progress
+from hack.guest.downloads import parts
 
 # Seconds; 10 to 15 are usual under emulation on an idle machine. Sometimes an emulated clock stands still on a busy
 # one, and with it the kernel ("rcu_preempt kthread starved"): nothing was done in such a guest, so another is booted.

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.guest import initramfs, parts
+from hack.guest import initramfs
+from hack.guest.downloads import parts
 
 ROOT_MODULES = ("9pnet_virtio", "9p", "overlay")
 NIC_MODULES = ("igb", "igbvf")

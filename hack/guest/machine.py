@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.guest import nics, parts
+from hack.guest import nics
+from hack.guest.downloads import parts
 
 # panic=-1 with -no-reboot ends QEMU when the kernel dies; the rest buys seconds under emulation.
 KERNEL = (

@@ -10,7 +10,9 @@ import subprocess
 import pytest
 from PIL import Image
 
-from hack.benchmark import attach, figures, igbs, plot, report
+from hack.benchmark import figures
+from hack.benchmark.attach import contest, plot, report
+from hack.benchmark.stages import igbs
 from hack.guest import errors
 from tests import conftest
 from tests.examples import table
@@ -25,7 +27,7 @@ RATIOS = {
 BESIDE = {f"{verb}_p50_ratio_{shim}_beside" for verb in ("add", "del") for shim in ("native", "python")}
 
 
-def made_up(rounds: int = 100) -> attach.Taken:
+def made_up(rounds: int = 100) -> contest.Taken:
     """Everybody's milliseconds grow from 10 to 20, theirs from 20 to 40."""
     costs = {
         f"{key}_{kind}": [(2 if key == "v19" else 1) * (10 + 10 * turn / rounds) for turn in range(rounds)]
@@ -35,7 +37,7 @@ def made_up(rounds: int = 100) -> attach.Taken:
     starts = {"python_version": [12.0] * rounds, "native_version": [2.0] * rounds, "bare_python": [10.0] * rounds}
     costs["compare"] = [0.3] * rounds
     bursts = {"native": [900.0, 1000.0, 1100.0], "v19": [2500.0], "v111": [1000.0], "floor": [800.0]}
-    return attach.Taken(costs | starts, bursts, attach.BURST)
+    return contest.Taken(costs | starts, bursts, contest.BURST)
 
 
 def test_ratios_are_of_what_they_say() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.guest import jobs, machine, nics, parts
+from hack.guest import jobs, machine, nics
+from hack.guest.downloads import parts
 
 PARTS = parts.Parts(Path("/cache/root"), "6.12.1-amd64")
 

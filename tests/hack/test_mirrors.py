@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hack.guest import mirrors
+from hack.guest.downloads import mirrors
 
 ONE_LINE = """\
 # deb http://commented.example/debian bookworm main

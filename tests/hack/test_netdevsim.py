@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.guest import initramfs, jobs, netdevsim, parts, progress
+from hack.guest import initramfs, jobs, progress
+from hack.guest.downloads import netdevsim, parts
 
 RELEASE = "6.12.1-amd64"
 SHOWN = progress.Progress(io.StringIO(), quiet=True)

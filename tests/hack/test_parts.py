@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.guest import apt, cache, errors, parts, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import apt, cache, parts
 
 
 @pytest.fixture

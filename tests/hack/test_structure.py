@@ -13,6 +13,7 @@ MOST = 12
 def test_no_package_has_too_many_modules() -> None:
     found = structure.packages(structure.read(ROOT))
     assert len(found) > 20
+    found |= {str(path.parent): len([*path.parent.glob("*.py")]) - 1 for path in (ROOT / "hack").rglob("__init__.py")}
     assert {name: count for name, count in found.items() if count > MOST} == {}
 
 

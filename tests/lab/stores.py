@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from hack.guest import apt, cache, errors, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import apt, cache
 
 _MISSING = "missing: "
 

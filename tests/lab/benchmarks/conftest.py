@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from hack.benchmark import peers
+from hack.benchmark.attach import peers
 from hack.guest import errors
 from tests.lab import stores
 

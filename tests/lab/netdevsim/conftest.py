@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from hack.guest import cache, errors, netdevsim, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import cache, netdevsim
 from tests.fakes import netdevsim as cards
 from tests.lab import relay
 

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
-from hack.benchmark import stage
+from hack.benchmark.stages import stage
 from sriov.hardware import sysfs
 from sriov.linux import netlink, netns
 from tests.fakes import sysfs_tree

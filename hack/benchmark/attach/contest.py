@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from hack.benchmark import comparing, contenders, floor, peers, stage
+from hack.benchmark.attach import comparing, contenders, floor, peers
+from hack.benchmark.stages import stage
 from hack.guest import errors
 
 ROUNDS = 100

@@ -4,7 +4,8 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from hack.benchmark import attach, figures
+from hack.benchmark import figures
+from hack.benchmark.attach import contest
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 NAMES = {
@@ -19,7 +20,7 @@ _SHIMS = {"native": "native shim", "python": "Python shim"}
 _AS_BEFORE = 1.03
 
 
-def ratios(taken: attach.Taken) -> list[figures.Figure]:
+def ratios(taken: contest.Taken) -> list[figures.Figure]:
     """Return ours over theirs, over the kernel's, over Python's."""
     costs, bursts = _medians(taken.costs), _medians(taken.bursts)
     each = [
@@ -34,7 +35,7 @@ def ratios(taken: attach.Taken) -> list[figures.Figure]:
         ("cpu_pair_ratio", costs["native_cpu"] / costs["v19_cpu"], 0.60),
         ("python_shim_over_bare", costs["python_version"] / costs["bare_python"], 1.35),
     ]
-    on_veths = taken.pods == attach.BURST  # the targets are for veths
+    on_veths = taken.pods == contest.BURST  # the targets are for veths
     told = [figures.Figure(key, value, target if on_veths else None) for key, value, target in each]
     return [*told, *_beside(taken.beside, costs), _comparison(costs)]
 
@@ -52,7 +53,7 @@ def _comparison(costs: Mapping[str, float]) -> figures.Figure:
     return figures.Figure("compare_over_del_p50", share, None, f"{costs['compare']:.2f} ms of a DEL, native shim")
 
 
-def raw(taken: attach.Taken) -> list[figures.Figure]:
+def raw(taken: contest.Taken) -> list[figures.Figure]:
     """Return milliseconds, for programs; and the machine's other load."""
     costs = [
         (f"{key}_ms_{name}", figures.percentile(values, share))
@@ -69,7 +70,7 @@ def raw(taken: attach.Taken) -> list[figures.Figure]:
     return [*(figures.Figure(*each, quiet=True) for each in (*costs, *bursts, rounds)), load]
 
 
-def table(taken: attach.Taken) -> Iterator[str]:
+def table(taken: contest.Taken) -> Iterator[str]:
     """Yield a line for each contender: p50, p90, p99 of ADD and DEL and the CPU of a pair; then all pods at once."""
     yield f"{'milliseconds: p50 / p90 / p99':<29} {'ADD':^23}  {'DEL':^23}  {'CPU of a pair':^23}"
     for key, name in NAMES.items():
@@ -82,7 +83,7 @@ def table(taken: attach.Taken) -> Iterator[str]:
         yield f"{who:<44} {middle:7.0f}  ({min(values):.0f} to {max(values):.0f})"
 
 
-def _line(name: str, key: str, costs: attach.Costs) -> str:
+def _line(name: str, key: str, costs: contest.Costs) -> str:
     return f"{name:<29} " + "  ".join(_three(costs.get(f"{key}_{kind}")) for kind in ("add", "del", "cpu"))
 
 

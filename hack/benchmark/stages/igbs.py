@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from hack.benchmark import stage
+from hack.benchmark.stages import stage
 from hack.guest import errors
 from sriov.hardware import inventory, sysfs
 from sriov.linux import netns

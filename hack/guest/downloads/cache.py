@@ -16,7 +16,8 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.guest import apt, errors, parts, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import apt, parts
 
 PACKAGES = ("qemu-system-x86", "linux-image-amd64", "busybox-static", "kmod")
 # A third of the kernel's modules can have no device in the guest; without them depmod takes half the time.

@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hack.guest import errors, mirrors, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import mirrors
 
 # The guest is the same on every Debian: QEMU >= 8 and Linux 6.12 are in the backports of Debian 12.
 SUITES = ("bookworm", "bookworm-backports")

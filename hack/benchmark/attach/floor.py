@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from hack.benchmark import stage
+from hack.benchmark.stages import stage
 from sriov.linux import netns
 
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if.h

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from hack.benchmark import attach, figures, report
+from hack.benchmark import figures
+from hack.benchmark.attach import contest, report
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 1200, 330, 60, 44, 70
 _INK, _GREY, _PALE, _OURS, _THEIRS, _FLOOR = "#222222", "#777777", "#e4e4e4", "#1f77b4", "#d98c3f", "#c02020"
@@ -14,7 +15,7 @@ _STEPS = (5, 10, 20, 50, 100, 200, 500)
 _TICKS = 10  # at most
 
 
-def draw(taken: attach.Taken, path: pathlib.Path) -> None:
+def draw(taken: contest.Taken, path: pathlib.Path) -> None:
     """Draw a PNG at `path`. A bar from the least to p90, a stroke and a number at p50, a point at p99."""
     panel = _TOP + _ROW * len(_ROWS) + 50
     image = Image.new("RGB", (_WIDTH, 2 * panel + 40), "white")
@@ -29,7 +30,7 @@ def draw(taken: attach.Taken, path: pathlib.Path) -> None:
 class _Panel:
     """One verb, from `top` downwards."""
 
-    def __init__(self, canvas: ImageDraw.ImageDraw, taken: attach.Taken, verb: str, top: int) -> None:
+    def __init__(self, canvas: ImageDraw.ImageDraw, taken: contest.Taken, verb: str, top: int) -> None:
         self._canvas, self._verb, self._top = canvas, verb, top
         self._costs = {key: taken.costs[f"{key}_{verb}"] for key in report.NAMES}
         self._most = max(figures.percentile(values, 0.99) for values in self._costs.values()) * 1.05

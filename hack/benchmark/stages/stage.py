@@ -17,7 +17,7 @@ from hack.guest import errors
 from sriov.hardware import sysfs
 from sriov.linux import netlink, netns
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 _MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)
 _START_SECONDS = 60
 

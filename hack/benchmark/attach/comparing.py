@@ -6,7 +6,8 @@ link: asking the daemon for its steps would cost the measured calls.
 
 import time
 
-from hack.benchmark import contenders, stage
+from hack.benchmark.attach import contenders
+from hack.benchmark.stages import stage
 from sriov import devices
 from sriov.attachment import cleaning
 from sriov.linux import kernel, netlink

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.guest import apt, cache, errors, parts, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import apt, cache, parts
 
 MODULE = "netdevsim.ko"
 FOLDER = "drivers/net/netdevsim"

@@ -12,7 +12,8 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from hack.benchmark import peers, stage
+from hack.benchmark.attach import peers
+from hack.benchmark.stages import stage
 
 _IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/16"}]]}
 _SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, but by no runtime

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 
-from hack.guest import apt, cache, errors, progress
+from hack.guest import errors, progress
+from hack.guest.downloads import apt, cache
 
 PACKAGE = "containernetworking-plugins"
 _CURRENT, _OLD = "1.9", "1.1.1"
