@@ -5,6 +5,7 @@ invalid configuration (7), a value that no VF can have an unsupported field (2);
 """
 
 import dataclasses
+import re
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from sriov import devices, errors, settings
 from sriov_cni.spec import cni_errors, environment, netconf, result
 from sriov_cni.spec.cni_errors import Code
 
+_PKEY = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}")
 _MTU = (68, 65535)  # RFC 791's minimum; the kernel and the driver have their own maximum
 
 
@@ -173,11 +175,9 @@ def _pkey(text: str | None) -> int | None:
     """Parse a partition key as ib-sriov-cni writes it, in hex: 0x8001."""
     if not text:
         return None
-    try:
-        number = int(text, 16)
-    except ValueError:
-        raise netconf.invalid(f"pkey {text!r} is not a partition key", "write it in hex, as in 0x8001") from None
-    return settings.in_range("pkey", number, 1, 0xFFFF)
+    if not _PKEY.fullmatch(text):
+        raise netconf.invalid(f"pkey {text!r} is not a partition key", "write it in hex, as in 0x8001")
+    return settings.in_range("pkey", int(text, 16), 1, 0xFFFF)
 
 
 def _switch(key: str, value: str | None) -> bool | None:

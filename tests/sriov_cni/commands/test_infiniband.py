@@ -94,7 +94,18 @@ def test_infinibands_keys_are_refused_by_name(ethernet: Node, keys: dict[str, ob
 
 @pytest.mark.parametrize(
     ("pkey", "code"),
-    [("0x8001", 0), ("0x1", 0), ("8001", 0), ("0x7fff", 0), ("0xffff", 2), ("0x9", 2), ("x", 7), ("0", 7)],
+    [
+        ("0x8001", 0),
+        ("0x1", 0),
+        ("8001", 0),
+        ("0x7fff", 0),
+        ("0xffff", 2),
+        ("0x9", 2),
+        ("x", 7),
+        ("0", 7),
+        ("f" * 4000, 7),
+    ],
+    ids=lambda value: str(value)[:8],
 )
 def test_a_pkey_has_to_be_there(infiniband: Node, pkey: str, code: int) -> None:
     device = infiniband.bench.machine.add_rdma(infiniband.bench.vfs[0])
