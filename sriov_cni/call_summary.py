@@ -30,9 +30,8 @@ class _Answer(msgspec.Struct, frozen=True):
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-def log_fields(env: wire.Environment) -> dict[str, str]:
+def log_fields(env: wire.Environment, args: environment.Arguments) -> dict[str, str]:
     """Return the fields, also of a call whose environment is invalid: what cannot be read is left out."""
-    args = environment.arguments(env.get("CNI_ARGS", ""))
     found = {
         "command": env.get("CNI_COMMAND", ""),
         "namespace": args.namespace,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
@@ -24,6 +25,15 @@ _log = logging.getLogger(__name__)
 _CALL_SECONDS = 30  # for a shim to send its call
 _LAST_SECONDS = 10  # for shims to confirm that the answer is printed, when the daemon ends
 _PAUSE_SECONDS = 1  # while there are no free descriptors: calls wait in the socket's queue meanwhile
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Received:
+    """A call as its shim sent it, each part parsed once: `args` are the CNI_ARGS of `env`, `document` is stdin."""
+
+    env: wire.Environment
+    args: environment.Arguments
+    document: netconf.Document
 
 
 class Server:
@@ -142,12 +152,13 @@ class Server:
     async def _answer(self, shim: connection.Connection, env: wire.Environment, stdin: bytes) -> None:
         """Carry the call out and answer; take back what no runtime is there to learn of."""
         started = time.monotonic()
-        document, facts = netconf.decode(stdin), call_summary.log_fields(env)
+        received = _Received(env, environment.arguments(env.get("CNI_ARGS", "")), netconf.decode(stdin))
+        facts = call_summary.log_fields(env, received.args)
         logs.begin(**facts)
         meter = self._daemon.meter
         asked = timing.ask() if meter is not None or _log.isEnabledFor(logging.DEBUG) else None
         with contextlib.ExitStack() as held:
-            call, answer, code, outcome = await self._outcome(shim, env, document, held)
+            call, answer, code, outcome = await self._outcome(shim, received, held)
             name = " ".join(env.get(key, "") for key in ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME"))
             _log.info("%r in %.1f ms: %r", name, (time.monotonic() - started) * 1000, outcome)
             with timing.timed(steps.CallStep.ANSWER):
@@ -156,7 +167,9 @@ class Server:
                 await self._confirm(shim, call)
             if self._daemon.calls_log is not None:  # when this is over and the shim has gone
                 took = time.monotonic() - started
-                asyncio.get_running_loop().call_soon(_keep, self._daemon.calls_log, facts, document, answer, took)
+                asyncio.get_running_loop().call_soon(
+                    _keep, self._daemon.calls_log, facts, received.document, answer, took
+                )
             if asked is not None:
                 _log.debug("%r took %s", name, asked)
             if asked is not None and meter is not None:
@@ -185,35 +198,33 @@ class Server:
             await shim.write(wire.frame(wire.WITHDRAWN, b""))
 
     async def _outcome(
-        self, shim: connection.Connection, env: wire.Environment, document: netconf.Document, held: contextlib.ExitStack
+        self, shim: connection.Connection, received: _Received, held: contextlib.ExitStack
     ) -> tuple[calls.Call | None, bytes, int, str]:
         """Return the call if it succeeded, the answer's frame, its code, and the text for the log."""
         try:
-            call = self._call(shim, env, document, held)
+            call = self._call(shim, received, held)
             stdout = await dispatch.run(self._daemon, call)
             return call, wire.answer(0, stdout), 0, "done"
         except cni_errors.CniError as error:
-            told = cni_errors.encode(error, netconf.version(document))
+            told = cni_errors.encode(error, netconf.version(received.document))
             return None, wire.answer(1, told), error.code, f"error {error.code}: {error.message}; {error.details}"
         except Exception as error:  # the edge of the process: the runtime gets an answer whatever happens
             _log.exception("an unexpected failure")
             unexpected = cni_errors.CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}")
             return (
                 None,
-                wire.answer(1, cni_errors.encode(unexpected, netconf.version(document))),
+                wire.answer(1, cni_errors.encode(unexpected, netconf.version(received.document))),
                 Code.INTERNAL,
                 "failed unexpectedly",
             )
 
-    def _call(
-        self, shim: connection.Connection, env: wire.Environment, document: netconf.Document, held: contextlib.ExitStack
-    ) -> calls.Call:
-        invocation = environment.invocation(env)
+    def _call(self, shim: connection.Connection, received: _Received, held: contextlib.ExitStack) -> calls.Call:
+        invocation = environment.invocation(received.env, received.args)
         pod = None
         if (descriptor := shim.take_descriptor()) is not None:
             with contextlib.suppress(errors.NetnsError):
                 pod = held.enter_context(self._adopt(descriptor))
-        return calls.Call(invocation, document, pod, _ipam_runner(shim))
+        return calls.Call(invocation, received.document, pod, _ipam_runner(shim))
 
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:

@@ -112,8 +112,11 @@ _VARIABLES = (
 )
 
 
-def invocation(env: Mapping[str, str]) -> Invocation:
-    """Check the environment; all missing variables are reported at once. Raises CniError with code 4."""
+def invocation(env: Mapping[str, str], args: Arguments) -> Invocation:
+    """Check the environment; all missing variables are reported at once. Raises CniError with code 4.
+
+    `args` are its CNI_ARGS, parsed.
+    """
     command = _command(env.get("CNI_COMMAND", ""))
     if command not in _FOR_A_POD:
         # libcni sets the other variables too, with any value.
@@ -130,7 +133,7 @@ def invocation(env: Mapping[str, str]) -> Invocation:
         container_id=env.get("CNI_CONTAINERID", ""),
         netns=env.get("CNI_NETNS", ""),
         ifname=env.get("CNI_IFNAME", ""),
-        args=arguments(env.get("CNI_ARGS", "")),
+        args=args,
         path=env.get("CNI_PATH", ""),
     )
 

@@ -76,21 +76,21 @@ def decode(stdin: bytes) -> Document:
         message = f"stdin is longer than {wire.STDIN_LIMIT} bytes"
         return Document(problem=cni_errors.CniError(Code.IO, message, "shorten the configuration"))
     try:
-        return _document(stdin)
-    except UnicodeDecodeError as error:  # of a key; Go's decoder takes it, so an attachment may have been made of it
-        refusal = _undecodable(str(error))
+        found, refusal = _by_key(stdin)
+        version, name, device_id, ipam = [value(key, found[key], _ANY) if key in found else None for key in _NEEDED]
+        return Document(found, version, name, device_id, ipam, refusal=refusal)
     except (msgspec.MsgspecError, RecursionError) as error:
         return Document(problem=_undecodable(str(error)))
     except cni_errors.CniError as error:
         return Document(problem=error)
-    readable = decode(stdin.decode(errors="replace").encode())
-    return dataclasses.replace(readable, refusal=refusal)
 
 
-def _document(stdin: bytes) -> Document:
-    found = _BY_KEY.decode(stdin)
-    version, name, device_id, ipam = [value(key, found[key], _ANY) if key in found else None for key in _NEEDED]
-    return Document(found, version, name, device_id, ipam)
+def _by_key(stdin: bytes) -> tuple[Mapping[str, msgspec.Raw], cni_errors.CniError | None]:
+    """The values, and why no ADD takes them: of keys that are no UTF-8, which Go's decoder takes."""
+    try:
+        return _BY_KEY.decode(stdin), None
+    except UnicodeDecodeError as error:
+        return _BY_KEY.decode(stdin.decode(errors="replace").encode()), _undecodable(str(error))
 
 
 def values(document: Document) -> Mapping[str, msgspec.Raw]:

@@ -152,7 +152,7 @@ class MortalNode:
         stdin = json.dumps(document | {"deviceID": self.vfs[vf], **keys}).encode()
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_PATH": "/opt/cni/bin"}
         env["CNI_NETNS"] = self.machine.path(netns_name) if netns_name else ""
-        invocation = environment.invocation(env)
+        invocation = environment.invocation(env, environment.arguments(env.get("CNI_ARGS", "")))
         pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
 
         async def ipam(verb: str, plugin: str) -> wire.Outcome:

@@ -10,7 +10,7 @@ from sriov.kubelet import podresources
 from sriov.state import call_log
 from sriov_cni import call_summary
 from sriov_cni.shim import wire
-from sriov_cni.spec import netconf
+from sriov_cni.spec import environment, netconf
 from tests.fakes import pod_resources
 from tests.sriov_cni.conftest import CniNode
 
@@ -24,8 +24,12 @@ STDIN = b'{"name": "n1", "deviceID": "0000:01:10.0", "ipam": {"secret": "s3cret"
 FAILED = wire.answer(1, b'{"code": 7, "msg": "vlan id 5000 invalid", "details": "use a value from 0 to 4094"}')
 
 
+def log_fields(env: dict[str, str]) -> dict[str, str]:
+    return call_summary.log_fields(env, environment.arguments(env.get("CNI_ARGS", "")))
+
+
 def note(made: call_log.Recent, env: dict[str, str], stdin: bytes, answer: bytes, seconds: float) -> None:
-    outcome = call_summary.outcome(call_summary.log_fields(env), netconf.decode(stdin), answer, seconds, 0)
+    outcome = call_summary.outcome(log_fields(env), netconf.decode(stdin), answer, seconds, 0)
     if outcome is not None:
         made.note(outcome)
 
@@ -67,7 +71,7 @@ def test_a_check_that_found_something_is_kept(tmp_path: pathlib.Path) -> None:
 
 def test_without_a_device_in_the_configuration_the_result_names_it() -> None:
     answer = wire.answer(0, json.dumps({"interfaces": [{"name": "net1", "pciID": "0000:01:10.2"}]}).encode())
-    found = call_summary.outcome(call_summary.log_fields(ENV), netconf.decode(b"{}"), answer, 0, 0)
+    found = call_summary.outcome(log_fields(ENV), netconf.decode(b"{}"), answer, 0, 0)
     assert found is not None
     assert found.device == "0000:01:10.2"
 

@@ -28,7 +28,12 @@ def deleting(here: bench.Bench, asked: list[str]) -> calls.Call:
 
     env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_PATH": "/opt/cni/bin"}
     stdin = json.dumps(harness.configuration(here.vfs[0], ipam={"type": "pool"})).encode()
-    return calls.Call(environment.invocation(env), netconf.decode(stdin), here.pod, ipam)
+    return calls.Call(
+        environment.invocation(env, environment.arguments(env.get("CNI_ARGS", ""))),
+        netconf.decode(stdin),
+        here.pod,
+        ipam,
+    )
 
 
 def test_c50_a_del_does_not_wait_for_ever_for_another_call(tmp_path: pathlib.Path) -> None:

@@ -39,7 +39,12 @@ class Plugin:
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_PATH": "/opt/cni/bin"}
         env["CNI_NETNS"] = self.here.machine.path("pod")
         stdin = json.dumps(harness.configuration(self.here.vfs[0], ipam={"type": self.name}, **keys)).encode()
-        return calls.Call(environment.invocation(env), netconf.decode(stdin), self.here.pod, self.run)
+        return calls.Call(
+            environment.invocation(env, environment.arguments(env.get("CNI_ARGS", ""))),
+            netconf.decode(stdin),
+            self.here.pod,
+            self.run,
+        )
 
 
 def threads_take_their_time() -> None:

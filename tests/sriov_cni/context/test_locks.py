@@ -184,7 +184,12 @@ def test_an_add_that_is_cancelled_is_undone_under_its_lock(tmp_path: pathlib.Pat
 
     async def body(came: threading.Event, release: threading.Event) -> None:
         daemon = calls.Daemon(here.node, here.book, vf_locks=locks.VfLocks(patience=0.05))
-        call = calls.Call(environment.invocation(env), netconf.decode(stdin), here.pod, none)
+        call = calls.Call(
+            environment.invocation(env, environment.arguments(env.get("CNI_ARGS", ""))),
+            netconf.decode(stdin),
+            here.pod,
+            none,
+        )
         task = asyncio.create_task(dispatch.run(daemon, call))
         await asyncio.to_thread(came.wait, SECONDS)
         for _ in range(3):
