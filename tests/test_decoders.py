@@ -20,6 +20,7 @@ import pytest
 from msgspec import inspect
 
 from sriov.pools import config, selector_config
+from sriov_cni.spec import result
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = ("sriov", "deviceplugin", "sriov_cni", "sriovctl", "sriov_installer")
@@ -31,6 +32,7 @@ BUILT = (inspect.StructType, inspect.DataclassType, inspect.NamedTupleType, insp
 ELSEWHERE = {
     ("sriov/pools/go_json.py", "convert"): "the fields of config.json are of JSON's own types, as a test below shows",
     ("sriov/provisioning/document.py", "convert"): "sriovctl reads it before it has a thread",
+    ("sriov_cni/spec/result.py", "convert"): "Result is built by the Decoder beside it, as a test below shows",
 }
 """Where a type is decoded without a Decoder, and why that is sound."""
 
@@ -67,6 +69,21 @@ def read():
     together.wait()
     list(book.records())
     book.identities.last("0000:01:10.0")
+
+threads = [threading.Thread(target=read) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+CONVERTING = """
+import sys, threading
+from sriov_cni.spec import result
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+
+def read():
+    together.wait()
+    assert result.previous(sys.argv[1].encode()).result.interfaces
 
 threads = [threading.Thread(target=read) for _ in range(8)]
 for thread in threads: thread.start()
@@ -193,4 +210,14 @@ def test_threads_that_read_the_ledger_first_all_live(tmp_path: pathlib.Path) -> 
     (tmp_path / "homes/0000:01:10.0.json").write_text(json.dumps({"device": 1, "home": RECORD["home"]}))
     for _ in range(10):
         done = subprocess.run([sys.executable, "-c", READING, tmp_path], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def test_threads_that_read_a_prev_result_first_all_live() -> None:
+    """It is converted from the document that is passed on, not decoded a second time."""
+    whole = json.dumps(
+        document(inspect.type_info(result.Result)) | {"ips": [{"address": "192.0.2.1/24"}], "routes": []}
+    )
+    for _ in range(10):
+        done = subprocess.run([sys.executable, "-c", CONVERTING, whole], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()

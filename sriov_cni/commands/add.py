@@ -32,8 +32,8 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         daemon.fresh.add(call.key, call)
     for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
         log.warning("network %s: %s", network.name, warning)
-    merged = result.merge(before, interface, leased, wanted.dns)
-    return result.encode(merged, network.version, network.prev_result)
+    merged = result.merge(before.result, interface, leased, wanted.dns)
+    return result.encode(merged, network.version, before.document)
 
 
 async def _attach(

@@ -31,7 +31,7 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     if network.prev_result is None:
         raise cni_errors.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
     pod = call.needs_pod(daemon.node.home)
-    previous = result.previous(network.prev_result)
+    previous = result.previous(network.prev_result).result
     record = await asyncio.to_thread(calls.find, daemon, call, network.device)
     if record is None:
         raise cni_errors.CniError(Code.CHECK, "this attachment is not in the ledger", "recreate the pod")

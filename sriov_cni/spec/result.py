@@ -5,9 +5,10 @@ Inside the process a result has one shape, that of 1.1.0; `encode` leaves out wh
 unknown fields too: a plugin must pass on what earlier plugins did ("Deriving runtime configuration").
 """
 
+import contextlib
 import dataclasses
 import ipaddress
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -67,7 +68,14 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _RESULT = msgspec.json.Decoder(Result)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
-_DNS = msgspec.json.Decoder(Dns)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Previous:
+    """prevResult, decoded once: `result` is read here, `document` is passed on as received. Both empty without one."""
+
+    result: Result = Result()
+    document: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,31 +88,36 @@ class Addressing:
 
 def decode(data: bytes, what: str) -> Result:
     """Read a result; `what` names it in the error. Raises CniError with code 6."""
-    try:
+    with _decoding(what):
         return _RESULT.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise cni_errors.CniError(
-            Code.DECODING, f"{what} is not a CNI result: {error}", "see its documentation"
-        ) from error
 
 
-def previous(data: bytes | None, versions: Container[str] | None = None) -> Result:
+def previous(data: bytes | None, versions: Container[str] | None = None) -> Previous:
     """Read prevResult, whole: it is passed on, so it must be a result of one of `versions`. CniError with code 6.
 
     It may leave its version out, which is then the configuration's (libcni, NewConfFromBytes).
     """
     if data is None:
-        return Result()
-    found = decode(data, "prevResult")
-    addressing(found, "prevResult")
-    named = _version(data)
+        return Previous()
+    with _decoding("prevResult"):
+        document = _OBJECT.decode(data)
+        found = Previous(msgspec.convert(document, Result), document)
+    addressing(found.result, "prevResult")
+    named = document.get("cniVersion")
     if versions is not None and named not in ("", None) and named not in versions:
         raise cni_errors.CniError(Code.DECODING, f"prevResult has cniVersion {named!r}", "see its documentation")
     return found
 
 
-def _version(data: bytes) -> object:
-    return _OBJECT.decode(data).get("cniVersion")
+@contextlib.contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """Make a CniError with code 6 of what the decoder raises."""
+    try:
+        yield
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise cni_errors.CniError(
+            Code.DECODING, f"{what} is not a CNI result: {error}", "see its documentation"
+        ) from error
 
 
 def addressing(result: Result, what: str) -> Addressing:
@@ -139,15 +152,14 @@ def merge(before: Result, interface: Interface, leased: Result, dns: Dns) -> Res
     return Result([*before.interfaces, interface], [*before.ips, *ips], [*before.routes, *leased.routes], named)
 
 
-def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
-    """Encode the JSON document for stdout in this version. `result` begins with the prevResult `before`."""
+def encode(result: Result, version: str, before: Mapping[str, Any]) -> bytes:
+    """Encode the JSON document for stdout in this version. `result` begins with that of the prevResult `before`."""
     document: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(result)}
     if version not in _WITH_1_1_FIELDS:
         document["interfaces"] = [_keep(each, {"name", "mac", "sandbox"}) for each in document["interfaces"]]
         if "routes" in document:
             document["routes"] = [_keep(each, {"dst", "gw"}) for each in document["routes"]]
-    if before is not None:
-        _restore(document, _OBJECT.decode(before))
+    _restore(document, before)
     for ip in document.get("ips", []):
         ip.pop("version", None)
         if version in _WITH_IP_VERSION:
@@ -155,14 +167,14 @@ def encode(result: Result, version: str, before: bytes | None = None) -> bytes:
     return msgspec.json.encode(document) + b"\n"
 
 
-def _restore(document: dict[str, Any], before: dict[str, Any]) -> None:
+def _restore(document: dict[str, Any], before: Mapping[str, Any]) -> None:
     """Put the values of prevResult back, whole."""
     for name, value in before.items():
         if name not in document:
             document[name] = value
         elif name in _LISTS:
             document[name][: len(value)] = value
-    if document.get("dns") == msgspec.to_builtins(_DNS.decode(msgspec.json.encode(before.get("dns", {})))):
+    if "dns" in before and document.get("dns") == msgspec.to_builtins(msgspec.convert(before["dns"], Dns)):
         document["dns"] = before["dns"]
 
 

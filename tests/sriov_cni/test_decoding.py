@@ -80,6 +80,17 @@ def test_an_add_decodes_its_stdin_once_if_it_succeeds_and_if_it_is_refused(
     assert len(found) == 1, found
 
 
+def test_an_add_decodes_its_prev_result_once(tmp_path: pathlib.Path) -> None:
+    """The answer passes prevResult on, so the log of recent calls, which decodes the answer, counts too."""
+    before = {"cniVersion": "1.0.0", "interfaces": [{"name": FIRST}, {"name": LAST}]}
+    found = decodings(tmp_path, ("ADD", {"prevResult": before}))
+    assert [each.rpartition("/")[2] for each in found] == [
+        "netconf.py:_by_key",
+        "result.py:previous",
+        "call_summary.py:_decoded",
+    ]
+
+
 def test_a_del_decodes_its_stdin_once(tmp_path: pathlib.Path) -> None:
     found = decodings(tmp_path, ("ADD", {}), ("DEL", {}))
     assert len(found) == 2, found
