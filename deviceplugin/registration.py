@@ -4,18 +4,15 @@ Direct: we call Register on the kubelet's socket (pkg/kubelet/cm/devicemanager/p
 socket is in a folder that the kubelet watches, and it calls us (pkg/kubelet/pluginmanager), also after its restart.
 """
 
-import asyncio
 import pathlib
 import urllib.parse
 from typing import Protocol
 
 import grpc
 
-from sriov.kubelet import plugin_directory
+from sriov.kubelet import plugin_directory, plugin_registration
 from sriov.kubelet._pb import deviceplugin_pb2 as pb
 from sriov.kubelet._pb import deviceplugin_pb2_grpc as pb_grpc
-from sriov.kubelet._pb import pluginregistration_pb2 as watched_pb
-from sriov.kubelet._pb import pluginregistration_pb2_grpc as watched_grpc
 
 # Without this, gRPC's event loop side is torn down when the last server and channel are collected, and that never ends
 # while a call is still being given up (grpc/grpc issue 22365, pull request 40989): the whole plugin would hang.
@@ -44,10 +41,6 @@ class Registrar(Protocol):
         """Add the service that the kubelet calls before it knows us."""
 
 
-class RefusedError(Exception):
-    """The kubelet refuses the registration."""
-
-
 class Direct:
     """Registration through kubelet.sock; the kubelet never reopens a stream that it has lost."""
 
@@ -66,7 +59,7 @@ class Direct:
             try:
                 await pb_grpc.RegistrationStub(channel).Register(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
-                raise RefusedError(f"{error.code().name}: {error.details()}") from error
+                raise plugin_registration.RefusedError(f"{error.code().name}: {error.details()}") from error
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
         """Add nothing: the kubelet calls nothing before the registration."""
@@ -79,7 +72,7 @@ class Watched:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        self._verdicts: dict[str, asyncio.Future[None]] = {}
+        self._services: dict[str, plugin_registration.RegistrationService] = {}
 
     def kubelet(self) -> plugin_directory.Identity | None:
         """Return the folder's identity: nothing shows the kubelet itself."""
@@ -91,39 +84,12 @@ class Watched:
 
     async def introduce(self, resource: str, endpoint: str, timeout: float) -> None:  # noqa: ARG002
         """Wait without end: the kubelet may be away, and it needs nothing but the socket."""
-        await self._verdict(resource)
+        await self._services[resource].accepted()
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
-        self._verdicts[resource] = asyncio.get_running_loop().create_future()
-        watched_grpc.add_RegistrationServicer_to_server(_Registration(resource, self._verdict(resource)), server)
-
-    def _verdict(self, resource: str) -> asyncio.Future[None]:
-        return self._verdicts[resource]
-
-
-class _Registration:
-    """Service pluginregistration.v1 for one resource. `verdict` gets the kubelet's first answer."""
-
-    def __init__(self, resource: str, verdict: asyncio.Future[None]) -> None:
-        self._resource = resource
-        self._verdict = verdict
-
-    async def GetInfo(self, request: object, context: object) -> object:  # noqa: ARG002, N802
-        """Report no endpoint, which means this very socket, wherever its folder is mounted."""
-        return watched_pb.PluginInfo(type="DevicePlugin", name=self._resource, supported_versions=[VERSION])
-
-    async def NotifyRegistrationStatus(self, request: "_Status", context: object) -> object:  # noqa: ARG002, N802
-        if not self._verdict.done():
-            if request.plugin_registered:
-                self._verdict.set_result(None)
-            else:
-                self._verdict.set_exception(RefusedError(request.error))
-        return watched_pb.RegistrationStatusResponse()
-
-
-class _Status(Protocol):
-    plugin_registered: bool
-    error: str
+        plugin = plugin_registration.Plugin("DevicePlugin", resource, (VERSION,))
+        self._services[resource] = plugin_registration.RegistrationService(plugin)
+        self._services[resource].add_to(server)
 
 
 def options() -> object:

@@ -18,7 +18,7 @@ import grpc
 from deviceplugin import device_files, registration, servicer
 from sriov import errors
 from sriov.daemon import logs, unix_sockets
-from sriov.kubelet import names, plugin_directory
+from sriov.kubelet import names, plugin_directory, plugin_registration
 from sriov.pools import assignment
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Registration:
             kubelet = self._kubelet_present()
             async with self._served() as own:
                 reason = await self._registered(plugin_directory.Sight(own, kubelet))
-        except registration.RefusedError as error:
+        except plugin_registration.RefusedError as error:
             self._complain(f"the kubelet refuses: {error}")
         except (OSError, RuntimeError) as error:  # grpc raises RuntimeError if it cannot bind
             self._complain(str(error))
