@@ -1,4 +1,4 @@
-"""What is released, built once and kept in build/ until its sources change: wheel, image, and programs from the wheel.
+"""Released artefacts, built once and kept in build/ until their sources change: wheel, image, the wheel's programs.
 
 Tests of image and installation run this and not the checkout. Several processes may ask at once.
 """

@@ -1,4 +1,4 @@
-"""Where this machine has packages from, and whom it trusts about that, as files for a container that is to do the same.
+"""Package sources of this machine and their keys, as files for a container that is to use the same.
 
 apt's sources, proxy and the like, pip's indexes, and the authorities' certificates, of this machine's configuration.
 Knows no address itself, and takes no source but Debian 12's: of others' a container has no key.

@@ -1,4 +1,4 @@
-"""What the pages tell users to write is accepted, and what they say about commands is true."""
+"""Configurations in the pages are accepted, and what the pages say of commands is true."""
 
 import json
 import pathlib

@@ -130,7 +130,7 @@ def test_a_mistyped_command_line(arguments: list[str], says: str) -> None:
 
 def test_what_is_made_of_the_code_is_up_to_date() -> None:
     old = [name for name, text in pages.made().items() if (DOCS / name).read_text() != text]
-    assert old == [], "hack/gen-docs writes them anew"
+    assert old == [], "hack/gen-docs writes them again"
 
 
 def test_each_picture_has_a_script_that_made_it() -> None:

@@ -1,4 +1,4 @@
-"""What each tier of the tests took, and what was skipped and why: some lines at the end of a run.
+"""Summary of the tests' tiers, some lines at the end of a run: seconds, and what was skipped and why.
 
 Tiers are what tests need: nothing but Python (`mock`), root and this machine's kernel (`kernel`), a guest (`guest`).
 """

@@ -74,7 +74,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 class Previous:
     """prevResult, decoded once: `result` is read here, `document` is passed on as received. Both empty without one."""
 
-    result: Result = Result()
+    result: Result = dataclasses.field(default_factory=Result)
     document: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 

@@ -22,7 +22,7 @@ _LEFT_OUT = {
     48: "IFLA_CARRIER_DOWN_COUNT: the same",
     54: "IFLA_PERM_ADDRESS: igbvf overwrites it when it resets its VF (igbvf_reset())",
     37: "IFLA_LINK_NETNSID: where a veth's other end is, as seen from here; a VF has no other end",
-    26: "IFLA_AF_SPEC: IPv4's and IPv6's settings, which the kernel makes anew at every move into another namespace"
+    26: "IFLA_AF_SPEC: IPv4's and IPv6's settings, which the kernel makes again at every move into another namespace"
     " (inetdev_event() and addrconf_notify() at NETDEV_REGISTER)",
 }
 _RUNNING = 0x40 | 0x10000  # IFF_RUNNING, IFF_LOWER_UP: what the link finds, not what is set

@@ -1,4 +1,4 @@
-"""What holds on a node whatever died and when, as one function. I1 to I6 of the conformance table.
+"""Invariants of a node, whatever died and when, as one function: I1 to I6 of the conformance table.
 
 Each is a fact about the machine, the ledger and the lease file; none asks the product.
 """

@@ -1,4 +1,4 @@
-"""What runtime and node do around a death of the daemon, as steps that a test puts in a row."""
+"""Steps of the runtime and the node around a death of the daemon, which a test puts in a row."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the manifests must never ask of a node, whatever the values. Pure: objects in, sentences out.
+"""Rules for the manifests: what they must not ask of a node, whatever the values. Pure: objects in, sentences out.
 
 The API server's schemas allow all of it. The rules are what this project promises of its privileges (docs/install.md).
 """

@@ -1,4 +1,4 @@
-"""What docs/install.md says of files, privileges and values. What it lets its reader type is run beside this."""
+"""Statements of docs/install.md on files, privileges and values. Its commands are run beside this."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""What the manifests say to the programs, these understand; and what they need to see is mounted where they look."""
+"""The programs accept the arguments in the manifests, and everything they read is mounted where they look."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What is rendered: the same from both, sound Kubernetes for every version that is about, and as the values say."""
+"""Rendered manifests: the same from chart and kustomization, valid for each supported Kubernetes, as the values say."""
 
 import json
 import tomllib

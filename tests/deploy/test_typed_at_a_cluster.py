@@ -1,4 +1,4 @@
-"""What the pages let somebody type at a cluster, typed there in the pages' order, and what is to be seen then.
+"""Cluster commands of the pages, typed in the pages' order, and the results that they promise.
 
 The API server is a stand-in on a real socket; kubectl and Helm's library are the real ones, and behind the node's
 pods are the programs of this checkout. Where a page has two ways, each is gone to its end.

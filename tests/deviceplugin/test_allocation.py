@@ -1,4 +1,4 @@
-"""What a container is told, to the byte, and which devices it cannot have."""
+"""Allocate's answer to a container, to the byte, and the devices that are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the pages say of tests, keys and flags is so."""
+"""The pages name tests, keys and flags that exist."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""What users of sriov-network-device-plugin have, row by row: a config, a node, the exact answer.
+"""Answers that users of sriov-network-device-plugin rely on, row by row: a config, a node, the exact answer.
 
 The rows are those of docs/compatibility.md, and its numbers are the names here. A row whose name ends in `differs` is
 one in which we do, on purpose, what that plugin does not.

@@ -1,4 +1,4 @@
-"""What the device plugin does all along goes on after any failure; what the ledger says of a VF reaches the kubelet."""
+"""The device plugin's background work goes on after any failure; what the ledger has of a VF reaches the kubelet."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What the device plugin says of itself."""
+"""The device plugin's /readyz and /status."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the pages let their readers type: the lines of console blocks, and commands between backticks in the prose.
+"""Commands in the pages: the lines of console blocks, and commands between backticks in the prose.
 
 A word that names a program says what it is called; a program with arguments is to be typed.
 """

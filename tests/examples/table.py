@@ -1,4 +1,4 @@
-"""Who runs what the pages let their readers type. A test takes its commands from here, and the page has their words."""
+"""Table of the pages' commands and the tests that run them: a test takes its commands here, a page has their words."""
 
 import pathlib
 

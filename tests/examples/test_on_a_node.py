@@ -1,4 +1,4 @@
-"""What the pages let a node's administrator type, from the installation out of the wheel to its end, on one node."""
+"""A node administrator's commands in the pages, from the installation out of the wheel to its end, on one node."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""What README and the quick start let root type on a node, typed in their order, and what is to be seen then.
+"""Root's commands in README and the quick start, typed in their order, and the results that they promise.
 
 The whole way of README: VFs, an environment, the wheel, the installer, the programs that look. What a real systemd
 does is seen in the guest, and demo and tests are not started by a test.

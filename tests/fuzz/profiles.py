@@ -1,4 +1,4 @@
-"""How long these tests go on: briefly in CI, thoroughly with `--long`, or with SRIOV_LONG=1 in the environment."""
+"""Duration of these tests: brief in CI, thorough with `--long`, or with SRIOV_LONG=1 in the environment."""
 
 import os
 

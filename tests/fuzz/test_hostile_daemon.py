@@ -1,4 +1,4 @@
-"""What the shims do with a daemon that says anything: an answer, or error 11; and never a byte beyond their memory.
+"""Shims against a daemon that sends anything: an answer, or error 11; and never a byte beyond their memory.
 
 The daemon is root's and trusted. But a shim that a half-written frame could lead astray would fail a pod where a newer
 daemon, or a dying one, speaks. Above all this is for the native shim, with sanitizers.

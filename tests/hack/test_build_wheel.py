@@ -1,4 +1,4 @@
-"""What is released is one file: the same bytes whoever builds it, with both programs and all shims."""
+"""The wheel is one file: the same bytes whoever builds it, with both programs and all shims."""
 
 import os
 import pathlib

@@ -39,7 +39,7 @@ def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     assert (report["vfs_discovered"], report["resources_registered"], report["pods_attached"]) == (14, 2, 4)
     assert "red-1 → red-2: same VLAN, same PF: an answer" in done.stdout
     drawn = terminals.words((DEMO.parents[1] / "docs/images/demo.svg").read_text())
-    assert [line for line in promises(done.stdout) if line not in drawn] == [], "hack/gen-docs --demo draws it anew"
+    assert [line for line in promises(done.stdout) if line not in drawn] == [], "hack/gen-docs --demo draws it again"
     assert (tmp_path / "left").read_text() == ""
 
 

@@ -1,4 +1,4 @@
-"""What the lab runs is what the DaemonSet declares: nothing declared is left out, nothing is added."""
+"""The lab runs the DaemonSet as declared: nothing declared is left out, nothing is added."""
 
 import copy
 import pathlib

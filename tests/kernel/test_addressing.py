@@ -1,4 +1,4 @@
-"""What an IPAM plugin answers, on real interfaces (root): as the reference's host-device puts it there."""
+"""An IPAM plugin's answer on real interfaces (root): set as the reference's host-device sets it."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What neighbours hear after an ADD, on real interfaces (root)."""
+"""Neighbours learn a pod's addresses after an ADD, on real interfaces (root)."""
 
 import contextlib
 import ipaddress

@@ -1,4 +1,4 @@
-"""What root in a pod can do to a netdev is found by comparing, and set back, by the machine's own kernel (root)."""
+"""Changes by root in a pod to a netdev are found by comparing, and set back, by the machine's own kernel (root)."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What counts as the host's own use of a netdev, asked of a real kernel in a real namespace (root)."""
+"""The host's own use of a netdev, asked of a real kernel in a real namespace (root)."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Which driver a VF of the guest has, chosen as an administrator does it: driver_override, unbind, probe."""
+"""Driver of a VF of the guest, chosen as an administrator does it: driver_override, unbind, probe."""
 
 import contextlib
 import pathlib

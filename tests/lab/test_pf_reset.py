@@ -46,7 +46,7 @@ def first() -> Iterator[devices.PciAddress]:
 
 @pytest.fixture(scope="module")
 def resettable() -> Iterator[devices.PciAddress]:
-    """A PF that is plugged in anew afterwards: what such a reset leaves of it is no ground for other tests."""
+    """A PF that is unplugged and plugged in afterwards: other tests cannot use what such a reset leaves of it."""
     yield CARD.pf
     CARD.unplug()
     CARD.plug()

@@ -77,7 +77,7 @@ class TestRdma(kernel_contract.RdmaContract):
 
 
 def test_the_kernel_gives_the_lowest_number_that_is_free() -> None:
-    """To the device nodes of a device that comes; one that moves comes anew (rdma_dev_change_netns)."""
+    """A moved device is removed and added by the kernel (rdma_dev_change_netns), and so are its device nodes."""
     classes = [igb.TREE.root / "class" / name for name in ("infiniband_verbs", "infiniband_mad")]
     with soft_roce() as (first, _):
         before = [sysfs.names(folder) for folder in classes]

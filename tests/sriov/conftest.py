@@ -1,4 +1,4 @@
-"""What tests of what is remembered of a VF share."""
+"""Fixtures of tests of what is remembered of a VF."""
 
 import pathlib
 

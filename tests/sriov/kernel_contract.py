@@ -1,4 +1,4 @@
-"""What every kernel.Kernel must do. The kernel in memory and the machine's own run the same tests.
+"""Contract of kernel.Kernel: the kernel in memory and the machine's own run the same tests.
 
 `Bench` is what a test needs to stand on: a link to play with (a veth, or a VF), an empty namespace, and a way home.
 """

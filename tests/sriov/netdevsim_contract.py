@@ -1,4 +1,4 @@
-"""How netdevsim behaves, and what any kernel does with more VFs than fit in one answer: the fake and the real thing."""
+"""Contract of netdevsim, and of any kernel with more VFs than fit in one answer: the fake and the real thing."""
 
 import abc
 import errno

@@ -1,4 +1,4 @@
-"""What the DaemonSet declares, as a container runtime is told of it. Pure: what runs in the guest is what is declared.
+"""The DaemonSet's declarations as arguments of a container runtime. Pure: what runs in the guest is what is declared.
 
 Refuses whatever it does not translate, so that nothing declared is left out of what is tested.
 """

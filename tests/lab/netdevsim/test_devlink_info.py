@@ -1,4 +1,4 @@
-"""What a card says of itself by devlink, with the kernel's own simulator: read as the command of the page shows it."""
+"""Devlink information of a card, with the kernel's own simulator: read as the command of the page shows it."""
 
 import contextlib
 import json

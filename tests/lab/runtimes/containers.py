@@ -1,4 +1,4 @@
-"""What runs in a container: it writes down the interface it sees, pings another if there is one, and stays."""
+"""Container's program: it writes down the interface it sees, pings another if there is one, and stays."""
 
 import dataclasses
 import pathlib

@@ -91,7 +91,7 @@ def test_h3_what_cannot_be_set_back_goes_with_the_netdev(here: bench.Bench) -> N
     was = device(here).link.index
     here.detach(pod=here.pod)
     assert state(here) == first
-    assert device(here).link.index != was, "its driver was not bound anew"
+    assert device(here).link.index != was, "its driver was not bound again"
     assert here.book.read(here.vfs[0]) is None
 
 

@@ -61,7 +61,7 @@ def test_an_add_of_nothing_is_four_requests(here: bench.Bench) -> None:
 
 
 def test_a_guid_that_no_driver_can_read_is_refused_and_undone(here: bench.Bench) -> None:
-    """Where sysfs cannot be written, the VF's driver cannot be bound anew."""
+    """If sysfs cannot be written, the VF's driver cannot be bound again."""
     here = dataclasses.replace(here, node=dataclasses.replace(here.node, writer=None))
     own = here.at_home("enp1s0v0")
     with pytest.raises(errors.KernelError, match=r"bind VF .* to its driver again"):

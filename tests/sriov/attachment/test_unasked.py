@@ -1,4 +1,4 @@
-"""What nobody asked for fails no pod, whatever a driver says to it, and what a former owner had reaches none either."""
+"""A value that nobody asked for fails no pod, whatever a driver answers to it; nor does a former owner's value."""
 
 import dataclasses
 import errno
@@ -303,7 +303,7 @@ class Clock:
 
 
 def test_what_a_pf_does_not_support_is_forgotten() -> None:
-    """When its VFs are made anew, when the switch has another mode, and after some minutes."""
+    """If its VFs are created again, if the switch has another mode, and after some minutes."""
     clock = Clock()
     known = vf_config.Unsupported(clock)
     target = vf_config.Target(2, 0, settings.NO_MAC, (7, 1))

@@ -1,4 +1,4 @@
-"""Who asks a daemon over HTTP: a client that hides nothing of the answer."""
+"""HTTP client of a daemon, which hides nothing of the answer."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What `--http` takes, and what it says to the rest."""
+"""Addresses that `--http` accepts, and its errors for others."""
 
 import argparse
 import pathlib

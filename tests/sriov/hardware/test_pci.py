@@ -1,4 +1,4 @@
-"""What sysfs shows of one PCI device, on a sysfs that the test has built."""
+"""A PCI device's properties in sysfs, on a sysfs that the test has built."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Which of a PF's several netdevs is its uplink, and how seldom that is asked."""
+"""The uplink among a PF's several netdevs, and how seldom it is looked for."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What the kubelet's directory tells."""
+"""Identity of the kubelet's directory."""
 
 import asyncio
 import os

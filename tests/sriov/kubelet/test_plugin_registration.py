@@ -66,7 +66,7 @@ def test_the_kubelets_first_answer_counts(tmp_path: pathlib.Path) -> None:
 def test_a_refusal_has_the_kubelets_reason(tmp_path: pathlib.Path) -> None:
     async def body(service: plugin_registration.RegistrationService, kubelet: Any) -> None:
         await kubelet.NotifyRegistrationStatus(pb.RegistrationStatus(plugin_registered=False, error="too old"))
-        with pytest.raises(plugin_registration.RefusedError, match="^too old$"):
+        with pytest.raises(plugin_registration.RefusedError, match=r"^too old$"):
             await service.accepted()
 
     served(tmp_path, DRIVER, body)

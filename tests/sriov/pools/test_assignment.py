@@ -1,4 +1,4 @@
-"""Which VF ends up in which pool, on facts and on a tree."""
+"""Assignment of VFs to pools, on facts and on a tree."""
 
 import dataclasses
 import pathlib
@@ -95,7 +95,7 @@ VFIO = resources.Resource("intel.com", "vfio", (selectors.Selector(drivers=froze
 
 
 def test_a_pf_that_has_vfs_or_had_them_is_never_handed_out() -> None:
-    """One that is being set up anew has none for a moment."""
+    """A device that is being set up again has none for a moment."""
     idle = dataclasses.replace(
         facts.vf(), id="0000:01:00.0", role=node_devices.Role.PF, pci=devices.PciAddress("0000:01:00.0"), pf=None
     )

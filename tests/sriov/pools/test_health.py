@@ -1,4 +1,4 @@
-"""What makes devices unhealthy, and that it must last."""
+"""Causes of unhealthy devices, which must last before they count."""
 
 import hypothesis
 import pytest

@@ -1,4 +1,4 @@
-"""Which free devices a container had best be given: what always holds, and what each policy is for."""
+"""Preferred devices of a container: rules that hold for each policy, and the purpose of each."""
 
 import hypothesis
 import pytest

@@ -1,4 +1,4 @@
-"""What sysfs does when it is written to. The fake and the guest's kernel with igb run the same tests.
+"""Contract of sysfs attributes that are written. The fake and the guest's kernel with igb run the same tests.
 
 `Bench` is a PF without VFs, with 7 at most, in a tree that follows.
 """

@@ -1,4 +1,4 @@
-"""What is planned: in the kernel's order, nothing where nothing is to do, nothing that a pod notices."""
+"""Plans: in the kernel's order, empty if nothing is to do, without an effect on any pod."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""Who uses a VF: each kind of evidence, and none where there is none."""
+"""Users of a VF: each kind of evidence, and none if there is none."""
 
 import pathlib
 

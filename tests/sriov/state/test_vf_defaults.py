@@ -1,4 +1,4 @@
-"""What is declared of a VF is kept for that very device, and what cannot be read declares nothing and is told."""
+"""A VF's declared defaults are kept for that very device; a damaged file declares nothing and is reported."""
 
 import logging
 import pathlib

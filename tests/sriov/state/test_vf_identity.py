@@ -49,8 +49,8 @@ def test_another_device_at_the_same_address_is_seen_for_the_first_time(
     folder.rename(folder.with_name("former"))  # so that its inode is not given to the next
     folder.mkdir()
     assert hardware.tree.birth(VF) not in (0, before)
-    anew = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:00:02", 1500)
-    assert book.settle(hardware.tree, VF, anew, dict).address == "02:00:00:00:00:02"
+    made_again = sysfs.Netdev("enp1s0v0", 3, "02:00:00:00:00:02", 1500)
+    assert book.settle(hardware.tree, VF, made_again, dict).address == "02:00:00:00:00:02"
 
 
 def test_a_damaged_file_is_as_none(

@@ -1,4 +1,4 @@
-"""What the operator declares of a VF: a pod gets it where its network names nothing else, and a DEL leaves it."""
+"""Declared defaults of a VF: a pod gets them unless its network names others, and a DEL leaves them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Where the VF is while an IPAM plugin works: beside the move for those that never look, else in the pod."""
+"""Place of the VF while an IPAM plugin works: beside the move for those that never look, else in the pod."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What ADD passed over is no difference to CHECK, also where the daemon has been started anew since."""
+"""CHECK does not report what ADD passed over, also if the daemon has been restarted since."""
 
 import dataclasses
 import pathlib

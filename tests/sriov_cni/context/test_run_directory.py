@@ -219,7 +219,7 @@ def test_systemd_hears_that_it_waits_and_its_calls_wait_with_it(tmp_path: pathli
 
 
 def test_a_daemon_whose_directory_is_replaced_begins_no_call_and_ends(tmp_path: pathlib.Path) -> None:
-    """Whoever starts it again has it begin anew: here its successor is waiting."""
+    """A supervisor would start it again; here its successor is waiting."""
     client = harness.Client(tmp_path / "run/cni.sock", "", "")
     with daemon(command(tmp_path), tmp_path / "first.log") as first:
         until(client.socket.exists)

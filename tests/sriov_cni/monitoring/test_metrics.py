@@ -1,4 +1,4 @@
-"""What the CNI daemon counts, as a scrape finds it."""
+"""The CNI daemon's metrics, as a scrape finds them."""
 
 import asyncio
 import dataclasses

@@ -142,7 +142,7 @@ def no_pf(sick: Sick) -> None:
 def left_behind(sick: Sick) -> None:
     attach(sick)
     sick.node.bench.machine.destroy("pod")
-    sick.serves = False  # a daemon would mend it
+    sick.serves = False  # a daemon would repair it
 
 
 def damaged(sick: Sick) -> None:
