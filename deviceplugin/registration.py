@@ -87,7 +87,7 @@ class Watched:
         await self._services[resource].accepted()
 
     def add_to(self, server: grpc.aio.Server, resource: str) -> None:
-        plugin = plugin_registration.Plugin("DevicePlugin", resource, (VERSION,))
+        plugin = plugin_registration.PluginInfo("DevicePlugin", resource, (VERSION,))
         self._services[resource] = plugin_registration.RegistrationService(plugin)
         self._services[resource].add_to(server)
 

@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plugin:
+class PluginInfo:
     """One plugin as the kubelet is told of it: `kind` is its type, as "DevicePlugin"; `versions` those of its API.
 
     `name` is a resource for a device plugin, and the driver's name for a DRA driver. An empty `endpoint` means the
@@ -36,7 +36,7 @@ class Plugin:
 class RegistrationService:
     """Service pluginregistration.v1 for one plugin. Belongs to the event loop in which it is made."""
 
-    def __init__(self, plugin: Plugin) -> None:
+    def __init__(self, plugin: PluginInfo) -> None:
         self._plugin = plugin
         self._verdict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -12,13 +12,15 @@ from sriov.kubelet import plugin_registration
 from sriov.kubelet._pb import pluginregistration_pb2 as pb
 from sriov.kubelet._pb import pluginregistration_pb2_grpc as pb_grpc
 
-DEVICE_PLUGIN = plugin_registration.Plugin("DevicePlugin", "intel.com/a", ("v1beta1",))
-DRIVER = plugin_registration.Plugin("DRAPlugin", "sriov.example.org", ("v1.DRAPlugin", "v1beta1.DRAPlugin"), "/d/sock")
+DEVICE_PLUGIN = plugin_registration.PluginInfo("DevicePlugin", "intel.com/a", ("v1beta1",))
+DRIVER = plugin_registration.PluginInfo(
+    "DRAPlugin", "sriov.example.org", ("v1.DRAPlugin", "v1beta1.DRAPlugin"), "/d/sock"
+)
 
 
 def served(
     folder: pathlib.Path,
-    plugin: plugin_registration.Plugin,
+    plugin: plugin_registration.PluginInfo,
     body: Callable[[plugin_registration.RegistrationService, Any], Awaitable[None]],
 ) -> None:
     """Run `body` with the service and a kubelet's client of its socket."""
@@ -39,7 +41,7 @@ def served(
 
 @pytest.mark.parametrize("plugin", [DEVICE_PLUGIN, DRIVER], ids=lambda each: each.kind)
 def test_the_kubelet_is_told_type_name_versions_and_endpoint(
-    tmp_path: pathlib.Path, plugin: plugin_registration.Plugin
+    tmp_path: pathlib.Path, plugin: plugin_registration.PluginInfo
 ) -> None:
     async def body(_: plugin_registration.RegistrationService, kubelet: Any) -> None:
         told = await kubelet.GetInfo(pb.InfoRequest())
