@@ -120,6 +120,7 @@ class Adversary(stateful.RuleBasedStateMachine):
             assert free, f"VF {pci} has two owners: {answer}"
             self._is_clean_in_pod(pci, place, network)
             self.given[name] = Tenancy(pci, network, answer)
+            self.stuck.discard((pci, name))  # it was taken back first, as the look into the pod has just shown
         elif not answer.died:
             excused = trouble[0] or taken or not free
             assert excused, f"the next tenant's ADD of a VF that is at home failed: {answer}"
