@@ -19,8 +19,11 @@ SHM = pathlib.Path("/dev/shm")
 MUST_RUN = os.environ.get("CI") == "true"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(tiers.Tiers())
+    if os.environ.get("SRIOV_LONG") == "1":
+        config.option.timeout = 0
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,12 +10,12 @@ def report(when: str, outcome: str, mark: str, reason: object = None) -> pytest.
 
 
 def test_each_tier_has_its_line_and_each_reason_of_a_skip() -> None:
-    summary = tiers.Tiers()
+    summary = tiers.Tally()
     for when in ("setup", "call", "teardown"):
-        summary.pytest_runtest_logreport(report(when, "passed", "lab"))
-    summary.pytest_runtest_logreport(report("call", "passed", "anything"))
+        summary.take(tiers.step(report(when, "passed", "lab")))
+    summary.take(tiers.step(report("call", "passed", "anything")))
     for _ in range(2):
-        summary.pytest_runtest_logreport(report("setup", "skipped", "root", ("t.py", 1, "Skipped: needs root")))
+        summary.take(tiers.step(report("setup", "skipped", "root", ("t.py", 1, "Skipped: needs root"))))
     assert summary.lines() == [
         "mock       1 tests in    2 s",
         "kernel     0 tests in    3 s",

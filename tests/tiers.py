@@ -4,31 +4,42 @@ Tiers are what tests need: nothing but Python (`mock`), root and this machine's 
 """
 
 import collections
+import dataclasses
 
 import pytest
 
 MARKS = {"lab": "guest", "root": "kernel"}
 
 
-class Tiers:
-    """A plugin of pytest. Where tests run side by side, seconds are of all processes together."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """Setup, call or teardown of a test: its tier, its seconds, and why it was skipped; None if it was not."""
+
+    tier: str
+    when: str
+    seconds: float
+    skipped: str | None = None
+
+
+def step(report: pytest.TestReport) -> Step:
+    tier = next((tier for mark, tier in MARKS.items() if mark in report.keywords), "mock")
+    skipped = _reason(report) if report.skipped and not hasattr(report, "wasxfail") else None
+    return Step(tier, report.when, report.duration, skipped)
+
+
+class Tally:
+    """Sums of steps by tier. If tests run side by side, seconds are those of all processes together."""
 
     def __init__(self) -> None:
         self._tests: collections.Counter[str] = collections.Counter()
         self._seconds: collections.Counter[str] = collections.Counter()
         self._skipped: collections.Counter[tuple[str, str]] = collections.Counter()
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        tier = next((tier for mark, tier in MARKS.items() if mark in report.keywords), "mock")
-        self._seconds[tier] += int(report.duration * 1000)
-        self._tests[tier] += report.when == "call"
-        if report.skipped and not hasattr(report, "wasxfail"):
-            self._skipped[tier, _reason(report)] += 1
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("tiers")
-        for line in self.lines():
-            terminalreporter.line(line)
+    def take(self, step: Step) -> None:
+        self._seconds[step.tier] += int(step.seconds * 1000)
+        self._tests[step.tier] += step.when == "call"
+        if step.skipped is not None:
+            self._skipped[step.tier, step.skipped] += 1
 
     def lines(self) -> list[str]:
         told = [
@@ -37,6 +48,21 @@ class Tiers:
             if self._seconds[tier]
         ]
         return told + [f"{count} of {tier} skipped: {reason}" for (tier, reason), count in self._skipped.items()]
+
+
+class Tiers:
+    """A plugin of pytest."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._tally.take(step(report))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("tiers")
+        for line in self._tally.lines():
+            terminalreporter.line(line)
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -128,6 +128,63 @@ def test_a_guest_that_dies_fails_the_tests_it_owes(project: Path) -> None:
     assert "lab: the guest did not boot" in output
 
 
+def limit(project: Path, name: str, seconds: float) -> None:
+    """Give the project's relay another limit."""
+    path = project / "tests" / "lab" / "relay.py"
+    path.write_text(re.sub(rf"^{name} = .*", f"{name} = {seconds}", path.read_text(), flags=re.MULTILINE))
+
+
+HANGING = """
+import threading, time
+
+def test_hangs():
+    threading.Thread(target=time.sleep, args=(60,), name="the other thread", daemon=True).start()
+    time.sleep(60)
+
+def test_goes_on():
+    pass
+"""
+
+
+def test_a_test_that_hangs_in_the_guest_fails_with_all_stacks_and_the_next_one_runs(project: Path) -> None:
+    (project / "tests" / "lab" / "test_things.py").write_text(HANGING)
+    limit(project, "LIMIT", 2)
+    output = run(project, HERE)
+    assert summary(output) == "1 failed, 2 passed"
+    assert "Timeout (>2.0s)" in output and "Stack of the other thread" in output
+
+
+def test_a_guest_that_says_nothing_for_too_long_fails_the_tests_it_owes(project: Path) -> None:
+    limit(project, "PATIENCE", 1)
+    output = run(project, "#!/bin/sh\necho booting\nexec sleep 60\n", "-k", "passes")
+    assert summary(output) == "7 deselected, 1 error"
+    assert re.search(r"did not report \S+test_passes in 1 s; its log ends:\n\S*\s*booting", output)
+
+
+LISTENING = """
+class Listening:
+    def doing(self, text):
+        print(f"told: {text}", file=open("heard", "a"))
+
+def pytest_configure(config):
+    config.pluginmanager.register(Listening())
+"""
+
+SLOW = """#!/bin/sh
+echo 'lab: downloading'
+sleep 1
+echo 'lab: booting'
+sleep 1
+""" + HERE.removeprefix("#!/bin/sh\n")
+
+
+def test_a_plugin_is_told_what_the_lab_prepares(project: Path) -> None:
+    (project / "tests" / "conftest.py").write_text(LISTENING)
+    run(project, SLOW, "-k", "passes")
+    told = (project / "heard").read_text().splitlines()
+    assert told[:2] == ["told: lab: downloading", "told: lab: booting"] and len(told) < 5
+
+
 TOLD = """#!/bin/sh
 echo "$@" >told
 export SRIOV_LAB=guest LAB_OUT="$3"

@@ -7,6 +7,7 @@ guest they are skipped with the reason, unless CI=true says that they must run.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -26,6 +27,9 @@ FOLDER = pytest.StashKey[Path]()
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker("lab")
+    if not IN_GUEST:
+        # A stand-in waits for the guest, whose pytest has a limit for each test; relay has one for the guest's silence.
+        item.add_marker(pytest.mark.timeout(relay.PATIENCE * 1.2))
 
 
 if IN_GUEST:
@@ -71,7 +75,7 @@ def _is_ours(item: pytest.Item) -> bool:
 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     try:
-        found = _guest(item).reports(item.nodeid)
+        found = _guest(item).reports(item.nodeid, functools.partial(_tell, item.config))
     except relay.NoGuestError as error:
         outcome = "skipped" if error.unavailable and not MUST_RUN else "failed"
         return [_report(item, "setup", outcome, str(error)), _report(item, "teardown", "passed", "")]
@@ -94,6 +98,13 @@ def _report(item: pytest.Item, when: str, outcome: str, reason: str) -> pytest.T
     longrepr = (path, (line or 0) + 1, f"Skipped: {reason}") if outcome == "skipped" else reason or None
     keywords = dict.fromkeys(item.keywords, 1)
     return pytest.TestReport(item.nodeid, item.location, keywords, outcome, longrepr, when)  # type: ignore[arg-type]
+
+
+def _tell(config: pytest.Config, text: str) -> None:
+    """Tell a plugin that shows what is being prepared."""
+    for plugin in config.pluginmanager.get_plugins():
+        if (doing := getattr(plugin, "doing", None)) is not None:
+            doing(text)
 
 
 def _say(config: pytest.Config, text: str) -> None:

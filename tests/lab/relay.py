@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ SELECTION = "selection"
 LOG = "guest.log"
 # Importing what pip happens to have installed for pytest costs an emulated CPU 8 of 14 seconds.
 NO_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
+LONG = os.environ.get("SRIOV_LONG") == "1"
+LIMIT = 900.0 * (not LONG)  # seconds for a test in the guest; 0: none
+PATIENCE = 1500.0 + LONG * 86400  # seconds without a report: more than a test takes, or the downloads before it
 POLL = 0.1  # seconds
 LAST_LINES = 25
 
@@ -47,11 +50,14 @@ class Relay:
 
     def __init__(self, lab: Path, folder: Path, tests: Sequence[str], options: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._heard = time.monotonic()
+        self._told = ""
         self._reports: dict[str, list[Report]] = defaultdict(list)
         self._finished: set[str] = set()
         (folder / SELECTION).write_text("".join(f"{test}\n" for test in tests))
         (folder / REPORTS).touch()
-        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"@{folder / SELECTION}"]
+        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "timeout"]
+        inside += ["--timeout", f"{LIMIT:.0f}", f"@{folder / SELECTION}"]
         with (folder / LOG).open("wb") as log:
             self._guest = subprocess.Popen(
                 [lab, "run", "--out", folder, "--env", NO_PLUGINS, *options, "--", *inside],
@@ -59,12 +65,18 @@ class Relay:
             )  # fmt: skip
         self._lines = self._read_lines()
 
-    def reports(self, test: str) -> list[Report]:
-        """The reports of one test (setup, call, teardown), once it is over in the guest."""
+    def reports(self, test: str, tell: Callable[[str], object] = str) -> list[Report]:
+        """The reports of one test (setup, call, teardown), once it is over in the guest.
+
+        `tell` is called with what the lab says until the first test has begun.
+        """
         while test not in self._finished:
+            if not self._reports and (said := self._last_line()) != self._told:
+                self._told = said
+                tell(said)
             ended = self._guest.poll() is not None
             self._take_new()
-            if ended and test not in self._finished:
+            if test not in self._finished and (ended or time.monotonic() - self._heard > PATIENCE):
                 raise self._no_guest(test)
             if test not in self._finished:
                 time.sleep(POLL)
@@ -77,10 +89,15 @@ class Relay:
         self._guest.terminate()
         self._guest.wait()
 
+    def _last_line(self) -> str:
+        lines = (self._folder / LOG).read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
+
     def _take_new(self) -> None:
         for line in self._lines:
             if line is None:
                 return
+            self._heard = time.monotonic()
             entry = json.loads(line)
             if entry["report"] is None:
                 self._finished.add(entry["test"])
@@ -105,8 +122,9 @@ class Relay:
         lines = (self._folder / LOG).read_text(errors="replace").splitlines()
         if self._guest.returncode == os.EX_UNAVAILABLE:
             return NoGuestError(lines[-1], unavailable=True)
+        silent = "" if self._guest.poll() is not None else f" in {PATIENCE:.0f} s"
         tail = "\n".join(lines[-LAST_LINES:])
-        return NoGuestError(f"the guest did not report {test}; its log ends:\n{tail}", unavailable=False)
+        return NoGuestError(f"the guest did not report {test}{silent}; its log ends:\n{tail}", unavailable=False)
 
 
 def note(folder: Path, test: str, report: Report | None) -> None:

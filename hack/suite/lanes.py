@@ -1,0 +1,46 @@
+"""Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
+
+A guest's lane waits and emulates on one core at most of the time, so the tests that need none run beside it. Two
+guests with half of the tests each are quicker than one: a guest has two processors, and most of its tests use one.
+"""
+
+import dataclasses
+import pathlib
+
+SESSION = pathlib.Path(__file__).with_name("session.py")
+
+# What runs whole programs in the guest, by folder; the other lane has the rest, and so every folder that is new.
+PROGRAMS = ("image", "installing", "managers", "runtimes", "scraping", "benchmarks")
+OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
+BESIDE_GUESTS, ALONE = 2, 3  # processes: much of a test is waiting
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lane:
+    """One pytest session: its name for people, and its arguments."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+def planned(*, fast: bool) -> tuple[Lane, ...]:
+    """Return the lanes of a whole run, or of one that leaves out what needs a guest, and benchmarks."""
+    if fast:
+        return (_without_guest("not lab and not bench", ALONE),)
+    folders = tuple(f"tests/lab/{name}" for name in PROGRAMS)
+    others = tuple(f"--ignore={folder}" for folder in folders)
+    return (
+        _without_guest("not lab", BESIDE_GUESTS),
+        Lane("guest 1", ("tests/lab", *others)),
+        Lane("guest 2", (*folders, OWN_GUESTS, "-m", "lab")),
+    )
+
+
+def _without_guest(marks: str, processes: int) -> Lane:
+    spread = (f"--numprocesses={processes}", "--dist=worksteal")
+    return Lane("without a guest", ("-m", marks, *spread))
+
+
+def command(python: str, lane: Lane, events: str, basetemp: str) -> list[str]:
+    """Return the lane's command. Keep `basetemp` short: a socket's path, below it, has 107 bytes."""
+    return [python, "-P", str(SESSION), events, "--basetemp", basetemp, *lane.arguments]
