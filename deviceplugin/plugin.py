@@ -89,7 +89,7 @@ class Plugin:
                 self._keep(
                     group,
                     f"watching {folder}",
-                    functools.partial(folder_watch.changes, folder, changed, timings.poll, timings.poll),
+                    functools.partial(folder_watch.changes, folder, changed, timings.poll, timings.look),
                 )
 
     def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:

@@ -61,20 +61,20 @@ class _Stream:
 class Servicer:
     """Serves one pool. Outlives the sockets it is served on, so that a new one starts with what is known.
 
-    `stream_ended` is called when a ListAndWatch has ended, on either side; `refused` when an Allocate was refused,
-    since the kubelet's view then differs from ours.
+    `streams_changed` is called when a ListAndWatch has begun or has ended, on either side; `refused` when an Allocate
+    was refused, since the kubelet's view then differs from ours.
     """
 
     def __init__(
         self,
         pool: assignment.Pool,
         giver: device_files.Handout,
-        stream_ended: Callable[[], None],
+        streams_changed: Callable[[], None],
         refused: Callable[[], None],
     ) -> None:
         self.pool = pool
         self._giver = giver
-        self._stream_ended = stream_ended
+        self._streams_changed = streams_changed
         self._refused = refused
         self._streams: set[_Stream] = set()
         self.opened = 0  # streams ever
@@ -116,13 +116,14 @@ class Servicer:
         stream = _Stream()
         self._streams.add(stream)
         self.opened += 1
+        self._streams_changed()
         log.info("the kubelet watches %s", self.pool.resource)
         try:
             await self._tell(stream, context)
         finally:
             self._streams.discard(stream)
             log.info("the kubelet watches %s no more", self.pool.resource)
-            self._stream_ended()
+            self._streams_changed()
 
     async def _tell(self, stream: _Stream, context: _Context) -> None:
         while not stream.over:

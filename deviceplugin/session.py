@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import pathlib
 import random
 from collections.abc import AsyncIterator, Callable
@@ -26,10 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
-    """Times in seconds. `register` is longer than the 10 s in which the kubelet dials back; `first_stream` is how long
-    it may take to open ListAndWatch; a registration that lasted `settled` is not a failure."""
+    """Times in seconds. `poll` is between two tries where no event can come; `look` between two looks at a directory
+    that is watched, for what makes no event, such as a mount over it. `register` is longer than the 10 s in which the
+    kubelet dials back; `first_stream` is how long it may take to open ListAndWatch; a registration that lasted
+    `settled` is not a failure."""
 
     poll: float = 1.0
+    look: float = 15.0
     register: float = 15.0
     first_stream: float = 10.0
     stop: float = 0.5
@@ -167,7 +171,7 @@ class Registration:
                 reason = plugin_directory.lost(before, self._sight(), watched=True)
                 if reason is not None:
                     return reason
-                await self._nudged(self._timings.poll)
+                await self._nudged(self._timings.look)
             introduction.result()
         finally:
             introduction.cancel()
@@ -185,12 +189,11 @@ class Registration:
                 patience = clock() + self._registrar.grace
             elif self.servicer.opened > opened:
                 patience, opened = min(patience, clock() + self._registrar.grace), self.servicer.opened
-            reason = plugin_directory.lost(
-                before, self._sight(), watched=self.servicer.streams > 0 or clock() < patience
-            )
+            left = math.inf if self.servicer.streams else patience - clock()
+            reason = plugin_directory.lost(before, self._sight(), watched=left > 0)
             if reason is not None:
                 return reason
-            await self._nudged(self._timings.poll)
+            await self._nudged(min(self._timings.look, left))
 
     async def _stand_by(self) -> None:
         """Wait while a newer device plugin serves the resource, as in a rolling update; then it is our turn again."""
@@ -203,7 +206,7 @@ class Registration:
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
         while clock() < end and self._registrar.kubelet() in (None, kubelet):
-            await self._nudged(min(self._timings.poll, end - clock()))
+            await self._nudged(min(self._timings.look, end - clock()))
 
     async def _nudged(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -28,6 +28,7 @@ class RunDirectory:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._fd: int | None = None
+        self._lost = asyncio.Event()
         self.waits = False
 
     def take(self) -> bool:
@@ -75,18 +76,25 @@ class RunDirectory:
         )
 
     def is_held(self) -> bool:
-        """Report whether the directory at the path is the locked one. One system call."""
+        """Report whether the directory at the path is the locked one. Two system calls. For the event loop's thread."""
         if self._fd is None:
             return False
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+            held = os.path.samestat(self._path.stat(), os.fstat(self._fd))
         except OSError:
-            return False
+            held = False
+        if not held:
+            self._lost.set()
+        return held
 
-    async def lose(self, stop: asyncio.Event, interval: float = 1.0) -> None:
-        """Wait until the lock is lost, then stop the daemon and raise LedgerError."""
+    async def lose(self, stop: asyncio.Event, interval: float = 15.0) -> None:
+        """Wait until the lock is lost, then stop the daemon and raise LedgerError.
+
+        Each call asks too whether it is held, so a daemon with calls knows at once.
+        """
         while self.is_held():
-            await asyncio.sleep(interval)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), interval)
         stop.set()
         raise errors.LedgerError(
             f"run directory {self._path} was replaced while this daemon used it",

@@ -26,7 +26,7 @@ def on_watcher(
     async def whole() -> None:
         here = fake.Kubelet(root, watching=True)
         registrar = registration.Watched(here.plugins)
-        timings = session.Timings(poll=0.1, backoff=0.1)
+        timings = session.Timings(look=0.1, backoff=0.1)
         registered = session.Registration(POOL, registrar, device_files.Handout(facts.NOWHERE), _nothing, timings)
         await here.start()
         try:
@@ -116,7 +116,7 @@ def test_d46_a_refusal_is_told_and_tried_again(tmp_path: pathlib.Path, caplog: p
 def test_without_its_folder_it_waits_for_one(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         registrar = registration.Watched(tmp_path / "plugins_registry")
-        timings = session.Timings(poll=0.05, backoff=0.05, backoff_max=0.1)
+        timings = session.Timings(look=0.05, backoff=0.05, backoff_max=0.1)
         registered = session.Registration(POOL, registrar, device_files.Handout(facts.NOWHERE), _nothing, timings)
         async with loops.running(registered.run()):
             await asyncio.sleep(0.2)

@@ -24,15 +24,15 @@ class Bench:
     """The service on a socket, a client of it, and how often it called back."""
 
     def __init__(self, pool: assignment.Pool) -> None:
-        self.ended = 0
+        self.changes = 0
         self.refused = 0
         self.servicer = servicer.Servicer(
-            pool, device_files.Handout(facts.NOWHERE), self._count_ended, self._count_refused
+            pool, device_files.Handout(facts.NOWHERE), self._count_change, self._count_refused
         )
         self.stub: pb_grpc.DevicePluginStub = None
 
-    def _count_ended(self) -> None:
-        self.ended += 1
+    def _count_change(self) -> None:
+        self.changes += 1
 
     def _count_refused(self) -> None:
         self.refused += 1
@@ -136,18 +136,19 @@ def test_d26_every_stream_hears_of_every_change(tmp_path: pathlib.Path) -> None:
     on_bench(tmp_path, BOTH, body)
 
 
-def test_a_stream_ends_by_cancellation_or_when_told_and_each_end_is_noticed(tmp_path: pathlib.Path) -> None:
+def test_a_stream_ends_by_cancellation_or_when_told_and_each_change_is_noticed(tmp_path: pathlib.Path) -> None:
     async def body(bench: Bench) -> None:
         first, second = (bench.stub.ListAndWatch(pb.Empty()) for _ in range(2))
         await bench.ids(first)
         await bench.ids(second)
+        assert bench.changes == 2
         first.cancel()
-        await loops.until(lambda: bench.ended == 1)
+        await loops.until(lambda: bench.changes == 3)
         assert bench.servicer.streams == 1
         bench.servicer.end_streams()
         assert await second.read() is grpc.aio.EOF
         assert await second.code() is grpc.StatusCode.OK
-        assert (bench.ended, bench.servicer.streams) == (2, 0)
+        assert (bench.changes, bench.servicer.streams) == (4, 0)
 
     on_bench(tmp_path, BOTH, body)
 

@@ -120,7 +120,7 @@ def test_d6_a_kubelet_that_comes_late_is_met_at_once(tmp_path: pathlib.Path) -> 
     """Though the next attempt is far away by then."""
 
     async def body(bench: Bench) -> None:
-        registration = bench.registration(backoff=30, backoff_max=30, poll=0.1)
+        registration = bench.registration(backoff=30, backoff_max=30, look=0.1)
         async with loops.running(registration.run()):
             await asyncio.sleep(0.3)
             await bench.kubelet.start()
@@ -297,7 +297,7 @@ def test_d14_a_file_that_is_no_socket_is_left_alone_and_named(
     async def body(bench: Bench) -> None:
         await bench.kubelet.start()
         bench.own.write_text("precious")
-        async with loops.running(bench.registration(backoff=0.05, poll=0.05).run()):
+        async with loops.running(bench.registration(backoff=0.05, look=0.05).run()):
             await asyncio.sleep(0.3)
             assert bench.own.read_text() == "precious"
             assert bench.kubelet.registrations == []
