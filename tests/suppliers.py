@@ -1,7 +1,7 @@
 """Package sources of this machine and their keys, as files for a container that is to use the same.
 
 apt's sources, proxy and the like, pip's indexes, and the authorities' certificates, of this machine's configuration.
-Knows no address itself, and takes no source but Debian 12's: of others' a container has no key.
+Knows no address itself, and takes no source but Debian's own, of Debian 12: of others' a container has no key.
 """
 
 import ast
@@ -53,9 +53,13 @@ def written(folder: pathlib.Path) -> Suppliers:
 
 
 def sources(read: list[mirrors.Source]) -> list[str]:
-    """As lines of a sources.list."""
+    """Return the lines of a sources.list. A machine with another Debian has mirrors that have Debian 12 too."""
     listed = [(each.uri, suite) for each in read if "main" in each.components for suite in each.suites]
-    return [f"deb [signed-by={apt.KEYRING}] {uri} {suite} main" for uri, suite in listed if suite in _SUITES]
+    ours = [(uri, suite) for uri, suite in listed if suite in _SUITES] or [
+        *((uri, "bookworm") for uri in mirrors.archives(read)),
+        *((uri, "bookworm-security") for uri in mirrors.security(read)),
+    ]
+    return [f"deb [signed-by={apt.KEYRING}] {uri} {suite} main" for uri, suite in ours]
 
 
 def pip_settings(listed: str) -> dict[str, str]:

@@ -17,6 +17,17 @@ def test_only_debian_12_s_own_packages_are_taken() -> None:
     ]
 
 
+def test_a_machine_with_another_debian_takes_debian_12_from_its_mirrors() -> None:
+    read = [
+        mirrors.Source("http://one.example/debian", ("trixie", "trixie-updates"), ("main",)),
+        mirrors.Source("http://one.example/security", ("trixie-security",), ("main",)),
+    ]
+    assert suppliers.sources(read) == [
+        f"deb [{KEY}] http://one.example/debian bookworm main",
+        f"deb [{KEY}] http://one.example/security bookworm-security main",
+    ]
+
+
 def test_of_pip_s_settings_those_that_lead_to_an_index() -> None:
     listed = r"""
 :env:.index-url='https://variable.example/simple'

@@ -60,6 +60,15 @@ def test_only_archives_with_a_release_of_debian_can_have_its_backports() -> None
     ]
 
 
+def test_archives_of_security_updates_are_told_from_others() -> None:
+    text = """deb http://one.example/debian trixie main
+deb http://two.example/debian-security trixie-security main contrib
+deb http://three.example/debian-security trixie-security contrib
+deb http://four.example/vendor stable-security-tools main
+"""
+    assert mirrors.security(mirrors.parse_one_line(text)) == ["http://two.example/debian-security"]
+
+
 def test_a_machines_sources_are_read_in_apts_order_and_other_files_are_not(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb http://first.example/debian bookworm main\n")

@@ -6,6 +6,7 @@ offline exactly if `apt-get update` works. No address is here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,12 @@ def archives(sources: Iterable[Source]) -> list[str]:
     return list(dict.fromkeys(s.uri for s in sources if SUITES & {*s.suites} and "main" in s.components))
 
 
+def security(sources: Iterable[Source]) -> list[str]:
+    """Return the URIs of archives with Debian's security updates."""
+    named = {f"{suite}-security" for suite in SUITES}
+    return list(dict.fromkeys(s.uri for s in sources if named & {*s.suites} and "main" in s.components))
+
+
 def _stanzas(text: str) -> Iterable[dict[str, str]]:
     for block in "\n".join(line for line in text.splitlines() if not line.startswith("#")).split("\n\n"):
         stanza: dict[str, str] = {}
@@ -74,3 +81,8 @@ def _stanzas(text: str) -> Iterable[dict[str, str]]:
             stanza[key] = f"{stanza.get(key, '')} {value.strip()}".strip()
         if stanza:
             yield stanza
+
+
+if __name__ == "__main__":  # for hack/build-rootfs: one URI a line, of `archives` or of `security`
+    for uri in {"archives": archives, "security": security}[sys.argv[1]](read(Path("/etc/apt"))):
+        print(uri)

@@ -123,5 +123,5 @@ def test_starts():
             time.sleep(0.05)
         pid = int((tmp_path / "pid").read_text())
     gone = subprocess.run(["ps", "-o", "stat=", str(pid)], capture_output=True, text=True, check=False).stdout
-    assert gone.strip() in ("", "Z")
+    assert gone.strip()[:1] in ("", "Z")
     assert threading.active_count() == 1
