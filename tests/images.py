@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -50,10 +51,16 @@ def _make() -> None:
         [pinned] = re.findall(r"^FROM (\S+) AS build$", _CONTAINERFILE.read_text(), re.M)
         volumes = [f"--volume={source}:{target}:ro" for target, source in supplied.mounts.items()]
         instead = f"--build-context={pinned}=container-image://{_BASE}"
-        build = ("hack/build-image", "--with", "buildah", "--tag", _NAME, "--", instead, *volumes)
+        build = ("hack/build-image", "--with", "buildah", "--tag", _NAME, "--", instead, *volumes, *_limits())
         artefacts.output(*build, environment=environment)
         artefacts.output(_BUILDAH, "push", "--quiet", _NAME, f"oci:{folder}/layout", environment=environment)
         _unpack(folder / "layout")
+
+
+def _limits() -> list[str]:
+    """This machine's own: newer versions of buildah raise them, which not every machine's root may do."""
+    named = {"nproc": resource.RLIMIT_NPROC, "nofile": resource.RLIMIT_NOFILE}
+    return ["--ulimit={}={}:{}".format(name, *resource.getrlimit(kind)) for name, kind in named.items()]
 
 
 def _environment(folder: pathlib.Path) -> Mapping[str, str]:
