@@ -9,9 +9,11 @@ import subprocess
 import uuid
 from collections.abc import Sequence
 
-from sriov import devices, settings
+from sriov import devices, polling, settings
 from sriov.hardware import sysfs
 from tests.fakes import mock_kernel
+
+_PATIENCE = 30.0  # seconds: the kernel ends a namespace when it has time
 
 
 class MockNode:
@@ -45,7 +47,12 @@ class MockNode:
         return self.state.tree.tree.netdev(devices.pci_address(pci))
 
     def bring_home(self, pci: str, name: str, address: str) -> None:
-        """Do what the kernel does with a VF whose namespace is gone, and cannot do with a veth."""
+        """Do what the kernel does with a VF whose namespace is gone, and cannot do with a veth.
+
+        It removes the veth in the background, in its own time.
+        """
+        far = self.state.read()[pci].far
+        assert polling.until(lambda: not self._has(far), bool, _PATIENCE), f"{far} outlives its pod's namespace"
         with self.state.changing() as vfs:
             vf = vfs[pci]
             vf.index, vf.where = self._add_veth(name, vf.far, address), "home"
@@ -75,6 +82,10 @@ class MockNode:
     def _add_veth(self, name: str, far: str, address: str) -> int:
         _ip("-n", self.name, "link", "add", name, "address", address, "type", "veth", "peer", "name", far)
         return self._index(name)
+
+    def _has(self, name: str) -> bool:
+        command = ["ip", "-n", self.name, "link", "show", name]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _index(self, name: str) -> int:
         shown = subprocess.run(["ip", "-n", self.name, "-json", "link", "show", name], check=True, capture_output=True)
