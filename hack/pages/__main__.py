@@ -4,7 +4,6 @@ People start it through hack/gen-docs. It changes no page that a person has writ
 """
 
 import argparse
-import os
 import pathlib
 import subprocess
 import sys
@@ -41,23 +40,13 @@ def main(argv: Sequence[str]) -> int:
     for name, text in old.items():
         (DOCS / name).write_text(text)
     if options.demo:
-        (DOCS / DEMO).write_text(terminals.picture("hack/demo --mock", _demo()))
+        command = [str(ROOT / "hack/demo"), "--mock", "--record", str(DOCS / DEMO)]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return 0
 
 
 def _is(path: pathlib.Path, text: str) -> bool:
     return path.exists() and path.read_text() == text
-
-
-def _demo() -> str:
-    done = subprocess.run(
-        [ROOT / "hack/demo", "--mock"],
-        env={**os.environ, "FORCE_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Pictures of a terminal with a program's output. The font is the reader's: rich's template fetches one."""
 
+import html
 import io
 import re
 
@@ -31,4 +32,4 @@ def inventory(page: str) -> str:
 def words(drawn: str) -> str:
     """Return the text of a picture without any space, to find lines in it."""
     found = "".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
-    return re.sub(r"\s|&#160;", "", found).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return re.sub(r"\s", "", html.unescape(found))

@@ -6,6 +6,7 @@ Each step prints what happens and notes what it saw in the report. A False in th
 import time
 from typing import Any
 
+from hack.story import hostile
 from hack.story import node as nodes
 from hack.story import stage as stages
 from hack.story.pods import Pod
@@ -31,9 +32,12 @@ class Story:
     def tell(self) -> None:
         """Run all steps. Raises StoryError if the story cannot go on."""
         self._terminal.title(f"Pods on real VFs. The stage: {self._stage.title}")
-        steps = (self.find, self.register, self.allocate, self.attach, self.ping, self.lose_a_namespace, self.delete)
+        steps = (
+            *(self.find, self.register, self.allocate, self.attach, self.ping),
+            *(self.lose_a_namespace, self.outlive_a_hostile_pod, self.delete),
+        )
         try:
-            self._start = stages.snapshot(self._stage)
+            self._start, self._links = stages.snapshot(self._stage), hostile.links(self._stage)
             for step in steps:
                 step()
         finally:
@@ -130,6 +134,24 @@ class Story:
         now = stages.snapshot(self._stage)[vf.pci]
         self._terminal.fact(restored, f"after DEL: {now.name}, MAC {now.address}, VLAN {now.settings.vlan}")
         self.report["restored_after_netns_death"] = restored
+
+    def outlive_a_hostile_pod(self) -> None:
+        self._terminal.step("blue-1 is root in its namespace, and does its worst to its VF; then it is deleted")
+        pod = self._pods["blue-1"]
+        vf, name = self._vf(pod), str(self._start[pod.vf].name)
+        before = hostile.links(self._stage).keys()
+        for sentence, command in hostile.misdeeds(name):
+            done = hostile.do(pod.namespace, command)
+            self._terminal.tell(f"it {sentence}{'' if done else ' (the kernel refuses)'}")
+        pod.detach(self._node)
+        now = hostile.links(self._stage)
+        changed = hostile.changed(self._links[name], now.get(name, {}))
+        strangers = sorted(now.keys() - before - {name})
+        self._terminal.fact(not changed, f"after DEL: {name} is home, and each setting of it is as at the start")
+        self._terminal.fact(not strangers, "no link of the pod's came with it")
+        for each in (*changed, *strangers):
+            self._terminal.tell(f"{each} should not be so")
+        self.report["clean_after_hostile_pod"] = self._is_as_at_start(vf) and not changed and not strangers
 
     def delete(self) -> None:
         self._terminal.step("All pods deleted")

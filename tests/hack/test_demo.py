@@ -9,12 +9,13 @@ import subprocess
 import pytest
 
 from hack.pages import terminals
+from hack.story import recording, terminal
 from tests.examples import table
 
 DEMO = pathlib.Path(__file__).parents[2] / "hack/demo"
 PROMISED = {
     *("ping_same_vlan", "ping_cross_pf", "ping_other_vlan_blocked", "mac_applied", "vlan_applied"),
-    *("restored_after_del", "restored_after_netns_death", "passed"),
+    *("restored_after_del", "restored_after_netns_death", "clean_after_hostile_pod", "passed"),
 }
 
 
@@ -31,7 +32,7 @@ def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     [line] = {each.command.removeprefix("./") for each in table.run_by(__file__, "test_the_story_on_veths")}
     alone = 'mkdir -p /run/netns; mount -t tmpfs none /run/netns; out=$1; shift; "$@"; ls /run/netns > "$out"'
     command = ["unshare", "--mount", "sh", "-euc", alone, "sh", str(tmp_path / "left"), *shlex.split(line)]
-    command += ["--json", str(tmp_path / "demo.json")]
+    command += ["--json", str(tmp_path / "demo.json"), "--record", str(tmp_path / "demo.cast")]
     done = subprocess.run(command, cwd=DEMO.parents[1], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "demo.json").read_text())
@@ -41,6 +42,24 @@ def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
     drawn = terminals.words((DEMO.parents[1] / "docs/images/demo.svg").read_text())
     assert [line for line in promises(done.stdout) if line not in drawn] == [], "hack/gen-docs --demo draws it again"
     assert (tmp_path / "left").read_text() == ""
+    header, *events = map(json.loads, (tmp_path / "demo.cast").read_text().splitlines())
+    assert (header["version"], header["title"]) == (2, "hack/demo --mock")
+    assert [when for when, _, _ in events] == sorted(when for when, _, _ in events)
+    shown = "".join(text for _, kind, text in events if kind == "o")
+    assert promises(re.sub(r"\x1b\[[\d;]*m", "", shown)) == promises(done.stdout)
+
+
+def test_a_picture_and_a_cast_have_what_was_printed(tmp_path: pathlib.Path) -> None:
+    recorded = recording.Recording()
+    told = terminal.Terminal(recorded)
+    told.title("The title")
+    told.fact(true=True, text="this <&> that")
+    recorded.save(tmp_path / "it.svg", "hack/demo")
+    drawn = (tmp_path / "it.svg").read_text()
+    assert [each for each in ("Thetitle", "✔this<&>that", "hack/demo") if each not in terminals.words(drawn)] == []
+    recorded.save(tmp_path / "it.cast", "hack/demo")
+    header = json.loads((tmp_path / "it.cast").read_text().splitlines()[0])
+    assert header == {"version": 2, "width": len("   ✔ this <&> that"), "height": 3, "title": "hack/demo"}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +68,8 @@ def test_the_story_on_veths(tmp_path: pathlib.Path) -> None:
         (["--jsn"], "unknown option --jsn; see hack/demo --help"),
         (["--json"], "--json needs a FILE"),
         (["--json", "/nonexistent/x.json"], "there is no directory /nonexistent for --json"),
+        (["--record"], "--record needs a FILE"),
+        (["--record", "/tmp/x.gif"], "--record writes a picture (.svg) or a cast (.cast), and /tmp/x.gif is neither"),
     ],
 )
 @pytest.mark.root
