@@ -9,7 +9,8 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 
 from sriov import devices
 from sriov.hardware import sysfs
@@ -35,6 +36,7 @@ class Model:
     link_type: devices.LinkType = devices.LinkType.ETHER
 
 
+NO_PORTS: Mapping[str, str] = types.MappingProxyType({})
 IGB = Model()
 LARGE = Model("15b3", "1017", "1018", "mlx5_core", "mlx5_core", totalvfs=256, offset=1, stride=1)
 
@@ -101,11 +103,15 @@ class SysfsTree:
             (folder / "carrier").write_text(f"{int(carrier)}\n")
             (folder / "carrier_changes").write_text(f"{changes}\n")
 
-    def set_netdev(self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None) -> None:
-        """Show these netdevs below the device; a VF in another namespace shows none."""
+    def set_netdev(
+        self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None, ports: Mapping[str, str] = NO_PORTS
+    ) -> None:
+        """Show these netdevs below the device, with port names by netdev; a VF in another namespace shows none."""
         made = pathlib.Path(tempfile.mkdtemp(dir=self.root, prefix="net-"))
         made.chmod(0o755)
         self._fill(made, address, netdevs)
+        for name, port in ports.items():
+            (made / name / "phys_port_name").write_text(f"{port}\n")
         folder = self._folder(address) / "net"
         if folder.exists():
             _exchange(made, folder)  # a concurrent reader finds the former or the new

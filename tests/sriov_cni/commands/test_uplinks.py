@@ -14,9 +14,8 @@ def beside(cni: CniNode, netdev: str, port: str | None = None, of: str = "0000:0
     pci = devices.pci_address(of)
     tree = cni.bench.machine.node
     own = tree.tree.netdev(pci)
-    tree.set_netdev(pci, own, sysfs.Netdev(netdev, 90, "02:00:00:00:00:90", 1500))
-    if port is not None:
-        tree.set_attribute(pci, f"net/{netdev}/phys_port_name", port)
+    ports = {} if port is None else {netdev: port}  # there from the start, as in a kernel: the daemon may be looking
+    tree.set_netdev(pci, own, sysfs.Netdev(netdev, 90, "02:00:00:00:00:90", 1500), ports=ports)
 
 
 @pytest.mark.parametrize("driver", ["igbvf", "vfio-pci"])
