@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from hack.guest import boot, errors, jobs, nics, progress
+from hack.guest import boot, errors, jobs, machine, nics, progress
 from hack.guest.downloads import cache, netdevsim, parts
 
 PROJECT = Path(__file__).parents[2]
@@ -112,13 +112,24 @@ def _add_guest(add: argparse.ArgumentParser, size: boot.Limits) -> None:
     add.add_argument("--out", type=Path, metavar="DIR", help="a folder the guest can write to, there $LAB_OUT")
     limit = "until the guest is ended, default %(default)s"
     add.add_argument("--timeout", type=float, default=size.timeout, metavar="SECONDS", help=limit)
-    add.add_argument("--memory", default=size.memory, metavar="SIZE", help="of the guest, default %(default)s")
+    add.add_argument(
+        "--memory", type=_size, default=size.memory, metavar="SIZE", help="of the guest, default %(default)s"
+    )
     add.add_argument("--cpus", type=int, default=size.cpus, metavar="N", help="of the guest, default %(default)s")
     add.add_argument("--numvfs", type=int, default=nics.VFS_PER_PF, metavar="N", help="VFs of each PF, 0 to 7")
     add.add_argument("--netdevsim", action="store_true", help="load the kernel's simulator of network cards, too")
     add.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the command")
     add.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's kernel messages")
     add.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _size(text: str) -> str:
+    """Check a size of memory: argparse names the option and prints the reason."""
+    try:
+        machine.memory_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _environment(asked: Sequence[str]) -> dict[str, str]:

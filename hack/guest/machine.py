@@ -18,6 +18,24 @@ KERNEL = (
     " intel_iommu=on iommu=pt"
 )
 
+# SeaBIOS moves the cards' memory to the end of the address space if there is RAM above 4 GiB and the processor has at
+# least 36 bits of addresses (pci_setup() in src/fw/pciinit.c). There the VFs of QEMU's igb reach no PF.
+_ADDRESS_BITS = 35
+_HOLE = "q35-pcihost.pci-hole64-size=1G"  # 32 GiB otherwise, more than these bits can address
+LEAST, MOST = 1 << 30, 24 << 30
+"""Bytes of memory that a guest can have."""
+
+
+def memory_bytes(text: str) -> int:
+    """Parse a size as QEMU takes it, such as 2G or 2700M. Raises ValueError with the reason."""
+    found = re.fullmatch(r"(\d{1,6})([MG])", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no size; write it as 2G or 2700M")
+    size = int(found[1]) << {"M": 20, "G": 30}[found[2]]
+    if not LEAST <= size <= MOST:
+        raise ValueError(f"{text} is not between {LEAST >> 30}G and {MOST >> 30}G, the sizes that work")
+    return size
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -52,11 +70,12 @@ class Ports:
 
 def arguments(have: parts.Parts, machine: Machine, ports: Ports) -> list[str]:
     """QEMU's arguments. What the guest writes to its port `orders` is QMP, and QEMU itself answers it."""
-    acceleration = ["-accel", "kvm", "-cpu", "host"] if machine.accelerated else ["-accel", "tcg", "-cpu", "max"]
+    limited = f"host,host-phys-bits-limit={_ADDRESS_BITS}" if machine.accelerated else f"max,phys-bits={_ADDRESS_BITS}"
+    processor = ["-accel", "kvm" if machine.accelerated else "tcg", "-cpu", limited, "-global", _HOLE]
     return [
         *have.qemu(),
         *(word for folder in have.firmware for word in ("-L", str(folder))),
-        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", *acceleration,
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", *processor,
         "-device", "intel-iommu,intremap=off",  # a VF has an IOMMU group, so vfio-pci takes it as on real hardware
         *_memory(machine),
         "-kernel", str(have.kernel), "-initrd", str(machine.initrd), "-append", KERNEL,

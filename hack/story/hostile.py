@@ -6,8 +6,9 @@ from typing import Any
 
 from hack.story import stage as stages
 
-# Of what `ip -details link` shows, that which follows a link's place and use and is no setting of it.
-_PLACE = {"ifindex", "flags", "qdisc", "operstate", "link", "link_index", "link_netnsid"}
+# Of what `ip -details link` shows, that which follows a link's place and use and is no setting of it. igbvf takes the
+# permanent address from the MAC that its PF administers (igbvf_reset() in drivers/net/ethernet/intel/igbvf/netdev.c).
+_PLACE = {"ifindex", "flags", "qdisc", "operstate", "link", "link_index", "link_netnsid", "permaddr"}
 
 
 def misdeeds(host_name: str) -> list[tuple[str, str]]:

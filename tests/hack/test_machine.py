@@ -105,3 +105,23 @@ def test_the_commands_words_and_environment_reach_the_shell_as_they_are() -> Non
         "cd '/a dir' && exec env -i PATH=\"$PATH\" HOME=/root LANG=C.UTF-8 SRIOV_LAB=guest"
         " 'TERM=x y' LAB_OUT=/out echo 'a b' '$HOME'\n"
     )
+
+
+@pytest.mark.parametrize(("text", "size"), [("2G", 2 << 30), ("2700M", 2700 << 20), ("24G", 24 << 30)])
+def test_a_size_of_memory_is_read_as_qemu_reads_it(text: str, size: int) -> None:
+    assert machine.memory_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2 GB", "'2 GB' is no size; write it as 2G or 2700M"),
+        ("2048", "'2048' is no size"),
+        ("-2G", "'-2G' is no size"),
+        ("512M", "512M is not between 1G and 24G"),
+        ("25G", "25G is not between 1G and 24G"),
+    ],
+)
+def test_a_size_that_cannot_work_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        machine.memory_bytes(text)
