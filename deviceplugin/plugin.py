@@ -21,6 +21,7 @@ from sriov.pools import assignment, config, observer, resources
 log = logging.getLogger(__name__)
 
 _TURN = 0.01  # seconds between two checks of whether a stream has been written
+_READING = 0.2  # seconds for the kubelet to read what was written: it reads each resource's stream in its own time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class Plugin:
             staying = tuple(device for device in pool.devices if device.id not in moving)
             served.registration.servicer.publish(dataclasses.replace(pool, devices=staying))
             await self._heard(served.registration)
+        if moving:
+            await asyncio.sleep(_READING)
 
     async def _heard(self, registration: session.Registration) -> None:
         """Wait until the kubelet has been told, but not long: it may be away."""
