@@ -1,4 +1,4 @@
-"""`hack/lab` itself, with two boots: one that ends as it should, one that is interrupted."""
+"""`hack/lab` itself: boots that end as they should, one with much memory, one that is interrupted."""
 
 from __future__ import annotations
 
@@ -41,6 +41,28 @@ def guests_of(folder: str) -> list[bytes]:
         except OSError:
             continue
     return [line for line in lines if folder.encode() in line]
+
+
+def test_vfs_have_a_link_beside_memory_above_four_gigabytes(environment: dict[str, str]) -> None:
+    """SeaBIOS would move the cards' memory to where their VFs do not reach it."""
+    script = """
+for pci in 0000:01:10.0 0000:02:11.4; do
+    name=$(ls /sys/bus/pci/devices/$pci/net)
+    ip link set "$name" up
+    timeout 20 sh -c "until grep -q 1 /sys/class/net/$name/carrier; do sleep 0.2; done" && echo "$pci has a link"
+done
+free -g | awk '/^Mem:/ { print $2 }'
+"""
+    command = [str(LAB), "run", "--quiet", "--memory", "5G", "--", "sh", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    available(done)
+    assert done.stdout.splitlines() == ["0000:01:10.0 has a link", "0000:02:11.4 has a link", "4"], done.stderr
+
+
+def test_a_size_of_memory_that_cannot_work_is_refused_before_anything_is_done() -> None:
+    done = subprocess.run([LAB, "run", "--memory", "40G", "--", "true"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "argument --memory: 40G is not between 1G and 24G, the sizes that work" in done.stderr
 
 
 def test_a_command_runs_and_its_output_files_and_status_come_home(tmp_path: Path, environment: dict[str, str]) -> None:
