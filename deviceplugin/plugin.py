@@ -80,8 +80,8 @@ class Plugin:
             await self._refresh(group)
             self._giver.sweep()
             if monitor is not None:
-                self._keep(group, "hearing uevents", _listening(self._observer, monitor))
-            self._keep(group, "hearing links", self._observer.listen_to_links)
+                self._keep(group, "listening for uevents", _listening(self._observer, monitor))
+            self._keep(group, "listening for link changes", self._observer.listen_to_links)
             group.create_task(self._follow(group))
             for folder, changed in (
                 (self._options.registrar.folder, self._nudge),
@@ -118,7 +118,7 @@ class Plugin:
                 async with asyncio.timeout(self._rest()):
                     await self._wake.wait()
             await asyncio.sleep(self._options.debounce)
-            await self.tasks.keep("looking at the node", functools.partial(self._look_again, group))
+            await self.tasks.keep("reading the node", functools.partial(self._look_again, group))
 
     async def _look_again(self, group: asyncio.TaskGroup) -> None:
         self._wake.clear()

@@ -25,7 +25,7 @@ async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
         patiently = functools.partial(repair, daemon, only_due=True, at_once=_AT_ONCE)
         group.create_task(work.every(interval, "repair", patiently))
         if daemon.troubles is not None:
-            group.create_task(work.every(_TELLING, "telling of trouble", functools.partial(_tell, daemon)))
+            group.create_task(work.every(_TELLING, "reporting problems", functools.partial(_tell, daemon)))
 
 
 async def _tell(daemon: Daemon) -> None:

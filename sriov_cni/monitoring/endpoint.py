@@ -42,7 +42,7 @@ class DaemonMonitor:
             self._registry.register(metrics.Holdings(lambda: watcher.latest))
             self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
             looking = asyncio.create_task(
-                daemon.tasks.every(self._interval, "looking at what pods hold", watcher.look_again)
+                daemon.tasks.every(self._interval, "reading what pods hold", watcher.look_again)
             )
             try:
                 yield

@@ -45,7 +45,7 @@ def test_a_failure_that_nobody_expected_is_told_and_the_node_is_looked_at_again(
             await node.kubelet.wait_for("intel.com/first", 4)
             refused.append(True)
             await loops.until(lambda: bool(running.status().failing))
-            assert "looking at the node: failed" in running.status().problems[0]
+            assert "reading the node: failed" in running.status().problems[0]
             assert "Too many open files" in running.status().as_json.decode()
             node.tree.set_numvfs(node.first, 2)
             refused.clear()

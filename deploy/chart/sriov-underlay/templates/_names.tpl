@@ -7,7 +7,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What tells this release's pods from another's; a DaemonSet's can never be changed. */}}
+{{/* Labels that distinguish this release's pods from another's; a DaemonSet's cannot be changed. */}}
 {{- define "sriov-underlay.labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
