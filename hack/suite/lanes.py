@@ -1,7 +1,7 @@
 """Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
 
-A guest's lane waits and emulates on one core at most of the time, so the tests that need none run beside it. Two
-guests with half of the tests each are quicker than one: a guest has two processors, and most of its tests use one.
+Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them. Two guests
+with a part of the tests each end sooner than one.
 """
 
 import dataclasses
