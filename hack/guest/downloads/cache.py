@@ -1,7 +1,8 @@
 """The cache of a guest's parts: filled once from Debian's archive, shared by all guests of a user.
 
-A guest holds the lock shared while it runs; filling and emptying hold it alone. What is incomplete has another
-name until it is complete. Refuses machines that cannot have a guest, before anything is downloaded.
+A guest holds the lock shared while it runs, and so does verifying; filling and emptying hold it alone. What is
+incomplete has another name until it is complete. Refuses machines that cannot have a guest, before anything is
+downloaded.
 """
 
 from __future__ import annotations
@@ -43,10 +44,15 @@ def borrowed(cache: Path, shown: progress.Progress) -> Iterator[parts.Parts]:
 
 
 def fetch(cache: Path, shown: progress.Progress) -> parts.Parts:
-    """Fills the cache, or reads every file in it and fills it again if one has changed."""
-    with _locked(cache, fcntl.LOCK_EX):
+    """Fill the cache, or read every file in it and fill it again if one has changed. Only filling waits for guests."""
+    with _locked(cache, fcntl.LOCK_SH) as lock:
         shown.show("verifying the cache")
-        return parts.verify(cache / "parts") or _fill(cache, shown)
+        have = parts.verify(cache / "parts")
+        if have is None:
+            shown.show("waiting until no guest runs from the cache")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            have = parts.verify(cache / "parts") or _fill(cache, shown)  # another may have filled it meanwhile
+        return have
 
 
 def clean(cache: Path) -> None:
