@@ -1,7 +1,7 @@
 """Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
 
 Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them. Two guests
-with a part of the tests each end sooner than one.
+with a part of the tests each end sooner than one. But beside two guests, tests that need none would miss their times.
 """
 
 import dataclasses
@@ -11,16 +11,18 @@ SESSION = pathlib.Path(__file__).with_name("session.py")
 
 # What runs whole programs in the guest, by folder; the other lane has the rest, and so every folder that is new.
 PROGRAMS = ("image", "installing", "managers", "runtimes", "scraping", "benchmarks")
+WITHOUT = "without a guest"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
 BESIDE_GUESTS, ALONE = 2, 3  # processes: much of a test is waiting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lane:
-    """One pytest session: its name for people, and its arguments."""
+    """One pytest session: its name for people, its arguments, and the lane that it begins after, if any."""
 
     name: str
     arguments: tuple[str, ...]
+    after: str = ""
 
 
 def planned(*, fast: bool) -> tuple[Lane, ...]:
@@ -32,13 +34,13 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane("guest 1", ("tests/lab", *others)),
-        Lane("guest 2", (*folders, OWN_GUESTS, "-m", "lab")),
+        Lane("guest 2", (*folders, OWN_GUESTS, "-m", "lab"), after=WITHOUT),
     )
 
 
 def _without_guest(marks: str, processes: int) -> Lane:
     spread = (f"--numprocesses={processes}", "--dist=worksteal")
-    return Lane("without a guest", ("-m", marks, *spread))
+    return Lane(WITHOUT, ("-m", marks, *spread))
 
 
 def command(python: str, lane: Lane, events: str, basetemp: str) -> list[str]:

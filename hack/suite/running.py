@@ -21,12 +21,13 @@ GRACE = 30.0  # seconds for a session that is told to stop
 
 
 class Running:
-    """A lane's session, in a process group of its own."""
+    """A lane's session, in a process group of its own, which waits until `first` has ended."""
 
-    def __init__(self, lane: lanes.Lane, python: str, folder: pathlib.Path) -> None:
+    def __init__(self, lane: lanes.Lane, python: str, folder: pathlib.Path, first: "Running | None" = None) -> None:
         self.progress = progress.Progress(lane.name, at=time.time())
         self.began = time.time()
         self.ended: float | None = None
+        self._first = first
         self.patience = SILENCE
         self.log = folder / f"{lane.name.replace(' ', '-')}.log"
         events = folder / f"{lane.name.replace(' ', '-')}.events"
@@ -35,8 +36,11 @@ class Running:
         self._rest = ""
         self._temporary = tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True)
         command = lanes.command(python, lane, str(events), f"{self._temporary.name}/b")
+        if first is not None:
+            self.progress.doing = f"waiting for {first.progress.name!r}"
+            command = ["sh", "-c", 'tail --pid="$0" -f /dev/null; exec "$@"', str(first.process.pid), *command]
         with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )
 
@@ -56,6 +60,8 @@ class Running:
             self.ended = time.time()
 
     def is_silent(self) -> bool:
+        if self._first is not None and self._first.status is None:
+            self.began = self.progress.at = time.time()
         return self.status is None and time.time() - self.progress.at > self.patience
 
     def signal(self, number: signal.Signals) -> None:
@@ -78,11 +84,11 @@ class Running:
 def started(planned: Sequence[lanes.Lane], python: str, folder: pathlib.Path) -> Iterator[list[Running]]:
     """Start all lanes."""
     with contextlib.ExitStack() as stack:
-        running = []
+        running: dict[str, Running] = {}
         for lane in planned:
-            running.append(Running(lane, python, folder))
-            stack.callback(running[-1].close)
-        yield running
+            running[lane.name] = Running(lane, python, folder, running.get(lane.after))
+            stack.callback(running[lane.name].close)
+        yield [*running.values()]
 
 
 def follow(running: Sequence[Running], shown: display.Display) -> None:

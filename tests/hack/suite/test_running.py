@@ -1,5 +1,6 @@
 """Runs of lanes on small folders of tests: real sessions of pytest, followed as `hack/test` follows its own."""
 
+import dataclasses
 import pathlib
 import signal
 import subprocess
@@ -83,6 +84,15 @@ def test_lanes_run_beside_each_other(tmp_path: pathlib.Path) -> None:
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     _, started = run(tmp_path, lane(tmp_path, "a", meet.format(one, two)), lane(tmp_path, "b", meet.format(two, one)))
     assert [each.status for each in started] == [0, 0]
+
+
+def test_a_lane_begins_after_the_lane_that_it_names(tmp_path: pathlib.Path) -> None:
+    first = lane(tmp_path, "first", "import time\n\ndef test_takes_its_time():\n    time.sleep(2)\n")
+    second = dataclasses.replace(lane(tmp_path, "second", PASSING), after="first")
+    shown, [one, two] = run(tmp_path, first, second)
+    assert (one.status, two.status) == (0, 0)
+    assert one.ended is not None and two.began >= one.ended - 1
+    assert "0 of ?: waiting for 'first'" in shown.lines
 
 
 def test_a_test_that_hangs_fails_with_all_stacks_and_the_next_one_runs(tmp_path: pathlib.Path) -> None:
