@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 
-def run(coroutine: Coroutine[object, object, None], timeout: float = 90.0) -> None:
+def run(coroutine: Coroutine[object, object, None], timeout: float = 20.0) -> None:
     asyncio.run(_alone(coroutine, timeout))
 
 
@@ -32,7 +32,7 @@ async def running(endless: Coroutine[object, object, None]) -> AsyncIterator[asy
             await task
 
 
-async def until(met: Callable[[], bool], timeout: float = 20.0) -> None:
+async def until(met: Callable[[], bool], timeout: float = 5.0) -> None:
     """Look until it is so. Raises TimeoutError."""
     async with asyncio.timeout(timeout):
         while not met():

@@ -30,7 +30,7 @@ def test_it_counts_what_the_kubelet_asks_and_what_becomes_of_the_file(tmp_path: 
         kubelet = fake.Kubelet(tmp_path)
         await kubelet.start()
         async with test_process.started(tmp_path, f"--http={where}") as process:
-            await kubelet.wait_for(RESOURCE, 7, timeout=40)
+            await kubelet.wait_for(RESOURCE, 7, timeout=10)
             await kubelet.request(RESOURCE, ["0000:01:10.0"])
             await kubelet.request(RESOURCE, ["0000:01:10.0", "0000:01:10.2"])
             with pytest.raises(grpc.aio.AioRpcError):

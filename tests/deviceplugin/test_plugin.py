@@ -407,9 +407,9 @@ def test_d10_many_resources_and_kubelet_restarts_starve_nobody(tmp_path: pathlib
 
     async def body(node: Node) -> None:
         for _ in range(3):
-            await node.kubelet.wait_until(lambda: node.kubelet.streams == 50, timeout=40)
+            await node.kubelet.wait_until(lambda: node.kubelet.streams == 50, timeout=10)
             await node.kubelet.restart()
-        await node.kubelet.wait_until(lambda: node.kubelet.streams == 50, timeout=40)
+        await node.kubelet.wait_until(lambda: node.kubelet.streams == 50, timeout=10)
         await node.kubelet.wait_for("intel.com/r0", 4)
         envs = await node.kubelet.allocate("p", "intel.com/r0", 1)
         assert envs["PCIDEVICE_INTEL_COM_R0"] == "0000:01:10.0"

@@ -56,7 +56,7 @@ def test_d16_a_signal_ends_it_and_leaves_no_socket(tmp_path: pathlib.Path, numbe
         kubelet = fake.Kubelet(tmp_path)
         await kubelet.start()
         async with started(tmp_path, "--resource-prefix", "example.com") as process:
-            await kubelet.wait_for("example.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("example.com/igb_vf", 7, timeout=10)
             envs = await kubelet.allocate("p1", "example.com/igb_vf", 2)
             assert envs["PCIDEVICE_EXAMPLE_COM_IGB_VF"] == "0000:01:10.0,0000:01:10.2"
             process.send_signal(number)
@@ -78,7 +78,7 @@ def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Pa
         kubelet = fake.Kubelet(tmp_path)
         await kubelet.start()
         async with started(tmp_path, f"--http={where}") as process:
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             held = []
             for sent in (b"", b"GET /healthz HTTP/1.1\r\nX", b"GET /metrics HTTP/1.1\r\n\r\n"):
                 _, writer = await clients.connected(where)
@@ -100,13 +100,13 @@ def test_a_killed_one_is_replaced_by_the_next(tmp_path: pathlib.Path) -> None:
         kubelet = fake.Kubelet(tmp_path)
         await kubelet.start()
         async with started(tmp_path) as process:
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             process.kill()
             await kubelet.wait_for("intel.com/igb_vf", 0)
         assert "intel.com_igb_vf.sock" in os.listdir(kubelet.folder)
         (tmp_path / "sys").rename(tmp_path / "old")
         async with started(tmp_path) as process:
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             process.terminate()
             assert (await told(process))[0] == 0
         await kubelet.stop()
@@ -182,7 +182,7 @@ def test_it_needs_no_capability_and_a_read_only_root(tmp_path: pathlib.Path) -> 
         kubelet = fake.Kubelet(tmp_path)
         await kubelet.start()
         async with started(tmp_path, before=before) as process:
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             capabilities = {line.split()[1] for line in status.splitlines() if line.startswith(("CapEff", "CapBnd"))}
             assert capabilities == {"0" * 16}
@@ -191,7 +191,7 @@ def test_it_needs_no_capability_and_a_read_only_root(tmp_path: pathlib.Path) -> 
             await kubelet.allocate("p1", "intel.com/igb_vf", 1)
             assert os.listdir(tmp_path / "devinfo") == ["intel.com-igb_vf-0000:01:10.0-device.json"]
             (tmp_path / "config.json").write_text('{"resourceList": [{"resourceName": "new"}]}')
-            await kubelet.wait_for("intel.com/new", 7, timeout=40)
+            await kubelet.wait_for("intel.com/new", 7, timeout=10)
             process.terminate()
             code, log = await told(process)
         assert code == 0
@@ -206,7 +206,7 @@ def test_d47_by_the_plugin_watcher_because_it_was_asked_for(tmp_path: pathlib.Pa
         kubelet = fake.Kubelet(tmp_path, watching=True)
         await kubelet.start()
         async with started(tmp_path, "--registration=watcher", "--use-cdi") as process:
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
             assert sorted(os.listdir(tmp_path / "plugins_registry")) == ["intel.com_igb_vf.sock", "intel.com_x.sock"]
             assert os.listdir(kubelet.folder) == ["kubelet.sock"]
             process.terminate()
@@ -229,8 +229,8 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
             assert "intel.com/igb_vf is not registered with the kubelet" in said.splitlines()
             kubelet = fake.Kubelet(tmp_path)
             await kubelet.start()
-            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=40)
-            await kubelet.wait_for("intel.com/x", 0, timeout=40)
+            await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
+            await kubelet.wait_for("intel.com/x", 0, timeout=10)
             while (await clients.get(where, "/readyz")) != (200, "ok\n"):
                 await asyncio.sleep(0.05)
             assert json.loads((await clients.get(where, "/status"))[1])["problems"] == []

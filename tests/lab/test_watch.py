@@ -108,9 +108,7 @@ def test_an_attach_and_its_end_show_within_a_second(tmp_path: pathlib.Path) -> N
         assert asked() == 7, "the probe sees each VF of a PF that is listed once"
     latencies = ", ".join(f"{added * 1000:.0f} and {ended * 1000:.0f}" for added, ended in rounds)
     print(f"milliseconds from the answer of ADD and DEL to the row: {latencies}; {looks} looks")
-    # An emulated machine beside other tests is late now and then; a program that looks now and then is late each time.
-    assert all(min(each) < SECOND for each in zip(*rounds, strict=True)), latencies
-    assert all(max(each) < 5 * SECOND for each in rounds), latencies
+    assert all(max(each) < SECOND for each in rounds), latencies
 
 
 def _round(
