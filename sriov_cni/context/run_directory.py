@@ -106,3 +106,4 @@ class RunDirectory:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+            self._lost.clear()  # of another directory: what is taken next has not been lost

@@ -243,3 +243,34 @@ def test_many_starts_at_once_end_in_one_that_serves(tmp_path: pathlib.Path) -> N
         until(lambda: sum("listening" in log.read_text() for log in logs) == 1)
         assert client.call("STATUS", STATUS).code == 0
         assert os.listdir(tmp_path / "run").count("cni.sock") == 1
+
+
+class Counting(run_directory.RunDirectory):
+    """Counts how often it is asked whether it is held."""
+
+    asked = 0
+
+    def is_held(self) -> bool:
+        self.asked += 1
+        return super().is_held()
+
+
+def test_a_daemon_that_took_another_directory_first_rests_while_it_holds_this_one(folder: pathlib.Path) -> None:
+    """Between open and flock the first may be replaced: then the lock is released, and taken on what is there now."""
+
+    async def body() -> None:
+        held = Counting(folder)
+        assert held.take()
+        folder.rename(folder.with_name("old"))
+        folder.mkdir(mode=0o700)
+        assert not held.is_held()
+        held.release()
+        assert held.take()
+        losing = asyncio.create_task(held.lose(asyncio.Event()))
+        before = held.asked
+        await asyncio.sleep(0.3)
+        losing.cancel()
+        held.release()
+        assert held.asked - before <= 1
+
+    asyncio.run(body())
