@@ -22,7 +22,7 @@ MUST_RUN = os.environ.get("CI") == "true"
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(tiers.Tiers())
-    if os.environ.get("SRIOV_LONG") == "1":
+    if tiers.LONG:
         config.option.timeout = 0
 
 

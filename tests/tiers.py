@@ -5,9 +5,12 @@ Tiers are what tests need: nothing but Python (`mock`), root and this machine's 
 
 import collections
 import dataclasses
+import os
 
 import pytest
 
+LONG = os.environ.get("SRIOV_LONG") == "1"
+"""Whether the random tests go on for hours: `hack/test --long`."""
 MARKS = {"lab": "guest", "root": "kernel"}
 
 

@@ -4,6 +4,7 @@
 gathers their reports writes.
 """
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -35,16 +36,8 @@ class Events:
         self._write("started", test=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        step = tiers.step(report)
-        self._write(
-            "report",
-            test=report.nodeid,
-            tier=step.tier,
-            when=report.when,
-            outcome=report.outcome,
-            seconds=step.seconds,
-            skipped=step.skipped,
-        )
+        step = dataclasses.asdict(tiers.step(report))
+        self._write("report", test=report.nodeid, outcome=report.outcome, step=step)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._write("finished", test=nodeid)

@@ -43,7 +43,7 @@ class Progress:
         return None
 
     def _report(self, event: dict[str, Any]) -> str | None:
-        test, step = event["test"], tiers.Step(event["tier"], event["when"], event["seconds"], event["skipped"])
+        test, step = event["test"], tiers.Step(**event["step"])
         self.seconds[test] += step.seconds
         self.tally.take(step)
         if event["outcome"] != "failed" or test in self.failed:

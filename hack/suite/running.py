@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 from hack.suite import display, lanes, progress
+from tests import tiers
 
 POLL = 0.25  # seconds
 # Seconds without an event: a test has a limit of its own, and the guest's silence too, so this is a session that hangs.
 # With --long there is no limit: one test goes on for an hour.
-SILENCE = math.inf if os.environ.get("SRIOV_LONG") == "1" else 1800.0
+SILENCE = math.inf if tiers.LONG else 1800.0
 GRACE = 30.0  # seconds for a session that is told to stop
 
 

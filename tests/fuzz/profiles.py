@@ -1,10 +1,8 @@
 """Duration of these tests: brief in CI, thorough with `--long`, or with SRIOV_LONG=1 in the environment."""
 
-import os
-
 import hypothesis
 
-LONG = os.environ.get("SRIOV_LONG") == "1"
+from tests.tiers import LONG
 
 
 def examples(brief: int, thorough: int) -> hypothesis.settings:

@@ -10,8 +10,8 @@ def event(kind: str, at: float, **more: Any) -> dict[str, Any]:
 
 
 def report(test: str, outcome: str = "passed", seconds: float = 1.0, **more: Any) -> dict[str, Any]:
-    given = {"tier": "mock", "when": "call", "skipped": None, **more}
-    return event("report", 9.0, test=test, outcome=outcome, seconds=seconds, **given)
+    step = {"tier": "mock", "when": "call", "seconds": seconds, **more}
+    return event("report", 9.0, test=test, outcome=outcome, step=step)
 
 
 def test_a_lane_shows_how_many_are_done_and_what_has_run_longest() -> None:
