@@ -8,6 +8,7 @@ import errno
 import logging
 
 from sriov import errors, timing
+from sriov.attachment import host_names
 from sriov.attachment.node import AttachmentStep
 from sriov.linux import kernel
 from sriov.linux.netdev import netdev_settings
@@ -24,30 +25,45 @@ def first_look(net: kernel.Kernel, index: int) -> kernel.LinkState:
     Drivers show other settings of a netdev that is up, as bnxt does of RSS (bnxt_get_rxfh()): raises KernelError
     (EBUSY) then.
     """
-    if net.link(index).up:
+    link, state = net.look(index)
+    if link.up:
         raise errors.KernelError(f"note the settings of link {index}", errno.EBUSY, "take it down: nobody has it")
-    return net.state(index)
+    return state
 
 
-def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> kernel.LinkState:
-    """Set back what differs; returns what still differs, with its present values.
+def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> tuple[kernel.Link, kernel.LinkState]:
+    """Take the netdev down and set back what differs; returns it, and what still differs, with its present values.
 
+    Of a pod that adds altnames until the last moment one may have come along: those not in `noted` are removed first.
     `noted` is None if nobody saw the VF before it had an owner. A setting that changes between two reads changes by
     itself and is no tenant's: it is not returned. Raises KernelError.
     """
     with timing.timed(AttachmentStep.COMPARE):
-        found = net.state(index, noted)
+        link, found = _look_when_down(net, index, noted)
         own = netdev_settings.presumed(found) if noted is None else noted
-        # More altnames than noted were given in the host: the pod's have been dropped before.
+        # An altname that is there still was given in the host meanwhile.
         own = netdev_settings.with_altnames_of(own, found)
         if found == own:
-            return {}
+            return link, {}
         _set_back(net, index, own, found)
         now = net.state(index, noted)
         differs = netdev_settings.differing(own, now)
         if differs:
             differs -= netdev_settings.differing(now, net.state(index, noted))
-        return {key: now.get(key, b"") for key in differs}
+        return link, {key: now.get(key, b"") for key in differs}
+
+
+def _look_when_down(
+    net: kernel.Kernel, index: int, noted: kernel.LinkState | None
+) -> tuple[kernel.Link, kernel.LinkState]:
+    link, found = net.look(index, noted)
+    own = netdev_settings.altnames(noted or {})
+    if not link.up and own.issuperset(link.altnames):
+        return link, found
+    if link.up:
+        net.set_link(index, kernel.Change(up=False))
+    host_names.drop_altnames(net, link, own)
+    return net.look(index, noted)
 
 
 def remaining(net: kernel.Kernel, index: int, noted: kernel.LinkState | None, left: kernel.LinkState) -> frozenset[str]:

@@ -91,7 +91,7 @@ def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.N
             case = _Case(node, net, book, vf, record, record.home, rest, pod, noted)
             link = _at_home(case)
             fetched = _fetch(case) if link is None else None
-            _scrub(case, fetched or _named(case, link or _wait(case)))
+            _scrub(case, fetched or _named(case, link or _wait(case)).index)
         else:
             _state(node, net, vf, record, _at_rest(vf, record, rest))
     if lost is not None:
@@ -127,12 +127,15 @@ def _has_netdev(vf: devices.VF) -> bool:
 
 
 def _at_home(case: _Case) -> kernel.Link | None:
-    netdev = case.node.tree.netdev(case.vf.pci)
-    return None if netdev is None else netdevs.if_there(case.net, netdev.index)
+    index = case.node.tree.ifindex(case.vf.pci)
+    return None if index is None else netdevs.if_there(case.net, index)
 
 
-def _fetch(case: _Case) -> kernel.Link | None:
-    """Move the VF out of the pod. The move closes the link and drops its addresses, so no frame leaves untagged."""
+def _fetch(case: _Case) -> int | None:
+    """Move the VF out of the pod; returns its index in the host, None if it is not in the pod.
+
+    The move closes the link and drops its addresses, so no frame leaves untagged.
+    """
     if case.pod is None:
         return None
     with case.net.inside(case.pod) as inner:
@@ -141,11 +144,10 @@ def _fetch(case: _Case) -> kernel.Link | None:
             return None
         with timing.timed(AttachmentStep.MOVE):
             as_called = _move_home(case, inner, link)
-    link = _at_home(case) or _wait(case)  # not by its name: udev may have given it another already
     if not as_called:
-        return _named(case, link)
-    host_names.drop_altnames(case.net, link, case.altnames)  # one that was added between the two requests
-    return link
+        return _named(case, _at_home(case) or _wait(case)).index
+    # Not by its name: udev may have given it another already.
+    return case.node.tree.ifindex(case.vf.pci) or _wait(case).index
 
 
 def _move_home(case: _Case, inner: kernel.Kernel, link: kernel.Link) -> bool:
@@ -224,7 +226,7 @@ def _down(case: _Case, link: kernel.Link) -> kernel.Link:
     return case.net.link(link.index)
 
 
-def _scrub(case: _Case, link: kernel.Link) -> None:
+def _scrub(case: _Case, index: int) -> None:
     """Restore the VF to what it was when it was first seen.
 
     What cannot be set back ends with the netdev: binding the driver again makes a new one. The same is done if a
@@ -232,28 +234,28 @@ def _scrub(case: _Case, link: kernel.Link) -> None:
     that, or if nobody may bind drivers.
     """
     try:
-        left = _set_back(case, link)
+        left = _set_back(case, index)
     except errors.KernelError as error:
         if case.record.problem != str(error):
             raise
         try:
-            link = _bound_anew(case, str(error))
+            index = _bound_anew(case, str(error))
         except errors.KernelError:
             raise error from None
-        left = _set_back(case, link)
+        left = _set_back(case, index)
     if left:
-        link = _without_leftovers(case, left)
-        _set_back(case, link)
-        if stuck := cleaning.remaining(case.net, link.index, case.noted, left):
+        index = _without_leftovers(case, left)
+        _set_back(case, index)
+        if stuck := cleaning.remaining(case.net, index, case.noted, left):
             raise errors.UncleanError(
                 f"VF {case.vf.pci} still has a former owner's {netdev_settings.shown(stuck)}, even after a rebind",
                 f"recreate the VFs of its PF, or restart the node; {_NOT_HANDED_OUT}",
             )
     if left or case.noted is None:
-        case.book.identities.note(case.node.tree, case.vf.pci, case.net.state(link.index))
+        case.book.identities.note(case.node.tree, case.vf.pci, case.net.state(index))
 
 
-def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
+def _without_leftovers(case: _Case, left: kernel.LinkState) -> int:
     why = f"it came back with changed {netdev_settings.shown(left.keys())}"
     try:
         return _bound_anew(case, why)
@@ -264,24 +266,24 @@ def _without_leftovers(case: _Case, left: kernel.LinkState) -> kernel.Link:
         ) from error
 
 
-def _bound_anew(case: _Case, why: str) -> kernel.Link:
+def _bound_anew(case: _Case, why: str) -> int:
+    """Have the driver bound again; returns the index of the new netdev."""
     _log.warning("binding VF %s to its driver again: %s", case.vf.pci, why)
     case.node.rebind(case.vf.pci)
-    return _named(case, _at_home(case) or _wait(case))
+    return _named(case, _at_home(case) or _wait(case)).index
 
 
-def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
+def _set_back(case: _Case, index: int) -> kernel.LinkState:
     """Set the VF back; returns the settings that could not be.
 
     Each request may find the driver busy: a VF that its PF is resetting refuses everything meanwhile.
     """
-    link = case.node.insist(functools.partial(_down, case, link))
-    left = case.node.insist(functools.partial(cleaning.clean, case.net, link.index, case.noted))
+    link, left = case.node.insist(functools.partial(cleaning.clean, case.net, index, case.noted))
     _state(case.node, case.net, case.vf, case.record, _at_rest(case.vf, case.record, case.rest))
     if case.vf.infiniband:
         _set_infiniband_back(case, link)
         return left
-    configure = functools.partial(netdevs.configure, case.net, link.index)
+    configure = functools.partial(netdevs.configure, case.net, index)
     seen = case.node.heard.seen(case.node.tree, case.vf)
     if case.vf.pf is not None and link.address == case.home.address:
         # As at ADD: igb has forgotten the VF's own MAC, and the VF has to report it again.
@@ -297,10 +299,11 @@ def _set_back(case: _Case, link: kernel.Link) -> kernel.LinkState:
 def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:
     """Set an InfiniBand VF back. Its driver makes its address, of the GUID that it reads when it is bound."""
     own, now = settings.guid_of(case.home.address), settings.guid_of(link.address)
+    index = link.index
     if case.record.wanted.guid and now != own:
-        link = _bound_anew(case, f"its GUID is {now} and not its own, {own}")
+        index = _bound_anew(case, f"its GUID is {now} and not its own, {own}")
     change = dataclasses.replace(_OFF, mtu=case.home.mtu)
-    case.node.insist(functools.partial(netdevs.configure, case.net, link.index, change))
+    case.node.insist(functools.partial(netdevs.configure, case.net, index, change))
 
 
 def _at_rest(vf: devices.VF, record: ledger.Record, rest: settings.VfSettings) -> wishes.Wish:

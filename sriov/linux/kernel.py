@@ -105,6 +105,9 @@ class Kernel(Protocol):
     def state(self, index: int, known: LinkState | None = None) -> LinkState:
         """Read all settings of a link; of ethtool's only the messages in `known`: no others were answered then."""
 
+    def look(self, index: int, known: LinkState | None = None) -> tuple[Link, LinkState]:
+        """Read a link and its `state`, with one request for both."""
+
     def restore(self, index: int, name: str, wanted: LinkState, found: LinkState) -> None:
         """Set one group of settings (netdev_settings.group) back from what was `found` to what is `wanted`."""
 

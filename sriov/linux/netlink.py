@@ -78,13 +78,17 @@ class Netlink:
             self._route.ask(_DELLINKPROP, nlsocket.ACK, link_messages.drop_altname(index, name))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        return self.look(index, known)[1]
+
+    def look(self, index: int, known: kernel.LinkState | None = None) -> tuple[kernel.Link, kernel.LinkState]:
         groups = None if known is None else {netdev_settings.group(key) for key in known}
         with refusals(f"show the settings of link {index}"):
-            shown = self._show(index, _RTEXT_FILTER_SKIP_STATS)
-            found = netdev_settings.of_link(shown) | bpf.programs(index)
+            answer = self._show(index, _RTEXT_FILTER_SKIP_STATS)
+            link = link_messages.shown(answer)
+            found = netdev_settings.of_link(answer) | bpf.programs(index)
             if self._settings is not None:
-                found |= self._settings.settings(index, link_messages.shown(shown).name, groups)
-            return found
+                found |= self._settings.settings(index, link.name, groups)
+            return link, found
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         with refusals(f"set {name} of link {index} back"):

@@ -67,6 +67,9 @@ class MemoryKernel:
         device.link = dataclasses.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
+        return self.look(index, known)[1]
+
+    def look(self, index: int, known: kernel.LinkState | None = None) -> tuple[kernel.Link, kernel.LinkState]:
         device = self._device(f"show the settings of link {index}", index)
         for key in self._world.restless:
             device.extra[key] = (int.from_bytes(device.extra.get(key, b"")) + 1).to_bytes(8)
@@ -76,7 +79,7 @@ class MemoryKernel:
             shown[netdev_settings.PARENT] = device.link.parent.encode()
         if device.link.altnames:
             shown["altnames"] = b"\0".join(sorted(name.encode() for name in device.link.altnames))
-        return shown
+        return device.link, shown
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         request = f"set {name} of link {index} back"

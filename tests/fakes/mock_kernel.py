@@ -109,8 +109,12 @@ class MockKernel:
         self._net.drop_altname(index, name)
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
-        pci = self.link(index).parent
-        return {**self._net.state(index, known), **({} if pci is None else {netdev_settings.PARENT: pci.encode()})}
+        return self.look(index, known)[1]
+
+    def look(self, index: int, known: kernel.LinkState | None = None) -> tuple[kernel.Link, kernel.LinkState]:
+        seen, state = self._net.look(index, known)
+        link = self._with_parent(seen)
+        return link, {**state, **({} if link.parent is None else {netdev_settings.PARENT: link.parent.encode()})}
 
     def restore(self, index: int, name: str, wanted: kernel.LinkState, found: kernel.LinkState) -> None:
         self._net.restore(index, name, wanted, found)

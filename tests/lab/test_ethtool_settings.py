@@ -29,5 +29,5 @@ def test_h3_what_igb_lets_one_set_is_set_back(group: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         found = net.state(pf.index, before)
         assert netdev_settings.shown(netdev_settings.differing(before, found)) == group
-        assert cleaning.clean(net, pf.index, before) == {}
+        assert cleaning.clean(net, pf.index, before)[1] == {}
         assert net.state(pf.index, before) == before

@@ -64,6 +64,16 @@ class LinkContract(abc.ABC):
             bench.net.restore(bench.link.index, name, before, found)
         assert bench.net.state(bench.link.index, before) == before
 
+    def test_a_link_and_its_settings_are_read_with_one_look(self, bench: Bench) -> None:
+        bench.add_altname("anothername")
+        link, state = bench.net.look(bench.link.index)
+        assert link == bench.net.link(bench.link.index)
+        assert state == bench.net.state(bench.link.index)
+        bench.net.drop_altname(bench.link.index, "anothername")
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.look(99999)
+        assert caught.value.errno == errno.ENODEV
+
     def test_an_altname_that_is_gone_comes_back(self, bench: Bench) -> None:
         bench.add_altname("anothername")
         before = bench.net.state(bench.link.index)
