@@ -18,7 +18,7 @@ from sriov.hardware import sysfs
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
     beside = flags.beside
     opened = igbs.opened(sysfs.Tree(), beside) if flags.igb else veths.opened(contest.BURST, beside=beside)
-    taken = contest.measure(opened, flags.rounds)
+    taken = contest.measure(opened, flags.rounds, alone=flags.alone)
     print(*report.table(taken), sep="\n")
     if flags.plot is not None:
         plot.draw(taken, flags.plot)
@@ -63,7 +63,10 @@ def main() -> int:
     parser.add_argument(
         "--beside", type=_checkout, metavar="CHECKOUT", help="attach: set beside that of another checkout, in one run"
     )
+    parser.add_argument("--alone", action="store_true", help="attach --beside: only the two checkouts, in less time")
     flags = parser.parse_args()
+    if flags.alone and (flags.beside is None or flags.plot is not None):
+        parser.error("--alone compares with --beside CHECKOUT, and draws no --plot FILE")
     try:
         taken = _PARTS[flags.part](flags)
     except (errors.LabError, contenders.BrokenRunError) as error:

@@ -69,7 +69,7 @@ def _boot(
     limits = boot.Limits(options.memory, options.cpus, options.timeout)
     with cache.borrowed(options.cache, shown) as have:
         simulator = netdevsim.built(options.cache, have, shown) if options.netdevsim else None
-        job = jobs.Job(command, PROJECT, environment, out, options.numvfs, simulator, terminal)
+        job = jobs.Job(command, PROJECT, environment, out, options.numvfs, simulator, terminal, options.network)
         return boot.run(have, job, limits, _to_stdout, shown, console=options.console).status
 
 
@@ -118,6 +118,7 @@ def _add_guest(add: argparse.ArgumentParser, size: boot.Limits) -> None:
     add.add_argument("--cpus", type=int, default=size.cpus, metavar="N", help="of the guest, default %(default)s")
     add.add_argument("--numvfs", type=int, default=nics.VFS_PER_PF, metavar="N", help="VFs of each PF, 0 to 7")
     add.add_argument("--netdevsim", action="store_true", help="load the kernel's simulator of network cards, too")
+    add.add_argument("--network", action="store_true", help="a card to this machine's network, `outside` in the guest")
     add.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the command")
     add.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's kernel messages")
     add.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -85,7 +85,9 @@ def _once(
         initrd = Path(folder) / "initrd"
         initrd.write_bytes(jobs.initrd(job, have))
         fast = machine.accelerated(Path("/proc/cpuinfo").read_text())
-        built = machine.Machine(limits.memory, limits.cpus, fast, initrd, log.absolute(), job.out, job.terminal)
+        built = machine.Machine(
+            limits.memory, limits.cpus, fast, initrd, log.absolute(), job.out, job.terminal, job.network
+        )
         keys = keyboard.Keyboard() if job.terminal else contextlib.nullcontext()
         with _qemu(have, built) as (control, output), keys as typed:
             watch = _Watch(

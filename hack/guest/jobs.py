@@ -15,13 +15,15 @@ from hack.guest.downloads import parts
 
 ROOT_MODULES = ("9pnet_virtio", "9p", "overlay")
 NIC_MODULES = ("igb", "igbvf")
+NETWORK_MODULES = ("virtio_net",)
 
 
 @dataclass(frozen=True)
 class Job:
     """`command` runs as root in folder `cwd`; `out` is the folder of this machine it may write to.
 
-    `simulator` is a netdevsim module to be loaded, with what it needs. With `terminal` the command has a terminal.
+    `simulator` is a netdevsim module to be loaded, with what it needs. With `terminal` the command has a terminal. With
+    `network` the card to the machine's network is set up as `outside`.
     """
 
     command: Sequence[str]
@@ -31,17 +33,20 @@ class Job:
     numvfs: int = 7
     simulator: Path | None = None
     terminal: bool = False
+    network: bool = False
 
 
 def initrd(job: Job, have: parts.Parts) -> bytes:
     """Return the initramfs that boots into the job."""
     table = (have.modules / "modules.dep").read_text()
-    root, nic = (initramfs.load_order(table, wanted) for wanted in (ROOT_MODULES, NIC_MODULES))
-    modules = {_file(path): initramfs.unpacked(have.modules / path) for path in (*root, *nic)}
+    wanted = (ROOT_MODULES, NIC_MODULES, NETWORK_MODULES if job.network else ())
+    root, nic, network = (initramfs.load_order(table, each) for each in wanted)
+    modules = {_file(path): initramfs.unpacked(have.modules / path) for path in (*root, *nic, *network)}
     simulator = _simulator(job, have, table)
     settings = {
         "root_modules": " ".join(map(_file, root)),
         "nic_modules": " ".join(map(_file, nic)),
+        "network_modules": " ".join(map(_file, network)),
         "simulator_modules": " ".join(simulator),
         "modules": str(have.modules.parent),
         "numvfs": str(job.numvfs),

@@ -41,7 +41,8 @@ def memory_bytes(text: str) -> int:
 class Machine:
     """Size of a guest and the files of one run: its initramfs, its console's log, the one folder it may write.
 
-    With `terminal` its output port is one, /dev/hvc0 in the guest, which carries keyboard input too.
+    With `terminal` its output port is one, /dev/hvc0 in the guest, which carries keyboard input too. With `network` it
+    has a card that reaches what this machine reaches.
     """
 
     memory: str
@@ -51,6 +52,7 @@ class Machine:
     console: Path
     out: Path | None
     terminal: bool = False
+    network: bool = False
 
 
 def accelerated(cpuinfo: str) -> bool:
@@ -90,6 +92,7 @@ def arguments(have: parts.Parts, machine: Machine, ports: Ports) -> list[str]:
         *nics.arguments(),
         *nics.far_slot(),
         *nics.spare_slots(),
+        *(nics.outside() if machine.network else []),
     ]  # fmt: skip
 
 

@@ -32,6 +32,11 @@ def spare_slots() -> list[str]:
     return [word for index in SPARE for word in _slot(index, ",bus=far")]
 
 
+def outside() -> list[str]:
+    """Return a card without SR-IOV to the machine's own network, which QEMU reaches as any program does (slirp)."""
+    return ["-netdev", "user,id=outside,ipv6=off", "-device", "virtio-net-pci,bus=pcie.0,netdev=outside,romfile="]
+
+
 def device(index: int) -> dict[str, str]:
     """Return the card itself, as -device and QMP's device_add take it."""
     mac = f"52:54:00:00:00:{index + 1:02x}"

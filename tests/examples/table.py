@@ -14,6 +14,7 @@ _DEVICEPLUGIN = "tests/hack/test_bench_deviceplugin.py::test_a_short_run"
 _GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
 _HOST = "tests/hack/test_bench_host.py::test_a_short_run_leaves_the_host_as_it_was"
 _LAB = "tests/hack/test_lab.py::test_a_command_runs_and_its_output_files_and_status_come_home"
+_LAB_NETWORK = "tests/hack/test_lab.py::test_a_guest_with_a_network_reaches_this_machine_and_does_not_offer_its_card"
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
@@ -67,6 +68,7 @@ RUN = {
     ("docs/lab.md", """hack/lab run --netdevsim -- sh -c 'echo "1 1" >/sys/bus/netdevsim/new_device; ip link'"""): (
         "tests/lab/netdevsim/test_netdevsim_kernel.py::test_what_the_page_runs"
     ),
+    ("docs/lab.md", "hack/lab run --network -- ip route show default"): _LAB_NETWORK,
     ("docs/lab.md", "hack/lab fetch"): "tests/hack/test_lab.py::test_the_cache_is_filled_or_verified",
     ("docs/lab.md", "hack/lab clean"): "tests/hack/test_lab.py::test_the_cache_is_emptied",
     ("docs/lab.md", "pod add red vlan=100 mac=02:00:00:00:00:01"): _PROMPT,

@@ -56,10 +56,52 @@ def test_another_checkout_has_lines_of_its_own_where_it_took_part() -> None:
     found = {each.key: each for each in report.ratios(taken)}
     assert found.keys() == RATIOS | BESIDE
     one = found["add_p50_ratio_native_beside"]
-    assert (one.value, one.target, one.note) == (0.75, 1.03, "ADD p50, native shim, over before's")
+    assert (one.value, one.target) == (0.75, 1.03)
+    assert one.note.startswith("ADD p50, native shim, over before's, 95 % of runs 0.7")
     assert found["compare_over_del_p50"].value == 0.02
     assert [line.startswith("before, ") for line in report.table(taken)].count(True) == 2
     assert not any(line.startswith("before, ") for line in report.table(alone))
+
+
+def test_with_a_pf_a_del_is_set_beside_what_it_cannot_do_without() -> None:
+    bare = made_up()
+    more = {
+        f"{name}_{kind}": [value] * 100
+        for name, value in (("native_vlan", 30.0), ("floor_vlan", 20.0))
+        for kind in ("add", "del")
+    }
+    found = {each.key: each for each in report.ratios(dataclasses.replace(bare, costs={**bare.costs, **more}))}
+    assert found.keys() == RATIOS | {"add_vlan_over_floor", "del_vlan_over_floor"}
+    assert (found["del_vlan_over_floor"].value, found["del_vlan_over_floor"].target) == (1.5, 1.25)
+    assert found["del_vlan_over_floor"].missed
+
+
+def test_both_checkouts_alone_are_compared_with_each_other_only() -> None:
+    costs = {
+        f"{name}_{kind}": [10.0 + number % 7 for number in range(100)]
+        for name in ("native", "python", "native_beside", "python_beside", "floor")
+        for kind in ("add", "del", "cpu")
+    }
+    taken = contest.Taken({**costs, "compare": [0.3] * 100}, {}, contest.BURST, "before")
+    assert {each.key for each in report.ratios(taken)} == BESIDE | {"compare_over_del_p50"}
+    assert len(list(report.table(taken))) == 7
+    assert report.raw(taken)
+
+
+def test_the_interval_of_a_ratio_is_smaller_with_more_rounds() -> None:
+    def width(rounds: int) -> float:
+        values = [20.0 + number * 7 % 11 for number in range(rounds)]
+        low, high = report.interval(values, values)
+        assert low <= 1 <= high
+        return high - low
+
+    assert width(2000) < width(100)
+    assert report.interval([20.0] * 9, [10.0] * 9) == (2, 2)
+
+
+def test_nothing_is_compared_alone_without_another_checkout(tmp_path: pathlib.Path) -> None:
+    process, _, said = bench("hack/bench attach --alone", tmp_path)
+    assert (process.returncode, "--alone compares with --beside CHECKOUT" in said) == (2, True)
 
 
 def test_raw_values_are_for_programs_and_the_table_for_people() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import shlex
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +61,52 @@ free -g | awk '/^Mem:/ { print $2 }'
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     available(done)
     assert done.stdout.splitlines() == ["0000:01:10.0 has a link", "0000:02:11.4 has a link", "4"], done.stderr
+
+
+def test_a_guest_with_a_network_reaches_this_machine_and_does_not_offer_its_card(environment: dict[str, str]) -> None:
+    [example] = table.run_by(__file__, "test_a_guest_with_a_network_reaches_this_machine_and_does_not_offer_its_card")
+    words = shlex.split(example.command)
+    before, command = words[: words.index("--")], words[words.index("--") + 1 :]
+    with _served("from this machine") as port:
+        script = f"""
+{shlex.join(command)}
+cat /etc/resolv.conf
+{sys.executable} -c 'import urllib.request as web; print(web.urlopen("http://10.0.2.2:{port}/").read().decode())'
+echo '{{"resourceList": [{{"resourceName": "outside", "selectors": {{"vendors": ["1af4"]}}}}]}}' >/run/config.json
+{sys.executable} -P -m deviceplugin --dry-run --config /run/config.json
+"""
+        done = subprocess.run(
+            [LAB, *before[1:], "--quiet", "--env", f"PYTHONPATH={LAB.parents[1]}", "--", "sh", "-c", script],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    available(done)
+    route, name_server, fetched, *offered = done.stdout.splitlines() or [done.stderr]
+    assert route.split() == ["default", "via", "10.0.2.2", "dev", "outside"]
+    assert (name_server, fetched) == ("nameserver 10.0.2.3", "from this machine")
+    assert any("default route" in line for line in offered), done.stderr
+
+
+@contextlib.contextmanager
+def _served(text: str) -> Iterator[int]:
+    """Answer HTTP requests with the text at 127.0.0.1; yields the port."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_size_of_memory_that_cannot_work_is_refused_before_anything_is_done() -> None:

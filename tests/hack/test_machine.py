@@ -74,6 +74,12 @@ def test_the_machines_root_is_shared_read_only_and_a_comma_in_a_path_is_no_optio
     ]
 
 
+def test_a_card_to_the_outside_is_there_only_if_it_is_asked_for_and_moves_no_other_card() -> None:
+    without, card = built(), nics.outside()
+    assert card[-1].endswith(",romfile=")  # without a ROM, which is in a package of its own
+    assert built(network=True) == [*without, *card]
+
+
 def test_qemus_monitor_is_the_other_end_of_the_port_that_the_guest_writes_orders_to() -> None:
     assert ("-mon", "chardev=monitor,mode=control") in pairwise(built())
     assert {"socket,id=monitor,fd=11", "socket,id=orders,fd=13"} < {*built()}

@@ -16,6 +16,7 @@ from hack.benchmark.attach import peers
 from hack.benchmark.stages import stage
 
 _IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/16"}]]}
+VLAN = 100
 _SIGNALS = (signal.SIGPIPE,)  # ignored by an interpreter, but by no runtime
 
 
@@ -113,6 +114,9 @@ def everybody(where: stage.Stage, others: peers.Peers, own: Shims, beside: Shims
     def without_ipam(link: stage.Link) -> Mapping[str, object]:
         return {key: value for key, value in sriov(link).items() if key != "ipam"}
 
+    def with_vlan(link: stage.Link) -> Mapping[str, object]:
+        return {**without_ipam(link), "vlan": VLAN}
+
     def by(daemon: stage.Daemon) -> Mapping[str, str]:
         return {**theirs, "SRIOV_CNI_SOCKET": str(daemon.socket)}
 
@@ -120,6 +124,7 @@ def everybody(where: stage.Stage, others: peers.Peers, own: Shims, beside: Shims
         Contender("native", own.native, sriov, by(where.daemon), where.daemon),
         Contender("python", own.python, sriov, by(where.daemon), where.daemon),
         Contender("native_no_ipam", own.native, without_ipam, by(where.daemon), where.daemon),
+        *([Contender("native_vlan", own.native, with_vlan, by(where.daemon), where.daemon)] if where.has_pfs else []),
         Contender("v19", [str(others.current / "host-device")], host_device, theirs),
         Contender("v111", [str(others.old / "host-device")], host_device, theirs),
     ]

@@ -45,8 +45,13 @@ class Taken:
     beside: str = ""
 
 
-def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int = ROUNDS) -> Taken:
-    """Measure, about two seconds for each round. LabError if something is missing, BrokenRunError if a call fails."""
+def measure(
+    opened: contextlib.AbstractContextManager[stage.Stage], rounds: int = ROUNDS, *, alone: bool = False
+) -> Taken:
+    """Measure, about two seconds for each round. LabError if something is missing, BrokenRunError if a call fails.
+
+    If `alone`, nobody but both checkouts takes part, and no burst: one second for each round.
+    """
     others = peers.provide()
     python = (str(_PYTHON if _PYTHON.exists() else sys.executable), "-IS")
     with (
@@ -56,10 +61,12 @@ def measure(opened: contextlib.AbstractContextManager[stage.Stage], rounds: int 
     ):
         beside = None if where.beside is None else _shims(where.beside.root, python)
         everybody = contenders.everybody(where, others, _shims(stage.ROOT, python), beside)
+        if alone:
+            everybody = [each for each in everybody if each.name.removesuffix("_beside") in ("native", "python")]
         bench = _Bench(where, bare, comparison, everybody, python)
         for turn in range(-1, rounds):
             bench.round(turn)
-        for turn in range(_BURSTS if rounds >= ROUNDS else 1):
+        for turn in range(0 if alone else _BURSTS if rounds >= ROUNDS else 1):
             bench.bursts(turn)
         return bench.taken()
 
@@ -104,6 +111,7 @@ class _Bench:
         pairs: list[Callable[[], Mapping[str, float]]] = [
             *(lambda one=one: self._pair(one) for one in self._everybody),
             self._floor_pair,
+            *([self._floor_pair_with_vlan] if self._stage.has_pfs else []),
             self._starts,
         ]
         for pair in _turned(pairs, turn):
@@ -143,6 +151,17 @@ class _Bench:
             delete = _milliseconds(lambda: self._bare.delete(link))
             compare = self._comparison.milliseconds(link)
         return {"floor_add": add, "floor_del": delete, "compare": compare}
+
+    def _floor_pair_with_vlan(self) -> Mapping[str, float]:
+        link = self._stage.links[0]
+        pf = link.pf
+        if pf is None:
+            return {}
+        with _settled():
+            add = _milliseconds(lambda: self._bare.add_with_vlan(link, pf, contenders.VLAN))
+        with _settled():
+            delete = _milliseconds(lambda: self._bare.delete_with_vlan(link, pf))
+        return {"floor_vlan_add": add, "floor_vlan_del": delete}
 
     def _starts(self) -> Mapping[str, float]:
         """Measure a shim's start alone: VERSION, which asks the daemon and touches no link; and a bare interpreter."""

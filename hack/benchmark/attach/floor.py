@@ -14,7 +14,10 @@ from sriov.linux import netns
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if.h
 _RTM_NEWLINK = 16
 _REQUEST_AND_ACKNOWLEDGE = 0x5
-_IFLA_IFNAME, _IFLA_NET_NS_FD = 3, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_VFINFO_LIST, _IFLA_NET_NS_FD = 1, 3, 22, 28
+_IFLA_VF_INFO, _IFLA_VF_MAC, _IFLA_VF_VLAN = 1, 1, 2
+_NESTED = 0x8000
+_NO_MAC = "00:00:00:00:00:00"
 _IFF_UP = 1
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
@@ -49,6 +52,17 @@ class Floor:
         """Send one request: to the host under its name. The move takes it down and removes its addresses."""
         _ask(self._inside[link.index], link.index, name=link.name, target=self._host)
 
+    def add_with_vlan(self, link: stage.Link, pf: int, vlan: int) -> None:
+        """Send one more request before those of `add`: to the PF, which pins the VF's MAC and sets its VLAN."""
+        _send(self._home, pf, _vf_settings(link.vf, link.address, vlan))
+        self.add(link)
+
+    def delete_with_vlan(self, link: stage.Link, pf: int) -> None:
+        """Send what a DEL cannot do without: the move, one request to the PF, and the VF's own address."""
+        self.delete(link)
+        _send(self._home, pf, _vf_settings(link.vf, _NO_MAC, 0))
+        _send(self._home, link.index, _attribute(_IFLA_ADDRESS, bytes.fromhex(link.address.replace(":", ""))))
+
     def move_all(self, links: Sequence[stage.Link]) -> None:
         for link in links:
             self.move(link)
@@ -66,16 +80,28 @@ def _socket() -> socket.socket:
 
 
 def _ask(sock: socket.socket, index: int, name: str | None = None, target: int | None = None, up: bool = False) -> None:
-    """Send one request about a link; wait for the acknowledgement. Raises OSError if the kernel refuses."""
-    body = _LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP * up, _IFF_UP * up)
+    attributes = b""
     if target is not None:
-        body += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", target))
+        attributes += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", target))
     if name is not None:
-        body += _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        attributes += _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    _send(sock, index, attributes, up=up)
+
+
+def _send(sock: socket.socket, index: int, attributes: bytes, *, up: bool = False) -> None:
+    """Send one request about a link; wait for the acknowledgement. Raises OSError if the kernel refuses."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP * up, _IFF_UP * up) + attributes
     sock.send(_HEADER.pack(_HEADER.size + len(body), _RTM_NEWLINK, _REQUEST_AND_ACKNOWLEDGE, 1, 0) + body)
     code = _ERROR.unpack_from(sock.recv(65536), _HEADER.size)[0]
     if code:
         raise OSError(-code, f"the kernel refused a bare request on link {index}")
+
+
+def _vf_settings(vf: int, address: str, vlan: int) -> bytes:
+    """Build what a PF is told of a VF: its administered MAC and its VLAN (struct ifla_vf_mac, struct ifla_vf_vlan)."""
+    mac = struct.pack("=I32s", vf, bytes.fromhex(address.replace(":", "")))
+    told = _attribute(_IFLA_VF_MAC, mac) + _attribute(_IFLA_VF_VLAN, struct.pack("=III", vf, vlan, 0))
+    return _attribute(_IFLA_VFINFO_LIST | _NESTED, _attribute(_IFLA_VF_INFO | _NESTED, told))
 
 
 def _attribute(kind: int, data: bytes) -> bytes:

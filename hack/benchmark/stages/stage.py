@@ -24,13 +24,19 @@ _START_SECONDS = 60
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A VF's netdev in the host, and the pod that it goes to."""
+    """A VF's netdev in the host, and the pod that it goes to. `pf` is the index of its PF's netdev, None for a veth.
+
+    `vf` is the VF's number at its PF, `address` its own.
+    """
 
     name: str
     index: int
     pci: str
     pod: netns.Netns
     pod_path: str
+    pf: int | None = None
+    vf: int = 0
+    address: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class Stage:
     tree: sysfs.Tree
     daemon: Daemon
     beside: Daemon | None = None
+
+    @property
+    def has_pfs(self) -> bool:
+        """Whether the links are VFs whose PF is on this machine."""
+        return all(link.pf is not None for link in self.links)
 
     def is_whole(self) -> bool:
         """Whether every link is in the host under its name and its number, as at the start."""
