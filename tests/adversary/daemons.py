@@ -52,6 +52,11 @@ class Daemon:
         except FileNotFoundError:
             return False
 
+    @property
+    def serves(self) -> bool:
+        """Whether it has the run directory, or has had it; another waits until then."""
+        return "listening on" in self.log.read_text()
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interruption:

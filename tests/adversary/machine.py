@@ -229,11 +229,16 @@ class Adversary(stateful.RuleBasedStateMachine):
 
     @stateful.rule(which=strategies.integers(0, 1), kill=strategies.booleans())
     def daemon_ends(self, which: int, kill: bool) -> None:
-        """End a daemon and start another, unless one has waited for this: it repairs what it finds."""
+        """End a daemon and start another, unless one has waited for this: it repairs what it finds.
+
+        If the one that ends has only waited, the other goes on, and repairs in its own time.
+        """
         daemon = self.nursery.daemons[which % len(self.nursery.daemons)]
+        serves = daemon.serves
         status = self.nursery.end(daemon, signal.SIGKILL if kill else signal.SIGTERM)
         assert status == (-signal.SIGKILL if kill else 0), daemon.log.read_text()
-        self._serve()
+        if serves:
+            self._serve()
 
     def _serve(self) -> None:
         for daemon in [each for each in self.nursery.daemons if not each.alive]:
