@@ -408,7 +408,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         self.daemon_ends(0, kill=True)
         self.stuck.clear()
         self._sound()
-        assert self.here.records() == {}
+        assert self.here.emptied(), self.here.records()
         for pci in sorted(self.used):
             self._another_tenant(pci)
 

@@ -67,6 +67,14 @@ class Runtime:
         self.nursery.drain()
         _until(lambda: not (self.left_over() or self._twice()), 5 * self._slowness)
 
+    def emptied(self) -> bool:
+        """Wait until a daemon that has just started has repaired what it reported before, too; returns whether it has.
+
+        `settled` does not wait for a VF with a reported problem, which may have passed only now.
+        """
+        _until(lambda: not self.records(), 5 * self._slowness)
+        return not self.records()
+
     def _twice(self) -> bool:
         """Look twice: a working daemon may have been seen between two of its steps."""
         time.sleep(0.005)
