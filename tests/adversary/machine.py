@@ -237,7 +237,7 @@ class Adversary(stateful.RuleBasedStateMachine):
         serves = daemon.serves
         status = self.nursery.end(daemon, signal.SIGKILL if kill else signal.SIGTERM)
         assert status == (-signal.SIGKILL if kill else 0), daemon.log.read_text()
-        if serves:
+        if serves or not self.nursery.daemons:
             self._serve()
 
     def _serve(self) -> None:
