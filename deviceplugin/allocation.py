@@ -4,9 +4,10 @@ Nothing is remembered: the kubelet asks again for the same VF when a pod's next 
 and never reports that one is free (pkg/kubelet/cm/devicemanager/manager.go, devicesToAllocate).
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from sriov import errors
 from sriov.kubelet import names
@@ -26,14 +27,13 @@ class AllocationError(errors.SriovError):
         self.retryable = retryable
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Answer for one container; `cdi_devices` are qualified names as in `intel.com/net-pci=0000:01:10.0`. No mounts."""
 
     envs: Mapping[str, str]
     nodes: tuple[device_nodes.DeviceNode, ...] = ()
     cdi_devices: tuple[str, ...] = ()
-    annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:

@@ -7,12 +7,13 @@ flags. A dry run ends with 1 if the configuration has an error.
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+
+import msgspec
 
 from deviceplugin import device_files, dry_run, flags, plugin, registration
 from sriov import errors
@@ -104,7 +105,9 @@ def _dry_run(given: argparse.Namespace) -> int:
         return 1
     if configuration.asks_for_profiles:
         catalog, trouble = observer.with_profiles(catalog, node.devlink)
-        configuration = dataclasses.replace(configuration, warnings=(*configuration.warnings, *filter(None, [trouble])))
+        configuration = msgspec.structs.replace(
+            configuration, warnings=(*configuration.warnings, *filter(None, [trouble]))
+        )
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     listed = dry_run.rows(catalog, configuration, health.Conditions(health.down(catalog), {}, managed))
     print(dry_run.as_json(configuration, listed) if as_json else dry_run.as_table(configuration, listed))

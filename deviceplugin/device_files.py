@@ -4,10 +4,11 @@ Device-info files are for Multus, CDI specs for the runtime. No pod may fail bec
 written, that is logged, and device nodes are passed in the way that needs no file.
 """
 
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Collection, Sequence
+
+import msgspec
 
 from deviceplugin import allocation
 from sriov import files
@@ -16,8 +17,7 @@ from sriov.pools import assignment, cdi, device_info
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FilePlaces:
+class FilePlaces(msgspec.Struct, frozen=True):
     """Folders of the files, and the way in which device nodes are passed."""
 
     devinfo: pathlib.Path = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")

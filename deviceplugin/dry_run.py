@@ -3,9 +3,10 @@
 For people as a table, for programs as JSON. Pure: its caller reads the node.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
+
+import msgspec
 
 from sriov.hardware import node_devices
 from sriov.pools import assignment, health, resources
@@ -13,8 +14,7 @@ from sriov.pools import assignment, health, resources
 _COLUMNS = ("DEVICE", "WHAT", "PF", "DRIVER", "NETDEV", "RESOURCE", "HEALTH", "WHY")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PlacedDevice:
+class PlacedDevice(msgspec.Struct, frozen=True):
     """One device. `resource` is its pool's, None if it has none; `why_not` is by resource, for the other pools."""
 
     device: str
@@ -56,7 +56,7 @@ def _row(
 
 def as_json(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> str:
     """Encode the rows. `errors` is empty: a configuration with errors is not used."""
-    shown = [dataclasses.asdict(row) for row in listed]
+    shown = [msgspec.to_builtins(row) for row in listed]
     totals = {each.full_name: sum(row.resource == each.full_name for row in listed) for each in configuration.resources}
     found = {"errors": [], "warnings": configuration.warnings, "resources": totals, "devices": shown}
     return json.dumps(found, indent=1)

@@ -7,10 +7,11 @@ the others notice nothing.
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
 import pathlib
+
+import msgspec
 
 from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
@@ -24,26 +25,24 @@ _TURN = 0.01  # seconds between two checks of whether a stream has been written
 _READING = 0.2  # seconds for the kubelet to read what was written: it reads each resource's stream in its own time
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """Options. `config` and `prefix` are read again when the file changes. Seconds: `debounce` gathers simultaneous
     events, `resync` is between two looks without a reason, `farewell` is given to the kubelet to read an empty pool."""
 
     config: pathlib.Path
     prefix: str
     registrar: registration.Registrar
-    node: observer.ObservedNode = dataclasses.field(default_factory=observer.ObservedNode)
-    places: device_files.FilePlaces = dataclasses.field(default_factory=device_files.FilePlaces)
-    patience: observer.Patience = dataclasses.field(default_factory=observer.Patience)
-    timings: session.Timings = dataclasses.field(default_factory=session.Timings)
+    node: observer.ObservedNode = msgspec.field(default_factory=observer.ObservedNode)
+    places: device_files.FilePlaces = msgspec.field(default_factory=device_files.FilePlaces)
+    patience: observer.Patience = msgspec.field(default_factory=observer.Patience)
+    timings: session.Timings = msgspec.field(default_factory=session.Timings)
     debounce: float = 0.1
     resync: float = 30.0
     farewell: float = 2.0
-    after_failures: background.RetryTimings = dataclasses.field(default_factory=background.RetryTimings)
+    after_failures: background.RetryTimings = msgspec.field(default_factory=background.RetryTimings)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Served:
+class _Served(msgspec.Struct, eq=False):
     """A resource that the kubelet knows of, and the task that keeps it registered."""
 
     registration: session.Registration
@@ -174,7 +173,7 @@ class Plugin:
         for served in self._served.values() if moving else ():
             pool = served.registration.servicer.pool
             staying = tuple(device for device in pool.devices if device.id not in moving)
-            served.registration.servicer.publish(dataclasses.replace(pool, devices=staying))
+            served.registration.servicer.publish(msgspec.structs.replace(pool, devices=staying))
             await self._heard(served.registration)
         if moving:
             await asyncio.sleep(_READING)

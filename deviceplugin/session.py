@@ -7,7 +7,6 @@ a registration also ends the socket, and the next one starts from nothing: there
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import math
 import pathlib
@@ -15,6 +14,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 
 import grpc
+import msgspec
 
 from deviceplugin import device_files, registration, servicer
 from sriov import errors
@@ -25,8 +25,7 @@ from sriov.pools import assignment
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(msgspec.Struct, frozen=True):
     """Times in seconds. `poll` is between two tries where no event can come; `look` between two looks at a directory
     that is watched, for what makes no event, such as a mount over it. `register` is longer than the 10 s in which the
     kubelet dials back; `first_stream` is how long it may take to open ListAndWatch; a registration that lasted

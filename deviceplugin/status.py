@@ -1,11 +1,11 @@
 """Status of the plugin: whether each resource is registered and the configuration is in force. Pure."""
 
-import dataclasses
 import json
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ResourceStatus:
+
+class ResourceStatus(msgspec.Struct, frozen=True):
     """One resource. `registered`: a kubelet has accepted it; `watched`: its number of streams; the rest are counts."""
 
     name: str
@@ -19,8 +19,7 @@ class ResourceStatus:
     refused_allocations: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Status of all. `config_error` is what is wrong with a file that is not in force; empty if it is in force.
 
     `reloads` counts files that came into force after the first, `refused_reloads` those that did not. `failing` has a
@@ -42,4 +41,4 @@ class Status:
 
     @property
     def as_json(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self) | {"problems": self.problems}, indent=1).encode() + b"\n"
+        return json.dumps(msgspec.to_builtins(self) | {"problems": self.problems}, indent=1).encode() + b"\n"

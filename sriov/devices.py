@@ -3,10 +3,11 @@
 A VF is known by its PCI address and its PF, never by its netdev, which is often in a pod and has another name there.
 """
 
-import dataclasses
 import enum
 import re
 from typing import NewType
+
+import msgspec
 
 from sriov import errors
 
@@ -53,8 +54,7 @@ class EswitchMode(enum.Enum):
     SWITCHDEV = "switchdev"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PF:
+class PF(msgspec.Struct, frozen=True):
     """A physical function: a PCI network device with an SR-IOV capability.
 
     `vendor` and `device` are four lower-case hex digits. `numa_node` is None if the machine has no NUMA.
@@ -72,8 +72,7 @@ class PF:
     totalvfs: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class VF:
+class VF(msgspec.Struct, frozen=True):
     """A virtual function. `index` is what `ip link set PF vf INDEX` takes.
 
     `pf` is None inside a virtual machine that was given the VF: its PF is on another machine, out of reach.

@@ -3,9 +3,10 @@
 Each Setting is one attribute of the kernel's IFLA_VF_INFO (include/uapi/linux/if_link.h), set through the PF.
 """
 
-import dataclasses
 import enum
 import re
+
+import msgspec
 
 from sriov import errors
 
@@ -48,8 +49,7 @@ class Setting(enum.Enum):
     GUID = "guid"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class VfSettings:
+class VfSettings(msgspec.Struct, frozen=True):
     """All that a PF has of a VF. The defaults are the baseline.
 
     `mac` is the administered address; `vlan` 0 is untagged; `qos` the 802.1p priority, 0 to 7; rates are in Mbit/s,
@@ -91,8 +91,7 @@ NO_GUID = "ff:ff:ff:ff:ff:ff:ff:ff"
 _FIELDS = {Setting.VLAN: ("vlan", "qos", "proto"), Setting.RATE: ("min_tx_rate", "max_tx_rate")}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Switches:
+class Switches(msgspec.Struct, frozen=True):
     """Settings of a VF that a file or a network may name; None is not named, and the next lower layer decides."""
 
     trust: bool | None = None
@@ -100,7 +99,7 @@ class Switches:
 
     def over(self, below: VfSettings) -> VfSettings:
         """Return `below` with what is named here replaced."""
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             below,
             trust=below.trust if self.trust is None else self.trust,
             spoofchk=below.spoofchk if self.spoofchk is None else self.spoofchk,
@@ -118,7 +117,7 @@ def differing(one: VfSettings, other: VfSettings) -> frozenset[Setting]:
 def taken(base: VfSettings, over: VfSettings, which: frozenset[Setting]) -> VfSettings:
     """Return `base` with these settings taken from `over`."""
     names = (name for setting in which for name in _FIELDS.get(setting, (setting.value,)))
-    return dataclasses.replace(base, **{name: getattr(over, name) for name in names})
+    return msgspec.structs.replace(base, **{name: getattr(over, name) for name in names})
 
 
 def asked(wanted: VfSettings) -> frozenset[Setting]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import pathlib
 import socket
 import time
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from sriov import errors, timing
 from sriov.daemon import logs, unix_sockets
@@ -27,8 +28,7 @@ _LAST_SECONDS = 10  # for shims to confirm that the answer is printed, when the 
 _PAUSE_SECONDS = 1  # while there are no free descriptors: calls wait in the socket's queue meanwhile
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Received:
+class _Received(msgspec.Struct, frozen=True):
     """A call as its shim sent it, each part parsed once: `args` are the CNI_ARGS of `env`, `document` is stdin."""
 
     env: wire.Environment

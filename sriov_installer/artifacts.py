@@ -4,9 +4,10 @@ Provisioning makes VFs at boot and keeps network managers off them. Nothing is w
 the package has one for this machine (hack/build-shim), else the Python shim.
 """
 
-import dataclasses
 import pathlib
 import platform
+
+import msgspec
 
 from sriov_installer import marks
 
@@ -24,8 +25,7 @@ OLDEST_PYTHON = (3, 10)
 """Oldest one that runs the Python shim: with an older one each call would end in a traceback no runtime can read."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Artefact:
+class Artefact(msgspec.Struct, frozen=True):
     """A file as it is to be. `interpreter` is the program that the host needs to run it, "" for none.
 
     `displaces`: another program's file of that name may be put aside, if the user allows it.

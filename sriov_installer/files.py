@@ -4,19 +4,19 @@ A draft is beside its target under one fixed name, so that the next run after a 
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import pathlib
 import stat
 from collections.abc import Iterator
 
+import msgspec
+
 from sriov import errors, files
 from sriov_installer import run_directory
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The file at a path. `content` is None if it is no regular file: a link, a folder."""
 
     content: bytes | None

@@ -4,11 +4,12 @@ A file that is not ours is never overwritten. If the user allows it, it is kept 
 back.
 """
 
-import dataclasses
 import enum
 import pathlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from sriov_installer import artifacts, files, marks
 
@@ -25,8 +26,7 @@ class Action(enum.Enum):
     CLEAR_RUN_FOLDER = "remove our files, and leave those of others, in"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileStep:
+class FileStep(msgspec.Struct, frozen=True):
     """One change. `path` is the target; for REMOVE it is any file of ours, for the last two the run directory."""
 
     action: Action
@@ -37,8 +37,7 @@ class FileStep:
         return f"{self.action.value} {files.backup(self.path) if self.action is Action.KEEP else self.path}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """A command line to run."""
 
     command: tuple[str, ...]
@@ -50,8 +49,7 @@ class Order:
 Steps = tuple[FileStep | Order, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InstallPlan:
+class InstallPlan(msgspec.Struct, frozen=True):
     """A plan with a problem is not carried out. Problems end with what the user can do."""
 
     steps: Steps = ()

@@ -1,17 +1,17 @@
 """systemd's command lines: made here, run by `apply`. Pure, except for the check of whether there is a systemd."""
 
-import dataclasses
 import pathlib
 import shutil
 from collections.abc import Sequence
+
+import msgspec
 
 from sriov_installer import artifacts
 
 _BOOTED = pathlib.Path("/run/systemd/system")  # sd_booted(3)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Systemd:
+class Systemd(msgspec.Struct, frozen=True):
     """`present`: systemctl exists. `running`: it is also this root's init, so that units can be started."""
 
     root: pathlib.Path

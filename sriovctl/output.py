@@ -4,7 +4,6 @@ Colour and the terminal's width count only if stdout is a terminal: a pipe gets 
 NO_COLOR (no-color.org) is honoured. Documents for programs keep the command's own order.
 """
 
-import dataclasses
 import enum
 import json
 import os
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import click
+import msgspec
 
 
 class OutputFormat(enum.Enum):
@@ -38,22 +38,19 @@ class Tone(enum.Enum):
     FAINT = "dim"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(msgspec.Struct, frozen=True):
     text: str
     tone: Tone = Tone.PLAIN
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """Column of a table. `wide`: only with `--output wide`."""
 
     heading: str
     wide: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
 

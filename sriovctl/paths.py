@@ -1,11 +1,11 @@
 """Paths of a node that sriovctl reads. Every one is an option, so that nothing has to be patched to test it."""
 
-import dataclasses
 import pathlib
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Places:
+
+class Places(msgspec.Struct, frozen=True):
     """Paths; the defaults are those of the daemons' own flags."""
 
     sysfs: pathlib.Path = pathlib.Path("/sys")

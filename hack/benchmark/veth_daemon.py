@@ -5,10 +5,11 @@ here that costs one rename of a folder, which is small enough not to count again
 """
 
 import contextlib
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from sriov.linux import kernel, netlink, netns
 from sriov_cni import app as daemon
@@ -27,7 +28,7 @@ class VethKernel(netlink.Netlink):
     def link(self, ref: kernel.LinkRef) -> kernel.Link:
         found = super().link(ref)
         places = self._shown.get(found.index)
-        return found if places is None else dataclasses.replace(found, parent=places[0].parent.parent.name)
+        return found if places is None else msgspec.structs.replace(found, parent=places[0].parent.parent.name)
 
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         super().move(index, target, name, change)

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import msgspec
+
 from sriov import devices, settings
 from sriov.hardware import inventory, sysfs
 from sriov.linux import netlink
@@ -115,7 +117,7 @@ def snapshot(stage: Stage) -> dict[str, Seen]:
 
 def _seen(stage: Stage, vf: devices.VF) -> Seen:
     netdev = stage.tree.netdev(vf.pci)
-    state = dataclasses.replace(stage.vf_settings(vf), mac=settings.NO_MAC)
+    state = msgspec.structs.replace(stage.vf_settings(vf), mac=settings.NO_MAC)
     if netdev is None:
         return Seen(None, None, None, state)
     return Seen(netdev.name, netdev.address, netdev.mtu, state)

@@ -1,7 +1,6 @@
 """Attach a VF to a pod: write its record, carry out its plan, and undo all of it if a step fails."""
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Iterator, Set
@@ -54,7 +53,7 @@ def attached(
         )
         target = node.target(request.vf, home.address)
         heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
-        planned = plans.plan(target, dataclasses.replace(netdev, address=home.address), request, heard=heard)
+        planned = plans.plan(target, msgspec.structs.replace(netdev, address=home.address), request, heard=heard)
         record = _record(node, request, pod, target, home=home)
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)

@@ -6,7 +6,6 @@ and MTU it had.
 """
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import logging
@@ -27,8 +26,7 @@ _OFF = kernel.Change(promisc=False, allmulti=False, noarp=False)
 _NOT_HANDED_OUT = "no pod gets it before it is clean"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """One VF to take back.
 
     `net` is the host's kernel. `rest` is what the PF states of a VF without owner. `noted` are the settings of the
@@ -290,7 +288,7 @@ def _set_back(case: _Case, index: int) -> kernel.LinkState:
         aside = kernel.Change(address=settings.aside(case.home.address))
         if not case.node.insist(functools.partial(configure, aside, trial=True)):
             seen = None
-    clean = dataclasses.replace(_OFF, address=case.home.address, mtu=case.home.mtu)
+    clean = msgspec.structs.replace(_OFF, address=case.home.address, mtu=case.home.mtu)
     case.node.insist(functools.partial(configure, clean))
     case.node.heard.note(case.vf.pci, seen)
     return left
@@ -302,7 +300,7 @@ def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:
     index = link.index
     if case.record.wanted.guid and now != own:
         index = _bound_anew(case, f"its GUID is {now} and not its own, {own}")
-    change = dataclasses.replace(_OFF, mtu=case.home.mtu)
+    change = msgspec.structs.replace(_OFF, mtu=case.home.mtu)
     case.node.insist(functools.partial(netdevs.configure, case.net, index, change))
 
 
@@ -311,7 +309,7 @@ def _at_rest(vf: devices.VF, record: ledger.Record, rest: settings.VfSettings) -
     former = _former(record, rest)
     if vf.infiniband:
         guid = settings.guid_of(record.home.address if record.home else record.host_guid)
-        own = dataclasses.replace(rest, guid=guid if record.wanted.guid else "")
+        own = msgspec.structs.replace(rest, guid=guid if record.wanted.guid else "")
         return wishes.of_infiniband(own, frozenset(), former)
     if record.home is None:
         return wishes.of_userspace(rest, frozenset(), record.host_mac, former)

@@ -1,6 +1,5 @@
 """The node that attachments happen on: its sysfs, its kernel, and the host's namespace, where every free VF is."""
 
-import dataclasses
 import errno
 import random
 import threading
@@ -8,6 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
+
+import msgspec
 
 from sriov import devices, errors, timing
 from sriov.attachment import vf_config
@@ -32,8 +33,7 @@ class AttachmentStep(timing.Step):
     COMPARE = "comparison"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """The node, one object for each process. `kernel` opens requests in the host's namespace for the calling thread.
 
     `home` is the host's namespace. `patience` is the seconds to wait for what takes its own time: a VF of a destroyed
@@ -44,11 +44,11 @@ class Node:
     tree: sysfs.Tree
     kernel: Callable[[], AbstractContextManager[kernel.Kernel]]
     home: netns.Netns
-    unsupported: vf_config.Unsupported = dataclasses.field(default_factory=vf_config.Unsupported)
-    heard: mailboxes.Heard = dataclasses.field(default_factory=mailboxes.Heard)
+    unsupported: vf_config.Unsupported = msgspec.field(default_factory=vf_config.Unsupported)
+    heard: mailboxes.Heard = msgspec.field(default_factory=mailboxes.Heard)
     patience: float = PATIENCE
     writer: sysfs_writes.Attributes | None = None
-    rdma_turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    rdma_turn: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def rebind(self, pci: devices.PciAddress) -> None:
         """Unbind the device's driver and bind it again, which makes a new netdev. Raises KernelError."""

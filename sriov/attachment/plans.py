@@ -7,7 +7,7 @@ MAC after that, since igb does not pass it on to the VF. The link comes up last.
 MAC: the move renames the netdev, and the MAC is set after it.
 """
 
-import dataclasses
+import msgspec
 
 from sriov import devices, settings
 from sriov.attachment import vf_config
@@ -16,8 +16,7 @@ from sriov.linux import kernel
 from sriov.state import ledger
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """Request to attach `vf` for `owner`, with the settings `wanted`.
 
     `mtu` is in bytes; None keeps the VF's. `rdma` are the RDMA devices that move with the VF. `rdma_nodes` are the RDMA
@@ -41,8 +40,7 @@ class Request:
         return settings.asked(self.wanted) if self.named is None else self.named
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StateVf:
+class StateVf(msgspec.Struct, frozen=True):
     """The PF states the whole VF; `asked` are the settings that somebody asked for."""
 
     target: vf_config.Target
@@ -51,8 +49,7 @@ class StateVf:
     infiniband: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """The netdev moves into the pod and gets its name there. `was` is its name in the host.
 
     `index` 0 means the index that it has when the step is carried out. The move also makes `change`. With `trial` the
@@ -67,8 +64,7 @@ class Move:
     trial: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MoveRdma:
+class MoveRdma(msgspec.Struct, frozen=True):
     """An RDMA device follows its netdev. `nodes` are the VF's device nodes, which must stay the same."""
 
     device: kernel.RdmaDevice
@@ -76,8 +72,7 @@ class MoveRdma:
     nodes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rebind:
+class Rebind(msgspec.Struct, frozen=True):
     """The VF's driver is unbound and bound again, so that it reads the GUID that its PF was told: a new netdev appears.
 
     `rdma_nodes` as in Request: they must not change by it.
@@ -87,8 +82,7 @@ class Rebind:
     rdma_nodes: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Configure:
+class Configure(msgspec.Struct, frozen=True):
     """The netdev in the pod gets an address, an MTU or flags. `trial` as in Move."""
 
     name: str
@@ -96,8 +90,7 @@ class Configure:
     trial: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Administer:
+class Administer(msgspec.Struct, frozen=True):
     """The PF pins the MAC, so that spoof checking holds the pod to it."""
 
     target: vf_config.Target
@@ -124,7 +117,7 @@ def plan(
     if target is None:
         vf_config.refuse_without_pf(request.wanted, request.asked, has_netdev=True)
         address = netdev.address if mac is None else mac
-        return _into_pod(netdev, request, dataclasses.replace(change, address=address, up=True))
+        return _into_pod(netdev, request, msgspec.structs.replace(change, address=address, up=True))
     if mac is None:
         return _unpinned(target, netdev, request, change)
     if request.vf.driver in devices.RESET_BY_A_MAC:
@@ -156,7 +149,7 @@ def _own(
     return (
         _state(target, request, settings.NO_MAC),
         *_into_pod(netdev, request, kernel.Change(address=settings.aside(own)), trial=True),
-        Configure(name, dataclasses.replace(change, address=own)),
+        Configure(name, msgspec.structs.replace(change, address=own)),
         Administer(target, own, asked=False),
         Configure(name, kernel.Change(up=True)),
     )
@@ -167,7 +160,7 @@ def _given(target: vf_config.Target, netdev: sysfs.Netdev, request: Request, cha
     mac = request.wanted.mac
     return (
         _state(target, request, settings.NO_MAC),
-        *_into_pod(netdev, request, dataclasses.replace(change, address=mac)),
+        *_into_pod(netdev, request, msgspec.structs.replace(change, address=mac)),
         Administer(target, mac, asked=True),
         Configure(request.owner.ifname, kernel.Change(up=True)),
     )
@@ -193,7 +186,7 @@ def _unpinned(
     return (
         _state(target, request, settings.NO_MAC),
         *_into_pod(netdev, request, elsewhere, trial=True),
-        Configure(request.owner.ifname, dataclasses.replace(change, address=netdev.address, up=True)),
+        Configure(request.owner.ifname, msgspec.structs.replace(change, address=netdev.address, up=True)),
     )
 
 
@@ -211,12 +204,12 @@ def _infiniband(target: vf_config.Target | None, netdev: sysfs.Netdev, request: 
     steps: tuple[Step, ...] = (StateVf(target, request.wanted, request.asked, infiniband=True),)
     if request.wanted.guid not in ("", settings.guid_of(netdev.address)):
         steps = (*steps, Rebind(request.vf.pci, request.rdma_nodes))
-        netdev = dataclasses.replace(netdev, index=0)
+        netdev = msgspec.structs.replace(netdev, index=0)
     return (*steps, *_into_pod(netdev, request, change))
 
 
 def _state(target: vf_config.Target, request: Request, mac: str) -> StateVf:
-    wanted = dataclasses.replace(request.wanted, mac=mac)
+    wanted = msgspec.structs.replace(request.wanted, mac=mac)
     return StateVf(target, wanted, request.asked - {settings.Setting.MAC})
 
 

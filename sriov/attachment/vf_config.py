@@ -6,11 +6,12 @@ other setting fails nothing: it is passed over, unless the PF shows that the VF 
 PF does not support is remembered, so that the separate requests are made only once.
 """
 
-import dataclasses
 import errno
 import logging
 import time
 from collections.abc import Callable, Set
+
+import msgspec
 
 from sriov import errors, settings
 from sriov.attachment import wishes
@@ -35,8 +36,7 @@ Insist = Callable[[Callable[[], None]], None]
 """Runs an action that busy hardware may refuse, and retries it until it succeeds or patience ends."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A VF as its PF addresses it: PF link index, VF index.
 
     `own_mac` is its netdev's address in the host; NO_MAC if it has no netdev. `generation` changes whenever the PF's
@@ -49,8 +49,7 @@ class Target:
     generation: tuple[int, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     generation: tuple[int, ...]
     until: float
     settings: frozenset[Setting]
@@ -77,11 +76,10 @@ class Unsupported:
     def forget(self, target: Target, settled: Set[Setting]) -> None:
         """Remove settings that a driver has taken after all: a PF may learn, as mlx5 does on leaving switchdev mode."""
         if (before := self.of(target)) & settled:
-            self._known[target.pf] = dataclasses.replace(self._known[target.pf], settings=before - settled)
+            self._known[target.pf] = msgspec.structs.replace(self._known[target.pf], settings=before - settled)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     """One VF to state."""
 
     net: kernel.Kernel
@@ -125,7 +123,9 @@ def pin(net: kernel.Kernel, target: Target, mac: str, unsupported: Unsupported, 
     if not asked and Setting.MAC in unsupported.of(target):
         return False
     alone = frozenset({Setting.MAC})
-    wish = wishes.Wish(dataclasses.replace(settings.BASELINE, mac=mac), alone if asked else frozenset(), which=alone)
+    wish = wishes.Wish(
+        msgspec.structs.replace(settings.BASELINE, mac=mac), alone if asked else frozenset(), which=alone
+    )
     work = _Work(net, target, wish, unsupported, insist)
     try:
         work.say(wish.wanted, alone)

@@ -4,15 +4,15 @@ The network configuration asks for what it names and for what differs from the b
 our own account: the baseline, the VF's declared settings, and its own MAC, which the PF holds the pod to.
 """
 
-import dataclasses
 from collections.abc import Iterator
+
+import msgspec
 
 from sriov import settings
 from sriov.settings import Setting
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What to state: `wanted`, of which `asked` are the settings that somebody asked for.
 
     `former` are the settings of the VF's last owner, if known: they must not stay. `which` are the settings that are
@@ -45,7 +45,7 @@ class Wish:
             return
         if setting is Setting.MAC:
             others = {settings.NO_MAC, own_mac} - {self.wanted.mac}
-            yield from (dataclasses.replace(self.wanted, mac=mac) for mac in sorted(others, reverse=True))
+            yield from (msgspec.structs.replace(self.wanted, mac=mac) for mac in sorted(others, reverse=True))
         elif self.wanted.value(setting) != settings.BASELINE.value(setting):
             yield settings.BASELINE
 
@@ -65,7 +65,7 @@ def of_userspace(
         return Wish(wanted, asked, former)
     if host_mac is None and (former is None or former.mac == settings.NO_MAC):
         return Wish(wanted, asked, former, settings.EVERY_SETTING - {Setting.MAC})
-    kept = dataclasses.replace(wanted, mac=host_mac or settings.NO_MAC)
+    kept = msgspec.structs.replace(wanted, mac=host_mac or settings.NO_MAC)
     return Wish(kept, asked, former)
 
 

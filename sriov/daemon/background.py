@@ -7,18 +7,18 @@ after a pause that grows, and until it has gone well again it is a problem of th
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
+
+import msgspec
 
 _log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[object]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RetryTimings:
+class RetryTimings(msgspec.Struct, frozen=True):
     """Times in seconds. The `first` pause doubles up to the `longest`. Work that has run for `settled` goes well. A
     round of work that has not ended after `limit` hangs."""
 
@@ -31,8 +31,7 @@ class RetryTimings:
         return min(self.longest, self.first * 2.0 ** min(in_a_row - 1, 30))
 
 
-@dataclasses.dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct):
     """State of one task. `failures` counts all, `in_a_row` those since it last went well.
 
     `problem` is the last failure's, empty while the task goes well. `began` is when the present round of periodic work
@@ -45,8 +44,11 @@ class Task:
     began: float | None = None
 
 
+_TIMINGS = RetryTimings()
+
+
 class Background:
-    def __init__(self, timings: RetryTimings = RetryTimings()) -> None:
+    def __init__(self, timings: RetryTimings = _TIMINGS) -> None:
         self._timings = timings
         self._tasks: dict[str, Task] = {}
 

@@ -10,10 +10,11 @@ client's request comes with its connection, so it is read before enough others a
 
 import asyncio
 import contextlib
-import dataclasses
 import http
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
 
 from sriov import errors
 from sriov.daemon import http_address, unix_sockets
@@ -27,8 +28,7 @@ _LINES = 100  # of a request's head
 TEXT = "text/plain; charset=utf-8"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     code: int
     body: bytes
     kind: str = TEXT

@@ -1,15 +1,15 @@
 """Address of a daemon's HTTP endpoint, as on the command line. Pure."""
 
 import argparse
-import dataclasses
 import pathlib
+
+import msgspec
 
 _FORMS = "write HOST:PORT, as in 127.0.0.1:9557, or unix:/PATH"
 _PORTS = range(1, 1 << 16)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(msgspec.Struct, frozen=True):
     """`host` is a name or an address, without the brackets of IPv6."""
 
     host: str
@@ -19,8 +19,7 @@ class Tcp:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(msgspec.Struct, frozen=True):
     path: pathlib.Path
 
     def __str__(self) -> str:

@@ -7,7 +7,6 @@ the function that logs need not know them. A line has only facts that a caller n
 import asyncio
 import contextlib
 import contextvars
-import dataclasses
 import datetime
 import enum
 import json
@@ -17,6 +16,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import TextIO
+
+import msgspec
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +31,10 @@ class Format(enum.StrEnum):
     JSON = "json"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     """The facts of the present work, and when it began (seconds of the monotonic clock)."""
 
-    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, str] = msgspec.field(default_factory=dict)
     began: float | None = None
 
 

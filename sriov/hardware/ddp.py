@@ -5,10 +5,11 @@ the kernel, and needs more privileges than the device plugin has.
 """
 
 import contextlib
-import dataclasses
 import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import node_devices
@@ -50,9 +51,9 @@ def fill_in(
     except errors.KernelError as error:
         trouble = error
     told = {
-        name: dataclasses.replace(one, ddp_profile=found.get(_nic(one))) for name, one in catalog.candidates.items()
+        name: msgspec.structs.replace(one, ddp_profile=found.get(_nic(one))) for name, one in catalog.candidates.items()
     }
-    filled = dataclasses.replace(catalog, candidates=types.MappingProxyType(told))
+    filled = msgspec.structs.replace(catalog, candidates=types.MappingProxyType(told))
     return filled, None if found else trouble
 
 

@@ -6,12 +6,13 @@ A device's folder is listed once, so that nothing is opened that does not exist:
 """
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import re
 import types
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import host_networking, node_devices, pci, ports, sysfs
@@ -24,8 +25,7 @@ _IFF_UP = 1  # include/uapi/linux/if.h
 _NO_IOMMU = "vfio-noiommu"  # kernel: drivers/vfio/group.c names such a group so
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Identity:
+class _Identity(msgspec.Struct, frozen=True):
     """What stays the same while a device exists. Its folder's inode identifies it: kernfs gives each a new one."""
 
     inode: int
@@ -75,8 +75,7 @@ def uplink(tree: sysfs.Tree, pf: devices.PciAddress, netdev: str) -> node_device
     return node_devices.Uplink(netdev, up, None if carrier is None else carrier == 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Pf:
+class _Pf(msgspec.Struct, frozen=True):
     """A PF as its VFs need it: their indices by address, and their representors by index."""
 
     netdev: str | None
@@ -183,7 +182,7 @@ class _Reader:
         entries = frozenset(sysfs.names(folder))
         netdevs, kind = self._netdevs(folder, entries)
         pf = self._pf(parent.pf or parent.pci)
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             parent,
             id=name,
             role=node_devices.Role.SF if aux_type == "sf" else node_devices.Role.AUXILIARY,

@@ -5,13 +5,14 @@ kernel's (host_tables), and from /proc/net (Documentation/filesystems/proc.rst; 
 net/ipv4/fib_trie.c, net/ipv6/route.c and addrconf.c), which may be all that a container's rules leave.
 """
 
-import dataclasses
 import enum
 import functools
 import logging
 import pathlib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
 
 from sriov.hardware import host_tables, sysfs
 
@@ -29,8 +30,7 @@ class Use(enum.Enum):
     ADDRESS = "address"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostUse:
+class HostUse(msgspec.Struct, frozen=True):
     """`text` completes "it is the host's: "."""
 
     use: Use

@@ -6,11 +6,12 @@ The device plugin's own reader, since it must not import the client that changes
 (net/ipv4/fib_trie.c, fib_route_seq_show()).
 """
 
-import dataclasses
 import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
+
+import msgspec
 
 from sriov.linux import nlsocket
 
@@ -26,8 +27,7 @@ _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True):
     """Addresses and routes, each with its link's index; a route with several next hops has an entry for each link.
 
     Addresses and unicast routes of every table, without those that are local to a link.

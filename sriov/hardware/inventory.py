@@ -1,8 +1,9 @@
 """PFs and VFs of this node. `scan` reads all of them, `lookup` reads one VF without looking at the others."""
 
-import dataclasses
 import types
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import pci, sysfs
@@ -14,8 +15,7 @@ _VF_IDS = frozenset(("15b3", each) for each in ("1012", "1014", "1016", "1018", 
 _NETWORK_CLASS = "0x02"  # PCI code and ID assignment, base class 02h: network controller
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(msgspec.Struct, frozen=True):
     """The node's PFs and VFs by PCI address, in PCI order. A snapshot: take another one after a uevent."""
 
     pfs: Mapping[devices.PciAddress, devices.PF]

@@ -1,8 +1,9 @@
 """Devices of this node that a pod might be given, as plain facts. `discovery` reads them, `pools` decides on them."""
 
-import dataclasses
 import enum
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import devices
 from sriov.hardware import host_networking
@@ -20,16 +21,14 @@ class Role(enum.Enum):
     ACCELERATOR = "accelerator"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IommuGroup:
+class IommuGroup(msgspec.Struct, frozen=True):
     """A group's number, and whether it protects nothing (vfio's no-IOMMU mode)."""
 
     number: str
     unsafe: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Vfio:
+class Vfio(msgspec.Struct, frozen=True):
     """The vfio side of a device that has a vfio driver.
 
     `device` is its own character device in /dev/vfio/devices, as in `vfio3`; None if the kernel makes none. `is_open`
@@ -40,8 +39,7 @@ class Vfio:
     is_open: bool | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A device that a pod might be given.
 
     `id` is the PCI address, or an auxiliary device's name; `pci` is the device itself, or the one it is on. `vendor`,
@@ -79,8 +77,7 @@ class Candidate:
     ddp_profile: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Uplink:
+class Uplink(msgspec.Struct, frozen=True):
     """State of a PF's netdev. `carrier` is None if it cannot be known, as while the netdev is down."""
 
     netdev: str
@@ -88,8 +85,7 @@ class Uplink:
     carrier: bool | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True):
     """Snapshot of candidates by ID, PCI devices in PCI order and then the others; and of uplinks by their PF.
 
     `shared` are paths of device nodes that belong to no single device and exist: RDMA CM, vhost-net, tun and iommufd.
@@ -97,7 +93,7 @@ class Catalog:
 
     candidates: Mapping[str, Candidate]
     shared: frozenset[str] = frozenset()
-    uplinks: Mapping[devices.PciAddress, Uplink] = dataclasses.field(default_factory=dict)
+    uplinks: Mapping[devices.PciAddress, Uplink] = msgspec.field(default_factory=dict)
 
 
 EMPTY = Catalog({})

@@ -11,6 +11,8 @@ import pathlib
 import re
 from collections.abc import Collection, Iterator
 
+import msgspec
+
 from sriov import devices
 from sriov.hardware import ports
 
@@ -65,8 +67,7 @@ def names(path: pathlib.Path | str) -> tuple[str, ...]:
         return ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Netdev:
+class Netdev(msgspec.Struct, frozen=True):
     """A netdev as this namespace's sysfs shows it. `address` is lower case."""
 
     name: str
@@ -75,8 +76,7 @@ class Netdev:
     mtu: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Uplink:
+class _Uplink(msgspec.Struct, frozen=True):
     """The uplink among several netdevs. `links` is the number of entries in their folder, 0 if it does not matter."""
 
     name: str
@@ -89,19 +89,18 @@ class _Uplink:
         return not self.links or self.links == _links(folder)
 
 
-@dataclasses.dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     """Cache of what need not be read again.
 
     A port name is read under the kernel's global lock (net/core/net-sysfs.c, phys_port_name_show()), never changes for
     a netdev, and in switchdev mode a PF has one netdev for each VF.
     """
 
-    uplinks: dict[str, _Uplink] = dataclasses.field(default_factory=dict)
-    ports: dict[str, dict[str, tuple[str, str]]] = dataclasses.field(default_factory=dict)  # name: ifindex, port name
+    uplinks: dict[str, _Uplink] = msgspec.field(default_factory=dict)
+    ports: dict[str, dict[str, tuple[str, str]]] = msgspec.field(default_factory=dict)  # name: ifindex, port name
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # noqa: TID251  # its cache does not count in a comparison
 class Tree:
     """A sysfs: the machine's at /sys, or one that a test has built."""
 

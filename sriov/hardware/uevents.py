@@ -7,12 +7,12 @@ overflows. Netdev events are those of the namespace in which the monitor was ope
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import pathlib
 import socket
 from collections.abc import AsyncGenerator, Mapping
 
+import msgspec
 import pyudev
 
 from sriov import devices, errors
@@ -20,8 +20,7 @@ from sriov import devices, errors
 SUBSYSTEMS = ("pci", "net", "auxiliary", "infiniband", "vdpa", "uio")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """`action` is add, remove, change, move, bind or unbind; `pci` is the device, or the netdev's device."""
 
     action: str

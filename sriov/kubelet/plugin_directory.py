@@ -7,11 +7,12 @@ lost, so they only hasten the next look at the files.
 
 import asyncio
 import contextlib
-import dataclasses
 import enum
 import os
 import pathlib
 import stat
+
+import msgspec
 
 Identity = tuple[int, int, int]
 """Device, inode, and time of creation in nanoseconds: file systems give a freed inode to the next file."""
@@ -26,8 +27,7 @@ class Lost(enum.Enum):
     NOT_WATCHED = "the kubelet no longer watches it"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """Our socket and the kubelet's, as on disk; None if there is none."""
 
     own: Identity | None

@@ -6,10 +6,10 @@ k8s.io/kubelet/pkg/apis/pluginregistration/v1/api.proto. Importing this module i
 """
 
 import asyncio
-import dataclasses
 from typing import Protocol
 
 import grpc
+import msgspec
 
 from sriov.kubelet._pb import pluginregistration_pb2 as pb
 from sriov.kubelet._pb import pluginregistration_pb2_grpc as pb_grpc
@@ -19,8 +19,7 @@ class RefusedError(Exception):
     """The kubelet refuses the registration."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(msgspec.Struct, frozen=True):
     """One plugin as the kubelet is told of it: `kind` is its type, as "DevicePlugin"; `versions` those of its API.
 
     `name` is a resource for a device plugin, and the driver's name for a DRA driver. An empty `endpoint` means the

@@ -7,12 +7,12 @@ Source: kubernetes/kubelet pkg/apis/podresources/v1. Importing this module impor
 
 import asyncio
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import grpc
+import msgspec
 
 from sriov import devices, errors
 from sriov.kubelet._pb import podresources_pb2, podresources_pb2_grpc
@@ -30,8 +30,7 @@ _PAUSE = 0.2  # seconds
 _T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """Devices that one container was given of one resource; the IDs are its device plugin's own."""
 
     container: str
@@ -39,8 +38,7 @@ class Given:
     ids: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(msgspec.Struct, frozen=True):
     """A pod that the kubelet runs, or has just run."""
 
     namespace: str

@@ -4,11 +4,12 @@
 Links are addressed by index, or by name if the index is not known yet.
 """
 
-import dataclasses
 import ipaddress
 from collections.abc import Mapping, Set
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+import msgspec
 
 from sriov import settings
 from sriov.linux import netns, nsid
@@ -21,8 +22,7 @@ EVERYWHERE_4 = ipaddress.ip_network("0.0.0.0/0")
 EVERYWHERE_6 = ipaddress.ip_network("::/0")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A netdev as one namespace sees it. `parent` is its PCI address if the kernel reports it (from 5.14 on).
 
     `running`: it is up and has a carrier. `enslaved`: a bond, a team, a bridge or a VRF is above it.
@@ -42,8 +42,7 @@ class Link:
     enslaved: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """Changes to a link; an attribute that is None stays. The kernel applies address, MTU, then the flags."""
 
     address: str | None = None
@@ -57,8 +56,7 @@ class Change:
 NOTHING = Change()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes."""
 
     dst: IpNetwork
@@ -70,8 +68,7 @@ class Route:
     scope: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RdmaDevice:
+class RdmaDevice(msgspec.Struct, frozen=True):
     """An RDMA device as in `mlx5_2`. Its index lasts as long as its driver is bound; anybody may change its name."""
 
     index: int

@@ -7,11 +7,12 @@ random one is not that pod. Plain netlink: pyroute2 reads these numbers but cann
 """
 
 import contextlib
-import dataclasses
 import secrets
 import socket
 import struct
 import sys
+
+import msgspec
 
 from sriov.linux import netns, nlsocket
 
@@ -24,8 +25,7 @@ _FAMILY = struct.Struct("=B3x")  # struct rtgenmsg, padded
 _ATTRIBUTE = struct.Struct("=HHi")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """A namespace as the namespace `home` knows it. `number` is home's for it, `own` is the namespace's for itself."""
 
     home: tuple[int, int]

@@ -5,9 +5,10 @@ empty pool is kept: devices may come later. A device that a pod holds is listed 
 what is allocated, and a device missing from the list keeps its pod's containers from restarting.
 """
 
-import dataclasses
 import enum
 from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
 
 from sriov.hardware import host_networking, node_devices
 from sriov.pools import health, resources, selectors
@@ -26,8 +27,7 @@ class Health(enum.Enum):
     UNHEALTHY = "Unhealthy"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A device as the kubelet sees it, with its facts and the selector that took it.
 
     `numa_node` is None if it is unknown or unwanted; `ailment` is why the device is unhealthy.
@@ -44,8 +44,7 @@ class Device:
         return Health.HEALTHY if self.ailment is None else Health.UNHEALTHY
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(msgspec.Struct, frozen=True):
     """A resource and its devices in the catalog's order. `shared` are this machine's node-wide device nodes."""
 
     settings: resources.Resource

@@ -3,8 +3,9 @@
 Sections and keys of `_INFO`, and the order of the nodes, are those of upstream's info providers.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
@@ -17,16 +18,14 @@ _UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic upstream gives nothing
 Info = dict[str, dict[str, str]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DeviceNode:
+class DeviceNode(msgspec.Struct, frozen=True):
     """A device node, by its paths; always readable and writable."""
 
     host: str
     container: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(msgspec.Struct, frozen=True):
     """One section of `_INFO` and the nodes that it describes."""
 
     name: str

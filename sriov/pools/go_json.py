@@ -5,7 +5,6 @@ type is an error (pkg.go.dev/encoding/json, Unmarshal). Unlike Go the reader con
 reported at once, and it remembers what it ignored.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Collection
@@ -18,8 +17,7 @@ _AT = re.compile(r" - at `\$(.*)`$")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """A value that cannot be used. `path` is its place in the document, as in `resourceList[0].selectors.vendors`."""
 
     path: str

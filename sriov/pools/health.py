@@ -5,26 +5,26 @@ VF's record from shortly before it leaves the host until just after it is back. 
 have lasted, in both directions.
 """
 
-import dataclasses
 from collections.abc import Collection, Mapping
+
+import msgspec
 
 from sriov import devices
 from sriov.hardware import node_devices
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(msgspec.Struct, frozen=True):
     """Conditions of the node. `down`: PFs without a link, by address; `dirty`: devices left behind by a pod.
 
     Both have the reason as value. `foreign`: devices opened by a program that is no pod's. `managed`: PFs whose VFs
     are, or were, given to pods, so that the PF itself never is. `given`: the resource as which a held VF was given.
     """
 
-    down: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    dirty: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    down: Mapping[str, str] = msgspec.field(default_factory=dict)
+    dirty: Mapping[str, str] = msgspec.field(default_factory=dict)
     managed: frozenset[devices.PciAddress] = frozenset()
-    foreign: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    given: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    foreign: Mapping[str, str] = msgspec.field(default_factory=dict)
+    given: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 NONE = Conditions()
@@ -70,12 +70,11 @@ def given(
     return known
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settling:
+class Settling(msgspec.Struct, frozen=True):
     """Reported state of some keys, and since when the node has differed from it (seconds of any steady clock)."""
 
-    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    doubted: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    told: Mapping[str, str] = msgspec.field(default_factory=dict)
+    doubted: Mapping[str, float] = msgspec.field(default_factory=dict)
 
     def next_look(self, delay: float) -> float | None:
         """Return when the oldest difference has lasted for `delay` seconds."""

@@ -5,10 +5,11 @@ have lasted long enough; the other modules of pools decide what follows from the
 """
 
 import asyncio
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Collection, Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import ddp, discovery, link_events, node_devices, sysfs, uevents
@@ -19,14 +20,13 @@ from sriov.state import ledger
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ObservedNode:
+class ObservedNode(msgspec.Struct, frozen=True):
     """Where the node shows itself: sysfs, procfs, /dev, the CNI's run directory with its ledger, devlink.
 
     `checkpoint` is the kubelet's file of given devices; None if it is not read.
     """
 
-    tree: sysfs.Tree = dataclasses.field(default_factory=sysfs.Tree)
+    tree: sysfs.Tree = msgspec.field(default_factory=sysfs.Tree)
     proc: pathlib.Path = pathlib.Path("/proc")
     dev: pathlib.Path = pathlib.Path("/dev")
     run_dir: pathlib.Path = pathlib.Path("/run/sriov")
@@ -34,8 +34,7 @@ class ObservedNode:
     checkpoint: pathlib.Path | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """Seconds that a state must last before it counts: a PF's link, and a VF that a pod has left behind or that
     another program has open."""
 

@@ -1,8 +1,9 @@
 """Resource as configured: one entry of `resourceList`, read and checked. Values only."""
 
-import dataclasses
 import enum
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov.kubelet import names
 from sriov.pools import selectors
@@ -25,8 +26,7 @@ class AllocationPolicy(enum.Enum):
     PCIE = "pcie"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(msgspec.Struct, frozen=True):
     """Checks of a device's health. `pf`: its PF is down or has no carrier; `driver`: it has none; `cleanup`: a pod
     is gone and the CNI has not taken the device back clean."""
 
@@ -35,8 +35,7 @@ class Checks:
     cleanup: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """A resource. The first of its `alternatives` that fits takes a device; None takes every VF, () takes nothing.
 
     `additional_info` is by PCI address, or `*`. `host_addresses` offers devices even if the host has an address there.
@@ -49,7 +48,7 @@ class Resource:
     exclude_topology: bool = False
     additional_info: Mapping[str, Mapping[str, str]] | None = None
     policy: AllocationPolicy = AllocationPolicy.SPREAD
-    checks: Checks = dataclasses.field(default_factory=Checks)
+    checks: Checks = msgspec.field(default_factory=Checks)
     host_addresses: bool = False
 
     @property
@@ -58,8 +57,7 @@ class Resource:
         return names.resource(self.prefix, self.name)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """The resources in file order, and warnings about what was ignored, for the log."""
 
     resources: tuple[Resource, ...]

@@ -1,6 +1,5 @@
 """Reader of one selector of config.json. A value that no device can have is a warning, and still constrains."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
@@ -141,7 +140,7 @@ def _root_devices(reader: go_json.Reader, raw: _Strings, path: str) -> tuple[sel
         address = pci(item.pf)
         if item.pf and item.expression is None and not address:
             _warn_of_nothing(reader, f"{path}[{number}]", item.pf)
-        found.append(dataclasses.replace(item, pf=address, expression=None) if address else item)
+        found.append(msgspec.structs.replace(item, pf=address, expression=None) if address else item)
     return tuple(found)
 
 

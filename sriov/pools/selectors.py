@@ -6,9 +6,10 @@ whose isRdma, needVhostNet and vdpaType count. A key without values is no constr
 name that is no regular expression is the whole name: `eth1` is not `eth10` (upstream: deviceSelectors.go, getItem).
 """
 
-import dataclasses
 import re
 from collections.abc import Iterator
+
+import msgspec
 
 from sriov.hardware import node_devices
 
@@ -16,8 +17,7 @@ _EXPRESSION = re.compile(r"[.^$*+?()\[\]{}|\\]")  # a name with one of these is 
 _RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", re.ASCII)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(msgspec.Struct, frozen=True):
     """A PF, by netdev name or PCI address in lower case, and some of its VFs or SFs.
 
     `pf` is "" for any PF. `ranges` are pairs of first and last index, both included; None is all of them. `expression`
@@ -38,8 +38,7 @@ class Functions:
         return index is not None and any(first <= index <= last for first, last in self.ranges)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(msgspec.Struct, frozen=True):
     """One object of `selectors`; an empty set is no constraint. Vendor and device are four lower-case hex digits.
 
     `need_vhost_net` constrains nothing. `is_rdma` and `vdpa_type` constrain, and give the container device nodes.

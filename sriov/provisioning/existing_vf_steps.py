@@ -4,9 +4,10 @@ Declared defaults are written first, so that a VF whose pod comes and goes meanw
 pod gave back has its own address and no administered one: so the netdev's address is compared, if there is a netdev.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from sriov import settings
 from sriov.provisioning import model, new_vf_steps, policies, steps
@@ -34,7 +35,7 @@ def changes(pf: model.Pf, policy: policies.PfPolicy, macs: Sequence[str] | None)
     for vf in free:
         if vf.index in rebound:
             step = _of(pf, vf, steps.Act.DRIVER, vf.binding, new_vf_steps.wanted_binding(policy, probed=True))
-            yield dataclasses.replace(step, restore=tuple(_readdressed(pf, vf)))
+            yield msgspec.structs.replace(step, restore=tuple(_readdressed(pf, vf)))
     for vf in free:
         yield from _mtu(pf, vf, policy, rebound=vf.index in rebound)
     yield from _switches(pf, free, steps.Act.TRUST, policy.trust)  # last, as in new_vf_steps

@@ -1,9 +1,10 @@
 """This machine, as provisioning reads and changes it. Importing this module imports pyroute2."""
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import sysfs
@@ -12,8 +13,7 @@ from sriov.provisioning import machine, observe
 from sriov.state import ledger
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _NoSwitches:
+class _NoSwitches(msgspec.Struct, frozen=True):
     """Substitute for a kernel without devlink, or a container that may not use it."""
 
     why: errors.KernelError

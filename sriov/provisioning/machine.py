@@ -8,9 +8,10 @@ address (igbvf_probe() in drivers/net/ethernet/intel/igbvf/netdev.c, igb_vf_rese
 ../igb/igb_main.c), and nothing fails. So the address is read back.
 """
 
-import dataclasses
 import operator
 from collections.abc import Callable
+
+import msgspec
 
 from sriov import devices, errors, polling, settings
 from sriov.hardware import pci, sysfs
@@ -21,8 +22,7 @@ from sriov.provisioning.steps import Act, ProvisioningStep
 _SETTINGS = {Act.MAC: settings.Setting.MAC, Act.SPOOFCHK: settings.Setting.SPOOFCHK, Act.TRUST: settings.Setting.TRUST}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """Carries out steps. `patience` is how many seconds a driver may take to bring a netdev."""
 
     node: observe.NodeAccess
@@ -66,7 +66,7 @@ class Machine:
         self._until(lambda: self._netdev(step.pf) is not None, f"{step.pf} to have a netdev again")
 
     def _administer(self, step: ProvisioningStep) -> None:
-        wanted = dataclasses.replace(settings.BASELINE, **{step.act.value: step.after})
+        wanted = msgspec.structs.replace(settings.BASELINE, **{step.act.value: step.after})
         assert step.vf is not None
         with self.node.kernel() as net:
             net.set_vf(self._found(step.pf).index, step.vf, wanted, {_SETTINGS[step.act]})
@@ -126,7 +126,7 @@ class Machine:
     def _state_again(self, step: ProvisioningStep, mac: str) -> None:
         """State the address again: a VF takes it while none is administered; igb does not pass on a later one."""
         for act, value in ((Act.MAC, settings.NO_MAC), (Act.ADDRESS, mac), (Act.MAC, mac)):
-            self.do(dataclasses.replace(step, act=act, after=value))
+            self.do(msgspec.structs.replace(step, act=act, after=value))
 
     def _change(self, pci: devices.PciAddress, change: kernel.Change) -> None:
         found = self._found(pci)

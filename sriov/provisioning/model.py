@@ -1,12 +1,11 @@
 """Model of a node for provisioning, as frozen values. Nothing here reads or changes anything."""
 
-import dataclasses
+import msgspec
 
 from sriov import devices, settings
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """Driver of a VF, None for none; `override` is the driver that it is reserved for (driver_override)."""
 
     driver: str | None
@@ -16,8 +15,7 @@ class Binding:
         return self.override or self.driver or "none"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Vf:
+class Vf(msgspec.Struct, frozen=True):
     """A VF as it is. `netdev`, `mtu` and `address` are None if it has no netdev in the host.
 
     `shown` is what its PF reports of it, `declared` are its defaults for the CNI; each is None if it cannot be read.
@@ -36,8 +34,7 @@ class Vf:
     without_netdev: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pf:
+class Pf(msgspec.Struct, frozen=True):
     """A PF with its VFs in index order. `autoprobe`: whether the kernel binds a new VF to a driver by itself.
 
     `netdev` and `mtu` are None without a netdev, `eswitch` if the card has no switch that can be asked.
@@ -68,8 +65,7 @@ class Pf:
         return tuple(vf for vf in self.vfs if vf.user)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(msgspec.Struct, frozen=True):
     """PFs in PCI order; `drivers` are the PCI drivers that the kernel has loaded."""
 
     pfs: tuple[Pf, ...]

@@ -1,11 +1,12 @@
 """Observation of a node: reads what provisioning needs. Changes nothing."""
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+import msgspec
 
 from sriov import devices, errors, settings
 from sriov.hardware import inventory, sysfs
@@ -22,8 +23,7 @@ class EswitchClient(Protocol):
     def set_mode(self, bus: str, device: str, mode: devices.EswitchMode) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeAccess:
+class NodeAccess(msgspec.Struct, frozen=True):
     """Sources of a node's state. `pods` asks the kubelet each time which pod has which device, by PCI address."""
 
     tree: sysfs.Tree
@@ -46,8 +46,7 @@ def observe(node: NodeAccess) -> model.NodeFacts:
     return model.NodeFacts(tuple(pfs), frozenset(sysfs.names(node.tree.root / "bus/pci/drivers")))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(msgspec.Struct, frozen=True):
     """The sources that one observation reads."""
 
     tree: sysfs.Tree

@@ -6,8 +6,9 @@ PF's; igbvf finds a PF that is down "still in reset state"; a driver takes a VF'
 with drivers_autoprobe 0 only driver_override binds one (drivers/pci/pci-driver.c, pci_device_can_probe()).
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from sriov import settings
 from sriov.provisioning import existing_vf_steps, model, new_vf_steps, policies, steps
@@ -15,8 +16,7 @@ from sriov.provisioning import existing_vf_steps, model, new_vf_steps, policies,
 Macs = Sequence[str] | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """`refusals` are the reasons to do nothing at all; `notes` name what is left as it is, and why."""
 
     steps: tuple[steps.ProvisioningStep, ...]

@@ -1,6 +1,6 @@
 """Policies of the provisioning file as frozen values, and which PFs a selector takes. Pure; `document` reads them."""
 
-import dataclasses
+import msgspec
 
 from sriov import devices, settings
 from sriov.provisioning import model
@@ -9,8 +9,7 @@ DEFAULT_DRIVER = "default"
 """As a VF's driver: the one that the kernel chooses, so that the VF has a netdev."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PfSelector:
+class PfSelector(msgspec.Struct, frozen=True):
     """Values inside a key are alternatives, keys must all hold, an empty one is no constraint. All refer to the PF."""
 
     pf_names: frozenset[str] = frozenset()
@@ -30,8 +29,7 @@ class PfSelector:
         return all(not wanted or value in wanted for wanted, value in pairs)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MacRange:
+class MacRange(msgspec.Struct, frozen=True):
     """Unicast addresses from `first` to `last`, both included, as numbers."""
 
     first: int
@@ -49,8 +47,7 @@ class MacRange:
         return self.first <= other.last and other.first <= self.last
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PfPolicy:
+class PfPolicy(msgspec.Struct, frozen=True):
     """One entry of the file. A setting that is None stays as it is. `mtu` in bytes, of the PF and of its VFs."""
 
     name: str

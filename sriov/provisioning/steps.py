@@ -4,9 +4,10 @@ A step names the state that a thing is to have, and not a change to it, so that 
 again or taken back.
 """
 
-import dataclasses
 import enum
 from typing import Any
+
+import msgspec
 
 from sriov import devices, settings
 from sriov.provisioning import model
@@ -28,8 +29,7 @@ class Act(enum.Enum):
     DEFAULTS = "defaults"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProvisioningStep:
+class ProvisioningStep(msgspec.Struct, frozen=True):
     """`vf` is the index of the PF's VF, None for the PF itself: a VF need not exist while this is planned.
 
     `before` is None if there is nothing to go back to, as with a VF that the plan itself makes. `restore` are more
@@ -62,7 +62,7 @@ def back(step: ProvisioningStep) -> tuple[ProvisioningStep, ...]:
     """Return the steps that undo it."""
     if step.before is None:
         return ()
-    return (dataclasses.replace(step, before=step.after, after=step.before, restore=()), *step.restore)
+    return (msgspec.structs.replace(step, before=step.after, after=step.before, restore=()), *step.restore)
 
 
 def said(value: object) -> str:
@@ -75,7 +75,7 @@ def said(value: object) -> str:
         case devices.EswitchMode():
             return value.value
         case settings.Switches():
-            named = {key: each for key, each in dataclasses.asdict(value).items() if each is not None}
+            named = {key: each for key, each in msgspec.to_builtins(value).items() if each is not None}
             return ", ".join(f"{key} {said(each)}" for key, each in named.items()) or "none"
         case model.Binding() | _:
             return str(value)

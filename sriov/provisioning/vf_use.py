@@ -4,11 +4,12 @@ A VF is in use if the ledger has its record, the kubelet reports a pod, its netd
 has its userspace driver's device node open, or the device plugin would not offer it: an address of the host, a bond.
 """
 
-import dataclasses
 import os
 import pathlib
 import re
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import host_networking, sysfs
@@ -18,8 +19,7 @@ from sriov.state import ledger
 _NODE = re.compile(r".*/(?P<node>vfio/((noiommu-)?\d+|devices/vfio\d+)|uio\d+)")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Users:
+class Users(msgspec.Struct, frozen=True):
     """Observation of a node. `pods` is the kubelet's report, by PCI address; `held` are the ledger's records."""
 
     tree: sysfs.Tree

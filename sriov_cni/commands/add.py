@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable
+
+import msgspec
 
 from sriov import devices, errors, settings, timing
 from sriov.attachment import announcing, attach, plans, rebound
@@ -48,7 +49,7 @@ async def _attach(
 ) -> tuple[result.Interface, result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
     moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, isolated)
-    request = dataclasses.replace(request, rdma=moving, rdma_nodes=nodes)
+    request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
         order = _on_the_link if ipam.needs_link(network.ipam) else _beside
         lease = leases.Leasing(daemon, held, call, network, request.vf.pci)
@@ -92,8 +93,7 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
         daemon.later(announcements.announce(given.announcer))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(msgspec.Struct, frozen=True):
     """A VF in the pod, and the announcer of its addresses.
 
     `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it.

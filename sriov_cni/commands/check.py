@@ -6,9 +6,10 @@ flags, queues, and the address of a VF that has become part of a bond or the lik
 """
 
 import asyncio
-import dataclasses
 import errno
 import logging
+
+import msgspec
 
 from sriov import errors, settings
 from sriov.attachment import vf_config, wishes
@@ -152,7 +153,7 @@ def _as_asked(found: settings.VfSettings, record: ledger.Record, address: str | 
     Source: drivers/net/ethernet/intel/igb/igb_main.c, igb_set_vf_mac_addr().
     """
     if record.wanted.trust and found.mac == address:
-        return dataclasses.replace(found, mac=record.wanted.mac)
+        return msgspec.structs.replace(found, mac=record.wanted.mac)
     return found
 
 
@@ -163,7 +164,9 @@ def _check_vf(found: settings.VfSettings, record: ledger.Record, stated: frozens
     """
     kept = None if record.wanted.trust else record.host_mac  # a trusted VF may take another
     held = record.pinned or kept or settings.NO_MAC
-    expected = dataclasses.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
+    expected = (
+        msgspec.structs.replace(record.wanted, mac=held) if record.wanted.mac == settings.NO_MAC else record.wanted
+    )
     compared = settings.asked(expected) if record.passed_over is None else stated - set(record.passed_over)
     if expected.mac == settings.NO_MAC:
         compared -= {settings.Setting.MAC}

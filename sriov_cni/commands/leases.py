@@ -1,9 +1,10 @@
 """IPAM of an ADD: the plugin is asked for an address, and asked to take it back if the ADD fails."""
 
 import asyncio
-import dataclasses
 from collections.abc import Coroutine
 from typing import Any
+
+import msgspec
 
 from sriov import devices
 from sriov_cni.context import calls, ipam, locks
@@ -11,8 +12,7 @@ from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.spec import cni_errors, netconf, result
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Leasing:
+class Leasing(msgspec.Struct, frozen=True):
     """One ADD's use of its IPAM plugin; begin() starts it as a task. `vf` is the VF that the ADD attaches."""
 
     daemon: Daemon

@@ -4,8 +4,9 @@ After the first failure the next round tries again. From then on each such VF ha
 VFs that nobody can restore do not keep threads from the others.
 """
 
-import dataclasses
 from collections.abc import Iterable
+
+import msgspec
 
 from sriov import devices
 from sriov.state import ledger
@@ -15,8 +16,7 @@ _LONGEST = 300.0  # seconds
 _NOTEWORTHY = 3  # failures in a row: one or two may be a driver that resets
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Failing:
+class _Failing(msgspec.Struct, frozen=True):
     """One VF. `due` is in seconds of the clock that `failed` is given.
 
     `kept_back`: nothing failed, and the VF is in the host, but no pod may have it yet. That is a matter of the VF's

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from sriov import devices, errors, timing
 from sriov.attachment import announcing, detach
@@ -44,8 +45,7 @@ class Meter(Protocol):
         """Count an attempt to detach a VF that was left without a DEL."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Daemon:
+class Daemon(msgspec.Struct, frozen=True):
     """The node, its ledger and the VFs' locks. All calls of a node share one, because of the locks.
 
     `upstream` has the attachments that sriov-cni made. `fresh` are attachments of which no runtime may have heard
@@ -65,12 +65,12 @@ class Daemon:
     troubles: daemon_problems.Trouble | None = None
     enable_ipv6: EnableIpv6 | None = None
     ipam_patience: float = 5.0
-    fresh: unconfirmed.Unheard = dataclasses.field(default_factory=unconfirmed.Unheard)
-    vf_locks: locks.VfLocks = dataclasses.field(default_factory=locks.VfLocks)
-    promised: rdma_promises.Promises = dataclasses.field(default_factory=rdma_promises.Promises)
-    chores: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
-    tasks: background.Background = dataclasses.field(default_factory=background.Background)
-    stuck: attempts.Attempts = dataclasses.field(default_factory=attempts.Attempts)
+    fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
+    vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)
+    promised: rdma_promises.Promises = msgspec.field(default_factory=rdma_promises.Promises)
+    chores: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    tasks: background.Background = msgspec.field(default_factory=background.Background)
+    stuck: attempts.Attempts = msgspec.field(default_factory=attempts.Attempts)
 
     def problems(self) -> list[str]:
         """Return the problems of the background tasks, a line for each. Only for the loop's own thread."""
@@ -115,8 +115,7 @@ class Daemon:
             self.upstream.end(record)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it."""
 
     invocation: environment.Invocation

@@ -5,13 +5,12 @@ sandboxes of the pod get them. So the same pod's next ADD must find the same nod
 In memory: the first ADD after the daemon's start counts as a pod's first. For the event loop's own thread only.
 """
 
-import dataclasses
+import msgspec
 
 from sriov import devices
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Promise:
+class _Promise(msgspec.Struct, frozen=True):
     pod: str
     nodes: tuple[str, ...]
     waited: bool = False
@@ -39,5 +38,5 @@ class Promises:
         known = self._kept.get(pci)
         if known is None or known.waited:
             return False
-        self._kept[pci] = dataclasses.replace(known, waited=True)
+        self._kept[pci] = msgspec.structs.replace(known, waited=True)
         return True

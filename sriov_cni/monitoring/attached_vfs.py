@@ -5,9 +5,10 @@ that are gone.
 """
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable
+
+import msgspec
 
 from sriov import errors
 from sriov.attachment.node import Node
@@ -17,8 +18,7 @@ from sriov_cni.monitoring import counters
 Reader = Callable[[ledger.Record], counters.Counters | None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True):
     """One attached VF. `pf` is the PF's netdev, or its PCI address if it has none; `pf` and `vf` are empty inside a
     virtual machine. `counters` is None for a VF without a netdev and if its namespace could not be entered."""
 
@@ -28,8 +28,7 @@ class Holding:
     counters: counters.Counters | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """One look at all VFs. `at` is in seconds since 1970, 0 before the first look."""
 
     at: float = 0.0

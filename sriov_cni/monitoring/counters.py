@@ -5,16 +5,16 @@ that PF under its global lock, which pods' ADDs wait for. /proc/net/dev takes no
 shows what the netdev carried: no RDMA, which bypasses it, and nothing that a program does with a VF of its own.
 """
 
-import dataclasses
 import os
+
+import msgspec
 
 from sriov import errors
 from sriov.linux import netns
 from sriov.state import ledger
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(msgspec.Struct, frozen=True):
     """Counters of one direction. `dropped` on receiving includes what the card missed for lack of buffers."""
 
     bytes: int
@@ -23,8 +23,7 @@ class Direction:
     dropped: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(msgspec.Struct, frozen=True):
     """Counters since the VF's driver was bound: they continue from pod to pod, so only their growth is a pod's own."""
 
     received: Direction

@@ -4,10 +4,11 @@ Source: CNI spec 1.1, "Parameters", and the checks of libcni and its skel. An em
 libcni sets all of them on every call.
 """
 
-import dataclasses
 import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
@@ -31,8 +32,7 @@ _FOR_A_POD = frozenset({Command.ADD, Command.DEL, Command.CHECK})
 _IN_A_POD = frozenset({Command.ADD, Command.CHECK})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True):
     """CNI_ARGS, parsed; what is not there is empty. `problem` says why no ADD takes them: the rest is what can be read.
 
     `namespace`, `pod` and `uid` are the pod's, as Kubernetes runtimes pass them.
@@ -45,15 +45,14 @@ class Arguments:
     problem: cni_errors.CniError | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True):
     """A checked environment. Fields that the command does not need are empty."""
 
     command: Command
     container_id: str = ""
     netns: str = ""
     ifname: str = ""
-    args: Arguments = dataclasses.field(default_factory=Arguments)
+    args: Arguments = msgspec.field(default_factory=Arguments)
     path: str = ""
 
 
@@ -92,8 +91,7 @@ def _text(value: str) -> str | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(msgspec.Struct, frozen=True):
     """One variable. Only commands in `checked` refuse an invalid value: a DEL uses no more than the names."""
 
     name: str

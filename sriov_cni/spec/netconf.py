@@ -4,7 +4,6 @@ What an ADD asks for its VF is checked in `vf_request`. The checks here are an A
 that are there: their DEL must succeed whatever the configuration says that no ADD takes.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -39,15 +38,14 @@ _NEEDED = ("cniVersion", "name", "deviceID", "ipam")
 _ATTACHMENTS = msgspec.json.Decoder(list[_Attachment] | None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """Stdin, decoded. `values` are the JSON values by key, as they came; a key that comes twice has its last value.
 
     The others are the values that every command needs, of any JSON type, None for absent ones. `problem` says why stdin
     is no configuration; then there are no values. `refusal` says why no ADD takes it although there are.
     """
 
-    values: Mapping[str, msgspec.Raw] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     version: Any = None
     name: Any = None
     device_id: Any = None
@@ -56,8 +54,7 @@ class Document:
     refusal: cni_errors.CniError | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Network:
+class Network(msgspec.Struct, frozen=True):
     """What every command needs. `ipam` is the IPAM plugin's name, `device` a PCI address if there is a valid one.
 
     `version` and `name` are valid ones for an ADD; for an existing attachment they are unchecked, "" if absent.

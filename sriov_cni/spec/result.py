@@ -6,7 +6,6 @@ unknown fields too: a plugin must pass on what earlier plugins did ("Deriving ru
 """
 
 import contextlib
-import dataclasses
 import ipaddress
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
@@ -70,16 +69,14 @@ _RESULT = msgspec.json.Decoder(Result)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Previous:
+class Previous(msgspec.Struct, frozen=True):
     """prevResult, decoded once: `result` is read here, `document` is passed on as received. Both empty without one."""
 
-    result: Result = dataclasses.field(default_factory=Result)
-    document: dict[str, Any] = dataclasses.field(default_factory=dict)
+    result: Result = msgspec.field(default_factory=Result)
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Addressing:
+class Addressing(msgspec.Struct, frozen=True):
     """A result's addresses and routes as the kernel takes them."""
 
     addresses: tuple[kernel.IpInterface, ...]

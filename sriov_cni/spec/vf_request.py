@@ -4,7 +4,6 @@ Keys are those of sriov-cni, and `mtu`. A key with a wrong JSON type is a decodi
 invalid configuration (7), a value that no VF can have an unsupported field (2); each names key, value and remedy.
 """
 
-import dataclasses
 import re
 from typing import Any
 
@@ -60,8 +59,7 @@ KEYS = frozenset(_FIELDS) - {"runtimeConfig"}
 """Keys of this plugin in a network configuration, without those that every CNI configuration has."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class VfRequest:
+class VfRequest(msgspec.Struct, frozen=True):
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
@@ -75,7 +73,7 @@ class VfRequest:
     allmulti: bool = False
     resource: str = ""
     rdma: bool | None = None
-    dns: result.Dns = dataclasses.field(default_factory=result.Dns)
+    dns: result.Dns = msgspec.field(default_factory=result.Dns)
     pkey: int | None = None
 
 

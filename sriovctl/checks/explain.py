@@ -5,10 +5,11 @@ is the reason; the steps after it are shown all the same, since two things may b
 """
 
 import collections
-import dataclasses
 import difflib
 import enum
 from collections.abc import Callable, Iterator
+
+import msgspec
 
 from sriov import devices
 from sriov.hardware import node_devices
@@ -25,8 +26,7 @@ class Reply(enum.Enum):
     UNSEEN = "cannot tell"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ChainLink:
+class ChainLink(msgspec.Struct, frozen=True):
     """One step of the chain. `name` is for scripts and never changes."""
 
     name: str
@@ -36,8 +36,7 @@ class ChainLink:
     remedy: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A pod (namespace/name), the resources in question, and its own specification if it was given."""
 
     found: facts.Facts

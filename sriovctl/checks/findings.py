@@ -3,8 +3,9 @@
 A kind is never renamed: scripts and alerts match on it. docs/sriovctl.md lists all of them.
 """
 
-import dataclasses
 import enum
+
+import msgspec
 
 
 class Severity(enum.Enum):
@@ -92,8 +93,7 @@ class Kind(enum.Enum):
         return str(self.value[2])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A finding. `subject` is the thing: a device, a file, a resource; `evidence` is what was seen."""
 
     kind: Kind

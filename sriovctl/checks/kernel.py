@@ -3,8 +3,9 @@
 Every fault names where it was read or seen. Those that the CNI works around are info: they explain what one sees.
 """
 
-import dataclasses
 from collections.abc import Iterator
+
+import msgspec
 
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import facts
@@ -15,8 +16,7 @@ _SLOW_HZ = 100
 _FQS_MS = 1  # milliseconds that are too few to report
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """`source` is where it was read in Linux 6.12, or that it was measured there."""
 
     drivers: frozenset[str]

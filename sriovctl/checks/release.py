@@ -5,14 +5,13 @@ processes still run, so its report counts for an owner and not against one. A VF
 that no kubelet contradicts: only the end of its namespace has brought it there.
 """
 
-import dataclasses
+import msgspec
 
 from sriov.state import ledger
 from sriovctl.node import attachments
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Verdict. `refusal` is why not, "" if allowed; `actions` are what will be done, `remedy` what to do instead."""
 
     refusal: str = ""

@@ -4,9 +4,10 @@ Nothing here enters a namespace or holds one: a namespace is the one that the VF
 are those in the ledger.
 """
 
-import dataclasses
 import enum
 import os
+
+import msgspec
 
 from sriov.state import ledger
 from sriovctl.node import snapshot
@@ -36,8 +37,7 @@ _MEANING = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ListedAttachment:
+class ListedAttachment(msgspec.Struct, frozen=True):
     """`since` in seconds since 1970; `kubelet` is the pod that has the device by the kubelet's report, or None."""
 
     record: ledger.Record

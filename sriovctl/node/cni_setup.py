@@ -1,11 +1,12 @@
 """CNI setup of the host: plugins, network configurations, the node's policy."""
 
-import dataclasses
 import enum
 import json
 import os
 import pathlib
 from collections.abc import Iterator
+
+import msgspec
 
 from sriov_cni.context import policy
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
@@ -23,8 +24,7 @@ class InstalledPlugin(enum.Enum):
     NOT_EXECUTABLE = "not executable"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NetworkFile:
+class NetworkFile(msgspec.Struct, frozen=True):
     """A configuration file of a network with a plugin of type sriov. `problem` is why ADD would refuse it."""
 
     file: str

@@ -1,8 +1,9 @@
 """Facts for `doctor`, collected once. Reads only, and asks the daemon's socket whether it answers."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import errors
 from sriov.hardware import node_devices, ports, sysfs
@@ -13,8 +14,7 @@ from sriovctl import paths
 from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, network_managers, pcie, snapshot
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """Facts. `groups` are IOMMU groups with their members. `autoprobe` is by PF: its attribute sriov_drivers_autoprobe.
     `versions` is by driver, for drivers that are not the kernel's own. `daemon_trouble` is why the CNI daemon does not
     answer, `trouble` are the problems of its background work that it reports."""

@@ -1,18 +1,18 @@
 """Running kernel: its release, configuration and command line, as far as they can be read."""
 
-import dataclasses
 import gzip
 import pathlib
 import re
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov.hardware import sysfs
 
 _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunningKernel:
+class RunningKernel(msgspec.Struct, frozen=True):
     """`release` is as in uname. `config` is empty if the kernel's configuration cannot be read.
 
     `first_fqs` are the ticks before RCU looks for quiescent states (rcutree.jiffies_till_first_fqs).
@@ -20,7 +20,7 @@ class RunningKernel:
 
     release: str = ""
     cmdline: str = ""
-    config: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, str] = msgspec.field(default_factory=dict)
     first_fqs: int | None = None
 
     @property

@@ -1,15 +1,15 @@
 """Kubelet's report of pods and devices, asked for once; if there is no answer, that is reported too."""
 
 import asyncio
-import dataclasses
 import pathlib
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import errors
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """Container of a pod that was given a device of a resource."""
 
     namespace: str
@@ -21,14 +21,13 @@ class Holder:
         return f"{self.namespace}/{self.pod}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """The kubelet's report. `holders` is by device; `pods` are all its pods, as namespace/name; `allocatable` are the
     healthy devices of each registered resource. `trouble` is why nothing is known, "" if something is."""
 
-    holders: Mapping[str, Holder] = dataclasses.field(default_factory=dict)
+    holders: Mapping[str, Holder] = msgspec.field(default_factory=dict)
     pods: frozenset[str] = frozenset()
-    allocatable: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    allocatable: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     trouble: str = ""
 
     def held_by(self, pod: str) -> dict[str, Holder]:

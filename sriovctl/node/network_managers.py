@@ -5,11 +5,12 @@ bus.
 """
 
 import configparser
-import dataclasses
 import fnmatch
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from sriov.hardware import sysfs
 
@@ -18,8 +19,7 @@ _ANY_CARD = {"Type": "ether", "Kind": "!*"}  # as systemd's own examples have it
 _YES = ("yes", "true", "1", "on")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Managers:
+class Managers(msgspec.Struct, frozen=True):
     """Network managers that run here and are not configured to leave VFs alone.
 
     `held` are netdevs of VFs that NetworkManager manages, even if it has been configured otherwise since. `claims` are

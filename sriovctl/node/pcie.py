@@ -3,10 +3,11 @@
 Read from sysfs alone. A link's speed is what it can do (max_link_speed), since an idle link may be throttled.
 """
 
-import dataclasses
 import pathlib
 import struct
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov.hardware import pci, sysfs
 
@@ -19,8 +20,7 @@ _ACS_CONTROL = 6  # offset of its control register, 16 bits
 _REDIRECT = 0x0004 | 0x0008  # P2P Request Redirect, P2P Completion Redirect
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """`path` are the host bridge (as in pci0000:00) and the bridges above, outermost first. `speed` is as sysfs has it,
     as in "16.0 GT/s PCIe". `redirects`: a bridge whose ACS sends traffic between its devices up to the root."""
 

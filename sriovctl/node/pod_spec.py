@@ -3,11 +3,11 @@
 The kubelet reports what a pod was given, never what it wanted; a pod that is not scheduled yet is unknown here.
 """
 
-import dataclasses
 import json
 from typing import Any
 
 import click
+import msgspec
 
 from sriovctl import output
 
@@ -15,8 +15,7 @@ _NETWORKS = "k8s.v1.cni.cncf.io/networks"
 _NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PodSpec:
+class PodSpec(msgspec.Struct, frozen=True):
     """`requests` are extended resources with their counts; `networks` is Multus's annotation, "" if there is none;
     `unscheduled` is the scheduler's own reason, "" once the pod is placed."""
 

@@ -5,9 +5,10 @@ only conditions that must last for some time (a link that flaps) are taken as th
 named in `unseen`, and the rest is shown all the same.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import ddp, discovery, node_devices, sysfs
@@ -17,16 +18,14 @@ from sriovctl import paths
 from sriovctl.node import kubelet
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HeldVf:
+class HeldVf(msgspec.Struct, frozen=True):
     """A ledger record, and since when it exists, in seconds since 1970."""
 
     record: ledger.Record
     since: float | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True):
     """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
     the device's ID. `unseen` is for people."""
 

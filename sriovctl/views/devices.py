@@ -4,9 +4,10 @@ A VF's MAC and VLAN are from the ledger, or from its netdev while it is in the h
 list all VFs of the PF under its global lock, while pods wait for that lock.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from sriov import devices, settings
 from sriov.hardware import node_devices, sysfs
@@ -35,8 +36,7 @@ COLUMNS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class VfOwner:
+class VfOwner(msgspec.Struct, frozen=True):
     """Owner of a VF. `pod` is namespace/name, if known; `attached` is false if the kubelet has given the device and no
     ADD has come."""
 
@@ -50,8 +50,7 @@ class VfOwner:
         return self.pod or (f"container {self.container_id[:12]}" if self.container_id else "unknown")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One PF or VF. `link` is up, down, no carrier or None; `health` is the kubelet's word, None outside of pools.
 
     `netdev` is None while the VF is in a pod, or if it has none. `speed` in Mbit/s, of the PF. `vfs` and `most` are

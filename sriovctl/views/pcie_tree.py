@@ -1,14 +1,14 @@
 """PCIe tree of the node: roots, bridges, PFs with their VFs and pods, GPUs. Pure."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from sriovctl.node import pcie
 from sriovctl.views import devices
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True):
     """A branch. `kind` is root, bridge, pf, vf, nic, gpu or pod; `label` is what is shown, `key` is its identity."""
 
     kind: str

@@ -3,9 +3,10 @@
 People get one line for neighbouring VFs with the same setting, programs every step.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
+
+import msgspec
 
 from sriov.provisioning import plan, steps
 from sriovctl import output
@@ -43,8 +44,8 @@ def _groups(planned: Sequence[steps.ProvisioningStep]) -> list[list[steps.Provis
         if (
             last is not None
             and last.vf is not None
-            and dataclasses.replace(step, vf=last.vf + 1, label="", before=None, after=None, restore=())
-            == dataclasses.replace(last, vf=step.vf, label="", before=None, after=None, restore=())
+            and msgspec.structs.replace(step, vf=last.vf + 1, label="", before=None, after=None, restore=())
+            == msgspec.structs.replace(last, vf=step.vf, label="", before=None, after=None, restore=())
         ):
             groups[-1].append(step)
         else:

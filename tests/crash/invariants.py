@@ -3,8 +3,9 @@
 Each is a fact about the machine, the ledger and the lease file; none asks the product.
 """
 
-import dataclasses
 from collections.abc import Set
+
+import msgspec
 
 from sriov import devices, settings
 from sriov.state import ledger
@@ -44,7 +45,9 @@ def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
     """I2: a VF that nobody has is at home, down, as it came, and its PF knows nothing of former owners."""
     for each in here.machine.netdevs(vf):
         assert each.where == here.machine.home.identity, f"I2: {vf} is in a pod and nobody knows"
-        assert dataclasses.replace(each.link, index=here.identities[vf].index) == here.identities[vf], "I2: the netdev"
+        assert msgspec.structs.replace(each.link, index=here.identities[vf].index) == here.identities[vf], (
+            "I2: the netdev"
+        )
         assert (each.addresses, each.routes) == ([], []), f"I2: {vf} has kept addresses"
         assert each.slot is not None
         for rdma in here.machine.rdmas(vf):
@@ -66,7 +69,7 @@ def _baselines(here: mortal.MortalNode, vf: devices.PciAddress) -> tuple[setting
     """What is declared, else the baseline. A driver that cannot clear a MAC is told the VF's own."""
     if here.profile.clears_mac:
         return (here.rest,)
-    return here.rest, dataclasses.replace(here.rest, mac=here.identities[vf].address)
+    return here.rest, msgspec.structs.replace(here.rest, mac=here.identities[vf].address)
 
 
 def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress, wanted: settings.VfSettings) -> None:
@@ -89,12 +92,12 @@ def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress
 def _stated(here: mortal.MortalNode, vf: devices.PciAddress, wanted: settings.VfSettings) -> settings.VfSettings:
     """With spoof checking on, a pod that named no MAC is held to the VF's own, unless it may change it all the same."""
     if wanted.mac == settings.NO_MAC and wanted.spoofchk and not wanted.trust:
-        return dataclasses.replace(wanted, mac=here.identities[vf].address)
+        return msgspec.structs.replace(wanted, mac=here.identities[vf].address)
     if here.profile.clears_mac or wanted.mac != settings.NO_MAC:
         return wanted
     kept = state_of(here, vf).mac
     assert kept in (settings.NO_MAC, here.identities[vf].address), f"{vf} has kept MAC {kept}"
-    return dataclasses.replace(wanted, mac=kept)
+    return msgspec.structs.replace(wanted, mac=kept)
 
 
 def _only_our_files(here: mortal.MortalNode) -> None:

@@ -1,11 +1,12 @@
 """The device plugin's background work goes on after any failure; what the ledger has of a VF reaches the kubelet."""
 
 import contextlib
-import dataclasses
 import errno
 import os
 import pathlib
 from collections.abc import Iterator
+
+import msgspec
 
 from deviceplugin import plugin
 from sriov import devices, settings
@@ -36,9 +37,9 @@ def test_a_failure_that_nobody_expected_is_told_and_the_node_is_looked_at_again(
     async def whole() -> None:
         node = test_plugin.Node(tmp_path, 0.05, ASKING)
         usual = test_plugin.options(tmp_path, 0.05)
-        where = dataclasses.replace(usual.node, devlink=devlink)
+        where = msgspec.structs.replace(usual.node, devlink=devlink)
         running = plugin.Plugin(
-            dataclasses.replace(usual, node=where, after_failures=background.RetryTimings(first=0.02, longest=0.1))
+            msgspec.structs.replace(usual, node=where, after_failures=background.RetryTimings(first=0.02, longest=0.1))
         )
         await node.kubelet.start()
         async with loops.running(running.run()) as task:

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 import grpc
+import msgspec
 import pytest
 
 from deviceplugin import device_files, servicer
@@ -222,7 +222,7 @@ def test_d35_d36_devices_are_not_locked_and_requests_may_meet(tmp_path: pathlib.
 
 def test_a_healed_device_can_be_allocated(tmp_path: pathlib.Path) -> None:
     async def body(bench: Bench) -> None:
-        healed = dataclasses.replace(BOTH.devices[1], ailment=None)
+        healed = msgspec.structs.replace(BOTH.devices[1], ailment=None)
         assert bench.servicer.publish(facts.pool(healed))
         assert (await bench.allocate([healed.id]))[0]["PCIDEVICE_INTEL_COM_A"] == healed.id
 

@@ -1,12 +1,13 @@
 """Kernel in memory, behind the same Protocol as netlink.Netlink, for tests without root, hardware or time."""
 
 import contextlib
-import dataclasses
 import errno
 import itertools
 import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
+
+import msgspec
 
 from sriov import devices, errors, settings
 from sriov.linux import kernel, link_messages, netns, nsid
@@ -49,14 +50,14 @@ class MemoryKernel:
         request = f"rename link {index} to {name}"
         device = self._device(request, index)
         self._check_name(request, self._where, name, device)
-        device.link = dataclasses.replace(device.link, name=name)
+        device.link = msgspec.structs.replace(device.link, name=name)
         self._world.changed(device)
 
     def release_name(self, name: str) -> None:
         device = self._device(f"have another link give up the name {name}", name)
         numbers = (f"dev{number}" for number in itertools.count())
         free = next(each for each in numbers if self._world.find(self._where, each) is None)
-        device.link = dataclasses.replace(device.link, name=free)
+        device.link = msgspec.structs.replace(device.link, name=free)
         self._world.changed(device)
 
     def drop_altname(self, index: int, name: str) -> None:
@@ -64,7 +65,7 @@ class MemoryKernel:
         device = self._device(request, index)
         if name not in device.link.altnames:
             raise errors.KernelError(request, errno.ENOENT)
-        device.link = dataclasses.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
+        device.link = msgspec.structs.replace(device.link, altnames=tuple({*device.link.altnames} - {name}))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
         return self.look(index, known)[1]
@@ -91,7 +92,7 @@ class MemoryKernel:
             promisc, allmulti, noarp = (bool(flags & link_messages.FLAGS[each]) for each in _SHOWN)
             self._set_flags(device, kernel.Change(promisc=promisc, allmulti=allmulti, noarp=noarp))
         elif name == "altnames":
-            device.link = dataclasses.replace(device.link, altnames=tuple(netdev_settings.altnames(wanted)))
+            device.link = msgspec.structs.replace(device.link, altnames=tuple(netdev_settings.altnames(wanted)))
         else:
             kept = {key: value for key, value in device.extra.items() if netdev_settings.group(key) != name}
             device.extra = kept | {key: value for key, value in wanted.items() if netdev_settings.group(key) == name}
@@ -113,7 +114,7 @@ class MemoryKernel:
             self._world.refuse_while_resetting(request, device)
         self._set_values(request, device, change)
         self._check_name(request, target.identity, name, device)
-        device.link = dataclasses.replace(device.link, name=name)
+        device.link = msgspec.structs.replace(device.link, name=name)
         self._set_flags(device, change)
         self._world.changed(device)
 
@@ -191,7 +192,7 @@ class MemoryKernel:
         rdma = self._rdma(request, index)
         if self._world.rdma_named(name) not in (None, rdma):
             raise errors.KernelError(request, errno.EEXIST)
-        rdma.device = dataclasses.replace(rdma.device, name=name)
+        rdma.device = msgspec.structs.replace(rdma.device, name=name)
         self._world.show_rdma(rdma.pci)
 
     @contextlib.contextmanager
@@ -235,12 +236,12 @@ class MemoryKernel:
             pf = self._world.pf(device.slot[0]) if device.slot and change.mtu != device.link.mtu else None
             if pf and device.slot and device.slot[1] in pf.deaf_to and pf.profile.deaf_mtu_refusal:
                 raise errors.KernelError(request, pf.profile.deaf_mtu_refusal)
-            device.link = dataclasses.replace(device.link, mtu=change.mtu)
+            device.link = msgspec.structs.replace(device.link, mtu=change.mtu)
 
     def _set_flags(self, device: Device, change: kernel.Change) -> None:
         for flag in ("promisc", "allmulti", "noarp"):
             if (value := getattr(change, flag)) is not None:
-                device.link = dataclasses.replace(device.link, **{flag: value})
+                device.link = msgspec.structs.replace(device.link, **{flag: value})
         if change.up is not None:
             self._world.bring(device, change.up)
 
@@ -260,7 +261,7 @@ class MemoryKernel:
                 return
         if pf and device.slot and device.slot[1] in pf.deaf_to and not device.link.up:
             raise errors.KernelError(request, pf.profile.deaf_refusal)
-        device.link = dataclasses.replace(device.link, address=address)
+        device.link = msgspec.structs.replace(device.link, address=address)
         self._world.hear(device)
 
     def _vf_table(self, request: str, pf: int, vf: int) -> Pf:

@@ -6,7 +6,6 @@ move. A veth differs in one thing: it dies with its namespace, where a VF return
 """
 
 import contextlib
-import dataclasses
 import errno
 import fcntl
 import ipaddress
@@ -154,7 +153,7 @@ class MockKernel:
             for setting in which:
                 fields = _FIELDS[setting]
                 values = {field: getattr(wanted, field) for field in fields}
-                found.state = dataclasses.replace(found.state, **values)
+                found.state = msgspec.structs.replace(found.state, **values)
             vlan = found.state.vlan
         if settings.Setting.VLAN in which:
             plug(found.far, vlan)
@@ -202,7 +201,7 @@ class MockKernel:
 
     def _with_parent(self, link: kernel.Link) -> kernel.Link:
         mine = (pci for pci, vf in self._state.read().items() if (vf.where, vf.index) == (self._where, link.index))
-        return dataclasses.replace(link, parent=next(mine, None))
+        return msgspec.structs.replace(link, parent=next(mine, None))
 
     def _show(self, link: kernel.Link) -> None:
         pci = self._with_parent(link).parent

@@ -13,6 +13,8 @@ import pathlib
 import weakref
 from collections.abc import Callable
 
+import msgspec
+
 from sriov import devices, errors, settings
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netns
@@ -241,7 +243,7 @@ class World:
         self.node.set_driver(vf, pf.profile.driver)
         link = kernel.Link(0, name, address, 1500, False, vf)
         if self.find(self.home.identity, name):
-            link = dataclasses.replace(link, name=f"eth{number}")
+            link = msgspec.structs.replace(link, name=f"eth{number}")
         self._add(link, (index, number))
         self.netdevs(vf)[0].extra |= self.in_firmware.get(vf, {})
         pf.heard[number] = address
@@ -280,7 +282,7 @@ class World:
             else:
                 # default_device_exit_net() in net/core/dev.c, from 6.6 on: an altname that is taken is dropped.
                 kept = tuple(each for each in device.link.altnames if not self.find(self.home.identity, each))
-                device.link = dataclasses.replace(device.link, altnames=kept)
+                device.link = msgspec.structs.replace(device.link, altnames=kept)
                 self.relocate(device, self.home.identity, self._free(device.link))
         for rdma in self._rdmas:
             if rdma.where == identity:
@@ -388,7 +390,7 @@ class World:
 
     def relocate(self, device: Device, where: Identity, name: str) -> None:
         device.where, device.addresses, device.routes = where, [], []
-        device.link = dataclasses.replace(device.link, name=name)
+        device.link = msgspec.structs.replace(device.link, name=name)
         self.bring(device, False)
 
     def bring(self, device: Device, up: bool) -> None:
@@ -398,9 +400,9 @@ class World:
             mac = pf.vfs[device.slot[1]].mac
             pf.deaf_to.discard(device.slot[1])
             if pf.profile.takes_mac_at_down and mac != settings.NO_MAC:
-                device.link = dataclasses.replace(device.link, address=mac)
+                device.link = msgspec.structs.replace(device.link, address=mac)
             self.hear(device)
-        device.link = dataclasses.replace(device.link, up=up, running=up)
+        device.link = msgspec.structs.replace(device.link, up=up, running=up)
         self.changed(device)
 
     def changed(self, device: Device) -> None:
@@ -436,7 +438,7 @@ class World:
             table.heard[vf] = mac
         if table.profile.takes_mac_at_once and mac != settings.NO_MAC:
             for device in [each for each in self._devices if each.slot == (pf, vf)]:
-                device.link = dataclasses.replace(device.link, address=mac)
+                device.link = msgspec.structs.replace(device.link, address=mac)
                 self.hear(device)
                 self.changed(device)
 
@@ -454,7 +456,7 @@ class World:
 
     def _add(self, link: kernel.Link, slot: tuple[int, int] | None, where: Identity | None = None) -> int:
         index = next(self._numbers)
-        self._devices.append(Device(dataclasses.replace(link, index=index), where or self.home.identity, slot))
+        self._devices.append(Device(msgspec.structs.replace(link, index=index), where or self.home.identity, slot))
         return index
 
     def _show_carrier(self, table: Pf) -> None:
@@ -502,5 +504,5 @@ def _missed(pf: Pf, number: int) -> str:
     pf.unanswered.remove(number)
     address = f"02:ff:ff:ff:ff:{number:02x}"
     if pf.vfs[number].trust:
-        pf.vfs[number] = dataclasses.replace(pf.vfs[number], mac=address)
+        pf.vfs[number] = msgspec.structs.replace(pf.vfs[number], mac=address)
     return address

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from hypothesis import stateful, strategies
 
 from sriov import settings
@@ -198,7 +199,7 @@ class NodeMachine(stateful.RuleBasedStateMachine):
         """Somebody renames it in the pod."""
         for each in self.here.machine.netdevs(self.here.vfs[vf]):
             if each.where != self.here.machine.home.identity:
-                each.link = dataclasses.replace(each.link, name="renamed0")
+                each.link = msgspec.structs.replace(each.link, name="renamed0")
                 self._disturbed(vf)
 
     def _settings(self, vf: int) -> None:

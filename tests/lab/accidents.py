@@ -1,9 +1,10 @@
 """Something that happens right before or after one of an attachment's requests to the guest's kernel."""
 
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+
+import msgspec
 
 from sriov.attachment.node import Node
 from sriov.linux import kernel
@@ -32,7 +33,7 @@ class Accident:
 
     def on(self, here: Node) -> Node:
         """The node on which it happens."""
-        return dataclasses.replace(here, kernel=self._opened)
+        return msgspec.structs.replace(here, kernel=self._opened)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[kernel.Kernel]:

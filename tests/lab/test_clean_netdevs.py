@@ -1,12 +1,12 @@
 """Root in a pod does to a real VF what it can, and the VF comes home as it was first seen."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from sriov import errors, settings
@@ -39,7 +39,7 @@ ACTS = (
 @contextlib.contextmanager
 def host(folder: pathlib.Path) -> Iterator[tuple[Node, ledger.Ledger]]:
     with igb.host(folder) as (here, book):
-        yield dataclasses.replace(here, writer=sysfs_writes.Sysfs(igb.TREE.root)), book
+        yield msgspec.structs.replace(here, writer=sysfs_writes.Sysfs(igb.TREE.root)), book
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pathlib
 import random
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from sriov import settings
@@ -85,7 +86,7 @@ def _tenant(chance: random.Random, number: int, swap: int) -> Tenant:
     chosen = {key: value for key, value in kinds.items() if chance.random() < 0.5}
     if "vlan" in chosen:
         chosen["qos"] = chance.randrange(8)
-    wanted = dataclasses.replace(settings.BASELINE, **chosen)  # type: ignore[arg-type]
+    wanted = msgspec.structs.replace(settings.BASELINE, **chosen)
     mtu = 1300 + 100 * number + swap % 100 if chance.random() < 0.5 else None
     return Tenant(wanted, mtu, ipaddress.IPv4Interface(f"10.{number}.{swap}.1/24"))
 
@@ -109,7 +110,7 @@ def _expected(tenant: Tenant, netdev: sysfs.Netdev) -> Shown:
     """Without an administered MAC, igb shows the VF's own."""
     mac = netdev.address if tenant.wanted.mac == settings.NO_MAC else tenant.wanted.mac
     addresses = frozenset({tenant.address, _link_local(mac)})
-    return Shown(dataclasses.replace(tenant.wanted, mac=mac), mac, tenant.mtu or HOME_MTU, addresses)
+    return Shown(msgspec.structs.replace(tenant.wanted, mac=mac), mac, tenant.mtu or HOME_MTU, addresses)
 
 
 def _link_local(mac: str) -> ipaddress.IPv6Interface:

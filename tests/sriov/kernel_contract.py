@@ -11,6 +11,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Set
 
+import msgspec
 import pytest
 
 from sriov import errors, settings
@@ -238,7 +239,7 @@ class LinkContract(abc.ABC):
         assert mark is not None
         assert bench.net.mark(bench.pod) == mark
         assert not bench.net.is_gone(mark)
-        assert bench.net.is_gone(dataclasses.replace(mark, own=mark.own ^ 1))
+        assert bench.net.is_gone(msgspec.structs.replace(mark, own=mark.own ^ 1))
 
     def test_a_link_without_vfs_supports_none(self, bench: Bench) -> None:
         with pytest.raises(errors.KernelError) as caught:

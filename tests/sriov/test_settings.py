@@ -1,7 +1,6 @@
 """Ranges and rules of VF settings. F34: each refusal names the key, the value and the remedy."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from sriov import errors, settings
@@ -81,4 +80,4 @@ def test_aside_is_another_address_that_a_vf_may_have(address: str) -> None:
 def test_what_is_named_goes_over_what_is_below_and_the_rest_stays(trust: bool | None, spoofchk: bool | None) -> None:
     below = settings.VfSettings(vlan=5, trust=True, spoofchk=False)
     found = settings.Switches(trust=trust, spoofchk=spoofchk).over(below)
-    assert found == dataclasses.replace(below, trust=trust is not False, spoofchk=spoofchk is True)
+    assert found == msgspec.structs.replace(below, trust=trust is not False, spoofchk=spoofchk is True)

@@ -5,17 +5,17 @@ netdev, but its character devices stay: so those count as RDMA too, and a restar
 Documentation/ABI/stable/sysfs-class-infiniband; umad and issm are of ib_umad, ucm was removed in Linux 4.20.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Collection
+
+import msgspec
 
 from sriov.hardware import sysfs
 
 _CLASSES = {"infiniband_verbs": "uverbs", "infiniband_mad": "umad", "infiniband_cm": "ucm"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rdma:
+class Rdma(msgspec.Struct, frozen=True):
     """RDMA of one device. `devices` are RDMA devices as in `mlx5_2`, empty while a pod has them.
 
     `nodes` are names below /dev/infiniband. `pkey` is the first partition key of the first port; None if none can be

@@ -1,8 +1,9 @@
 """vDPA devices of this node and their PCI devices, from sysfs alone (/sys/bus/vdpa, kernel: drivers/vdpa/vdpa.c)."""
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
+
+import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import sysfs
@@ -11,8 +12,7 @@ TYPES = {"vhost_vdpa": "vhost", "virtio_vdpa": "virtio"}
 """Driver of a vDPA device to its `vdpaType`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Vdpa:
+class Vdpa(msgspec.Struct, frozen=True):
     """`name` as in `vdpa0`; `type` is vhost or virtio, None without a driver; `path` is the vhost device's, in /dev."""
 
     name: str

@@ -30,7 +30,7 @@ def here(tmp_path: pathlib.Path) -> bench.Bench:
 def test_the_plan_of_a_vf_that_has_its_own_mac_is_to_hold_it_to_that(here: bench.Bench) -> None:
     wanted, own = settings.VfSettings(vlan=5), NETDEV.address
     assert plans.plan(TARGET, NETDEV, here.request(wanted), heard=True) == (
-        plans.StateVf(TARGET, dataclasses.replace(wanted, mac=own), frozenset({settings.Setting.VLAN})),
+        plans.StateVf(TARGET, msgspec.structs.replace(wanted, mac=own), frozenset({settings.Setting.VLAN})),
         plans.Move(here.vfs[0], 3, "enp1s0v0", "net1", kernel.Change(None, 1500, **OFF)),
         plans.Configure("net1", kernel.Change(up=True)),
     )
@@ -62,10 +62,10 @@ def test_the_plan_of_a_vf_that_may_change_its_mac_lets_it_say_its_own(
 def test_the_plan_with_a_mac_administers_it_after_the_vf_has_it_and_before_it_is_up(
     here: bench.Bench,
 ) -> None:
-    request = dataclasses.replace(here.request(), mtu=1400, allmulti=True)
+    request = msgspec.structs.replace(here.request(), mtu=1400, allmulti=True)
     changed = kernel.Change(bench.MAC, 1400, promisc=False, allmulti=True, noarp=False)
     steps = plans.plan(TARGET, NETDEV, request)
-    unpinned = dataclasses.replace(bench.WANTED, mac=settings.NO_MAC)
+    unpinned = msgspec.structs.replace(bench.WANTED, mac=settings.NO_MAC)
     assert steps == (
         plans.StateVf(TARGET, unpinned, settings.asked(unpinned)),
         plans.Move(here.vfs[0], 3, "enp1s0v0", "net1", changed),
@@ -131,14 +131,14 @@ def _assert_as_before(here: bench.Bench, before: object, profile: world.Profile)
     if profile.clears_mac:
         assert here.machine.snapshot() == before
     else:
-        own = dataclasses.replace(settings.BASELINE, mac=here.at_home("enp1s0v0").address)
+        own = msgspec.structs.replace(settings.BASELINE, mac=here.at_home("enp1s0v0").address)
         assert here.vf_state() in (settings.BASELINE, own)
     assert list(here.book.records()) == []
 
 
 def test_a_failing_undo_leaves_the_record_and_the_next_detach_finishes(here: bench.Bench) -> None:
     before = here.machine.snapshot()
-    refused = here.request(dataclasses.replace(bench.WANTED, min_tx_rate=10))
+    refused = here.request(msgspec.structs.replace(bench.WANTED, min_tx_rate=10))
     here.machine.fail_at(0)
     with pytest.raises(errors.UnsupportedError):
         here.attach(refused)
@@ -206,9 +206,9 @@ def test_a_vf_that_its_pod_called_as_another_gives_the_name_up(here: bench.Bench
     device = here.machine.find(villain.identity, index)
     assert device
     if action == "rename":
-        device.link = dataclasses.replace(device.link, name="enp1s0v0")
+        device.link = msgspec.structs.replace(device.link, name="enp1s0v0")
     else:
-        device.link = dataclasses.replace(device.link, altnames=("enp1s0v0",))
+        device.link = msgspec.structs.replace(device.link, altnames=("enp1s0v0",))
     here.machine.destroy("villain")
     assert here.at_home("enp1s0v0").index == index
     if not fetched:
@@ -363,10 +363,10 @@ def test_f38_a_driver_that_is_still_at_it_is_waited_for(tmp_path: pathlib.Path) 
     def done() -> None:
         [device] = here.machine.netdevs(here.vfs[0])
         assert device.link.address != bench.MAC
-        device.link = dataclasses.replace(device.link, address=bench.MAC)
+        device.link = msgspec.structs.replace(device.link, address=bench.MAC)
 
     here.machine.before(20, done)
-    patient = dataclasses.replace(here.node, patience=20.0)
+    patient = msgspec.structs.replace(here.node, patience=20.0)
     link = attach.attach(patient, here.book, here.request(), here.pod)
     assert (link.address, here.vf_state()) == (bench.MAC, bench.WANTED)
 
@@ -380,7 +380,7 @@ def test_a_vf_without_netdev_in_the_host_is_busy(here: bench.Bench) -> None:
 def test_f25_a_pf_without_a_link_takes_no_rate_and_its_vfs_come_and_go_all_the_same(here: bench.Bench) -> None:
     before = here.machine.snapshot()
     here.machine.lose_link(PF)
-    here.attach(here.request(dataclasses.replace(bench.WANTED, max_tx_rate=0)))
+    here.attach(here.request(msgspec.structs.replace(bench.WANTED, max_tx_rate=0)))
     here.detach(pod=here.pod)
     assert here.machine.snapshot() == before
 
@@ -445,7 +445,7 @@ def test_f16_an_altname_in_the_pod_is_a_taken_name(here: bench.Bench) -> None:
     index = here.machine.add_link("eth0", here.pod)
     holder = here.machine.find(here.pod.identity, index)
     assert holder
-    holder.link = dataclasses.replace(holder.link, altnames=("net1",))
+    holder.link = msgspec.structs.replace(holder.link, altnames=("net1",))
     before = here.machine.snapshot()
     with pytest.raises(errors.NameTakenError, match="interface net1 exists"):
         here.attach(here.request())
@@ -458,7 +458,7 @@ def test_f16_an_altname_in_the_host_is_in_the_way_home(here: bench.Bench) -> Non
     index = here.machine.add_link("eth9", here.machine.home)
     holder = here.machine.find(here.machine.home.identity, index)
     assert holder
-    holder.link = dataclasses.replace(holder.link, altnames=("enp1s0v0",))
+    holder.link = msgspec.structs.replace(holder.link, altnames=("enp1s0v0",))
     here.detach(pod=here.pod)
     assert here.at_home("vf000001100").parent == here.vfs[0]
     assert here.at_home("enp1s0v0").name == "eth9"
@@ -469,7 +469,7 @@ def test_f16_an_altname_in_the_host_is_in_the_way_home(here: bench.Bench) -> Non
 def test_f16_the_vfs_own_altname_is_its_name_in_the_pod(here: bench.Bench) -> None:
     """udev gives a netdev altnames, and it takes them along; no other link's is ever taken away."""
     [device] = here.machine.netdevs(here.vfs[0])
-    device.link = dataclasses.replace(device.link, altnames=("ens1v0", "net1"))
+    device.link = msgspec.structs.replace(device.link, altnames=("ens1v0", "net1"))
     here.book.identities.forget(here.vfs[0])
     link = here.attach(here.request())
     assert (link.name, link.altnames, link.address) == ("net1", ("ens1v0",), bench.MAC)

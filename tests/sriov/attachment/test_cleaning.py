@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import devices, errors
@@ -35,7 +36,7 @@ def attach(here: bench.Bench) -> world.Device:
 
 
 def give_altname(given: world.Device, *names: str) -> None:
-    given.link = dataclasses.replace(given.link, altnames=(*given.link.altnames, *names))
+    given.link = msgspec.structs.replace(given.link, altnames=(*given.link.altnames, *names))
 
 
 @pytest.mark.parametrize("altname", ["enp1s0v0", PF, "eth0", "net2"])
@@ -114,7 +115,7 @@ def test_h3_where_no_driver_can_be_bound_it_is_kept_back_too(here: bench.Bench, 
     here.machine.stuck = {"xdp"}
     attach(here).extra["xdp"] = b"\7"
     if reason == "read-only":
-        there = dataclasses.replace(here, node=dataclasses.replace(here.node, writer=None))
+        there = dataclasses.replace(here, node=msgspec.structs.replace(here.node, writer=None))
     else:
         here.machine.node.set_attribute(devices.pci_address("0000:01:00.0"), "sriov_drivers_autoprobe", "0")
         there = here

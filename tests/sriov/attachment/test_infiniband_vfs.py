@@ -5,6 +5,7 @@ import pathlib
 import socket
 import struct
 
+import msgspec
 import pytest
 
 from sriov import devices, errors, settings
@@ -16,7 +17,7 @@ from tests.fakes import bench, drivers, sysfs_tree, world
 
 GUID = "02:00:00:00:cc:00:00:01"
 OWN = "02:00:00:02:00:00:01:00"
-PLAIN = dataclasses.replace(settings.VfSettings(), spoofchk=True)
+PLAIN = msgspec.structs.replace(settings.VfSettings(), spoofchk=True)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_vf_is_in_the_pod_as_asked_and_comes_home_as_it_was(
             here.machine.destroy("pod")
         here.detach(pod=None if destroyed else here.pod)
         home = here.at_home("enp1s0v0")
-        assert dataclasses.replace(home, index=own.index) == own
+        assert msgspec.structs.replace(home, index=own.index) == own
         assert here.vf_state().link_state is LinkState.AUTO
         assert here.vf_state().guid == (OWN if wanted.guid else "")
         assert list(here.book.records()) == []
@@ -62,7 +63,7 @@ def test_an_add_of_nothing_is_four_requests(here: bench.Bench) -> None:
 
 def test_a_guid_that_no_driver_can_read_is_refused_and_undone(here: bench.Bench) -> None:
     """If sysfs cannot be written, the VF's driver cannot be bound again."""
-    here = dataclasses.replace(here, node=dataclasses.replace(here.node, writer=None))
+    here = dataclasses.replace(here, node=msgspec.structs.replace(here.node, writer=None))
     own = here.at_home("enp1s0v0")
     with pytest.raises(errors.KernelError, match=r"bind VF .* to its driver again"):
         here.attach(here.request(settings.VfSettings(guid=GUID)))
@@ -75,7 +76,7 @@ def test_a_guid_that_did_not_take_effect_is_refused_and_undone(tmp_path: pathlib
     own = here.at_home("enp1s0v0")
     with pytest.raises(errors.UnsupportedError, match=f"guid {GUID} did not take effect"):
         here.attach(here.request(settings.VfSettings(guid=GUID)))
-    assert dataclasses.replace(here.at_home("enp1s0v0"), index=own.index) == own
+    assert msgspec.structs.replace(here.at_home("enp1s0v0"), index=own.index) == own
     assert list(here.book.records()) == []
 
 
@@ -96,10 +97,10 @@ def test_what_a_driver_refuses_is_named_and_what_nobody_asked_for_is_not(
 def test_a_vf_whose_pf_is_on_another_machine(here: bench.Bench) -> None:
     netdev = here.node.tree.netdev(here.vfs[0])
     assert netdev is not None
-    vf = dataclasses.replace(here.request().vf, pf=None, pf_netdev=None)
-    request = dataclasses.replace(here.request(PLAIN), vf=vf)
+    vf = msgspec.structs.replace(here.request().vf, pf=None, pf_netdev=None)
+    request = msgspec.structs.replace(here.request(PLAIN), vf=vf)
     with pytest.raises(errors.UnsupportedError, match="guid"):
-        plans.plan(None, netdev, dataclasses.replace(request, wanted=settings.VfSettings(guid=GUID)))
+        plans.plan(None, netdev, msgspec.structs.replace(request, wanted=settings.VfSettings(guid=GUID)))
     steps = plans.plan(None, netdev, request)
     assert [type(each).__name__ for each in steps] == ["Move"]
 
@@ -108,7 +109,7 @@ def test_a_vf_that_a_program_has(here: bench.Bench) -> None:
     here.machine.unbind(here.vfs[0])
     here.machine.node.set_driver(here.vfs[0], "vfio-pci")
     before = "02:00:00:00:aa:00:00:09"
-    here.machine.administer(2, 0, dataclasses.replace(here.vf_state(), guid=before))
+    here.machine.administer(2, 0, msgspec.structs.replace(here.vf_state(), guid=before))
     attach.attach_userspace(here.node, here.book, here.request(settings.VfSettings(guid=GUID)), here.pod)
     assert here.vf_state().guid == GUID
     here.detach(pod=here.pod)

@@ -1,9 +1,9 @@
 """RDMA devices that go with their VF, and come home with it, on the kernel in memory."""
 
-import dataclasses
 import errno
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import errors
@@ -23,7 +23,7 @@ def here(tmp_path: pathlib.Path) -> bench.Bench:
 def attach(here: bench.Bench) -> kernel.RdmaDevice:
     """With the VF's one RDMA device."""
     [device] = rdma.movable(here.node, here.vfs[0])
-    here.attach(dataclasses.replace(here.request(), rdma=(device,)))
+    here.attach(msgspec.structs.replace(here.request(), rdma=(device,)))
     return device
 
 
@@ -33,7 +33,7 @@ def where(here: bench.Bench) -> list[str]:
 
 def test_it_follows_its_netdev_while_that_is_down(here: bench.Bench) -> None:
     device = here.machine.add_rdma(here.vfs[0])
-    request = dataclasses.replace(here.request(), rdma=(device,))
+    request = msgspec.structs.replace(here.request(), rdma=(device,))
     netdev = here.node.tree.netdev(request.vf.pci)
     assert netdev is not None
     steps = plans.plan(here.node.target(request.vf, netdev.address), netdev, request)
@@ -69,10 +69,10 @@ def test_a_vf_without_one_costs_no_request(here: bench.Bench) -> None:
 
 def test_each_request_failing_in_turn_leaves_it_at_home(here: bench.Bench) -> None:
     here.machine.add_rdma(here.vfs[0])
-    here.attach(dataclasses.replace(here.request(), rdma=rdma.movable(here.node, here.vfs[0])))
+    here.attach(msgspec.structs.replace(here.request(), rdma=rdma.movable(here.node, here.vfs[0])))
     here.detach(pod=here.pod)
     before = here.machine.snapshot()
-    request = dataclasses.replace(here.request(), rdma=rdma.movable(here.node, here.vfs[0]))
+    request = msgspec.structs.replace(here.request(), rdma=rdma.movable(here.node, here.vfs[0]))
     for k in range(1, 100):
         here.machine.fail_at(k)
         try:
@@ -177,7 +177,7 @@ def test_a_refused_homecoming_keeps_the_record_and_the_next_finishes(here: bench
 
 def test_both_of_two_devices_come_home(here: bench.Bench) -> None:
     first, second = (here.machine.add_rdma(here.vfs[0]) for _ in range(2))
-    here.attach(dataclasses.replace(here.request(), rdma=(first, second)))
+    here.attach(msgspec.structs.replace(here.request(), rdma=(first, second)))
     with here.node.kernel() as net, net.inside(here.pod) as inner:
         inner.move_rdma(first.index, here.machine.home)
     here.detach(pod=here.pod)

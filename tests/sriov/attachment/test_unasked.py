@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import devices, errors, settings
@@ -127,7 +128,7 @@ def test_what_is_declared_and_refused_is_passed_over(
     [setting] = settings.asked(stated)
     here = bench.make(tmp_path, refusing(setting, code))
     here.book.defaults.declare(here.node.tree, here.vfs[0], declared)
-    here.attach(dataclasses.replace(here.request(stated), named=frozenset()))
+    here.attach(msgspec.structs.replace(here.request(stated), named=frozenset()))
     here.detach(pod=here.pod)
     assert list(here.book.records()) == []
 
@@ -214,7 +215,7 @@ def test_ixgbe_hears_a_vf_in_the_pod_and_at_home_after_its_trust_was_changed(
 ) -> None:
     here = bench.make(tmp_path, drivers.IXGBE)
     own = here.at_home("enp1s0v0")
-    request = dataclasses.replace(here.request(settings.VfSettings(mac=mac, trust=trust)), mtu=mtu)
+    request = msgspec.structs.replace(here.request(settings.VfSettings(mac=mac, trust=trust)), mtu=mtu)
     for _ in range(2):
         assert here.attach(request).address == (own.address if mac == settings.NO_MAC else mac)
         _is_heard(here, "net1", here.pod.identity)
@@ -257,7 +258,7 @@ def test_iavf_is_busy_with_each_reset_and_waited_for(
 ) -> None:
     here = bench.make(tmp_path, drivers.ALL[name])
     own = here.at_home("enp1s0v0")
-    here.attach(here.request(dataclasses.replace(wanted, min_tx_rate=0)))
+    here.attach(here.request(msgspec.structs.replace(wanted, min_tx_rate=0)))
     if destroyed:
         here.machine.destroy("pod")
     pf = here.machine.pf(2)
@@ -274,7 +275,7 @@ def test_a_driver_that_stays_busy_is_not_waited_for_without_end(tmp_path: pathli
     pf = here.machine.pf(2)
     assert pf is not None
     pf.profile = dataclasses.replace(drivers.ICE, resetting=10**6)
-    hasty = dataclasses.replace(here.node, patience=0.2)
+    hasty = msgspec.structs.replace(here.node, patience=0.2)
     record = here.book.read(here.vfs[0])
     assert record is not None
     with pytest.raises(errors.KernelError, match=r"EBUSY|EAGAIN"):
@@ -307,9 +308,12 @@ def test_what_a_pf_does_not_support_is_forgotten() -> None:
     clock = Clock()
     known = vf_config.Unsupported(clock)
     target = vf_config.Target(2, 0, settings.NO_MAC, (7, 1))
-    for later in (dataclasses.replace(target, generation=(8, 1)), dataclasses.replace(target, generation=(7, 0))):
+    for later in (
+        msgspec.structs.replace(target, generation=(8, 1)),
+        msgspec.structs.replace(target, generation=(7, 0)),
+    ):
         known.add(target, Setting.SPOOFCHK)
-        assert known.of(dataclasses.replace(target, vf=3)) == {Setting.SPOOFCHK}
+        assert known.of(msgspec.structs.replace(target, vf=3)) == {Setting.SPOOFCHK}
         assert known.of(later) == frozenset()
     known.add(target, Setting.TRUST)
     assert known.of(target) == {Setting.SPOOFCHK, Setting.TRUST}
@@ -334,7 +338,7 @@ def _show_representors(here: bench.Bench, count: int) -> None:
     uplink = here.node.tree.netdev(PF)
     assert uplink is not None
     others = [
-        dataclasses.replace(uplink, name=f"{uplink.name}_{number}", index=100 + number) for number in range(count)
+        msgspec.structs.replace(uplink, name=f"{uplink.name}_{number}", index=100 + number) for number in range(count)
     ]
     here.machine.node.set_netdev(PF, uplink, *others)
     for number, each in enumerate(others):
@@ -365,7 +369,7 @@ def test_a_userspace_vf_keeps_the_mac_that_its_host_administered(here: bench.Ben
     here.machine.node.set_driver(here.vfs[0], "vfio-pci")
     for wanted, given in ((settings.VfSettings(vlan=5), host.mac), (settings.VfSettings(mac=bench.MAC), bench.MAC)):
         assert attach.attach_userspace(here.node, here.book, here.request(wanted), here.pod) == given
-        assert here.vf_state() == dataclasses.replace(wanted, mac=given)
+        assert here.vf_state() == msgspec.structs.replace(wanted, mac=given)
         here.detach(pod=here.pod)
         assert here.vf_state() == host
 

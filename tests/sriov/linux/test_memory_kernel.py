@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from sriov import settings
@@ -25,7 +26,7 @@ class TestLinks(kernel_contract.LinkContract):
         def add_altname(name: str) -> None:
             device = machine.find(machine.home.identity, index)
             assert device
-            device.link = dataclasses.replace(device.link, altnames=(name,))
+            device.link = msgspec.structs.replace(device.link, altnames=(name,))
 
         yield kernel_contract.Bench(net, machine.home, pod, net.link(index), add_altname)
         pod.close()

@@ -1,9 +1,9 @@
 """Assignment of VFs to pools, on facts and on a tree."""
 
-import dataclasses
 import pathlib
 
 import hypothesis
+import msgspec
 from hypothesis import strategies
 
 from sriov import devices
@@ -66,7 +66,7 @@ def test_d30_the_numa_node_is_told_unless_unwanted() -> None:
     found = facts.node(facts.vf(numa_node=0), facts.vf(1, numa_node=1), facts.vf(2))
     (pool,) = assignment.assign(found, resources.Configuration((EVERY,)))
     assert [device.numa_node for device in pool.devices] == [0, 1, None]
-    without = dataclasses.replace(EVERY, exclude_topology=True)
+    without = msgspec.structs.replace(EVERY, exclude_topology=True)
     (pool,) = assignment.assign(found, resources.Configuration((without,)))
     assert [device.numa_node for device in pool.devices] == [None] * 3
 
@@ -96,23 +96,23 @@ VFIO = resources.Resource("intel.com", "vfio", (selectors.Selector(drivers=froze
 
 def test_a_pf_that_has_vfs_or_had_them_is_never_handed_out() -> None:
     """A device that is being set up again has none for a moment."""
-    idle = dataclasses.replace(
+    idle = msgspec.structs.replace(
         facts.vf(), id="0000:01:00.0", role=node_devices.Role.PF, pci=devices.PciAddress("0000:01:00.0"), pf=None
     )
     assert assign(facts.node(idle), ANY) == {"any": [idle.id]}
-    assert assign(facts.node(dataclasses.replace(idle, numvfs=3)), ANY) == {"any": []}
+    assert assign(facts.node(msgspec.structs.replace(idle, numvfs=3)), ANY) == {"any": []}
     had = health.Conditions(managed=frozenset({idle.pci}))
     (pool,) = assignment.assign(facts.node(idle), resources.Configuration((ANY,)), had)
     assert pool.devices == ()
 
 
 def test_without_selectors_nothing_but_vfs_is_taken() -> None:
-    nic = dataclasses.replace(facts.vf(1), role=node_devices.Role.NIC, pf=None)
+    nic = msgspec.structs.replace(facts.vf(1), role=node_devices.Role.NIC, pf=None)
     assert assign(facts.node(facts.vf(), nic), EVERY) == {"every": [facts.vf().id]}
 
 
 def test_a_device_without_a_driver_is_offered_only_if_it_is_a_vf() -> None:
-    nic = dataclasses.replace(facts.vf(1), role=node_devices.Role.NIC, pf=None, driver=None)
+    nic = msgspec.structs.replace(facts.vf(1), role=node_devices.Role.NIC, pf=None, driver=None)
     assert assign(facts.node(facts.vf(driver=None), nic), ANY) == {"any": [facts.vf().id]}
 
 
@@ -132,7 +132,7 @@ def test_d29_a_vf_that_loses_its_driver_stays_where_it_was_until_it_has_another(
 def test_what_the_host_uses_is_not_offered(use: host_networking.Use, addresses: bool) -> None:
     """An address alone can be allowed, for VFs that get leases; a route or a bond cannot."""
     used = facts.vf(host_use=host_networking.HostUse(use, "eth0 is the host's"))
-    resource = dataclasses.replace(ANY, host_addresses=addresses)
+    resource = msgspec.structs.replace(ANY, host_addresses=addresses)
     offered = assign(facts.node(used), resource)["any"]
     assert bool(offered) == (addresses and use is host_networking.Use.ADDRESS)
     assert "traffic of the host: eth0 is the host's" in str(assignment.why_not(ANY, used, health.NONE))
@@ -143,7 +143,7 @@ def test_d28_d29_each_check_is_a_policy_of_the_pool() -> None:
     listed = [facts.vf(), facts.vf(1), facts.vf(2, driver=None), facts.vf(3, pf="0000:02:00.0", id="x")]
 
     def ailments(**checks: bool) -> list[str | None]:
-        policy = dataclasses.replace(resources.Checks(pf=False, driver=False, cleanup=False), **checks)
+        policy = msgspec.structs.replace(resources.Checks(pf=False, driver=False, cleanup=False), **checks)
         return [assignment.ailment(policy, one, now) for one in listed]
 
     assert ailments() == [None] * 4

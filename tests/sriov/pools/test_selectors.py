@@ -1,8 +1,7 @@
 """Selectors against VFs, and the range syntax."""
 
-import dataclasses
-
 import hypothesis
+import msgspec
 import pytest
 from hypothesis import strategies
 
@@ -58,8 +57,8 @@ def test_values_of_a_key_are_alternatives(key: str, right: object, wrong: object
 def test_keys_must_all_hold() -> None:
     both = selectors.Selector(vendors=frozenset({"15b3"}), drivers=frozenset({"mlx5_core"}))
     assert matches(both, VF)
-    assert not matches(dataclasses.replace(both, drivers=frozenset({"vfio-pci"})), VF)
-    assert not matches(dataclasses.replace(both, vendors=frozenset({"8086"})), VF)
+    assert not matches(msgspec.structs.replace(both, drivers=frozenset({"vfio-pci"})), VF)
+    assert not matches(msgspec.structs.replace(both, vendors=frozenset({"8086"})), VF)
 
 
 def test_no_key_takes_every_vf() -> None:
@@ -83,13 +82,13 @@ def test_a_range_is_of_its_own_pf() -> None:
 
 
 def test_a_vf_whose_pf_has_no_netdev_has_no_pf_name() -> None:
-    nameless = dataclasses.replace(VF, pf_netdev=None)
+    nameless = msgspec.structs.replace(VF, pf_netdev=None)
     assert not matches(one("pf_names", selectors.functions("enp1s0")), nameless)
     assert matches(one("root_devices", selectors.functions("0000:01:00.0#2")), nameless)
 
 
 def test_a_vf_without_a_driver_matches_no_driver() -> None:
-    assert not matches(one("drivers", ""), dataclasses.replace(VF, driver=None))
+    assert not matches(one("drivers", ""), msgspec.structs.replace(VF, driver=None))
 
 
 def test_is_rdma_and_vdpa_type_constrain_and_need_vhost_net_does_not() -> None:
@@ -103,19 +102,19 @@ def test_is_rdma_and_vdpa_type_constrain_and_need_vhost_net_does_not() -> None:
 
 
 def test_a_ddp_profile_is_its_name_to_the_letter() -> None:
-    comms = dataclasses.replace(VF, ddp_profile="ICE COMMS Package")
+    comms = msgspec.structs.replace(VF, ddp_profile="ICE COMMS Package")
     assert matches(one("ddp_profiles", "ICE COMMS Package"), comms)
     assert selectors.refusal(one("ddp_profiles", "ice comms package"), comms) == "ddpProfiles: it has ICE COMMS Package"
     assert selectors.refusal(one("ddp_profiles", "ICE COMMS Package"), VF) == "ddpProfiles: it has none"
 
 
 def test_a_vf_in_a_pod_that_took_its_rdma_device_along_has_rdma_still() -> None:
-    away = dataclasses.replace(VF, rdma=infiniband.Rdma((), ("uverbs3",)))
+    away = msgspec.structs.replace(VF, rdma=infiniband.Rdma((), ("uverbs3",)))
     assert matches(selectors.Selector(is_rdma=True), away)
 
 
 def test_a_pf_and_a_nic_have_no_pf() -> None:
-    pf = dataclasses.replace(VF, role=node_devices.Role.PF, pf=None, pf_netdev=None, index=None)
+    pf = msgspec.structs.replace(VF, role=node_devices.Role.PF, pf=None, pf_netdev=None, index=None)
     assert not matches(one("pf_names", selectors.functions("enp1s0")), pf)
     assert not matches(one("root_devices", selectors.functions("0000:01:00.0")), pf)
 
@@ -124,7 +123,7 @@ def test_a_refusal_names_the_first_key_and_the_devices_value() -> None:
     wrong = selectors.Selector(drivers=frozenset({"vfio-pci"}), link_types=frozenset({"infiniband"}))
     assert selectors.refusal(wrong, VF) == "drivers: it has mlx5_core"
     assert selectors.refusal(one("pf_names", selectors.functions("enp1s0#0-1")), VF) == "pfNames: it is enp1s0#2"
-    unknown = dataclasses.replace(VF, link_type=devices.LinkType.UNKNOWN)
+    unknown = msgspec.structs.replace(VF, link_type=devices.LinkType.UNKNOWN)
     assert selectors.refusal(one("link_types", "ether"), unknown) == "linkTypes: it has none"
 
 
@@ -132,7 +131,7 @@ def test_a_range_alone_is_of_any_pf() -> None:
     items = one("pf_names", selectors.functions("#0-1"))
     assert [matches(items, facts.vf(index)) for index in range(3)] == [True, True, False]
     assert matches(items, facts.vf(1, pf="0000:02:00.0", pf_netdev="enp2s0"))
-    assert not matches(items, dataclasses.replace(VF, index=0, pf_netdev=None))
+    assert not matches(items, msgspec.structs.replace(VF, index=0, pf_netdev=None))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Plans: in the kernel's order, empty if nothing is to do, without an effect on any pod."""
 
-import dataclasses
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import devices, settings
@@ -161,7 +161,7 @@ def test_a_vf_in_use_stays_as_it_is_and_its_neighbours_do_not(filled: nodes.Node
     assert {step.vf for step in planned.steps if step.act is not Act.DEFAULTS} == {0, 1, 2}
     assert planned.notes == ("eth1#3 is in use by container c1 as net1 in /run/netns/x and stays as it is",)
     filled.apply(text)
-    assert filled.pf().vfs[3] == dataclasses.replace(before, declared=settings.Switches(trust=True))
+    assert filled.pf().vfs[3] == msgspec.structs.replace(before, declared=settings.Switches(trust=True))
     assert filled.plan(text).steps == ()
 
 

@@ -1,9 +1,9 @@
 """Declared defaults of a VF: a pod gets them unless its network names others, and a DEL leaves them."""
 
-import dataclasses
 import json
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import settings
@@ -25,7 +25,7 @@ def declare(here: bench.Bench, declared: settings.Switches = DECLARED) -> None:
     [
         ({}, AT_REST),
         ({"trust": "", "spoofchk": None}, AT_REST),
-        ({"vlan": 100}, dataclasses.replace(AT_REST, vlan=100)),
+        ({"vlan": 100}, msgspec.structs.replace(AT_REST, vlan=100)),
         ({"spoofchk": "on"}, settings.VfSettings(trust=True)),
         ({"trust": "off"}, settings.VfSettings(spoofchk=False)),
         ({"trust": "off", "spoofchk": "on"}, bench.own()),

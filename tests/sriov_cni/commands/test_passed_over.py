@@ -1,8 +1,8 @@
 """CHECK does not report what ADD passed over, also if the daemon has been restarted since."""
 
-import dataclasses
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import settings
@@ -21,7 +21,7 @@ def test_check_after_a_restart_of_the_daemon(tmp_path: pathlib.Path, name: str) 
     with harness.daemon(here.node, here.book, client.socket, here.machine.adopt):
         added = client.call("ADD", network)
         assert added.code == 0, added
-    again = dataclasses.replace(here.node, unsupported=type(here.node.unsupported)())
+    again = msgspec.structs.replace(here.node, unsupported=type(here.node.unsupported)())
     with harness.daemon(again, here.book, client.socket, here.machine.adopt):
         answer = client.call("CHECK", {**network, "prevResult": added.document})
         assert answer.code == 0, answer

@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import dataclasses
 import errno
 import itertools
 import os
@@ -50,7 +49,7 @@ def stubborn(here: bench.Bench, busy: set[int], patience: float) -> calls.Daemon
     def opened() -> Iterator[kernel.Kernel]:
         yield Driver(here.machine, here.machine.home.identity)
 
-    return calls.Daemon(dataclasses.replace(here.node, kernel=opened, patience=patience), here.book)
+    return calls.Daemon(msgspec.structs.replace(here.node, kernel=opened, patience=patience), here.book)
 
 
 def left_behind(here: bench.Bench) -> None:
@@ -89,7 +88,7 @@ def test_one_emfile_does_not_end_repair(tmp_path: pathlib.Path) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         yield memory_kernel.MemoryKernel(here.machine, here.machine.home.identity)
 
-    daemon = calls.Daemon(dataclasses.replace(here.node, kernel=opened), here.book)
+    daemon = calls.Daemon(msgspec.structs.replace(here.node, kernel=opened), here.book)
     record = ended(here)
 
     async def body() -> None:
@@ -105,7 +104,7 @@ def test_one_emfile_does_not_end_repair(tmp_path: pathlib.Path) -> None:
 def test_a_ledger_that_cannot_be_read_is_said_and_repair_goes_on_when_it_can(tmp_path: pathlib.Path) -> None:
     here, where = bench.make(tmp_path), http_address.Unix(tmp_path / HTTP)
     monitor = endpoint.DaemonMonitor(where, 1000)
-    daemon = dataclasses.replace(
+    daemon = msgspec.structs.replace(
         calls.Daemon(here.node, here.book, meter=monitor.meter), troubles=daemon_problems.Trouble(tmp_path / "run")
     )
     (tmp_path / "cni.sock").touch()

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import settings
@@ -95,7 +96,7 @@ def test_a_dead_pods_vf_is_restored_before_it_is_handed_on(old: Old) -> None:
     assert record is not None
     assert record.home is not None
     assert (record.owner.container_id, record.home.name) == ("new", "enp1s0v0")
-    assert old.here.vf_state() == dataclasses.replace(settings.BASELINE, mac=record.home.address)
+    assert old.here.vf_state() == msgspec.structs.replace(settings.BASELINE, mac=record.home.address)
     assert not (old.folder / "old1-net1").exists()
 
 

@@ -203,7 +203,7 @@ def test_repairs_are_counted_also_those_that_fail(tmp_path: pathlib.Path) -> Non
 
 
 def test_requests_that_are_made_again_are_counted_for_who_asks(tmp_path: pathlib.Path) -> None:
-    here = dataclasses.replace(bench.make(tmp_path).node, patience=60)
+    here = msgspec.structs.replace(bench.make(tmp_path).node, patience=60)
     refusals = [errno.EBUSY, errno.EAGAIN]
 
     def busy() -> str:

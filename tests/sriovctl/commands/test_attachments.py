@@ -1,8 +1,8 @@
 """attachments: what is held, in which state; and that release ends only what nobody owns, by the daemon's own hand."""
 
-import dataclasses
 import re
 
+import msgspec
 import pytest
 
 from sriov import devices
@@ -131,14 +131,16 @@ def left(node: nodes.Node) -> attachments.ListedAttachment:
 
 def test_judged_by_evidence_alone(left: attachments.ListedAttachment) -> None:
     assert release.judge(left, is_gone=None).actions
-    held = dataclasses.replace(left, kubelet="default/web")
+    held = msgspec.structs.replace(left, kubelet="default/web")
     assert "the kubelet reports that the pod has it" in release.judge(held, is_gone=None).refusal
-    home = dataclasses.replace(held, state=attachments.State.LEFT_BEHIND)
+    home = msgspec.structs.replace(held, state=attachments.State.LEFT_BEHIND)
     assert release.judge(home, is_gone=None).actions, "a VF that is home has no owner, whatever the kubelet says"
     fields = {name: getattr(left.record, name) for name in left.record.__struct_fields__}
-    vfio = dataclasses.replace(left, record=ledger.Record(**{**fields, "home": None, "mark": nsid.Mark((1, 1), 1, 2)}))
+    vfio = msgspec.structs.replace(
+        left, record=ledger.Record(**{**fields, "home": None, "mark": nsid.Mark((1, 1), 1, 2)})
+    )
     for is_gone in (None, False):
         assert "does not report that the namespace" in release.judge(vfio, is_gone=is_gone).refusal
     assert release.judge(vfio, is_gone=True).actions
-    unknown = dataclasses.replace(left, record=ledger.Record(**{**fields, "owner": ledger.UNKNOWN}))
+    unknown = msgspec.structs.replace(left, record=ledger.Record(**{**fields, "owner": ledger.UNKNOWN}))
     assert "is damaged" in release.judge(unknown, is_gone=True).refusal
