@@ -72,19 +72,33 @@ def _baselines(here: mortal.MortalNode, vf: devices.PciAddress) -> tuple[setting
     return here.rest, msgspec.structs.replace(here.rest, mac=here.identities[vf].address)
 
 
-def assert_given(here: mortal.MortalNode, container: str, vf: devices.PciAddress, wanted: settings.VfSettings) -> None:
-    """What the pod sees is what was asked for, and the ledger says so."""
+def assert_given(
+    here: mortal.MortalNode,
+    container: str,
+    vf: devices.PciAddress,
+    wanted: settings.VfSettings,
+    *,
+    refused: bool = False,
+) -> None:
+    """What the pod sees is what was asked for, and the ledger says so.
+
+    `refused`: one of the ADD's requests was refused. If nobody had asked for its setting, that is passed over.
+    """
     [device] = here.machine.netdevs(vf)
     assert here.machine.namespaces()[device.where] == container, f"{vf} is not in {container}"
     assert {each.where for each in here.machine.rdmas(vf)} <= {device.where}, f"{vf}'s RDMA device is elsewhere"
     assert device.link.up
     assert device.link.name == mortal.IFNAME
     assert device.link.mtu == here.identities[vf].mtu
-    assert state_of(here, vf) == _stated(here, vf, wanted)
     mac = here.identities[vf].address if wanted.mac == settings.NO_MAC else wanted.mac
+    record: ledger.Record = here.records()[vf]
+    passed_over = frozenset(record.passed_over or ()) - settings.asked(wanted) if refused else frozenset()
+    found = state_of(here, vf)
+    if settings.Setting.MAC in passed_over:
+        wanted = msgspec.structs.replace(wanted, mac=found.mac)
+    assert found == settings.taken(_stated(here, vf, wanted), found, passed_over)
     assert device.link.address == mac
     assert len(device.addresses) == len(device.routes) == 1
-    record: ledger.Record = here.records()[vf]
     assert record.belongs_to(container, mortal.IFNAME)
     assert (container, mortal.IFNAME) in here.ipam.held()
 

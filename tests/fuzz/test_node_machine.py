@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import stateful, strategies
 
 from sriov import settings
@@ -49,11 +50,12 @@ def keys_of(wanted: settings.VfSettings) -> mortal.Keys:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Given:
-    """A pod's VF that nobody but us may have touched. `result` is what ADD answered."""
+    """A pod's VF that nobody but us may have touched. `result` is what ADD answered, perhaps after a refusal."""
 
     vf: int
     wanted: settings.VfSettings
     result: Any
+    refused: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class NodeMachine(stateful.RuleBasedStateMachine):
         if answer.ok:
             assert free, f"VF {vf} has two owners: {self.given}"
             assert name not in self.given, "C36: a second ADD has succeeded"
-            self.given[name] = Given(vf, wanted, answer.document)
+            self.given[name] = Given(vf, wanted, answer.document, trouble.errno != 0)
             self.unknown.discard(vf)
         elif not answer.died:
             assert trouble.number or not free or name in self.given, f"I4: {answer}"
@@ -216,7 +218,8 @@ class NodeMachine(stateful.RuleBasedStateMachine):
     def _sound(self) -> None:
         invariants.assert_sound(self.here, {self.here.vfs[vf] for vf in self.unknown})
         for name, given in self.given.items():
-            invariants.assert_given(self.here, name, self.here.vfs[given.vf], given.wanted)
+            vf = self.here.vfs[given.vf]
+            invariants.assert_given(self.here, name, vf, given.wanted, refused=given.refused)
         assert {container for container, _ in self.here.ipam.held()} <= self.owed, "I5"
 
     def teardown(self) -> None:
@@ -268,6 +271,22 @@ class NodeMachine(stateful.RuleBasedStateMachine):
 
     def _disturbed(self, vf: int) -> None:
         self.given = {name: given for name, given in self.given.items() if given.vf != vf}
+
+
+@pytest.mark.parametrize("asked", ["vlan, qos, trust", "mac, vlan"])
+@pytest.mark.parametrize("number", range(1, 19))
+def test_a_refusal_of_what_nobody_asked_for_fails_no_add(asked: str, number: int) -> None:
+    """The driver takes one setting at a time, and somebody has set the free VF."""
+    machine = NodeMachine()
+    machine.start("stubborn", "around", "nothing")
+    try:
+        machine.pod_ends(0)
+        machine.daemon_looks_around(again=False)
+        machine.something_happens("settings", 0)
+        machine.add(0, 0, asked, Trouble(number, errno.EIO))
+        machine._sound()
+    finally:
+        machine.teardown()
 
 
 TestNodeMachine = NodeMachine.TestCase
