@@ -31,39 +31,46 @@ def first_look(net: kernel.Kernel, index: int) -> kernel.LinkState:
     return state
 
 
-def clean(net: kernel.Kernel, index: int, noted: kernel.LinkState | None) -> tuple[kernel.Link, kernel.LinkState]:
-    """Take the netdev down and set back what differs; returns it, and what still differs, with its present values.
+def look_when_down(
+    net: kernel.Kernel, index: int, noted: kernel.LinkState | None
+) -> tuple[kernel.Link, kernel.LinkState]:
+    """Take the netdev down and return it with its settings. Raises KernelError.
 
-    Of a pod that adds altnames until the last moment one may have come along: those not in `noted` are removed first.
+    Of a pod that adds altnames until the last moment one may have come along: those not in `noted` are removed.
+    """
+    with timing.timed(AttachmentStep.COMPARE):
+        link, found = net.look(index, noted)
+        own = netdev_settings.altnames(noted or {})
+        if not link.up and own.issuperset(link.altnames):
+            return link, found
+        if link.up:
+            net.set_link(index, kernel.Change(up=False))
+        host_names.drop_altnames(net, link, own)
+        return net.look(index, noted)
+
+
+def clean(
+    net: kernel.Kernel, index: int, noted: kernel.LinkState | None, found: kernel.LinkState | None = None
+) -> kernel.LinkState:
+    """Set back what differs; returns what still differs, with its present values.
+
+    `found` are the present settings; they are read if it is None.
     `noted` is None if nobody saw the VF before it had an owner. A setting that changes between two reads changes by
     itself and is no tenant's: it is not returned. Raises KernelError.
     """
     with timing.timed(AttachmentStep.COMPARE):
-        link, found = _look_when_down(net, index, noted)
+        found = net.state(index, noted) if found is None else found
         own = netdev_settings.presumed(found) if noted is None else noted
         # An altname that is there still was given in the host meanwhile.
         own = netdev_settings.with_altnames_of(own, found)
         if found == own:
-            return link, {}
+            return {}
         _set_back(net, index, own, found)
         now = net.state(index, noted)
         differs = netdev_settings.differing(own, now)
         if differs:
             differs -= netdev_settings.differing(now, net.state(index, noted))
-        return link, {key: now.get(key, b"") for key in differs}
-
-
-def _look_when_down(
-    net: kernel.Kernel, index: int, noted: kernel.LinkState | None
-) -> tuple[kernel.Link, kernel.LinkState]:
-    link, found = net.look(index, noted)
-    own = netdev_settings.altnames(noted or {})
-    if not link.up and own.issuperset(link.altnames):
-        return link, found
-    if link.up:
-        net.set_link(index, kernel.Change(up=False))
-    host_names.drop_altnames(net, link, own)
-    return net.look(index, noted)
+        return {key: now.get(key, b"") for key in differs}
 
 
 def remaining(net: kernel.Kernel, index: int, noted: kernel.LinkState | None, left: kernel.LinkState) -> frozenset[str]:

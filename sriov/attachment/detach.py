@@ -276,7 +276,7 @@ def _set_back(case: _Case, index: int) -> kernel.LinkState:
 
     Each request may find the driver busy: a VF that its PF is resetting refuses everything meanwhile.
     """
-    link, left = case.node.insist(functools.partial(cleaning.clean, case.net, index, case.noted))
+    link, left = case.node.insist(functools.partial(_compared, case, index))
     _state(case.node, case.net, case.vf, case.record, _at_rest(case.vf, case.record, case.rest))
     if case.vf.infiniband:
         _set_infiniband_back(case, link)
@@ -292,6 +292,12 @@ def _set_back(case: _Case, index: int) -> kernel.LinkState:
     case.node.insist(functools.partial(configure, clean))
     case.node.heard.note(case.vf.pci, seen)
     return left
+
+
+def _compared(case: _Case, index: int) -> tuple[kernel.Link, kernel.LinkState]:
+    """Return the VF, down, and the settings that could not be set back."""
+    link, found = cleaning.look_when_down(case.net, index, case.noted)
+    return link, cleaning.clean(case.net, index, case.noted, found)
 
 
 def _set_infiniband_back(case: _Case, link: kernel.Link) -> None:

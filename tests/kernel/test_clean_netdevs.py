@@ -54,7 +54,7 @@ def test_h3_each_act_is_seen_and_set_back(name: str) -> None:
         assert netdev_settings.differing(before, net.state(index, before)), "nothing was changed"
         if name == "altname":  # at home they are dropped before the look; in the end the same
             net.drop_altname(index, "eth0")
-        assert cleaning.clean(net, index, before)[1] == {}
+        assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
 
 
@@ -63,7 +63,7 @@ def test_h3_all_acts_at_once() -> None:
         before = net.state(index)
         for name in sorted(ACTS.keys() - {"altname"}):
             act(home, ACTS[name])
-        assert cleaning.clean(net, index, before)[1] == {}
+        assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
 
 
@@ -76,7 +76,7 @@ def test_h3_a_program_that_a_link_holds_somewhere(place: int) -> None:
         held = programs.link(program, index, place)
         found = net.state(index, before)
         assert netdev_settings.shown(netdev_settings.differing(before, found)) in ("xdp", "tcx ingress")
-        assert cleaning.clean(net, index, before)[1] == {}
+        assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
         os.close(held)
         os.close(program)
@@ -90,7 +90,7 @@ def test_h3_an_xdp_program_that_nothing_holds() -> None:
             programs.attach_xdp(program, index)
         os.close(program)
         assert netdev_settings.shown(netdev_settings.differing(before, net.state(index, before))) == "xdp"
-        assert cleaning.clean(net, index, before)[1] == {}
+        assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
 
 
@@ -101,7 +101,7 @@ def test_h3_a_tcx_program_that_nothing_holds() -> None:
         programs.attach(program, index, programs.TCX_INGRESS)
         os.close(program)
         assert net.state(index, before) != before
-        assert cleaning.clean(net, index, before)[1] == {}
+        assert cleaning.clean(net, index, before) == {}
         assert net.state(index) == before
 
 
@@ -115,7 +115,7 @@ def test_h3_a_neighbours_link_of_the_same_number_is_left_alone() -> None:
         with netns.entered(pod.handle):
             neighbours = programs.link(program, index, programs.XDP)
         held = programs.link(program, index, programs.XDP)
-        _, left = cleaning.clean(net, index, before)
+        left = cleaning.clean(net, index, before)
         assert netdev_settings.shown(left.keys()) == "xdp"
         with net.inside(pod.handle) as inner:
             assert netdev_settings.xdp_program(inner.state(index))

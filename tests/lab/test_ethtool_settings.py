@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from sriov.attachment import cleaning
 from sriov.linux.netdev import netdev_settings
 from tests.lab import igb
 
@@ -28,5 +29,5 @@ def test_h3_what_igb_lets_one_set_is_set_back(group: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         found = net.state(pf.index, before)
         assert netdev_settings.shown(netdev_settings.differing(before, found)) == group
-        net.restore(pf.index, group, before, found)
+        assert cleaning.clean(net, pf.index, before) == {}
         assert net.state(pf.index, before) == before
