@@ -105,6 +105,10 @@ class Switches(msgspec.Struct, frozen=True):
             spoofchk=below.spoofchk if self.spoofchk is None else self.spoofchk,
         )
 
+    def settings(self) -> frozenset[Setting]:
+        """Return the settings that are named, at whatever value."""
+        return frozenset(each for each in (Setting.TRUST, Setting.SPOOFCHK) if getattr(self, each.value) is not None)
+
 
 UNNAMED = Switches()
 

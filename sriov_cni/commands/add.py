@@ -171,8 +171,8 @@ def _request(
     )
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
-    asked = settings.asked(wanted.wanted) | settings.differing(stated, declared)
-    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=asked)
+    named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
+    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named)
 
 
 async def _end_former_owner(

@@ -12,10 +12,14 @@ from sriov_cni.spec import vf_request
 _FULL_MEMBER = 0x8000  # InfiniBand Architecture Specification 1.2.1, 10.9.1.1
 
 
+def known(vf: devices.VF) -> frozenset[settings.Setting]:
+    """Return the settings that a VF of this kind can have."""
+    return settings.INFINIBAND if vf.infiniband else settings.EVERY_SETTING
+
+
 def check(node: Node, vf: devices.VF, wanted: vf_request.VfRequest) -> None:
-    """Raise UnsupportedError for settings that a VF of this kind cannot have."""
-    known = settings.INFINIBAND if vf.infiniband else settings.EVERY_SETTING
-    names = sorted(each.value for each in settings.asked(wanted.wanted) - known)
+    """Raise UnsupportedError for settings that a VF of this kind cannot have, unless the default is what is named."""
+    names = sorted(each.value for each in settings.asked(wanted.wanted) - known(vf))
     if wanted.pkey is not None and not vf.infiniband:
         names.append("pkey")
     if names:

@@ -275,8 +275,8 @@ class NodeMachine(stateful.RuleBasedStateMachine):
 
 @pytest.mark.parametrize("asked", ["vlan, qos, trust", "mac, vlan"])
 @pytest.mark.parametrize("number", range(1, 19))
-def test_a_refusal_of_what_nobody_asked_for_fails_no_add(asked: str, number: int) -> None:
-    """The driver takes one setting at a time, and somebody has set the free VF."""
+def test_after_any_refused_request_a_pod_has_all_that_its_network_names_or_no_vf(asked: str, number: int) -> None:
+    """The driver takes one setting at a time, and somebody has set the free VF. Defaults are named, too."""
     machine = NodeMachine()
     machine.start("stubborn", "around", "nothing")
     try:

@@ -1,5 +1,7 @@
 """Declared defaults of a VF: a pod gets them unless its network names others, and a DEL leaves them."""
 
+import dataclasses
+import errno
 import json
 import pathlib
 
@@ -8,7 +10,7 @@ import pytest
 
 from sriov import settings
 from sriov_cni.context import policy
-from tests.fakes import bench, drivers
+from tests.fakes import bench, drivers, world
 from tests.sriov_cni import harness
 from tests.sriov_cni.conftest import IPAM, CniNode
 
@@ -76,6 +78,25 @@ def test_a_record_that_is_damaged_does_not_lose_it(cni: CniNode) -> None:
     (cni.client.socket.parent / f"run/vfs/{cni.vf}.json").write_text("{")
     assert cni.client.call("DEL", cni.conf()).code == 0
     assert cni.bench.vf_state() == AT_REST
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL, errno.EIO, errno.EBUSY])
+@pytest.mark.parametrize(("key", "value"), [("spoofchk", "on"), ("spoofchk", "off"), ("trust", "on"), ("trust", "off")])
+def test_a_switch_that_the_network_names_is_refused_by_name_at_every_value(
+    cni: CniNode, key: str, value: str, code: int
+) -> None:
+    """A default too: who writes `spoofchk` on counts on it. A network that leaves the key out gets the VF."""
+    table = cni.bench.machine.pf(2)
+    assert table
+    refused = frozenset({settings.Setting(key)})
+    table.profile = dataclasses.replace(world.PERMISSIVE, unsupported=refused, refusal=code)
+    before = cni.bench.machine.snapshot()
+    answer = cni.client.call("ADD", cni.conf(**{key: value}))
+    assert answer.code in (2, 11, 100)
+    assert key in answer.message
+    assert (cni.bench.machine.snapshot(), list(cni.bench.book.records())) == (before, [])
+    assert cni.client.call("ADD", cni.conf()).code == 0
+    assert cni.client.call("DEL", cni.conf()).code == 0
 
 
 def test_a_file_that_cannot_be_read_means_the_baseline(cni: CniNode, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,9 @@ def test_it_is_attached_and_comes_back(guest: tuple[CniNode, devices.PciAddress]
     [
         ({"vlan": 100}, "vlan 100 with vlanQoS 0 and vlanProto 802.1q needs the VF's PF"),
         ({"trust": "on"}, "trust on needs the VF's PF"),
+        ({"trust": "off"}, "trust off needs the VF's PF"),
         ({"spoofchk": "off"}, "spoofchk off needs the VF's PF"),
+        ({"spoofchk": "on"}, "spoofchk on needs the VF's PF"),
         ({"link_state": "enable"}, "link_state enable needs the VF's PF"),
         ({"max_tx_rate": 10}, "min_tx_rate 0 with max_tx_rate 10 needs the VF's PF"),
     ],
