@@ -18,7 +18,10 @@ MEANING = {
     Exit.FINE: "done, and nothing is wrong",
     Exit.TROUBLE: "done, and something is wrong: an error that doctor found, a pod without its VF",
     Exit.USAGE: "the command line is wrong",
-    Exit.UNREADABLE: "the node could not be read or changed; stderr says what is missing",
+    Exit.UNREADABLE: (
+        "the node could not be read or changed, or too little was seen to say that nothing is wrong; "
+        "the output says what is missing"
+    ),
     Exit.REFUSED: "the change was refused, or the person at the terminal said no; nothing was changed",
     Exit.ENDED: "ended by Ctrl-C",
 }

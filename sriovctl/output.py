@@ -60,6 +60,12 @@ def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
     return Cell("-", Tone.FAINT) if value in (None, "") else Cell(str(value), tone)
 
 
+def some(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first of the items, and say how many more there are."""
+    left = [f"{len(items) - most} more"] if len(items) > most else []
+    return separator.join([*items[:most], *left])
+
+
 def document(kind: str, items: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
     """Return the document for programs: kind, version, items. A key is never renamed within a version."""
     return {"apiVersion": "sriovctl/v1", "kind": kind, **further, "items": list(items)}

@@ -143,16 +143,14 @@ class Ledger:
             self._path(pci).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
-        with run_files.refusals(self._folder):
-            paths = sorted(self._folder.glob("*.json")) if self._folder.exists() else []
-        yield from filter(None, map(self._load, paths))
+        yield from filter(None, map(self._load, self._files()))
 
     def held(self) -> frozenset[str]:
         """Return the PCI addresses that have a record, with whatever content; none is read."""
-        with run_files.refusals(self._folder):
-            return (
-                frozenset(path.stem for path in self._folder.glob("*.json")) if self._folder.exists() else frozenset()
-            )
+        return frozenset(path.stem for path in self._files())
+
+    def _files(self) -> list[pathlib.Path]:
+        return run_files.listed(self._folder, ".json")
 
     def since(self, pci: devices.PciAddress) -> float | None:
         """Return when the VF's record was written, in seconds since 1970: the beginning of its attachment."""

@@ -38,6 +38,20 @@ def read(path: pathlib.Path) -> bytes | None:
         raise errors.LedgerError(f"cannot read {path}: {error.strerror}", "does root own the run directory?") from error
 
 
+def listed(folder: pathlib.Path, suffix: str) -> list[pathlib.Path]:
+    """Return the files of this suffix, in order; none if there is no such folder.
+
+    One that cannot be listed is an error, and not empty: pathlib's glob() takes both for the same.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == suffix)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        remedy = "does root own the run directory, and is this root?"
+        raise errors.LedgerError(f"cannot list {folder}: {error.strerror}", remedy) from error
+
+
 @contextlib.contextmanager
 def refusals(path: pathlib.Path) -> Iterator[None]:
     try:

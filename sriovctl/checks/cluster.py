@@ -59,6 +59,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
 
 
 def ledger(found: facts.Facts) -> Iterator[Finding]:
+    if found.seen.ledger_trouble:
+        yield Finding(Kind.LEDGER_UNREADABLE, str(found.where.run_dir / "vfs"), found.seen.ledger_trouble)
     for one in found.held:
         owner = one.record.owner
         if one.record.problem:

@@ -15,7 +15,10 @@ from sriov import devices
 from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
 from sriov.state import call_log
+from sriovctl import output
 from sriovctl.node import attachments, facts, pod_spec
+
+_MOST = 5  # of what is listed in one piece of evidence
 
 
 class Reply(enum.Enum):
@@ -47,7 +50,7 @@ class Case(msgspec.Struct, frozen=True):
 
 def of_pod(case: Case) -> list[ChainLink]:
     """Return the steps from request to interface. If it is unknown what the pod wants, what it was given counts."""
-    steps = [*_requested(case)]
+    steps = [*_requested(case), *_here(case)]
     for resource in case.resources:
         steps += [*_pool(case, resource), *_kubelet(case, resource)]
     return [*steps, *_network(case), *_daemon(case), *_calls(case), *_attached(case)]
@@ -69,7 +72,9 @@ def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
         steps.append(ChainLink("pool", "is it in a pool?", Reply.UNSEEN, found.seen.config_trouble))
     pod = found.seen.pod_of(pci)
     case = Case(found, pod or "", () if pool is None else (pool.resource,))
-    steps += [_owner(found, pci, pod), *_daemon(case), *_calls_about(found, lambda call: call.device == pci)]
+    steps += [_owner(found, pci, pod), *_daemon(case)]
+    if pod is not None or pci in found.seen.held or any(call.device == pci for call in found.seen.calls):
+        steps += _calls_about(found, lambda call: call.device == pci)
     return steps + [_state(each) for each in found.held if each.record.pci == pci]
 
 
@@ -78,10 +83,19 @@ def reason(steps: list[ChainLink]) -> ChainLink | None:
     return next((each for each in steps if each.answer is Reply.NO), None)
 
 
+def unseen(steps: list[ChainLink]) -> list[ChainLink]:
+    """Return the steps that leave open whether all is well: none if a VF is with its pod, which proves the others."""
+    proven = any(each.name == "attached" and each.answer is Reply.YES for each in steps)
+    return [] if proven else [each for each in steps if each.answer is Reply.UNSEEN]
+
+
 def _requested(case: Case) -> Iterator[ChainLink]:
     question = "does the pod request a resource?"
     if case.spec is None:
         known = ", ".join(case.resources)
+        if case.resources and set(case.resources) <= _given(case):
+            yield ChainLink("requested", question, Reply.YES, f"{known}, by what it was given")
+            return
         evidence = f"only the API server knows; looking at {known}" if known else "only the API server knows"
         yield ChainLink("requested", question, Reply.UNSEEN, f"{evidence} (pass --pod-file, or --resource)")
         return
@@ -96,6 +110,25 @@ def _requested(case: Case) -> Iterator[ChainLink]:
                         "the steps below say what this node has")  # fmt: skip
 
 
+def _given(case: Case) -> set[str]:
+    return {holder.resource for holder in case.found.seen.told.held_by(case.pod).values()}
+
+
+def _here(case: Case) -> Iterator[ChainLink]:
+    """Ask whether there is such a pod. One that the scheduler has not placed is nowhere."""
+    question, told = "is the pod on this node?", case.found.seen.told
+    if case.pod in told.pods:
+        yield ChainLink("here", question, Reply.YES, "the kubelet has it")
+    elif told.trouble:
+        yield ChainLink("here", question, Reply.UNSEEN, told.trouble)
+    elif case.spec is None or not case.spec.unscheduled:
+        near = difflib.get_close_matches(case.pod, sorted(told.pods), 3)
+        ended = any(f"{call.namespace}/{call.pod}" == case.pod for call in case.found.seen.calls)
+        text = f"the kubelet has no pod {case.pod}" + (", which has been here before" if ended else "")
+        remedy = f"is {' or '.join(near)} meant?" if near else "`kubectl get pod -A -o wide` shows where it is"
+        yield ChainLink("here", question, Reply.NO, text, remedy)
+
+
 def _pool(case: Case, resource: str) -> Iterator[ChainLink]:
     seen = case.found.seen
     question = f"is there a pool {resource}?"
@@ -105,9 +138,10 @@ def _pool(case: Case, resource: str) -> Iterator[ChainLink]:
     pool = next((each for each in seen.dealt if each.resource == resource), None)
     if pool is None:
         names = [each.resource for each in seen.dealt]
-        near = difflib.get_close_matches(resource, names, 1)
+        full = resource if "/" in resource else f"{case.found.where.prefix}/{resource}"
+        near = difflib.get_close_matches(full, names, 1)
         remedy = f"write {near[0]} in the pod" if near else "add it to config.json, or name one that is there"
-        text = f"config.json has {', '.join(names) or 'no pool'}"
+        text = f"config.json has {output.some(names, _MOST) or 'no pool'}"
         yield ChainLink("pool", question, Reply.NO, text, remedy)
         return
     yield ChainLink("pool", question, Reply.YES, f"{case.found.where.config} has it")
@@ -124,7 +158,8 @@ def _filled(found: facts.Facts, pool: assignment.Pool) -> ChainLink:
         for one in found.seen.catalog.candidates.values()
         if one.role is node_devices.Role.VF
     )
-    told = "; ".join(f"{count} VFs: {text}" for text, count in reasons.most_common(3)) or "the node has no VF at all"
+    each = [f"{count} VFs: {text}" for text, count in reasons.most_common()]
+    told = output.some(each, _MOST, "; ") or "the node has no VF at all"
     return ChainLink("devices", question, Reply.NO, told, "change its selectors, or make VFs (`sriovctl provision`)")
 
 
@@ -132,7 +167,7 @@ def _health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLi
     question = f"is a device of {resource} healthy?" if len(members) > 1 else "is it healthy?"
     ailments = collections.Counter(each.ailment for each in members if each.ailment)
     healthy = sum(each.health is assignment.Health.HEALTHY for each in members)
-    told = "; ".join(f"{count} {text}" for text, count in ailments.most_common(3))
+    told = output.some([f"{count} {text}" for text, count in ailments.most_common()], _MOST, "; ")
     evidence = f"{healthy} of {len(members)}" + (f"; {told}" if told else "")
     remedy = "" if healthy else "see `sriovctl doctor`, which has a remedy for each"
     yield ChainLink("healthy", question, Reply.YES if healthy else Reply.NO, evidence, remedy)
@@ -165,7 +200,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[ChainLink]:
         return
     free = [device for device in told.allocatable[resource] if device not in told.holders]
     holders = sorted({str(told.holders[each]) for each in told.allocatable[resource] if each in told.holders})
-    evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {', '.join(holders[:5])}" if holders else "")
+    evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {output.some(holders, _MOST)}" if holders else "")
     enough = len(free) >= wanted
     yield ChainLink("free", f"is a device of {resource} free?", Reply.YES if enough else Reply.NO, evidence,
                     "" if enough else "end one of those pods, or make more VFs")  # fmt: skip
@@ -232,6 +267,13 @@ def _attached(case: Case) -> Iterator[ChainLink]:
         one = case.found.seen.catalog.candidates.get(each.record.pci)
         if one is not None:
             yield from _link(case.found, one)
+    recorded = {each.record.pci for each in mine}
+    for device in case.found.seen.told.held_by(case.pod):
+        one = case.found.seen.catalog.candidates.get(device)
+        if one is not None and one.role is node_devices.Role.VF and one.netdevs and device not in recorded:
+            text = f"{device} was given to it and is in the host as {one.netdevs[0]}: no ADD has attached it"
+            remedy = "have a network of the pod name its resource: Multus reads that from the network's annotation"
+            yield ChainLink("attached", "is it with its pod?", Reply.NO, text, remedy)
 
 
 def _state(one: attachments.ListedAttachment) -> ChainLink:
@@ -271,7 +313,7 @@ def _why_nowhere(found: facts.Facts, one: node_devices.Candidate) -> str:
 
 
 def _owner(found: facts.Facts, pci: str, pod: str | None) -> ChainLink:
-    question = "does a pod have it?"
+    question = "who has it?"
     if pod is not None:
         by = "the kubelet" if pci in found.seen.told.holders else "the ledger"
         return ChainLink("owner", question, Reply.YES, f"{pod}, by {by}")
@@ -279,4 +321,4 @@ def _owner(found: facts.Facts, pci: str, pod: str | None) -> ChainLink:
         return ChainLink("owner", question, Reply.YES, str(found.seen.held[devices.PciAddress(pci)].record.owner))
     if found.seen.told.trouble:
         return ChainLink("owner", question, Reply.UNSEEN, found.seen.told.trouble)
-    return ChainLink("owner", question, Reply.UNSEEN, "no: it is free")
+    return ChainLink("owner", question, Reply.YES, "nobody: it is free")

@@ -71,6 +71,11 @@ class Kind(enum.Enum):
         Severity.ERROR,
         "fix what the evidence shows; the daemon keeps retrying, `sriovctl attachments release` retries at once",
     )
+    LEDGER_UNREADABLE = (
+        "ledger-unreadable",
+        Severity.ERROR,
+        "run sriovctl as root; is the run directory the daemon's own? until it can be read no owner is known",
+    )
     RECORD_DAMAGED = ("record-damaged", Severity.WARNING, "once no pod has the VF, remove the file")
     NETWORK_MANAGER = (
         "networkmanager",

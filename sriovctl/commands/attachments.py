@@ -2,10 +2,10 @@
 
 import click
 
-from sriov import devices, errors
+from sriov import errors
 from sriov.linux import nsid
 from sriov.state import ledger
-from sriovctl import exit_codes, options, output, paths
+from sriovctl import exit_codes, names, options, output, paths
 from sriovctl.checks import release
 from sriovctl.node import attachments, cni_client, snapshot
 from sriovctl.views import attachments as view
@@ -34,11 +34,13 @@ def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> No
         found = [each for each in found if each.state is not attachments.State.ATTACHED]
     document = output.document("Attachments", [view.item(each) for each in found], unseen=list(seen.unseen))
     output.show(form, view.table(found), document)
+    if form.for_people and not found and not seen.ledger_trouble:
+        output.say("no VF is away from its pod" if stale else "no pod has a VF")
     output.unseen(form, seen.unseen)
 
 
 @_group.command("release")
-@click.argument("device", metavar="PCI")
+@click.argument("device", metavar="VF")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.pass_places
 def _release(where: paths.Places, device: str, yes: bool) -> int:
@@ -47,8 +49,8 @@ def _release(where: paths.Places, device: str, yes: bool) -> int:
     The running CNI daemon does it, under its own lock of that VF; without the daemon nothing is done. If the owner may
     be alive, the release is refused, also with --yes.
     """
-    pci = devices.pci_address(device.lower())
     seen = snapshot.take(where)
+    pci = names.address(seen, device)
     one = next((each for each in attachments.listed(seen) if each.record.pci == pci), None)
     if one is None:
         output.say(f"nobody holds {pci}: there is nothing to release")

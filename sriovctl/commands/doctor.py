@@ -40,10 +40,17 @@ def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -
     Each finding has a fixed name, a severity, the evidence and a remedy. Ends with status 1 if there is an error.
     Nothing is changed. Run it as root: other users do not see everything.
     """
-    listed = [each for each in examine(facts.collect(where)) if everything or each.kind.severity is not Severity.INFO]
-    output.show(form, _table(listed), output.document("Findings", [_item(each) for each in listed]))
+    found = facts.collect(where)
+    unseen = found.seen.unseen
+    listed = [each for each in examine(found) if everything or each.kind.severity is not Severity.INFO]
+    output.show(
+        form, _table(listed), output.document("Findings", [_item(each) for each in listed], unseen=list(unseen))
+    )
     if form.for_people and not listed:
-        output.say("nothing is wrong", output.Tone.GOOD)
+        output.say(
+            "no fault was found" if unseen else "nothing is wrong", output.Tone.PLAIN if unseen else output.Tone.GOOD
+        )
+    output.unseen(form, unseen)
     worst = any(each.kind.severity is Severity.ERROR for each in listed)
     return exit_codes.Exit.TROUBLE if worst else exit_codes.Exit.FINE
 

@@ -4,8 +4,8 @@ from typing import TextIO
 
 import click
 
-from sriov import devices, errors
-from sriovctl import exit_codes, options, output, paths
+from sriov import devices
+from sriovctl import exit_codes, names, options, output, paths
 from sriovctl.checks import explain
 from sriovctl.node import facts, pod_spec
 
@@ -35,46 +35,48 @@ def _command(
 ) -> int:
     """Explain why a pod has no VF, or what became of a VF.
 
-    POD is NAMESPACE/NAME, or a NAME in namespace default; VF is a PCI address. The steps are: requested, pool, devices,
-    healthy, registered, free, allocated, network, daemon, added, attached, link. The first no is the reason, and ends
-    with status 1.
+    POD is NAMESPACE/NAME, pod/NAME, or a NAME; VF is a PCI address, a netdev, or PF#INDEX. The steps are: requested,
+    scheduled, here, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached, link. The
+    first no is the reason, and ends with status 1. If there is no no, but something could not be seen that may be one,
+    it ends with status 3.
     """
     found = facts.collect(where)
-    pci = _address(what)
-    steps = explain.of_vf(found, pci) if pci is not None else explain.of_pod(_case(found, what, named, pod_file))
-    reason = explain.reason(steps)
-    told = output.document("Explanation", [_item(each) for each in steps], about=what, reason=reason and reason.name)
-    output.show(form, _table(steps), told)
+    vf = names.device(found.seen, what)
+    about = names.pod(found.seen, what) if vf is None else vf
+    if vf is None:
+        steps = explain.of_pod(_case(found, about, named, pod_file))
+    else:
+        steps = explain.of_vf(found, devices.PciAddress(vf))
+    reason, open_steps = explain.reason(steps), explain.unseen(steps)
+    unseen = [f"{each.name}: {each.evidence}" for each in open_steps]
+    further = {"about": about, "reason": reason and reason.name, "unseen": unseen}
+    output.show(form, _table(steps), output.document("Explanation", [_item(each) for each in steps], **further))
     if form.for_people:
-        _conclude(what, steps, reason)
-    return exit_codes.Exit.FINE if reason is None else exit_codes.Exit.TROUBLE
+        _conclude(about, reason, open_steps)
+    if reason is not None:
+        return exit_codes.Exit.TROUBLE
+    return exit_codes.Exit.UNREADABLE if open_steps else exit_codes.Exit.FINE
 
 
-def _address(what: str) -> devices.PciAddress | None:
-    try:
-        return devices.pci_address(what.lower())
-    except errors.DeviceError:
-        return None
-
-
-def _case(found: facts.Facts, what: str, named: tuple[str, ...], pod_file: TextIO | None) -> explain.Case:
+def _case(found: facts.Facts, pod: str, named: tuple[str, ...], pod_file: TextIO | None) -> explain.Case:
     """Make the case of the resources that were named, else those that the pod asks for, else those it was given."""
-    pod = what if "/" in what else f"default/{what}"
     spec = pod_spec.parse(pod_file.read(), pod_file.name) if pod_file else None
     if spec is not None and spec.name != pod:
         raise click.UsageError(f"{pod_file.name if pod_file else ''} is pod {spec.name}, not {pod}")
     given = tuple(dict.fromkeys(holder.resource for holder in found.seen.told.held_by(pod).values()))
-    return explain.Case(found, pod, named or (tuple(spec.requests) if spec else given), spec)
+    meant = tuple(names.resource(found.seen, each) for each in named)
+    return explain.Case(found, pod, meant or (tuple(spec.requests) if spec else given), spec)
 
 
-def _conclude(what: str, steps: list[explain.ChainLink], reason: explain.ChainLink | None) -> None:
+def _conclude(about: str, reason: explain.ChainLink | None, open_steps: list[explain.ChainLink]) -> None:
     if reason is not None:
-        output.say(f"\n{what}: {reason.evidence}", output.Tone.BAD)
+        output.say(f"\n{about}: {reason.evidence}", output.Tone.BAD)
         output.say(f"remedy: {reason.remedy}" if reason.remedy else "")
-        return
-    unseen = [each.name for each in steps if each.answer is explain.Reply.UNSEEN]
-    hint = f" (not seen: {', '.join(unseen)})" if unseen else ""
-    output.say(f"\n{what}: nothing is wrong{hint}", output.Tone.GOOD)
+    elif open_steps:
+        listed = ", ".join(dict.fromkeys(each.name for each in open_steps))
+        output.say(f"\n{about}: no fault was found, but this cannot be told from here: {listed}", output.Tone.WARNING)
+    else:
+        output.say(f"\n{about}: nothing is wrong", output.Tone.GOOD)
 
 
 def _item(one: explain.ChainLink) -> dict[str, object]:

@@ -6,10 +6,18 @@ import json
 import sys
 
 import click
+import msgspec
 
-from sriovctl import options, output, paths
+from sriovctl import names, options, output, paths
 from sriovctl.node import snapshot, watch
 from sriovctl.views import devices
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    """Rows to show: of one PF, by its ID, and of one pool; None for all."""
+
+    pf: str | None
+    pool: str | None
 
 
 def register(program: click.Group) -> None:
@@ -28,36 +36,39 @@ def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, poo
     Pool and health are what the device plugin would report to the kubelet, by its own code. MAC and VLAN of a VF in a
     pod are what the CNI has set. With --watch and -o json each change is one line.
     """
+    seen = snapshot.take(where)
+    # Told apart now: that it goes away later is what --watch is to show.
+    chosen = _Chosen(names.pf(seen, pf) if pf else None, names.pool(seen, pool) if pool else None)
     if watch:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_follow(where, form, pf, pool))
+            asyncio.run(_follow(where, form, chosen))
         return
-    listed, seen = _look(where, pf, pool)
+    listed = _rows(seen, chosen)
     output.show(form, devices.table(listed), _document(listed, seen))
+    if form.for_people and not listed:
+        output.say(f"{chosen.pool or 'this node'} has no device")
     output.unseen(form, seen.unseen)
 
 
-def _look(where: paths.Places, pf: str | None, pool: str | None) -> tuple[list[devices.Row], snapshot.Survey]:
-    seen = snapshot.take(where)
+def _rows(seen: snapshot.Survey, chosen: _Chosen) -> list[devices.Row]:
     listed = devices.rows(seen)
-    if pf is not None:
-        names = {pf, *(row.netdev for row in listed if row.pci == pf)}
-        listed = [row for row in listed if row.pf in names or row.pci in names or row.netdev in names]
-    if pool is not None:
-        listed = [row for row in listed if row.pool is not None and pool in (row.pool, row.pool.partition("/")[2])]
-    return listed, seen
+    if chosen.pf is not None:
+        of_pf = {one.id for one in seen.catalog.candidates.values() if chosen.pf in (one.id, one.pf)}
+        listed = [row for row in listed if row.pci in of_pf]
+    return [row for row in listed if chosen.pool in (None, row.pool)]
 
 
 def _document(listed: list[devices.Row], seen: snapshot.Survey) -> dict[str, object]:
     return output.document("Inventory", [devices.item(row) for row in listed], unseen=list(seen.unseen))
 
 
-async def _follow(where: paths.Places, form: output.OutputFormat, pf: str | None, pool: str | None) -> None:
+async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
     last = None
     folders = (where.run_dir / "vfs", where.config.parent, where.run_dir)
     async with contextlib.aclosing(watch.changes(folders)) as woken:
         async for _ in woken:
-            listed, seen = await asyncio.to_thread(_look, where, pf, pool)
+            seen = await asyncio.to_thread(snapshot.take, where)
+            listed = _rows(seen, chosen)
             content = _document(listed, seen)
             if content != last:
                 _redraw(form, listed, content)

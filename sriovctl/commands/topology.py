@@ -7,7 +7,7 @@ import click
 
 from sriov import errors
 from sriov.hardware import sysfs
-from sriovctl import options, output, paths
+from sriovctl import names, options, output, paths
 from sriovctl.node import pcie, snapshot
 from sriovctl.views import devices, nccl_topology, pcie_drawing, pcie_tree
 
@@ -30,7 +30,7 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
     seen = snapshot.take(where)
     functions = pcie.read(seen.tree)
     if pod is not None:
-        output.write(_for_nccl(seen, functions, pod if "/" in pod else f"default/{pod}"))
+        output.write(_for_nccl(seen, functions, names.pod(seen, pod)))
         return
     branches = pcie_tree.grow(functions, devices.rows(seen))
     if svg is not None:

@@ -27,7 +27,7 @@ class HeldVf(msgspec.Struct, frozen=True):
 
 class Survey(msgspec.Struct, frozen=True):
     """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
-    the device's ID. `unseen` is for people."""
+    the device's ID. `held` is empty with a `ledger_trouble`. `unseen` is for people."""
 
     tree: sysfs.Tree
     catalog: node_devices.Catalog
@@ -39,6 +39,7 @@ class Survey(msgspec.Struct, frozen=True):
     held: Mapping[devices.PciAddress, HeldVf]
     told: kubelet.Told
     calls: tuple[call_log.CallOutcome, ...]
+    ledger_trouble: str
     unseen: tuple[str, ...]
 
     def pod_of(self, device: str) -> str | None:
@@ -81,6 +82,7 @@ def take(where: paths.Places) -> Survey:
         held,
         told,
         call_log.Recent(where.run_dir).read(),
+        ledger_trouble,
         tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble))),
     )
 

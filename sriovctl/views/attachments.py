@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def table(found: list[attachments.ListedAttachment]) -> output.Table:
-    return output.Table(COLUMNS, [_cells(each) for each in found])
+    return output.Table(COLUMNS if found else (), [_cells(each) for each in found])
 
 
 def _cells(one: attachments.ListedAttachment) -> list[output.Cell]:

@@ -212,7 +212,7 @@ def _owner_item(owner: VfOwner) -> dict[str, Any]:
 
 
 def table(listed: list[Row]) -> output.Table:
-    return output.Table(COLUMNS, [list(_cells(row)) for row in listed])
+    return output.Table(COLUMNS if listed else (), [list(_cells(row)) for row in listed])
 
 
 def _cells(row: Row) -> Iterator[output.Cell]:

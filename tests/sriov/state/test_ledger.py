@@ -115,6 +115,13 @@ def test_a_ledger_that_was_never_created_is_empty(tmp_path: pathlib.Path) -> Non
     assert list(ledger.Ledger(tmp_path / "absent").records()) == []
 
 
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "vfs").write_text("")
+    for look in (lambda book: list(book.records()), lambda book: book.held(), lambda book: book.find("c1", "net1")):
+        with pytest.raises(errors.LedgerError, match=r"cannot list .*vfs: Not a directory"):
+            look(ledger.Ledger(tmp_path))
+
+
 def test_f10_an_unusable_directory_is_a_clear_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "run").write_text("in the way")
     with pytest.raises(errors.LedgerError, match="cannot use the ledger"):

@@ -106,8 +106,21 @@ def test_release_asks_and_takes_no_for_an_answer(node: nodes.Node) -> None:
 
 def test_release_of_nothing_and_of_no_address(node: nodes.Node) -> None:
     assert node.run("attachments", "release", node.vf).status == exit_codes.Exit.FINE
+    for short in (node.vf.removeprefix("0000:"), "enp1s0v0", "enp1s0#0"):
+        ran = node.run("attachments", "release", short)
+        assert (ran.status, ran.out) == (0, f"nobody holds {node.vf}: there is nothing to release\n")
     ran = node.run("attachments", "release", "../../etc")
-    assert (ran.status, "is not a PCI address" in ran.err) == (exit_codes.Exit.UNREADABLE, True)
+    assert (ran.status, "is neither a PCI address nor a netdev" in ran.err) == (exit_codes.Exit.USAGE, True)
+
+
+def test_no_attachment_at_all(node: nodes.Node) -> None:
+    with node.kubelet():
+        assert node.run("attachments").out == "no pod has a VF\n"
+        assert node.run("attachments", "--stale").out == "no VF is away from its pod\n"
+        (node.folder / "run/vfs").rmdir()
+        (node.folder / "run/vfs").write_text("")
+        ran = node.run("attachments")
+    assert (ran.out, "not seen: owners: " in ran.err) == ("", True)
 
 
 def test_a_vf_that_a_process_still_holds_is_not_released(node: nodes.Node) -> None:

@@ -157,6 +157,12 @@ def not_taken_back(sick: Sick) -> None:
     sick.node.bench.book.write(msgspec.structs.replace(record, problem="the kernel refused to move link 7"))
 
 
+def no_ledger(sick: Sick) -> None:
+    sick.serves = False
+    (sick.folder / "run/vfs").rmdir()
+    sick.write("run/vfs", "")
+
+
 def repair_fails(sick: Sick) -> None:
     """What cannot be read is no ledger: a running daemon says so."""
     (sick.folder / "run/vfs/0000:ff:00.0.json").mkdir()
@@ -262,6 +268,7 @@ SCENARIOS: dict[Kind, tuple[Callable[[Sick], object], str]] = {
     Kind.NO_NETWORK: (lambda sick: (sick.folder / "net.d/10-sriov.conf").unlink(), "no file there"),
     Kind.LEFT_BEHIND: (left_behind, "not clean yet"),
     Kind.NOT_TAKEN_BACK: (not_taken_back, "from container web-sandbox as net1: the kernel refused to move link 7"),
+    Kind.LEDGER_UNREADABLE: (no_ledger, "cannot list"),
     Kind.RECORD_DAMAGED: (damaged, "not a readable record"),
     Kind.NETWORK_MANAGER: (lambda sick: (sick.folder / "somerun/NetworkManager").mkdir(), "keep it off"),
     Kind.NETWORKD: (networkd, "80-all.network"),

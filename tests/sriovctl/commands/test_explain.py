@@ -56,11 +56,12 @@ def test_a_pod_that_has_its_vf(sick: test_doctor.Sick) -> None:
     assert (ran.status, ran.document["reason"]) == (0, None)
     answers = {each["step"]: each["answer"] for each in ran.document["items"]}
     assert answers == dict.fromkeys(
-        [*("requested", "pool", "devices", "healthy", "registered", "allocated", "network", "daemon", "added"),
+        [*("requested", "here", "pool", "devices", "healthy", "registered", "allocated", "network", "daemon", "added"),
          *("attached", "link")], "yes")  # fmt: skip
     assert (vf.status, {each["answer"] for each in vf.document["items"]}) == (0, {"yes"})
     assert "default/web, by the kubelet" in vf.out
-    assert "nothing is wrong (not seen: requested)" in blind.out
+    assert blind.status == 0
+    assert blind.out.endswith("\ndefault/web: nothing is wrong\n")
 
 
 def test_1_a_resource_that_is_misspelt(sick: test_doctor.Sick) -> None:
@@ -154,7 +155,98 @@ def test_devices_that_others_hold(sick: test_doctor.Sick) -> None:
 def test_a_pod_that_is_not_here(sick: test_doctor.Sick) -> None:
     with sick.node.serving(), sick.node.kubelet():
         reason = explained(sick.node, "other", "-r", nodes.RAIL)
-    assert reason["evidence"] == "the kubelet has no such pod: it is not on this node"
+    assert (reason["step"], reason["evidence"]) == ("here", "the kubelet has no pod default/other")
+
+
+@pytest.mark.parametrize("name", ["default/wbe", "pod/wbe", "wbe"])
+def test_a_pod_whose_name_is_misspelt(sick: test_doctor.Sick, name: str) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, name)
+    assert (reason["step"], reason["remedy"]) == ("here", "is default/web meant?")
+
+
+def test_a_pod_that_has_ended(sick: test_doctor.Sick) -> None:
+    node = sick.node
+    node.give("other")
+    with node.serving(), node.kubelet():
+        assert [node.cni(command).code for command in ("ADD", "DEL")] == [0, 0]
+        del node.api.pods["default", "web"]
+        reason = explained(node, "web")
+    assert reason["evidence"] == "the kubelet has no pod default/web, which has been here before"
+
+
+@pytest.mark.parametrize("name", ["enp1s0v9", "01:1f.7", "0000:01:1f.7", "enp1s0#9", "intel.com/rail_a"])
+def test_a_name_that_nothing_has(sick: test_doctor.Sick, name: str) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert explained(sick.node, name)["step"] in ("here", "device")
+
+
+@pytest.mark.parametrize("name", ["0000:01:10.2", "01:10.2", "enp1s0v1", "enp1s0#1", "0000:01:00.0#1"])
+def test_a_vf_by_each_of_its_names(sick: test_doctor.Sick, name: str) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        ran = sick.node.run("explain", name, "-o", "json")
+    assert (ran.status, ran.document["about"], ran.document["unseen"]) == (0, "0000:01:10.2", [])
+    assert "nobody: it is free" in [each["evidence"] for each in ran.document["items"]]
+
+
+@pytest.mark.parametrize("name", ["web", "pod/web", "default/web", "pods/default/web", "po/web"])
+def test_a_pod_by_each_of_its_names(sick: test_doctor.Sick, name: str) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert sick.node.cni("ADD").code == 0
+        ran = sick.node.run("explain", name, "-o", "json")
+    assert (ran.status, ran.document["about"]) == (0, "default/web")
+
+
+def test_a_pod_of_another_namespace_is_found_if_it_is_the_only_one(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        sick.node.api.pods["ml", "train"] = []
+        assert sick.node.run("explain", "train", "-o", "json").document["about"] == "ml/train"
+        sick.node.api.pods["data", "train"] = []
+        ran = sick.node.run("explain", "train")
+        assert (ran.status, ran.out) == (exit_codes.Exit.USAGE, "")
+        assert "'train' may be data/train or ml/train: write which pod is meant in full" in ran.err
+        sick.node.api.pods["default", "train"] = []
+        assert sick.node.run("explain", "train", "-o", "json").document["about"] == "default/train"
+
+
+def test_a_resource_without_its_prefix(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        assert sick.node.cni("ADD").code == 0
+        ran = sick.node.run("explain", "web", "--resource", "rail_a", "-o", "json")
+        reason = explained(sick.node, "web", "--resource", "rail-a")
+    assert ran.status == 0
+    assert (reason["step"], reason["remedy"]) == ("pool", "write intel.com/rail_a in the pod")
+
+
+def test_a_device_that_no_network_names(sick: test_doctor.Sick) -> None:
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web")
+    assert reason["step"] == "attached"
+    assert (
+        reason["evidence"] == f"{sick.node.vf} was given to it and is in the host as enp1s0v0: no ADD has attached it"
+    )
+
+
+def test_what_could_not_be_seen_never_adds_up_to_nothing_is_wrong(sick: test_doctor.Sick) -> None:
+    node = sick.node
+    with node.serving():
+        for name in ("web", node.vf):
+            ran, told = node.run("explain", name), node.run("explain", name, "-o", "json").document
+            assert ran.status == exit_codes.Exit.UNREADABLE
+            assert "nothing is wrong" not in ran.out
+            assert "no fault was found, but this cannot be told from here: " in ran.out
+            assert told["reason"] is None
+            assert any("there is no" in each for each in told["unseen"])
+
+
+def test_a_list_that_is_cut_says_so(sick: test_doctor.Sick) -> None:
+    for number, vf in enumerate(sick.node.bench.vfs):
+        sick.node.give(f"pod-{number}", vf)
+    sick.node.give("web")
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, "web", "-r", "rail_a")
+    held = ", ".join(f"default/pod-{number}" for number in range(5))
+    assert reason["evidence"] == f"0 free, 1 wanted; held by {held}, 2 more"
 
 
 def test_a_pod_that_asks_for_nothing(sick: test_doctor.Sick) -> None:

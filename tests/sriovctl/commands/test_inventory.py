@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from sriov import devices
+from sriovctl import exit_codes
 from tests.sriov_cni import harness
 from tests.sriovctl import nodes
 
@@ -84,8 +85,34 @@ def test_filters(node: nodes.Node) -> None:
     node.configure([{"resourceName": "two", "selectors": {"pfNames": ["enp1s0#0-1"]}}])
     with node.kubelet():
         assert list(items(node, "--pool", "two")) == list(node.bench.vfs[:2])
-        assert len(items(node, "--pf", "enp1s0")) == len(items(node, "--pf", "0000:01:00.0")) == 8
-        assert items(node, "--pf", "enp9s0") == {}
+        assert list(items(node, "--pool", "intel.com/two")) == list(node.bench.vfs[:2])
+        for pf in ("enp1s0", "0000:01:00.0", "01:00.0"):
+            assert len(items(node, "--pf", pf)) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pf", "enp9s0"], "'enp9s0' is no PF of this node, which has 0000:01:00.0 enp1s0"),
+        (["--pf", "01:10.0"], "'01:10.0' is no PF of this node, which has 0000:01:00.0 enp1s0"),
+        (["--pool", "nope"], "there is no pool 'nope': the configuration has intel.com/rail_a"),
+        (["--pool", "nope", "--watch"], "there is no pool 'nope'"),
+    ],
+)
+def test_a_pf_or_pool_that_is_not_there(node: nodes.Node, arguments: list[str], says: str) -> None:
+    with node.kubelet():
+        ran = node.run("inventory", *arguments)
+    assert (ran.status, ran.out, says in ran.err) == (exit_codes.Exit.USAGE, "", True)
+
+
+def test_a_pool_without_devices_and_a_configuration_that_cannot_be_read(node: nodes.Node) -> None:
+    node.configure([{"resourceName": "none", "selectors": {"vendors": ["dead"]}}])
+    with node.kubelet():
+        ran = node.run("inventory", "--pool", "none")
+        assert (ran.status, ran.out) == (0, "intel.com/none has no device\n")
+        (node.folder / "config.json").unlink()
+        ran = node.run("inventory", "--pool", "none")
+    assert (ran.status, "there is no pool 'none': " in ran.err, "cannot be read" in ran.err) == (2, True, True)
 
 
 @pytest.mark.parametrize("text", ["", "{"])
