@@ -24,6 +24,23 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
 )
 
 
+class _Program(click.Group):
+    """Shows its commands before its options, which are many and rarely needed, and their summaries whole."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(self.commands[name])) for name in self.list_commands(ctx)])
+
+
+def _summary(command: click.Command) -> str:
+    """Return the first sentence of a command's help."""
+    return " ".join((command.help or "").partition("\n\n")[0].split())
+
+
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(versions.told())
@@ -31,6 +48,7 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
 
 
 @click.group(
+    cls=_Program,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "SRIOVCTL",

@@ -1,7 +1,7 @@
-"""Output: a table for people, a JSON or YAML document for programs. The only module here with rich and yaml.
+"""Output: a table for people, a JSON or YAML document for programs. The only module here with yaml.
 
 Colour and the terminal's width count only if stdout is a terminal: a pipe gets every cell whole and no escape sequence.
-NO_COLOR (no-color.org) is honoured. Documents for programs keep the command's own order.
+NO_COLOR (no-color.org) and TERM=dumb are honoured. Documents for programs keep the command's own order.
 """
 
 import enum
@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import click
-import msgspec
+
+from sriovctl import layout, tables
+from sriovctl.layout import Column
+from sriovctl.tables import Cell, Table, Tone, cell
+
+__all__ = ["Cell", "Column", "OutputFormat", "Table", "Tone", "cell"]
+
+_WIDTH = 80  # of a terminal that does not tell its own
 
 
 class OutputFormat(enum.Enum):
@@ -26,38 +33,6 @@ class OutputFormat(enum.Enum):
     @property
     def for_people(self) -> bool:
         return self in (OutputFormat.TABLE, OutputFormat.WIDE)
-
-
-class Tone(enum.Enum):
-    """Meaning of a cell's colour; the value is rich's style."""
-
-    PLAIN = ""
-    GOOD = "green"
-    WARNING = "yellow"
-    BAD = "bold red"
-    FAINT = "dim"
-
-
-class Cell(msgspec.Struct, frozen=True):
-    text: str
-    tone: Tone = Tone.PLAIN
-
-
-class Column(msgspec.Struct, frozen=True):
-    """Column of a table. `wide`: only with `--output wide`."""
-
-    heading: str
-    wide: bool = False
-
-
-class Table(msgspec.Struct, frozen=True):
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-
-
-def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
-    """Make a cell; an unknown value is a dash."""
-    return Cell("-", Tone.FAINT) if value in (None, "") else Cell(str(value), tone)
 
 
 def some(items: Sequence[str], most: int, separator: str = ", ") -> str:
@@ -98,26 +73,22 @@ def write(text: str) -> None:
 def unseen(form: OutputFormat, what: Sequence[str]) -> None:
     """Print what could not be seen, for people, on stderr, so that the table stays clean; documents include it."""
     for each in what if form.for_people else ():
-        click.secho(f"not seen: {each}", err=True, color=False if os.environ.get("NO_COLOR") else None, fg="yellow")
+        click.secho(f"not seen: {each}", err=True, color=_forced(), fg="yellow")
 
 
 def complain(text: str) -> None:
     """Print one line on stderr: why something was not done."""
-    click.secho(text, err=True, color=False if os.environ.get("NO_COLOR") else None, fg="red")
+    click.secho(text, err=True, color=_forced(), fg="red")
 
 
 def say(text: str, tone: Tone = Tone.PLAIN) -> None:
-    """Print one line for people. click removes the colour if stdout is no terminal."""
-    click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **_CLICK[tone])
+    """Print one line for people."""
+    click.secho(text, color=_forced(), **tables.CLICK[tone])
 
 
-_CLICK: dict[Tone, dict[str, Any]] = {
-    Tone.PLAIN: {},
-    Tone.GOOD: {"fg": "green"},
-    Tone.WARNING: {"fg": "yellow"},
-    Tone.BAD: {"fg": "red", "bold": True},
-    Tone.FAINT: {"dim": True},
-}
+def _forced(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Return False where nobody wants colours, None to leave it to click, which removes them if it is no terminal."""
+    return False if environ.get("NO_COLOR") or environ.get("TERM") == "dumb" else None
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
@@ -139,55 +110,30 @@ def from_yaml(text: str) -> Any:
 
 def _print(table: Table, form: OutputFormat, out: TextIO, environ: Mapping[str, str]) -> None:
     shown = [number for number, column in enumerate(table.columns) if form is OutputFormat.WIDE or not column.wide]
-    headings = [table.columns[number].heading for number in shown]
+    columns = [table.columns[number] for number in shown]
     rows = [[row[number] for number in shown] for row in table.rows]
-    if not out.isatty():
-        out.write(_plain(headings, rows))
+    texts = [[each.text for each in row] for row in rows]
+    if not columns:
         return
-    import rich.console  # noqa: PLC0415 (a pipe does not need it)
-
-    console = rich.console.Console(file=out, no_color=bool(environ.get("NO_COLOR")), _environ=environ)
-    widths = _widths(headings, [[each.text for each in row] for row in rows])
-    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
-        console.print(_lines(headings, rows, widths), soft_wrap=True)
-    else:
-        console.print(_folded(headings, rows))
-
-
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[Cell]], widths: Sequence[int]) -> Any:
-    """Format a table that fits. rich's own table looks the same, and takes twice as long as reading the node."""
-    import rich.text  # noqa: PLC0415
-
-    styled = [[(each, "bold") for each in headings], *([(each.text, each.tone.value) for each in row] for row in rows)]
-    made = rich.text.Text()
-    for line in styled:
-        made.append("\n" if made else "")
-        for number, (text, style) in enumerate(line):
-            made.append(" " * (widths[number - 1] - len(line[number - 1][0]) + 2) if number else "")
-            made.append(text, style)
-    return made
+    if not out.isatty():
+        out.write(tables.plain([column.heading for column in columns], texts))
+        return
+    room = _width(out, environ)
+    placed = layout.place(columns, texts, room, whole=form is OutputFormat.WIDE)
+    lines = (
+        tables.records(columns, rows)
+        if placed is None
+        else [*tables.lines(columns, rows, placed.widths), *tables.hint(placed, room)]
+    )
+    text = "".join(f"{line.rstrip()}\n" for line in lines)
+    out.write(text if _forced(environ) is None else click.unstyle(text))
 
 
-def _folded(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Any:
-    """Format a table for a terminal that is too narrow: cells are folded between words, or cut."""
-    import rich.table  # noqa: PLC0415
-    import rich.text  # noqa: PLC0415
-
-    made = rich.table.Table(*headings, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        made.add_row(*(rich.text.Text(each.text, style=each.tone.value) for each in row))
-    return made
-
-
-def _plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Format a table as kubectl does: columns with two blanks between them, whatever the width."""
-    if not headings:
-        return ""
-    lines = [list(headings), *([each.text for each in row] for row in rows)]
-    widths = _widths(headings, lines)
-    padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
-    return "".join(f"{line.rstrip()}\n" for line in padded)
-
-
-def _widths(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> list[int]:
-    return [max(len(line[number]) for line in (headings, *lines)) for number in range(len(headings))]
+def _width(out: TextIO, environ: Mapping[str, str]) -> int:
+    """Return the terminal's width; COLUMNS overrides it (POSIX, Environment Variables)."""
+    if environ.get("COLUMNS", "").isdecimal():
+        return int(environ["COLUMNS"])
+    try:
+        return os.get_terminal_size(out.fileno()).columns or _WIDTH
+    except OSError:
+        return _WIDTH

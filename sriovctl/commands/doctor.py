@@ -16,6 +16,7 @@ CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
     cluster.managers,
 )
 
+_HEADINGS = ("SEVERITY", "FINDING", "SUBJECT", "EVIDENCE", "REMEDY")  # a remedy may be a command, to be copied
 _ORDER = list(Severity)
 _TONES = {Severity.ERROR: output.Tone.BAD, Severity.WARNING: output.Tone.WARNING, Severity.INFO: output.Tone.FAINT}
 
@@ -66,7 +67,7 @@ def _item(one: Finding) -> dict[str, object]:
 
 
 def _table(listed: list[Finding]) -> output.Table:
-    columns = [output.Column(each) for each in ("SEVERITY", "FINDING", "SUBJECT", "EVIDENCE", "REMEDY")]
+    columns = [output.Column(each, prose=each == "EVIDENCE") for each in _HEADINGS]
     return output.Table(columns if listed else (), [_cells(each) for each in listed])
 
 

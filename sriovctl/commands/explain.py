@@ -90,7 +90,7 @@ def _item(one: explain.ChainLink) -> dict[str, object]:
 
 
 def _table(steps: list[explain.ChainLink]) -> output.Table:
-    columns = [output.Column(each) for each in ("QUESTION", "ANSWER", "EVIDENCE")]
+    columns = [output.Column(each, prose=each != "ANSWER") for each in ("QUESTION", "ANSWER", "EVIDENCE")]
     rows = [
         [output.cell(each.question), output.cell(each.answer.value, _TONES[each.answer]), output.cell(each.evidence)]
         for each in steps

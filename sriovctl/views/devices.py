@@ -17,22 +17,22 @@ from sriovctl.node import snapshot
 
 COLUMNS = (
     output.Column("DEVICE"),
-    output.Column("WHAT"),
-    output.Column("NETDEV"),
-    output.Column("DRIVER"),
-    output.Column("NUMA"),
-    output.Column("LINK"),
+    output.Column("WHAT", leaves=6),
+    output.Column("NETDEV", leaves=4),
+    output.Column("DRIVER", leaves=2),
+    output.Column("NUMA", leaves=1),
+    output.Column("LINK", leaves=3),
     output.Column("POOL"),
-    output.Column("HEALTH"),
+    output.Column("HEALTH", leaves=9),
     output.Column("OWNER"),
-    output.Column("MAC"),
-    output.Column("VLAN"),
+    output.Column("MAC", leaves=5),
+    output.Column("VLAN", leaves=7),
     output.Column("SPEED", wide=True),
     output.Column("MTU", wide=True),
     output.Column("IDS", wide=True),
     output.Column("INTERFACE", wide=True),
     output.Column("CONTAINER", wide=True),
-    output.Column("WHY"),
+    output.Column("WHY", leaves=8, prose=True),
 )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from sriov.provisioning import plan, steps
 from sriovctl import output
 
-_COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NOW"), output.Column("THEN"))
+_COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NOW", leaves=1), output.Column("THEN"))
 
 
 def table(planned: Sequence[steps.ProvisioningStep]) -> output.Table:

@@ -1,10 +1,12 @@
 """docs/sriovctl.md: each example is what the program prints on a node, and its tables are complete."""
 
+import contextlib
 import json
 import pathlib
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,7 +42,8 @@ def normal(text: str, folder: pathlib.Path) -> str:
     return "\n".join(line.rstrip() for line in re.sub(r"in [\d.]+ ms", "in 14.2 ms", text).splitlines()) + "\n"
 
 
-def story(node: nodes.Node, command: str) -> nodes.Ran:
+@contextlib.contextmanager
+def telling(node: nodes.Node) -> Iterator[None]:
     """Pod web has a VF with VLAN 100; VF 6 has no driver; a pod `late` was refused its VLAN."""
     sick = test_doctor.Sick(node)
     node.bench.machine.unbind(node.bench.vfs[6])
@@ -49,9 +52,21 @@ def story(node: nodes.Node, command: str) -> nodes.Ran:
     with node.serving(), node.kubelet():
         assert node.cni("ADD", vlan=100).code == 0
         assert node.cni("ADD", pod="late", deviceID=node.bench.vfs[1], vlan=5000).code == 7
-        ran = node.run(*command.split()[2:])
+        yield
     sick.close()
-    return ran
+
+
+@contextlib.contextmanager
+def told(folder: pathlib.Path) -> Iterator[nodes.Node]:
+    node = nodes.Node(folder)
+    with telling(node):
+        yield node
+    node.close()
+
+
+def story(node: nodes.Node, command: str) -> nodes.Ran:
+    with telling(node):
+        return node.run(*command.split()[2:])
 
 
 def prints(node: nodes.Node, command: str) -> str:

@@ -1,0 +1,80 @@
+"""The tables in a real terminal of 60, 80, 120 and 200 columns: no line is too long, and what is copied is whole."""
+
+import contextlib
+import os
+import pathlib
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sriovctl import nodes, test_page
+
+WIDTHS = (60, 80, 120, 200)
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+WHOLE = {
+    ("inventory",): ("0000:01:10.0", "0000:01:11.4", "intel.com/rail_a", "default/web"),
+    ("inventory", "-o", "wide"): (
+        "0000:01:10.0",
+        "intel.com/rail_a",
+        "default/web",
+        "02:00:00:02:00:00",
+        "web-sandbox",
+    ),
+    ("attachments",): ("0000:01:10.0", "attached", "default/web"),
+    ("doctor",): ("vf-no-driver", "0000:01:11.4", "echo PCI > /sys/bus/pci/drivers_probe"),
+    ("explain", "default/late"): ("intel.com/rail_a", "0000:01:10.2", "10-sriov.conf", "0-4094"),
+    ("explain", "01:10.0"): ("0000:01:10.0", "default/web"),
+}
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[nodes.Node]:
+    """The node of the page, with its story; whatever is asked is asked once more in a terminal."""
+    with tempfile.TemporaryDirectory(prefix="ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
+        yield node
+
+
+def screen(node: nodes.Node, width: int, *arguments: str, **environ: str) -> str:
+    """What the program writes to a terminal of this width."""
+    mine, its = pty.openpty()
+    termios.tcsetwinsize(its, (50, width))
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **environ}
+    command = [sys.executable, "-m", "sriovctl", *node.places, *arguments]
+    with subprocess.Popen(command, env=environment, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        written = b""
+        with contextlib.suppress(OSError):  # EIO: the program has ended
+            while data := os.read(mine, 1 << 16):
+                written += data
+    os.close(mine)
+    assert process.returncode in (0, 1)
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", WHOLE, ids=" ".join)
+def test_what_is_copied_is_whole(told: nodes.Node, command: tuple[str, ...], width: int) -> None:
+    shown = _ESCAPE.sub("", screen(told, width, *command))
+    assert [each for each in WHOLE[command] if each not in shown] == []
+    table = shown.partition("\n\n")[0].splitlines()
+    if table[0].split()[0] in ("DEVICE", "SEVERITY", "QUESTION") and len(table[0].split()) > 2:
+        assert max(map(len, table)) <= width
+
+
+@pytest.mark.parametrize(("width", "left"), [(60, 9), (80, 6), (120, 4), (200, 0)])
+def test_the_inventory_says_what_it_leaves_out(told: nodes.Node, width: int, left: int) -> None:
+    shown = " ".join(_ESCAPE.sub("", screen(told, width, "inventory")).split())
+    named = re.findall(r"no room for (.*): widen the terminal, or use --output wide", shown)
+    assert len(named[0].split(", ") if named else []) == left, shown
+
+
+@pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+def test_no_escape_sequence_where_none_is_wanted(told: nodes.Node, environ: dict[str, str]) -> None:
+    assert "\x1b[32m" in screen(told, 80, "inventory")
+    assert "\x1b" not in screen(told, 80, "inventory", **environ)
