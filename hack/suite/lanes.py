@@ -1,7 +1,8 @@
 """Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
 
-Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them. Two guests
-with a part of the tests each end sooner than one. But beside two guests, tests that need none would miss their times.
+Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them, and when
+those have ended, another guest. Three guests with a part of the tests each keep both cores busy to the end. But beside
+two guests, tests that need none would miss their times.
 """
 
 import dataclasses
@@ -9,9 +10,10 @@ import pathlib
 
 SESSION = pathlib.Path(__file__).with_name("session.py")
 
-# What runs whole programs in the guest, by folder; the other lane has the rest, and so every folder that is new.
-PROGRAMS = ("image", "installing", "managers", "runtimes", "scraping", "benchmarks")
-WITHOUT = "without a guest"
+# What runs whole programs in the guest, by folder; the first guest has the rest, and so every folder that is new.
+IN_A_CONTAINER = ("image", "runtimes", "scraping", "benchmarks")
+INSTALLED = ("installing", "managers")
+WITHOUT, FIRST = "without a guest", "guest 1"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
 BESIDE_GUESTS, ALONE = 2, 3  # processes: much of a test is waiting
 
@@ -29,13 +31,18 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     """Return the lanes of a whole run, or of one that leaves out what needs a guest, and benchmarks."""
     if fast:
         return (_without_guest("not lab and not bench", ALONE),)
-    folders = tuple(f"tests/lab/{name}" for name in PROGRAMS)
-    others = tuple(f"--ignore={folder}" for folder in folders)
+    in_a_container, installed = map(_folders, (IN_A_CONTAINER, INSTALLED))
+    others = tuple(f"--ignore={folder}" for folder in (*in_a_container, *installed))
     return (
         _without_guest("not lab", BESIDE_GUESTS),
-        Lane("guest 1", ("tests/lab", *others)),
-        Lane("guest 2", (*folders, OWN_GUESTS, "-m", "lab"), after=WITHOUT),
+        Lane(FIRST, ("tests/lab", *others)),
+        Lane("guest 2", (*installed, OWN_GUESTS, "-m", "lab"), after=WITHOUT),
+        Lane("guest 3", in_a_container, after=FIRST),
     )
+
+
+def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"tests/lab/{name}" for name in names)
 
 
 def _without_guest(marks: str, processes: int) -> Lane:
