@@ -14,7 +14,7 @@ _GLOG_SWITCHES = ("logtostderr", "alsologtostderr")
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        "deviceplugin", description="Advertises SR-IOV VFs to the kubelet.", allow_abbrev=False
+        "sriov-device-plugin", description="Advertises SR-IOV VFs to the kubelet.", allow_abbrev=False
     )
     _add_files(made)
     _add_kubelet(made)

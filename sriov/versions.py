@@ -15,16 +15,17 @@ def installed() -> str | None:
         return None
 
 
-def told() -> str:
-    """Return what `--version` prints: the release, or why there is none."""
-    return f"{DISTRIBUTION} {installed() or f'unknown, run from the sources; {DISTRIBUTION} is not installed'}"
+def told(program: str) -> str:
+    """Return what `--version` prints: program, package and release (GNU Coding Standards, --version), or why none."""
+    release = installed() or f"unknown, run from the sources; {DISTRIBUTION} is not installed"
+    return f"{program} {release}" if program == DISTRIBUTION else f"{program} ({DISTRIBUTION}) {release}"
 
 
 class Shown(argparse.Action):
     """`--version`: prints the release and ends the program."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        print(told())
+        print(told(parser.prog))
         parser.exit()
 
 

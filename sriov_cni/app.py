@@ -53,7 +53,7 @@ def main(
         make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
         asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
     except errors.SriovError as error:
-        print(f"sriov_cni: {error}", file=sys.stderr)
+        print(f"sriov-cni-daemon: {error}", file=sys.stderr)
         return 1
     finally:
         place.release()  # the last thread is over
@@ -205,7 +205,7 @@ _PLACES = (
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sriov_cni",
+        prog="sriov-cni-daemon",
         description="The daemon behind the CNI plugin: moves VFs into pods and takes them back. Needs root.",
     )
     for flag, default, text in _PLACES:

@@ -21,7 +21,14 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))
     ends = "exit status 0: as this version installs it; 3: not installed; 4: another version, or not all of it"
     _command(each, "status", commands, "show what is installed").epilog = ends
+    version = each.add_parser("version", help="print the release", description="print the release")
+    version.set_defaults(run=_version)
     return made
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(versions.told("sriov-underlay"))
+    return 0
 
 
 def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:

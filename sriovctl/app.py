@@ -25,7 +25,13 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
 
 
 class _Program(click.Group):
-    """Shows its commands before its options, which are many and rarely needed, and their summaries whole."""
+    """Shows its commands before its options, which are many and rarely needed, and their summaries whole.
+
+    Options may stand before the command or behind it.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, options.in_order(args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
@@ -43,7 +49,7 @@ def _summary(command: click.Command) -> str:
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(versions.told())
+        click.echo(versions.told("sriovctl"))
         context.exit()
 
 
@@ -51,7 +57,6 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
     cls=_Program,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "SRIOVCTL",
         "max_content_width": 110,
     },
     epilog='Completion: eval "$(_SRIOVCTL_COMPLETE=bash_source sriovctl)" (or zsh_source, fish_source).',
@@ -62,10 +67,16 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
 def program(context: click.Context, /, **given: object) -> None:
     """See and manage the SR-IOV of this node: who has which VF, why a pod has none, and what to do.
 
-    Nothing is changed without being shown first. Every option can also be an environment variable,
-    as in SRIOVCTL_RUN_DIR.
+    Nothing is changed without being shown first. Options may stand before the command or behind it. Those below can
+    also be environment variables, as in SRIOVCTL_RUN_DIR.
     """
     context.obj = paths.Places(**given)  # type: ignore[arg-type]
+
+
+@program.command("version")
+def _show_version() -> None:
+    """Show the version."""
+    click.echo(versions.told("sriovctl"))
 
 
 for _register in _COMMANDS:

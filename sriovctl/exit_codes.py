@@ -17,7 +17,7 @@ class Exit(enum.IntEnum):
 MEANING = {
     Exit.FINE: "done, and nothing is wrong",
     Exit.TROUBLE: "done, and something is wrong: an error that doctor found, a pod without its VF",
-    Exit.USAGE: "the command line is wrong",
+    Exit.USAGE: "the command line is wrong, or a file that it names",
     Exit.UNREADABLE: (
         "the node could not be read or changed, or too little was seen to say that nothing is wrong; "
         "the output says what is missing"

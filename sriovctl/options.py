@@ -1,7 +1,8 @@
 """Options shared by several commands. A command module adds them as decorators and gets values, never strings."""
 
+import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -13,32 +14,57 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 pass_places = click.make_pass_decorator(paths.Places)
 """Gives a command the node's places as its first argument."""
 
-_PLACES = (
-    ("sysfs", "where the hardware is read"),
-    ("proc", "where routes, addresses and the kernel's settings are read"),
-    ("dev", "where device nodes are looked for"),
-    ("etc", "where the configuration of NetworkManager, networkd and udev is"),
-    ("boot", "where the kernel's own configuration is"),
-    ("run", "where running services show themselves"),
-    ("run_dir", "the CNI daemon's run directory: ledger, socket, recent calls"),
-    ("config", "the device plugin's config.json"),
-    ("policy", "the node's policy"),
-    ("kubelet", "the kubelet's root directory"),
-    ("cni_bin", "where the runtime looks for CNI plugins"),
-    ("cni_conf", "where the runtime looks for network configurations"),
-)
+# By field of paths.Places: the flags, of which the first is the daemons' own, and what is found there.
+_PLACES = {
+    "prefix": (("--resource-prefix", "--prefix"), "prefix of resources that state none in config.json"),
+    "sysfs": (("--sysfs",), "where the hardware is read"),
+    "proc": (("--procfs", "--proc"), "where routes, addresses and the kernel's settings are read"),
+    "dev": (("--dev",), "where device nodes are looked for"),
+    "etc": (("--etc",), "where the configuration of NetworkManager, networkd and udev is"),
+    "boot": (("--boot",), "where the kernel's own configuration is"),
+    "run": (("--run",), "where running services show themselves"),
+    "run_dir": (("--run-dir",), "the CNI daemon's run directory: ledger, socket, recent calls"),
+    "config": (("--config-file", "--config"), "the device plugin's config.json"),
+    "policy": (("--policy",), "the node's policy"),
+    "kubelet": (("--kubelet-root-dir", "--kubelet"), "the kubelet's root directory"),
+    "cni_bin": (("--cni-bin",), "where the runtime looks for CNI plugins"),
+    "cni_conf": (("--cni-conf",), "where the runtime looks for network configurations"),
+}
+_OF_PLACES = frozenset(flag for flags, _ in _PLACES.values() for flag in flags)
+_OF_COMMANDS = frozenset({"-o", "--output"})
 
 
 def of_places(function: _F) -> _F:
-    """Add the options for the node's paths to the program itself."""
+    """Add the options for the node's paths to the program itself. Each may be a variable too; nothing else may."""
     usual = paths.Places()
-    for name, text in reversed(_PLACES):
-        path = click.Path(path_type=pathlib.Path)
-        flag = f"--{name.replace('_', '-')}"
-        option = click.option(flag, name, type=path, default=getattr(usual, name), help=text, show_default=True)
-        function = option(function)
-    prefix = "prefix of resources that state none in config.json"
-    return click.option("--prefix", default=usual.prefix, help=prefix, show_default=True)(function)
+    for name, (flags, text) in reversed(_PLACES.items()):
+        default = getattr(usual, name)
+        kind = click.Path(path_type=pathlib.Path) if isinstance(default, pathlib.Path) else str
+        variables = [f"SRIOVCTL_{flag.removeprefix('--').replace('-', '_').upper()}" for flag in flags]
+        function = click.option(
+            *flags, name, type=kind, default=default, envvar=variables, help=text, show_default=True
+        )(function)
+    return function
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """Put the options of paths before the command, and `--output` behind it, wherever they were written."""
+    left = iter(arguments)
+    places: list[str] = []
+    rest: list[str] = []
+    waiting: list[str] = []
+    for each in left:
+        flag, equals, _ = each.partition("=")
+        if each == "--":
+            return [*places, *rest, *waiting, each, *left]
+        if flag in _OF_PLACES or (flag in _OF_COMMANDS and not rest):
+            found = [each] if equals else [each, *itertools.islice(left, 1)]
+            (places if flag in _OF_PLACES else waiting).extend(found)
+        else:
+            rest.append(each)
+            if not each.startswith("-"):
+                rest, waiting = [*rest, *waiting], []
+    return [*places, *rest, *waiting]
 
 
 def output_option(function: _F) -> _F:

@@ -47,7 +47,11 @@ class Kind(enum.Enum):
     CONFIG_WARNING = ("config-warning", Severity.WARNING, "fix config.json")
     POOL_EMPTY = ("pool-empty", Severity.WARNING, "compare its selectors with `sriovctl inventory -o wide`")
     POLICY_BAD = ("policy-bad", Severity.ERROR, "fix the policy, or remove it: until then every ADD is refused")
-    KUBELET_MISSING = ("kubelet-missing", Severity.ERROR, "start the kubelet, or name its directory with --kubelet")
+    KUBELET_MISSING = (
+        "kubelet-missing",
+        Severity.ERROR,
+        "start the kubelet, or name its directory with --kubelet-root-dir",
+    )
     NOT_REGISTERED = ("not-registered", Severity.ERROR, "start the device plugin; its log has the kubelet's reason")
     NO_POD_RESOURCES = (
         "no-pod-resources",

@@ -25,6 +25,8 @@ def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> No
     attached, left behind (in the host, not clean yet), no namespace, device gone, unknown owner (damaged record).
     """
     if context.invoked_subcommand is not None:
+        if stale or form is not output.OutputFormat.TABLE:
+            raise click.UsageError(f"--stale and --output are not for {context.invoked_subcommand}: leave them out")
         return
     where = context.find_object(paths.Places)
     assert where is not None

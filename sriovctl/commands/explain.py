@@ -45,6 +45,8 @@ def _command(
     about = names.pod(found.seen, what) if vf is None else vf
     if vf is None:
         steps = explain.of_pod(_case(found, about, named, pod_file))
+    elif named or pod_file:
+        raise click.UsageError(f"--resource and --pod-file are about a pod, and {what} is a device: leave them out")
     else:
         steps = explain.of_vf(found, devices.PciAddress(vf))
     reason, open_steps = explain.reason(steps), explain.unseen(steps)

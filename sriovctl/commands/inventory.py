@@ -40,9 +40,7 @@ def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, poo
     # Told apart now: that it goes away later is what --watch is to show.
     chosen = _Chosen(names.pf(seen, pf) if pf else None, names.pool(seen, pool) if pool else None)
     if watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_follow(where, form, chosen))
-        return
+        asyncio.run(_follow(where, form, chosen))
     listed = _rows(seen, chosen)
     output.show(form, devices.table(listed), _document(listed, seen))
     if form.for_people and not listed:

@@ -18,13 +18,15 @@ def register(program: click.Group) -> None:
 
 
 @click.command("provision")
-@click.option("--plan", "how", flag_value="plan", default=True, help="Show what would be done, and do nothing.")
-@click.option("--apply", "how", flag_value="apply", help="Show it, ask, and do it.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--plan", "plan", is_flag=True, help="Show what would be done, and do nothing; also without this flag.")
+@click.option("--apply", "changes", is_flag=True, help="Show it, ask, and do it.")
+@click.option("--yes", "-y", is_flag=True, help="With --apply: do not ask.")
 @options.output_option
 @click.argument("file", type=click.Path(path_type=pathlib.Path))
 @options.pass_places
-def _command(where: paths.Places, how: str, yes: bool, form: output.OutputFormat, file: pathlib.Path) -> int:
+def _command(
+    where: paths.Places, *, plan: bool, changes: bool, yes: bool, form: output.OutputFormat, file: pathlib.Path
+) -> int:
     """Make the node's VFs as FILE says: how many, their driver, MTU, MACs, trust; see docs/provisioning.md.
 
     A VF in use is never touched. If a step fails, everything is put back as it was, and the message names the step.
@@ -32,9 +34,16 @@ def _command(where: paths.Places, how: str, yes: bool, form: output.OutputFormat
     from sriov.provisioning import document, host  # noqa: PLC0415 (pyroute2 takes long)
     from sriovctl.commands import provision_apply  # noqa: PLC0415
 
-    wanted = document.load(file)
+    if plan and changes:
+        raise click.UsageError("--plan and --apply contradict each other: leave one of them out")
+    if yes and not changes:
+        raise click.UsageError("--yes goes with --apply: without it nothing is asked and nothing is changed")
+    try:
+        wanted = document.load(file)
+    except document.DocumentError as error:
+        raise click.BadParameter(str(error), param_hint="FILE") from error
     hands = host.made(where.sysfs, where.proc, where.run_dir, lambda: _pods(where))
-    if how == "plan":
+    if not changes:
         return provision_apply.show_alone(hands, wanted, form)
     with _alone(where.run_dir):
         return provision_apply.carry_out(hands, wanted, form, yes=yes)

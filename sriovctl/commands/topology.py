@@ -27,6 +27,10 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
     Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
     the kubelet reports for it, VFs and GPUs, if those are handed out by their PCI address.
     """
+    if pod is not None and (svg is not None or form is not output.OutputFormat.TABLE):
+        raise click.UsageError("--nccl prints NCCL's own file: leave out --svg and --output")
+    if svg is not None and form is not output.OutputFormat.TABLE:
+        raise click.UsageError("--svg writes a drawing, and nothing is printed: leave out --output")
     seen = snapshot.take(where)
     functions = pcie.read(seen.tree)
     if pod is not None:

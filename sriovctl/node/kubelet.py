@@ -38,7 +38,9 @@ class Told(msgspec.Struct, frozen=True):
 def ask(socket: pathlib.Path) -> Told:
     """Ask. Never raises: the caller goes on with what else there is, and reports what could not be seen."""
     if not socket.exists():
-        return Told(trouble=f"there is no {socket}: no kubelet runs here, or --kubelet names another directory")
+        return Told(
+            trouble=f"there is no {socket}: no kubelet runs here, or --kubelet-root-dir names another directory"
+        )
 
     async def both() -> Told:
         from sriov.kubelet import (  # noqa: PLC0415 (grpc takes a tenth of a second, and wants a running loop)

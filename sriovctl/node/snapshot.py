@@ -91,7 +91,7 @@ def _configuration(where: paths.Places) -> tuple[resources.Configuration | None,
     try:
         return config.load(where.config, where.prefix), ""
     except config.UnreadableError as error:
-        return None, f"{error}; name the file with --config"
+        return None, f"{error}; name the file with --config-file"
     except config.ConfigError as error:
         return None, str(error)
 

@@ -17,7 +17,7 @@ from tests.kernel import namespaces
 CONFIG = '{"resourceList": [{"resourceName": "rail_a", "selectors": {"pfNames": ["ens1f0"]}}]}'
 LOOKS = {
     "sriovctl inventory": "DEVICE        WHAT            NETDEV    DRIVER",
-    "sriovctl attachments": "DEVICE  STATE  POD",
+    "sriovctl attachments": "no pod has a VF\n",
     "sriovctl doctor": "SEVERITY  FINDING",
     "sriovctl explain": "QUESTION ",
     "sriovctl topology": "root pci0000:00\n└─ PF 0000:01:00.0 ens1f0 igb\n",

@@ -65,7 +65,7 @@ def test_what_was_installed_knows_its_version(wheel: pathlib.Path, tmp_path: pat
         done = subprocess.run(
             command, cwd="/", env={"PYTHONPATH": str(tmp_path)}, check=True, capture_output=True, text=True
         )
-        assert done.stdout + done.stderr == f"sriov-underlay {VERSION}\n"
+        assert done.stdout + done.stderr == f"{program} (sriov-underlay) {VERSION}\n"
 
 
 def test_the_wheel_is_built_with_the_setuptools_that_the_tests_have() -> None:

@@ -8,7 +8,13 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROGRAMS = ("deviceplugin", "sriov_installer", "sriov_cni", "sriovctl")
+PROGRAMS = {
+    "deviceplugin": "sriov-device-plugin (sriov-underlay)",
+    "sriov_installer": "sriov-underlay",
+    "sriov_cni": "sriov-cni-daemon (sriov-underlay)",
+    "sriovctl": "sriovctl (sriov-underlay)",
+}
+"""By module, the name of the program, and of the package where that is another."""
 
 
 def say(folder: pathlib.Path, *arguments: str) -> str:
@@ -20,9 +26,16 @@ def say(folder: pathlib.Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_says_its_version(tmp_path: pathlib.Path, program: str) -> None:
-    assert say(tmp_path, "-m", program, "--version").startswith("sriov-underlay unknown, run from the sources")
+    named = PROGRAMS[program]
+    assert say(tmp_path, "-m", program, "--version").startswith(f"{named} unknown, run from the sources")
     release(tmp_path)
-    assert say(tmp_path, "-m", program, "--version") == "sriov-underlay 9.8.7\n"
+    assert say(tmp_path, "-m", program, "--version") == f"{named} 9.8.7\n"
+
+
+@pytest.mark.parametrize("program", ["sriov_installer", "sriovctl"])
+def test_a_program_with_commands_has_one_for_it(tmp_path: pathlib.Path, program: str) -> None:
+    release(tmp_path)
+    assert say(tmp_path, "-m", program, "version") == f"{PROGRAMS[program]} 9.8.7\n"
 
 
 def test_what_is_installed_and_what_is_scraped_have_it_too(tmp_path: pathlib.Path) -> None:

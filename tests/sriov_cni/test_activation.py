@@ -70,7 +70,7 @@ def test_what_is_no_socket_of_ours_is_one_clear_line(
             assert process.wait(timeout=30) == 1
             assert process.stderr
             [line] = process.stderr.read().splitlines()
-    assert line.startswith("sriov_cni: ")
+    assert line.startswith("sriov-cni-daemon: ")
     assert line.endswith("give the socket unit one ListenStream= with a path")
 
 

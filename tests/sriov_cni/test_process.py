@@ -110,7 +110,7 @@ def test_it_stops_without_a_word_while_others_are_connected(tmp_path: pathlib.Pa
         (
             "--http=unix:/proc/s",
             1,
-            "sriov_cni: cannot serve HTTP at unix:/proc/s: No such file or directory; give --http",
+            "sriov-cni-daemon: cannot serve HTTP at unix:/proc/s: No such file or directory; give --http",
         ),
     ],
 )

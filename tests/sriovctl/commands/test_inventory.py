@@ -126,7 +126,7 @@ def test_a_configuration_that_is_no_good_hides_only_the_pools(node: nodes.Node, 
 def test_a_configuration_that_is_not_there_is_told_with_the_flag_that_names_it(node: nodes.Node) -> None:
     (node.folder / "config.json").unlink()
     [told] = (each for each in node.run("inventory", "-o", "json").document["unseen"] if "config.json" in each)
-    assert told.endswith("config.json cannot be read: No such file or directory; name the file with --config")
+    assert told.endswith("config.json cannot be read: No such file or directory; name the file with --config-file")
 
 
 def test_no_sysfs_is_no_empty_table(node: nodes.Node) -> None:

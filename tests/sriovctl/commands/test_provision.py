@@ -50,7 +50,7 @@ def test_neighbours_are_one_line() -> None:
 
 def test_a_file_that_cannot_be_used(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.yaml").write_text("policies: 7")
-    assert app.main(["provision", "--plan", str(tmp_path / "bad.yaml")]) == exit_codes.Exit.UNREADABLE
+    assert app.main(["provision", "--plan", str(tmp_path / "bad.yaml")]) == exit_codes.Exit.USAGE
     assert "policies is '7'" in capsys.readouterr().err
 
 
