@@ -5,7 +5,7 @@ import click
 from sriov import errors
 from sriov.linux import nsid
 from sriov.state import ledger
-from sriovctl import exit_codes, names, options, output, paths
+from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import release
 from sriovctl.node import attachments, cni_client, snapshot
 from sriovctl.views import attachments as view
@@ -42,7 +42,7 @@ def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> No
 
 
 @_group.command("release")
-@click.argument("device", metavar="VF")
+@click.argument("device", metavar="VF", shell_complete=completions.held)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.pass_places
 def _release(where: paths.Places, device: str, yes: bool) -> int:

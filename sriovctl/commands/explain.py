@@ -5,7 +5,7 @@ from typing import TextIO
 import click
 
 from sriov import devices
-from sriovctl import exit_codes, names, options, output, paths
+from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import explain
 from sriovctl.node import facts, pod_spec
 
@@ -21,9 +21,16 @@ def register(program: click.Group) -> None:
 
 
 @click.command("explain")
-@click.argument("what", metavar="POD|VF")
+@click.argument("what", metavar="POD|VF", shell_complete=completions.pods_and_vfs)
 @options.output_option
-@click.option("--resource", "-r", "named", multiple=True, help="What the pod asks for, as in intel.com/rail_a.")
+@click.option(
+    "--resource",
+    "-r",
+    "named",
+    multiple=True,
+    shell_complete=completions.pools,
+    help="What the pod asks for, as in intel.com/rail_a.",
+)
 @click.option(
     "--pod-file",
     type=click.File("r"),

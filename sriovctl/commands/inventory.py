@@ -8,7 +8,7 @@ import sys
 import click
 import msgspec
 
-from sriovctl import names, options, output, paths
+from sriovctl import completions, names, options, output, paths
 from sriovctl.node import snapshot, watch
 from sriovctl.views import devices
 
@@ -26,8 +26,10 @@ def register(program: click.Group) -> None:
 
 @click.command("inventory")
 @options.output_option
-@click.option("--pf", help="Only this PF and its VFs, by netdev or PCI address.")
-@click.option("--pool", help="Only devices of this pool, as in intel.com/rail_a or rail_a.")
+@click.option("--pf", shell_complete=completions.pfs, help="Only this PF and its VFs, by netdev or PCI address.")
+@click.option(
+    "--pool", shell_complete=completions.pools, help="Only devices of this pool, as in intel.com/rail_a or rail_a."
+)
 @click.option("--watch", "-w", is_flag=True, help="Go on, and show it again whenever something changes.")
 @options.pass_places
 def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, pool: str | None, watch: bool) -> None:

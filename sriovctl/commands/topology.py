@@ -7,7 +7,7 @@ import click
 
 from sriov import errors
 from sriov.hardware import sysfs
-from sriovctl import names, options, output, paths
+from sriovctl import completions, names, options, output, paths
 from sriovctl.node import pcie, snapshot
 from sriovctl.views import devices, nccl_topology, pcie_drawing, pcie_tree
 
@@ -19,7 +19,13 @@ def register(program: click.Group) -> None:
 @click.command("topology")
 @options.output_option
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write a drawing to this file.")
-@click.option("--nccl", "pod", metavar="POD", help="Print the file that NCCL_TOPO_FILE is to name in this pod.")
+@click.option(
+    "--nccl",
+    "pod",
+    metavar="POD",
+    shell_complete=completions.pods,
+    help="Print the file that NCCL_TOPO_FILE is to name in this pod.",
+)
 @options.pass_places
 def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path | None, pod: str | None) -> None:
     """Where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.

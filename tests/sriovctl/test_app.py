@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from sriovctl import app, exit_codes, output
+from tests.sriovctl import nodes
 
 TABLE = output.Table(
     (output.Column("PF"), output.Column("DRIVER", wide=True), output.Column("STATE")),
@@ -100,3 +101,32 @@ def test_completion_for_each_shell(shell: str) -> None:
         [sys.executable, "-m", "sriovctl"], env=environment, capture_output=True, text=True, check=False
     )
     assert "_SRIOVCTL_COMPLETE" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("explain d", ["default/web"]),
+        ("explain 0000:01:10.", ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4", "0000:01:10.6"]),
+        ("explain default/web --resource in", ["intel.com/rail_a"]),
+        ("inventory --pf e", ["enp1s0"]),
+        ("inventory --pool i", ["intel.com/rail_a"]),
+        ("attachments release 0", ["0000:01:10.0"]),
+        ("topology --nccl de", ["default/web"]),
+        ("--sysfs /nowhere explain d", []),
+    ],
+)
+def test_completion_knows_what_is_on_the_node(node: nodes.Node, line: str, candidates: list[str]) -> None:
+    node.give("web", node.vf)
+    with node.serving(), node.kubelet():
+        assert node.cni("ADD").code == 0
+        words = ["sriovctl", *node.places, *line.split()]
+        environment = {
+            "_SRIOVCTL_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+            "PATH": "/usr/bin:/bin",
+        }
+        command = [sys.executable, "-m", "sriovctl"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert [each.partition(",")[2] for each in done.stdout.split()] == candidates
