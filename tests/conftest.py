@@ -17,6 +17,8 @@ from tests import tiers
 
 SHM = pathlib.Path("/dev/shm")
 MUST_RUN = os.environ.get("CI") == "true"
+SLOW = [pathlib.Path(__file__).parent / name for name in ("adversary", "crash", "deploy", "examples", "fuzz", "hack")]
+"""Folders of tests that try everything, or run whole programs, or build something."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,6 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(tiers.Tiers())
     if tiers.LONG:
         config.option.timeout = 0
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if any(folder in item.path.parents for folder in SLOW):
+        item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="module")

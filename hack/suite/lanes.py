@@ -14,6 +14,7 @@ SESSION = pathlib.Path(__file__).with_name("session.py")
 IN_A_CONTAINER = ("image", "runtimes", "scraping", "benchmarks")
 INSTALLED = ("installing", "managers")
 WITHOUT, FIRST = "without a guest", "guest 1"
+FAST = "not lab and not bench and not slow"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
 BESIDE_GUESTS, ALONE = 2, 3  # processes: much of a test is waiting
 
@@ -28,9 +29,9 @@ class Lane:
 
 
 def planned(*, fast: bool) -> tuple[Lane, ...]:
-    """Return the lanes of a whole run, or of one that leaves out what needs a guest, and benchmarks."""
+    """Return the lanes of a whole run, or of one that leaves out guests, benchmarks and slow tests."""
     if fast:
-        return (_without_guest("not lab and not bench", ALONE),)
+        return (_without_guest(FAST, ALONE),)
     in_a_container, installed = map(_folders, (IN_A_CONTAINER, INSTALLED))
     others = tuple(f"--ignore={folder}" for folder in (*in_a_container, *installed))
     return (

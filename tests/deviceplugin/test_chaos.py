@@ -176,6 +176,7 @@ async def ordeal(chaos: Chaos, rounds: int) -> None:
             raise AssertionError(f"node {chaos.root.name}, round {number}, seed {SEED}: {found}") from None
 
 
+@pytest.mark.slow
 def test_f44_d13_it_always_converges_and_leaks_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("c")  # a socket's path holds 107 bytes
     print(f"SRIOV_CHAOS_SEED={SEED}")

@@ -95,6 +95,7 @@ def conf(ipam: dict[str, Any], **keys: object) -> dict[str, object]:
     return harness.configuration(VF, cniVersion="1.0.0", ipam=ipam, **keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_addresses_and_routes_are_as_the_reference_has_them(tmp_path: pathlib.Path, name: str) -> None:
     ipam = {"type": "static", **ANSWERS[name]}

@@ -100,6 +100,7 @@ def churn(place: Place, number: int, done: threading.Event, failures: list[BaseE
         failures.append(error)
 
 
+@pytest.mark.slow
 def test_upgrades_under_churn(place: Place, running: Running) -> None:
     done, failures, pairs = threading.Event(), list[BaseException](), list[int]()
     threads = [threading.Thread(target=churn, args=(place, each, done, failures, pairs)) for each in range(CHURNING)]

@@ -266,6 +266,7 @@ def test_status_in_words_and_for_scripts(node: nodes.Node, capsys: pytest.Captur
     assert node.run("status") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "flags"), [("nothing", ("--provisioning",)), ("older", SHIM_ONLY), ("incumbent", SHIM_ONLY)]
 )
@@ -293,6 +294,7 @@ def test_a_death_at_every_line_of_install(folder: pathlib.Path, before: str, fla
             return
 
 
+@pytest.mark.slow
 def test_a_death_at_every_line_of_uninstall(folder: pathlib.Path) -> None:
     for line in itertools.count(1):
         node = nodes.make(folder / str(line))

@@ -49,6 +49,7 @@ def fail() -> None:
     raise errors.KernelError("do that", errno.EIO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("text", FILES)
 @pytest.mark.parametrize(("profile", "start"), [(world.IGB, None), (world.IGB, VFIO), (drivers.MLX5, FILES[1])])
@@ -72,6 +73,7 @@ class Killed(BaseException):
     """By SIGKILL: nothing is taken back."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FILES)
 @pytest.mark.parametrize("start", [None, FILES[1], VFIO])
 def test_a_death_at_whichever_step_is_made_good_by_the_next_run(

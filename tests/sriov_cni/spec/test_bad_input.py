@@ -12,6 +12,7 @@ from tests.sriov_cni.conftest import CniNode
 GOOD = "0000:01:10.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "code", "says"),
     [
@@ -197,6 +198,7 @@ JSON = strategies.recursive(
 KEYS = strategies.sampled_from(sorted(vf_request.KEYS | {"runtimeConfig", "prevResult", "name", "cniVersion"}))
 
 
+@pytest.mark.slow
 @given(strategies.dictionaries(KEYS, JSON))
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_c4_no_configuration_is_anything_but_accepted_or_a_typed_error(keys: dict[str, object]) -> None:
