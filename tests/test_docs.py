@@ -111,6 +111,7 @@ def test_every_flag_and_exit_status_on_the_installers_page_is_known() -> None:
         assert f" {standing.value}: " in page
 
 
+@pytest.mark.slow
 def test_the_package_holds_both_programs(tmp_path: pathlib.Path) -> None:
     """What `pip install .` puts on a node. The installer finds the shim there."""
     source, installed = tmp_path / "source", tmp_path / "installed"

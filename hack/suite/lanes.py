@@ -16,7 +16,7 @@ INSTALLED = ("installing", "managers")
 WITHOUT, FIRST = "without a guest", "guest 1"
 FAST = "not lab and not bench and not slow"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
-BESIDE_GUESTS, ALONE = 2, 3  # processes: much of a test is waiting
+BESIDE_GUESTS, ALONE = 2, 4  # processes: much of a test is waiting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

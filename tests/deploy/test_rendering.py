@@ -3,12 +3,12 @@
 import json
 import tomllib
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from tests.deploy import rendering, rules
 from tests.deploy.rendering import Object
+from tests.fakes.cluster import kinds
 
 VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -73,7 +73,7 @@ REFUSED: list[tuple[Object, str]] = [
 def validate(objects: list[Object]) -> None:
     for each in objects:
         for version in VERSIONS:
-            kubernetes_validate.validate(each, version, strict=True)
+            assert kinds.violation(each, version) is None
 
 
 def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
@@ -106,8 +106,7 @@ def test_every_variant_is_sound_and_keeps_the_rules(variant: str) -> None:
 def test_a_schema_knows_a_mistake() -> None:
     [broken] = [each for each in rendering.chart() if each["kind"] == "DaemonSet"]
     broken["spec"]["template"]["spec"]["hostNetworks"] = True
-    with pytest.raises(kubernetes_validate.ValidationError, match="hostNetworks"):
-        validate([broken])
+    assert all("hostNetworks" in (kinds.violation(broken, version) or "") for version in VERSIONS)
 
 
 @pytest.mark.parametrize(("values", "told"), REFUSED, ids=[told for _, told in REFUSED])

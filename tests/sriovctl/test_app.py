@@ -103,6 +103,7 @@ def test_completion_for_each_shell(shell: str) -> None:
     assert "_SRIOVCTL_COMPLETE" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "candidates"),
     [

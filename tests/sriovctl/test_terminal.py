@@ -57,6 +57,7 @@ def screen(node: nodes.Node, width: int, *arguments: str, **environ: str) -> str
     return written.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("command", WHOLE, ids=" ".join)
 def test_what_is_copied_is_whole(told: nodes.Node, command: tuple[str, ...], width: int) -> None:

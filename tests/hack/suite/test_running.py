@@ -133,3 +133,19 @@ def test_starts():
         pid = int((tmp_path / "pid").read_text())
     gone = subprocess.run(["ps", "-o", "stat=", str(pid)], capture_output=True, text=True, check=False).stdout
     assert gone.strip()[:1] in ("", "Z")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("options", "there"), [("size=8g", True), ("size=1g", False), ("size=8g,noexec", False)])
+def test_folders_are_in_memory_where_there_is_room_and_programs_run(
+    tmp_path: pathlib.Path, options: str, there: bool
+) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path)], check=True)
+    try:
+        assert running.scratch(tmp_path) == (str(tmp_path) if there else "/tmp")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_folders_are_on_the_disk_where_there_is_no_memory(tmp_path: pathlib.Path) -> None:
+    assert running.scratch(tmp_path / "none") == "/tmp"

@@ -24,6 +24,7 @@ def refusing(setting: Setting, code: int) -> world.Profile:
     return dataclasses.replace(world.PERMISSIVE, unsupported=frozenset({setting}), refusal=code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", sorted(settings.EVERY_SETTING, key=str))
 @pytest.mark.parametrize("code", SAID)
 @pytest.mark.parametrize("fresh", [settings.BASELINE, settings.VfSettings(spoofchk=False)])

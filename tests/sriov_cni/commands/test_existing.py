@@ -46,6 +46,7 @@ def stdin(network: dict[str, object], keys: dict[str, object]) -> bytes:
     return json.dumps({key: value for key, value in {**network, **keys}.items() if value is not None}).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", NO_ADD_TAKES, ids=str)
 def test_a_del_ends_the_attachment_and_hands_it_to_ipam(cni: CniNode, keys: dict[str, object]) -> None:
     before = cni.bench.machine.snapshot()

@@ -94,6 +94,7 @@ def let_the_next_overtake(cni: CniNode) -> None:
     cni.bench.machine.rdma_on_its_way = on_its_way
 
 
+@pytest.mark.slow
 def test_pods_that_start_and_end_at_once_do_not_get_each_others(four: CniNode) -> None:
     before = [nodes(four, vf) for vf in four.bench.vfs]
     let_the_next_overtake(four)

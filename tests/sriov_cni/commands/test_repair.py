@@ -101,6 +101,7 @@ def test_one_emfile_does_not_end_repair(tmp_path: pathlib.Path) -> None:
     loops.run(body())
 
 
+@pytest.mark.slow
 def test_a_ledger_that_cannot_be_read_is_said_and_repair_goes_on_when_it_can(tmp_path: pathlib.Path) -> None:
     here, where = bench.make(tmp_path), http_address.Unix(tmp_path / HTTP)
     monitor = endpoint.DaemonMonitor(where, 1000)
@@ -160,6 +161,7 @@ def test_without_descriptors_a_vf_that_is_there_is_not_taken_for_gone(tmp_path: 
     assert here.vf_state() == settings.BASELINE
 
 
+@pytest.mark.slow
 def test_vfs_that_nobody_can_restore_wait_beside_one_another_and_the_others_do_not_wait(tmp_path: pathlib.Path) -> None:
     """Six of seven VFs have a driver that is busy for ever; a wait is 3 s."""
     here = bench.make(tmp_path)

@@ -125,6 +125,7 @@ def ready(where: http_address.Unix) -> tuple[int, str]:
         return 0, str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_a_second_daemon_waits_says_so_and_takes_over(tmp_path: pathlib.Path, end: signal.Signals) -> None:
     client, where = harness.Client(tmp_path / "run/cni.sock", "", ""), http_address.Unix(tmp_path / "second.sock")
@@ -151,6 +152,7 @@ def test_a_second_daemon_waits_says_so_and_takes_over(tmp_path: pathlib.Path, en
             assert second.wait(SECONDS) == 0
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_told_to_stop_has_it_until_its_last_call_is_over(tmp_path: pathlib.Path) -> None:
     harness.ipam_plugin(tmp_path / "plugins", "slow", "sleep 1.5")
     client = harness.Client(tmp_path / "run/cni.sock", str(tmp_path / "plugins"), "")
@@ -233,6 +235,7 @@ def test_a_daemon_whose_directory_is_replaced_begins_no_call_and_ends(tmp_path: 
             assert client.call("STATUS", STATUS).code == 0, "the successor's socket is left alone"
 
 
+@pytest.mark.slow
 def test_many_starts_at_once_end_in_one_that_serves(tmp_path: pathlib.Path) -> None:
     client = harness.Client(tmp_path / "run/cni.sock", "", "")
     with contextlib.ExitStack() as running:

@@ -285,6 +285,7 @@ def test_a_node_that_is_in_order(sick: Sick) -> None:
     assert (ran.status, ran.out, ran.err) == (0, "nothing is wrong\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.title)
 def test_every_finding_is_found(sick: Sick, kind: Kind) -> None:
     happens, evidence = SCENARIOS[kind]
