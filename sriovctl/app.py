@@ -5,6 +5,7 @@ What takes long to import (grpc, pyroute2) is imported by the command that needs
 are fast.
 """
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ import click
 from sriov import errors, versions
 from sriovctl import exit_codes, options, paths
 from sriovctl.commands import attachments, doctor, explain, inventory, provision, topology
+from sriovctl.views import documents
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     inventory.register,
@@ -77,6 +79,12 @@ def program(context: click.Context, /, **given: object) -> None:
 def _show_version() -> None:
     """Show the version."""
     click.echo(versions.told("sriovctl"))
+
+
+@program.command("schema")
+def _show_schema() -> None:
+    """Print the JSON Schema of what `--output json` prints."""
+    click.echo(json.dumps(documents.schema(), indent=2))
 
 
 for _register in _COMMANDS:

@@ -41,11 +41,6 @@ def some(items: Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join([*items[:most], *left])
 
 
-def document(kind: str, items: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
-    """Return the document for programs: kind, version, items. A key is never renamed within a version."""
-    return {"apiVersion": "sriovctl/v1", "kind": kind, **further, "items": list(items)}
-
-
 def show(
     form: OutputFormat,
     table: Table,

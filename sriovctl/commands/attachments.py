@@ -9,6 +9,7 @@ from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import release
 from sriovctl.node import attachments, cni_client, snapshot
 from sriovctl.views import attachments as view
+from sriovctl.views import documents
 
 
 def register(program: click.Group) -> None:
@@ -34,8 +35,8 @@ def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> No
     found = attachments.listed(seen)
     if stale:
         found = [each for each in found if each.state is not attachments.State.ATTACHED]
-    document = output.document("Attachments", [view.item(each) for each in found], unseen=list(seen.unseen))
-    output.show(form, view.table(found), document)
+    document = documents.Attachments(list(seen.unseen), [view.item(each) for each in found])
+    output.show(form, view.table(found), documents.plain(document))
     if form.for_people and not found and not seen.ledger_trouble:
         output.say("no VF is away from its pod" if stale else "no pod has a VF")
     output.unseen(form, seen.unseen)

@@ -8,6 +8,7 @@ from sriovctl import exit_codes, options, output, paths
 from sriovctl.checks import cluster, hardware, kernel
 from sriovctl.checks.findings import Finding, Severity
 from sriovctl.node import facts
+from sriovctl.views import documents
 
 CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
     *(hardware.pfs, hardware.links, hardware.vfs, hardware.iommu, hardware.acs),
@@ -44,9 +45,8 @@ def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -
     found = facts.collect(where)
     unseen = found.seen.unseen
     listed = [each for each in examine(found) if everything or each.kind.severity is not Severity.INFO]
-    output.show(
-        form, _table(listed), output.document("Findings", [_item(each) for each in listed], unseen=list(unseen))
-    )
+    document = documents.Findings(list(unseen), [_item(each) for each in listed])
+    output.show(form, _table(listed), documents.plain(document))
     if form.for_people and not listed:
         output.say(
             "no fault was found" if unseen else "nothing is wrong", output.Tone.PLAIN if unseen else output.Tone.GOOD
@@ -56,14 +56,9 @@ def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -
     return exit_codes.Exit.TROUBLE if worst else exit_codes.Exit.FINE
 
 
-def _item(one: Finding) -> dict[str, object]:
-    return {
-        "finding": one.kind.title,
-        "severity": one.kind.severity.value,
-        "subject": one.subject,
-        "evidence": one.evidence,
-        "remedy": one.kind.remedy,
-    }
+def _item(one: Finding) -> documents.FindingsItem:
+    kind = one.kind
+    return documents.FindingsItem(kind.title, kind.severity.value, one.subject, one.evidence, kind.remedy)
 
 
 def _table(listed: list[Finding]) -> output.Table:

@@ -8,6 +8,7 @@ from sriov import devices
 from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import explain
 from sriovctl.node import facts, pod_spec
+from sriovctl.views import documents
 
 _TONES = {
     explain.Reply.YES: output.Tone.GOOD,
@@ -58,8 +59,8 @@ def _command(
         steps = explain.of_vf(found, devices.PciAddress(vf))
     reason, open_steps = explain.reason(steps), explain.unseen(steps)
     unseen = [f"{each.name}: {each.evidence}" for each in open_steps]
-    further = {"about": about, "reason": reason and reason.name, "unseen": unseen}
-    output.show(form, _table(steps), output.document("Explanation", [_item(each) for each in steps], **further))
+    document = documents.Explanation(about, reason.name if reason else None, unseen, [_item(each) for each in steps])
+    output.show(form, _table(steps), documents.plain(document))
     if form.for_people:
         _conclude(about, reason, open_steps)
     if reason is not None:
@@ -88,14 +89,8 @@ def _conclude(about: str, reason: explain.ChainLink | None, open_steps: list[exp
         output.say(f"\n{about}: nothing is wrong", output.Tone.GOOD)
 
 
-def _item(one: explain.ChainLink) -> dict[str, object]:
-    return {
-        "step": one.name,
-        "question": one.question,
-        "answer": one.answer.value,
-        "evidence": one.evidence,
-        "remedy": one.remedy or None,
-    }
+def _item(one: explain.ChainLink) -> documents.ExplanationItem:
+    return documents.ExplanationItem(one.name, one.question, one.answer.value, one.evidence, one.remedy or None)
 
 
 def _table(steps: list[explain.ChainLink]) -> output.Table:

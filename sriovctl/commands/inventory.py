@@ -10,7 +10,7 @@ import msgspec
 
 from sriovctl import completions, names, options, output, paths
 from sriovctl.node import snapshot, watch
-from sriovctl.views import devices
+from sriovctl.views import devices, documents
 
 
 class _Chosen(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, poo
     if watch:
         asyncio.run(_follow(where, form, chosen))
     listed = _rows(seen, chosen)
-    output.show(form, devices.table(listed), _document(listed, seen))
+    output.show(form, devices.table(listed), documents.plain(_document(listed, seen)))
     if form.for_people and not listed:
         output.say(f"{chosen.pool or 'this node'} has no device")
     output.unseen(form, seen.unseen)
@@ -58,8 +58,8 @@ def _rows(seen: snapshot.Survey, chosen: _Chosen) -> list[devices.Row]:
     return [row for row in listed if chosen.pool in (None, row.pool)]
 
 
-def _document(listed: list[devices.Row], seen: snapshot.Survey) -> dict[str, object]:
-    return output.document("Inventory", [devices.item(row) for row in listed], unseen=list(seen.unseen))
+def _document(listed: list[devices.Row], seen: snapshot.Survey) -> documents.Inventory:
+    return documents.Inventory(list(seen.unseen), [devices.item(row) for row in listed])
 
 
 async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
@@ -75,14 +75,14 @@ async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chose
             last = content
 
 
-def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: dict[str, object]) -> None:
+def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: documents.Inventory) -> None:
     """Show the newest state alone on a terminal; in a pipe, one after the other."""
     if form is output.OutputFormat.JSON:
-        print(json.dumps(content), flush=True)
+        print(json.dumps(documents.plain(content)), flush=True)
         return
     if sys.stdout.isatty():
         click.clear()
     else:
         print("---")
-    output.show(form, devices.table(listed), content)
+    output.show(form, devices.table(listed), documents.plain(content))
     sys.stdout.flush()

@@ -7,7 +7,7 @@ import click
 
 from sriov.provisioning import apply, machine, observe, plan, policies, steps
 from sriovctl import exit_codes, output
-from sriovctl.views import plans
+from sriovctl.views import documents, plans
 
 
 def show_alone(hands: machine.Machine, wanted: Sequence[policies.PfPolicy], form: output.OutputFormat) -> int:
@@ -32,7 +32,7 @@ def carry_out(
 
 def _show(made: plan.Plan, form: output.OutputFormat, *, applied: bool) -> int:
     if made.steps or not form.for_people:
-        output.show(form, plans.table(made.steps), plans.document(made, applied=applied))
+        output.show(form, plans.table(made.steps), documents.plain(plans.document(made, applied=applied)))
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     for refusal in made.refusals:

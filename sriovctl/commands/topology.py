@@ -9,7 +9,7 @@ from sriov import errors
 from sriov.hardware import sysfs
 from sriovctl import completions, names, options, output, paths
 from sriovctl.node import pcie, snapshot
-from sriovctl.views import devices, nccl_topology, pcie_drawing, pcie_tree
+from sriovctl.views import devices, documents, nccl_topology, pcie_drawing, pcie_tree
 
 
 def register(program: click.Group) -> None:
@@ -50,8 +50,8 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
         output.write(pcie_tree.text(branches))
         output.unseen(form, seen.unseen)
         return
-    document = output.document("Topology", [pcie_tree.item(each) for each in branches], unseen=list(seen.unseen))
-    output.show(form, output.Table((), ()), document)
+    document = documents.Topology(list(seen.unseen), [pcie_tree.item(each) for each in branches])
+    output.show(form, output.Table((), ()), documents.plain(document))
 
 
 def _save(path: pathlib.Path, text: str) -> None:

@@ -4,7 +4,7 @@ import datetime
 
 from sriovctl import output
 from sriovctl.node import attachments
-from sriovctl.views import devices
+from sriovctl.views import devices, documents
 
 COLUMNS = (
     output.Column("DEVICE"),
@@ -43,25 +43,25 @@ def _cells(one: attachments.ListedAttachment) -> list[output.Cell]:
     ]
 
 
-def item(one: attachments.ListedAttachment) -> dict[str, object]:
-    """Return the item for programs. docs/sriovctl.md has the keys."""
+def item(one: attachments.ListedAttachment) -> documents.AttachmentsItem:
+    """Return the item for programs."""
     record, owner = one.record, one.record.owner
     namespace, _, pod = (one.pod or "").partition("/")
-    return {
-        "device": record.pci,
-        "state": one.state.value,
-        "namespace": namespace or None,
-        "pod": pod or None,
-        "containerId": owner.container_id or None,
-        "interface": owner.ifname or None,
-        "network": owner.network or None,
-        "netns": owner.netns or None,
-        "since": _time(one.since),
-        "mac": devices.mac(record),
-        "vlan": record.wanted.vlan or None,
-        "hostName": record.home.name if record.home else None,
-        "heldByPod": one.kubelet,
-    }
+    return documents.AttachmentsItem(
+        device=record.pci,
+        state=one.state.value,
+        namespace=namespace or None,
+        pod=pod or None,
+        container_id=owner.container_id or None,
+        interface=owner.ifname or None,
+        network=owner.network or None,
+        netns=owner.netns or None,
+        since=_time(one.since),
+        mac=devices.mac(record),
+        vlan=record.wanted.vlan or None,
+        host_name=record.home.name if record.home else None,
+        held_by_pod=one.kubelet,
+    )
 
 
 def _time(since: float | None) -> str | None:

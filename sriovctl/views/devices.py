@@ -5,7 +5,6 @@ list all VFs of the PF under its global lock, while pods wait for that lock.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -14,6 +13,7 @@ from sriov.hardware import node_devices, sysfs
 from sriov.state import ledger
 from sriovctl import output
 from sriovctl.node import snapshot
+from sriovctl.views import documents
 
 COLUMNS = (
     output.Column("DEVICE"),
@@ -171,44 +171,43 @@ def mac(record: ledger.Record | None) -> str | None:
     return record.home.address if record.home else None
 
 
-def item(row: Row) -> dict[str, Any]:
-    """Return the item for programs. docs/sriovctl.md has the keys."""
-    owner = None if row.owner is None else _owner_item(row.owner)
-    return {
-        "device": row.pci,
-        "role": row.role,
-        "pf": row.pf,
-        "index": row.index,
-        "netdev": row.netdev,
-        "driver": row.driver,
-        "vendorId": row.vendor,
-        "deviceId": row.device,
-        "numaNode": row.numa_node,
-        "linkType": row.link_type or None,
-        "link": row.link,
-        "speedMbps": row.speed,
-        "mtu": row.mtu,
-        "numVfs": row.vfs,
-        "totalVfs": row.most,
-        "pool": row.pool,
-        "health": row.health,
-        "reason": row.reason,
-        "owner": owner,
-        "mac": row.mac,
-        "vlan": row.vlan,
-    }
+def item(row: Row) -> documents.InventoryItem:
+    """Return the item for programs."""
+    return documents.InventoryItem(
+        device=row.pci,
+        role=row.role,
+        pf=row.pf,
+        index=row.index,
+        netdev=row.netdev,
+        driver=row.driver,
+        vendor_id=row.vendor,
+        device_id=row.device,
+        numa_node=row.numa_node,
+        link_type=row.link_type or None,
+        link=row.link,
+        speed_mbps=row.speed,
+        mtu=row.mtu,
+        num_vfs=row.vfs,
+        total_vfs=row.most,
+        pool=row.pool,
+        health=row.health,
+        reason=row.reason,
+        owner=None if row.owner is None else _owner_item(row.owner),
+        mac=row.mac,
+        vlan=row.vlan,
+    )
 
 
-def _owner_item(owner: VfOwner) -> dict[str, Any]:
+def _owner_item(owner: VfOwner) -> documents.Owner:
     namespace, _, pod = (owner.pod or "").partition("/")
-    return {
-        "namespace": namespace or None,
-        "pod": pod or None,
-        "containerId": owner.container_id or None,
-        "interface": owner.interface or None,
-        "network": owner.network or None,
-        "attached": owner.attached,
-    }
+    return documents.Owner(
+        namespace=namespace or None,
+        pod=pod or None,
+        container_id=owner.container_id or None,
+        interface=owner.interface or None,
+        network=owner.network or None,
+        attached=owner.attached,
+    )
 
 
 def table(listed: list[Row]) -> output.Table:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from sriovctl.node import pcie
-from sriovctl.views import devices
+from sriovctl.views import devices, documents
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -82,11 +82,6 @@ def _lines(branch: Branch, first: str, rest: str) -> Iterator[str]:
         yield from _lines(each, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
 
 
-def item(branch: Branch) -> dict[str, object]:
+def item(branch: Branch) -> documents.TopologyItem:
     """Return the item for programs."""
-    return {
-        "kind": branch.kind,
-        "id": branch.key,
-        "label": branch.label,
-        "children": [item(each) for each in branch.below],
-    }
+    return documents.TopologyItem(branch.kind, branch.key, branch.label, [item(each) for each in branch.below])

@@ -10,6 +10,7 @@ import msgspec
 
 from sriov.provisioning import plan, steps
 from sriovctl import output
+from sriovctl.views import documents
 
 _COLUMNS = (output.Column("DEVICE"), output.Column("SETTING"), output.Column("NOW", leaves=1), output.Column("THEN"))
 
@@ -19,21 +20,20 @@ def table(planned: Sequence[steps.ProvisioningStep]) -> output.Table:
     return output.Table(_COLUMNS, [_row(group) for group in _groups(planned)])
 
 
-def document(made: plan.Plan, *, applied: bool) -> dict[str, object]:
-    """Return the document for programs. docs/provisioning.md has the keys."""
+def document(made: plan.Plan, *, applied: bool) -> documents.ProvisionPlan:
+    """Return the document for programs."""
     items = [
-        {
-            "pf": step.pf,
-            "vf": step.vf,
-            "device": step.label,
-            "setting": step.act.value,
-            "now": None if step.before is None else steps.said(step.before),
-            "then": steps.said(step.after),
-        }
+        documents.ProvisionPlanItem(
+            pf=step.pf,
+            vf=step.vf,
+            device=step.label,
+            setting=step.act.value,
+            now=None if step.before is None else steps.said(step.before),
+            then=steps.said(step.after),
+        )
         for step in made.steps
     ]
-    further = {"notes": list(made.notes), "refusals": list(made.refusals), "applying": applied}
-    return output.document("ProvisionPlan", items, **further)
+    return documents.ProvisionPlan(list(made.notes), list(made.refusals), applied, items)
 
 
 def _groups(planned: Sequence[steps.ProvisioningStep]) -> list[list[steps.ProvisioningStep]]:

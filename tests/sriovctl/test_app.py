@@ -17,6 +17,8 @@ TABLE = output.Table(
     ((output.cell("enp1s0"), output.cell(None), output.cell("up", output.Tone.GOOD)),),
 )
 
+DOCUMENT = {"apiVersion": "sriovctl/v1", "kind": "Things", "items": [{"pf": "enp1s0"}]}
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -24,7 +26,7 @@ class Terminal(io.StringIO):
 
 
 def shown(form: output.OutputFormat, stream: io.StringIO, **environ: str) -> str:
-    output.show(form, TABLE, output.document("Things", [{"pf": "enp1s0"}]), stream, {"TERM": "xterm", **environ})
+    output.show(form, TABLE, DOCUMENT, stream, {"TERM": "xterm", **environ})
     return stream.getvalue()
 
 
@@ -57,9 +59,8 @@ def test_a_terminal_that_is_dumb_gets_no_escape_sequence() -> None:
 
 
 def test_json_and_yaml_are_the_same_document() -> None:
-    document = {"apiVersion": "sriovctl/v1", "kind": "Things", "items": [{"pf": "enp1s0"}]}
-    assert json.loads(shown(output.OutputFormat.JSON, io.StringIO())) == document
-    assert yaml.safe_load(shown(output.OutputFormat.YAML, io.StringIO())) == document
+    assert json.loads(shown(output.OutputFormat.JSON, io.StringIO())) == DOCUMENT
+    assert yaml.safe_load(shown(output.OutputFormat.YAML, io.StringIO())) == DOCUMENT
 
 
 def test_a_wrong_command_line_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,190 @@
+"""Documents for programs, as types: `--output json` and `yaml` print them, `sriovctl schema` describes them. Pure.
+
+Within a version keys are added, never renamed or removed. Unknown values are null. `unseen` is what could not be read.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+_Version = Literal["sriovctl/v1"]
+VERSION: _Version = "sriovctl/v1"
+
+
+class Owner(msgspec.Struct, frozen=True, rename="camel"):
+    """`attached` is false if the kubelet has given the device and no ADD has come."""
+
+    namespace: str | None
+    pod: str | None
+    container_id: str | None
+    interface: str | None
+    network: str | None
+    attached: bool
+
+
+class InventoryItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A PF or VF. `numVfs` and `totalVfs` are a PF's."""
+
+    device: str
+    role: str
+    pf: str | None
+    index: int | None
+    netdev: str | None
+    driver: str | None
+    vendor_id: str
+    device_id: str
+    numa_node: int | None
+    link_type: str | None
+    link: str | None
+    speed_mbps: int | None
+    mtu: int | None
+    num_vfs: int | None
+    total_vfs: int | None
+    pool: str | None
+    health: str | None
+    reason: str | None
+    owner: Owner | None
+    mac: str | None
+    vlan: int | None
+
+
+class AttachmentsItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A VF that the ledger says a pod has. `since` is RFC 3339, in UTC; `heldByPod` is by the kubelet's report."""
+
+    device: str
+    state: str
+    namespace: str | None
+    pod: str | None
+    container_id: str | None
+    interface: str | None
+    network: str | None
+    netns: str | None
+    since: str | None
+    mac: str | None
+    vlan: int | None
+    host_name: str | None
+    held_by_pod: str | None
+
+
+class FindingsItem(msgspec.Struct, frozen=True):
+    """What doctor found."""
+
+    finding: str
+    severity: Literal["error", "warning", "info"]
+    subject: str
+    evidence: str
+    remedy: str
+
+
+class ExplanationItem(msgspec.Struct, frozen=True):
+    """A step of the chain."""
+
+    step: str
+    question: str
+    answer: Literal["yes", "no", "cannot tell"]
+    evidence: str
+    remedy: str | None
+
+
+class TopologyItem(msgspec.Struct, frozen=True):
+    """A thing on PCIe, and what is below it."""
+
+    kind: str
+    id: str
+    label: str
+    children: "list[TopologyItem]"
+
+
+class ProvisionPlanItem(msgspec.Struct, frozen=True):
+    """A step. `vf` is the VF's index, null for the PF itself; `now` is null if nothing is known of it."""
+
+    pf: str
+    vf: int | None
+    device: str
+    setting: str
+    now: str | None
+    then: str
+
+
+class Inventory(msgspec.Struct, frozen=True, rename="camel"):
+    """What `inventory` prints."""
+
+    unseen: list[str]
+    items: list[InventoryItem]
+    api_version: _Version = VERSION
+    kind: Literal["Inventory"] = "Inventory"
+
+
+class Attachments(msgspec.Struct, frozen=True, rename="camel"):
+    """What `attachments` prints."""
+
+    unseen: list[str]
+    items: list[AttachmentsItem]
+    api_version: _Version = VERSION
+    kind: Literal["Attachments"] = "Attachments"
+
+
+class Findings(msgspec.Struct, frozen=True, rename="camel"):
+    """What `doctor` prints."""
+
+    unseen: list[str]
+    items: list[FindingsItem]
+    api_version: _Version = VERSION
+    kind: Literal["Findings"] = "Findings"
+
+
+class Explanation(msgspec.Struct, frozen=True, rename="camel"):
+    """What `explain` prints. `about` is the pod or device; `reason` is the first step with a no, null for none."""
+
+    about: str
+    reason: str | None
+    unseen: list[str]
+    items: list[ExplanationItem]
+    api_version: _Version = VERSION
+    kind: Literal["Explanation"] = "Explanation"
+
+
+class Topology(msgspec.Struct, frozen=True, rename="camel"):
+    """What `topology` prints."""
+
+    unseen: list[str]
+    items: list[TopologyItem]
+    api_version: _Version = VERSION
+    kind: Literal["Topology"] = "Topology"
+
+
+class ProvisionPlan(msgspec.Struct, frozen=True, rename="camel"):
+    """What `provision` prints. `applying` is whether the plan is carried out after this."""
+
+    notes: list[str]
+    refusals: list[str]
+    applying: bool
+    items: list[ProvisionPlanItem]
+    unseen: list[str] = []
+    api_version: _Version = VERSION
+    kind: Literal["ProvisionPlan"] = "ProvisionPlan"
+
+
+Document = Inventory | Attachments | Findings | Explanation | Topology | ProvisionPlan
+KINDS: tuple[type[msgspec.Struct], ...] = (Inventory, Attachments, Findings, Explanation, Topology, ProvisionPlan)
+
+
+def plain(document: Document) -> dict[str, Any]:
+    """Return the document as dicts and lists, with version and kind first."""
+    found: dict[str, Any] = msgspec.to_builtins(document)
+    return {"apiVersion": found.pop("apiVersion"), "kind": found.pop("kind"), **found}
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of all documents. Every key is there; a later version 1 may have more."""
+    references, parts = msgspec.json.schema_components(KINDS, ref_template="#/$defs/{name}")
+    for part in parts.values():
+        part["required"] = list(part["properties"])
+        for each in part["properties"].values():
+            each.pop("default", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"documents of {VERSION}",
+        "oneOf": list(references),
+        "$defs": parts,
+    }
