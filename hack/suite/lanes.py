@@ -21,11 +21,13 @@ BESIDE_GUESTS, ALONE = 2, 4  # processes: much of a test is waiting
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lane:
-    """One pytest session: its name for people, its arguments, and the lane that it begins after, if any."""
+    """One pytest session: its name for people, its arguments, the lane that it begins after, if any, and whether its
+    folders are in memory: a guest has a /dev/shm of its own, and does not see this machine's."""
 
     name: str
     arguments: tuple[str, ...]
     after: str = ""
+    in_memory: bool = False
 
 
 def planned(*, fast: bool) -> tuple[Lane, ...]:
@@ -48,7 +50,7 @@ def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _without_guest(marks: str, processes: int) -> Lane:
     spread = (f"--numprocesses={processes}", "--dist=worksteal")
-    return Lane(WITHOUT, ("-m", marks, *spread))
+    return Lane(WITHOUT, ("-m", marks, *spread), in_memory=True)
 
 
 def command(python: str, lane: Lane, events: str, basetemp: str) -> list[str]:

@@ -50,7 +50,8 @@ class Running:
         events.touch()
         self._events = events.open()
         self._rest = ""
-        self._temporary = tempfile.TemporaryDirectory(prefix="t", dir=scratch(), ignore_cleanup_errors=True)
+        place = scratch() if lane.in_memory else "/tmp"  # noqa: S108
+        self._temporary = tempfile.TemporaryDirectory(prefix="t", dir=place, ignore_cleanup_errors=True)
         command = lanes.command(python, lane, str(events), f"{self._temporary.name}/b")
         if first is not None:
             self.progress.doing = f"waiting for {first.progress.name!r}"

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -130,6 +131,17 @@ def test_a_command_runs_and_its_output_files_and_status_come_home(tmp_path: Path
     assert (tmp_path / "results/file").read_text() == "guest 1\n"
     assert (tmp_path / "results/links").read_text().count("52:54:00:00:00:") == 2
     assert (tmp_path / "console").stat().st_size > 0
+
+
+def test_the_folder_for_files_may_be_in_memory(environment: dict[str, str]) -> None:
+    """The guest has a /dev of its own."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        done = subprocess.run(
+            [LAB, "run", "--quiet", "--numvfs", "0", "--out", folder, "--", "sh", "-c", 'echo seen >"$LAB_OUT/file"'],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        available(done)
+        assert (done.returncode, Path(folder, "file").read_text()) == (0, "seen\n"), done
 
 
 def test_an_interrupted_guest_leaves_nothing_behind(environment: dict[str, str]) -> None:
