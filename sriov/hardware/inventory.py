@@ -47,7 +47,7 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
     path = tree.pci(address)
     physfn = sysfs.target(f"{path}/physfn")
     if physfn is None:
-        if _is_vf_without_pf(tree, address):
+        if is_vf_without_pf(tree, address):
             return _read_vf(tree, address, None, None, 0)
         raise _not_a_vf(tree, address)
     pf = devices.pci_address(physfn)
@@ -61,7 +61,8 @@ def lookup(tree: sysfs.Tree, address: devices.PciAddress) -> devices.VF:
     return _read_vf(tree, address, pf, tree.netdev_name(pf), index)
 
 
-def _is_vf_without_pf(tree: sysfs.Tree, address: devices.PciAddress) -> bool:
+def is_vf_without_pf(tree: sysfs.Tree, address: devices.PciAddress) -> bool:
+    """Report whether this is a VF that a virtual machine was given, and its PF is on another machine."""
     path = tree.pci(address)
     if (path / "sriov_totalvfs").exists() or not (sysfs.text(f"{path}/class") or "").startswith(_NETWORK_CLASS):
         return False

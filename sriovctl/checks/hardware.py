@@ -10,7 +10,7 @@ _MANY = 128  # VFs of a PF; about there the kernel's list outgrows one netlink m
 
 
 def pfs(found: facts.Facts) -> Iterator[Finding]:
-    if not found.pfs:
+    if not found.pfs and not found.passed_through:
         yield Finding(Kind.NO_PF, "node", f"no network device below {found.seen.tree.pci_devices} has sriov_totalvfs")
     for pf in found.pfs:
         name = pf.netdevs[0] if pf.netdevs else pf.pci

@@ -8,7 +8,7 @@ import click
 from sriov import errors
 from sriov.hardware import sysfs
 from sriovctl import completions, names, options, output, paths
-from sriovctl.node import pcie, snapshot
+from sriovctl.node import gpus, pcie, snapshot
 from sriovctl.views import devices, documents, nccl_topology, pcie_drawing, pcie_tree
 
 
@@ -31,7 +31,7 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
     """Where NICs, VFs, pods and GPUs are on PCIe, with NUMA nodes and the distance of each NIC to each GPU.
 
     Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
-    the kubelet reports for it, VFs and GPUs, if those are handed out by their PCI address.
+    the kubelet reports for it, VFs and GPUs: NVIDIA's by UUID or index, others by their PCI address.
     """
     if pod is not None and (svg is not None or form is not output.OutputFormat.TABLE):
         raise click.UsageError("--nccl prints NCCL's own file: leave out --svg and --output")
@@ -40,7 +40,7 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
     seen = snapshot.take(where)
     functions = pcie.read(seen.tree)
     if pod is not None:
-        output.write(_for_nccl(seen, functions, names.pod(seen, pod)))
+        output.write(_for_nccl(seen, functions, gpus.read(where.proc), names.pod(seen, pod)))
         return
     branches = pcie_tree.grow(functions, devices.rows(seen))
     if svg is not None:
@@ -61,15 +61,14 @@ def _save(path: pathlib.Path, text: str) -> None:
         raise errors.LedgerError(f"cannot write {path}: {error.strerror}", "name another file") from error
 
 
-def _for_nccl(seen: snapshot.Survey, functions: Mapping[str, pcie.Function], pod: str) -> str:
-    held = {device for device in seen.told.held_by(pod) if device in functions}
+def _for_nccl(seen: snapshot.Survey, functions: Mapping[str, pcie.Function], known: Mapping[str, str], pod: str) -> str:
+    given = {gpus.address(known, device) or device for device in seen.told.held_by(pod)}
+    held = {device for device in given if device in functions}
     held |= {pci for pci in seen.held if seen.pod_of(pci) == pod and pci in functions}
     if not held:
         trouble = seen.told.trouble or "the kubelet gave it no PCI device"
         raise errors.DeviceError(f"pod {pod} has no device that NCCL could use: {trouble}", "see `sriovctl explain`")
-    rdma = {pci: _rdma(seen, pci) for pci in held}
-    rows = {row.pci: row.speed for row in devices.rows(seen)}
-    return nccl_topology.document(functions, held, rdma, {pci: speed for pci, speed in rows.items() if speed})
+    return nccl_topology.document(functions, held, {pci: _rdma(seen, pci) for pci in held})
 
 
 def _rdma(seen: snapshot.Survey, pci: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sriov import errors
-from sriov.hardware import node_devices, ports, sysfs
+from sriov.hardware import inventory, node_devices, ports, sysfs
 from sriov.kubelet import names
 from sriov.pools import assignment
 from sriov.state import daemon_problems
@@ -17,7 +17,8 @@ from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, netw
 class Facts(msgspec.Struct, frozen=True):
     """Facts. `groups` are IOMMU groups with their members. `autoprobe` is by PF: its attribute sriov_drivers_autoprobe.
     `versions` is by driver, for drivers that are not the kernel's own. `daemon_trouble` is why the CNI daemon does not
-    answer, `trouble` are the problems of its background work that it reports."""
+    answer, `trouble` are the problems of its background work that it reports. `passed_through` are VFs whose PF is on
+    another machine: this one is virtual."""
 
     where: paths.Places
     seen: snapshot.Survey
@@ -37,6 +38,7 @@ class Facts(msgspec.Struct, frozen=True):
     kubelet_there: bool
     sockets: frozenset[str]
     held: tuple[attachments.ListedAttachment, ...]
+    passed_through: tuple[str, ...]
 
     @property
     def pfs(self) -> list[node_devices.Candidate]:
@@ -76,7 +78,12 @@ def collect(where: paths.Places) -> Facts:
         (where.kubelet / "device-plugins/kubelet.sock").is_socket(),
         _sockets(where, seen),
         tuple(attachments.listed(seen)),
+        tuple(one.id for one in seen.catalog.candidates.values() if _is_passed_through(tree, one)),
     )
+
+
+def _is_passed_through(tree: sysfs.Tree, one: node_devices.Candidate) -> bool:
+    return one.role is node_devices.Role.NIC and inventory.is_vf_without_pf(tree, one.pci)
 
 
 def _groups(tree: sysfs.Tree) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,11 @@ import msgspec
 
 from sriov.hardware import pci, sysfs
 
-GPU_CLASSES = ("0x03", "0x12")  # PCI Code and ID Assignment: display controller, processing accelerator
+# PCI Code and ID Assignment: display controllers that are no VGA, processing accelerators. A VGA is a GPU only if its
+# vendor makes GPUs: on servers most of them belong to the management controller (ASPEED, Matrox).
+GPU_CLASSES = ("0x0302", "0x0380", "0x12")
+_VGA = "0x0300"
+_MAKERS = frozenset({"0x10de", "0x1002"})  # NVIDIA, AMD
 NIC_CLASS = "0x02"
 
 _EXTENDED = 0x100  # offset of PCIe's extended capabilities (PCIe base spec 7.6)
@@ -37,7 +41,7 @@ class Function(msgspec.Struct, frozen=True):
 
     @property
     def is_gpu(self) -> bool:
-        return self.pci_class.startswith(GPU_CLASSES)
+        return self.pci_class.startswith(GPU_CLASSES) or (self.pci_class.startswith(_VGA) and self.vendor in _MAKERS)
 
     @property
     def is_nic(self) -> bool:

@@ -2,7 +2,8 @@
 
 NCCL reads the XML of its own `NCCL_TOPO_DUMP_FILE` (NVIDIA NCCL user guide, "NCCL_TOPO_FILE"): <system> holds <cpu> by
 NUMA node, that <pci> bridges and devices, and a NIC's <pci> a <nic> with a <net> for each RDMA device. NCCL fills in
-what is left out, so nothing is guessed here: not a GPU's compute capability, nor its NVLinks.
+what is left out, and keeps what is there (xmlInitAttrInt() in src/graph/topo.cc). So there is nothing here that it can
+find out itself: not a net's speed, nor whether it has GPUDirect RDMA, nor a GPU's compute capability and NVLinks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,9 +18,8 @@ def document(
     functions: Mapping[str, pcie.Function],
     devices: Iterable[str],
     rdma: Mapping[str, tuple[str, ...]],
-    speeds: Mapping[str, int],
 ) -> str:
-    """Return the file for these PCI devices. `rdma` are RDMA devices and `speeds` Mbit/s, by PCI address."""
+    """Return the file for these PCI devices. `rdma` are the names of RDMA devices by PCI address."""
     system = Xml.Element("system", version="1")
     cpus: dict[int, Xml.Element] = {}
     bridges: dict[tuple[str, ...], Xml.Element] = {}
@@ -30,9 +30,7 @@ def document(
         names = rdma.get(one.pci, ()) if one.is_nic else ()
         nic = Xml.SubElement(made, "nic") if names else made
         for name in names:
-            number = sum(1 for _ in system.iter("net"))
-            speed = {"speed": str(speeds[one.pci])} if one.pci in speeds else {}
-            Xml.SubElement(nic, "net", {"name": name, "dev": str(number), **speed, "port": "1", "gdr": "1"})
+            Xml.SubElement(nic, "net", {"name": name})
     Xml.indent(system)
     return Xml.tostring(system, encoding="unicode") + "\n"
 

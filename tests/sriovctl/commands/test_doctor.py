@@ -298,6 +298,13 @@ def test_every_finding_is_found(sick: Sick, kind: Kind) -> None:
     assert found["subject"]
 
 
+def test_a_virtual_machine_that_was_given_a_vf_has_no_pf_and_needs_none(sick: Sick) -> None:
+    no_pf(sick)
+    assert Kind.NO_PF.title in sick.found()
+    sick.node.bench.machine.add_vf_without_pf("0000:00:05.0", "ens5")
+    assert Kind.NO_PF.title not in sick.found()
+
+
 def test_the_worst_comes_first(sick: Sick) -> None:
     (sick.folder / "somerun/NetworkManager").mkdir()
     sick.serves = False

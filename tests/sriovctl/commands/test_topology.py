@@ -64,13 +64,51 @@ def test_the_file_for_nccl(rail: nodes.Node) -> None:
     assert (system.tag, system.get("version")) == ("system", "1")
     assert [cpu.get("numaid") for cpu in system] == ["-1"]
     [net] = system.iter("net")
-    assert net.attrib == {"name": "mlx5_5", "dev": "0", "speed": "100000", "port": "1", "gdr": "1"}
+    assert net.attrib == {"name": "mlx5_5"}, "what NCCL finds out itself is left to it"
     buses = [each.get("busid") for each in system.iter("pci")]
     assert buses[:2] == ["0000:00:01.0", "0000:02:00.0"]
     assert {"0000:03:10.0", "0000:04:00.0"} < set(buses)
     assert len(buses) == len(set(buses)), "each bridge once"
     switch = next(each for each in system.iter("pci") if each.get("busid") == "0000:02:00.0")
     assert {each.get("busid") for each in switch.iter("pci")} > {"0000:03:10.0", "0000:04:00.0"}
+
+
+@pytest.mark.parametrize("device", ["GPU-3f4a-00", "1", "GPU-3f4a-00::2", "1::0"])
+def test_nvidias_ids_become_pci_addresses(rail: nodes.Node, device: str) -> None:
+    for pci, uuid in (("0000:01:1f.0", "GPU-aaaa-00"), ("0000:04:00.0", "GPU-3f4a-00")):
+        folder = rail.folder / "proc/driver/nvidia/gpus" / pci
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(f"Model: \t\t NVIDIA H100\nIRQ:   \t\t 90\nGPU UUID: \t {uuid}\n")
+    rail.give("train", device, resource="nvidia.com/gpu")
+    with rail.kubelet():
+        ran = rail.run("topology", "--nccl", "train")
+    buses = [each.get("busid") for each in Xml.fromstring(ran.out).iter("pci")]  # noqa: S314
+    assert "0000:04:00.0" in buses
+
+
+@pytest.mark.parametrize("device", ["MIG-3f4a-00", "7", "GPU-unknown"])
+def test_an_id_that_nothing_tells_is_no_device(rail: nodes.Node, device: str) -> None:
+    rail.give("train", device, resource="nvidia.com/gpu")
+    with rail.kubelet():
+        assert rail.run("topology", "--nccl", "train").status == exit_codes.Exit.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("pci_class", "vendor", "is_one"),
+    [
+        ("0x030200", "0x10de", True),
+        ("0x030000", "0x10de", True),
+        ("0x030000", "0x1002", True),
+        ("0x038000", "0x8086", True),
+        ("0x120000", "0x1da3", True),
+        ("0x030000", "0x1a03", False),
+        ("0x030000", "0x102b", False),
+        ("0x030000", "0x1234", False),
+        ("0x020000", "0x10de", False),
+    ],
+)
+def test_the_picture_of_a_management_controller_is_no_gpu(pci_class: str, vendor: str, is_one: bool) -> None:
+    assert pcie.Function("a", pci_class, vendor, "", None, None, ("r0",), None, None).is_gpu is is_one
 
 
 def test_a_pod_without_devices_has_no_such_file(rail: nodes.Node) -> None:
