@@ -13,7 +13,7 @@ import click
 
 from sriov import errors, versions
 from sriovctl import exit_codes, options, paths
-from sriovctl.commands import attachments, doctor, explain, inventory, provision, topology
+from sriovctl.commands import attachments, check, doctor, explain, inventory, provision, topology
 from sriovctl.views import documents
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
@@ -23,6 +23,7 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     explain.register,
     topology.register,
     provision.register,
+    check.register,
 )
 
 

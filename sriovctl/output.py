@@ -103,6 +103,16 @@ def from_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
+def every_yaml(text: str) -> list[Any]:
+    """Parse every document of a YAML file. Raises ValueError."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        return list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
 def _print(table: Table, form: OutputFormat, out: TextIO, environ: Mapping[str, str]) -> None:
     shown = [number for number, column in enumerate(table.columns) if form is OutputFormat.WIDE or not column.wide]
     columns = [table.columns[number] for number in shown]

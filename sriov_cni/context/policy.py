@@ -74,11 +74,20 @@ class Guard:
 def load(path: pathlib.Path) -> Policy:
     """Read a policy. Raises CniError with code 7 for a file that is no policy."""
     try:
-        policy = _POLICY.decode(path.read_bytes())
+        text = path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, str(error), "see docs/cni.md for its keys") from error
+    return parse(text, path)
+
+
+def parse(text: bytes, source: pathlib.Path | str) -> Policy:
+    """Parse a policy. Raises CniError with code 7."""
+    try:
+        policy = _POLICY.decode(text)
         for rule in policy.rules:
             _check_rule(rule)
-    except (msgspec.MsgspecError, ValueError, OSError) as error:
-        raise _unusable(path, str(error), "see docs/cni.md for its keys") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _unusable(source, str(error), "see docs/cni.md for its keys") from error
     return policy
 
 
@@ -115,5 +124,5 @@ def _span(text: str) -> range:
     return range(first, int(match[2] or first) + 1)
 
 
-def _unusable(path: pathlib.Path, why: str, remedy: str) -> cni_errors.CniError:
+def _unusable(path: pathlib.Path | str, why: str, remedy: str) -> cni_errors.CniError:
     return cni_errors.CniError(Code.INVALID_CONFIG, f"the node's policy {path} cannot be used: {why}", remedy)

@@ -51,7 +51,7 @@ def networks(folder: pathlib.Path) -> tuple[tuple[NetworkFile, ...], bool]:
         for network in _plugins(path):
             multus = multus or str(network.get("type", "")).startswith("multus")
             if network.get("type") == "sriov":
-                found.append(NetworkFile(path.name, _problem(network)))
+                found.append(NetworkFile(path.name, problem(network)))
     return tuple(found), multus
 
 
@@ -61,6 +61,11 @@ def _plugins(path: pathlib.Path) -> Iterator[dict[str, object]]:
         whole = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return
+    yield from plugins(whole)
+
+
+def plugins(whole: object) -> Iterator[dict[str, object]]:
+    """Yield the plugins' configurations of a network's file."""
     if not isinstance(whole, dict):
         return
     listed = whole.get("plugins", [whole])
@@ -70,7 +75,8 @@ def _plugins(path: pathlib.Path) -> Iterator[dict[str, object]]:
             yield {**inherited, **each}
 
 
-def _problem(network: dict[str, object]) -> str | None:
+def problem(network: dict[str, object]) -> str | None:
+    """Return why ADD would refuse this configuration; None if it would not."""
     document = netconf.decode(json.dumps(network).encode())
     try:
         netconf.network(document)

@@ -106,6 +106,15 @@ class ProvisionPlanItem(msgspec.Struct, frozen=True):
     then: str
 
 
+class ChecksItem(msgspec.Struct, frozen=True):
+    """A file, or a part of one. `kind` is null if it is none of these programs' files."""
+
+    file: str
+    kind: str | None
+    errors: list[str]
+    warnings: list[str]
+
+
 class Inventory(msgspec.Struct, frozen=True, rename="camel"):
     """What `inventory` prints."""
 
@@ -165,8 +174,25 @@ class ProvisionPlan(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["ProvisionPlan"] = "ProvisionPlan"
 
 
-Document = Inventory | Attachments | Findings | Explanation | Topology | ProvisionPlan
-KINDS: tuple[type[msgspec.Struct], ...] = (Inventory, Attachments, Findings, Explanation, Topology, ProvisionPlan)
+class Checks(msgspec.Struct, frozen=True, rename="camel"):
+    """What `check` prints."""
+
+    unseen: list[str]
+    items: list[ChecksItem]
+    api_version: _Version = VERSION
+    kind: Literal["Checks"] = "Checks"
+
+
+Document = Inventory | Attachments | Findings | Explanation | Topology | ProvisionPlan | Checks
+KINDS: tuple[type[msgspec.Struct], ...] = (
+    Inventory,
+    Attachments,
+    Findings,
+    Explanation,
+    Topology,
+    ProvisionPlan,
+    Checks,
+)
 
 
 def plain(document: Document) -> dict[str, Any]:

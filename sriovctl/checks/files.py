@@ -1,0 +1,171 @@
+"""Verdicts on files before they are on a node, by the programs' own parsers. Pure: texts in, verdicts out.
+
+The keys tell what a file is: the device plugin's configuration, the node's policy, a network configuration, a
+provisioning file; or objects of Kubernetes that hold these: ConfigMaps, by the names of their data, and
+NetworkAttachmentDefinitions.
+"""
+
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from sriov import errors
+from sriov.pools import config
+from sriov_cni.context import policy
+from sriov_cni.spec import cni_errors, netconf, typos, vf_request
+from sriovctl import output
+from sriovctl.node import cni_setup
+
+_RESOURCE = "k8s.v1.cni.cncf.io/resourceName"
+_FILLED_IN = {"deviceID": "0000:00:00.0"}  # as Multus does for a resource
+
+
+class FileKind(enum.Enum):
+    """What a file is; the value is that of `--kind`."""
+
+    CONFIG = "config"
+    POLICY = "policy"
+    NETWORK = "network"
+    PROVISIONING = "provisioning"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`source` is the file, and what of it is meant if it holds several things. Fine if there are no errors."""
+
+    source: str
+    kind: FileKind | None
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def judge(text: bytes, source: str, kind: FileKind | None, prefix: str) -> list[Verdict]:
+    """Return a verdict for each thing in the text. `kind` None: it is told by its keys."""
+    if kind is not None:
+        return [_verdict(text, source, kind, prefix)]
+    try:
+        found = _documents(text)
+    except ValueError as error:
+        return [Verdict(source, None, (f"it is neither JSON nor YAML: {error}",))]
+    if len(found) == 1 and (told := _told(found[0])) is not None:
+        return [_verdict(text, source, told, prefix)]
+    verdicts = [verdict for each in found for verdict in _of_object(each, source, prefix)]
+    if not verdicts and found and all(map(_is_object, found)):
+        return [Verdict(source, None)]
+    return verdicts or [
+        Verdict(source, None, ("these programs read nothing like it; --kind says what it is meant to be",))
+    ]
+
+
+def _documents(text: bytes) -> list[Any]:
+    """Return the documents of the file, the items of a List each. Raises ValueError."""
+    whole = text.decode()
+    try:
+        found = [json.loads(whole)]  # YAML takes it too, and a hundred times as long
+    except ValueError:
+        found = output.every_yaml(whole)
+    listed = (each["items"] if isinstance(each, dict) and each.get("kind") == "List" else [each] for each in found)
+    return [one for items in listed for one in items or () if one is not None]
+
+
+def _told(found: Any) -> FileKind | None:
+    keys = {str(key).lower() for key in found} if isinstance(found, dict) and not _is_object(found) else set()
+    signs = {
+        FileKind.CONFIG: {"resourcelist"},
+        FileKind.POLICY: {"rules"},
+        FileKind.PROVISIONING: {"policies"},
+        FileKind.NETWORK: {"type", "plugins", "cniversion"},
+    }
+    return next((kind for kind, names in signs.items() if names & keys), None)
+
+
+def _is_object(found: Any) -> bool:
+    """Report whether it is an object of Kubernetes."""
+    return isinstance(found, dict) and {"apiVersion", "kind"} <= found.keys()
+
+
+def _of_object(found: Any, source: str, prefix: str) -> Iterator[Verdict]:
+    """Judge what an object of Kubernetes holds; others hold nothing."""
+    if not isinstance(found, dict):
+        return
+    metadata = found.get("metadata") or {}
+    name = f"{source}: {found.get('kind')} {metadata.get('name')}"
+    if found.get("kind") == "NetworkAttachmentDefinition":
+        text = str((found.get("spec") or {}).get("config", ""))
+        yield _network(text.encode(), name, metadata)
+    if found.get("kind") == "ConfigMap":
+        for key, text in (found.get("data") or {}).items():
+            kind = _DATA.get(str(key))
+            if kind is not None:
+                yield _verdict(str(text).encode(), f"{name}, {key}", kind, prefix)
+
+
+_DATA = {
+    "config.json": FileKind.CONFIG,
+    "policy.json": FileKind.POLICY,
+    "provision.yaml": FileKind.PROVISIONING,
+}
+
+
+def _verdict(text: bytes, source: str, kind: FileKind, prefix: str) -> Verdict:
+    match kind:
+        case FileKind.CONFIG:
+            return _config(text, source, prefix)
+        case FileKind.POLICY:
+            return _refused(source, kind, lambda: policy.parse(text, source))
+        case FileKind.NETWORK:
+            return _network(text, source)
+        case FileKind.PROVISIONING:
+            return _refused(source, kind, lambda: _provisioning(text, source))
+
+
+def _config(text: bytes, source: str, prefix: str) -> Verdict:
+    try:
+        return Verdict(source, FileKind.CONFIG, (), config.parse(text, source, prefix).warnings)
+    except config.ConfigError as error:
+        return Verdict(source, FileKind.CONFIG, tuple(str(error).splitlines()))
+
+
+def _provisioning(text: bytes, source: str) -> object:
+    from sriov.provisioning import document  # noqa: PLC0415  # what most files do not need
+
+    return document.parse(text, source)
+
+
+def _refused(source: str, kind: FileKind, parse: Callable[[], object]) -> Verdict:
+    try:
+        parse()
+    except errors.SriovError as error:
+        return Verdict(source, kind, (str(error),))
+    except cni_errors.CniError as error:
+        return Verdict(source, kind, (f"{error.message}; {error.details}",))
+    return Verdict(source, kind)
+
+
+def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None) -> Verdict:
+    """Judge a configuration or a list of them.
+
+    `metadata` are a NetworkAttachmentDefinition's: Multus fills in its name, and the device of the resource that it is
+    annotated with.
+    """
+    try:
+        whole = json.loads(text)
+    except ValueError as error:
+        return Verdict(source, FileKind.NETWORK, (f"it is not JSON: {error}",))
+    if not isinstance(whole, dict):
+        return Verdict(source, FileKind.NETWORK, ("it is no network configuration, which is a JSON object",))
+    named = {"name": metadata.get("name")} if metadata else {}
+    ours = [each for each in cni_setup.plugins({**named, **whole}) if each.get("type") == "sriov"]
+    if not ours:
+        return Verdict(source, FileKind.NETWORK, ("it has no plugin of type sriov",))
+    told: list[str] = []
+    if not any({"deviceID", "resourceName"} & each.keys() for each in ours):
+        ours = [{**_FILLED_IN, **each} for each in ours]
+        if metadata is None or _RESOURCE not in (metadata.get("annotations") or {}):
+            told.append(f"no deviceID: Multus has to fill it in, for a network that is annotated with {_RESOURCE}")
+    problems = tuple(filter(None, map(cni_setup.problem, ours)))
+    documents = [netconf.decode(json.dumps(each).encode()) for each in ours]
+    told += [each for one in documents for each in typos.warnings(one.values, vf_request.KEYS)]
+    return Verdict(source, FileKind.NETWORK, problems, tuple(told))
