@@ -32,7 +32,7 @@ class FileKind(enum.Enum):
     PROVISIONING = "provisioning"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class FileVerdict(msgspec.Struct, frozen=True):
     """`source` is the file, and what of it is meant if it holds several things. Fine if there are no errors."""
 
     source: str
@@ -41,21 +41,21 @@ class Verdict(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def judge(text: bytes, source: str, kind: FileKind | None, prefix: str) -> list[Verdict]:
+def judge(text: bytes, source: str, kind: FileKind | None, prefix: str) -> list[FileVerdict]:
     """Return a verdict for each thing in the text. `kind` None: it is told by its keys."""
     if kind is not None:
         return [_verdict(text, source, kind, prefix)]
     try:
         found = _documents(text)
     except ValueError as error:
-        return [Verdict(source, None, (f"it is neither JSON nor YAML: {error}",))]
+        return [FileVerdict(source, None, (f"it is neither JSON nor YAML: {error}",))]
     if len(found) == 1 and (told := _told(found[0])) is not None:
         return [_verdict(text, source, told, prefix)]
     verdicts = [verdict for each in found for verdict in _of_object(each, source, prefix)]
     if not verdicts and found and all(map(_is_object, found)):
-        return [Verdict(source, None)]
+        return [FileVerdict(source, None)]
     return verdicts or [
-        Verdict(source, None, ("these programs read nothing like it; --kind says what it is meant to be",))
+        FileVerdict(source, None, ("these programs read nothing like it; --kind says what it is meant to be",))
     ]
 
 
@@ -86,7 +86,7 @@ def _is_object(found: Any) -> bool:
     return isinstance(found, dict) and {"apiVersion", "kind"} <= found.keys()
 
 
-def _of_object(found: Any, source: str, prefix: str) -> Iterator[Verdict]:
+def _of_object(found: Any, source: str, prefix: str) -> Iterator[FileVerdict]:
     """Judge what an object of Kubernetes holds; others hold nothing."""
     if not isinstance(found, dict):
         return
@@ -109,7 +109,7 @@ _DATA = {
 }
 
 
-def _verdict(text: bytes, source: str, kind: FileKind, prefix: str) -> Verdict:
+def _verdict(text: bytes, source: str, kind: FileKind, prefix: str) -> FileVerdict:
     match kind:
         case FileKind.CONFIG:
             return _config(text, source, prefix)
@@ -121,11 +121,11 @@ def _verdict(text: bytes, source: str, kind: FileKind, prefix: str) -> Verdict:
             return _refused(source, kind, lambda: _provisioning(text, source))
 
 
-def _config(text: bytes, source: str, prefix: str) -> Verdict:
+def _config(text: bytes, source: str, prefix: str) -> FileVerdict:
     try:
-        return Verdict(source, FileKind.CONFIG, (), config.parse(text, source, prefix).warnings)
+        return FileVerdict(source, FileKind.CONFIG, (), config.parse(text, source, prefix).warnings)
     except config.ConfigError as error:
-        return Verdict(source, FileKind.CONFIG, tuple(str(error).splitlines()))
+        return FileVerdict(source, FileKind.CONFIG, tuple(str(error).splitlines()))
 
 
 def _provisioning(text: bytes, source: str) -> object:
@@ -134,17 +134,17 @@ def _provisioning(text: bytes, source: str) -> object:
     return document.parse(text, source)
 
 
-def _refused(source: str, kind: FileKind, parse: Callable[[], object]) -> Verdict:
+def _refused(source: str, kind: FileKind, parse: Callable[[], object]) -> FileVerdict:
     try:
         parse()
     except errors.SriovError as error:
-        return Verdict(source, kind, (str(error),))
+        return FileVerdict(source, kind, (str(error),))
     except cni_errors.CniError as error:
-        return Verdict(source, kind, (f"{error.message}; {error.details}",))
-    return Verdict(source, kind)
+        return FileVerdict(source, kind, (f"{error.message}; {error.details}",))
+    return FileVerdict(source, kind)
 
 
-def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None) -> Verdict:
+def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None) -> FileVerdict:
     """Judge a configuration or a list of them.
 
     `metadata` are a NetworkAttachmentDefinition's: Multus fills in its name, and the device of the resource that it is
@@ -153,13 +153,13 @@ def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None
     try:
         whole = json.loads(text)
     except ValueError as error:
-        return Verdict(source, FileKind.NETWORK, (f"it is not JSON: {error}",))
+        return FileVerdict(source, FileKind.NETWORK, (f"it is not JSON: {error}",))
     if not isinstance(whole, dict):
-        return Verdict(source, FileKind.NETWORK, ("it is no network configuration, which is a JSON object",))
+        return FileVerdict(source, FileKind.NETWORK, ("it is no network configuration, which is a JSON object",))
     named = {"name": metadata.get("name")} if metadata else {}
     ours = [each for each in cni_setup.plugins({**named, **whole}) if each.get("type") == "sriov"]
     if not ours:
-        return Verdict(source, FileKind.NETWORK, ("it has no plugin of type sriov",))
+        return FileVerdict(source, FileKind.NETWORK, ("it has no plugin of type sriov",))
     told: list[str] = []
     if not any({"deviceID", "resourceName"} & each.keys() for each in ours):
         ours = [{**_FILLED_IN, **each} for each in ours]
@@ -168,4 +168,4 @@ def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None
     problems = tuple(filter(None, map(cni_setup.problem, ours)))
     documents = [netconf.decode(json.dumps(each).encode()) for each in ours]
     told += [each for one in documents for each in typos.warnings(one.values, vf_request.KEYS)]
-    return Verdict(source, FileKind.NETWORK, problems, tuple(told))
+    return FileVerdict(source, FileKind.NETWORK, problems, tuple(told))

@@ -36,20 +36,20 @@ def _command(where: paths.Places, form: output.OutputFormat, kind: str | None, n
         for each in verdicts:
             _tell(each)
     else:
-        document = documents.Checks([], [_item(each) for each in verdicts])
+        document = documents.ChecksDocument([], [_item(each) for each in verdicts])
         output.show(form, output.Table((), ()), documents.plain(document))
     return exit_codes.Exit.TROUBLE if any(each.errors for each in verdicts) else exit_codes.Exit.FINE
 
 
-def _verdicts(name: str, kind: files.FileKind | None, prefix: str) -> list[files.Verdict]:
+def _verdicts(name: str, kind: files.FileKind | None, prefix: str) -> list[files.FileVerdict]:
     try:
         text = sys.stdin.buffer.read() if name == "-" else pathlib.Path(name).read_bytes()
     except OSError as error:
-        return [files.Verdict(name, kind, (f"it cannot be read: {error.strerror}",))]
+        return [files.FileVerdict(name, kind, (f"it cannot be read: {error.strerror}",))]
     return files.judge(text, name, kind, prefix)
 
 
-def _tell(one: files.Verdict) -> None:
+def _tell(one: files.FileVerdict) -> None:
     what = f"{one.source} ({one.kind.value})" if one.kind else one.source
     if not one.errors:
         output.say(f"{what}: fine" if one.kind else f"{what}: nothing to check", output.Tone.GOOD)
@@ -63,5 +63,5 @@ def _without(source: str, text: str) -> str:
     return text.removeprefix(f"{source}: ")
 
 
-def _item(one: files.Verdict) -> documents.ChecksItem:
+def _item(one: files.FileVerdict) -> documents.ChecksItem:
     return documents.ChecksItem(one.source, one.kind and one.kind.value, list(one.errors), list(one.warnings))

@@ -58,8 +58,8 @@ def _rows(seen: snapshot.Survey, chosen: _Chosen) -> list[devices.Row]:
     return [row for row in listed if chosen.pool in (None, row.pool)]
 
 
-def _document(listed: list[devices.Row], seen: snapshot.Survey) -> documents.Inventory:
-    return documents.Inventory(list(seen.unseen), [devices.item(row) for row in listed])
+def _document(listed: list[devices.Row], seen: snapshot.Survey) -> documents.InventoryDocument:
+    return documents.InventoryDocument(list(seen.unseen), [devices.item(row) for row in listed])
 
 
 async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
@@ -75,7 +75,7 @@ async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chose
             last = content
 
 
-def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: documents.Inventory) -> None:
+def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: documents.InventoryDocument) -> None:
     """Show the newest state alone on a terminal; in a pipe, one after the other."""
     if form is output.OutputFormat.JSON:
         print(json.dumps(documents.plain(content)), flush=True)

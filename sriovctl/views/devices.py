@@ -198,9 +198,9 @@ def item(row: Row) -> documents.InventoryItem:
     )
 
 
-def _owner_item(owner: VfOwner) -> documents.Owner:
+def _owner_item(owner: VfOwner) -> documents.OwnerItem:
     namespace, _, pod = (owner.pod or "").partition("/")
-    return documents.Owner(
+    return documents.OwnerItem(
         namespace=namespace or None,
         pod=pod or None,
         container_id=owner.container_id or None,

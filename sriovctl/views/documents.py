@@ -3,6 +3,7 @@
 Within a version keys are added, never renamed or removed. Unknown values are null. `unseen` is what could not be read.
 """
 
+import typing
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ _Version = Literal["sriovctl/v1"]
 VERSION: _Version = "sriovctl/v1"
 
 
-class Owner(msgspec.Struct, frozen=True, rename="camel"):
+class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
     """`attached` is false if the kubelet has given the device and no ADD has come."""
 
     namespace: str | None
@@ -43,7 +44,7 @@ class InventoryItem(msgspec.Struct, frozen=True, rename="camel"):
     pool: str | None
     health: str | None
     reason: str | None
-    owner: Owner | None
+    owner: OwnerItem | None
     mac: str | None
     vlan: int | None
 
@@ -115,7 +116,7 @@ class ChecksItem(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-class Inventory(msgspec.Struct, frozen=True, rename="camel"):
+class InventoryDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `inventory` prints."""
 
     unseen: list[str]
@@ -124,7 +125,7 @@ class Inventory(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Inventory"] = "Inventory"
 
 
-class Attachments(msgspec.Struct, frozen=True, rename="camel"):
+class AttachmentsDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `attachments` prints."""
 
     unseen: list[str]
@@ -133,7 +134,7 @@ class Attachments(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Attachments"] = "Attachments"
 
 
-class Findings(msgspec.Struct, frozen=True, rename="camel"):
+class FindingsDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `doctor` prints."""
 
     unseen: list[str]
@@ -142,7 +143,7 @@ class Findings(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Findings"] = "Findings"
 
 
-class Explanation(msgspec.Struct, frozen=True, rename="camel"):
+class ExplanationDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `explain` prints. `about` is the pod or device; `reason` is the first step with a no, null for none."""
 
     about: str
@@ -153,7 +154,7 @@ class Explanation(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Explanation"] = "Explanation"
 
 
-class Topology(msgspec.Struct, frozen=True, rename="camel"):
+class TopologyDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `topology` prints."""
 
     unseen: list[str]
@@ -162,7 +163,7 @@ class Topology(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Topology"] = "Topology"
 
 
-class ProvisionPlan(msgspec.Struct, frozen=True, rename="camel"):
+class ProvisionPlanDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `provision` prints. `applying` is whether the plan is carried out after this."""
 
     notes: list[str]
@@ -174,7 +175,7 @@ class ProvisionPlan(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["ProvisionPlan"] = "ProvisionPlan"
 
 
-class Checks(msgspec.Struct, frozen=True, rename="camel"):
+class ChecksDocument(msgspec.Struct, frozen=True, rename="camel"):
     """What `check` prints."""
 
     unseen: list[str]
@@ -183,16 +184,16 @@ class Checks(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["Checks"] = "Checks"
 
 
-Document = Inventory | Attachments | Findings | Explanation | Topology | ProvisionPlan | Checks
-KINDS: tuple[type[msgspec.Struct], ...] = (
-    Inventory,
-    Attachments,
-    Findings,
-    Explanation,
-    Topology,
-    ProvisionPlan,
-    Checks,
+Document = (
+    InventoryDocument
+    | AttachmentsDocument
+    | FindingsDocument
+    | ExplanationDocument
+    | TopologyDocument
+    | ProvisionPlanDocument
+    | ChecksDocument
 )
+KINDS: tuple[type[msgspec.Struct], ...] = typing.get_args(Document)
 
 
 def plain(document: Document) -> dict[str, Any]:

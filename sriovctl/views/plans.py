@@ -20,7 +20,7 @@ def table(planned: Sequence[steps.ProvisioningStep]) -> output.Table:
     return output.Table(_COLUMNS, [_row(group) for group in _groups(planned)])
 
 
-def document(made: plan.Plan, *, applied: bool) -> documents.ProvisionPlan:
+def document(made: plan.Plan, *, applied: bool) -> documents.ProvisionPlanDocument:
     """Return the document for programs."""
     items = [
         documents.ProvisionPlanItem(
@@ -33,7 +33,7 @@ def document(made: plan.Plan, *, applied: bool) -> documents.ProvisionPlan:
         )
         for step in made.steps
     ]
-    return documents.ProvisionPlan(list(made.notes), list(made.refusals), applied, items)
+    return documents.ProvisionPlanDocument(list(made.notes), list(made.refusals), applied, items)
 
 
 def _groups(planned: Sequence[steps.ProvisioningStep]) -> list[list[steps.ProvisioningStep]]:

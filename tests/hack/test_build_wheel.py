@@ -48,6 +48,17 @@ def test_a_changed_source_gives_others(wheel: pathlib.Path, tmp_path: pathlib.Pa
     assert built(elsewhere, tmp_path / "out").read_bytes() != wheel.read_bytes()
 
 
+def test_a_type_checker_and_an_index_know_what_it_is(wheel: pathlib.Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        [metadata] = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
+    packages = {name.split("/")[0] for name in names if name.endswith("/__init__.py")}
+    assert {f"{package}/py.typed" for package in packages} <= names
+    assert "License-Expression: Apache-2.0\n" in metadata
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert "Classifier: Typing :: Typed\n" in metadata
+
+
 @pytest.mark.parametrize("target", ["x86_64", "aarch64"])
 def test_the_native_shim_is_beside_the_python_one(wheel: pathlib.Path, target: str) -> None:
     with zipfile.ZipFile(wheel) as archive:

@@ -47,7 +47,7 @@ def test_a_command_prints_what_the_schema_says(told: nodes.Node, validator: Any,
 
 def test_a_plan_too(validator: Any) -> None:
     item = documents.ProvisionPlanItem("eth1", None, "eth1", "numVfs", "2", "0")
-    plan = documents.plain(documents.ProvisionPlan(["a note"], [], False, [item]))
+    plan = documents.plain(documents.ProvisionPlanDocument(["a note"], [], False, [item]))
     assert list(validator.iter_errors(plan)) == []
 
 
@@ -73,6 +73,6 @@ def test_the_page_has_every_key() -> None:
     parts = documents.schema()["$defs"]
     for kind in COMMANDS:
         named = set(re.findall(r"`(\w+)`", rows[kind])) - {"unseen"}
-        beside = set(parts[kind]["properties"]) - {"apiVersion", "kind", "items", "unseen"}
-        owner = set(parts["Owner"]["properties"]) if kind == "Inventory" else set()
+        beside = set(parts[f"{kind}Document"]["properties"]) - {"apiVersion", "kind", "items", "unseen"}
+        owner = set(parts["OwnerItem"]["properties"]) if kind == "Inventory" else set()
         assert named == set(parts[f"{kind}Item"]["properties"]) | beside | owner, kind

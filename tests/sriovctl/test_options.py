@@ -87,7 +87,8 @@ def _places(node: nodes.Node) -> dict[str, str]:
 
 
 def test_a_watch_that_is_ended_by_the_keyboard_says_so_to_scripts(node: nodes.Node) -> None:
-    command = [sys.executable, "-m", "sriovctl", *node.places, "inventory", "--watch"]
+    # A script that is started with & has its children ignore SIGINT, as a terminal has not.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "sriovctl", *node.places, "inventory", "--watch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         while "0000:01:11.4" not in process.stdout.readline():

@@ -23,7 +23,7 @@ DEFINITION = {
 }
 
 
-def judged(found: object, kind: files.FileKind | None = None) -> list[files.Verdict]:
+def judged(found: object, kind: files.FileKind | None = None) -> list[files.FileVerdict]:
     text = found if isinstance(found, str) else json.dumps(found)
     return files.judge(text.encode(), "f", kind, "intel.com")
 
@@ -97,7 +97,7 @@ def test_every_part_of_a_manifest() -> None:
         ("f: NetworkAttachmentDefinition rail-a", True),
     ]
     assert judged("\n---\n".join(map(json.dumps, [held, daemon, definition(vlan=5000)]))) == told
-    assert judged(daemon) == [files.Verdict("f", None)]
+    assert judged(daemon) == [files.FileVerdict("f", None)]
 
 
 @pytest.mark.parametrize("text", ["[]", "[1]", "{}", "null", '{"kind": "List", "items": null}', '{"plugins": 7}'])
