@@ -119,6 +119,11 @@ RUN = {
     ("docs/sriovctl.md", "sriovctl explain default/late"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl explain 0000:01:10.0"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl topology"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl check deploy/kustomize/configmap.yaml"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriov-underlay check"): (
+        "tests/sriovctl/commands/test_check.py::test_both_programs_have_it_and_read_stdin"
+    ),
+    ("docs/sriovctl.md", "sriovctl schema"): "tests/sriovctl/test_documents.py::test_the_program_prints_its_schema",
     ("docs/sriovctl.md", "kubectl get pod POD -o json | sriovctl explain POD --pod-file -"): (
         "tests/sriovctl/test_page.py::test_a_pod_as_kubectl_prints_it"
     ),
