@@ -121,7 +121,7 @@ RUN = {
     ("docs/sriovctl.md", "sriovctl topology"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl check deploy/kustomize/configmap.yaml"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriov-underlay check"): (
-        "tests/sriovctl/commands/test_check.py::test_both_programs_have_it_and_read_stdin"
+        "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"
     ),
     ("docs/sriovctl.md", "sriovctl schema"): "tests/sriovctl/test_documents.py::test_the_program_prints_its_schema",
     ("docs/sriovctl.md", "kubectl get pod POD -o json | sriovctl explain POD --pod-file -"): (

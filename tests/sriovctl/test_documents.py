@@ -12,6 +12,7 @@ import pytest
 
 from sriovctl import app
 from sriovctl.views import documents
+from tests.examples import table
 from tests.sriovctl import nodes, test_page
 
 COMMANDS = {
@@ -64,7 +65,8 @@ def test_a_key_that_came_later_is_no_mistake(told: nodes.Node, validator: Any) -
 
 
 def test_the_program_prints_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["schema"]) == 0
+    [example] = table.run_by(__file__, "test_the_program_prints_its_schema")
+    assert app.main(example.command.split()[1:]) == 0
     assert json.loads(capsys.readouterr().out) == documents.schema()
 
 

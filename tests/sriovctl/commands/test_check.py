@@ -10,6 +10,7 @@ import pytest
 
 from sriovctl import exit_codes
 from sriovctl.checks import files
+from tests.examples import table
 from tests.sriovctl import nodes
 
 CONFIG = {"resourceList": [{"resourceName": "rail_a", "selectors": {"pfNames": ["ens1f0"]}}]}
@@ -122,8 +123,14 @@ def test_the_command(node: nodes.Node, tmp_path: pathlib.Path) -> None:
     assert node.run("check").status == exit_codes.Exit.USAGE
 
 
-@pytest.mark.parametrize("program", ["sriovctl", "sriov_installer"])
-def test_both_programs_have_it_and_read_stdin(program: str) -> None:
+def test_the_installer_has_it_too_and_both_read_stdin() -> None:
+    [example] = table.run_by(__file__, "test_the_installer_has_it_too_and_both_read_stdin")
+    assert example.command == "sriov-underlay check"
+    for program in ("sriovctl", "sriov_installer"):
+        judges_stdin(program)
+
+
+def judges_stdin(program: str) -> None:
     command = [sys.executable, "-m", program, "check", "-", "-o", "json"]
     done = subprocess.run(command, input=json.dumps(POLICY), capture_output=True, text=True, check=True)
     assert json.load(io.StringIO(done.stdout))["items"] == [
