@@ -88,8 +88,8 @@ def pool(seen: snapshot.Survey, text: str) -> str:
 
 
 def _names(one: node_devices.Candidate) -> tuple[str, ...]:
-    by_index = () if one.pf is None else (f"{one.pf_netdev}#{one.index}", f"{one.pf}#{one.index}")
-    return (one.id, *one.netdevs, *by_index)
+    above = [] if one.pf is None else [one.pf, *([one.pf_netdev] if one.pf_netdev else [])]
+    return (one.id, *one.netdevs, *(f"{each}#{one.index}" for each in above))
 
 
 def _only(kind: str, text: str, found: Collection[str]) -> str | None:

@@ -43,20 +43,22 @@ class FileVerdict(msgspec.Struct, frozen=True):
 
 def judge(text: bytes, source: str, kind: FileKind | None, prefix: str) -> list[FileVerdict]:
     """Return a verdict for each thing in the text. `kind` None: it is told by its keys."""
-    if kind is not None:
-        return [_verdict(text, source, kind, prefix)]
     try:
-        found = _documents(text)
+        return [_verdict(text, source, kind, prefix)] if kind else _judged(_documents(text), text, source, prefix)
     except ValueError as error:
-        return [FileVerdict(source, None, (f"it is neither JSON nor YAML: {error}",))]
-    if len(found) == 1 and (told := _told(found[0])) is not None:
-        return [_verdict(text, source, told, prefix)]
+        return [FileVerdict(source, kind, (f"it is neither JSON nor YAML: {error}",))]
+    except RecursionError:
+        return [FileVerdict(source, kind, ("it is nested too deeply",))]
+
+
+def _judged(found: list[Any], text: bytes, source: str, prefix: str) -> list[FileVerdict]:
+    if len(found) == 1 and (kind := _told(found[0])) is not None:
+        return [_verdict(text, source, kind, prefix)]
     verdicts = [verdict for each in found for verdict in _of_object(each, source, prefix)]
     if not verdicts and found and all(map(_is_object, found)):
         return [FileVerdict(source, None)]
-    return verdicts or [
-        FileVerdict(source, None, ("these programs read nothing like it; --kind says what it is meant to be",))
-    ]
+    unknown = "these programs read nothing like it; --kind says what it is meant to be"
+    return verdicts or [FileVerdict(source, None, (unknown,))]
 
 
 def _documents(text: bytes) -> list[Any]:
@@ -66,8 +68,13 @@ def _documents(text: bytes) -> list[Any]:
         found = [json.loads(whole)]  # YAML takes it too, and a hundred times as long
     except ValueError:
         found = output.every_yaml(whole)
-    listed = (each["items"] if isinstance(each, dict) and each.get("kind") == "List" else [each] for each in found)
-    return [one for items in listed for one in items or () if one is not None]
+    return [one for each in found for one in (_items(each) if _is_object(each) else [each]) if one is not None]
+
+
+def _items(found: dict[str, Any]) -> list[Any]:
+    """Return the items of a List; of another object, itself."""
+    items = found.get("items") if found["kind"] == "List" else [found]
+    return items if isinstance(items, list) else []
 
 
 def _told(found: Any) -> FileKind | None:
@@ -88,18 +95,22 @@ def _is_object(found: Any) -> bool:
 
 def _of_object(found: Any, source: str, prefix: str) -> Iterator[FileVerdict]:
     """Judge what an object of Kubernetes holds; others hold nothing."""
-    if not isinstance(found, dict):
+    if not _is_object(found):
         return
-    metadata = found.get("metadata") or {}
-    name = f"{source}: {found.get('kind')} {metadata.get('name')}"
-    if found.get("kind") == "NetworkAttachmentDefinition":
-        text = str((found.get("spec") or {}).get("config", ""))
-        yield _network(text.encode(), name, metadata)
-    if found.get("kind") == "ConfigMap":
-        for key, text in (found.get("data") or {}).items():
+    metadata, spec, data = (_dict(found, key) for key in ("metadata", "spec", "data"))
+    name = f"{source}: {found['kind']} {metadata.get('name')}"
+    if found["kind"] == "NetworkAttachmentDefinition":
+        yield _network(str(spec.get("config", "")).encode(), name, metadata)
+    if found["kind"] == "ConfigMap":
+        for key, text in data.items():
             kind = _DATA.get(str(key))
             if kind is not None:
                 yield _verdict(str(text).encode(), f"{name}, {key}", kind, prefix)
+
+
+def _dict(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    held = found.get(key)
+    return held if isinstance(held, dict) else {}
 
 
 _DATA = {
@@ -163,7 +174,7 @@ def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None
     told: list[str] = []
     if not any({"deviceID", "resourceName"} & each.keys() for each in ours):
         ours = [{**_FILLED_IN, **each} for each in ours]
-        if metadata is None or _RESOURCE not in (metadata.get("annotations") or {}):
+        if metadata is None or _RESOURCE not in _dict(metadata, "annotations"):
             told.append(f"no deviceID: Multus has to fill it in, for a network that is annotated with {_RESOURCE}")
     problems = tuple(filter(None, map(cni_setup.problem, ours)))
     documents = [netconf.decode(json.dumps(each).encode()) for each in ours]

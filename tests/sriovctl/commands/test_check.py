@@ -101,7 +101,18 @@ def test_every_part_of_a_manifest() -> None:
     assert judged(daemon) == [files.FileVerdict("f", None)]
 
 
-@pytest.mark.parametrize("text", ["[]", "[1]", "{}", "null", '{"kind": "List", "items": null}', '{"plugins": 7}'])
+STRANGE = {"apiVersion": "v1", "metadata": [1], "data": [1], "spec": [1]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "[1]", "{}", "null", '{"kind": "List", "items": null}', '{"plugins": 7}', "[" * 100_000, "\xff"),
+        *(json.dumps({**STRANGE, "kind": kind, "items": 7}) for kind in ("List", "NetworkAttachmentDefinition")),
+        json.dumps({**STRANGE, "kind": "List", "items": [{**STRANGE, "kind": "NetworkAttachmentDefinition"}, 7]}),
+    ],
+    ids=lambda text: text[:40],
+)
 @pytest.mark.parametrize("kind", [None, *files.FileKind])
 def test_whatever_is_in_a_file_there_is_a_verdict(text: str, kind: files.FileKind | None) -> None:
     assert [bool(each.errors or each.warnings) for each in judged(text, kind)] == [True]
