@@ -6,10 +6,11 @@ It never starts a container, reads a cluster or changes a NIC. Exit status 0 if 
 
 import argparse
 import pathlib
+import runpy
 import sys
 from collections.abc import Iterable, Sequence
 
-from sriov import errors
+from sriov import errors, versions
 from sriov_installer import (
     apply,
     artifacts,
@@ -25,7 +26,8 @@ from sriov_installer import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = flags.parser({"install": _install, "uninstall": _uninstall, "status": _status}).parse_args(argv)
+    runs = {"install": _install, "uninstall": _uninstall, "status": _status, "check": _check, "version": _version}
+    given = flags.parser(runs).parse_args(argv)
     try:
         return int(given.run(given))
     except errors.SriovError as error:
@@ -76,6 +78,21 @@ def _status(given: argparse.Namespace) -> int:
     there = plans.look(each.path for each in wanted)
     print(*status.lines(wanted, there), sep="\n")
     return int(status.standing(wanted, there))
+
+
+def _check(given: argparse.Namespace) -> int:
+    """Be `sriovctl check`, whose parsers are those of the other programs. Never returns.
+
+    In this process, since another would look for modules in the working directory too.
+    """
+    sys.argv = ["sriovctl", "check", *given.arguments]
+    runpy.run_module("sriovctl", run_name="__main__", alter_sys=True)
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(versions.told("sriov-underlay"))
+    return 0
 
 
 def _completed(given: argparse.Namespace) -> argparse.Namespace:

@@ -1,7 +1,6 @@
 """Command line, and its paths on the node: all below --root."""
 
 import argparse
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +8,6 @@ from collections.abc import Callable, Mapping
 from sriov import versions
 from sriov_installer import artifacts
 
-_CHECKS = "say whether the programs would take these files: `sriovctl check`"
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -23,23 +21,13 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))
     ends = "exit status 0: as this version installs it; 3: not installed; 4: another version, or not all of it"
     _command(each, "status", commands, "show what is installed").epilog = ends
-    check = each.add_parser("check", help=_CHECKS, description=_CHECKS, add_help=False, prefix_chars="\0")
+    # All that follows is for `sriovctl check`, also what begins with a dash.
+    text = "say whether the programs would take these files: `sriovctl check`"
+    check = each.add_parser("check", help=text, description=text, add_help=False, prefix_chars="\0")
     check.add_argument("arguments", nargs="*", metavar="FILE")
-    check.set_defaults(run=_check)
-    version = each.add_parser("version", help="print the release", description="print the release")
-    version.set_defaults(run=_version)
+    check.set_defaults(run=commands["check"])
+    each.add_parser("version", help="print the release").set_defaults(run=commands["version"])
     return made
-
-
-def _check(given: argparse.Namespace) -> int:
-    """Run `sriovctl check` in this process's place: the parsers are those of the other programs."""
-    isolated = ["-I"] if sys.flags.isolated else []
-    os.execv(sys.executable, [sys.executable, *isolated, "-m", "sriovctl", "check", *given.arguments])  # noqa: S606
-
-
-def _version(_: argparse.Namespace) -> int:
-    print(versions.told("sriov-underlay"))
-    return 0
 
 
 def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:

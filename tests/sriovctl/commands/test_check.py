@@ -147,3 +147,17 @@ def judges_stdin(program: str) -> None:
     assert json.load(io.StringIO(done.stdout))["items"] == [
         {"file": "-", "kind": "policy", "errors": [], "warnings": []}
     ]
+
+
+def test_no_module_of_the_working_directory_is_run(tmp_path: pathlib.Path) -> None:
+    """The installed program has its own folder in front, and not the one in which root happens to be."""
+    (tmp_path / "sriovctl").mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        (tmp_path / "sriovctl" / name).write_text("raise SystemExit('theirs')")
+    code = "import sys; from sriov_installer.__main__ import main; sys.exit(main(['check', '-']))"
+    command = [sys.executable, "-P", "-c", code]
+    environment = {"PYTHONPATH": str(pathlib.Path(__file__).parents[3])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, input=json.dumps(POLICY), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "- (policy): fine\n", "")
