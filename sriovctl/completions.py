@@ -36,10 +36,6 @@ def _places(context: click.Context) -> paths.Places:
     return paths.Places(**{name: value for name, value in given.items() if name in fields and value is not None})
 
 
-def _pods(seen: snapshot.Survey) -> frozenset[str]:
-    return names.pods(seen)
-
-
 def _vfs(seen: snapshot.Survey) -> set[str]:
     return {one.id for one in seen.catalog.candidates.values() if one.role is node_devices.Role.VF}
 
@@ -49,8 +45,8 @@ def _pfs(seen: snapshot.Survey) -> set[str]:
     return {name for one in pfs for name in (one.id, *one.netdevs)}
 
 
-pods = _of(_pods)
+pods = _of(names.pods)
 held = _of(lambda seen: seen.held)
-pods_and_vfs = _of(lambda seen: _pods(seen) | _vfs(seen))
+pods_and_vfs = _of(lambda seen: names.pods(seen) | _vfs(seen))
 pfs = _of(_pfs)
 pools = _of(lambda seen: [pool.resource for pool in seen.dealt])

@@ -94,13 +94,11 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 
 def from_yaml(text: str) -> Any:
-    """Parse YAML. Raises ValueError."""
-    import yaml  # noqa: PLC0415
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    """Parse YAML of one document. Raises ValueError."""
+    found = every_yaml(text)
+    if len(found) > 1:
+        raise ValueError(f"it holds {len(found)} documents")
+    return found[0] if found else None
 
 
 def every_yaml(text: str) -> list[Any]:

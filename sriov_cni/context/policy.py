@@ -74,10 +74,9 @@ class Guard:
 def load(path: pathlib.Path) -> Policy:
     """Read a policy. Raises CniError with code 7 for a file that is no policy."""
     try:
-        text = path.read_bytes()
+        return parse(path.read_bytes(), path)
     except OSError as error:
-        raise _unusable(path, str(error), "see docs/cni.md for its keys") from error
-    return parse(text, path)
+        raise _unusable(path, str(error)) from error
 
 
 def parse(text: bytes, source: pathlib.Path | str) -> Policy:
@@ -87,7 +86,7 @@ def parse(text: bytes, source: pathlib.Path | str) -> Policy:
         for rule in policy.rules:
             _check_rule(rule)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise _unusable(source, str(error), "see docs/cni.md for its keys") from error
+        raise _unusable(source, str(error)) from error
     return policy
 
 
@@ -124,5 +123,5 @@ def _span(text: str) -> range:
     return range(first, int(match[2] or first) + 1)
 
 
-def _unusable(path: pathlib.Path | str, why: str, remedy: str) -> cni_errors.CniError:
+def _unusable(path: pathlib.Path | str, why: str, remedy: str = "see docs/cni.md for its keys") -> cni_errors.CniError:
     return cni_errors.CniError(Code.INVALID_CONFIG, f"the node's policy {path} cannot be used: {why}", remedy)

@@ -15,7 +15,7 @@ import msgspec
 from sriov import errors
 from sriov.pools import config
 from sriov_cni.context import policy
-from sriov_cni.spec import cni_errors, netconf, typos, vf_request
+from sriov_cni.spec import cni_errors, typos, vf_request
 from sriovctl import output
 from sriovctl.node import cni_setup
 
@@ -176,7 +176,7 @@ def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None
         ours = [{**_FILLED_IN, **each} for each in ours]
         if metadata is None or _RESOURCE not in _dict(metadata, "annotations"):
             told.append(f"no deviceID: Multus has to fill it in, for a network that is annotated with {_RESOURCE}")
-    problems = tuple(filter(None, map(cni_setup.problem, ours)))
-    documents = [netconf.decode(json.dumps(each).encode()) for each in ours]
+    documents = [cni_setup.document(each) for each in ours]
+    problems = tuple(filter(None, map(cni_setup.problem, documents)))
     told += [each for one in documents for each in typos.warnings(one.values, vf_request.KEYS)]
     return FileVerdict(source, FileKind.NETWORK, problems, tuple(told))

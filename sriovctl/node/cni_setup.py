@@ -51,7 +51,7 @@ def networks(folder: pathlib.Path) -> tuple[tuple[NetworkFile, ...], bool]:
         for network in _plugins(path):
             multus = multus or str(network.get("type", "")).startswith("multus")
             if network.get("type") == "sriov":
-                found.append(NetworkFile(path.name, problem(network)))
+                found.append(NetworkFile(path.name, problem(document(network))))
     return tuple(found), multus
 
 
@@ -75,9 +75,13 @@ def plugins(whole: object) -> Iterator[dict[str, object]]:
             yield {**inherited, **each}
 
 
-def problem(network: dict[str, object]) -> str | None:
+def document(network: dict[str, object]) -> netconf.Document:
+    """Return the configuration as the daemon reads it."""
+    return netconf.decode(json.dumps(network).encode())
+
+
+def problem(document: netconf.Document) -> str | None:
     """Return why ADD would refuse this configuration; None if it would not."""
-    document = netconf.decode(json.dumps(network).encode())
     try:
         netconf.network(document)
         vf_request.read(document, environment.Arguments())
