@@ -36,7 +36,7 @@ def _command(where: paths.Places, form: output.OutputFormat, kind: str | None, n
         for each in verdicts:
             _tell(each)
     else:
-        document = documents.ChecksDocument([], [_item(each) for each in verdicts])
+        document = documents.ChecksDocument([_item(each) for each in verdicts])
         output.show(form, output.Table((), ()), documents.plain(document))
     return exit_codes.Exit.TROUBLE if any(each.errors for each in verdicts) else exit_codes.Exit.FINE
 

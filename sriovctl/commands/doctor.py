@@ -45,7 +45,7 @@ def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -
     found = facts.collect(where)
     unseen = found.seen.unseen
     listed = [each for each in examine(found) if everything or each.kind.severity is not Severity.INFO]
-    document = documents.FindingsDocument(list(unseen), [_item(each) for each in listed])
+    document = documents.FindingsDocument([_item(each) for each in listed], unseen=list(unseen))
     output.show(form, _table(listed), documents.plain(document))
     if form.for_people and not listed:
         output.say(

@@ -59,9 +59,8 @@ def _command(
         steps = explain.of_vf(found, devices.PciAddress(vf))
     reason, open_steps = explain.reason(steps), explain.unseen(steps)
     unseen = [f"{each.name}: {each.evidence}" for each in open_steps]
-    document = documents.ExplanationDocument(
-        about, reason.name if reason else None, unseen, [_item(each) for each in steps]
-    )
+    items = [_item(each) for each in steps]
+    document = documents.ExplanationDocument(about, reason.name if reason else None, items, unseen=unseen)
     output.show(form, _table(steps), documents.plain(document))
     if form.for_people:
         _conclude(about, reason, open_steps)

@@ -59,7 +59,7 @@ def _rows(seen: snapshot.Survey, chosen: _Chosen) -> list[devices.Row]:
 
 
 def _document(listed: list[devices.Row], seen: snapshot.Survey) -> documents.InventoryDocument:
-    return documents.InventoryDocument(list(seen.unseen), [devices.item(row) for row in listed])
+    return documents.InventoryDocument([devices.item(row) for row in listed], unseen=list(seen.unseen))
 
 
 async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:

@@ -50,7 +50,7 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
         output.write(pcie_tree.text(branches))
         output.unseen(form, seen.unseen)
         return
-    document = documents.TopologyDocument(list(seen.unseen), [pcie_tree.item(each) for each in branches])
+    document = documents.TopologyDocument([pcie_tree.item(each) for each in branches], unseen=list(seen.unseen))
     output.show(form, output.Table((), ()), documents.plain(document))
 
 

@@ -3,13 +3,9 @@
 Within a version keys are added, never renamed or removed. Unknown values are null. `unseen` is what could not be read.
 """
 
-import typing
 from typing import Any, Literal
 
 import msgspec
-
-_Version = Literal["sriovctl/v1"]
-VERSION: _Version = "sriovctl/v1"
 
 
 class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,90 +112,70 @@ class ChecksItem(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-class InventoryDocument(msgspec.Struct, frozen=True, rename="camel"):
+class PrintedDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
+    """What a command prints."""
+
+    api_version: Literal["sriovctl/v1"] = "sriovctl/v1"
+    unseen: list[str] = []
+
+
+class InventoryDocument(PrintedDocument, frozen=True, tag="Inventory"):
     """What `inventory` prints."""
 
-    unseen: list[str]
     items: list[InventoryItem]
-    api_version: _Version = VERSION
-    kind: Literal["Inventory"] = "Inventory"
 
 
-class AttachmentsDocument(msgspec.Struct, frozen=True, rename="camel"):
+class AttachmentsDocument(PrintedDocument, frozen=True, tag="Attachments"):
     """What `attachments` prints."""
 
-    unseen: list[str]
     items: list[AttachmentsItem]
-    api_version: _Version = VERSION
-    kind: Literal["Attachments"] = "Attachments"
 
 
-class FindingsDocument(msgspec.Struct, frozen=True, rename="camel"):
+class FindingsDocument(PrintedDocument, frozen=True, tag="Findings"):
     """What `doctor` prints."""
 
-    unseen: list[str]
     items: list[FindingsItem]
-    api_version: _Version = VERSION
-    kind: Literal["Findings"] = "Findings"
 
 
-class ExplanationDocument(msgspec.Struct, frozen=True, rename="camel"):
+class ExplanationDocument(PrintedDocument, frozen=True, tag="Explanation"):
     """What `explain` prints. `about` is the pod or device; `reason` is the first step with a no, null for none."""
 
     about: str
     reason: str | None
-    unseen: list[str]
     items: list[ExplanationItem]
-    api_version: _Version = VERSION
-    kind: Literal["Explanation"] = "Explanation"
 
 
-class TopologyDocument(msgspec.Struct, frozen=True, rename="camel"):
+class TopologyDocument(PrintedDocument, frozen=True, tag="Topology"):
     """What `topology` prints."""
 
-    unseen: list[str]
     items: list[TopologyItem]
-    api_version: _Version = VERSION
-    kind: Literal["Topology"] = "Topology"
 
 
-class ProvisionPlanDocument(msgspec.Struct, frozen=True, rename="camel"):
+class ProvisionPlanDocument(PrintedDocument, frozen=True, tag="ProvisionPlan"):
     """What `provision` prints. `applying` is whether the plan is carried out after this."""
 
     notes: list[str]
     refusals: list[str]
     applying: bool
     items: list[ProvisionPlanItem]
-    unseen: list[str] = []
-    api_version: _Version = VERSION
-    kind: Literal["ProvisionPlan"] = "ProvisionPlan"
 
 
-class ChecksDocument(msgspec.Struct, frozen=True, rename="camel"):
+class ChecksDocument(PrintedDocument, frozen=True, tag="Checks"):
     """What `check` prints."""
 
-    unseen: list[str]
     items: list[ChecksItem]
-    api_version: _Version = VERSION
-    kind: Literal["Checks"] = "Checks"
 
 
-Document = (
-    InventoryDocument
-    | AttachmentsDocument
-    | FindingsDocument
-    | ExplanationDocument
-    | TopologyDocument
-    | ProvisionPlanDocument
-    | ChecksDocument
+KINDS = (
+    *(InventoryDocument, AttachmentsDocument, FindingsDocument, ExplanationDocument, TopologyDocument),
+    *(ProvisionPlanDocument, ChecksDocument),
 )
-KINDS: tuple[type[msgspec.Struct], ...] = typing.get_args(Document)
 
 
-def plain(document: Document) -> dict[str, Any]:
+def plain(document: PrintedDocument) -> dict[str, Any]:
     """Return the document as dicts and lists, with version and kind first."""
     found: dict[str, Any] = msgspec.to_builtins(document)
-    return {"apiVersion": found.pop("apiVersion"), "kind": found.pop("kind"), **found}
+    return {key: found.pop(key) for key in ("apiVersion", "kind", "unseen")} | found
 
 
 def schema() -> dict[str, Any]:
@@ -211,7 +187,7 @@ def schema() -> dict[str, Any]:
             each.pop("default", None)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"documents of {VERSION}",
+        "title": "documents of sriovctl/v1",
         "oneOf": list(references),
         "$defs": parts,
     }
