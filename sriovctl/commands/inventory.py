@@ -43,23 +43,24 @@ def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, poo
     chosen = _Chosen(names.pf(seen, pf) if pf else None, names.pool(seen, pool) if pool else None)
     if watch:
         asyncio.run(_follow(where, form, chosen))
-    listed = _rows(seen, chosen)
-    output.show(form, devices.table(listed), documents.plain(_document(listed, seen)))
-    if form.for_people and not listed:
+    document = _document(seen, chosen)
+    _show(form, document)
+    if form.for_people and not document.items:
         output.say(f"{chosen.pool or 'this node'} has no device")
     output.unseen(form, seen.unseen)
 
 
-def _rows(seen: snapshot.Survey, chosen: _Chosen) -> list[devices.Row]:
+def _document(seen: snapshot.Survey, chosen: _Chosen) -> documents.InventoryDocument:
     listed = devices.rows(seen)
     if chosen.pf is not None:
         of_pf = {one.id for one in seen.catalog.candidates.values() if chosen.pf in (one.id, one.pf)}
-        listed = [row for row in listed if row.pci in of_pf]
-    return [row for row in listed if chosen.pool in (None, row.pool)]
+        listed = [row for row in listed if row.device in of_pf]
+    listed = [row for row in listed if chosen.pool in (None, row.pool)]
+    return documents.InventoryDocument(listed, unseen=list(seen.unseen))
 
 
-def _document(listed: list[devices.Row], seen: snapshot.Survey) -> documents.InventoryDocument:
-    return documents.InventoryDocument([devices.item(row) for row in listed], unseen=list(seen.unseen))
+def _show(form: output.OutputFormat, document: documents.InventoryDocument) -> None:
+    output.show(form, devices.table(document.items), documents.plain(document))
 
 
 async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
@@ -67,22 +68,19 @@ async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chose
     folders = (where.run_dir / "vfs", where.config.parent, where.run_dir)
     async with contextlib.aclosing(watch.changes(folders)) as woken:
         async for _ in woken:
-            seen = await asyncio.to_thread(snapshot.take, where)
-            listed = _rows(seen, chosen)
-            content = _document(listed, seen)
-            if content != last:
-                _redraw(form, listed, content)
-            last = content
+            document = _document(await asyncio.to_thread(snapshot.take, where), chosen)
+            if document != last:
+                _redraw(form, document)
+            last = document
 
 
-def _redraw(form: output.OutputFormat, listed: list[devices.Row], content: documents.InventoryDocument) -> None:
+def _redraw(form: output.OutputFormat, document: documents.InventoryDocument) -> None:
     """Show the newest state alone on a terminal; in a pipe, one after the other."""
     if form is output.OutputFormat.JSON:
-        print(json.dumps(documents.plain(content)), flush=True)
+        print(json.dumps(documents.plain(document)), flush=True)
         return
     if sys.stdout.isatty():
         click.clear()
     else:
         print("---")
-    output.show(form, devices.table(listed), documents.plain(content))
-    sys.stdout.flush()
+    _show(form, document)

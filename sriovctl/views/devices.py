@@ -6,8 +6,6 @@ list all VFs of the PF under its global lock, while pods wait for that lock.
 
 from collections.abc import Iterator
 
-import msgspec
-
 from sriov import devices, settings
 from sriov.hardware import node_devices, sysfs
 from sriov.state import ledger
@@ -36,51 +34,7 @@ COLUMNS = (
 )
 
 
-class VfOwner(msgspec.Struct, frozen=True):
-    """Owner of a VF. `pod` is namespace/name, if known; `attached` is false if the kubelet has given the device and no
-    ADD has come."""
-
-    pod: str | None
-    container_id: str
-    interface: str
-    network: str
-    attached: bool
-
-    def __str__(self) -> str:
-        return self.pod or (f"container {self.container_id[:12]}" if self.container_id else "unknown")
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One PF or VF. `link` is up, down, no carrier or None; `health` is the kubelet's word, None outside of pools.
-
-    `netdev` is None while the VF is in a pod, or if it has none. `speed` in Mbit/s, of the PF. `vfs` and `most` are
-    how many VFs a PF has and can have.
-    """
-
-    pci: str
-    role: str
-    pf: str | None
-    index: int | None
-    netdev: str | None
-    driver: str | None
-    vendor: str
-    device: str
-    numa_node: int | None
-    link_type: str
-    link: str | None
-    speed: int | None
-    mtu: int | None
-    vfs: int | None
-    most: int | None
-    pool: str | None
-    health: str | None
-    reason: str | None
-    owner: VfOwner | None
-    mac: str | None
-    vlan: int | None
-
-
-def rows(seen: snapshot.Survey) -> list[Row]:
+def rows(seen: snapshot.Survey) -> list[documents.InventoryItem]:
     """Return each PF and then its VFs by index; devices without a PF come last."""
     shown = [
         one
@@ -95,29 +49,29 @@ def _order(one: node_devices.Candidate) -> tuple[bool, str, int, str]:
     return pf is None, pf or "", -1 if one.index is None else one.index, one.id
 
 
-def _row(seen: snapshot.Survey, one: node_devices.Candidate) -> Row:
+def _row(seen: snapshot.Survey, one: node_devices.Candidate) -> documents.InventoryItem:
     is_pf = one.role is node_devices.Role.PF
     pf = one.pci if is_pf else one.pf
     pool, member = seen.members.get(one.id, (None, None))
     held = None if is_pf else seen.held.get(one.pci)
     record = None if held is None else held.record
     netdev = seen.tree.netdev(one.pci) if one.id == one.pci else None
-    return Row(
-        pci=one.id,
+    return documents.InventoryItem(
+        device=one.id,
         role=one.role.value,
         pf=None if is_pf else (one.pf_netdev or one.pf),
         index=one.index,
         netdev=one.netdevs[0] if one.netdevs else None,
         driver=one.driver,
-        vendor=one.vendor,
-        device=one.device,
+        vendor_id=one.vendor,
+        device_id=one.device,
         numa_node=one.numa_node,
-        link_type=one.link_type.value,
+        link_type=one.link_type.value or None,
         link=_link(seen, pf),
-        speed=_speed(seen.tree, pf),
+        speed_mbps=_speed(seen.tree, pf),
         mtu=netdev.mtu if netdev else (record.mtu if record else None),
-        vfs=one.numvfs if is_pf else None,
-        most=sysfs.integer(seen.tree.pci(one.pci) / "sriov_totalvfs") if is_pf else None,
+        num_vfs=one.numvfs if is_pf else None,
+        total_vfs=sysfs.integer(seen.tree.pci(one.pci) / "sriov_totalvfs") if is_pf else None,
         pool=None if pool is None else pool.resource,
         health=None if member is None else member.health.value,
         reason=_reason(seen, one, member.ailment if member else None, record),
@@ -154,12 +108,21 @@ def _reason(
     return None
 
 
-def _owner(seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Record | None) -> VfOwner | None:
-    pod = seen.pod_of(one.id)
-    if record is not None:
-        owner = record.owner
-        return VfOwner(pod, owner.container_id, owner.ifname, owner.network, attached=True)
-    return None if pod is None else VfOwner(pod, "", "", "", attached=False)
+def _owner(
+    seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Record | None
+) -> documents.OwnerItem | None:
+    namespace, _, pod = (seen.pod_of(one.id) or "").partition("/")
+    if record is None:
+        return documents.OwnerItem(namespace, pod, None, None, None, attached=False) if pod else None
+    owner = record.owner
+    return documents.OwnerItem(
+        namespace or None,
+        pod or None,
+        owner.container_id or None,
+        owner.ifname or None,
+        owner.network or None,
+        attached=True,
+    )
 
 
 def mac(record: ledger.Record | None) -> str | None:
@@ -171,52 +134,13 @@ def mac(record: ledger.Record | None) -> str | None:
     return record.home.address if record.home else None
 
 
-def item(row: Row) -> documents.InventoryItem:
-    """Return the item for programs."""
-    return documents.InventoryItem(
-        device=row.pci,
-        role=row.role,
-        pf=row.pf,
-        index=row.index,
-        netdev=row.netdev,
-        driver=row.driver,
-        vendor_id=row.vendor,
-        device_id=row.device,
-        numa_node=row.numa_node,
-        link_type=row.link_type or None,
-        link=row.link,
-        speed_mbps=row.speed,
-        mtu=row.mtu,
-        num_vfs=row.vfs,
-        total_vfs=row.most,
-        pool=row.pool,
-        health=row.health,
-        reason=row.reason,
-        owner=None if row.owner is None else _owner_item(row.owner),
-        mac=row.mac,
-        vlan=row.vlan,
-    )
-
-
-def _owner_item(owner: VfOwner) -> documents.OwnerItem:
-    namespace, _, pod = (owner.pod or "").partition("/")
-    return documents.OwnerItem(
-        namespace=namespace or None,
-        pod=pod or None,
-        container_id=owner.container_id or None,
-        interface=owner.interface or None,
-        network=owner.network or None,
-        attached=owner.attached,
-    )
-
-
-def table(listed: list[Row]) -> output.Table:
+def table(listed: list[documents.InventoryItem]) -> output.Table:
     return output.Table(COLUMNS if listed else (), [list(_cells(row)) for row in listed])
 
 
-def _cells(row: Row) -> Iterator[output.Cell]:
-    yield output.cell(row.pci)
-    yield output.cell(f"PF, {row.vfs} of {row.most} VFs" if row.most is not None else _of(row))
+def _cells(row: documents.InventoryItem) -> Iterator[output.Cell]:
+    yield output.cell(row.device)
+    yield output.cell(f"PF, {row.num_vfs} of {row.total_vfs} VFs" if row.total_vfs is not None else _of(row))
     yield output.cell(row.netdev)
     yield output.cell(row.driver, output.Tone.BAD if row.driver is None else output.Tone.PLAIN)
     yield output.cell(row.numa_node)
@@ -226,13 +150,13 @@ def _cells(row: Row) -> Iterator[output.Cell]:
     yield output.cell(row.owner if row.owner is None or row.owner.attached else f"{row.owner} (no ADD yet)")
     yield output.cell(row.mac)
     yield output.cell(row.vlan)
-    yield output.cell(None if row.speed is None else f"{row.speed / 1000:g}G")
+    yield output.cell(None if row.speed_mbps is None else f"{row.speed_mbps / 1000:g}G")
     yield output.cell(row.mtu)
-    yield output.cell(f"{row.vendor}:{row.device}")
+    yield output.cell(f"{row.vendor_id}:{row.device_id}")
     yield output.cell(row.owner.interface if row.owner else None)
     yield output.cell(row.owner.container_id if row.owner else None)
     yield output.cell(row.reason, output.Tone.WARNING)
 
 
-def _of(row: Row) -> str:
+def _of(row: documents.InventoryItem) -> str:
     return row.role if row.pf is None else f"{row.role} {row.pf}#{row.index}"

@@ -18,9 +18,18 @@ class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
     network: str | None
     attached: bool
 
+    def __str__(self) -> str:
+        if self.pod is not None:
+            return f"{self.namespace}/{self.pod}"
+        return "unknown" if self.container_id is None else f"container {self.container_id[:12]}"
+
 
 class InventoryItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A PF or VF. `numVfs` and `totalVfs` are a PF's."""
+    """A PF or VF. `link` is up, down or no carrier; `health` is the kubelet's word, null outside of pools.
+
+    `netdev` is null while the VF is in a pod, or if it has none. `speedMbps` is the PF's. `numVfs` and `totalVfs` are
+    how many VFs a PF has and can have.
+    """
 
     device: str
     role: str

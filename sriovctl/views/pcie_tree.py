@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from sriovctl.node import pcie
-from sriovctl.views import devices, documents
+from sriovctl.views import documents
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -17,16 +17,16 @@ class Branch(msgspec.Struct, frozen=True):
     below: tuple["Branch", ...] = ()
 
 
-def grow(functions: Mapping[str, pcie.Function], rows: list[devices.Row]) -> tuple[Branch, ...]:
+def grow(functions: Mapping[str, pcie.Function], rows: list[documents.InventoryItem]) -> tuple[Branch, ...]:
     """Return one branch for each host bridge. VFs are below their PF, though on the bus they are beside it."""
-    vfs = {row.pci for row in rows if row.role == "VF"}
+    vfs = {row.device for row in rows if row.role == "VF"}
     ends = [one for one in functions.values() if one.is_gpu or (one.is_nic and one.pci not in vfs)]
     roots = dict.fromkeys(one.path[0] for one in ends if one.path)
     return tuple(Branch("root", root, _root_label(root, ends), tuple(_below(rows, ends, (root,)))) for root in roots)
 
 
 def _below(
-    rows: list[devices.Row],
+    rows: list[documents.InventoryItem],
     ends: list[pcie.Function],
     path: tuple[str, ...],
 ) -> Iterator[Branch]:
@@ -40,25 +40,27 @@ def _below(
 
 
 def _end(
-    rows: list[devices.Row],
+    rows: list[documents.InventoryItem],
     ends: list[pcie.Function],
     one: pcie.Function,
 ) -> Branch:
     if one.is_gpu:
         return Branch("gpu", one.pci, f"GPU {one.pci}{_node(one)} {one.vendor}:{one.device}".replace("0x", ""))
-    row = next((each for each in rows if each.pci == one.pci), None)
+    row = next((each for each in rows if each.device == one.pci), None)
     name = f" {row.netdev}" if row and row.netdev else ""
     near = [f"{pcie.distance(one, gpu)} to GPU {gpu.pci}" for gpu in ends if gpu.is_gpu]
     what = "PF" if row and row.role == "PF" else "NIC"
     label = ", ".join([f"{what} {one.pci}{name}{_node(one)} {one.driver or 'no driver'}", *near])
-    vfs = [each for each in rows if each.role == "VF" and row and row.role == "PF" and each.pf in (row.netdev, row.pci)]
+    vfs = [
+        each for each in rows if each.role == "VF" and row and row.role == "PF" and each.pf in (row.netdev, row.device)
+    ]
     return Branch(what.lower(), one.pci, label, tuple(_vf(each) for each in vfs))
 
 
-def _vf(row: devices.Row) -> Branch:
+def _vf(row: documents.InventoryItem) -> Branch:
     pod = () if row.owner is None else (Branch("pod", str(row.owner), f"pod {row.owner}"),)
     pool = f" {row.pool}" if row.pool else ""
-    return Branch("vf", row.pci, f"VF {row.index} {row.pci}{pool}", pod)
+    return Branch("vf", row.device, f"VF {row.index} {row.device}{pool}", pod)
 
 
 def _root_label(root: str, ends: list[pcie.Function]) -> str:
