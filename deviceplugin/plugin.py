@@ -10,12 +10,13 @@ import contextlib
 import functools
 import logging
 import pathlib
+from collections.abc import Callable
 
 import msgspec
 
 from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
-from sriov.daemon import background, folder_watch
+from sriov.daemon import background
 from sriov.hardware import node_devices, uevents
 from sriov.pools import assignment, config, observer, resources
 
@@ -86,11 +87,7 @@ class Plugin:
                 (self._options.registrar.folder, self._nudge),
                 (self._options.config.parent, self._wake.set),
             ):
-                self._keep(
-                    group,
-                    f"watching {folder}",
-                    functools.partial(folder_watch.changes, folder, changed, timings.poll, timings.look),
-                )
+                self._keep(group, f"watching {folder}", functools.partial(_watching, folder, changed, timings))
 
     def _keep(self, group: asyncio.TaskGroup, name: str, work: background.Work) -> asyncio.Task[None]:
         return group.create_task(self.tasks.keep(name, work))
@@ -250,6 +247,16 @@ def _listening(seen: observer.Observer, first: uevents.Monitor) -> background.Wo
         await seen.listen(monitors.pop() if monitors else uevents.Monitor())
 
     return listen
+
+
+async def _watching(folder: pathlib.Path, changed: Callable[[], None], timings: session.Timings) -> None:
+    """Watch the folder, a moment later: loading the library takes a tenth of the time in which the first resource is
+    registered. What changes in that moment is seen when the watch begins."""
+    await asyncio.sleep(timings.poll)
+    from sriov.daemon import folder_watch  # noqa: PLC0415
+
+    asyncio.get_running_loop().call_soon(changed)  # once the watch has begun
+    await folder_watch.changes(folder, changed, timings.poll, timings.look)
 
 
 def _warn(configuration: resources.Configuration) -> None:

@@ -4,7 +4,6 @@ A device may vanish between two reads, so an attribute that cannot be read is No
 Formats: Documentation/ABI/testing/sysfs-bus-pci and sysfs-class-net in the kernel's source.
 """
 
-import dataclasses
 import functools
 import os
 import pathlib
@@ -100,12 +99,17 @@ class _Seen(msgspec.Struct):
     ports: dict[str, dict[str, tuple[str, str]]] = msgspec.field(default_factory=dict)  # name: ifindex, port name
 
 
-@dataclasses.dataclass(frozen=True, slots=True)  # noqa: TID251  # its cache does not count in a comparison
-class Tree:
+class Tree(msgspec.Struct, frozen=True, eq=False):
     """A sysfs: the machine's at /sys, or one that a test has built."""
 
     root: pathlib.Path = pathlib.Path("/sys")
-    _seen: _Seen = dataclasses.field(default_factory=_Seen, init=False, repr=False, compare=False)
+    _seen: _Seen = msgspec.field(default_factory=_Seen)  # a cache, which does not count in a comparison
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tree) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
 
     @property
     def pci_devices(self) -> pathlib.Path:

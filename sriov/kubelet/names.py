@@ -1,6 +1,5 @@
 """Names of a resource for the kubelet, in a container's environment and on disk. Pure."""
 
-import hashlib
 import os
 import re
 
@@ -41,6 +40,13 @@ def info_variable(prefix: str, name: str) -> str:
     return f"{variable(prefix, name)}_INFO"
 
 
+def digest(name: str) -> str:
+    """Return 12 hexadecimal digits that stand for the part of a name that has no room."""
+    import hashlib  # noqa: PLC0415  # loads OpenSSL: 2 of the 100 ms in which the device plugin has registered
+
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
 def socket_room(folder: str) -> int:
     """Return the bytes left for a socket's name in the folder: its hidden name, one longer, must fit too."""
     return PATH_MAX - len(os.fsencode(f"{folder}/.x")) + 1
@@ -54,7 +60,7 @@ def socket(prefix: str, name: str, room: int) -> str:
     whole = f"{prefix}_{name}"
     if len(whole) + len(".sock") <= room:
         return f"{whole}.sock"
-    tail = f"-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock"
+    tail = f"-{digest(whole)}.sock"
     if room < len(tail) + 1:
         raise errors.SriovError(
             f"the kubelet's directory is too deep for {whole}: a socket's path holds {PATH_MAX} bytes"

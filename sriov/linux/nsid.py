@@ -7,7 +7,7 @@ random one is not that pod. Plain netlink: pyroute2 reads these numbers but cann
 """
 
 import contextlib
-import secrets
+import random
 import socket
 import struct
 import sys
@@ -43,7 +43,7 @@ def mark(pod: netns.Netns) -> Mark | None:
             with netns.entered(pod):
                 inside = _opened()
             with inside as there:
-                _assign(there, pod, secrets.randbits(31))
+                _assign(there, pod, random.SystemRandom().getrandbits(31))
         # Before Linux 4.20 the answer is to another question; then no mark is better than one that means nothing.
         own = _seen(here, number)
         return Mark(home.identity, number, own) if own not in (_NONE, number) else None

@@ -5,10 +5,10 @@ and annotations (pkg/parser, pkg/cdi/annotations.go). A device without a node is
 """
 
 import enum
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from sriov.kubelet import names
 from sriov.pools import assignment, device_nodes, resources
 
 VERSION = "0.5.0"
@@ -46,7 +46,7 @@ def annotations(settings: resources.Resource, qualified: Sequence[str]) -> dict[
         return {}
     name = f"{settings.prefix}_{settings.name}"
     if len(name) > _KEY_MAX:
-        name = f"{name[: _KEY_MAX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        name = f"{name[: _KEY_MAX - 13]}-{names.digest(name)}"
     return {f"cdi.k8s.io/{name}": ",".join(qualified)}
 
 
