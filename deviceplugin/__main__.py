@@ -6,7 +6,7 @@ from sriov.daemon import starting
 
 
 def main() -> int:
-    with starting.imports("ssl"):  # a twentieth of the start, for a protocol that nothing here speaks
+    with starting.imports("ssl"):  # asyncio has it for a protocol that nothing here speaks
         from deviceplugin import app  # noqa: PLC0415  # this import takes long
     return app.main()
 

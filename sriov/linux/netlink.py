@@ -6,15 +6,16 @@ import socket
 from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from sriov import errors, settings
-from sriov.linux import kernel, link_messages, netns, nldev, nlsocket, nsid, route_messages, vf_messages
+from sriov.linux import kernel, netns, nldev, nlsocket, nsid
+from sriov.linux.messages import links, pyroute2_parts, routes, vfs
 from sriov.linux.netdev import bpf, ethtool, netdev_settings
 
 _T = TypeVar("_T")
+
+ifaddrmsg = pyroute2_parts.part("netlink.rtnl.ifaddrmsg").ifaddrmsg
+ifinfmsg = pyroute2_parts.part("netlink.rtnl.ifinfmsg").ifinfmsg
+rtmsg = pyroute2_parts.part("netlink.rtnl.rtmsg").rtmsg
 
 # include/uapi/linux/rtnetlink.h
 _NEWLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 18, 108, 109
@@ -53,20 +54,20 @@ class Netlink:
 
     def link(self, ref: kernel.LinkRef) -> kernel.Link:
         with refusals(f"show link {ref}"):
-            return link_messages.shown(self._show(ref, _RTEXT_FILTER_SKIP_STATS))
+            return links.shown(self._show(ref, _RTEXT_FILTER_SKIP_STATS))
 
     def links(self) -> tuple[kernel.Link, ...]:
-        request = link_messages.show(None, _RTEXT_FILTER_SKIP_STATS)
+        request = links.show(None, _RTEXT_FILTER_SKIP_STATS)
         with refusals("list links"):
-            return tuple(map(link_messages.shown, self._route.ask(_GETLINK, nlsocket.DUMP, request)))
+            return tuple(map(links.shown, self._route.ask(_GETLINK, nlsocket.DUMP, request)))
 
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         with refusals(f"set {change} on link {ref}"):
-            self._change(link_messages.change(ref, change))
+            self._change(links.change(ref, change))
 
     def rename(self, index: int, name: str) -> None:
         with refusals(f"rename link {index} to {name}"):
-            self._change(link_messages.rename(index, name))
+            self._change(links.rename(index, name))
 
     def release_name(self, name: str) -> None:
         """By ioctl: rtnetlink takes one name, either as the link's present one or as its new one."""
@@ -75,7 +76,7 @@ class Netlink:
 
     def drop_altname(self, index: int, name: str) -> None:
         with refusals(f"drop altname {name} of link {index}"):
-            self._route.ask(_DELLINKPROP, nlsocket.ACK, link_messages.drop_altname(index, name))
+            self._route.ask(_DELLINKPROP, nlsocket.ACK, links.drop_altname(index, name))
 
     def state(self, index: int, known: kernel.LinkState | None = None) -> kernel.LinkState:
         return self.look(index, known)[1]
@@ -84,7 +85,7 @@ class Netlink:
         groups = None if known is None else {netdev_settings.group(key) for key in known}
         with refusals(f"show the settings of link {index}"):
             answer = self._show(index, _RTEXT_FILTER_SKIP_STATS)
-            link = link_messages.shown(answer)
+            link = links.shown(answer)
             found = netdev_settings.of_link(answer) | bpf.programs(index)
             if self._settings is not None:
                 found |= self._settings.settings(index, link.name, groups)
@@ -111,12 +112,12 @@ class Netlink:
 
     def move(self, index: int, target: netns.Netns, name: str, change: kernel.Change = kernel.NOTHING) -> None:
         with refusals(f"move link {index} into another namespace as {name}"):
-            self._change(link_messages.move(index, target, name, change))
+            self._change(links.move(index, target, name, change))
 
     def set_vf(self, pf: int, vf: int, wanted: settings.VfSettings, which: Set[settings.Setting]) -> None:
         names = ", ".join(sorted(f"{each.value} {wanted.value(each)}" for each in which))
         with refusals(f"set {names} on VF {vf} of link {pf}"):
-            self._change(nlsocket.body(ifinfmsg, {"index": pf}, [vf_messages.request(vf, wanted, which)]))
+            self._change(nlsocket.body(ifinfmsg, {"index": pf}, [vfs.request(vf, wanted, which)]))
 
     def vf(self, pf: int, vf: int) -> settings.VfSettings:
         request = f"show VF {vf} of link {pf}"
@@ -124,17 +125,17 @@ class Netlink:
             shown = self._show(pf, _RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
         if len(shown) > _LARGEST:
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
-        [found] = nlsocket.read(ifinfmsg, [vf_messages.list_alone(shown)])
-        info = vf_messages.of(found, vf)
-        if info is None and vf_messages.breaks_off_before(found, vf, len(shown)):
+        [found] = nlsocket.read(ifinfmsg, [vfs.list_alone(shown)])
+        info = vfs.of(found, vf)
+        if info is None and vfs.breaks_off_before(found, vf, len(shown)):
             raise errors.KernelError(request, errno.EMSGSIZE, _TOO_MANY)
         if info is None:
             raise errors.KernelError(request, errno.EINVAL)
-        return vf_messages.shown(info)
+        return vfs.shown(info)
 
     def add_address(self, index: int, address: kernel.IpInterface) -> None:
         with refusals(f"add address {address} to link {index}"):
-            self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, route_messages.address(index, address))
+            self._route.ask(_NEWADDR, nlsocket.ACK | nlsocket.CREATE, routes.address(index, address))
 
     def addresses(self, index: int) -> tuple[kernel.IpInterface, ...]:
         return tuple(each for flags, each in self._addresses(index) if not flags & _DAD_FAILED)
@@ -148,19 +149,17 @@ class Netlink:
         with refusals(f"list addresses of link {index}"):
             every = self._route.ask(_GETADDR, nlsocket.DUMP, nlsocket.body(ifaddrmsg))
         found = (each for each in nlsocket.read(ifaddrmsg, every) if each["index"] == index)
-        return tuple((each.get_attr("IFA_FLAGS") or 0, route_messages.interface(each)) for each in found)
+        return tuple((each.get_attr("IFA_FLAGS") or 0, routes.interface(each)) for each in found)
 
     def add_route(self, index: int, route: kernel.Route) -> None:
-        request = nlsocket.body(rtmsg, *route_messages.request(index, route))
+        request = nlsocket.body(rtmsg, *routes.request(index, route))
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
             self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.ADD, request)
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         with refusals(f"list routes of link {index}"):
             every = [each for family in _FAMILIES for each in self._routes(family)]
-        return tuple(
-            route for each in every if route_messages.is_unicast(each) for route in route_messages.shown(each, index)
-        )
+        return tuple(route for each in every if routes.is_unicast(each) for route in routes.shown(each, index))
 
     def _routes(self, family: int) -> list[Any]:
         """List the routes of one family: asked for all families at once, Linux 6.18 returns only IPv4."""
@@ -168,7 +167,7 @@ class Netlink:
         return nlsocket.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
 
     def _show(self, ref: kernel.LinkRef, mask: int) -> bytes:
-        [found] = self._route.ask(_GETLINK, 0, link_messages.show(ref, mask))
+        [found] = self._route.ask(_GETLINK, 0, links.show(ref, mask))
         return found
 
     def _change(self, request: bytes) -> None:

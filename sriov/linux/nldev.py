@@ -6,15 +6,14 @@ include/uapi/rdma/rdma_netlink.h; the kernel implements them in drivers/infiniba
 
 from typing import Any
 
-from pyroute2 import netlink as base
-
 from sriov.linux import nlsocket
+from sriov.linux.messages import pyroute2_parts
 
 _NLDEV = 5 << 10  # RDMA_NL_NLDEV, as RDMA_NL_GET_TYPE shifts it
 _GET, _SET, _SYS_GET = (_NLDEV + command for command in (1, 2, 6))
 
 
-class _Message(base.nlmsg):  # type: ignore[misc]
+class _Message(pyroute2_parts.part("netlink").nlmsg):  # type: ignore[misc]
     prefix = "RDMA_NLDEV_"
     nla_map = (
         (1, "RDMA_NLDEV_ATTR_DEV_INDEX", "uint32"),

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov.linux import kernel, link_messages, netns, nsid
+from sriov.linux import kernel, netns, nsid
+from sriov.linux.messages import links
 from sriov.linux.netdev import netdev_settings
 from sriov.settings import Setting
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
@@ -74,7 +75,7 @@ class MemoryKernel:
         device = self._device(f"show the settings of link {index}", index)
         for key in self._world.restless:
             device.extra[key] = (int.from_bytes(device.extra.get(key, b"")) + 1).to_bytes(8)
-        flags = sum(link_messages.FLAGS[name] for name in _SHOWN if getattr(device.link, name))
+        flags = sum(links.FLAGS[name] for name in _SHOWN if getattr(device.link, name))
         shown = {"flags": struct.pack("=I", flags | netdev_settings.MULTICAST), **device.extra}
         if device.link.parent is not None:
             shown[netdev_settings.PARENT] = device.link.parent.encode()
@@ -89,7 +90,7 @@ class MemoryKernel:
             raise errors.KernelError(request, errno.EOPNOTSUPP)
         if name == "flags":
             [flags] = struct.unpack("=I", wanted[name])
-            promisc, allmulti, noarp = (bool(flags & link_messages.FLAGS[each]) for each in _SHOWN)
+            promisc, allmulti, noarp = (bool(flags & links.FLAGS[each]) for each in _SHOWN)
             self._set_flags(device, kernel.Change(promisc=promisc, allmulti=allmulti, noarp=noarp))
         elif name == "altnames":
             device.link = msgspec.structs.replace(device.link, altnames=tuple(netdev_settings.altnames(wanted)))

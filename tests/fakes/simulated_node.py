@@ -15,7 +15,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from sriov import devices, settings
 from sriov.attachment import node as nodes
 from sriov.hardware import sysfs
-from sriov.linux import kernel, netlink, netns, nlsocket, vf_messages
+from sriov.linux import kernel, netlink, netns, nlsocket
+from sriov.linux.messages import vfs as vf_messages
 from tests.fakes import mock_kernel, netdevsim, sysfs_tree
 
 _FILTER_VF_SKIP_STATS = 1 | 8  # RTEXT_FILTER_*, include/uapi/linux/rtnetlink.h

@@ -148,16 +148,25 @@ def test_who_asks_for_no_endpoint_does_not_pay_for_it(program: str) -> None:
     assert {"prometheus_client", "http.server", "sriov.daemon.endpoint"} & set(loaded) == set()
 
 
-def test_a_start_loads_nothing_of_tls_and_a_later_import_gets_it() -> None:
+@pytest.mark.parametrize("program", ["deviceplugin", "sriov_cni"])
+def test_a_start_loads_nothing_of_tls_and_a_later_import_gets_it(program: str) -> None:
     """A module that a later import of TLS does not reach would lack it for good."""
     imports = (
-        "import sys; from sriov.daemon import starting\nwith starting.imports('ssl'):\n    import deviceplugin.app\n"
+        f"import sys; from sriov.daemon import starting\nwith starting.imports('ssl'):\n    import {program}.app\n"
     )
     loaded = asyncio.run(_output(sys.executable, "-c", f"{imports}print(*sys.modules)")).split()
-    assert "deviceplugin.app" in loaded
+    assert f"{program}.app" in loaded
     assert {"ssl", "_ssl", "_hashlib", "http.client", "urllib.request"} & set(loaded) == set()
     later = f"{imports}import ssl, http.client\nprint(ssl.OPENSSL_VERSION, http.client.HTTPSConnection)"
     assert "HTTPSConnection" in asyncio.run(_output(sys.executable, "-c", later))
+
+
+def test_the_cni_daemon_loads_netlinks_messages_and_nothing_else_of_their_library() -> None:
+    loaded = asyncio.run(_output(sys.executable, "-c", "import sys, sriov_cni.app; print(*sys.modules)")).split()
+    ours = {each for each in loaded if each.startswith("pyroute2.")}
+    assert "pyroute2.netlink.rtnl.ifinfmsg" in ours
+    parts = ("pyroute2.common", "pyroute2.config", "pyroute2.netlink")
+    assert [each for each in sorted(ours) if not each.startswith(parts)] == []
 
 
 def test_the_device_plugin_loads_what_watches_folders_after_its_start() -> None:
@@ -165,7 +174,7 @@ def test_the_device_plugin_loads_what_watches_folders_after_its_start() -> None:
     assert "asyncinotify" not in asyncio.run(_output(sys.executable, "-c", code)).split()
 
 
-@pytest.mark.parametrize(("program", "late"), [("deviceplugin", "grpc"), ("sriov_cni", "pyroute2")])
+@pytest.mark.parametrize(("program", "late"), [("deviceplugin", "grpc"), ("sriov_cni", "msgspec")])
 def test_a_stop_that_comes_while_it_is_still_imported_ends_it(tmp_path: pathlib.Path, program: str, late: str) -> None:
     """Without a handler it would die of it, which process 1 of a container does not."""
     (tmp_path / f"{late}.py").write_text("import time\nopen('reached', 'w').close()\nwhile True:\n    time.sleep(9)\n")

@@ -11,7 +11,8 @@ import pytest
 from sriov import devices, errors, settings
 from sriov.attachment import attach, plans
 from sriov.hardware import sysfs
-from sriov.linux import kernel, link_messages, nlsocket, vf_messages
+from sriov.linux import kernel, nlsocket
+from sriov.linux.messages import links, vfs
 from sriov.settings import LinkState, Setting
 from tests.fakes import bench, drivers, sysfs_tree, world
 
@@ -130,13 +131,13 @@ def test_twenty_octets_survive_sysfs_and_netlink(tmp_path: pathlib.Path) -> None
     )
     body = struct.pack("=BxHiII", socket.AF_UNSPEC, 32, 2, 1, 0) + attributes
     message = nlsocket.HEADER.pack(nlsocket.HEADER.size + len(body), 16, 0, 0, 0) + body
-    assert link_messages.shown(message) == kernel.Link(2, "ib0", address, 2044, True, None)
+    assert links.shown(message) == kernel.Link(2, "ib0", address, 2044, True, None)
 
 
 def test_both_guids_are_said_to_the_pf() -> None:
     """struct ifla_vf_guid, include/uapi/linux/if_link.h: the number of the VF, and the GUID as a number."""
     wanted = settings.VfSettings(guid=GUID, link_state=LinkState.ENABLE)
-    _, listed = vf_messages.request(3, wanted, settings.INFINIBAND)
+    _, listed = vfs.request(3, wanted, settings.INFINIBAND)
     [(_, info)] = listed["attrs"]
     assert dict(info["attrs"]) == {
         "IFLA_VF_LINK_STATE": {"vf": 3, "link_state": 1},

@@ -6,10 +6,9 @@ The attributes are those of include/uapi/linux/if_link.h.
 from collections.abc import Set
 from typing import Any
 
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
-
 from sriov import settings
 from sriov.linux import nlsocket
+from sriov.linux.messages import pyroute2_parts
 
 _ETH_P_8021AD = 0x88A8
 _LINK_STATES = (settings.LinkState.AUTO, settings.LinkState.ENABLE, settings.LinkState.DISABLE)  # IFLA_VF_LINK_STATE_*
@@ -18,7 +17,7 @@ _OF_VFS = (_NUM_VF, _VFINFO_LIST)
 _ATTRIBUTES = nlsocket.HEADER.size + 16  # behind struct ifinfomsg
 # struct ifla_vf_vlan_info ends in two bytes of padding that pyroute2 0.9 leaves out, and the kernel refuses what is
 # shorter than the structure (do_setvfinfo() in net/core/rtnetlink.c).
-_VLAN_INFO = ifinfbase.vflist.vfinfo.vf_vlist.ivvi
+_VLAN_INFO = pyroute2_parts.part("netlink.rtnl.ifinfmsg").ifinfbase.vflist.vfinfo.vf_vlist.ivvi
 _VLAN_INFO.fields = (*_VLAN_INFO.fields[:4], ("padding", "H"))
 
 

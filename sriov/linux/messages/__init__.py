@@ -1,0 +1,1 @@
+"""Messages of rtnetlink: values to bytes and back. Pure."""
