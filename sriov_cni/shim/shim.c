@@ -25,7 +25,9 @@
 enum { HEAD = 5, STDIN_LIMIT = 1 << 20, LONGEST = 4 * STDIN_LIMIT }; /* bytes; LONGEST is a frame's payload */
 enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255, HUNG_UP = -2 }; /* exit status; HUNG_UP: no frame came */
 enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* milliseconds */
-enum { LONGEST_CALL = 110, BUSY_TRIES = 5, LIFELINE = 13 };          /* seconds; times; a plugin's descriptor */
+enum { LONGEST_CALL = 110, LONGEST_STATUS = 1 };                     /* seconds; see shim.py */
+enum { TRY_AGAIN = 11, NOT_AVAILABLE = 50 };                         /* codes of the CNI spec */
+enum { BUSY_TRIES = 5, LIFELINE = 13 };                              /* times; a plugin's descriptor */
 
 #define PROTOCOL "the daemon does not keep to the protocol"
 /* A process that is stopped and continued finds its calls interrupted, even without a handler: signal(7). */
@@ -41,6 +43,7 @@ static size_t call_size, stdin_size;
 static unsigned char message[HEAD + LONGEST + 1];
 static unsigned char *const payload = message + HEAD;
 static char reason[128]; /* why the daemon does not answer */
+static int asked_now;    /* STATUS: whether a pod could be attached now, so that nothing is waited for */
 
 static int fail(const char *why) {
     snprintf(reason, sizeof reason, "%s", why);
@@ -118,7 +121,7 @@ static void read_stdin(void) {
 
 /* Not blocking until there is a connection, since a full queue is waited for here and not in the kernel. */
 static int try_to_connect(const struct sockaddr_un *address) {
-    const struct timeval longest = {.tv_sec = LONGEST_CALL};
+    const struct timeval longest = {.tv_sec = asked_now ? LONGEST_STATUS : LONGEST_CALL};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
         fcntl(fd, F_SETFL, 0) == 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0 &&
@@ -140,6 +143,8 @@ static int connect_to_daemon(void) {
         return fail("AF_UNIX path too long");
     if (!wait || !*wait || wait[strspn(wait, "0123456789.")] || *end)
         seconds = 10;
+    if (asked_now)
+        seconds = 0;
     for (; (fd = try_to_connect(&address)) < 0 && seconds > 0; seconds -= CONNECT_PAUSE / 1e3)
         poll(NULL, 0, CONNECT_PAUSE);
     return fd;
@@ -273,10 +278,11 @@ static int deliver(int daemon, size_t size) {
     return status ? status : LATE;
 }
 
-/* CNI error 11: the runtime tries again. No text of the operating system has quotes. */
+/* A CNI error: see shim.py. No text of the operating system has quotes. */
 static int give_up(void) {
-    int size = dprintf(1, "{\"cniVersion\":\"1.1.0\",\"code\":11,\"msg\":\"the sriov daemon does not answer: %s\","
-                          "\"details\":\"is sriov_cni running on this node? see its log\"}\n", reason);
+    int size = dprintf(1, "{\"cniVersion\":\"1.1.0\",\"code\":%d,\"msg\":\"the sriov daemon does not answer: %s\","
+                          "\"details\":\"is sriov_cni running on this node? see its log\"}\n",
+                       asked_now ? NOT_AVAILABLE : TRY_AGAIN, reason);
     return size < 0 ? UNREAD : 1;
 }
 
@@ -287,6 +293,7 @@ int main(void) {
         spare = open("/dev/null", O_RDONLY);
     close(spare);
     signal(SIGPIPE, SIG_IGN);
+    asked_now = getenv("CNI_COMMAND") && strcmp(getenv("CNI_COMMAND"), "STATUS") == 0;
     sound = put_environment();
     read_stdin();
     if (sound < 0 || (daemon = connect_to_daemon()) < 0 || send_call(daemon) < 0)

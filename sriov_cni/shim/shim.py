@@ -4,7 +4,7 @@
 One self-contained file that imports only built-in modules, because every pod waits for its start. It parses no JSON and
 decides nothing; wire.py describes the frames. shim.c is the same as a native program: change both together.
 It reads two variables for itself: SRIOV_CNI_SOCKET (the daemon's socket), SRIOV_CNI_WAIT (seconds to wait for a daemon
-that is being replaced).
+that is being replaced). STATUS waits for nothing: the runtime asks whether a pod could be attached now.
 """
 
 import _socket
@@ -17,6 +17,8 @@ import time
 SOCKET = b"/run/sriov/cni.sock"
 WAIT = b"10"
 LONGEST_CALL = 110  # seconds; the kubelet gives up after 120
+LONGEST_STATUS = 1  # second; containerd 2 gives STATUS two
+TRY_AGAIN, NOT_AVAILABLE = 11, 50  # codes of the CNI spec
 STDIN_LIMIT = 1 << 20
 LONGEST = 4 * STDIN_LIMIT  # payload of a frame
 PROTOCOL = "the daemon does not keep to the protocol"
@@ -36,10 +38,12 @@ def main() -> int:
     env = posix.environ
     occupy_closed_streams()
     stdin = read_stdin()
+    asked_now = env.get(b"CNI_COMMAND") == b"STATUS"
     try:
         wait = env.get(b"SRIOV_CNI_WAIT", WAIT)
         seconds = float(wait if wait.replace(b".", b"", 1).isdigit() else WAIT)
-        daemon = connect(env.get(b"SRIOV_CNI_SOCKET", SOCKET), seconds)
+        path = env.get(b"SRIOV_CNI_SOCKET", SOCKET)
+        daemon = connect(path, 0, LONGEST_STATUS) if asked_now else connect(path, seconds)
         send_call(daemon, env, stdin)
         kind, payload = receive(daemon)
         while kind == IPAM:
@@ -48,7 +52,7 @@ def main() -> int:
         if kind != ANSWER or not payload:
             raise OSError(PROTOCOL)
     except (OSError, EOFError) as error:
-        return give_up(str(error))
+        return give_up(str(error), NOT_AVAILABLE if asked_now else TRY_AGAIN)
     return deliver(daemon, env, stdin, payload)
 
 
@@ -110,12 +114,12 @@ def read_stdin() -> bytes:
     return data[: STDIN_LIMIT + 1]
 
 
-def connect(path: bytes, wait: float) -> _socket.socket:
+def connect(path: bytes, wait: float, longest: float = LONGEST_CALL) -> _socket.socket:
     deadline = time.monotonic() + wait
     while True:
         daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
-            daemon.settimeout(LONGEST_CALL)
+            daemon.settimeout(longest)
             daemon.connect(path)
             return daemon
         except OSError:
@@ -243,11 +247,14 @@ def write_all(fd: int, data: bytes) -> None:
         data = data[posix.write(fd, data) :]
 
 
-def give_up(reason: str) -> int:
-    """Print CNI error 11: the runtime tries again. The reason is text of the operating system, without quotes."""
+def give_up(reason: str, code: int) -> int:
+    """Print a CNI error: after 11 the runtime tries again; 50 is STATUS' own, no pod can be attached now.
+
+    The reason is text of the operating system, without quotes.
+    """
     message = "the sriov daemon does not answer: " + reason.replace("\\", "").replace('"', "")
     remedy = "is sriov_cni running on this node? see its log"
-    error = f'{{"cniVersion":"1.1.0","code":11,"msg":"{message}","details":"{remedy}"}}\n'
+    error = f'{{"cniVersion":"1.1.0","code":{code},"msg":"{message}","details":"{remedy}"}}\n'
     try:
         write_all(1, error.encode())
     except OSError:

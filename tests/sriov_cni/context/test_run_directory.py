@@ -145,7 +145,7 @@ def test_a_second_daemon_waits_says_so_and_takes_over(tmp_path: pathlib.Path, en
             assert "listening" not in said
             first.send_signal(end)
             first.wait(SECONDS)
-            assert client.call("STATUS", STATUS).code == 0
+            assert client.call("DEL", STATUS).code == 0
             until(lambda: ready(where) == (200, "ok\n"))
             assert "other daemon has gone" in (tmp_path / "second.log").read_text()
             second.terminate()
@@ -167,7 +167,7 @@ def test_a_daemon_that_is_told_to_stop_has_it_until_its_last_call_is_over(tmp_pa
             assert not calling.done()
             assert "other daemon has gone" not in (tmp_path / "second.log").read_text()
             assert calling.result().code == 0
-            assert client.call("STATUS", STATUS).code == 0
+            assert client.call("DEL", STATUS).code == 0
 
 
 def test_a_daemon_that_waits_can_be_stopped(tmp_path: pathlib.Path) -> None:
@@ -214,7 +214,7 @@ def test_systemd_hears_that_it_waits_and_its_calls_wait_with_it(tmp_path: pathli
                 assert WAITS in told["STATUS"]
                 assert int(told["EXTEND_TIMEOUT_USEC"]) > 20_000_000
                 first.terminate()
-                assert client.call("STATUS", STATUS).code == 0
+                assert client.call("DEL", STATUS).code == 0
                 assert [keeper.heard(), keeper.heard()] == ["STATUS=", "READY=1"]
                 second.terminate()
                 assert second.wait(SECONDS) == 0
@@ -227,9 +227,9 @@ def test_a_daemon_whose_directory_is_replaced_begins_no_call_and_ends(tmp_path: 
         until(client.socket.exists)
         (tmp_path / "run").rename(tmp_path / "old")
         with daemon(command(tmp_path), tmp_path / "second.log"):
-            assert client.call("STATUS", STATUS).code == 0
+            assert client.call("DEL", STATUS).code == 0
             stale = harness.Client(tmp_path / "old/cni.sock", "", "")
-            assert (first.poll() is not None) or stale.call("STATUS", STATUS).code == 11
+            assert (first.poll() is not None) or stale.call("DEL", STATUS).code == 11
             assert first.wait(SECONDS) == 1
             assert "was replaced while this daemon used it" in (tmp_path / "first.log").read_text()
             assert client.call("STATUS", STATUS).code == 0, "the successor's socket is left alone"

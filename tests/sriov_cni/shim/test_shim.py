@@ -60,6 +60,27 @@ def test_an_absent_daemon_is_error_11(shim: Shim, tmp_path: pathlib.Path) -> Non
     assert answer.stderr == ""
 
 
+def test_c59_status_waits_for_no_daemon(shim: Shim, tmp_path: pathlib.Path) -> None:
+    """The runtime gives STATUS two seconds, and would find out nothing else in that time."""
+    took = time.monotonic()
+    answer = run(shim, {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "SRIOV_CNI_WAIT": "10", "CNI_COMMAND": "STATUS"})
+    took = time.monotonic() - took
+    assert (answer.status, answer.code, took < 1) == (1, 50, True), (answer, took)
+    assert "the sriov daemon does not answer" in answer.message
+
+
+def test_c59_status_waits_a_second_for_a_daemon_that_is_silent(shim: Shim, tmp_path: pathlib.Path) -> None:
+    """Systemd keeps the socket while the daemon is away, and a daemon may be stuck: nobody answers there."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        took = time.monotonic()
+        answer = run(shim, {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_COMMAND": "STATUS"})
+        took = time.monotonic() - took
+    assert (answer.status, answer.code, took < 1.8) == (1, 50, True), (answer, took)
+    assert "timed out" in answer.message
+
+
 def test_f56_a_hostile_environment_changes_nothing(shim: Shim, tmp_path: pathlib.Path) -> None:
     (tmp_path / "select.py").write_text("raise SystemExit('hijacked')")
     env = {"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "/dev/zero", "SRIOV_CNI_WAIT": "0"}
