@@ -1,9 +1,8 @@
 /* The native twin of shim.py, for hosts without Python and to save milliseconds: passes the call to the daemon, runs
  * the IPAM plugin, prints the answer. wire.py describes the frames; if this and shim.py differ, one of them is wrong.
- * It parses no JSON and decides nothing.
  *
  * All memory that input can fill is static and as large as the protocol allows; pages that nobody writes cost nothing.
- * Exec closes every descriptor of its own. hack/build-shim builds it.
+ * It parses no JSON and decides nothing. Exec closes every descriptor of its own. hack/build-shim builds it.
  */
 
 #define _GNU_SOURCE
@@ -25,9 +24,7 @@
 enum { HEAD = 5, STDIN_LIMIT = 1 << 20, LONGEST = 4 * STDIN_LIMIT }; /* bytes; LONGEST is a frame's payload */
 enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255, HUNG_UP = -2 }; /* exit status; HUNG_UP: no frame came */
 enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* milliseconds */
-enum { LONGEST_CALL = 110, LONGEST_STATUS = 1 };                     /* seconds; see shim.py */
-enum { TRY_AGAIN = 11, NOT_AVAILABLE = 50 };                         /* codes of the CNI spec */
-enum { BUSY_TRIES = 5, LIFELINE = 13 };                              /* times; a plugin's descriptor */
+enum { LONGEST_CALL = 110, LONGEST_STATUS = 1, BUSY_TRIES = 5, LIFELINE = 13 }; /* seconds; times; a plugin's descriptor */
 
 #define PROTOCOL "the daemon does not keep to the protocol"
 /* A process that is stopped and continued finds its calls interrupted, even without a handler: signal(7). */
@@ -134,8 +131,7 @@ static int try_to_connect(const struct sockaddr_un *address) {
 
 static int connect_to_daemon(void) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = getenv("SRIOV_CNI_SOCKET");
-    const char *wait = getenv("SRIOV_CNI_WAIT");
+    const char *path = getenv("SRIOV_CNI_SOCKET"), *wait = getenv("SRIOV_CNI_WAIT");
     char *end = NULL;
     double seconds = wait ? strtod(wait, &end) : 0;
     int fd, length = snprintf(address.sun_path, sizeof address.sun_path, "%s", path ? path : "/run/sriov/cni.sock");
@@ -143,9 +139,7 @@ static int connect_to_daemon(void) {
         return fail("AF_UNIX path too long");
     if (!wait || !*wait || wait[strspn(wait, "0123456789.")] || *end)
         seconds = 10;
-    if (asked_now)
-        seconds = 0;
-    for (; (fd = try_to_connect(&address)) < 0 && seconds > 0; seconds -= CONNECT_PAUSE / 1e3)
+    for (seconds *= !asked_now; (fd = try_to_connect(&address)) < 0 && seconds > 0; seconds -= CONNECT_PAUSE / 1e3)
         poll(NULL, 0, CONNECT_PAUSE);
     return fd;
 }
@@ -278,11 +272,10 @@ static int deliver(int daemon, size_t size) {
     return status ? status : LATE;
 }
 
-/* A CNI error: see shim.py. No text of the operating system has quotes. */
+/* CNI error 11, of STATUS 50: see shim.py. No text of the operating system has quotes. */
 static int give_up(void) {
     int size = dprintf(1, "{\"cniVersion\":\"1.1.0\",\"code\":%d,\"msg\":\"the sriov daemon does not answer: %s\","
-                          "\"details\":\"is sriov_cni running on this node? see its log\"}\n",
-                       asked_now ? NOT_AVAILABLE : TRY_AGAIN, reason);
+                          "\"details\":\"is sriov_cni running on this node? see its log\"}\n", asked_now ? 50 : 11, reason);
     return size < 0 ? UNREAD : 1;
 }
 
