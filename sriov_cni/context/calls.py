@@ -73,8 +73,9 @@ class Daemon(msgspec.Struct, frozen=True):
     stuck: attempts.Attempts = msgspec.field(default_factory=attempts.Attempts)
 
     def problems(self) -> list[str]:
-        """Return the problems of the background tasks, a line for each. Only for the loop's own thread."""
-        return [*self.tasks.problems(), *self.stuck.problems()]
+        """Return the problems of the background tasks and the policy, a line for each. Only for the loop's thread."""
+        policy_problem = None if self.guard is None else self.guard.problem()
+        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem])]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this after the call."""

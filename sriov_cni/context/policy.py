@@ -4,19 +4,23 @@
                 "macPrefixes": ["02:00"]}, {"vlans": ["0"]}]}
 
 The first rule that names the VF's PF (by netdev or PCI address), or names none, decides; if no rule does, the VF is
-refused. A key that a rule leaves out sets no limit. A file that cannot be used refuses every ADD: a limit that silently
-vanished would be none.
+refused. A key that a rule leaves out sets no limit. If the file turns bad, the last good policy stays in force: its
+limits are the operator's own. Without one every ADD is refused: a limit that silently vanished would be none.
 """
 
+import logging
 import os
 import pathlib
 import re
+import threading
 
 import msgspec
 
 from sriov import devices, settings
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
+
+_log = logging.getLogger(__name__)
 
 _SPAN = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 _PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,5}")
@@ -39,36 +43,89 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _POLICY = msgspec.json.Decoder(Policy)
 
 
+class _State(msgspec.Struct, frozen=True):
+    """What is in force. `stamp` is of the file as it was last seen; `error` is what is wrong with it."""
+
+    stamp: tuple[int, int] | None
+    policy: Policy | None = None
+    error: cni_errors.CniError | None = None
+
+
 class Guard:
-    """Reads the file whenever it has changed. `path` may not exist: then everything is allowed."""
+    """Reads the file at once, and whenever it has changed. `path` may not exist: then everything is allowed.
+
+    For any thread. The last good policy is only in memory: a daemon that starts has to find a good file, or none.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
-        self._seen: tuple[int, int] | None = None
-        self._policy: Policy | None = None
+        self._reading = threading.Lock()
+        self._state = _State((0, 0))
+        self._current()
 
     def check(self, vf: devices.VF, wanted: settings.VfSettings) -> None:
         """Check the settings. Raises CniError with code 7 that names policy and value."""
-        policy = self._current()
-        if policy is not None and (problem := refusal(policy, vf, wanted)):
+        now = self._current()
+        if now.policy is None and now.error is not None:
+            raise cni_errors.CniError(now.error.code, now.error.message, now.error.details)
+        if now.policy is not None and (problem := refusal(now.policy, vf, wanted)):
             raise cni_errors.CniError(
                 Code.INVALID_CONFIG, f"the node's policy {self._path} refuses {problem}", "ask the node's administrator"
             )
 
-    def try_out(self) -> None:
-        """Raise CniError with code 7 if the file cannot be used."""
-        self._current()
+    def problem(self) -> str | None:
+        """Return why the file is not in force, and what is instead; None if it is, or if there is none."""
+        now = self._current()
+        return None if now.error is None else _told(now.error, now.policy)
 
-    def _current(self) -> Policy | None:
+    def _current(self) -> _State:
+        stamp = _stamp(self._path)
+        if stamp != self._state.stamp:
+            with self._reading:
+                if stamp != self._state.stamp:
+                    self._state = self._next(stamp, self._state)
+        return self._state
+
+    def _next(self, stamp: tuple[int, int] | None, before: _State) -> _State:
+        """Read the changed file, and log what follows from it."""
+        if stamp is None:
+            if before.policy is not None or before.error is not None:
+                _log.warning("the node's policy %s is gone: everything is allowed", self._path)
+            return _State(None)
         try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise _unusable(self._path, "users other than its owner can change it", "chown it to root, chmod 0644")
-        if self._policy is None or self._seen != (found.st_mtime_ns, found.st_ino):
-            self._policy, self._seen = load(self._path), (found.st_mtime_ns, found.st_ino)
-        return self._policy
+            policy = parse(_read_own(self._path), self._path)
+        except cni_errors.CniError as error:
+            _log.error("%s", _told(error, before.policy))
+            return _State(stamp, before.policy, error)
+        _log.info("the node's policy %s is in force, it has %d rules", self._path, len(policy.rules))
+        return _State(stamp, policy)
+
+
+def _told(error: cni_errors.CniError, kept: Policy | None) -> str:
+    return f"{error.message}; {'every ADD is refused' if kept is None else 'the last good one stays in force'}"
+
+
+def _stamp(path: pathlib.Path) -> tuple[int, int] | None:
+    """Return what is another one after each change, also of owner and mode; None without a file. One system call."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # reading says what is wrong
+        return (-1, error.errno or 0)
+    return (found.st_ctime_ns, found.st_ino)
+
+
+def _read_own(path: pathlib.Path) -> bytes:
+    """Read a file that nobody else can change. Raises CniError."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise _unusable(path, "users other than its owner can change it", "chown it to root, chmod 0644")
+            return file.read()
+    except OSError as error:
+        raise _unusable(path, str(error)) from error
 
 
 def load(path: pathlib.Path) -> Policy:

@@ -9,7 +9,6 @@ from sriov import errors
 from sriov.daemon import endpoint, http_address, pages, process_metrics
 from sriov_cni.context import calls, run_directory
 from sriov_cni.monitoring import attached_vfs, counters, metrics
-from sriov_cni.spec import cni_errors
 
 
 class DaemonMonitor:
@@ -41,6 +40,8 @@ class DaemonMonitor:
         async with endpoint.serving(self._where, pages.routes(problems, self._registry), remedy):
             self._registry.register(metrics.Holdings(lambda: watcher.latest))
             self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
+            if daemon.guard is not None:
+                self._registry.register(metrics.PolicyInForce(daemon.guard.problem))
             looking = asyncio.create_task(
                 daemon.tasks.every(self._interval, "reading what pods hold", watcher.look_again)
             )
@@ -55,8 +56,6 @@ def found(daemon: calls.Daemon, socket: pathlib.Path) -> list[str]:
     problems = [] if socket.is_socket() else [f"there is no socket at {socket}: shims wait, then fail"]
     try:
         daemon.book.try_out()
-        if daemon.guard is not None:
-            daemon.guard.try_out()
-    except (errors.SriovError, cni_errors.CniError) as error:
+    except errors.SriovError as error:
         problems.append(str(error))
     return problems

@@ -120,6 +120,20 @@ class Holdings(registry.Collector):
             yield family
 
 
+class PolicyInForce(registry.Collector):
+    """Whether the node's policy is what its file says; `problem` is why not, and is called by the scrape's thread."""
+
+    def __init__(self, problem: Callable[[], str | None]) -> None:
+        self._problem = problem
+
+    def collect(self) -> Iterator[core.Metric]:
+        yield core.GaugeMetricFamily(
+            "sriov_cni_policy_in_force",
+            "0 while the policy is invalid: the last good one is in force, or every ADD is refused.",
+            float(self._problem() is None),
+        )
+
+
 def _labels(one: attached_vfs.Holding) -> tuple[str, ...]:
     owner = one.record.owner
     return one.pf, one.vf, one.record.pci, owner.namespace[:_LONGEST], owner.pod[:_LONGEST], owner.ifname

@@ -17,7 +17,8 @@ def configuration(found: facts.Facts) -> Iterator[Finding]:
         if not pool.devices:
             yield Finding(Kind.POOL_EMPTY, pool.resource, "no device of this node matches its selectors")
     if found.policy_problem:
-        yield Finding(Kind.POLICY_BAD, str(found.where.policy), found.policy_problem)
+        told = next((each for each in found.trouble if each.startswith(found.policy_problem)), found.policy_problem)
+        yield Finding(Kind.POLICY_BAD, str(found.where.policy), told)
 
 
 def kubelet(found: facts.Facts) -> Iterator[Finding]:
@@ -48,6 +49,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
     if found.daemon_trouble:
         yield Finding(Kind.DAEMON_DOWN, str(found.where.daemon_socket), found.daemon_trouble)
     for line in found.trouble:
+        if found.policy_problem and line.startswith(found.policy_problem):
+            continue  # it is the evidence of policy-bad
         yield Finding(Kind.DAEMON_TROUBLE, str(found.where.daemon_socket), line)
     for network in found.networks:
         if network.problem:

@@ -46,7 +46,7 @@ class Kind(enum.Enum):
     CONFIG_BAD = ("config-bad", Severity.ERROR, "fix config.json; `sriov-device-plugin --dry-run` shows the effect")
     CONFIG_WARNING = ("config-warning", Severity.WARNING, "fix config.json")
     POOL_EMPTY = ("pool-empty", Severity.WARNING, "compare its selectors with `sriovctl inventory -o wide`")
-    POLICY_BAD = ("policy-bad", Severity.ERROR, "fix the policy, or remove it: until then every ADD is refused")
+    POLICY_BAD = ("policy-bad", Severity.ERROR, "fix the policy: a daemon that starts with it refuses every ADD")
     KUBELET_MISSING = (
         "kubelet-missing",
         Severity.ERROR,

@@ -91,7 +91,7 @@ def problem(document: netconf.Document) -> str | None:
 
 
 def policy_problem(path: pathlib.Path) -> str | None:
-    """Return why the node's policy refuses every ADD; None if it does not, or there is none."""
+    """Return why the node's policy cannot be used; None if it can, or there is none."""
     try:
         policy.load(path) if path.exists() else None
     except cni_errors.CniError as error:

@@ -40,6 +40,7 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     made = process_metrics.registry("CNI daemon")
     daemons.PrometheusMeter(made)
     made.register(daemons.Holdings(attached_vfs.Look))
+    made.register(daemons.PolicyInForce(lambda: None))
     made.register(process_metrics.BackgroundTasks(background.Background()))
     return made
 

@@ -1,7 +1,11 @@
-"""The node's policy: what it refuses, how it says so, and that a broken one opens nothing."""
+"""The node's policy: what it refuses, how it says so, and that a broken one opens nothing and closes nothing."""
 
 import json
+import logging
+import os
 import pathlib
+from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -99,8 +103,141 @@ def test_a_file_that_cannot_be_used_refuses_everything(
     assert says in caught.value.message
 
 
+def a_folder(path: pathlib.Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_link_to_itself(path: pathlib.Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+BAD: list[Callable[[pathlib.Path], object]] = [
+    lambda path: path.write_text("{}"),
+    lambda path: path.write_text(""),
+    lambda path: path.chmod(0o666),
+    a_folder,
+    a_link_to_itself,
+]
+"""How a good file turns bad: no policy, cut off, anybody's, and what is no file."""
+
+
+@pytest.mark.parametrize("turn_bad", BAD)
+def test_a_file_that_turns_bad_leaves_the_last_good_policy_in_force(
+    tmp_path: pathlib.Path, vf: devices.VF, turn_bad: Callable[[pathlib.Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = guard(tmp_path, [{"vlans": ["150"]}])
+    assert watched.problem() is None
+    turn_bad(tmp_path / "policy.json")
+    for _ in range(3):
+        watched.check(vf, WANTED)
+        with pytest.raises(cni_errors.CniError, match="refuses vlan 0"):
+            watched.check(vf, settings.BASELINE)
+    said = watched.problem()
+    assert said is not None
+    assert said.startswith(f"the node's policy {tmp_path}/policy.json cannot be used: ")
+    assert said.endswith("; the last good one stays in force")
+    logged = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert [each.getMessage() for each in logged] == [said], "once for a change"
+
+
+def test_a_good_file_ends_it_and_each_bad_one_is_logged(
+    tmp_path: pathlib.Path, vf: devices.VF, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watched = guard(tmp_path, [{"vlans": ["150"]}])
+    for text in ("{}", '{"rules": [{"vlan": ["1"]}]}', '{"rules": [{"vlans": ["1"]}, {}]}'):
+        (tmp_path / "policy.json").write_text(text)
+        watched.problem()
+    assert watched.problem() is None
+    with pytest.raises(cni_errors.CniError, match="refuses vlan 150"):
+        watched.check(vf, WANTED)
+    assert [each.levelname for each in caplog.records] == ["INFO", "ERROR", "ERROR", "INFO"]
+    assert caplog.messages[-1].endswith("is in force, it has 2 rules")
+
+
+def test_a_daemon_that_starts_with_a_bad_file_refuses_everything_until_it_is_good(
+    tmp_path: pathlib.Path, vf: devices.VF
+) -> None:
+    """The last good policy is no file: what was in force before the start is not known."""
+    guard(tmp_path, [{"vlans": ["150"]}])
+    (tmp_path / "policy.json").write_text("{}")
+    restarted = policy.Guard(tmp_path / "policy.json")
+    with pytest.raises(cni_errors.CniError, match="cannot be used"):
+        restarted.check(vf, WANTED)
+    assert str(restarted.problem()).endswith("; every ADD is refused")
+    guard(tmp_path, [{"vlans": ["150"]}])
+    restarted.check(vf, WANTED)
+
+
+def test_a_removed_file_allows_everything_and_keeps_nothing_for_a_bad_one(
+    tmp_path: pathlib.Path, vf: devices.VF, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = guard(tmp_path, [{"vlans": ["1"]}])
+    (tmp_path / "policy.json").unlink()
+    watched.check(vf, WANTED)
+    watched.check(vf, WANTED)
+    assert watched.problem() is None
+    assert [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING] == [
+        f"the node's policy {tmp_path}/policy.json is gone: everything is allowed"
+    ]
+    (tmp_path / "policy.json").write_text("{}")
+    with pytest.raises(cni_errors.CniError, match="cannot be used"):
+        watched.check(vf, WANTED)
+
+
+def test_what_the_kubelet_swaps_in_a_volume_counts_at_once(tmp_path: pathlib.Path, vf: devices.VF) -> None:
+    """A ConfigMap's files are links through one link, which is renamed: there is a file at any moment."""
+
+    def swap(number: int, rules: str) -> None:
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}/policy.json").write_text(rules)
+        (tmp_path / "..tmp").symlink_to(f"..{number}")
+        (tmp_path / "..tmp").rename(tmp_path / "..data")
+
+    (tmp_path / "policy.json").symlink_to("..data/policy.json")
+    swap(1, '{"rules": [{"vlans": ["150"]}]}')
+    watched = policy.Guard(tmp_path / "policy.json")
+    watched.check(vf, WANTED)
+    swap(2, '{"rules": [{"vlans": ["1"]}]}')
+    with pytest.raises(cni_errors.CniError, match="refuses vlan 150"):
+        watched.check(vf, WANTED)
+    swap(3, '{"rulse": []}')
+    with pytest.raises(cni_errors.CniError, match="refuses vlan 150: it allows 1"):
+        watched.check(vf, WANTED)
+    assert "unknown field `rulse`" in str(watched.problem())
+
+
+class Counted(type(pathlib.Path())):  # type: ignore[misc]
+    """A path that counts what is asked of its file."""
+
+    asked: ClassVar[list[str]] = []
+
+    def stat(self, **flags: bool) -> os.stat_result:
+        self.asked.append("stat")
+        found: os.stat_result = super().stat(**flags)
+        return found
+
+    def open(self, *arguments: object, **flags: object) -> object:
+        self.asked.append("open")
+        return super().open(*arguments, **flags)
+
+
+@pytest.mark.parametrize("text", ['{"rules": [{}]}', "{}"])
+def test_a_check_asks_once_whether_the_file_is_another(tmp_path: pathlib.Path, vf: devices.VF, text: str) -> None:
+    guard(tmp_path, [{}])
+    watched = policy.Guard(Counted(tmp_path / "policy.json"))
+    (tmp_path / "policy.json").write_text(text)
+    watched.check(vf, WANTED)
+    Counted.asked.clear()
+    for _ in range(5):
+        watched.check(vf, WANTED)
+    assert Counted.asked == ["stat"] * 5
+
+
 def test_f53_a_file_that_others_can_write_is_refused(tmp_path: pathlib.Path, vf: devices.VF) -> None:
-    watched = guard(tmp_path, [{}])
+    guard(tmp_path, [{}])
     (tmp_path / "policy.json").chmod(0o664)
     with pytest.raises(cni_errors.CniError, match="users other than its owner can change it"):
-        watched.check(vf, settings.BASELINE)
+        policy.Guard(tmp_path / "policy.json").check(vf, settings.BASELINE)

@@ -1,8 +1,10 @@
 """The CNI daemon's metrics, as a scrape finds them."""
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from sriov import errors, timing
 from sriov.daemon import http_address
 from sriov.state import ledger
 from sriov_cni.commands import repair
-from sriov_cni.context import calls
+from sriov_cni.context import calls, policy
 from sriov_cni.monitoring import attached_vfs, counters, endpoint
 from tests.deviceplugin import loops
 from tests.fakes import bench
@@ -173,6 +175,42 @@ def test_a_scrape_while_pods_come_and_go_is_whole(watched: Watched) -> None:
 def test_a_pods_name_is_cut_where_it_is_no_name(watched: Watched) -> None:
     watched.client.call("ADD", watched.conf(), ARGS=f'IgnoreUnknown=1;K8S_POD_NAME={"p" * 5000}"\\')
     watched.until(lambda now: clients.values(now, "sriov_vf_attached", pod="p" * 253) == [1])
+
+
+def test_a_policy_that_turns_bad_is_said_and_the_last_good_one_judges(tmp_path: pathlib.Path) -> None:
+    """Until the daemon starts again: then there is no last good one."""
+    made, where, path = bench.make(tmp_path), http_address.Unix(tmp_path / "http.sock"), tmp_path / "policy.json"
+    client = harness.Client(tmp_path / "cni.sock", "", made.machine.path("pod"))
+    network = functools.partial(harness.configuration, made.vfs[0])
+    path.write_text('{"rules": [{"vlans": ["100"]}]}')
+
+    def started() -> contextlib.AbstractContextManager[None]:
+        monitor, guard = endpoint.DaemonMonitor(where, 0.02, Traffic().of), policy.Guard(path)
+        return harness.daemon(made.node, made.book, client.socket, made.machine.adopt, monitor, guard=guard)
+
+    def in_force() -> tuple[float, int, str]:
+        metric = clients.value(asyncio.run(clients.scrape(where)), "sriov_cni_policy_in_force")
+        return (metric, *asyncio.run(clients.get(where, "/readyz")))
+
+    with started():
+        assert in_force() == (1, 200, "ok\n")
+        path.write_text('{"rules": [{"vlan": ["100"]}]}')
+        metric, code, said = in_force()
+        assert (metric, code) == (0, 503)
+        assert "unknown field `vlan`" in said
+        assert said.endswith("; the last good one stays in force\n")
+        assert client.call("ADD", network(vlan=200)).code == 7
+        assert client.call("ADD", network(vlan=100)).code == 0
+        assert client.call("DEL", network(vlan=100)).code == 0
+    with started():
+        assert client.call("ADD", network(vlan=100)).code == 7
+        assert in_force()[2].endswith("; every ADD is refused\n")
+        path.write_text('{"rules": [{"vlans": ["100"]}]}')
+        assert client.call("ADD", network(vlan=100)).code == 0
+        assert in_force() == (1, 200, "ok\n")
+        assert client.call("DEL", network(vlan=100)).code == 0
+    made.pod.close()
+    made.machine.close()
 
 
 class Counted:

@@ -363,3 +363,19 @@ def test_a_configuration_space_that_is_cut_or_odd_redirects_nothing(space: bytes
 
 def test_names_are_unlike() -> None:
     assert len({kind.title for kind in findings.Kind}) == len(findings.Kind)
+
+
+@pytest.mark.slow
+def test_a_policy_that_turned_bad_is_one_finding_with_what_the_daemon_does_about_it(sick: Sick) -> None:
+    """The daemon reports its problems every five seconds."""
+    sick.write("policy.json", '{"rules": [{"vlans": ["100"]}]}')
+    evidence = ""
+    with sick.node.serving(), sick.node.kubelet():
+        sick.write("policy.json", '{"rules": [{"vlan": ["100"]}]}')
+        deadline = time.monotonic() + 20
+        while not evidence.endswith("; the last good one stays in force"):
+            assert time.monotonic() < deadline, evidence
+            found = sick.node.run("doctor", "--output", "json").document["items"]
+            [evidence] = [each["evidence"] for each in found if each["finding"] == "policy-bad"]
+            time.sleep(0.2)
+    assert "daemon-trouble" not in {each["finding"] for each in found}
