@@ -51,6 +51,7 @@ RUN = {
     ("docs/install.md", "echo 8 >/sys/class/net/ens1f0/device/sriov_numvfs"): _README,
     ("docs/install.md", "podman run --network vf0"): "tests/lab/runtimes/podman.py::start",
     ("docs/quickstart.md", "hack/demo --mock"): _DEMO,
+    ("docs/cni.md", "sriovctl doctor"): _NODE,
     ("docs/conformance.md", "hack/bench deviceplugin"): _DEVICEPLUGIN,
     ("docs/deviceplugin.md", "sriov-device-plugin --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/deviceplugin.md", "sriov-device-plugin --dry-run --config config.json"): (
