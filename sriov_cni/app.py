@@ -23,9 +23,9 @@ from sriov.attachment import announcing, node
 from sriov.daemon import http_address, logs, signals, systemd
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netlink, netns, sysfs_writes
-from sriov.state import call_log, daemon_problems, ledger
+from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni import server
-from sriov_cni.context import calls, legacy, policy, run_directory
+from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
     from sriov_cni.monitoring import endpoint
@@ -102,7 +102,7 @@ async def _run(
             functools.partial(announcing.Announcer, sysctls=options.net_sysctls),
             policy.Guard(options.policy),
             options.pod_resources_socket,
-            legacy.Upstream(options.predecessor_dir),
+            predecessor.Upstream(options.predecessor_dir),
             None if monitor is None else monitor.meter,
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),

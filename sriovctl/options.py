@@ -26,6 +26,7 @@ _PLACES = {
     "run_dir": (("--run-dir",), "the CNI daemon's run directory: ledger, socket, recent calls"),
     "config": (("--config-file", "--config"), "the device plugin's config.json"),
     "policy": (("--policy",), "the node's policy"),
+    "predecessor": (("--predecessor-dir",), "records of pods that sriov-cni attached"),
     "kubelet": (("--kubelet-root-dir", "--kubelet"), "the kubelet's root directory"),
     "cni_bin": (("--cni-bin",), "where the runtime looks for CNI plugins"),
     "cni_conf": (("--cni-conf",), "where the runtime looks for network configurations"),

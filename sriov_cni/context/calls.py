@@ -14,8 +14,8 @@ from sriov.attachment import announcing, detach
 from sriov.attachment.node import Node
 from sriov.daemon import background
 from sriov.linux import kernel, netns
-from sriov.state import call_log, daemon_problems, ledger
-from sriov_cni.context import attempts, ipam, legacy, locks, policy, rdma_promises, unconfirmed
+from sriov.state import call_log, daemon_problems, ledger, predecessor
+from sriov_cni.context import attempts, ipam, locks, policy, rdma_promises, unconfirmed
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
@@ -59,7 +59,7 @@ class Daemon(msgspec.Struct, frozen=True):
     announce: Announce | None = None
     guard: policy.Guard | None = None
     pod_resources: pathlib.Path = pathlib.Path("/var/lib/kubelet/pod-resources/kubelet.sock")
-    upstream: legacy.Upstream | None = None
+    upstream: predecessor.Upstream | None = None
     meter: Meter | None = None
     calls_log: call_log.Recent | None = None
     troubles: daemon_problems.Trouble | None = None

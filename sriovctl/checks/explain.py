@@ -16,7 +16,7 @@ from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
 from sriov.state import call_log
 from sriovctl import output
-from sriovctl.node import attachments, facts, pod_spec
+from sriovctl.node import attachments, facts, pod_spec, snapshot
 
 _MOST = 5  # of what is listed in one piece of evidence
 
@@ -53,7 +53,9 @@ def of_pod(case: Case) -> list[ChainLink]:
     steps = [*_requested(case), *_here(case)]
     for resource in case.resources:
         steps += [*_pool(case, resource), *_kubelet(case, resource)]
-    return [*steps, *_network(case), *_daemon(case), *_calls(case), *_attached(case)]
+    mine = [each for each in case.found.held if case.pod in (each.pod, each.kubelet)]
+    called = _added(case.found, mine, lambda call: f"{call.namespace}/{call.pod}" == case.pod)
+    return [*steps, *_network(case), *_daemon(case), *called, *_attached(case, mine)]
 
 
 def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
@@ -73,9 +75,10 @@ def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
     pod = found.seen.pod_of(pci)
     case = Case(found, pod or "", () if pool is None else (pool.resource,))
     steps += [_owner(found, pci, pod), *_daemon(case)]
-    if pod is not None or pci in found.seen.held or any(call.device == pci for call in found.seen.calls):
-        steps += _calls_about(found, lambda call: call.device == pci)
-    return steps + [_state(each) for each in found.held if each.record.pci == pci]
+    mine = [each for each in found.held if each.record.pci == pci]
+    if pod is not None or mine or any(call.device == pci for call in found.seen.calls):
+        steps += _added(found, mine, lambda call: call.device == pci)
+    return steps + [_state(each) for each in mine]
 
 
 def reason(steps: list[ChainLink]) -> ChainLink | None:
@@ -237,16 +240,20 @@ def _daemon(case: Case) -> Iterator[ChainLink]:
         yield ChainLink("daemon", question, Reply.YES, str(case.found.where.daemon_socket))
 
 
-def _calls(case: Case) -> Iterator[ChainLink]:
-    yield from _calls_about(case.found, lambda call: f"{call.namespace}/{call.pod}" == case.pod)
-
-
-def _calls_about(found: facts.Facts, concerns: Callable[[call_log.CallOutcome], bool]) -> Iterator[ChainLink]:
-    """Report the last ADD, and what came after it."""
+def _added(
+    found: facts.Facts,
+    held: list[attachments.ListedAttachment],
+    concerns: Callable[[call_log.CallOutcome], bool],
+) -> Iterator[ChainLink]:
+    """Report the last ADD, and what came after it; of what sriov-cni attached, its record. `held` are the VFs meant."""
     question = "was ADD called, and what was the result?"
     calls = [call for call in found.seen.calls if concerns(call)]
     added = next((call for call in reversed(calls) if call.command == "ADD"), None)
-    if added is None:
+    before = [each for each in held if each.by is snapshot.Attacher.PREDECESSOR]
+    if added is None and before:
+        text = f"by sriov-cni, as it wrote down in {found.where.predecessor}; the pod's DEL is this daemon's"
+        yield ChainLink("added", question, Reply.YES, text)
+    elif added is None:
         text = "the daemon remembers no ADD; it keeps the last some hundred calls since the node's boot"
         yield ChainLink("added", question, Reply.UNSEEN, text)
     elif added.code:
@@ -259,9 +266,8 @@ def _calls_about(found: facts.Facts, concerns: Callable[[call_log.CallOutcome], 
         yield ChainLink("added", question, Reply.YES, text + (f"; then {', '.join(later)}" if later else ""))
 
 
-def _attached(case: Case) -> Iterator[ChainLink]:
-    """Report the ledger's record, and whether the VF carries traffic."""
-    mine = [each for each in case.found.held if case.pod in (each.pod, each.kubelet)]
+def _attached(case: Case, mine: list[attachments.ListedAttachment]) -> Iterator[ChainLink]:
+    """Report the records, and whether the VF carries traffic."""
     for each in mine:
         yield _state(each)
         one = case.found.seen.catalog.candidates.get(each.record.pci)
@@ -279,6 +285,8 @@ def _attached(case: Case) -> Iterator[ChainLink]:
 def _state(one: attachments.ListedAttachment) -> ChainLink:
     attached = one.state is attachments.State.ATTACHED
     text = f"{one.record.pci} as {one.record.owner.ifname} is {one.state.value}: {one.state.meaning}"
+    if one.by is snapshot.Attacher.PREDECESSOR:
+        text = f"{text}; sriov-cni wrote down MAC {attachments.mac(one.record)}, VLAN {one.record.wanted.vlan}"
     if one.record.problem:
         attached, text = False, f"{text}; taking it back has failed: {one.record.problem}"
     remedy = "" if attached else "see `sriovctl attachments release`"
@@ -317,8 +325,9 @@ def _owner(found: facts.Facts, pci: str, pod: str | None) -> ChainLink:
     if pod is not None:
         by = "the kubelet" if pci in found.seen.told.holders else "the ledger"
         return ChainLink("owner", question, Reply.YES, f"{pod}, by {by}")
-    if pci in found.seen.held:
-        return ChainLink("owner", question, Reply.YES, str(found.seen.held[devices.PciAddress(pci)].record.owner))
+    held = found.seen.held.get(devices.PciAddress(pci))
+    if held is not None:
+        return ChainLink("owner", question, Reply.YES, f"{held.record.owner}, by the record of {held.by.value}")
     if found.seen.told.trouble:
         return ChainLink("owner", question, Reply.UNSEEN, found.seen.told.trouble)
     return ChainLink("owner", question, Reply.YES, "nobody: it is free")

@@ -29,7 +29,7 @@ def judge(one: attachments.ListedAttachment, *, is_gone: bool | None) -> Verdict
         )
     if one.state is attachments.State.ATTACHED:
         return Verdict(
-            f"{record.pci} is held by {one.pod or owner}: its namespace {owner.netns} is there",
+            f"{record.pci} is held by {one.pod or owner}: its namespace {owner.netns or '(path unknown)'} is there",
             "delete the pod; its DEL gives the VF back",
         )
     if one.kubelet is not None and one.kubelet == one.pod and one.state is attachments.State.NO_NAMESPACE:

@@ -9,6 +9,7 @@ import os
 
 import msgspec
 
+from sriov import settings
 from sriov.state import ledger
 from sriovctl.node import snapshot
 
@@ -38,13 +39,15 @@ _MEANING = {
 
 
 class ListedAttachment(msgspec.Struct, frozen=True):
-    """`since` in seconds since 1970; `kubelet` is the pod that has the device by the kubelet's report, or None."""
+    """`since` in seconds since 1970; `kubelet` is the pod that has the device by the kubelet's report, or None; `by` is
+    the program that attached it."""
 
     record: ledger.Record
     state: State
     since: float | None
     pod: str | None
     kubelet: str | None
+    by: snapshot.Attacher = snapshot.Attacher.OURS
 
 
 def listed(seen: snapshot.Survey) -> list[ListedAttachment]:
@@ -57,11 +60,12 @@ def _attachment(seen: snapshot.Survey, held: snapshot.HeldVf) -> ListedAttachmen
     holder = seen.told.holders.get(record.pci)
     by_call = seen.pod_of_container(record.owner.container_id)
     kubelet = None if holder is None else str(holder)
-    return ListedAttachment(record, state(seen, record), held.since, by_call or kubelet, kubelet)
+    return ListedAttachment(record, state(seen, held), held.since, by_call or kubelet, kubelet, held.by)
 
 
-def state(seen: snapshot.Survey, record: ledger.Record) -> State:
+def state(seen: snapshot.Survey, held: snapshot.HeldVf) -> State:
     """Return the state of the record's VF."""
+    record = held.record
     one = seen.catalog.candidates.get(record.pci)
     if one is None or record.device not in (0, seen.tree.birth(record.pci)):
         return State.DEVICE_GONE
@@ -69,10 +73,23 @@ def state(seen: snapshot.Survey, record: ledger.Record) -> State:
         return State.UNKNOWN_OWNER
     if record.home is not None and one.netdevs:
         return State.LEFT_BEHIND
-    return State.ATTACHED if _is_there(record) else State.NO_NAMESPACE
+    return State.ATTACHED if _is_there(held) else State.NO_NAMESPACE
 
 
-def _is_there(record: ledger.Record) -> bool:
+def mac(record: ledger.Record | None) -> str | None:
+    """Return the address that a VF has in its pod."""
+    if record is None:
+        return None
+    if record.wanted.mac != settings.NO_MAC:
+        return record.wanted.mac
+    return record.home.address if record.home else None
+
+
+def _is_there(held: snapshot.HeldVf) -> bool:
+    """sriov-cni wrote no identity of the namespace down, and its older versions no path: the VF is somewhere."""
+    record = held.record
+    if held.by is snapshot.Attacher.PREDECESSOR:
+        return not record.owner.netns or os.path.exists(record.owner.netns)  # noqa: PTH110 (as os.stat below)
     try:
         found = os.stat(record.owner.netns)  # noqa: PTH116 (device and inode)
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ only conditions that must last for some time (a link that flaps) are taken as th
 named in `unseen`, and the rest is shown all the same.
 """
 
+import enum
 import logging
 from collections.abc import Iterator, Mapping
 
@@ -13,21 +14,29 @@ import msgspec
 from sriov import devices, errors
 from sriov.hardware import ddp, discovery, node_devices, sysfs
 from sriov.pools import assignment, config, health, observer, resources
-from sriov.state import call_log, ledger
+from sriov.state import call_log, ledger, predecessor
 from sriovctl import paths
 from sriovctl.node import kubelet
 
 
+class Attacher(enum.Enum):
+    """Program that attached a VF, and that wrote down what is known of it."""
+
+    OURS = "sriov-underlay"
+    PREDECESSOR = "sriov-cni"
+
+
 class HeldVf(msgspec.Struct, frozen=True):
-    """A ledger record, and since when it exists, in seconds since 1970."""
+    """A record, since when it exists, in seconds since 1970, and whose it is."""
 
     record: ledger.Record
     since: float | None
+    by: Attacher = Attacher.OURS
 
 
 class Survey(msgspec.Struct, frozen=True):
     """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
-    the device's ID. `held` is empty with a `ledger_trouble`. `unseen` is for people."""
+    the device's ID. `held` lacks what could not be read: `ledger_trouble`. `unseen` is for people."""
 
     tree: sysfs.Tree
     catalog: node_devices.Catalog
@@ -59,7 +68,8 @@ class Survey(msgspec.Struct, frozen=True):
 
 def take(where: paths.Places) -> Survey:
     """Read everything. Raises DeviceError if there is no sysfs to read."""
-    logging.getLogger("sriov.state.ledger").setLevel(logging.ERROR)  # a damaged record is shown, not logged
+    for name in ("ledger", "predecessor"):  # a damaged record is shown, not logged
+        logging.getLogger(f"sriov.state.{name}").setLevel(logging.ERROR)
     tree = sysfs.Tree(where.sysfs)
     catalog = discovery.scan(tree, where.proc, where.dev)
     book = ledger.Ledger(where.run_dir)
@@ -70,6 +80,8 @@ def take(where: paths.Places) -> Survey:
     now = health.Conditions(health.down(catalog), observer.leftovers(catalog, book), managed)
     told = kubelet.ask(where.pod_resources)
     held, ledger_trouble = _held(book)
+    older, older_trouble = _held_before(predecessor.Upstream(where.predecessor), catalog)
+    held = older | held
     dealt = () if configuration is None else assignment.assign(catalog, configuration, now)
     return Survey(
         tree,
@@ -83,7 +95,7 @@ def take(where: paths.Places) -> Survey:
         told,
         call_log.Recent(where.run_dir).read(),
         ledger_trouble,
-        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble))),
+        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble, older_trouble))),
     )
 
 
@@ -103,7 +115,23 @@ def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, HeldVf], str]:
         return {}, str(error)
 
 
-def _unseen(config: str, kubelet_trouble: str, ledger_trouble: str) -> Iterator[str]:
+def _held_before(
+    records: predecessor.Upstream, catalog: node_devices.Catalog
+) -> tuple[dict[devices.PciAddress, HeldVf], str]:
+    """Return VFs that sriov-cni attached and that are away from the host.
+
+    Its files outlive a reboot: one about a VF that is in the host, or is gone, tells nothing.
+    """
+    away = {one.pci for one in catalog.candidates.values() if not one.netdevs}
+    try:
+        found = [each for each in records.written() if each.record.pci in away]
+    except errors.LedgerError as error:
+        return {}, str(error)
+    return {each.record.pci: HeldVf(each.record, each.since, Attacher.PREDECESSOR) for each in found}, ""
+
+
+def _unseen(config: str, kubelet_trouble: str, ledger_trouble: str, older_trouble: str) -> Iterator[str]:
     yield f"pools and health: {config}" if config else ""
     yield f"pods: {kubelet_trouble}" if kubelet_trouble else ""
     yield f"owners: {ledger_trouble}" if ledger_trouble else ""
+    yield f"VFs that sriov-cni attached: {older_trouble}" if older_trouble else ""

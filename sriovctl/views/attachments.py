@@ -30,13 +30,13 @@ def _cells(one: attachments.ListedAttachment) -> list[output.Cell]:
     tone = output.Tone.GOOD if one.state is attachments.State.ATTACHED else output.Tone.BAD
     return [
         output.cell(record.pci),
-        output.cell(one.state.value, tone),
+        output.cell(f"{one.state.value}{devices.foreign(one.by.value)}", tone),
         output.cell(one.pod or (f"container {owner.container_id[:12]}" if owner.container_id else None)),
         output.cell(owner.ifname),
         output.cell(owner.network),
         output.cell(_time(one.since)),
         output.cell(record.wanted.vlan or None),
-        output.cell(devices.mac(record)),
+        output.cell(attachments.mac(record)),
         output.cell(owner.container_id),
         output.cell(owner.netns),
         output.cell(record.home.name if record.home else None),
@@ -57,10 +57,11 @@ def item(one: attachments.ListedAttachment) -> documents.AttachmentsItem:
         network=owner.network or None,
         netns=owner.netns or None,
         since=_time(one.since),
-        mac=devices.mac(record),
+        mac=attachments.mac(record),
         vlan=record.wanted.vlan or None,
         host_name=record.home.name if record.home else None,
         held_by_pod=one.kubelet,
+        attached_by=one.by.value,
     )
 
 

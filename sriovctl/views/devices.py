@@ -6,11 +6,11 @@ list all VFs of the PF under its global lock, while pods wait for that lock.
 
 from collections.abc import Iterator
 
-from sriov import devices, settings
+from sriov import devices
 from sriov.hardware import node_devices, sysfs
 from sriov.state import ledger
 from sriovctl import output
-from sriovctl.node import snapshot
+from sriovctl.node import attachments, snapshot
 from sriovctl.views import documents
 
 COLUMNS = (
@@ -75,8 +75,8 @@ def _row(seen: snapshot.Survey, one: node_devices.Candidate) -> documents.Invent
         pool=None if pool is None else pool.resource,
         health=None if member is None else member.health.value,
         reason=_reason(seen, one, member.ailment if member else None, record),
-        owner=_owner(seen, one, record),
-        mac=netdev.address if netdev else mac(record),
+        owner=_owner(seen, one, held),
+        mac=netdev.address if netdev else attachments.mac(record),
         vlan=None if record is None else record.wanted.vlan or None,
     )
 
@@ -109,12 +109,12 @@ def _reason(
 
 
 def _owner(
-    seen: snapshot.Survey, one: node_devices.Candidate, record: ledger.Record | None
+    seen: snapshot.Survey, one: node_devices.Candidate, held: snapshot.HeldVf | None
 ) -> documents.OwnerItem | None:
     namespace, _, pod = (seen.pod_of(one.id) or "").partition("/")
-    if record is None:
-        return documents.OwnerItem(namespace, pod, None, None, None, attached=False) if pod else None
-    owner = record.owner
+    if held is None:
+        return documents.OwnerItem(namespace, pod, None, None, None, attached=False, attached_by=None) if pod else None
+    owner = held.record.owner
     return documents.OwnerItem(
         namespace or None,
         pod or None,
@@ -122,16 +122,8 @@ def _owner(
         owner.ifname or None,
         owner.network or None,
         attached=True,
+        attached_by=held.by.value,
     )
-
-
-def mac(record: ledger.Record | None) -> str | None:
-    """Return the address that a VF has in its pod."""
-    if record is None:
-        return None
-    if record.wanted.mac != settings.NO_MAC:
-        return record.wanted.mac
-    return record.home.address if record.home else None
 
 
 def table(listed: list[documents.InventoryItem]) -> output.Table:
@@ -147,7 +139,7 @@ def _cells(row: documents.InventoryItem) -> Iterator[output.Cell]:
     yield output.cell(row.link, {"up": output.Tone.GOOD, None: output.Tone.FAINT}.get(row.link, output.Tone.BAD))
     yield output.cell(row.pool)
     yield output.cell(row.health, output.Tone.GOOD if row.health == "Healthy" else output.Tone.BAD)
-    yield output.cell(row.owner if row.owner is None or row.owner.attached else f"{row.owner} (no ADD yet)")
+    yield output.cell(_shown_owner(row.owner))
     yield output.cell(row.mac)
     yield output.cell(row.vlan)
     yield output.cell(None if row.speed_mbps is None else f"{row.speed_mbps / 1000:g}G")
@@ -156,6 +148,17 @@ def _cells(row: documents.InventoryItem) -> Iterator[output.Cell]:
     yield output.cell(row.owner.interface if row.owner else None)
     yield output.cell(row.owner.container_id if row.owner else None)
     yield output.cell(row.reason, output.Tone.WARNING)
+
+
+def _shown_owner(owner: documents.OwnerItem | None) -> str | None:
+    if owner is None:
+        return None
+    return f"{owner}{foreign(owner.attached_by)}" if owner.attached else f"{owner} (no ADD yet)"
+
+
+def foreign(by: str | None) -> str:
+    """Return a remark on who attached a VF; "" if that is this project."""
+    return f" ({by})" if by == snapshot.Attacher.PREDECESSOR.value else ""
 
 
 def _of(row: documents.InventoryItem) -> str:

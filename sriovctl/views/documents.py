@@ -9,7 +9,7 @@ import msgspec
 
 
 class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
-    """`attached` is false if the kubelet has given the device and no ADD has come."""
+    """`attached` is false if the kubelet has given the device and no ADD has come. `attachedBy` is who did that."""
 
     namespace: str | None
     pod: str | None
@@ -17,6 +17,7 @@ class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
     interface: str | None
     network: str | None
     attached: bool
+    attached_by: Literal["sriov-underlay", "sriov-cni"] | None
 
     def __str__(self) -> str:
         if self.pod is not None:
@@ -55,7 +56,8 @@ class InventoryItem(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AttachmentsItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A VF that the ledger says a pod has. `since` is RFC 3339, in UTC; `heldByPod` is by the kubelet's report."""
+    """A VF that the records say a pod has: the ledger's, or those that sriov-cni left. `since` is RFC 3339, in UTC;
+    `heldByPod` is by the kubelet's report."""
 
     device: str
     state: str
@@ -70,6 +72,7 @@ class AttachmentsItem(msgspec.Struct, frozen=True, rename="camel"):
     vlan: int | None
     host_name: str | None
     held_by_pod: str | None
+    attached_by: Literal["sriov-underlay", "sriov-cni"]
 
 
 class FindingsItem(msgspec.Struct, frozen=True):

@@ -139,18 +139,40 @@ def test_what_helm_says_in_the_end_can_be_typed(cluster: clusters.Cluster) -> No
 
 @pytest.mark.root
 def test_a_node_is_drained_and_taken_into_use_again(cluster: clusters.Cluster) -> None:
-    """With README's DaemonSet on it, whose pods stay."""
+    """With README's DaemonSet on it, whose pods stay, in the order of the page: there, and back."""
     for line in typed("README.md", "helm")[:2]:
         assert cluster.types(line).returncode == 0
-    drain, uncordon = table.run_by(__file__, "test_a_node_is_drained_and_taken_into_use_again")
-    for example, seen, unschedulable in ((drain, "drained", True), (uncordon, "uncordoned", False)):
-        done = cluster.types(example.command.replace("NODE", clusters.NODE))
-        assert (done.returncode, f"node/{clusters.NODE} {seen}" in done.stdout) == (0, True), done
+    examples = table.run_by(__file__, "test_a_node_is_drained_and_taken_into_use_again")
+    cordon, waiting, offered, uncordon, drain = (each.command.replace("NODE", clusters.NODE) for each in examples)
+    for line, seen, unschedulable in (
+        (cordon, f"node/{clusters.NODE} cordoned", True),
+        (waiting, "No resources found", True),
+        (offered, '{"cpu":"4","intel.com/sriov_vf":"8"}', True),
+        (uncordon, f"node/{clusters.NODE} uncordoned", False),
+        (drain, f"node/{clusters.NODE} drained", True),
+        (uncordon, f"node/{clusters.NODE} uncordoned", False),
+    ):
+        done = cluster.types(line)
+        assert (done.returncode, seen in done.stdout + done.stderr) == (0, True), done
         [node] = cluster.objects.listed(kinds.NODE)
         assert bool(node["spec"].get("unschedulable")) is unschedulable
     assert [each["metadata"]["name"] for each in cluster.objects.listed(kinds.POD)] == [
         f"sriov-underlay-{clusters.NODE}"
     ]
+
+
+def test_the_page_selects_a_pod_that_is_on_its_way_to_the_node_and_no_other() -> None:
+    [waiting] = [
+        each.command.replace("NODE", clusters.NODE)
+        for each in table.run_by(__file__, "test_a_node_is_drained_and_taken_into_use_again")
+        if "Pending" in each.command
+    ]
+    spec = {"nodeName": "another", "containers": [{"name": "c", "image": "i"}]}
+    for name, node in (("late", clusters.NODE), ("elsewhere", "node-2")):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {**spec, "nodeName": node}}
+        selected = kinds.selected({**pod, "status": {"phase": "Pending"}}, "", waiting.split()[-1])
+        assert selected is (node == clusters.NODE)
+    assert not kinds.selected({**pod, "status": {"phase": "Running"}}, "", waiting.split()[-1])
 
 
 def test_every_line_is_typed_by_somebody() -> None:

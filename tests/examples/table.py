@@ -90,6 +90,15 @@ RUN = {
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/migration.md", "sriov-underlay install --replace-incumbent --enable"): _NODE,
+    ("docs/migration.md", "kubectl cordon NODE"): _DRAIN,
+    (
+        "docs/migration.md",
+        "kubectl get pods --all-namespaces --field-selector spec.nodeName=NODE,status.phase=Pending",
+    ): _DRAIN,
+    ("docs/migration.md", "kubectl get node NODE --output jsonpath='{.status.allocatable}'"): _DRAIN,
+    ("docs/migration.md", "sriovctl attachments"): (
+        "tests/sriovctl/commands/test_predecessor.py::test_the_page_of_the_change_shows_what_is_printed"
+    ),
     ("docs/migration.md", "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data"): _DRAIN,
     ("docs/migration.md", "kubectl uncordon NODE"): _DRAIN,
     ("docs/migration.md", "sriov-underlay status"): _NODE,

@@ -65,9 +65,15 @@ class Endpoint:
 class Kubelet:
     """The kubelet below `root`, a folder that stands for /var/lib/kubelet. `registrations` are names in order."""
 
-    def __init__(self, root: pathlib.Path, patience: float = 10.0, *, watching: bool = False) -> None:
+    def __init__(
+        self, root: pathlib.Path, patience: float = 10.0, *, watching: bool = False, keeps_older: bool = False
+    ) -> None:
         """`patience` is how many seconds it dials back; of the next registrations `refusals` are refused,
-        and for `unwatched` ListAndWatch is not called. `watching` turns on its plugin watcher."""
+        and for `unwatched` ListAndWatch is not called. `watching` turns on its plugin watcher. `keeps_older`: as a
+        kubelet from 1.25 on it goes on with an older plugin's stream, whose end ends the newer plugin's
+        (pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go, runClient); those before 1.25 hang up on the older."""
+        self._keeps_older = keeps_older
+        self._older: list[Endpoint] = []
         self.plugins = root / "plugins_registry"
         self._watching = watching
         self._watcher: asyncio.Task[None] | None = None
@@ -116,9 +122,10 @@ class Kubelet:
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
-        for endpoint in list(self.endpoints.values()):
+        for endpoint in [*self.endpoints.values(), *self._older]:
             await self._hang_up(endpoint)
         self.endpoints.clear()
+        self._older.clear()
 
     async def restart(self) -> None:
         await self.stop()
@@ -214,7 +221,9 @@ class Kubelet:
         endpoint = await self._dial(resource, path)
         older = self.endpoints.get(resource)
         self.endpoints[resource] = endpoint
-        if older is not None:
+        if older is not None and self._keeps_older:
+            self._older.append(older)
+        elif older is not None:
             await self._hang_up(older)
         self.registrations.append(resource)
         if self.unwatched > 0:
@@ -248,6 +257,9 @@ class Kubelet:
                 last = endpoint.said[-1].values()
                 endpoint.said.append({device.id: dataclasses.replace(device, healthy=False) for device in last})
             self._changed.set()
+            if endpoint in self._older:
+                self._older.remove(endpoint)
+                await self._hang_up(self.endpoints[endpoint.resource])
 
     async def _hang_up(self, endpoint: Endpoint) -> None:
         if endpoint.watching is not None:

@@ -76,6 +76,7 @@ class Node:
             "run-dir": "run",
             "config": "config.json",
             "policy": "policy.json",
+            "predecessor-dir": "cache",
             "cni-bin": "bin",
             "cni-conf": "net.d",
         }
@@ -125,6 +126,18 @@ class Node:
         while len(calls.read()) == before and time.monotonic() < deadline:
             time.sleep(0.005)
         return answer
+
+    def attached_by_sriov_cni(self, **keys: object) -> pathlib.Path:
+        """The VF is in the pod's namespace, as sriov-cni leaves it and writes it down; returns its file."""
+        with self.bench.node.kernel() as net:
+            net.move(net.link("enp1s0v0").index, self.bench.pod, "net1")
+        original = {"HostIFName": "enp1s0v0", "EffectiveMAC": "02:00:00:02:00:00", "MTU": 1500}
+        written = {"cniVersion": "1.0.0", "name": "n1", "type": "sriov", "deviceID": self.vf, "OrigVfState": original}
+        (self.folder / "cache/pci").mkdir(parents=True)
+        (self.folder / "cache/pci" / self.vf).write_text(self.bench.machine.path("pod"))
+        path = self.folder / "cache/0ab34567890123456-net1"
+        path.write_text(json.dumps({**written, **keys}))
+        return path
 
     def close(self) -> None:
         self.bench.pod.close()

@@ -73,11 +73,17 @@ def of(api: str, plural: str) -> Kind:
 
 
 def selected(found: Object, labels: str, fields: str) -> bool:
-    """Report whether URL selectors of equality select the object; fields are name and node. Raises RefusedError."""
-    has = {"metadata.name": found["metadata"]["name"], "spec.nodeName": found.get("spec", {}).get("nodeName")}
-    field, _, wanted = fields.partition("=")
-    if field and field not in has:
+    """Report whether URL selectors of equality select the object; fields: name, node, phase. Raises RefusedError."""
+    has = {
+        "metadata.name": found["metadata"]["name"],
+        "spec.nodeName": found.get("spec", {}).get("nodeName"),
+        "status.phase": found.get("status", {}).get("phase", "Pending"),
+    }
+    asked = dict(each.split("=", 1) for each in fields.split(",") if each)
+    if not asked.keys() <= has.keys():
         raise RefusedError(400, "BadRequest", f"nothing is selected by {fields} here")
     labelled = found["metadata"].get("labels", {})
     pairs = [each.split("=", 1) for each in labels.split(",") if each]
-    return has.get(field, "") == wanted and all(labelled.get(key) == value for key, value in pairs)
+    return all(has[key] == value for key, value in asked.items()) and all(
+        labelled.get(key) == value for key, value in pairs
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sriov import settings
-from sriov_cni.context import legacy
+from sriov.state import predecessor
 from sriov_cni.spec import cni_errors, netconf
 from tests.fakes import bench
 from tests.sriov_cni import harness
@@ -185,7 +185,7 @@ def upstream(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator
     (folder / "c1-net1").write_text(json.dumps({**network, "OrigVfState": original}))
     (folder / "pci" / here.vfs[0]).write_text("/run/netns/x")
     socket = tmp_path / "cni.sock"
-    with harness.daemon(here.node, here.book, socket, here.machine.adopt, upstream=legacy.Upstream(folder)):
+    with harness.daemon(here.node, here.book, socket, here.machine.adopt, upstream=predecessor.Upstream(folder)):
         client = harness.Client(socket, str(HOST_LOCAL.parent), here.machine.path("pod"))
         yield Upstream(here, client, folder, tmp_path / "leases/n1", network, before)
     here.pod.close()

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from sriov import devices, settings
-from sriov.state import ledger
+from sriov.state import ledger, predecessor
 from sriov_cni.commands import dispatch, repair
-from sriov_cni.context import calls, legacy
+from sriov_cni.context import calls
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf, typos, vf_request
 from tests.fakes import bench, world
@@ -172,7 +172,7 @@ def test_the_whole_ledger_is_never_read_in_the_event_loop(tmp_path: pathlib.Path
             threads.append(threading.current_thread())
             return super().records()
 
-    class Upstream(legacy.Upstream):
+    class Upstream(predecessor.Upstream):
         def of_device(self, pci: devices.PciAddress) -> ledger.Record | None:
             threads.append(threading.current_thread())
             return super().of_device(pci)

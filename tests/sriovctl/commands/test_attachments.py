@@ -15,7 +15,7 @@ from tests.sriovctl import nodes
 
 KEYS = {
     *("device", "state", "namespace", "pod", "containerId", "interface", "network", "netns", "since", "mac", "vlan"),
-    *("hostName", "heldByPod"),
+    *("hostName", "heldByPod", "attachedBy"),
 }
 
 

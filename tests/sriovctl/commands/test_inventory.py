@@ -16,7 +16,7 @@ KEYS = {
     *("device", "role", "pf", "index", "netdev", "driver", "vendorId", "deviceId", "numaNode", "linkType", "link"),
     *("speedMbps", "mtu", "numVfs", "totalVfs", "pool", "health", "reason", "owner", "mac", "vlan"),
 }
-OWNER_KEYS = {"namespace", "pod", "containerId", "interface", "network", "attached"}
+OWNER_KEYS = {"namespace", "pod", "containerId", "interface", "network", "attached", "attachedBy"}
 PF = devices.pci_address("0000:01:00.0")
 
 
@@ -64,6 +64,7 @@ def test_an_attached_vf_shows_pod_mac_and_vlan(node: nodes.Node) -> None:
         "interface": "net1",
         "network": "n1",
         "attached": True,
+        "attachedBy": "sriov-underlay",
     }
     assert (vf["netdev"], vf["mac"], vf["vlan"]) == (None, "02:00:00:00:cc:01", 100)
     waiting = found[node.bench.vfs[1]]["owner"]

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from sriov import settings
+from sriov.state import predecessor
 from sriov_cni.commands import dispatch
-from sriov_cni.context import calls, legacy
+from sriov_cni.context import calls
 from sriov_cni.shim import wire
 from sriov_cni.spec import environment, netconf
 from tests.fakes import bench
@@ -66,7 +67,7 @@ def old(tmp_path: pathlib.Path) -> Old:
         )
     )
     (folder / "pci" / here.vfs[0]).write_text("/run/netns/x")
-    daemon = calls.Daemon(here.node, here.book, upstream=legacy.Upstream(folder))
+    daemon = calls.Daemon(here.node, here.book, upstream=predecessor.Upstream(folder))
     return Old(here, daemon, folder, before)
 
 
@@ -103,20 +104,20 @@ def test_a_dead_pods_vf_is_restored_before_it_is_handed_on(old: Old) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"deviceID": "../../etc"}', '{"deviceID": 7}'])
 def test_f8_an_unusable_record_is_no_record(old: Old, content: str) -> None:
     (old.folder / "old1-net1").write_text(content)
-    assert legacy.Upstream(old.folder).find("old1", "net1") is None
-    assert legacy.Upstream(old.folder).of_device(old.here.vfs[0]) is None
+    assert predecessor.Upstream(old.folder).find("old1", "net1") is None
+    assert predecessor.Upstream(old.folder).of_device(old.here.vfs[0]) is None
 
 
 def test_f53_a_link_or_a_fifo_in_its_place_is_not_followed(old: Old) -> None:
     path = old.folder / "old1-net1"
     path.rename(old.folder / "elsewhere")
     path.symlink_to(old.folder / "elsewhere")
-    assert legacy.Upstream(old.folder).find("old1", "net1") is None
+    assert predecessor.Upstream(old.folder).find("old1", "net1") is None
     path.unlink()
     os.mkfifo(path)
-    assert legacy.Upstream(old.folder).find("old1", "net1") is None
+    assert predecessor.Upstream(old.folder).find("old1", "net1") is None
 
 
 def test_a_folder_that_does_not_exist_is_an_empty_one(tmp_path: pathlib.Path) -> None:
-    nothing = legacy.Upstream(tmp_path / "absent")
+    nothing = predecessor.Upstream(tmp_path / "absent")
     assert nothing.find("c", "net1") is None
