@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, hostsettings, metrics, scale
+from hack.benchmark import deviceplugin, figures, hostsettings, metrics, rest, scale
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -41,7 +41,18 @@ def _host(flags: argparse.Namespace) -> list[figures.Figure]:
     return hostsettings.measure(flags.rounds)
 
 
-_PARTS = {"attach": _attach, "deviceplugin": _deviceplugin, "host": _host, "metrics": _metrics, "scale": _scale}
+def _rest(flags: argparse.Namespace) -> list[figures.Figure]:
+    return rest.measure(flags.beside, *(2, 1) if flags.small else ())
+
+
+_PARTS = {
+    "attach": _attach,
+    "deviceplugin": _deviceplugin,
+    "host": _host,
+    "metrics": _metrics,
+    "rest": _rest,
+    "scale": _scale,
+}
 
 
 def main() -> int:
@@ -56,12 +67,15 @@ def main() -> int:
         help="attach, host: pairs; scale: hundreds (%(default)s)",
     )
     parser.add_argument(
-        "--small", action="store_true", help="deviceplugin, metrics, scale: of few VFs, to see whether it runs"
+        "--small", action="store_true", help="deviceplugin, metrics, rest, scale: short, to see whether it runs"
     )
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
     parser.add_argument(
-        "--beside", type=_checkout, metavar="CHECKOUT", help="attach: set beside that of another checkout, in one run"
+        "--beside",
+        type=_checkout,
+        metavar="CHECKOUT",
+        help="attach, rest: set beside that of another checkout, in one run",
     )
     parser.add_argument("--alone", action="store_true", help="attach --beside: only the two checkouts, in less time")
     flags = parser.parse_args()

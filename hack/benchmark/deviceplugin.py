@@ -49,10 +49,13 @@ class Node:
         self.kubelet = fake.Kubelet(root)
 
     def command(self) -> list[str]:
+        return [sys.executable, "-m", "deviceplugin", *self.flags(), "--resync-interval=3600"]
+
+    def flags(self) -> list[str]:
         places = {"sysfs": "sys", "procfs": "proc", "dev": "dev", "run-dir": "run", "devinfo-dir": "devinfo"}
         flags = [f"--{name}={self.root / place}" for name, place in places.items()]
         config = [f"--config-file={self.root}/config.json", f"--kubelet-root-dir={self.root}"]
-        return [sys.executable, "-m", "deviceplugin", *config, *flags, "--log-level=error", "--resync-interval=3600"]
+        return [*config, *flags, "--log-level=error"]
 
     def known(self) -> bool:
         """Whether the kubelet has every VF."""

@@ -21,6 +21,7 @@ _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
 _PROMETHEUS = "tests/deploy/test_alerts.py::test_each_alert_fires_when_it_should_and_not_else"
 _PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
 _README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_what_the_pages_say"
+_REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout"
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _WHOLE = {
@@ -109,6 +110,7 @@ RUN = {
         "tests/lab/benchmarks/test_attach.py::test_a_short_run_on_real_vfs"
     ),
     ("docs/performance.md", "hack/bench host"): _HOST,
+    ("docs/performance.md", "hack/bench rest --beside before"): _REST,
     ("docs/performance.md", "hack/bench scale --json scale.json"): _SCALE,
     ("docs/performance.md", "sriovctl doctor"): _NODE,
     ("docs/provisioning.md", "sriovctl provision --plan /etc/sriov-underlay/provision.yaml"): _GUEST,
