@@ -24,8 +24,11 @@ NEXT = "9.9.9"
 INSTALLED = pathlib.Path("/opt/sriov-underlay")
 """Where `programs` are to be, each version in a folder of its name."""
 _NEEDLESS = shutil.ignore_patterns("[.]*", "__pycache__", "build", "dist", "tests", "docs")
-RECIPE = tuple(
-    PROJECT / name for name in ("hack/build-rootfs", "hack/sbom.py", "deploy/image/packages", "requirements.lock")
+_MADE_BY = ("build-rootfs", "sbom.py", "licences.py", "sbom.lock")
+RECIPE = (
+    *(PROJECT / "hack" / name for name in _MADE_BY),
+    PROJECT / "deploy/image/packages",
+    PROJECT / "requirements.lock",
 )
 """What the image is made by, beside the wheel."""
 
