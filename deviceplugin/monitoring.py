@@ -76,7 +76,7 @@ def serving(running: plugin.Plugin, where: http_address.Address) -> AbstractAsyn
     async def problems() -> Sequence[str]:
         return running.status().problems
 
-    async def status_page() -> endpoint.Page:
+    async def status_page(_accept: str) -> endpoint.Page:
         return endpoint.Page(200, running.status().as_json, "application/json")
 
     routes = {**pages.routes(problems, everything, refresh), "/status": status_page}

@@ -34,7 +34,10 @@ class Page(msgspec.Struct, frozen=True):
     kind: str = TEXT
 
 
-Routes = Mapping[str, Callable[[], Awaitable[Page]]]
+Maker = Callable[[str], Awaitable[Page]]
+"""Makes a page for a request whose `Accept` header is the argument, "" if it has none."""
+
+Routes = Mapping[str, Maker]
 """Path to the function that makes its page."""
 
 
@@ -115,19 +118,29 @@ class _Endpoint:
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, _, rest = (await reader.readline()).decode("latin-1").partition(" ")
-        for _line in range(_LINES):
-            if not (await reader.readline()).strip():
-                break
-        page = await self._page(method, rest.partition(" ")[0].partition("?")[0])
+        accept = await _accept(reader)
+        page = await self._page(method, rest.partition(" ")[0].partition("?")[0], accept)
         writer.write(head(page) + page.body)
         await writer.drain()
 
-    async def _page(self, method: str, path: str) -> Page:
+    async def _page(self, method: str, path: str, accept: str) -> Page:
         if method != "GET":
             return Page(405, b"only GET is supported\n")
         if path not in self._routes:
             return Page(404, f"there are {', '.join(sorted(self._routes))}\n".encode())
-        return await self._routes[path]()
+        return await self._routes[path](accept)
+
+
+async def _accept(reader: asyncio.StreamReader) -> str:
+    """Read the request's headers. Returns what the client accepts; several headers are one list (RFC 9110)."""
+    accepted = []
+    for _line in range(_LINES):
+        name, _, value = (await reader.readline()).decode("latin-1").strip().partition(":")
+        if not name:
+            break
+        if name.lower() == "accept":
+            accepted.append(value.strip())
+    return ",".join(accepted)
 
 
 def head(page: Page) -> bytes:

@@ -27,8 +27,13 @@ def ours() -> set[str]:
     return found - {"sriov_build"} | {"sriov_build_info"}
 
 
+def registries() -> tuple[prometheus_client.CollectorRegistry, ...]:
+    """Each daemon's."""
+    return _daemon(), _plugin()
+
+
 def _families() -> Iterator[core.Metric]:
-    for registry in (_daemon(), _plugin()):
+    for registry in registries():
         yield from registry.collect()
 
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 
 from prometheus_client import parser
+from prometheus_client.openmetrics import parser as strict
 
 from sriov.daemon import http_address
 
@@ -40,7 +41,13 @@ async def scrape(where: http_address.Address) -> Samples:
     """What a scrape finds, read as Prometheus' own library reads it."""
     code, text = await get(where, "/metrics")
     assert code == 200, text
-    families = parser.text_string_to_metric_families(text)
+    return samples(text)
+
+
+def samples(text: str, *, openmetrics: bool = False) -> Samples:
+    """Read a page. The parser of OpenMetrics is strict."""
+    read = strict.text_string_to_metric_families if openmetrics else parser.text_string_to_metric_families
+    families = read(text)
     return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
 
 

@@ -55,6 +55,52 @@ def test_metrics_are_of_the_process_and_say_their_type(tmp_path: pathlib.Path) -
     loops.run(body())
 
 
+# What Prometheus 2.42 and 3.5 send (scrape/scrape.go, acceptHeader).
+OLD = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+NEW = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;"
+    "q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2"
+)
+OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        (f"Accept: {OLD}", OPEN),
+        (f"Accept: {NEW}", OPEN),
+        ("ACCEPT:application/openmetrics-text", OPEN),
+        ("Accept: text/html\r\nAccept: application/openmetrics-text; version=1.0.0", OPEN),
+        ("Accept: application/openmetrics-text; version=0.0.1", PLAIN),
+        ("Accept: application/openmetrics-text; version=latest", PLAIN),
+        ("Accept: application/openmetrics-text; version=2." + "0" * 5000, OPEN),
+        ("Accept: text/plain; version=1.0.0", PLAIN),
+        ("Accept: */*", PLAIN),
+        ("Accept:", PLAIN),
+        ("Accepts: application/openmetrics-text", PLAIN),
+    ],
+)
+def test_openmetrics_is_for_those_who_ask_for_it(tmp_path: pathlib.Path, headers: str, kind: str) -> None:
+    """Both formats have the same samples; only OpenMetrics says where it ends."""
+    where = http_address.Unix(tmp_path / "s")
+
+    async def body() -> None:
+        async with endpoint.serving(where, shared([])):
+            code, head, told = await clients.sent(where, f"GET /metrics HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        assert code == 200
+        assert f"Content-Type: {kind}\r\n" in head
+        samples = clients.samples(told, openmetrics=kind == OPEN)
+        assert clients.value(samples, "sriov_build_info", program="test") == 1
+        assert clients.value(samples, "process_cpu_seconds_total") > 0
+        assert told.endswith("# EOF\n") == (kind == OPEN)
+
+    loops.run(body())
+
+
 def test_nonsense_is_the_clients_own_loss(tmp_path: pathlib.Path) -> None:
     where = http_address.Unix(tmp_path / "s")
 
@@ -173,7 +219,7 @@ def test_however_many_ask_one_page_is_made_at_a_time(tmp_path: pathlib.Path) -> 
 def test_it_ends_at_once_whoever_is_connected(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
     where = http_address.Unix(tmp_path / "s")
 
-    async def never() -> endpoint.Page:
+    async def never(_accept: str) -> endpoint.Page:
         await asyncio.Event().wait()
         raise AssertionError
 
