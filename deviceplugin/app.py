@@ -17,7 +17,7 @@ import msgspec
 
 from deviceplugin import device_files, dry_run, flags, plugin, registration
 from sriov import errors
-from sriov.daemon import http_address, logs, signals
+from sriov.daemon import http_address, log_level, logs, signals
 from sriov.hardware import discovery, sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import config, health, observer
@@ -71,8 +71,10 @@ async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
-    logs.follow_signals(given.log_level)
-    async with _answering(running, given.http):
+    async with (
+        log_level.followed(given.log_level, given.log_level_file, running.tasks),
+        _answering(running, given.http),
+    ):
         main_task = asyncio.create_task(running.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -66,6 +66,7 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "log-format", _format, "human", "human or json")
     levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
     _flag(made, "log-level", _level, "info", levels)
+    _flag(made, "log-level-file", pathlib.Path, None, "file with the level, followed while the program runs")
 
 
 def _add_modes(made: argparse.ArgumentParser) -> None:

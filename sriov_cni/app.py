@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from sriov import errors, versions
 from sriov.attachment import announcing, node
-from sriov.daemon import http_address, logs, signals, systemd
+from sriov.daemon import http_address, log_level, logs, signals, systemd
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netlink, netns, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
@@ -87,7 +87,6 @@ async def _run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    logs.follow_signals(options.log_level)
     with netns.own() as home:
         here = node_of(home)
         path = (
@@ -111,6 +110,9 @@ async def _run(
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
         async with contextlib.AsyncExitStack() as answering:
+            await answering.enter_async_context(
+                log_level.followed(options.log_level, options.log_level_file, daemon.tasks)
+            )
             waits = not place.take()
             answers = monitor is None or await _answer(answering, monitor.serving(daemon, path, place), waits)
             if not await place.wait(stop, tell):
@@ -238,4 +240,7 @@ def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"
+    )
+    parser.add_argument(
+        "--log-level-file", type=pathlib.Path, help="file with the level, followed while the daemon runs (off)"
     )

@@ -4,14 +4,12 @@ Facts of a line (pod, VF, …) belong to the task that does the work and to the 
 the function that logs need not know them. A line has only facts that a caller names: no configuration, no arguments.
 """
 
-import asyncio
 import contextlib
 import contextvars
 import datetime
 import enum
 import json
 import logging
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -77,16 +75,10 @@ def start(level: str, how: Format) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def follow_signals(level: str) -> None:
-    """Have SIGUSR1 set the level to debug, and SIGUSR2 back to the level of the start. For the running loop."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, _change, "debug")
-    loop.add_signal_handler(signal.SIGUSR2, _change, level)
-
-
-def _change(level: str) -> None:
+def change(level: str) -> None:
+    """Set the level, and log that it is another now, whatever the old one and the new one are."""
     root = logging.getLogger()
-    root.setLevel(logging.INFO)  # so that the next line is logged, whatever the old and new level
+    root.setLevel(logging.INFO)
     _log.info("the log level is now %s", level)
     root.setLevel(level.upper())
 

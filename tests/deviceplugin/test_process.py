@@ -221,12 +221,14 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
     where = http_address.Unix(tmp_path / "http.sock")
 
     async def body() -> None:
-        async with started(tmp_path, f"--http={where}", "--log-format=json") as process:
+        flags = [f"--http={where}", "--log-format=json", f"--log-level-file={tmp_path}/level"]
+        async with started(tmp_path, *flags) as process:
             await loops.until(where.path.exists, 10)
             assert await clients.get(where, "/healthz") == (200, "ok\n")
             code, said = await clients.get(where, "/readyz")
             assert code == 503
             assert "intel.com/igb_vf is not registered with the kubelet" in said.splitlines()
+            (tmp_path / "level").write_text("debug")
             kubelet = fake.Kubelet(tmp_path)
             await kubelet.start()
             await kubelet.wait_for("intel.com/igb_vf", 7, timeout=10)
@@ -239,7 +241,8 @@ def test_it_is_ready_once_a_kubelet_knows_every_resource(tmp_path: pathlib.Path)
             ended, log = await told(process)
         assert (ended, "Traceback" in log) == (0, False)
         lines = [json.loads(line) for line in log.splitlines()]
-        assert "the log level is now debug" in [line["message"] for line in lines]
+        levels = [line["message"] for line in lines if line["message"].startswith("the log level is now ")]
+        assert levels == ["the log level is now debug"] * 2, "by the file, and by the signal"
         about = {line.get("resource") for line in lines if line["message"].startswith("registered ")}
         assert about == {"intel.com/igb_vf", "intel.com/x"}
         assert not where.path.exists()

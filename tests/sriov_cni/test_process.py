@@ -126,7 +126,8 @@ def test_flags_that_cannot_be_meant(tmp_path: pathlib.Path, flag: str, status: i
 
 def test_its_log_is_json_and_its_level_changes_while_it_runs(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
-        async with started(tmp_path, "--log-format=json", "--log-level=info") as process:
+        flags = ["--log-format=json", "--log-level=info", f"--log-level-file={tmp_path}/level"]
+        async with started(tmp_path, *flags) as process:
             assert process.stderr
             first = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
             assert first["message"] == f"listening on {tmp_path}/run/cni.sock"
@@ -134,6 +135,9 @@ def test_its_log_is_json_and_its_level_changes_while_it_runs(tmp_path: pathlib.P
                 process.send_signal(number)
                 line = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
                 assert line["message"] == f"the log level is now {level}"
+            (tmp_path / "level").write_text("error")
+            line = json.loads(await asyncio.wait_for(process.stderr.readline(), 10))
+            assert line["message"] == "the log level is now error"
             process.terminate()
             assert (await told(process))[0] == 0
 

@@ -1,13 +1,10 @@
 """Lines of the log, as a machine and as a person read them."""
 
 import asyncio
-import functools
 import io
 import json
 import logging
-import os
 import re
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -112,30 +109,3 @@ def test_no_value_makes_a_line_of_its_own_or_a_long_one(human: Written) -> None:
     [line] = human.lines
     assert r"pod='x\n2026-01-01 00:00:00,000 INFO forged'" in line
     assert f"namespace={'n' * 253} duration_ms=" in line
-
-
-def test_signals_change_the_level_and_say_so(human: Written) -> None:
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(human.handler)
-    log.setLevel(logging.NOTSET)
-
-    def said(text: str) -> bool:
-        return any(line.endswith(text) for line in human.lines[-1:])
-
-    async def body() -> None:
-        logs.follow_signals("error")
-        for number, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR2, "error"), (signal.SIGUSR2, "error")):
-            os.kill(os.getpid(), number)
-            told = f"the log level is now {level}"
-            await loops.until(functools.partial(said, told))
-            assert log.isEnabledFor(logging.DEBUG) == (level == "debug")
-            log.debug("seen if asked for")
-
-    try:
-        loops.run(body())
-    finally:
-        root.removeHandler(human.handler)
-        root.setLevel(before)
-    assert sum("seen if asked for" in line for line in human.lines) >= 1
-    assert len([line for line in human.lines if "the log level is now" in line]) == 3
