@@ -13,12 +13,17 @@ CAPABILITIES: dict[str, set[str]] = {
     "install-shim": set(),
     "device-plugin": set(),
     "cni-daemon": {"NET_ADMIN", "SYS_ADMIN", "NET_RAW"},
+    "device-plugin-metrics": set(),
+    "cni-daemon-metrics": set(),
 }
 """Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
 allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
 
 OPTIONAL: dict[str, set[str]] = {"install-shim": {"DAC_OVERRIDE"}}
 """What a value may add: where the runtime's folder of plugins is not root's, only this lets root write there."""
+
+PROXIES = {"device-plugin-metrics": "device-plugin", "cni-daemon-metrics": "cni-daemon"}
+"""Containers of another image, which answer the node's network in the place of this one."""
 
 READ, WRITE = True, False
 
@@ -115,6 +120,41 @@ def _the_api_server(daemonset: Object) -> Iterator[str]:
         yield "the service account is everybody's"
 
 
+def _tokens(daemonset: Object) -> Iterator[str]:
+    """Only a proxy asks the API server for anything."""
+    volumes = {each["name"] for each in _pod(daemonset)["volumes"] if _has_token(each)}
+    for container, mount in _mounts(daemonset):
+        if mount["name"] in volumes and (container not in PROXIES or mount.get("readOnly") is not True):
+            yield f"{container} has a token for the API server"
+
+
+def _has_token(volume: Object) -> bool:
+    return any("serviceAccountToken" in each for each in volume.get("projected", {}).get("sources", []))
+
+
+def _proxies(daemonset: Object) -> Iterator[str]:
+    """Each encrypts, asks who comes, shows one page of one daemon, and is nobody on the node."""
+    there = rendering.containers(daemonset)
+    for name in PROXIES.keys() & there.keys():
+        proxy = there[name]
+        flags = dict(each.removeprefix("--").split("=", 1) for each in proxy["args"])
+        [daemon] = [each.removeprefix("--http=") for each in there[PROXIES[name]]["args"] if each.startswith("--http=")]
+        port = daemon.rpartition(":")[2]
+        wanted = {
+            "secure-listen-address": f"[$(POD_IP)]:{port}",
+            "upstream": f"http://{daemon}/",
+            "allow-paths": "/metrics",
+        }
+        certificate = {"tls-cert-file": "/etc/tls/tls.crt", "tls-private-key-file": "/etc/tls/tls.key"}
+        if flags not in (wanted, wanted | certificate):
+            yield f"{name} has the flags {flags}"
+        if [(each["name"], each["containerPort"]) for each in proxy["ports"]] != [(PROXIES[name], int(port))]:
+            yield f"{name} has the ports {proxy['ports']}"
+        context = proxy.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{name} is root"
+
+
 def _images(daemonset: Object) -> Iterator[str]:
     for name, container in rendering.containers(daemonset).items():
         image = container["image"]
@@ -133,7 +173,8 @@ def _probes(daemonset: Object) -> Iterator[str]:
             said = [f"{asked['host']}:{asked['port']}"] if asked else []
             if said != addresses:
                 yield f"the {kind} of {name} asks {said}, it listens on {addresses}"
-        if any(not each.startswith("127.0.0.1:") for each in addresses) or container.get("ports"):
+        listens = container.get("ports") and name not in PROXIES
+        if any(not each.startswith("127.0.0.1:") for each in addresses) or listens:
             yield f"{name} listens on the node's network"
 
 
@@ -171,6 +212,8 @@ RULES: tuple[Rule, ...] = (
     _the_nodes_folders,
     _mounting,
     _the_api_server,
+    _tokens,
+    _proxies,
     _images,
     _probes,
     _importance,

@@ -35,6 +35,29 @@ VARIANTS: dict[str, Object] = {
         "image": {"repository": "registry.example:5000/net/sriov-underlay", "tag": "1.2.3", "digest": DIGEST},
         "imagePullSecrets": [{"name": "registry"}],
     },
+    "metrics": {"metrics": {
+        "proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"},
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
+    }},
+    "metrics with certificates of one's own": {
+        "http": {"devicePluginPort": 19557, "cniDaemonPort": 19558},
+        "metrics": {
+            "proxy": {"enabled": True, "image": f"registry.example/proxy@{DIGEST}", "tlsSecret": "metrics-tls"},
+            "podMonitor": {
+                "enabled": True,
+                "interval": "15s",
+                "tokenSecret": {"name": "reader", "key": "token"},
+                "ca": {"configMap": {"name": "ca", "key": "ca.crt"}},
+                "serverName": "sriov-underlay.example",
+            },
+            "dashboard": {"enabled": True, "namespace": "grafana", "annotations": {"grafana_folder": "Network"}},
+        },
+    },
+    "metrics for a Prometheus without an operator": {
+        "metrics": {"proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"}},
+    },
     "some nodes": {
         "nodeSelector": {"feature.node.kubernetes.io/network-sriov.capable": "true"},
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -65,13 +88,46 @@ REFUSED: list[tuple[Object, str]] = [
     ({"config": {"resourceList": [{"selectors": {}}]}}, "at '/config/resourceList/0': missing property 'resourceName'"),
     ({"config": None}, "missing property 'config'"),
     ({"policy": {"rule": []}}, "at '/policy': additional properties 'rule' not allowed"),
+    ({"metrics": {"proxy": {"enabled": True}}}, "metrics.proxy.enabled needs metrics.proxy.image: name an image"),
+    ({"metrics": {"proxy": {"image": "kube-rbac-proxy"}}}, "at '/metrics/proxy/image': 'kube-rbac-proxy' does not"),
+    ({"metrics": {"proxy": {"image": "x/proxy:latest"}}}, "metrics.proxy.image is latest: two nodes would run"),
+    ({"http": {"enabled": False}, "metrics": {"proxy": {"enabled": True, "image": "x/y:1"}}}, "needs http.enabled"),
+    ({"metrics": {"podMonitor": {"enabled": True}}}, "metrics.podMonitor.enabled needs metrics.proxy.enabled"),
+    ({"metrics": {"podMonitor": {"ca": {"secret": {"name": "a", "key": "b"}}}}}, "ca needs metrics.proxy.tlsSecret"),
+    (
+        {
+            "metrics": {
+                "proxy": {"enabled": True, "image": "x/y:1", "tlsSecret": "tls"},
+                "podMonitor": {"enabled": True},
+            }
+        },
+        "metrics.proxy.tlsSecret needs metrics.podMonitor.ca and metrics.podMonitor.serverName",
+    ),
+    ({"metrics": {"podMonitors": {}}}, "at '/metrics': additional properties 'podMonitors' not allowed"),
+    ({"metrics": {"proxy": {"tls": ""}}}, "at '/metrics/proxy': additional properties 'tls' not allowed"),
+    (
+        {"metrics": {"podMonitor": {"tokenSecret": {"name": "a"}}}},
+        "at '/metrics/podMonitor/tokenSecret': properties 'key' required, if 'name' exists",
+    ),
+    (
+        {"metrics": {"podMonitor": {"ca": {"config": {}}}}},
+        "at '/metrics/podMonitor/ca': additional properties 'config' not allowed",
+    ),
+    (
+        {"metrics": {"dashboard": {"label": {}}}},
+        "at '/metrics/dashboard': additional properties 'label' not allowed",
+    ),
+    ({"metrics": {"rules": {"on": True}}}, "at '/metrics/rules': additional properties 'on' not allowed"),
     ({"maxUnavailable": 0}, "at '/maxUnavailable': minimum: got 0, want 1"),
     ({"maxUnavailable": "0%"}, "at '/maxUnavailable': '0%' does not match pattern"),
 ]
 
 
 def validate(objects: list[Object]) -> None:
+    """Kinds of Kubernetes' own. Those of prometheus-operator are in test_metrics_in_a_cluster.py."""
     for each in objects:
+        if each["apiVersion"] == "monitoring.coreos.com/v1":
+            continue
         for version in VERSIONS:
             assert kinds.violation(each, version) is None
 
@@ -150,8 +206,9 @@ def test_the_shim_comes_and_goes(variant: str, first: list[str], adds: list[str]
 
 
 def test_two_releases_do_not_share_an_object() -> None:
+    everything = {**VARIANTS["policy"], **VARIANTS["metrics"]}
     first, second = (
-        {(each["kind"], each["metadata"]["name"]) for each in rendering.chart(VARIANTS["policy"], name=name)}
+        {(each["kind"], each["metadata"]["name"]) for each in rendering.chart(everything, name=name)}
         for name in ("left", "right")
     )
     assert ("DaemonSet", "left-sriov-underlay") in first

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.deploy import rendering, rules
+from tests.deploy import rendering, rules, test_rendering
 from tests.deploy.rendering import Object
 
 
@@ -123,9 +123,45 @@ BROKEN: list[tuple[Callable[[Object], None], str]] = [
 ]
 
 
+PROXY = "containers.cni-daemon-metrics"
+FLAGS = ["--upstream=http://127.0.0.1:9558/", "--allow-paths=/metrics"]
+INSECURE = {
+    "insecure-listen-address": "0.0.0.0:9558",
+    "upstream": "http://127.0.0.1:9558/",
+    "allow-paths": "/metrics",
+}
+
+BROKEN_PROXY: list[tuple[Callable[[Object], None], str]] = [
+    (
+        changed(f"{PROXY}.args", ["--insecure-listen-address=0.0.0.0:9558", *FLAGS]),
+        f"cni-daemon-metrics has the flags {INSECURE}",
+    ),
+    (
+        changed(f"{PROXY}.ports", [{"name": "cni-daemon", "containerPort": 1}]),
+        "cni-daemon-metrics has the ports [{'name': 'cni-daemon', 'containerPort': 1}]",
+    ),
+    (changed(f"{PROXY}.securityContext.runAsNonRoot", None), "cni-daemon-metrics is root"),
+    (changed(f"{PROXY}.securityContext.runAsUser", 0), "cni-daemon-metrics is root"),
+    (
+        changed(f"{PROXY}.securityContext.capabilities.add", ["NET_ADMIN"]),
+        "cni-daemon-metrics adds ['NET_ADMIN']",
+    ),
+    (
+        changed(f"{CNI}.volumeMounts.podinfo.name", "api-access"),
+        "cni-daemon has a token for the API server",
+    ),
+    (changed(f"{CNI}.ports", [{"containerPort": 9558}]), "cni-daemon listens on the node's network"),
+]
+
+
 @pytest.fixture(scope="module")
 def sound() -> Object:
     return rendering.only(rendering.chart(), "DaemonSet")
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Object:
+    return rendering.only(rendering.chart(test_rendering.VARIANTS["metrics"]), "DaemonSet")
 
 
 def test_what_is_shipped_keeps_every_rule(sound: Object) -> None:
@@ -139,10 +175,17 @@ def test_what_is_forbidden_is_told(sound: Object, breaking: Callable[[Object], N
     assert told in rules.problems([broken])
 
 
-def test_no_rule_is_without_a_manifest_that_breaks_it(sound: Object) -> None:
+@pytest.mark.parametrize(("breaking", "told"), BROKEN_PROXY, ids=[told for _, told in BROKEN_PROXY])
+def test_what_is_forbidden_of_a_proxy_is_told(proxied: Object, breaking: Callable[[Object], None], told: str) -> None:
+    broken = copy.deepcopy(proxied)
+    breaking(broken)
+    assert told in rules.problems([broken])
+
+
+def test_no_rule_is_without_a_manifest_that_breaks_it(sound: Object, proxied: Object) -> None:
     silent = set(rules.RULES)
-    for breaking, _ in BROKEN:
-        broken = copy.deepcopy(sound)
+    for whole, breaking in [*((sound, each) for each, _ in BROKEN), *((proxied, each) for each, _ in BROKEN_PROXY)]:
+        broken = copy.deepcopy(whole)
         breaking(broken)
         silent -= {rule for rule in rules.RULES if any(rule(broken))}
     assert silent == set()

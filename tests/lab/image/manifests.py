@@ -21,12 +21,16 @@ _MEBIBYTE = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Volume:
-    """`path` is the node's; a ConfigMap's is "", and `config` names it. `must_exist`: the kubelet makes none."""
+    """`path` is the node's; a ConfigMap's is "", and `config` names it. `must_exist`: the kubelet makes none.
+
+    `annotated` is the file of an annotation, which the pod does not have.
+    """
 
     name: str
     path: str = ""
     must_exist: bool = False
     config: str = ""
+    annotated: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +88,10 @@ def _volume(declared: Mapping[str, Any]) -> Volume:
             return Volume(name, path, must_exist=kind == "Directory")
         case {"name": name, "configMap": {"name": config}}:
             return Volume(name, config=config)
+        case {"name": name, "downwardAPI": {"items": [{"path": file, "fieldRef": {"fieldPath": field}}]}}:
+            if not field.startswith("metadata.annotations["):
+                raise ValueError(f"a field of the pod that is not translated: {field}")
+            return Volume(name, annotated=file)
     raise ValueError(f"a volume that is not translated: {declared}")
 
 

@@ -69,6 +69,8 @@ class Node(node.Node):
         path.mkdir(parents=True, exist_ok=True)
         for name, content in self.pod.configs.get(volume.config, {}).items():
             (path / name).write_text(content)
+        if volume.annotated:
+            (path / volume.annotated).write_text("")
         return str(path)
 
     def file(self, volume: str, name: str) -> pathlib.Path:

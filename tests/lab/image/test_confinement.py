@@ -26,6 +26,7 @@ DEVICE_INFO = pathlib.Path("/var/run/k8s.cni.cncf.io/devinfo/dp")
 TOLD_WITHIN = 13
 """Seconds from a device plugin's registration until it says that a VF was left behind before its start: it waits ten
 from its first look. One that is left behind later is seen at the next look, up to half a minute after."""
+_LEVEL = "the log level is now debug"
 _BITS = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 _IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.58.0.0/24"}], [{"subnet": "fd00:58::/64"}]]}
 
@@ -99,7 +100,21 @@ def scraped(node: nodes.Node) -> str:
     return nodes.asked(node.pod.containers["cni-daemon"].probe.replace("/healthz", "/metrics"))
 
 
-CNI_CHECKS: tuple[Check, ...] = (attaches, advertises, asks_the_kubelet, keeps_to_the_policy, takes_over, counts)
+def follows_the_annotation(node: nodes.Node, _pod: namespaces.Namespace) -> str:
+    """The kubelet writes what the pod is annotated with."""
+    before = node.said("cni-daemon").count(_LEVEL)
+    node.file("podinfo", "log-level").write_text("debug")
+    try:
+        followed = namespaces.until(lambda: node.said("cni-daemon").count(_LEVEL) > before, 10)
+        return "" if followed else "the level is kept"
+    finally:
+        node.file("podinfo", "log-level").write_text("")
+
+
+CNI_CHECKS: tuple[Check, ...] = (
+    *(attaches, advertises, asks_the_kubelet, keeps_to_the_policy, takes_over, counts),
+    follows_the_annotation,
+)
 
 
 def holds_what_is_declared(node: nodes.Node, name: str) -> None:
@@ -137,6 +152,7 @@ def test_the_cni_daemon_has_what_is_declared_and_no_more_and_does_its_work_with_
         ("net-sysctls", advertises, "ndisc_notify is 0"),
         ("policy", keeps_to_the_policy, "VLAN 200 is attached"),
         ("netns", counts, "sriov_vf_counters_unreadable 1.0"),
+        ("podinfo", follows_the_annotation, "the level is kept"),
     ],
 )
 def test_the_cni_daemon_without(node: nodes.Node, lost: str, check: Check, says: str) -> None:
