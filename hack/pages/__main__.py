@@ -1,4 +1,4 @@
-"""Generator of pages and pictures from the code; with --check it reports which are out of date.
+"""Generator of pages, pictures and the chart's schema from the code; with --check it reports which are out of date.
 
 People start it through hack/gen-docs. It changes no page that a person has written, and fetches nothing.
 """
@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from hack.pages import drawings, reference, terminals
+from hack.pages import chart_schema, drawings, reference, terminals
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+CHART = ROOT / "deploy/chart/sriov-underlay"
 DEMO = "images/demo.svg"
 
 
@@ -25,6 +26,11 @@ def made() -> dict[str, str]:
     }
 
 
+def of_the_chart() -> dict[str, str]:
+    """Return, by name below the chart's folder, the files that are made of the code in part or as a whole."""
+    return {"values.schema.json": chart_schema.completed((CHART / "values.schema.json").read_text())}
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="hack/gen-docs", description=__doc__)
     parser.add_argument(
@@ -32,17 +38,22 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--demo", action="store_true", help="run hack/demo --mock and draw what it prints; needs root")
     options = parser.parse_args(argv)
-    old = {name: text for name, text in made().items() if not _is(DOCS / name, text)}
+    files = {folder / name: text for folder, all_of in _folders() for name, text in all_of.items()}
+    old = {path: text for path, text in files.items() if not _is(path, text)}
     if options.check:
-        for name in old:
-            print(f"gen-docs: docs/{name} is out of date; run hack/gen-docs", file=sys.stderr)
+        for path in old:
+            print(f"gen-docs: {path.relative_to(ROOT)} is out of date; run hack/gen-docs", file=sys.stderr)
         return 1 if old else 0
-    for name, text in old.items():
-        (DOCS / name).write_text(text)
+    for path, text in old.items():
+        path.write_text(text)
     if options.demo:
         command = [str(ROOT / "hack/demo"), "--mock", "--record", str(DOCS / DEMO)]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return 0
+
+
+def _folders() -> list[tuple[pathlib.Path, dict[str, str]]]:
+    return [(DOCS, made()), (CHART, of_the_chart())]
 
 
 def _is(path: pathlib.Path, text: str) -> bool:

@@ -22,7 +22,7 @@ from sriov_cni.spec.cni_errors import Code
 
 _log = logging.getLogger(__name__)
 
-_SPAN = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+_SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,5}")
 
 

@@ -1,6 +1,7 @@
 """`helm` where there is no helm: Helm's own library, in a process of its own, with those flags that the pages have.
 
-`template` prints JSON, text by template. `upgrade` and `uninstall` go to the cluster of KUBECONFIG, as helm's do, and
+JSON is printed by `template`, text by template; by `lint`, what it finds; by `judge`, of each of a list of values,
+what the schema says. `upgrade` and `uninstall` go to the cluster of KUBECONFIG, as helm's do, and
 print the release's state and notes. Once loaded, a Go runtime has threads and takes signals, which the process of the
 tests must not have.
 """
@@ -29,6 +30,23 @@ def main() -> int:
 def _template(given: argparse.Namespace) -> str:
     with helm_python.Chart.load(given.chart) as chart:
         return json.dumps(chart.render(_values(given), name=given.release, namespace=given.namespace))
+
+
+def _lint(given: argparse.Namespace) -> str:
+    return json.dumps(helm_python.lint(given.release, _values(given))["messages"])
+
+
+def _judge(given: argparse.Namespace) -> str:
+    with helm_python.Chart.load(given.release) as chart:
+        return json.dumps([_said(chart, values) for values in json.load(sys.stdin)])
+
+
+def _said(chart: helm_python.Chart, values: Values) -> str:
+    try:
+        chart.validate_schema(values)
+    except helm_python.HelmError as error:
+        return str(error)
+    return ""
 
 
 def _upgrade(given: argparse.Namespace) -> str:
@@ -74,7 +92,7 @@ def _are_objects(first: object, second: object) -> bool:
     return isinstance(first, dict) and isinstance(second, dict)
 
 
-_COMMANDS = {"template": _template, "upgrade": _upgrade, "uninstall": _uninstall}
+_COMMANDS = {"template": _template, "lint": _lint, "judge": _judge, "upgrade": _upgrade, "uninstall": _uninstall}
 
 
 def _parser() -> argparse.ArgumentParser:

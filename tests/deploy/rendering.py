@@ -40,16 +40,32 @@ def files(values: Object | None = None, name: str = NAME, namespace: str = NAMES
     return helm(["template", name, str(CHART), f"--namespace={namespace}", "--values=-"], json.dumps(values or {}))
 
 
+def judged(values: Sequence[Object]) -> list[str]:
+    """What Helm says of each of these values by the chart's schema; nothing if it takes them."""
+    said: list[str] = json.loads(_told(["judge", str(CHART)], json.dumps(values), ROOT))
+    return said
+
+
+def linted(values: Object | None = None) -> list[Object]:
+    """What `helm lint` finds."""
+    found: list[Object] = json.loads(_told(["lint", str(CHART), "--values=-"], json.dumps(values or {}), ROOT))
+    return found
+
+
 def helm(arguments: Sequence[str], stdin: str = "", folder: pathlib.Path = ROOT) -> dict[str, str]:
     """What helm, with these arguments and started in that folder, would send to a cluster."""
+    rendered: dict[str, str] = json.loads(_told(arguments, stdin, folder))
+    return rendered
+
+
+def _told(arguments: Sequence[str], stdin: str, folder: pathlib.Path) -> str:
     command = [sys.executable, "-m", "tests.deploy.helm", *arguments]
     done = subprocess.run(
         command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, input=stdin, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RefusedError(done.stderr)
-    rendered: dict[str, str] = json.loads(done.stdout)
-    return rendered
+    return done.stdout
 
 
 def objects(rendered: dict[str, str]) -> list[Object]:
