@@ -36,7 +36,9 @@ def test_each_alert_fires_when_it_should_and_not_else(promtool: pathlib.Path) ->
     [example] = table.run_by(__file__, "test_each_alert_fires_when_it_should_and_not_else")
     ran(promtool, *example.command.split()[1:])
     alerts = set(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yaml").read_text()))
-    fired = set(re.findall(r'alertname="(\w+)"(?:, host="\w+")?\}\', value: 1', (FOLDER / "alerts.test.yaml").read_text()))
+    fired = set(
+        re.findall(r'alertname="(\w+)"(?:, host="\w+")?\}\', value: 1', (FOLDER / "alerts.test.yaml").read_text())
+    )
     assert fired == alerts
 
 
