@@ -11,7 +11,7 @@ import pathlib
 import signal
 from collections.abc import AsyncIterator
 
-from sriov.daemon import background, folder_watch, logs
+from sriov.daemon import background, logs
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ async def followed(flag: str, file: pathlib.Path | None, tasks: background.Backg
 
 
 async def _follow(level: Level, file: pathlib.Path) -> None:
+    from sriov.daemon import folder_watch  # noqa: PLC0415  # who follows no file does not load what watches it
+
     changed = asyncio.Event()
     changed.set()
     async with asyncio.TaskGroup() as group:
