@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from sriov import errors, versions
+from sriov.state import ledger
 from sriov_installer import (
     apply,
     artifacts,
@@ -54,7 +55,7 @@ def _uninstall(given: argparse.Namespace) -> int:
     given = _with_provisioning(given, not given.shim_only)
     run_dir, systemd = flags.inside(given, given.run_dir), services.look(given.root)
     held = [] if given.shim_only else attachments.held(run_dir)
-    if found := preflight.of_uninstall(given, held, systemd):
+    if found := preflight.of_uninstall(given, held + _held_before(given), systemd):
         return _refuse(found)
     folder = flags.inside(given, given.cni_bin_dir)
     with files.locked(folder if folder.is_dir() else given.root):
@@ -66,6 +67,14 @@ def _uninstall(given: argparse.Namespace) -> int:
             foreign = run_directory.foreign(run_dir) if run_dir.is_dir() else []
             plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign))
         return _carry_out(given, plan)
+
+
+def _held_before(given: argparse.Namespace) -> list[ledger.Record]:
+    """Return what sriov-cni attached and nobody could take back then: nothing, if sriov-cni is there or is put back."""
+    shim = flags.inside(given, given.cni_bin_dir) / artifacts.PLUGIN
+    if given.shim_only or files.backup(shim).exists() or not plans.is_ours(files.look(shim)):
+        return []
+    return attachments.held_before(flags.inside(given, given.predecessor_dir), given.root)
 
 
 def _with_services(plan: plans.InstallPlan, systemd: services.Systemd, units: Sequence[str]) -> plans.InstallPlan:

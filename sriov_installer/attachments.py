@@ -1,14 +1,28 @@
-"""Attachments that stand in the way of a removal, by the ledger: without a daemon no VF is taken back clean."""
+"""Attachments that stand in the way of a removal: without a daemon no VF is taken back clean.
+
+Pods are named as the runtime named them in its call. Of what sriov-cni attached only the container is known.
+"""
 
 import pathlib
 import socket
 
-from sriov.state import ledger
+from sriov.state import ledger, predecessor
+
+_MOST = 5  # pods that are listed
 
 
 def held(run_dir: pathlib.Path) -> list[ledger.Record]:
     """Return the records. Raises LedgerError."""
     return list(ledger.Ledger(run_dir).records())
+
+
+def held_before(folder: pathlib.Path, root: pathlib.Path) -> list[ledger.Record]:
+    """Return those of sriov-cni whose namespace is there below `root`: its files outlive a reboot. Raises LedgerError.
+
+    Only our daemon or sriov-cni can carry out their DEL.
+    """
+    records = [each.record for each in predecessor.Upstream(folder).written()]
+    return [each for each in records if each.owner.netns and (root / each.owner.netns.lstrip("/")).exists()]
 
 
 def is_served(run_dir: pathlib.Path) -> bool:
@@ -21,9 +35,21 @@ def problem(records: list[ledger.Record]) -> str:
     """Return why nothing can be removed now; "" if it can."""
     if not records:
         return ""
-    first = f"{records[0].pci} of {records[0].owner}"
-    more = f" and {len(records) - 1} more" if len(records) > 1 else ""
+    vfs: dict[str, list[str]] = {}
+    for record in records:
+        vfs.setdefault(_name(record.owner), []).append(record.pci)
+    listed = [f"{pod} ({', '.join(pcis)})" for pod, pcis in vfs.items()]
+    more = f", and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
     return (
-        f"pods still hold VFs: {first}{more}; drain the node,"
+        f"pods still hold VFs: {', '.join(listed[:_MOST])}{more}; drain the node,"
         " or give --leave-attachments if another installation takes them over"
     )
+
+
+def _name(owner: ledger.Owner) -> str:
+    """Return the pod; of a runtime that names none, and of sriov-cni, what else is known."""
+    if owner.pod:
+        return f"{owner.namespace}/{owner.pod}"
+    if owner == ledger.UNKNOWN:
+        return "an unknown pod, whose record is damaged"
+    return f"a pod that is only known as container {owner.container_id}"

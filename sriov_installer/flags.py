@@ -89,6 +89,7 @@ def _command(
     _folder(made, "--networkd-dir", "/etc/systemd/network", "where systemd-networkd's files go")
     _folder(made, "--programs-dir", str(pathlib.Path(sys.executable).parent), "where the units find the daemons")
     _folder(made, "--run-dir", "/run/sriov", "the daemons' run directory")
+    _folder(made, "--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached")
     _folder(made, "--root", "/", "the node's file system: another folder for images and tests")
     return made
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from sriov import devices, settings
@@ -132,14 +133,15 @@ def test_without_systemctl_nothing_can_be_enabled(node: nodes.Node, tmp_path: pa
     assert (done.returncode, "there is no systemctl" in done.stderr) == (1, True)
 
 
-def attach(node: nodes.Node) -> ledger.Ledger:
+def attach(node: nodes.Node, pci: str = "0000:01:10.0", namespace: str = "blue", pod: str = "db-0") -> ledger.Ledger:
     """A pod holds a VF, as far as the ledger knows."""
     book = ledger.Ledger(node.root / "run/sriov")
     book.create()
+    owner = ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x")
     book.write(
         ledger.Record(
-            pci=devices.pci_address("0000:01:10.0"),
-            owner=ledger.Owner(container_id="c1", ifname="net1", network="n1", netns="/run/netns/x"),
+            pci=devices.pci_address(pci),
+            owner=msgspec.structs.replace(owner, namespace=namespace, pod=pod),
             netns=(4, 5),
             home=vf_identity.VfIdentity(name="ens1f0v0", address="02:00:00:00:00:01", mtu=1500),
             wanted=settings.BASELINE,
@@ -153,7 +155,7 @@ def test_nothing_goes_while_pods_hold_vfs(node: nodes.Node, capsys: pytest.Captu
     assert node.run("install") == 0
     book, before = attach(node), node.files()
     assert node.run("uninstall") == 1
-    assert "pods still hold VFs: 0000:01:10.0 of container c1 as net1; drain" in capsys.readouterr().err
+    assert "pods still hold VFs: blue/db-0 (0000:01:10.0); drain" in capsys.readouterr().err
     assert node.files() == before
     assert node.run("uninstall", "--leave-attachments") == 0
     assert not node.shim.exists()
@@ -161,6 +163,59 @@ def test_nothing_goes_while_pods_hold_vfs(node: nodes.Node, capsys: pytest.Captu
     book.remove(devices.pci_address("0000:01:10.0"))
     assert node.run("uninstall") == 0
     assert not (node.root / "run/sriov").exists()
+
+
+def test_a_refusal_names_each_pod_once_and_says_how_many_more(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest by what is known: a runtime without Kubernetes names no pod, and a record may be damaged."""
+    assert node.run("install") == 0
+    attach(node, "0000:01:10.0")
+    attach(node, "0000:01:10.2")
+    attach(node, "0000:01:10.4", "", "")
+    attach(node, "0000:01:10.6")
+    (node.root / "run/sriov/vfs/0000:01:10.6.json").write_text("{")
+    for number in range(4):
+        attach(node, f"0000:01:11.{number}", "green", f"web-{number}")
+    assert node.run("uninstall") == 1
+    assert capsys.readouterr().err == (
+        "sriov-underlay: pods still hold VFs: blue/db-0 (0000:01:10.0, 0000:01:10.2),"
+        " a pod that is only known as container c1 (0000:01:10.4),"
+        " an unknown pod, whose record is damaged (0000:01:10.6),"
+        " green/web-0 (0000:01:11.0), green/web-1 (0000:01:11.1), and 2 more;"
+        " drain the node, or give --leave-attachments if another installation takes them over\n"
+    )
+
+
+def attached_by_sriov_cni(node: nodes.Node) -> None:
+    folder = node.root / "var/lib/cni/sriov"
+    (folder / "pci").mkdir(parents=True)
+    (folder / "0123abcd-net1").write_text('{"name": "n1", "deviceID": "0000:01:10.0"}')
+    (folder / "pci/0000:01:10.0").write_text("/run/netns/x")
+    (node.root / "run/netns").mkdir(parents=True)
+    (node.root / "run/netns/x").touch()
+
+
+def test_nothing_goes_while_pods_hold_vfs_that_sriov_cni_attached_and_it_does_not_come_back(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It wrote no pod down. Its files outlive a reboot: without its namespace no pod is there."""
+    assert node.run("install") == 0
+    attached_by_sriov_cni(node)
+    assert node.run("uninstall") == 1
+    told = "pods still hold VFs: a pod that is only known as container 0123abcd (0000:01:10.0); drain the node"
+    assert told in capsys.readouterr().err
+    (node.root / "run/netns/x").unlink()
+    assert node.run("uninstall") == 0
+
+
+def test_sriov_cni_that_comes_back_takes_its_own_vfs_back(node: nodes.Node) -> None:
+    node.shim.write_text("sriov-cni")
+    attached_by_sriov_cni(node)
+    assert node.run("uninstall") == 0
+    assert node.run("install", "--replace-incumbent") == 0
+    assert node.run("uninstall") == 0
+    assert node.shim.read_text() == "sriov-cni"
 
 
 def test_a_container_that_takes_its_shim_away_asks_nothing(node: nodes.Node) -> None:
