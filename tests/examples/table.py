@@ -147,6 +147,13 @@ RUN = {
     ("docs/systemd.md", "/opt/sriov-underlay/bin/pip install --no-deps sriov_underlay-*.whl"): _NODE,
     ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay install --enable"): _NODE,
     ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay status"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay install --shim-only"): _NODE,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-cni-daemon --http 127.0.0.1:9558"): _NODE,
+    (
+        "docs/systemd.md",
+        "/opt/sriov-underlay/bin/sriov-device-plugin --config-file /etc/pcidp/config.json --http 127.0.0.1:9557",
+    ): _NODE,
+    ("docs/systemd.md", "curl http://127.0.0.1:9558/readyz http://127.0.0.1:9557/readyz"): _NODE,
     ("docs/systemd.md", "systemctl edit sriov-device-plugin"): _GUEST,
     ("docs/troubleshooting.md", "sriovctl doctor"): _NODE,
     ("docs/troubleshooting.md", "sriovctl explain default/web"): _NODE,

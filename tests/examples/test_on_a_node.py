@@ -60,7 +60,9 @@ def test_what_is_typed_on_a_node(node: nodes.Node) -> None:
     [completion], todo = taken(todo, "docs/sriovctl.md", "eval ")
     [debugging], todo = taken(todo, "docs/troubleshooting.md", "pkill ")
     [replacing], todo = taken(todo, "docs/troubleshooting.md", "sriov-underlay ")
+    installation, foreground = installation[:5], installation[5:]
     install(node, installation)
+    run_in_the_foreground(node, foreground)
     watch(node, daemons, debugging, dict.fromkeys(each.command for each in todo))
     with going_on(node, plugin.command, "the kubelet watches intel.com/rail_a"):
         pass
@@ -90,6 +92,19 @@ def install(node: nodes.Node, examples: Sequence[pages.Example]) -> None:
     assert status.count(f"as version {artefacts.VERSION} installs it") == 4, status
     enabled = succeeds(node, "ls /etc/systemd/system/*.wants")
     assert {"sriov-cni.service", "sriov-cni.socket", "sriov-device-plugin.service"} <= {*enabled.split()}
+
+
+def run_in_the_foreground(node: nodes.Node, examples: Sequence[pages.Example]) -> None:
+    """In the page's order, and in the other one: each waits for what it needs."""
+    shim, cni, plugin, asked = examples
+    succeeds(node, f"rm /opt/cni/bin/sriov && {shim.command} && test -x /opt/cni/bin/sriov")
+    listens, registered = "listening on /run/sriov/cni.sock", "the kubelet watches intel.com/rail_a"
+    for first, second in (((cni, listens), (plugin, registered)), ((plugin, registered), (cni, listens))):
+        with going_on(node, first[0].command, first[1]), going_on(node, second[0].command, second[1]):
+            assert succeeds(node, f"{asked.command} 2>/dev/null") == asked.printed
+            assert succeeds(node, "stat --format %a /run/sriov; ls /var/lib/kubelet/device-plugins").split() == [
+                *("700", "intel.com_rail_a.sock", "kubelet.sock")
+            ]
 
 
 @contextlib.contextmanager
