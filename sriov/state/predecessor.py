@@ -28,10 +28,11 @@ class _Original(msgspec.Struct, frozen=True, rename="pascal"):
     host_if_name: str = msgspec.field(default="", name="HostIFName")
     effective_mac: str = msgspec.field(default="", name="EffectiveMAC")
     mtu: int = msgspec.field(default=0, name="MTU")
+    admin_mac: Any = msgspec.field(default=None, name="AdminMAC")
 
 
 class _Cached(msgspec.Struct, frozen=True):
-    """`mac` and `vlan` are only shown: whatever they are, the rest counts."""
+    """`mac`, `vlan` and AdminMAC are only shown: whatever they are, the rest counts."""
 
     name: str = ""
     device_id: str = msgspec.field(default="", name="deviceID")
@@ -142,10 +143,12 @@ def _record(cached: _Cached, container_id: str, ifname: str) -> ledger.Record:
 
 
 def _asked(cached: _Cached) -> settings.VfSettings:
-    """Return the MAC and VLAN that sriov-cni was asked for, if they can be ones."""
+    """Return the MAC and VLAN that sriov-cni was asked for, if they can be ones. A VF without a netdev has the MAC that
+    its PF had for it, as in sriov-cni's own result (pkg/config/config.go, GetMacAddressForResult)."""
     mac, vlan = settings.NO_MAC, cached.vlan if type(cached.vlan) is int and 0 <= cached.vlan < 4095 else 0
+    wanted = cached.mac or (None if cached.original.host_if_name else cached.original.admin_mac)
     with contextlib.suppress(errors.SettingError):
-        mac = settings.mac(cached.mac) if isinstance(cached.mac, str) else mac
+        mac = settings.mac(wanted) if isinstance(wanted, str) else mac
     return settings.VfSettings(mac=mac, vlan=vlan)
 
 

@@ -149,6 +149,16 @@ def test_what_cannot_be_a_mac_or_a_vlan_is_not_shown(
     assert records.of_device(devices.pci_address(node.vf)) is not None
 
 
+@pytest.mark.parametrize(("admin", "shown"), [(MAC, MAC), ("00:00:00:00:00:00", None), (7, None)])
+def test_a_vf_without_a_netdev_has_the_mac_that_its_pf_had_for_it(
+    node: nodes.Node, admin: object, shown: str | None
+) -> None:
+    """vfio-pci: it stays where it is, and its namespace shows whether the pod is there."""
+    node.attached_by_sriov_cni(OrigVfState={"HostIFName": "", "EffectiveMAC": "", "AdminMAC": admin})
+    [one] = node.run("attachments", "-o", "json").document["items"]
+    assert (one["state"], one["mac"], one["hostName"]) == ("attached", shown, None)
+
+
 def test_a_folder_that_cannot_be_listed_is_unseen(node: nodes.Node) -> None:
     (node.folder / "cache").write_text("")
     [seen] = [each for each in node.run("inventory", "-o", "json").document["unseen"] if "sriov-cni" in each]
