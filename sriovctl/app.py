@@ -6,13 +6,12 @@ are fast.
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 
 import click
 
-from sriov import errors, versions
-from sriovctl import exit_codes, options, paths
+from sriov import versions
+from sriovctl import exit_codes, groups, options, paths
 from sriovctl.commands import attachments, check, doctor, explain, inventory, provision, topology
 from sriovctl.views import documents
 
@@ -27,27 +26,11 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
 )
 
 
-class _Program(click.Group):
-    """Shows its commands before its options, which are many and rarely needed, and their summaries whole.
-
-    Options may stand before the command or behind it.
-    """
+class _Program(groups.CommandsFirst):
+    """Takes options before the command or behind it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, options.in_order(args))
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_commands(ctx, formatter)
-        click.Command.format_options(self, ctx, formatter)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(self.commands[name])) for name in self.list_commands(ctx)])
-
-
-def _summary(command: click.Command) -> str:
-    """Return the first sentence of a command's help."""
-    return " ".join((command.help or "").partition("\n\n")[0].split())
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -94,18 +77,4 @@ for _register in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns one of exit_codes.Exit."""
-    try:
-        status = program.main(arguments, prog_name="sriovctl", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        print("ended", file=sys.stderr)
-        return exit_codes.Exit.ENDED
-    except errors.SriovError as error:
-        print(f"sriovctl: {error}", file=sys.stderr)
-        return exit_codes.Exit.UNREADABLE
-    except BrokenPipeError:  # `sriovctl inventory | head`
-        sys.stderr.close()
-        return exit_codes.Exit.FINE
-    return status if isinstance(status, int) else exit_codes.Exit.FINE
+    return exit_codes.ended(lambda: program.main(arguments, prog_name="sriovctl", standalone_mode=False), "sriovctl")

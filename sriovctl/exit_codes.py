@@ -1,6 +1,12 @@
 """Exit statuses of sriovctl, for scripts; docs/sriovctl.md has the same table."""
 
 import enum
+import sys
+from collections.abc import Callable
+
+import click
+
+from sriov import errors
 
 
 class Exit(enum.IntEnum):
@@ -25,3 +31,22 @@ MEANING = {
     Exit.REFUSED: "the change was refused, or the person at the terminal said no; nothing was changed",
     Exit.ENDED: "ended by Ctrl-C",
 }
+
+
+def ended(run: Callable[[], object], name: str) -> int:
+    """Run a program's commands; returns the exit status, and prints the error that ended them."""
+    try:
+        status = run()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        print("ended", file=sys.stderr)
+        return Exit.ENDED
+    except errors.SriovError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return Exit.UNREADABLE
+    except BrokenPipeError:  # `sriovctl inventory | head`
+        sys.stderr.close()
+        return Exit.FINE
+    return status if isinstance(status, int) else Exit.FINE

@@ -30,6 +30,7 @@ _PLACES = {
     "kubelet": (("--kubelet-root-dir", "--kubelet"), "the kubelet's root directory"),
     "cni_bin": (("--cni-bin",), "where the runtime looks for CNI plugins"),
     "cni_conf": (("--cni-conf",), "where the runtime looks for network configurations"),
+    "image": (("--image",), "a file of the container image alone: where it is, only what is mounted is the node's"),
 }
 _OF_PLACES = frozenset(flag for flags, _ in _PLACES.values() for flag in flags)
 _OF_COMMANDS = frozenset({"-o", "--output"})
@@ -40,7 +41,7 @@ def of_places(function: _F) -> _F:
     usual = paths.Places()
     for name, (flags, text) in reversed(_PLACES.items()):
         default = getattr(usual, name)
-        kind = click.Path(path_type=pathlib.Path) if isinstance(default, pathlib.Path) else str
+        kind = click.Path(path_type=pathlib.Path, readable=False) if isinstance(default, pathlib.Path) else str
         variables = [f"SRIOVCTL_{flag.removeprefix('--').replace('-', '_').upper()}" for flag in flags]
         function = click.option(
             *flags, name, type=kind, default=default, envvar=variables, help=text, show_default=True

@@ -22,6 +22,7 @@ class Places(msgspec.Struct, frozen=True):
     kubelet: pathlib.Path = pathlib.Path("/var/lib/kubelet")
     cni_bin: pathlib.Path = pathlib.Path("/opt/cni/bin")
     cni_conf: pathlib.Path = pathlib.Path("/etc/cni/net.d")
+    image: pathlib.Path = pathlib.Path("/usr/share/sriov-underlay/sbom.cdx.json")
 
     @property
     def pod_resources(self) -> pathlib.Path:

@@ -27,7 +27,7 @@ _NEEDLESS = shutil.ignore_patterns("[.]*", "__pycache__", "build", "dist", "test
 _MADE_BY = ("build-rootfs", "sbom.py", "licences.py", "sbom.lock")
 RECIPE = (
     *(PROJECT / "hack" / name for name in _MADE_BY),
-    PROJECT / "deploy/image/packages",
+    *(PROJECT / "deploy/image" / name for name in ("packages", "sriov-idle")),
     PROJECT / "requirements.lock",
 )
 """What the image is made by, beside the wheel."""

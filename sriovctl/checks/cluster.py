@@ -8,7 +8,7 @@ from sriovctl.node import attachments, cni_setup, facts
 
 def configuration(found: facts.Facts) -> Iterator[Finding]:
     config = str(found.where.config)
-    for line in found.seen.config_trouble.splitlines():
+    for line in found.seen.config_trouble.splitlines() if "configuration" not in found.seen.hidden else ():
         yield Finding(Kind.CONFIG_BAD, config, line)
     read = found.seen.configuration
     for warning in read.warnings if read else ():
@@ -23,10 +23,12 @@ def configuration(found: facts.Facts) -> Iterator[Finding]:
 
 def kubelet(found: facts.Facts) -> Iterator[Finding]:
     told, folder = found.seen.told, found.where.kubelet
+    if "kubelet" in found.seen.hidden:
+        return
     if not found.kubelet_there:
         yield Finding(Kind.KUBELET_MISSING, str(folder), f"there is no socket {folder}/device-plugins/kubelet.sock")
         return
-    if told.trouble:
+    if told.trouble and "pods" not in found.seen.hidden:
         yield Finding(Kind.NO_POD_RESOURCES, str(found.where.pod_resources), told.trouble)
     for pool in found.seen.dealt:
         if pool.resource not in found.sockets:
@@ -43,10 +45,11 @@ _PLUGINS = {
 
 
 def cni(found: facts.Facts) -> Iterator[Finding]:
-    if found.plugin in _PLUGINS:
+    hidden = found.seen.hidden
+    if found.plugin in _PLUGINS and "plugin" not in hidden:
         kind, text = _PLUGINS[found.plugin]
         yield Finding(kind, str(found.where.cni_bin / "sriov"), text)
-    if found.daemon_trouble:
+    if found.daemon_trouble and "daemon" not in hidden:
         yield Finding(Kind.DAEMON_DOWN, str(found.where.daemon_socket), found.daemon_trouble)
     for line in found.trouble:
         if found.policy_problem and line.startswith(found.policy_problem):
@@ -55,14 +58,14 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
     for network in found.networks:
         if network.problem:
             yield Finding(Kind.NETWORK_BAD, str(found.where.cni_conf / network.file), network.problem)
-    if not found.networks and not found.multus:
+    if not found.networks and not found.multus and "networks" not in hidden:
         yield Finding(
             Kind.NO_NETWORK, str(found.where.cni_conf), "no file there names a plugin of type sriov or multus"
         )
 
 
 def ledger(found: facts.Facts) -> Iterator[Finding]:
-    if found.seen.ledger_trouble:
+    if found.seen.ledger_trouble and "daemon" not in found.seen.hidden:
         yield Finding(Kind.LEDGER_UNREADABLE, str(found.where.run_dir / "vfs"), found.seen.ledger_trouble)
     for one in found.held:
         owner = one.record.owner

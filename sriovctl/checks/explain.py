@@ -225,6 +225,8 @@ def _network(case: Case) -> Iterator[ChainLink]:
         yield ChainLink(
             "network", question, Reply.UNSEEN, "with Multus the pod's annotation, in the API server, says so"
         )
+    elif "networks" in case.found.seen.hidden:
+        yield ChainLink("network", question, Reply.UNSEEN, case.found.seen.hidden["networks"])
     else:
         text = f"no annotation, and no file of type sriov in {case.found.where.cni_conf}"
         yield ChainLink("network", question, Reply.NO if case.spec or not case.found.multus else Reply.UNSEEN, text,
@@ -234,7 +236,9 @@ def _network(case: Case) -> Iterator[ChainLink]:
 def _daemon(case: Case) -> Iterator[ChainLink]:
     trouble = case.found.daemon_trouble
     question = "does the CNI daemon answer?"
-    if trouble:
+    if hidden := case.found.seen.hidden.get("daemon"):
+        yield ChainLink("daemon", question, Reply.UNSEEN, hidden)
+    elif trouble:
         yield ChainLink("daemon", question, Reply.NO, trouble, "start it; runtimes try again by themselves")
     else:
         yield ChainLink("daemon", question, Reply.YES, str(case.found.where.daemon_socket))
@@ -289,6 +293,8 @@ def _state(one: attachments.ListedAttachment) -> ChainLink:
         text = f"{text}; sriov-cni wrote down MAC {attachments.mac(one.record)}, VLAN {one.record.wanted.vlan}"
     if one.record.problem:
         attached, text = False, f"{text}; taking it back has failed: {one.record.problem}"
+    elif one.state is attachments.State.UNSEEN:
+        return ChainLink("attached", "is it with its pod?", Reply.UNSEEN, text)
     remedy = "" if attached else "see `sriovctl attachments release`"
     return ChainLink("attached", "is it with its pod?", Reply.YES if attached else Reply.NO, text, remedy)
 
@@ -328,6 +334,6 @@ def _owner(found: facts.Facts, pci: str, pod: str | None) -> ChainLink:
     held = found.seen.held.get(devices.PciAddress(pci))
     if held is not None:
         return ChainLink("owner", question, Reply.YES, f"{held.record.owner}, by the record of {held.by.value}")
-    if found.seen.told.trouble:
-        return ChainLink("owner", question, Reply.UNSEEN, found.seen.told.trouble)
+    if trouble := found.seen.told.trouble or found.seen.ledger_trouble:
+        return ChainLink("owner", question, Reply.UNSEEN, trouble)
     return ChainLink("owner", question, Reply.YES, "nobody: it is free")

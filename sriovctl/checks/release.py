@@ -32,6 +32,11 @@ def judge(one: attachments.ListedAttachment, *, is_gone: bool | None) -> Verdict
             f"{record.pci} is held by {one.pod or owner}: its namespace {owner.netns or '(path unknown)'} is there",
             "delete the pod; its DEL gives the VF back",
         )
+    if one.state is attachments.State.UNSEEN:
+        return Verdict(
+            f"{record.pci} is held by {one.pod or owner}: its namespace {owner.netns} cannot be seen from here",
+            "run sriovctl on the node itself",
+        )
     if one.kubelet is not None and one.kubelet == one.pod and one.state is attachments.State.NO_NAMESPACE:
         return Verdict(
             f"{record.pci} is held by {one.pod}: the kubelet reports that the pod has it",

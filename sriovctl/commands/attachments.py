@@ -36,7 +36,7 @@ def _group(context: click.Context, form: output.OutputFormat, stale: bool) -> No
     if stale:
         found = [each for each in found if each.state is not attachments.State.ATTACHED]
     document = documents.AttachmentsDocument([view.item(each) for each in found], unseen=list(seen.unseen))
-    output.show(form, view.table(found), documents.plain(document))
+    output.show(form, view.table(document.items), documents.plain(document))
     if form.for_people and not found and not seen.ledger_trouble:
         output.say("no VF is away from its pod" if stale else "no pod has a VF")
     output.unseen(form, seen.unseen)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import click
 
 from sriovctl import exit_codes, options, output, paths
-from sriovctl.checks import cluster, hardware, kernel
+from sriovctl.checks import cluster, gaps, hardware, kernel
 from sriovctl.checks.findings import Finding, Severity
 from sriovctl.node import facts
-from sriovctl.views import documents
+from sriovctl.views import documents, findings
 
 CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
     *(hardware.pfs, hardware.links, hardware.vfs, hardware.iommu, hardware.acs),
@@ -17,9 +17,7 @@ CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
     cluster.managers,
 )
 
-_HEADINGS = ("SEVERITY", "FINDING", "SUBJECT", "EVIDENCE", "REMEDY")  # a remedy may be a command, to be copied
 _ORDER = list(Severity)
-_TONES = {Severity.ERROR: output.Tone.BAD, Severity.WARNING: output.Tone.WARNING, Severity.INFO: output.Tone.FAINT}
 
 
 def register(program: click.Group) -> None:
@@ -39,34 +37,26 @@ def examine(found: facts.Facts) -> list[Finding]:
 def _command(where: paths.Places, form: output.OutputFormat, everything: bool) -> int:
     """Look for what keeps pods from their VFs: hardware, IOMMU, kernel, drivers, kubelet, CNI, network managers.
 
-    Each finding has a fixed name, a severity, the evidence and a remedy. Ends with status 1 if there is an error.
-    Nothing is changed. Run it as root: other users do not see everything.
+    Each finding has a fixed name, a severity, the evidence and a remedy. Ends with status 1 if there is an error, with
+    3 if something could not be seen that may be one. Nothing is changed. Run it as root: other users do not see
+    everything.
     """
     found = facts.collect(where)
-    unseen = found.seen.unseen
+    missed = [each for each in gaps.of(found) if everything or each.hides is not Severity.INFO]
+    unseen = [each.text for each in missed]
     listed = [each for each in examine(found) if everything or each.kind.severity is not Severity.INFO]
-    document = documents.FindingsDocument([_item(each) for each in listed], unseen=list(unseen))
-    output.show(form, _table(listed), documents.plain(document))
+    document = documents.FindingsDocument([_item(each) for each in listed], unseen=unseen)
+    output.show(form, findings.table(document.items), documents.plain(document))
     if form.for_people and not listed:
         output.say(
             "no fault was found" if unseen else "nothing is wrong", output.Tone.PLAIN if unseen else output.Tone.GOOD
         )
     output.unseen(form, unseen)
-    worst = any(each.kind.severity is Severity.ERROR for each in listed)
-    return exit_codes.Exit.TROUBLE if worst else exit_codes.Exit.FINE
+    if any(each.kind.severity is Severity.ERROR for each in listed):
+        return exit_codes.Exit.TROUBLE
+    return exit_codes.Exit.UNREADABLE if any(each.hides is Severity.ERROR for each in missed) else exit_codes.Exit.FINE
 
 
 def _item(one: Finding) -> documents.FindingsItem:
     kind = one.kind
     return documents.FindingsItem(kind.title, kind.severity.value, one.subject, one.evidence, kind.remedy)
-
-
-def _table(listed: list[Finding]) -> output.Table:
-    columns = [output.Column(each, prose=each == "EVIDENCE") for each in _HEADINGS]
-    return output.Table(columns if listed else (), [_cells(each) for each in listed])
-
-
-def _cells(one: Finding) -> list[output.Cell]:
-    kind = one.kind
-    severity = output.cell(kind.severity.value, _TONES[kind.severity])
-    return [severity, *map(output.cell, (kind.title, one.subject, one.evidence, kind.remedy))]

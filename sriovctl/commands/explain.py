@@ -8,13 +8,7 @@ from sriov import devices
 from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import explain
 from sriovctl.node import facts, pod_spec
-from sriovctl.views import documents
-
-_TONES = {
-    explain.Reply.YES: output.Tone.GOOD,
-    explain.Reply.NO: output.Tone.BAD,
-    explain.Reply.UNSEEN: output.Tone.WARNING,
-}
+from sriovctl.views import documents, explanations
 
 
 def register(program: click.Group) -> None:
@@ -61,9 +55,9 @@ def _command(
     unseen = [f"{each.name}: {each.evidence}" for each in open_steps]
     items = [_item(each) for each in steps]
     document = documents.ExplanationDocument(about, reason.name if reason else None, items, unseen=unseen)
-    output.show(form, _table(steps), documents.plain(document))
+    output.show(form, explanations.table(document), documents.plain(document))
     if form.for_people:
-        _conclude(about, reason, open_steps)
+        explanations.conclude(document)
     if reason is not None:
         return exit_codes.Exit.TROUBLE
     return exit_codes.Exit.UNREADABLE if open_steps else exit_codes.Exit.FINE
@@ -79,25 +73,5 @@ def _case(found: facts.Facts, pod: str, named: tuple[str, ...], pod_file: TextIO
     return explain.Case(found, pod, meant or (tuple(spec.requests) if spec else given), spec)
 
 
-def _conclude(about: str, reason: explain.ChainLink | None, open_steps: list[explain.ChainLink]) -> None:
-    if reason is not None:
-        output.say(f"\n{about}: {reason.evidence}", output.Tone.BAD)
-        output.say(f"remedy: {reason.remedy}" if reason.remedy else "")
-    elif open_steps:
-        listed = ", ".join(dict.fromkeys(each.name for each in open_steps))
-        output.say(f"\n{about}: no fault was found, but this cannot be told from here: {listed}", output.Tone.WARNING)
-    else:
-        output.say(f"\n{about}: nothing is wrong", output.Tone.GOOD)
-
-
 def _item(one: explain.ChainLink) -> documents.ExplanationItem:
     return documents.ExplanationItem(one.name, one.question, one.answer.value, one.evidence, one.remedy or None)
-
-
-def _table(steps: list[explain.ChainLink]) -> output.Table:
-    columns = [output.Column(each, prose=each != "ANSWER") for each in ("QUESTION", "ANSWER", "EVIDENCE")]
-    rows = [
-        [output.cell(each.question), output.cell(each.answer.value, _TONES[each.answer]), output.cell(each.evidence)]
-        for each in steps
-    ]
-    return output.Table(columns, rows)

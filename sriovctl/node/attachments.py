@@ -22,6 +22,7 @@ class State(enum.Enum):
     NO_NAMESPACE = "no namespace"
     DEVICE_GONE = "device gone"
     UNKNOWN_OWNER = "unknown owner"
+    UNSEEN = "unseen"
 
     @property
     def meaning(self) -> str:
@@ -35,6 +36,7 @@ _MEANING = {
     "be gone, or a process keeps its namespace alive",
     State.DEVICE_GONE: "the PCI device is gone or is another one by now",
     State.UNKNOWN_OWNER: "the ledger record is damaged: nobody knows who has the VF",
+    State.UNSEEN: "the path that the runtime named cannot be seen from this container; ask sriovctl on the node itself",
 }
 
 
@@ -73,6 +75,8 @@ def state(seen: snapshot.Survey, held: snapshot.HeldVf) -> State:
         return State.UNKNOWN_OWNER
     if record.home is not None and one.netdevs:
         return State.LEFT_BEHIND
+    if not seen.sight.sees_namespace(record.owner.netns):
+        return State.UNSEEN
     return State.ATTACHED if _is_there(held) else State.NO_NAMESPACE
 
 

@@ -10,7 +10,7 @@ from sriov.hardware import inventory, node_devices, ports, sysfs
 from sriov.kubelet import names
 from sriov.pools import assignment
 from sriov.state import daemon_problems
-from sriovctl import paths
+from sriovctl import paths, sight
 from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, network_managers, pcie, snapshot
 
 
@@ -75,11 +75,17 @@ def collect(where: paths.Places) -> Facts:
         cni_setup.policy_problem(where.policy),
         unreachable,
         daemon_problems.Trouble(where.run_dir).read() if unreachable is None else (),
-        (where.kubelet / "device-plugins/kubelet.sock").is_socket(),
+        _has_kubelet(where, seen.sight),
         _sockets(where, seen),
         tuple(attachments.listed(seen)),
         tuple(one.id for one in seen.catalog.candidates.values() if _is_passed_through(tree, one)),
     )
+
+
+def _has_kubelet(where: paths.Places, seeing: sight.Sight) -> bool:
+    """By the socket of registrations; a container whose device plugin is found by the kubelet does not see that."""
+    control = where.kubelet / "device-plugins/kubelet.sock"
+    return (control if seeing.sees(control) else where.pod_resources).is_socket()
 
 
 def _is_passed_through(tree: sysfs.Tree, one: node_devices.Candidate) -> bool:

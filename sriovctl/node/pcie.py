@@ -18,6 +18,7 @@ _VGA = "0x0300"
 _MAKERS = frozenset({"0x10de", "0x1002"})  # NVIDIA, AMD
 NIC_CLASS = "0x02"
 
+_HEADER = 64  # bytes of configuration space that everybody may read
 _EXTENDED = 0x100  # offset of PCIe's extended capabilities (PCIe base spec 7.6)
 _ACS = 0x000D  # its ID (7.7.11)
 _ACS_CONTROL = 6  # offset of its control register, 16 bits
@@ -26,7 +27,8 @@ _REDIRECT = 0x0004 | 0x0008  # P2P Request Redirect, P2P Completion Redirect
 
 class Function(msgspec.Struct, frozen=True):
     """`path` are the host bridge (as in pci0000:00) and the bridges above, outermost first. `speed` is as sysfs has it,
-    as in "16.0 GT/s PCIe". `redirects`: a bridge whose ACS sends traffic between its devices up to the root."""
+    as in "16.0 GT/s PCIe". `redirects`: a bridge whose ACS sends traffic between its devices up to the root; None if
+    this process may not read that."""
 
     pci: str
     pci_class: str
@@ -37,7 +39,7 @@ class Function(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     speed: str | None
     width: int | None
-    redirects: bool = False
+    redirects: bool | None = False
 
     @property
     def is_gpu(self) -> bool:
@@ -75,11 +77,13 @@ def distance(one: Function, other: Function) -> str:
     return "NODE" if one.numa_node == other.numa_node else "SYS"
 
 
-def redirects(config: bytes) -> bool:
+def redirects(config: bytes) -> bool | None:
     """Report whether ACS of this bridge redirects peer-to-peer traffic, by its configuration space. Pure.
 
-    A user other than root sees only the first 64 bytes, and so nothing of it.
+    Without CAP_SYS_ADMIN only the first 64 bytes can be read (pci_read_config() in drivers/pci/pci-sysfs.c): None then.
     """
+    if len(config) == _HEADER:
+        return None
     offset = _EXTENDED
     while _EXTENDED <= offset <= len(config) - 8:
         (head,) = struct.unpack_from("<I", config, offset)

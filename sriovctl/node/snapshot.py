@@ -15,7 +15,7 @@ from sriov import devices, errors
 from sriov.hardware import ddp, discovery, node_devices, sysfs
 from sriov.pools import assignment, config, health, observer, resources
 from sriov.state import call_log, ledger, predecessor
-from sriovctl import paths
+from sriovctl import paths, sight
 from sriovctl.node import kubelet
 
 
@@ -36,7 +36,8 @@ class HeldVf(msgspec.Struct, frozen=True):
 
 class Survey(msgspec.Struct, frozen=True):
     """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
-    the device's ID. `held` lacks what could not be read: `ledger_trouble`. `unseen` is for people."""
+    the device's ID. `held` lacks what could not be read: `ledger_trouble`. `hidden` are paths of the node that cannot
+    be seen from here, by what they are about; `unseen` is for people."""
 
     tree: sysfs.Tree
     catalog: node_devices.Catalog
@@ -50,6 +51,8 @@ class Survey(msgspec.Struct, frozen=True):
     calls: tuple[call_log.CallOutcome, ...]
     ledger_trouble: str
     unseen: tuple[str, ...]
+    sight: sight.Sight
+    hidden: Mapping[str, str]
 
     def pod_of(self, device: str) -> str | None:
         """Return the device's pod as namespace/name: by the kubelet, else by the call that attached it."""
@@ -73,14 +76,16 @@ def take(where: paths.Places) -> Survey:
     tree = sysfs.Tree(where.sysfs)
     catalog = discovery.scan(tree, where.proc, where.dev)
     book = ledger.Ledger(where.run_dir)
-    configuration, trouble = _configuration(where)
+    seeing = sight.look(where)
+    hidden = sight.hidden(seeing, where)
+    configuration, trouble = _configuration(where, hidden)
     if configuration is not None and configuration.asks_for_profiles:
         catalog, _ = ddp.fill_in(catalog, ddp.of_this_machine)
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     now = health.Conditions(health.down(catalog), observer.leftovers(catalog, book), managed)
-    told = kubelet.ask(where.pod_resources)
-    held, ledger_trouble = _held(book)
-    older, older_trouble = _held_before(predecessor.Upstream(where.predecessor), catalog)
+    told = kubelet.Told(trouble=hidden["pods"]) if "pods" in hidden else kubelet.ask(where.pod_resources)
+    held, ledger_trouble = _held(book, hidden)
+    older, older_trouble = _held_before(predecessor.Upstream(where.predecessor), catalog, hidden)
     held = older | held
     dealt = () if configuration is None else assignment.assign(catalog, configuration, now)
     return Survey(
@@ -96,10 +101,14 @@ def take(where: paths.Places) -> Survey:
         call_log.Recent(where.run_dir).read(),
         ledger_trouble,
         tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble, older_trouble))),
+        seeing,
+        hidden,
     )
 
 
-def _configuration(where: paths.Places) -> tuple[resources.Configuration | None, str]:
+def _configuration(where: paths.Places, hidden: Mapping[str, str]) -> tuple[resources.Configuration | None, str]:
+    if "configuration" in hidden:
+        return None, hidden["configuration"]
     try:
         return config.load(where.config, where.prefix), ""
     except config.UnreadableError as error:
@@ -108,7 +117,9 @@ def _configuration(where: paths.Places) -> tuple[resources.Configuration | None,
         return None, str(error)
 
 
-def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, HeldVf], str]:
+def _held(book: ledger.Ledger, hidden: Mapping[str, str]) -> tuple[dict[devices.PciAddress, HeldVf], str]:
+    if "daemon" in hidden:
+        return {}, hidden["daemon"]
     try:
         return {record.pci: HeldVf(record, book.since(record.pci)) for record in book.records()}, ""
     except errors.LedgerError as error:
@@ -116,12 +127,14 @@ def _held(book: ledger.Ledger) -> tuple[dict[devices.PciAddress, HeldVf], str]:
 
 
 def _held_before(
-    records: predecessor.Upstream, catalog: node_devices.Catalog
+    records: predecessor.Upstream, catalog: node_devices.Catalog, hidden: Mapping[str, str]
 ) -> tuple[dict[devices.PciAddress, HeldVf], str]:
     """Return VFs that sriov-cni attached and that are away from the host.
 
     Its files outlive a reboot: one about a VF that is in the host, or is gone, tells nothing.
     """
+    if "predecessor" in hidden:
+        return {}, hidden["predecessor"]
     away = {one.pci for one in catalog.candidates.values() if not one.netdevs}
     try:
         found = [each for each in records.written() if each.record.pci in away]

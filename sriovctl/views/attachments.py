@@ -1,6 +1,7 @@
 """Attachments as a table, and as the items of a JSON or YAML document. Pure."""
 
 import datetime
+from collections.abc import Sequence
 
 from sriovctl import output
 from sriovctl.node import attachments
@@ -21,25 +22,25 @@ COLUMNS = (
 )
 
 
-def table(found: list[attachments.ListedAttachment]) -> output.Table:
+def table(found: Sequence[documents.AttachmentsItem]) -> output.Table:
     return output.Table(COLUMNS if found else (), [_cells(each) for each in found])
 
 
-def _cells(one: attachments.ListedAttachment) -> list[output.Cell]:
-    record, owner = one.record, one.record.owner
-    tone = output.Tone.GOOD if one.state is attachments.State.ATTACHED else output.Tone.BAD
+def _cells(one: documents.AttachmentsItem) -> list[output.Cell]:
+    tone = output.Tone.GOOD if one.state == attachments.State.ATTACHED.value else output.Tone.BAD
+    container = f"container {one.container_id[:12]}" if one.container_id else None
     return [
-        output.cell(record.pci),
-        output.cell(f"{one.state.value}{devices.foreign(one.by.value)}", tone),
-        output.cell(one.pod or (f"container {owner.container_id[:12]}" if owner.container_id else None)),
-        output.cell(owner.ifname),
-        output.cell(owner.network),
-        output.cell(_time(one.since)),
-        output.cell(record.wanted.vlan or None),
-        output.cell(attachments.mac(record)),
-        output.cell(owner.container_id),
-        output.cell(owner.netns),
-        output.cell(record.home.name if record.home else None),
+        output.cell(one.device),
+        output.cell(f"{one.state}{devices.foreign(one.attached_by)}", tone),
+        output.cell(f"{one.namespace}/{one.pod}" if one.pod else container),
+        output.cell(one.interface),
+        output.cell(one.network),
+        output.cell(one.since),
+        output.cell(one.vlan),
+        output.cell(one.mac),
+        output.cell(one.container_id),
+        output.cell(one.netns),
+        output.cell(one.host_name),
     ]
 
 

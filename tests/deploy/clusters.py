@@ -22,6 +22,7 @@ from tests.fakes.cluster.objects import Objects
 SECONDS = 60
 NODE = "node-1"
 _MINE = ("Node", "Namespace")
+_SRIOV = f'#!/bin/sh\nPYTHONPATH={rendering.ROOT} exec {sys.executable} -P -m sriovctl.cluster "$@"\n'
 _HELM = f'#!/bin/sh\nPYTHONPATH={rendering.ROOT} exec {sys.executable} -m tests.deploy.helm "$@"\n'
 
 
@@ -66,7 +67,7 @@ def opened(folder: pathlib.Path) -> Iterator[Cluster]:
         controllers.running(objects, machine),
         apiserver.serving(objects, machine) as url,
     ):
-        yield Cluster(objects, machine, _checkout(folder), _environment(folder, url))
+        yield Cluster(objects, machine, _checkout(folder), environment(folder, url))
 
 
 def _checkout(folder: pathlib.Path) -> pathlib.Path:
@@ -74,11 +75,12 @@ def _checkout(folder: pathlib.Path) -> pathlib.Path:
     return folder / "checkout"
 
 
-def _environment(folder: pathlib.Path, url: str) -> dict[str, str]:
+def environment(folder: pathlib.Path, url: str) -> dict[str, str]:
     programs, config = folder / "bin", folder / "kubeconfig"
     programs.mkdir()
-    (programs / "helm").write_text(_HELM)
-    (programs / "helm").chmod(0o755)
+    for name, text in (("helm", _HELM), ("kubectl-sriov", _SRIOV)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
     (programs / "kubectl").symlink_to(rendering.KUBECTL)
     context = {"cluster": "c", "user": ""}
     said = {"clusters": [{"name": "c", "cluster": {"server": url}}], "contexts": [{"name": "c", "context": context}]}

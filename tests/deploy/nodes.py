@@ -16,12 +16,13 @@ from sriov.pools import config
 from tests.deploy import rendering
 from tests.fakes.cluster import kinds
 from tests.fakes.cluster.kinds import Object
+from tests.fakes.cluster.kubelets import Ended
 from tests.fakes.cluster.objects import Objects
 
 PF, VFS = "ens1f0", 8
 NETWORKS, RESOURCE = "k8s.v1.cni.cncf.io/networks", "k8s.v1.cni.cncf.io/resourceName"
 _LOGS = {"device-plugin": "deviceplugin.log", "cni-daemon": "sriov_cni.log", "install-shim": "install-shim.log"}
-_PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "sriov_installer"}
+_PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "sriov_installer", "sriovctl": "sriovctl"}
 
 
 class Node:
@@ -55,11 +56,11 @@ class Node:
     def said(self, pod: Object, container: str) -> str:
         return (self._folder / _LOGS[container]).read_text()
 
-    def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
+    def run(self, pod: Object, container: str, command: list[str], sent: str) -> Ended:
         """A program of ours sees the node's hardware; anything else is run in its pod's network."""
         if _is_ours(pod):
-            return _ran(self._stage.command(*_program(command), *self._places()))
-        return _ran(["ip", "netns", "exec", _namespace(pod), *command])
+            return _ended(self._stage.command(*_program(command), *self._places(command[0])), sent)
+        return _ended(["ip", "netns", "exec", _namespace(pod), *command], sent)
 
     def close(self) -> None:
         self._programs.close()
@@ -98,8 +99,13 @@ class Node:
         self._attached[about["uid"]] = network
         self._programs.cni("ADD", network, about["name"], f"/run/netns/{_namespace(pod)}")
 
-    def _places(self) -> list[str]:
-        return [f"--config-file={self._folder}/config.json", f"--sysfs={self._stage.tree.root}"]
+    def _places(self, program: str) -> list[str]:
+        """Flags for what the containers have at the usual paths."""
+        found = [f"--config-file={self._folder}/config.json", f"--sysfs={self._stage.tree.root}"]
+        if program == "sriovctl":
+            found += [f"--run-dir={self._programs.run_dir}", f"--kubelet-root-dir={self._folder}/kubelet"]
+            found += [f"--cni-bin={self.bin}"]
+        return found
 
 
 def _is_ours(pod: Object) -> bool:
@@ -112,6 +118,11 @@ def _namespace(pod: Object) -> str:
 
 def _program(command: list[str]) -> list[str]:
     return [sys.executable, "-m", _PROGRAMS[command[0]], *command[1:]]
+
+
+def _ended(command: list[str], sent: str) -> Ended:
+    done = subprocess.run(command, cwd=rendering.ROOT, input=sent, capture_output=True, text=True, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def _ran(command: list[str]) -> tuple[str, int]:

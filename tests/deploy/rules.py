@@ -15,6 +15,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "cni-daemon": {"NET_ADMIN", "SYS_ADMIN", "NET_RAW"},
     "device-plugin-metrics": set(),
     "cni-daemon-metrics": set(),
+    "sriovctl": set(),
 }
 """Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
 allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
@@ -28,15 +29,16 @@ PROXIES = {"device-plugin-metrics": "device-plugin", "cni-daemon-metrics": "cni-
 READ, WRITE = True, False
 
 HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
-    "cni-bin": (r"/.+/.+", {"install-shim": WRITE}),
-    "device-plugins": (r"/.+/(device-plugins|plugins_registry)", {"device-plugin": WRITE}),
+    "cni-bin": (r"/.+/.+", {"install-shim": WRITE, "sriovctl": READ}),
+    "cni-conf": (r"/.+/.+", {"sriovctl": READ}),
+    "device-plugins": (r"/.+/(device-plugins|plugins_registry)", {"device-plugin": WRITE, "sriovctl": READ}),
     "device-info": (r"/var/run/k8s\.cni\.cncf\.io/devinfo/dp", {"device-plugin": WRITE}),
     "cdi": (r"/var/run/cdi", {"device-plugin": WRITE}),
-    "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE}),
-    "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ}),
+    "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE, "sriovctl": READ}),
+    "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ, "sriovctl": READ}),
     "predecessor": (r"/.+/.+", {"cni-daemon": WRITE}),
     "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
-    "netns": (r"/run/netns", {"cni-daemon": READ}),
+    "netns": (r"/run/netns", {"cni-daemon": READ, "sriovctl": READ}),
 }
 """The node's folders by the volume's name: what the path has to be, who may see it, and whether only to read it."""
 
@@ -167,7 +169,9 @@ def _images(daemonset: Object) -> Iterator[str]:
 def _probes(daemonset: Object) -> Iterator[str]:
     """Where there is an address to ask; on the loopback, since a node's port is open to its network."""
     for name, container in rendering.containers(daemonset).items():
-        [*addresses] = [each.removeprefix("--http=") for each in container["args"] if each.startswith("--http=")]
+        [*addresses] = [
+            each.removeprefix("--http=") for each in container.get("args", []) if each.startswith("--http=")
+        ]
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             asked = container.get(kind, {}).get("httpGet")
             said = [f"{asked['host']}:{asked['port']}"] if asked else []

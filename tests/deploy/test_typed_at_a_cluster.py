@@ -175,6 +175,16 @@ def test_the_page_selects_a_pod_that_is_on_its_way_to_the_node_and_no_other() ->
     assert not kinds.selected({**pod, "status": {"phase": "Running"}}, "", waiting.split()[-1])
 
 
+@pytest.mark.root
+def test_sriovctl_is_run_on_a_node(cluster: clusters.Cluster) -> None:
+    """With README's DaemonSet: in its container."""
+    for line in typed("README.md", "helm")[:2]:
+        assert cluster.types(line).returncode == 0
+    [example] = table.run_by(__file__, "test_sriovctl_is_run_on_a_node")
+    done = cluster.types(example.command)
+    assert done.stdout.startswith("SEVERITY  FINDING"), done
+
+
 def test_every_line_is_typed_by_somebody() -> None:
     examples = table.run_by(__file__, "test_what_is_typed_does_what_the_page_says")
     gone = {(page, line) for page, way in READERS for line in typed(page, way)}

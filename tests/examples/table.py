@@ -132,6 +132,10 @@ RUN = {
     ("docs/sriovctl.md", "sriovctl explain 0000:01:10.0"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl topology"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl check deploy/kustomize/configmap.yaml"): _SRIOVCTL,
+    (
+        "docs/sriovctl.md",
+        "kubectl --namespace kube-system exec daemonset/sriov-underlay --container sriovctl -- sriovctl doctor",
+    ): "tests/deploy/test_typed_at_a_cluster.py::test_sriovctl_is_run_on_a_node",
     ("docs/sriovctl.md", "sriov-underlay check"): (
         "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"
     ),

@@ -53,7 +53,7 @@ def test_what_can_be_executed_is_python_ldconfig_and_ours(rootfs: pathlib.Path) 
     found = {str(path.relative_to(rootfs)) for path in files(rootfs) if path.is_file() and os.access(path, os.X_OK)}
     libraries = {name for name in found if re.search(r"\.so(\.[\d.]+)?$", name)}
     shims = {f"{SITE}/sriov_cni/shim/shim-{target}" for target in ("x86_64", "aarch64")}
-    ours = {f"usr/local/bin/{program}" for program in PROGRAMS}
+    ours = {f"usr/local/bin/{program}" for program in (*PROGRAMS, "sriov-idle")}
     assert found - libraries == {"usr/bin/python3.11", "usr/sbin/ldconfig", *ours, *shims}
     folders = ["bin", "sbin", "lib", "lib64"]
     assert [str((rootfs / folder).readlink()) for folder in folders] == [f"usr/{folder}" for folder in folders]

@@ -24,7 +24,9 @@ NOBODY = "127.0.0.1:9"  # discard, where nobody listens
 EXAMPLES = [
     (command, "".join(f"{line}\n" for line in rest))
     for command, *rest in (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+    if command.startswith("# ")
 ]
+"""What root types on the node; the others are for somebody at a cluster (tests/deploy)."""
 
 
 def normal(text: str, folder: pathlib.Path) -> str:

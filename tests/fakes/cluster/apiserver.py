@@ -125,10 +125,24 @@ class Request(http.server.BaseHTTPRequestHandler):
                 pod, container = self._container(kind, namespace, name)
                 self._send(self.server.kubelets.said(pod, container).encode(), "text/plain")
             case "GET", ["exec"], _:
-                pod, container = self._container(kind, namespace, name)
-                streams.answer(self, *self.server.kubelets.run(pod, container, self._asked["command"]))
+                self._exec(*self._container(kind, namespace, name))
+            case "POST", ["exec"], _:  # kubectl's second try, by the older protocol, if the first was refused
+                self.server.kubelets.run(*self._container(kind, namespace, name), self._asked["command"], "")
+                raise RefusedError(405, "MethodNotAllowed", "only WebSockets are spoken here")
             case _:
                 raise RefusedError(405, "MethodNotAllowed", f"no {self.command} of {kind.plural}/{'/'.join(rest)}")
+
+    def _exec(self, pod: Object, container: str) -> None:
+        """Run a command. A kubelet that cannot be reached is told before the connection is upgraded."""
+        run, command = self.server.kubelets.run, self._asked["command"]
+        if self._option("stdin") == "true":
+            streams.accept(self)
+            ended = run(pod, container, command, streams.received(self.rfile))
+        else:
+            ended = run(pod, container, command, "")
+            streams.accept(self)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its client has given up
+            streams.answer(self, ended)
 
     def _container(self, kind: Kind, namespace: str, name: str) -> tuple[Object, str]:
         """Return a running pod's container; kubectl asks for no other. Raises RefusedError."""

@@ -1,8 +1,18 @@
 """Kubelets of the stand-in cluster: controllers start and stop pods on them, the API server runs commands in pods."""
 
+import dataclasses
 from typing import Protocol
 
 from tests.fakes.cluster.kinds import Object
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str = ""
 
 
 class Kubelets(Protocol):
@@ -15,5 +25,5 @@ class Kubelets(Protocol):
 
     def said(self, pod: Object, container: str) -> str: ...
 
-    def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
-        """Run the command; returns its output and its exit status."""
+    def run(self, pod: Object, container: str, command: list[str], sent: str) -> Ended:
+        """Run the command, with what it is sent on its standard input. Raises RefusedError if it cannot be run."""

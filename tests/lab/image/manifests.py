@@ -14,7 +14,7 @@ PATH = "/usr/local/bin:/usr/bin"
 _POD = {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}}
 _CONTAINER_KEYS = {
     *("name", "image", "imagePullPolicy", "command", "args", "securityContext", "resources", "volumeMounts"),
-    *("startupProbe", "readinessProbe", "livenessProbe"),
+    *("startupProbe", "readinessProbe", "livenessProbe", "env"),
 }
 _MEBIBYTE = 1 << 20
 
@@ -45,7 +45,9 @@ class Mount:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Container:
-    """`capabilities` without CAP_; `memory` in bytes; `probe` is the URL that says that it has started, or ""."""
+    """`capabilities` without CAP_; `memory` in bytes; `probe` is the URL that says that it has started, or "".
+
+    `environment` has NAME=VALUE."""
 
     name: str
     command: tuple[str, ...]
@@ -53,6 +55,7 @@ class Container:
     mounts: tuple[Mount, ...]
     memory: int
     probe: str
+    environment: tuple[str, ...] = ()
 
     def without(self, lost: str) -> "Container":
         """Less one capability, or one mount by its volume's name."""
@@ -106,13 +109,14 @@ def _container(declared: Mapping[str, Any]) -> Container:
     memory = declared["resources"]["limits"]["memory"]
     return Container(
         name=declared["name"],
-        command=(*declared["command"], *declared["args"]),
+        command=(*declared["command"], *declared.get("args", ())),
         capabilities=frozenset(capabilities.get("add", ())),
         mounts=tuple(_mount(each) for each in declared["volumeMounts"]),
         memory=int(memory.removesuffix("Mi")) * _MEBIBYTE,
         probe="http://{host}:{port}{path}".format(**probe["httpGet"])
         if (probe := declared.get("startupProbe"))
         else "",
+        environment=tuple("{name}={value}".format(**each) for each in declared.get("env", ())),
     )
 
 
@@ -143,7 +147,7 @@ def oci(base: Mapping[str, Any], container: Container, root: str, sources: Mappi
     granted = sorted(f"CAP_{name}" for name in container.capabilities)
     spec["process"] |= {
         "args": list(container.command),
-        "env": [f"PATH={PATH}"],
+        "env": [f"PATH={PATH}", *container.environment],
         "user": {"uid": 0, "gid": 0},
         "noNewPrivileges": True,
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), granted),

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -107,13 +108,17 @@ class Node(node.Node):
             yield process
         finally:
             if process.poll() is None:
-                self._signal(name, "SIGTERM")
+                self.end(name)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 self._signal(name, "SIGKILL")
                 process.wait()
                 raise
+
+    def end(self, name: str) -> None:
+        """As the kubelet begins to."""
+        self._signal(name, "SIGTERM")
 
     def _signal(self, name: str, signal: str) -> None:
         """Nothing where the container has just ended by itself."""
@@ -129,8 +134,9 @@ class Node(node.Node):
             return subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def process(self, name: str) -> Process:
-        """Of a container whose startup probe has said yes."""
-        self._until(lambda: _answers(self.pod.containers[name].probe), f"the start of {name}")
+        """Of a container whose startup probe has said yes, if it has one."""
+        if probe := self.pod.containers[name].probe:
+            self._until(lambda: _answers(probe), f"the start of {name}")
         proc = pathlib.Path("/proc", self._pid(name))
         status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
         lines = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
@@ -138,8 +144,18 @@ class Node(node.Node):
         return Process(status, {words[4]: words[5].split(",")[0] for words in lines}, following)
 
     def _pid(self, name: str) -> str:
+        self._until(lambda: self._tasks(name), f"the process of {name}")
+        return self._tasks(name)[0].split()[1]
+
+    def _tasks(self, name: str) -> list[str]:
         listed = subprocess.run([*self._ctr, "task", "list"], check=True, capture_output=True, text=True).stdout
-        return next(line.split()[1] for line in listed.splitlines() if line.startswith(f"{name} "))
+        return [line for line in listed.splitlines() if re.match(rf"{name} .* RUNNING", line)]
+
+    def executed(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """What `kubectl exec` does in a container that runs."""
+        self._until(lambda: self._tasks(name), f"the process of {name}")
+        run = [*self._ctr, "task", "exec", "--exec-id", "kubectl", name, *command]
+        return subprocess.run(run, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     def said(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
