@@ -4,6 +4,7 @@ The API server is a stand-in on a real socket; kubectl and Helm's library are th
 pods are the programs of this checkout. Where a page has two ways, each is gone to its end.
 """
 
+import json
 import pathlib
 import re
 import tempfile
@@ -177,12 +178,15 @@ def test_the_page_selects_a_pod_that_is_on_its_way_to_the_node_and_no_other() ->
 
 @pytest.mark.root
 def test_sriovctl_is_run_on_a_node(cluster: clusters.Cluster) -> None:
-    """With README's DaemonSet: in its container."""
+    """With README's DaemonSet: in its container, and by kubectl's plugin."""
     for line in typed("README.md", "helm")[:2]:
         assert cluster.types(line).returncode == 0
     [example] = table.run_by(__file__, "test_sriovctl_is_run_on_a_node")
     done = cluster.types(example.command)
     assert done.stdout.startswith("SEVERITY  FINDING"), done
+    rows = json.loads(cluster.types("kubectl sriov inventory --output json").stdout)["items"]
+    assert [each["node"] for each in rows] == [clusters.NODE] * 9
+    assert {each["pool"] for each in rows if each["role"] == "VF"} == {"intel.com/sriov_vf"}
 
 
 def test_every_line_is_typed_by_somebody() -> None:

@@ -18,7 +18,7 @@ PROGRAMS = (
 NAMED = {
     *("python -m deviceplugin", "python -m sriov_cni", "python3 -IS -c pass", "hack/lab run --netdevsim"),
     *("sriovctl provision", "sriovctl explain", "sriovctl attachments release", "devlink dev info", "ip link show"),
-    *("helm upgrade", "kubectl apply -k"),
+    *("helm upgrade", "kubectl apply -k", "kubectl sriov"),
 }
 """In the prose they are what something is called, and nobody is told to type them."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

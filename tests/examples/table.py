@@ -24,6 +24,7 @@ _README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_wh
 _REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout"
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
+_KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
 _WHOLE = {
     ("README.md", "#"): _README,
     ("README.md", "$"): _CLUSTER,
@@ -136,6 +137,11 @@ RUN = {
         "docs/sriovctl.md",
         "kubectl --namespace kube-system exec daemonset/sriov-underlay --container sriovctl -- sriovctl doctor",
     ): "tests/deploy/test_typed_at_a_cluster.py::test_sriovctl_is_run_on_a_node",
+    ("docs/sriovctl.md", "kubectl sriov attachments"): _KUBECTL,
+    ("docs/sriovctl.md", "kubectl sriov doctor --node node-1"): _KUBECTL,
+    ("docs/sriovctl.md", "kubectl sriov topology --node node-1"): _KUBECTL,
+    ("docs/sriovctl.md", "kubectl sriov explain web --namespace default"): _KUBECTL,
+    ("docs/sriovctl.md", "kubectl sriov inventory --pool rail_a"): _KUBECTL,
     ("docs/sriovctl.md", "sriov-underlay check"): (
         "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"
     ),

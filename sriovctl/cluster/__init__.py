@@ -1,0 +1,1 @@
+"""sriovctl on the nodes of a cluster, by kubectl: the plugin `kubectl sriov`."""

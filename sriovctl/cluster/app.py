@@ -1,0 +1,218 @@
+"""Program `kubectl-sriov`, which kubectl finds on PATH and runs as `kubectl sriov`: sriovctl on the cluster's nodes.
+
+On one node that is named, a command of sriovctl runs as it is. On several, the commands that list things are merged.
+"""
+
+import collections
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from sriov import errors, versions
+from sriovctl import exit_codes, groups, output
+from sriovctl.cluster import asking, kubectl, merging, pods, workloads
+from sriovctl.views import documents, explanations
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MERGED = {"inventory": "Inventory", "attachments": "Attachments", "doctor": "Findings"}
+_ALONE = ("topology",)
+_ONLY = "kubectl sriov"
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(versions.told("kubectl-sriov"))
+        context.exit()
+
+
+@click.group(
+    cls=groups.CommandsFirst, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def program() -> None:
+    """sriovctl on the nodes of a cluster: in the container that the DaemonSet has for it on each.
+
+    Options that are neither kubectl's nor below are sriovctl's own: `kubectl sriov inventory --pool rail_a`.
+    """
+
+
+@program.command("version")
+def _show_version() -> None:
+    """Show the version."""
+    click.echo(versions.told("kubectl-sriov"))
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    context.meta[str(option.name)] = value
+
+
+def _collect(context: click.Context, option: click.Parameter, values: Sequence[str]) -> None:
+    flags = [f"{option.opts[0]}={each}" for each in values]
+    context.meta["flags"] = (*context.meta.get("flags", ()), *flags)
+
+
+def _common(function: _F) -> _F:
+    """Add kubectl's flags, and where sriovctl is found; `arguments` are sriovctl's own."""
+    for flag in reversed(kubectl.FLAGS):
+        about = "kubectl's own, as all its flags that name a cluster or a user."
+        hidden = flag not in ("--context", "--kubeconfig")
+        function = click.option(flag, multiple=True, hidden=hidden, expose_value=False, callback=_collect, help=about)(
+            function
+        )
+    for name, default, about in (
+        ("--selector", pods.SELECTOR, "Labels of the DaemonSet's pods."),
+        ("--timeout", 60.0, "Seconds that a node may take to answer."),
+    ):
+        function = click.option(
+            name, default=default, show_default=True, expose_value=False, callback=_remember, help=about
+        )(function)
+    return click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF SRIOVCTL]")(function)
+
+
+_namespace = click.option("--namespace", "-n", help="kubectl's own: of the DaemonSet's pods; all if it is left out.")
+_nodes = click.option("--node", "named", multiple=True, help="Only this node; may be given again.")
+_form = click.option(
+    "--output", "-o", "form", type=click.Choice([each.value for each in output.OutputFormat]), default="table",
+    show_default=True, help="As sriovctl's.", callback=lambda _context, _option, value: output.OutputFormat(value),
+)  # fmt: skip
+_OPEN = {"ignore_unknown_options": True}
+
+
+def _client() -> kubectl.Kubectl:
+    meta = click.get_current_context().meta
+    return kubectl.Kubectl(tuple(meta.get("flags", ())), meta["timeout"])
+
+
+def _add_merged(name: str) -> None:
+    @program.command(name, context_settings=_OPEN, help=_help(name))
+    @_nodes
+    @_form
+    @_namespace
+    @_common
+    def run(
+        named: tuple[str, ...], form: output.OutputFormat, namespace: str | None, arguments: tuple[str, ...]
+    ) -> int:
+        client = _client()
+        chosen = _chosen(_pods(client, namespace), named)
+        if len(chosen) == len(named) == 1:
+            return _attach(client, chosen[0], [name, f"--output={form.value}", *arguments])
+        if {"--watch", "-w"} & set(arguments):
+            raise click.UsageError("--watch is for one node: name it with --node")
+        return _together(name, form, asking.ask(client, chosen, [name, "--output=json", *arguments]))
+
+
+def _help(name: str) -> str:
+    return f"Run `sriovctl {name}` on every node and merge what it prints; on one --node, as it is there."
+
+
+def _add_alone(name: str) -> None:
+    @program.command(name, context_settings=_OPEN, help=f"Run `sriovctl {name}` on one node.")
+    @click.option("--node", required=True, help="The node.")
+    @_namespace
+    @_common
+    def run(node: str, namespace: str | None, arguments: tuple[str, ...]) -> int:
+        client = _client()
+        [chosen] = _chosen(_pods(client, namespace), [node])
+        return _attach(client, chosen, [name, *arguments])
+
+
+@program.command("explain", context_settings=_OPEN)
+@click.argument("what", metavar="POD|VF")
+@click.option("--node", help="The node of a VF; that of a pod is found.")
+@_form
+@click.option("--namespace", "-n", help="kubectl's own: of the pod.")
+@_common
+def _explain(
+    what: str, node: str | None, form: output.OutputFormat, namespace: str | None, arguments: tuple[str, ...]
+) -> int:
+    """Explain why a pod has no VF, on the pod's node, with what the API server knows of the pod.
+
+    POD is NAMESPACE/NAME, pod/NAME or NAME. A VF needs its --node.
+    """
+    client = _client()
+    if node is not None:
+        [chosen] = _chosen(_pods(client, None), [node])
+        return _attach(client, chosen, ["explain", what, f"--output={form.value}", *arguments])
+    place, name = workloads.named(what, namespace)
+    found = client.get("pod", name, *place)
+    if unplaced := workloads.unplaced(found):
+        output.complain(unplaced)
+        return exit_codes.Exit.TROUBLE
+    [chosen] = _chosen(_pods(client, None), [found["spec"]["nodeName"]])
+    about = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+    command = ["explain", about, "--pod-file=-", "--output=json", *arguments]
+    return _explained(form, chosen, client.execute(chosen, command, json.dumps(found)))
+
+
+def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Answer) -> int:
+    try:
+        document = json.loads(answer.out)
+        explanation = msgspec.convert(document, documents.ExplanationDocument)
+    except (ValueError, msgspec.ValidationError):
+        told = answer.trouble or merging.OTHER_RELEASE
+        raise errors.SriovError(f"node {pod.node} did not explain it: {told}", "see the pod's own log") from None
+    output.show(form, explanations.table(explanation), {**document, "node": pod.node})
+    if form.for_people:
+        explanations.conclude(explanation)
+        output.say(f"on node {pod.node}")
+    return answer.status or exit_codes.Exit.FINE
+
+
+def _pods(client: kubectl.Kubectl, namespace: str | None) -> dict[str, pods.NodePod]:
+    """Return the DaemonSet's pods by node. Raises SriovError if there is none."""
+    selector = click.get_current_context().meta["selector"]
+    where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+    found = pods.by_node(client.get("pods", where, f"--selector={selector}"))
+    if not found:
+        remedy = "is it installed? --selector and --namespace say where it is"
+        raise errors.SriovError(f"there is no pod of the DaemonSet, with the label {selector}", remedy)
+    return found
+
+
+def _chosen(found: Mapping[str, pods.NodePod], named: Sequence[str]) -> list[pods.NodePod]:
+    for node in named:
+        if node not in found:
+            there = output.some(list(found), 8)
+            raise click.UsageError(f"the DaemonSet has no pod on a node {node!r}: it is on {there}")
+    return [found[node] for node in dict.fromkeys(named)] or list(found.values())
+
+
+def _attach(client: kubectl.Kubectl, pod: pods.NodePod, command: Sequence[str]) -> int:
+    if pod.trouble:
+        raise errors.SriovError(f"node {pod.node} cannot be asked: {pod.trouble}", "see `kubectl describe pod`")
+    return client.attach(pod, command, terminal=sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Report]) -> int:
+    if all(each.status == exit_codes.Exit.USAGE for each in reports):
+        raise click.UsageError(reports[0].trouble)
+    merged = merging.document(_MERGED[name], reports)
+    output.show(form, merging.table(merged), merged)
+    if form.for_people and not merged["items"]:
+        output.say(f"{len(reports)} nodes have nothing to show")
+    output.unseen(form, _grouped(merged["unseen"]))
+    return merging.status(reports)
+
+
+def _grouped(unseen: Sequence[str]) -> list[str]:
+    """Say once what is the same on several nodes."""
+    by_text = collections.defaultdict(list)
+    for each in unseen:
+        node, _, text = each.partition(": ")
+        by_text[text].append(node)
+    return [f"{output.some(nodes, 3)}: {text}" for text, nodes in by_text.items()]
+
+
+for _name in _MERGED:
+    _add_merged(_name)
+for _name in _ALONE:
+    _add_alone(_name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns one of exit_codes.Exit."""
+    return exit_codes.ended(lambda: program.main(arguments, prog_name=_ONLY, standalone_mode=False), "kubectl-sriov")

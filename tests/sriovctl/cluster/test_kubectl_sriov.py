@@ -1,0 +1,188 @@
+"""`kubectl sriov`, as it is typed: kubectl finds the plugin, the plugin asks the nodes through kubectl."""
+
+import contextlib
+import importlib
+import json
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sriovctl.views import documents
+from tests.examples import table
+from tests.sriovctl import nodes
+from tests.sriovctl.cluster import clusters
+from tests.sriovctl.commands import test_doctor
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[clusters.Cluster]:
+    """On node-1 pod default/web has a VF of rail_a; node-2 has no driver for one of its VFs, and rail_b."""
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-")))
+        machines = []
+        for name in clusters.NAMES[:2]:
+            (folder / name).mkdir()
+            machine = nodes.Node(folder / name)
+            stack.callback(machine.close)
+            stack.enter_context(contextlib.closing(test_doctor.Sick(machine)))
+            stack.enter_context(machine.serving())
+            stack.enter_context(machine.kubelet())
+            machines.append(machine)
+        first, second = machines
+        first.give("web", first.vf)
+        assert first.cni("ADD", vlan=100).code == 0
+        second.bench.machine.unbind(second.bench.vfs[6])
+        second.configure([{**nodes.CONFIG[0], "resourceName": "rail_b"}])
+        made = stack.enter_context(clusters.opened(folder, machines))
+        made.wants("web", "node-1")
+        yield made
+
+
+def document(cluster: clusters.Cluster, *arguments: str) -> Any:
+    ran = cluster.sriov(*arguments, "--output=json")
+    found = json.loads(ran.stdout)
+    importlib.import_module("jsonschema").validate(found, documents.schema())
+    return found
+
+
+def test_all_nodes_are_in_one_table(cluster: clusters.Cluster) -> None:
+    """Those that could not be asked are named, and the status says so."""
+    ran = cluster.sriov("inventory")
+    head, *rows = ran.stdout.splitlines()
+    assert head.split()[:2] == ["NODE", "DEVICE"]
+    assert [row.split()[0] for row in rows] == ["node-1"] * 8 + ["node-2"] * 8
+    assert any(re.match(r"node-1 +\S+ .* default/web +\S+ +100", row) for row in rows)
+    assert f"not seen: node-3: unable to upgrade connection: {clusters.DIALING}" in ran.stderr
+    assert "not seen: node-4: its pod sriov-node-4 is Pending" in ran.stderr
+    assert ran.returncode == 3
+
+
+def test_documents_are_merged_and_keep_their_kind(cluster: clusters.Cluster) -> None:
+    for command, kind in (("inventory", "Inventory"), ("attachments", "Attachments"), ("doctor", "Findings")):
+        found = document(cluster, command)
+        assert (found["apiVersion"], found["kind"]) == ("sriovctl/v1", kind)
+        assert {each["node"] for each in found["items"]} <= set(clusters.NAMES[:2])
+        assert {each.partition(":")[0] for each in found["unseen"]} >= {"node-3", "node-4"}
+    assert {(each["node"], each["finding"]) for each in found["items"]} >= {("node-2", "vf-no-driver")}
+
+
+def test_some_nodes_alone_decide_about_the_status(cluster: clusters.Cluster) -> None:
+    both = ("--node=node-1", "--node", "node-2")
+    assert cluster.sriov("attachments", *both).returncode == 0
+    assert cluster.sriov("doctor", *both).returncode == 1, "node-2's rail_b has no socket"
+
+
+def test_options_of_sriovctl_are_passed_on(cluster: clusters.Cluster) -> None:
+    found = document(cluster, "inventory", "--pool", "rail_a", "--node=node-1", "--node=node-2")
+    assert {each["node"] for each in found["items"]} == {"node-1"}
+    assert [each for each in found["unseen"] if each.startswith("node-2: there is no pool 'rail_a'")]
+    ran = cluster.sriov("inventory", "--pfs=x", "--node=node-1", "--node=node-2")
+    assert (ran.returncode, "No such option '--pfs'" in ran.stderr, ran.stdout) == (2, True, "")
+
+
+def test_on_one_node_a_command_is_what_it_is_there(cluster: clusters.Cluster) -> None:
+    machine = cluster.kubelets.machines["node-1"]
+    for command in (["inventory"], ["doctor", "--all"], ["topology"], ["attachments", "-o", "yaml"]):
+        ran, there = cluster.sriov(*command, "--node", "node-1"), machine.run(*command)
+        assert (ran.returncode, ran.stdout) == (there.status, there.out), ran.stderr
+    released = cluster.sriov("attachments", "--node=node-1", "release", machine.vf, "--yes")
+    assert (released.returncode, "refused: " in released.stderr) == (4, True)
+
+
+@pytest.mark.parametrize("name", [("web",), ("default/web",), ("pod/web", "-n", "default")])
+def test_a_pod_is_explained_on_its_node_with_what_it_asks_for(cluster: clusters.Cluster, name: tuple[str, ...]) -> None:
+    ran = cluster.sriov("explain", *name)
+    assert re.search(rf"does the pod request a resource\? +yes +1 of {nodes.RAIL}\n", ran.stdout), ran
+    assert ran.stdout.endswith("\ndefault/web: nothing is wrong\non node node-1\n")
+    assert ran.returncode == 0
+
+
+def test_a_pod_that_got_nothing_is_explained_by_its_request(cluster: clusters.Cluster) -> None:
+    """Only the API server knows that it asks for a resource that its node does not have."""
+    cluster.wants("late", "node-2", namespace="kube-system")
+    ran = cluster.sriov("explain", "late", "--namespace=kube-system")
+    assert "kube-system/late: the kubelet has no pod kube-system/late" in ran.stdout
+    assert "config.json has intel.com/rail_b" in ran.stdout
+    assert ran.returncode == 1
+
+
+def test_a_pod_without_a_node_has_the_schedulers_reason(cluster: clusters.Cluster) -> None:
+    cluster.wants("waiting", None)
+    ran = cluster.sriov("explain", "waiting")
+    assert "default/waiting: it is on no node: 0/4 nodes: 4 Insufficient intel.com/rail_a" in ran.stderr
+    assert ran.returncode == 1
+
+
+def test_a_vf_is_explained_on_the_node_that_is_named(cluster: clusters.Cluster) -> None:
+    machine = cluster.kubelets.machines["node-1"]
+    assert cluster.sriov("explain", machine.vf, "--node=node-1").stdout == machine.run("explain", machine.vf).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["explain", "0000:01:10.0"], 2, "0000:01:10.0 is a device: name its node with --node"),
+        (["explain", "a/web", "-n", "b"], 2, "a/web is in namespace a, and --namespace says b: leave one out"),
+        (["explain", "nobody"], 3, 'pods "nobody" not found'),
+        (["doctor", "--node=node-9"], 2, "no pod on a node 'node-9': it is on node-1, node-2, node-3, node-4"),
+        (["doctor", "--node=node-4"], 3, "node node-4 cannot be asked: its pod sriov-node-4 is Pending"),
+        (["topology"], 2, "Missing option '--node'"),
+        (["inventory", "--watch"], 2, "--watch is for one node: name it with --node"),
+        (
+            ["inventory", "--context=nowhere"],
+            3,
+            "failed: Error in configuration: context was not found for specified context: nowhere",
+        ),
+        (["inventory", "--kubeconfig", "/nowhere"], 3, "/nowhere"),
+        (["inventory", "--server=http://127.0.0.1:9"], 3, "The connection to the server 127.0.0.1:9 was refused"),
+        (["inventory", "-n", "default"], 3, "there is no pod of the DaemonSet"),
+        (["inventory", "--selector=a=b"], 3, "there is no pod of the DaemonSet, with the label a=b"),
+    ],
+)
+def test_what_cannot_be_done_is_said_once(
+    cluster: clusters.Cluster, arguments: list[str], status: int, says: str
+) -> None:
+    ran = cluster.sriov(*arguments)
+    assert (ran.returncode, ran.stdout) == (status, ""), ran
+    assert says in ran.stderr
+    assert len(ran.stderr.splitlines()) == (4 if status == 2 else 1)
+
+
+def test_kubectls_flags_reach_kubectl_each_time(cluster: clusters.Cluster) -> None:
+    away = {**cluster.environment, "KUBECONFIG": "/dev/null"}
+    config = cluster.environment["KUBECONFIG"]
+    moved = clusters.Cluster(cluster.objects, cluster.kubelets, away)
+    assert moved.sriov("attachments", "--node=node-1").returncode == 3
+    ran = moved.sriov("attachments", "--node=node-1", "--kubeconfig", config, "--context=c", "--request-timeout=30s")
+    assert (ran.returncode, "default/web" in ran.stdout) == (0, True)
+
+
+def test_a_node_that_does_not_answer_is_given_up_and_progress_is_shown(cluster: clusters.Cluster) -> None:
+    cluster.kubelets.pause = 5
+    try:
+        ran = cluster.sriov("attachments", "--timeout=4", "--node=node-1", "--node=node-2")
+    finally:
+        cluster.kubelets.pause = 0
+    assert "0 of 2 nodes have answered, 2 s\n" in ran.stderr
+    assert "not seen: node-1, node-2: no answer within 4 s" in ran.stderr
+    assert ran.returncode == 3
+
+
+def test_without_kubectl_it_says_so(cluster: clusters.Cluster, tmp_path: pathlib.Path) -> None:
+    plugin = cluster.environment["PATH"].partition(":")[0] + "/kubectl-sriov"
+    alone = clusters.Cluster(cluster.objects, cluster.kubelets, {"PATH": str(tmp_path)})
+    ran = alone.types(plugin, "inventory")
+    assert (ran.returncode, ran.stderr) == (3, "kubectl-sriov: there is no kubectl on PATH; install kubectl\n")
+
+
+def test_the_page_is_what_is_printed(cluster: clusters.Cluster) -> None:
+    for example in table.run_by(__file__, "test_the_page_is_what_is_printed"):
+        ran = cluster.types(*example.command.split())
+        said = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-03-01T03:00:00Z", ran.stdout + ran.stderr)
+        said = re.sub(r"\d+ of \d+ nodes have answered, \d+ s\n", "", said)  # on a slow machine
+        assert not example.printed or said == example.printed
+        assert ran.returncode in (0, 1, 3)
