@@ -8,6 +8,7 @@ those of its API (Documentation/api-reference/api.md, PodMetricsEndpoint); one t
 import pathlib
 from collections.abc import Mapping
 
+from tests.deploy import podtargets
 from tests.deploy.rendering import Object
 
 Secrets = Mapping[tuple[str, str], pathlib.Path]
@@ -16,14 +17,17 @@ Secrets = Mapping[tuple[str, str], pathlib.Path]
 _ENDPOINT = {"port", "path", "scheme", "honorLabels", "interval", "authorization", "tlsConfig", "relabelings"}
 
 
-def scrape_configs(monitor: Object, secrets: Secrets, api_server: str) -> list[Object]:
-    """One for each endpoint. Raises ValueError for what is not translated, KeyError for a Secret that is not there."""
+def scrape_configs(monitor: Object, secrets: Secrets, discovery: Object) -> list[Object]:
+    """One for each endpoint, with this discovery in the place of Kubernetes'.
+
+    Raises ValueError for what is not translated, and KeyError for a Secret that is not there.
+    """
     known(monitor, {"apiVersion", "kind", "metadata", "spec"})
     known(monitor["spec"], {"selector", "podMetricsEndpoints"})
     if (monitor["apiVersion"], monitor["kind"]) != ("monitoring.coreos.com/v1", "PodMonitor"):
         raise ValueError(f"{monitor['kind']} of {monitor['apiVersion']}")
     endpoints = monitor["spec"]["podMetricsEndpoints"]
-    return [_config(monitor, number, each, secrets, api_server) for number, each in enumerate(endpoints)]
+    return [_config(monitor, number, each, secrets) | discovery for number, each in enumerate(endpoints)]
 
 
 def known(found: Object, keys: set[str]) -> None:
@@ -31,15 +35,12 @@ def known(found: Object, keys: set[str]) -> None:
         raise ValueError(f"not translated: {sorted(unknown)}")
 
 
-def _config(monitor: Object, number: int, endpoint: Object, secrets: Secrets, api_server: str) -> Object:
+def _config(monitor: Object, number: int, endpoint: Object, secrets: Secrets) -> Object:
     known(endpoint, _ENDPOINT)
     namespace, name = (monitor["metadata"][key] for key in ("namespace", "name"))
     made: Object = {
         "job_name": f"podMonitor/{namespace}/{name}/{number}",
         "honor_labels": endpoint.get("honorLabels", False),
-        "kubernetes_sd_configs": [
-            {"role": "pod", "namespaces": {"names": [namespace]}, "api_server": api_server},
-        ],
         "metrics_path": endpoint.get("path", "/metrics"),
         "scheme": endpoint.get("scheme", "http"),
         "relabel_configs": [
@@ -69,7 +70,10 @@ def _operators(monitor: Object, port: str) -> list[Object]:
         *(
             {
                 "action": "keep",
-                "source_labels": [f"{meta}_label_{safe(key)}", f"{meta}_labelpresent_{safe(key)}"],
+                "source_labels": [
+                    f"{meta}_label_{podtargets.safe(key)}",
+                    f"{meta}_labelpresent_{podtargets.safe(key)}",
+                ],
                 "regex": f"({value});true",
             }
             for key, value in monitor["spec"]["selector"]["matchLabels"].items()
@@ -83,14 +87,12 @@ def _operators(monitor: Object, port: str) -> list[Object]:
     ]
 
 
-def safe(label: str) -> str:
-    """As Prometheus writes a label's name: what no name of its own may have is an underscore."""
-    return "".join(each if each.isalnum() else "_" for each in label)
+_KEYS = {"sourceLabels": "source_labels", "targetLabel": "target_label", "replacement": "replacement"}
 
 
 def _relabelling(declared: Object) -> Object:
-    known(declared, {"sourceLabels", "targetLabel"})
-    return {"source_labels": declared["sourceLabels"], "target_label": declared["targetLabel"]}
+    known(declared, set(_KEYS))
+    return {_KEYS[key]: value for key, value in declared.items()}
 
 
 def _tls(declared: Object, secrets: Secrets) -> Object:

@@ -36,9 +36,8 @@ def test_each_alert_fires_when_it_should_and_not_else(promtool: pathlib.Path) ->
     [example] = table.run_by(__file__, "test_each_alert_fires_when_it_should_and_not_else")
     ran(promtool, *example.command.split()[1:])
     alerts = set(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yaml").read_text()))
-    fired = set(
-        re.findall(r'alertname="(\w+)"(?:, host="\w+")?\}\', value: 1', (FOLDER / "alerts.test.yaml").read_text())
-    )
+    tests = (FOLDER / "alerts.test.yaml").read_text()
+    fired = set(re.findall(r'alertname="(\w+)"(?:, host="\w+")?\}\', value: 1', tests))
     assert fired == alerts
 
 
@@ -53,7 +52,7 @@ def test_the_dashboards_queries_are_queries(promtool: pathlib.Path, tmp_path: pa
 def test_what_the_page_tells_prometheus_is_taken(promtool: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """The scrape configuration with the alerts beside it, and the query."""
     page = (catalog.ROOT / "docs/metrics.md").read_text()
-    [scraping] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [scraping] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
     (tmp_path / "prometheus.yml").write_text(f"rule_files: [{FOLDER}/alerts.yaml]\n{scraping}")
     assert "SUCCESS" in ran(promtool, "check", "config", str(tmp_path / "prometheus.yml"))
     [ours] = set(re.findall(r'job=~"([^"]+)"', (FOLDER / "alerts.yaml").read_text()))
