@@ -59,7 +59,10 @@ def opened(folder: pathlib.Path) -> Iterator[Cluster]:
     objects = Objects()
     for name in ("default", "kube-system"):
         objects.create(kinds.NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    node = {"metadata": {"name": NODE}, "status": {"allocatable": {"cpu": "4"}}}
+    node = {
+        "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}},
+        "status": {"allocatable": {"cpu": "4"}},
+    }
     objects.create(kinds.NODE, "", {"apiVersion": "v1", "kind": "Node", **node})
     (folder / "node").mkdir()
     with (

@@ -74,7 +74,8 @@ class Node:
             told, status = _ran(_program([word.replace(place, str(self.bin)) for word in words]))
             assert status == 0, told
             (self._folder / _LOGS[container["name"]]).write_text(told)
-        config = self._objects.get(kinds.CONFIGMAP, pod["metadata"]["namespace"], "sriov-underlay")["data"]
+        [mounted] = [each["configMap"]["name"] for each in pod["spec"]["volumes"] if each["name"] == "config"]
+        config = self._objects.get(kinds.CONFIGMAP, pod["metadata"]["namespace"], mounted)["data"]
         self._programs.start_kubelet()
         self._programs.start_device_plugin(json.loads(config["config.json"]))
         self._programs.start_cni_daemon()

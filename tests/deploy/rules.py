@@ -202,7 +202,8 @@ def _supervising(daemonset: Object) -> Iterator[str]:
 
 def _updating(daemonset: Object) -> Iterator[str]:
     """A second CNI daemon of a node waits for the first to go, and so is not ready."""
-    if daemonset["spec"].get("updateStrategy", {}).get("rollingUpdate", {}).get("maxSurge") != 0:
+    strategy = daemonset["spec"].get("updateStrategy", {})
+    if strategy.get("type") != "OnDelete" and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
         yield "two pods may run on a node"
     if _pod(daemonset).get("terminationGracePeriodSeconds", 30) < 30:
         yield "calls under way are not given the time to end"

@@ -38,7 +38,7 @@ def test_both_ways_of_the_page_lead_to_the_same(reader: pathlib.Path) -> None:
     [line] = [each.command for each in pages.examples("docs/install.md") if "--install" in each.command]
     arguments = shlex.split(line.replace("upgrade --install", "template"))[1:]
     helm, overlay = (
-        {(each["kind"], each["metadata"]["name"]): each for each in objects}
+        test_rendering.by_name(objects)
         for objects in (
             rendering.objects(rendering.helm(arguments, folder=reader)),
             rendering.kustomize(reader / "my-cluster"),

@@ -28,11 +28,12 @@ def test_every_folder_that_a_program_is_told_of_is_mounted(variant: str) -> None
     """Those of its flags, said or by default; the container's own /sys, /proc and /dev show the node's hardware."""
     values = test_rendering.VARIANTS[variant]
     forgone = {pathlib.Path("/var/lib/cni/sriov")} if values.get("cni", {}).get("predecessorDir") == "" else set()
-    daemonset = rendering.only(rendering.chart(values), "DaemonSet")
-    for name, container in rendering.containers(daemonset).items():
+    extra = {pathlib.Path(each["mountPath"]) for each in values.get("cniDaemon", {}).get("extraVolumeMounts", [])}
+    daemonsets = [each for each in rendering.chart(values) if each["kind"] == "DaemonSet"]
+    for name, container in (each for daemonset in daemonsets for each in rendering.containers(daemonset).items()):
         if name in PARSERS:
             mounted = {pathlib.Path(each["mountPath"]) for each in container["volumeMounts"]}
-            assert wanted(parsed(container)) - forgone == mounted
+            assert wanted(parsed(container)) - forgone | extra == mounted
 
 
 def wanted(given: dict[str, object]) -> set[pathlib.Path]:

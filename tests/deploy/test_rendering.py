@@ -67,6 +67,29 @@ VARIANTS: dict[str, Object] = {
         "maxUnavailable": 1,
         "podAnnotations": {"example.com/why": "a reason"},
     },
+    "groups of nodes": {
+        "nodeGroups": {
+            "canary": {"config": {"resourceList": [{"resourceName": "b"}]}, "policy": {"rules": []}},
+            "free": {"policy": {}},
+            "as-all": {},
+        },
+        "policy": {"rules": [{"vlans": ["0"]}]},
+    },
+    "other names": {"nameOverride": "vfs", "fullnameOverride": "net-vfs", "podLabels": {"example.com/team": "net"}},
+    "by hand": {"updateStrategy": {"type": "OnDelete"}, "nodeFeatureDiscovery": {"enabled": False}},
+    "more of everything": {
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}, {"name": "scratch", "emptyDir": {}}],
+        **{
+            container: {
+                "extraEnv": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+                "extraVolumeMounts": [
+                    {"name": "ca", "mountPath": "/etc/ca", "readOnly": True},
+                    {"name": "scratch", "mountPath": "/scratch"},
+                ],
+            }
+            for container in ("installShim", "devicePlugin", "cniDaemon")
+        },
+    },
     "more to say": {
         "log": {"level": "debug", "format": "human"},
         "devicePlugin": {"extraArgs": ["--resync-interval=10"], "resources": {"limits": {"memory": "512Mi"}}},
@@ -118,6 +141,23 @@ REFUSED: list[tuple[Object, str]] = [
         "at '/metrics/dashboard': additional properties 'label' not allowed",
     ),
     ({"metrics": {"rules": {"on": True}}}, "at '/metrics/rules': additional properties 'on' not allowed"),
+    ({"nodeGroups": {"policy": {}}}, "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name"),
+    ({"nodeGroups": {"A": {}}}, "nodeGroups.A: a group's name is part of objects' names and a label's value"),
+    ({"nodeGroups": {"a": {"config": {}}}}, "at '/nodeGroups/a/config': missing property 'resourceList'"),
+    (
+        {"nodeGroups": {"a": {}}, "nodeSelector": {"sriov-underlay/node-group": "a"}},
+        "nodeSelector has sriov-underlay/node-group, the label of nodeGroups",
+    ),
+    ({"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "additional properties 'hostPath' not allowed"),
+    (
+        {"podLabels": {"app.kubernetes.io/name": "x"}},
+        "podLabels.app.kubernetes.io/name: the chart or Kubernetes sets this label",
+    ),
+    (
+        {"updateStrategy": {"type": "Recreate"}},
+        "at '/updateStrategy/type': value must be one of 'RollingUpdate', 'OnDelete'",
+    ),
+    ({"fullnameOverride": "Net"}, "at '/fullnameOverride': 'Net' does not match pattern"),
     ({"maxUnavailable": 0}, "at '/maxUnavailable': minimum: got 0, want 1"),
     ({"maxUnavailable": "0%"}, "at '/maxUnavailable': '0%' does not match pattern"),
 ]
@@ -132,11 +172,21 @@ def validate(objects: list[Object]) -> None:
             assert kinds.violation(each, version) is None
 
 
+HELMS = {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "sriov-underlay-0.1.0"}
+"""Labels that tell by whom an object was made, and so no other way's."""
+
+
+def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """Without the labels that Helm alone gives, which every object of it has."""
+    for each in objects:
+        labels = each["metadata"]["labels"]
+        if "helm.sh/chart" in labels:
+            assert {key: labels.pop(key) for key in HELMS} == HELMS
+    return {(each["kind"], each["metadata"]["name"]): each for each in objects}
+
+
 def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
-    chart, plain = (
-        {(each["kind"], each["metadata"]["name"]): each for each in objects}
-        for objects in (rendering.chart(), rendering.kustomize(rendering.BASE))
-    )
+    chart, plain = (by_name(objects) for objects in (rendering.chart(), rendering.kustomize(rendering.BASE)))
     assert set(chart) == {(kind, "sriov-underlay") for kind in ("ConfigMap", "DaemonSet", "ServiceAccount")}
     assert chart == plain
 
@@ -157,6 +207,42 @@ def test_every_variant_is_sound_and_keeps_the_rules(variant: str) -> None:
     objects = rendering.chart(VARIANTS[variant])
     validate(objects)
     assert rules.problems(objects) == []
+
+
+RECOMMENDED = {"name", "instance", "version", "component", "part-of", "managed-by"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_object_has_the_recommended_labels(variant: str) -> None:
+    for each in rendering.chart(VARIANTS[variant]):
+        labels = set(each["metadata"]["labels"])
+        assert labels >= {"helm.sh/chart", *(f"app.kubernetes.io/{name}" for name in RECOMMENDED)}, each["metadata"]
+
+
+def test_names_can_be_others() -> None:
+    objects = rendering.chart({**VARIANTS["other names"], **VARIANTS["policy"]})
+    assert {each["metadata"]["name"] for each in objects} == {"net-vfs", "net-vfs-policy"}
+    daemonset = rendering.only(objects, "DaemonSet")
+    assert daemonset["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == "vfs"
+    assert daemonset["spec"]["template"]["metadata"]["labels"]["example.com/team"] == "net"
+    named = {each["metadata"]["name"] for each in rendering.chart({"nameOverride": "vfs"}, name="left")}
+    assert named == {"left-vfs"}
+
+
+def test_what_selects_the_pods_is_what_the_first_chart_had() -> None:
+    """A DaemonSet's selector cannot be changed, so an upgrade that has another one fails."""
+    daemonset = rendering.only(rendering.chart(name="left"), "DaemonSet")
+    assert daemonset["spec"]["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "sriov-underlay",
+        "app.kubernetes.io/instance": "left",
+    }
+
+
+def test_each_container_gets_what_is_added_for_it() -> None:
+    daemonset = rendering.only(rendering.chart(VARIANTS["more of everything"]), "DaemonSet")
+    for container in rendering.containers(daemonset).values():
+        assert [each["name"] for each in container["env"]] == ["NODE"]
+        assert [each["mountPath"] for each in container["volumeMounts"][-2:]] == ["/etc/ca", "/scratch"]
 
 
 def test_a_schema_knows_a_mistake() -> None:

@@ -16,7 +16,16 @@ from tests.sriovctl.commands import test_doctor
 
 FALSE = {"config-bad", "policy-bad", "kubelet-missing", "not-registered", "no-pod-resources", "plugin-missing"}
 FALSE |= {"daemon-down", "no-network", "ledger-unreadable"}
-MOUNTED = ("config.json", "run", "kubelet/device-plugins", "kubelet/pod-resources", "bin", "net.d", "policy.json")
+MOUNTED = (
+    "config.json",
+    "run",
+    "cache",
+    "kubelet/device-plugins",
+    "kubelet/pod-resources",
+    "bin",
+    "net.d",
+    "policy.json",
+)
 
 
 @pytest.fixture
@@ -70,6 +79,7 @@ def test_with_nothing_mounted_there_is_no_false_fault(sick: test_doctor.Sick) ->
         "pools and health",
         "pods",
         "owners",
+        "VFs that sriov-cni attached",
         "the node's policy",
         "what is registered",
         "the CNI plugin",

@@ -117,6 +117,8 @@ class Request(http.server.BaseHTTPRequestHandler):
                 self._say(objects.apply(kind, namespace, sent))
             case "PATCH", [], "application/json-patch+json":
                 self._say(objects.patch(kind, namespace, name, patches.replacing(sent)))
+            case "PATCH", [], "application/merge-patch+json":
+                self._say(objects.patch(kind, namespace, name, patches.merging(sent)))
             case "PATCH", [], "application/strategic-merge-patch+json" if not patches.has_list(sent):
                 self._say(objects.patch(kind, namespace, name, patches.merging(sent)))
             case "DELETE", [], _:

@@ -1,6 +1,7 @@
 """Controllers of the stand-in cluster: what it does by itself once objects exist, if a test waits for it.
 
-A DaemonSet gets a pod on each node, a new one for each generation, on all nodes at once. Any other pod gets the first
+A DaemonSet gets a pod on each node that its node selector and affinity allow, a new one for each generation, on all nodes
+at once. Any other pod gets the first
 node that has the resources in its limits, taken or not. A pod with a node is started there and is ready. Nothing fails.
 """
 
@@ -8,7 +9,7 @@ import contextlib
 import threading
 from collections.abc import Collection, Iterator
 
-from tests.fakes.cluster import kinds, patches
+from tests.fakes.cluster import kinds, patches, placement
 from tests.fakes.cluster.kinds import Object
 from tests.fakes.cluster.kubelets import Kubelets
 from tests.fakes.cluster.objects import Objects
@@ -37,9 +38,10 @@ class Controllers:
 
     def follow(self) -> None:
         for _ in self._objects.changes(0):
-            self.stop({each["metadata"]["uid"] for each in self._objects.listed(kinds.POD)})
+            self._stop_gone()
             for daemonset in self._objects.listed(kinds.DAEMONSET):
                 self._roll_out(daemonset)
+            self._stop_gone()
             for pod in self._objects.listed(kinds.POD):
                 with contextlib.suppress(kinds.RefusedError):  # it is just being deleted
                     self._go_on(pod)
@@ -52,15 +54,25 @@ class Controllers:
         for uid in [each for each in reversed(self._running) if each not in there]:
             self._kubelets.stopped(self._running.pop(uid))
 
+    def _stop_gone(self) -> None:
+        self.stop({each["metadata"]["uid"] for each in self._objects.listed(kinds.POD)})
+
     def _roll_out(self, daemonset: Object) -> None:
-        """Delete a pod of an older generation; create the next one once it is gone."""
+        """Delete a pod of an older generation, or of a node that is not its any more; create one once it is gone."""
         pods = {each["spec"]["nodeName"]: each for each in self._pods(daemonset)}
-        for node in (each["metadata"]["name"] for each in self._objects.listed(kinds.NODE)):
+        mine = self._nodes(daemonset)
+        for node in pods.keys() - mine:
+            self._delete(pods.pop(node))
+        for node in mine:
             new = _pod(daemonset, node)
             if node not in pods:
                 self._objects.create(kinds.POD, daemonset["metadata"]["namespace"], new)
             elif _generation(pods[node]) != _generation(new):
                 self._delete(pods[node])
+
+    def _nodes(self, daemonset: Object) -> list[str]:
+        spec = daemonset["spec"]["template"]["spec"]
+        return [each["metadata"]["name"] for each in self._objects.listed(kinds.NODE) if placement.fits(spec, each)]
 
     def _pods(self, daemonset: Object) -> list[Object]:
         pods = self._objects.listed(kinds.POD, daemonset["metadata"]["namespace"])
@@ -89,7 +101,7 @@ class Controllers:
         about, pods = daemonset["metadata"], self._pods(daemonset)
         ready = sum("phase" in each.get("status", {}) for each in pods)
         updated = sum(_generation(each) == about["generation"] for each in pods)
-        numbers = {"currentNumberScheduled": len(pods), "desiredNumberScheduled": len(self._objects.listed(kinds.NODE))}
+        numbers = {"currentNumberScheduled": len(pods), "desiredNumberScheduled": len(self._nodes(daemonset))}
         numbers |= {"updatedNumberScheduled": updated, "numberReady": ready, "numberAvailable": ready}
         status = {"observedGeneration": about["generation"], "numberMisscheduled": 0, **numbers}
         if daemonset.get("status") != status:

@@ -1,16 +1,42 @@
+{{- define "sriov-underlay.chartName" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 56 | trimSuffix "-" -}}
+{{- end -}}
+
 {{/* The objects' name: the release's, with the chart's where it is not in there. */}}
 {{- define "sriov-underlay.name" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- $chart := include "sriov-underlay.chartName" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 56 | trimSuffix "-" -}}
+{{- else if contains $chart .Release.Name -}}
 {{- .Release.Name | trunc 56 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 56 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $chart | trunc 56 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Labels that distinguish this release's pods from another's; a DaemonSet's cannot be changed. */}}
 {{- define "sriov-underlay.labels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "sriov-underlay.chartName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels that say what something is. */}}
+{{- define "sriov-underlay.about" -}}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-._" | quote }}
+app.kubernetes.io/component: node-agent
+app.kubernetes.io/part-of: sriov-underlay
+{{- end -}}
+
+{{/* All labels of an object, by who made it too; what is not a pod of the DaemonSets has these. */}}
+{{- define "sriov-underlay.allLabels" -}}
+{{ include "sriov-underlay.labels" . }}
+{{ include "sriov-underlay.about" . }}
+{{ include "sriov-underlay.release" . }}
+{{- end -}}
+
+{{- define "sriov-underlay.release" -}}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "sriov-underlay.image" -}}

@@ -1,0 +1,25 @@
+{{/* Values that cannot go together, or that no schema can refuse with words of its own. */}}
+{{- define "sriov-underlay.refusals" -}}
+{{- if eq .Values.image.tag "latest" }}
+{{- fail "image.tag is latest: two nodes would run two programs, name a version" }}
+{{- end }}
+{{- if eq (int .Values.http.devicePluginPort) (int .Values.http.cniDaemonPort) }}
+{{- fail (printf "http.devicePluginPort and http.cniDaemonPort are both %d: both are on the node's loopback, give two" (int .Values.http.cniDaemonPort)) }}
+{{- end }}
+{{- if hasKey .Values.nodeSelector .Values.nodeGroupLabel }}
+{{- fail (printf "nodeSelector has %s, the label of nodeGroups: only one of them can choose the nodes, name the group in nodeGroups" .Values.nodeGroupLabel) }}
+{{- end }}
+{{- range $group, $_ := .Values.nodeGroups }}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$" $group) }}
+{{- fail (printf "nodeGroups.%s: a group's name is part of objects' names and a label's value, use 1 to 30 lower-case letters, digits and -" $group) }}
+{{- end }}
+{{- if eq $group "policy" }}
+{{- fail "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name, take another one for the group" }}
+{{- end }}
+{{- end }}
+{{- range $key, $_ := .Values.podLabels }}
+{{- if regexMatch "^(app.kubernetes.io/(name|instance|version|component|part-of)|pod-template-generation|controller-revision-hash)$" $key }}
+{{- fail (printf "podLabels.%s: the chart or Kubernetes sets this label, take another key" $key) }}
+{{- end }}
+{{- end }}
+{{- end -}}
