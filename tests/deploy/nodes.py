@@ -8,11 +8,11 @@ are declared.
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
 from hack.story import node, stage
-from sriov.pools import config
 from tests.deploy import rendering
 from tests.fakes.cluster import kinds
 from tests.fakes.cluster.kinds import Object
@@ -33,6 +33,7 @@ class Node:
         self._stage = stage.Mock(folder, [PF], VFS)
         self._programs = node.Node(self._stage, folder)
         self._attached: dict[str, Object] = {}
+        self._serving = ""
         self.bin = folder / "bin"
         self.bin.mkdir()
 
@@ -45,7 +46,8 @@ class Node:
 
     def stopped(self, pod: Object) -> None:
         if _is_ours(pod):
-            self._programs.close()
+            if self._serving == pod["metadata"]["uid"]:
+                self._programs.close()
             return
         network = self._attached.pop(pod["metadata"]["uid"])
         try:
@@ -67,7 +69,12 @@ class Node:
         self._stage.close()
 
     def _serve(self, pod: Object) -> dict[str, str]:
-        """As the kubelet does it: containers of initialisation first."""
+        """As the kubelet does it: containers of initialisation first.
+
+        The pod before it may not have ended, if a node has changed its group: the programs wait for its, and here it ends.
+        """
+        self._programs.close()
+        self._serving = pod["metadata"]["uid"]
         for container in pod["spec"]["initContainers"]:
             words = [*container["command"], *container["args"]]
             [place] = [each["mountPath"] for each in container["volumeMounts"]]
@@ -79,13 +86,15 @@ class Node:
         self._programs.start_kubelet()
         self._programs.start_device_plugin(json.loads(config["config.json"]))
         self._programs.start_cni_daemon()
-        return {name: str(self._offered(name)) for name in self._resources()}
+        return {name: str(self._offered(name, count)) for name, count in self._resources()}
 
-    def _resources(self) -> list[str]:
-        return [each.full_name for each in config.load(self._folder / "config.json", "intel.com").resources]
+    def _resources(self) -> list[tuple[str, int]]:
+        """Those that there should be, each with the number of its devices."""
+        told, _ = _ran(self._stage.command(*_program(["sriov-device-plugin", "--dry-run"]), *self._places()))
+        return [(name, int(count)) for name, count in re.findall(r"^(\S+): (\d+) devices", told, re.MULTILINE)]
 
-    def _offered(self, resource: str) -> int:
-        return len(self._programs.ask_kubelet(do="wait", resource=resource, devices=VFS, timeout=30))
+    def _offered(self, resource: str, count: int) -> int:
+        return len(self._programs.ask_kubelet(do="wait", resource=resource, devices=count, timeout=30))
 
     def _attach(self, pod: Object) -> None:
         """What Multus does."""

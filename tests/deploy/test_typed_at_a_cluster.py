@@ -27,9 +27,15 @@ READERS = [
 ]
 SEEN = {
     r"helm upgrade --install ": "STATUS: deployed\nREVISION: 1",
-    r"helm upgrade sriov-underlay .* --set cni.uninstall=true": "STATUS: deployed\nREVISION: 2",
+    r"helm upgrade sriov-underlay .* --set cni.uninstall=true": "STATUS: deployed\nREVISION: 4",
     r"helm uninstall ": 'release "sriov-underlay" uninstalled',
-    r"kubectl .*rollout status ": 'daemon set "sriov-underlay" successfully rolled out',
+    r"helm upgrade sriov-underlay .* --values canary.yaml$": "STATUS: deployed\nREVISION: 2",
+    r"helm upgrade sriov-underlay .* --values my-values.yaml$": "STATUS: deployed\nREVISION: 3",
+    r"kubectl label node node-1 .*=canary$": "node/node-1 labeled",
+    r"kubectl label node node-1 .*-$": "node/node-1 unlabeled",
+    r"kubectl get node node-1 ": "4",
+    r"kubectl .*rollout status .*-canary": 'daemon set "sriov-underlay-canary" successfully rolled out',
+    r"kubectl .*rollout status daemonset/sriov-underlay$": 'daemon set "sriov-underlay" successfully rolled out',
     r"kubectl get nodes ": f'{clusters.NODE}\t{{"cpu":"4","intel.com/rail_a":"8"}}\n',
     r"kubectl apply -k ": "daemonset.apps/sriov-underlay created",
     r"kubectl apply -f ": "pod/on-a-vf created",
@@ -48,12 +54,16 @@ SLIPS = [
     ("deploy/chart/sriov-underlay", "deploy/chart/sriov-underly", '"deploy/chart/sriov-underly"'),
     ("helm uninstall sriov-underlay --namespace kube-system", "helm uninstall sriov-underlay", "release: not found"),
     ("my-values.yaml", "my-value.yaml", "my-value.yaml"),
+    ("--values canary.yaml", "--values canery.yaml", "canery.yaml"),
+    ("label node node-1", "label node node-2", 'nodes "node-2" not found'),
+    ("daemonset/sriov-underlay-canary", "daemonset/sriov-underlay-canery", "-canery\" not found"),
+    ("get node node-1", "get node node-2", 'nodes "node-2" not found'),
     ("cni.uninstall=true", "cni.unistall=true", "additional properties 'unistall' not allowed"),
     ("helm uninstall sriov-underlay", "helm uninstall sriov-underly", "sriov-underly: release: not found"),
     ("--namespace kube-system rollout", "--namespace kube-systm rollout", 'namespaces "kube-systm" not found'),
     ("kubectl apply -k my-cluster", "kubectl apply -k my-clustr", "my-clustr"),
     ("kubectl apply -f rail-a.yaml", "kubectl apply -f rail-b.yaml", '"rail-b.yaml" does not exist'),
-    ("rollout status daemonset/", "rollout status daemonset/x", 'daemonsets.apps "xsriov-underlay" not found'),
+    ("rollout status daemonset/", "rollout status daemonset/x", '(NotFound): daemonsets.apps "xsriov-underlay'),
     ("kubectl get nodes --output", "kubectl get nodes --outputs", "unknown flag: --outputs"),
     ("kubectl get nodes", "kubectl get node-s", "the server doesn't have a resource type"),
     ("{.status.allocatable}", "{.status.allocatable", "unrecognized character in action"),
@@ -71,6 +81,7 @@ SLIPS = [
 SLIPS_IN_FILES = [
     ("rail-a.yaml", "resources:", "resurces:", "'resurces' was unexpected"),
     ("my-cluster/kustomization.yaml", "patches:", "patchs:", 'unknown field "patchs"'),
+    ("canary.yaml", "pfNames:", "pfName:", "additional properties 'pfName' not allowed"),
     ("my-values.yaml", "repository:", "repositry:", "additional properties 'repositry' not allowed"),
 ]
 OURS = {"ConfigMap", "DaemonSet", "ServiceAccount"}
@@ -208,6 +219,7 @@ def test_a_slip_in_a_file_is_told(cluster: clusters.Cluster) -> None:
         path = cluster.folder / name
         path.write_text(path.read_text().replace(right, wrong))
         lines = [line for _, way in READERS[:2] for line in typed("docs/install.md", way)]
-        done = cluster.types(next(line for line in lines if name.partition("/")[0] in line))
+        line = next(line for line in lines if name.partition("/")[0] in line)
+        done = cluster.types(line.replace("helm upgrade sriov", "helm upgrade --install sriov"))
         assert (done.returncode != 0, told in done.stderr) == (True, True), done
     assert named(cluster.stored()) == [("NetworkAttachmentDefinition", "rail-a")], "the first file's other half"
