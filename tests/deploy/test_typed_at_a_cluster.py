@@ -56,7 +56,7 @@ SLIPS = [
     ("my-values.yaml", "my-value.yaml", "my-value.yaml"),
     ("--values canary.yaml", "--values canery.yaml", "canery.yaml"),
     ("label node node-1", "label node node-2", 'nodes "node-2" not found'),
-    ("daemonset/sriov-underlay-canary", "daemonset/sriov-underlay-canery", "-canery\" not found"),
+    ("daemonset/sriov-underlay-canary", "daemonset/sriov-underlay-canery", '-canery" not found'),
     ("get node node-1", "get node node-2", 'nodes "node-2" not found'),
     ("cni.uninstall=true", "cni.unistall=true", "additional properties 'unistall' not allowed"),
     ("helm uninstall sriov-underlay", "helm uninstall sriov-underly", "sriov-underly: release: not found"),
