@@ -71,7 +71,8 @@ class Node:
     def _serve(self, pod: Object) -> dict[str, str]:
         """As the kubelet does it: containers of initialisation first.
 
-        The pod before it may not have ended, if a node has changed its group: the programs wait for its, and here it ends.
+        The pod before it may not have ended, if a node has changed its group: the programs wait for it, and here it is
+        ended.
         """
         self._programs.close()
         self._serving = pod["metadata"]["uid"]
@@ -90,7 +91,9 @@ class Node:
 
     def _resources(self) -> list[tuple[str, int]]:
         """Those that there should be, each with the number of its devices."""
-        told, _ = _ran(self._stage.command(*_program(["sriov-device-plugin", "--dry-run"]), *self._places()))
+        told, _ = _ran(
+            self._stage.command(*_program(["sriov-device-plugin", "--dry-run"]), *self._places("sriov-device-plugin"))
+        )
         return [(name, int(count)) for name, count in re.findall(r"^(\S+): (\d+) devices", told, re.MULTILINE)]
 
     def _offered(self, resource: str, count: int) -> int:

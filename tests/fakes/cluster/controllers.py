@@ -1,8 +1,8 @@
 """Controllers of the stand-in cluster: what it does by itself once objects exist, if a test waits for it.
 
-A DaemonSet gets a pod on each node that its node selector and affinity allow, a new one for each generation, on all nodes
-at once. Any other pod gets the first
-node that has the resources in its limits, taken or not. A pod with a node is started there and is ready. Nothing fails.
+A DaemonSet gets a pod on each node that its node selector and affinity allow, a new one for each generation, on all
+nodes at once. Any other pod gets the first node that has the resources in its limits, taken or not. A pod with a node
+is started there and is ready. Nothing fails.
 """
 
 import contextlib
