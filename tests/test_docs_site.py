@@ -46,7 +46,10 @@ RUN_BY = {
     ("docs/install.md", "json"): ["tests/deploy/test_install_page.py::test_the_network_of_podman"],
     ("docs/metrics.md", "json"): ["tests/sriov_cni/test_log.py::test_each_line_of_an_attachment_says_whose_it_is"],
     ("docs/metrics.md", "promql"): ["tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken"],
-    ("docs/metrics.md", "yaml"): ["tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken"],
+    ("docs/metrics.md", "yaml"): [
+        "tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken",
+        "tests/deploy/test_metrics_page.py::installed",
+    ],
     ("docs/provisioning.md", "yaml"): ["tests/sriov/provisioning/test_docs.py::test_the_example"],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],

@@ -29,7 +29,6 @@ from tests.sriov.daemon import clients
 from tests.sriov_cni import harness
 
 TOKEN = "of-the-reader"  # noqa: S105 (nobody else's)
-CERTIFIED = "metrics with certificates of one's own"
 Found = Collection[tuple[str, ...]]
 
 pytestmark = pytest.mark.slow
@@ -288,7 +287,7 @@ def test_a_certificate_is_verified_and_a_token_asked_for(
 ) -> None:
     async def body() -> None:
         with nodes[0].cni_daemon(), nodes[1].cni_daemon():
-            async with scraped(CERTIFIED, nodes, tmp_path, token) as cluster:
+            async with scraped(test_rendering.CERTIFIED, nodes, tmp_path, token) as cluster:
                 found = {("a",), ("b",)}
                 await cluster.shows(f'up{{job="sriov-cni"}} == {up}', "node", found=found)
                 proxy = http_address.Tcp("127.0.0.2", 19558)

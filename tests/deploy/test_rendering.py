@@ -13,6 +13,7 @@ from tests.fakes.cluster import kinds
 VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
+CERTIFIED = "metrics with certificates of one's own"
 VARIANTS: dict[str, Object] = {
     "default": {},
     "k0s": {"kubelet": {"root": "/var/lib/k0s/kubelet"}},
@@ -41,7 +42,7 @@ VARIANTS: dict[str, Object] = {
         "rules": {"enabled": True, "labels": {"release": "prometheus"}},
         "dashboard": {"enabled": True},
     }},
-    "metrics with certificates of one's own": {
+    CERTIFIED: {
         "http": {"devicePluginPort": 19557, "cniDaemonPort": 19558},
         "metrics": {
             "proxy": {"enabled": True, "image": f"registry.example/proxy@{DIGEST}", "tlsSecret": "metrics-tls"},

@@ -4,6 +4,7 @@ import pathlib
 
 from tests.examples import pages
 
+_ANNOTATE = "kubectl --namespace kube-system annotate pods --selector app.kubernetes.io/name=sriov-underlay"
 _ATTACH = "tests/hack/test_bench_attach.py::test_a_short_run"
 _BESIDE = "tests/hack/test_bench_attach.py::test_a_short_run_beside_another_checkout"
 _CI = "tests/examples/test_table.py::test_ci_types_what_no_test_can"
@@ -15,6 +16,7 @@ _GUEST = "tests/lab/installing/test_provisioning_page.py::test_vfs_by_the_page"
 _HOST = "tests/hack/test_bench_host.py::test_a_short_run_leaves_the_host_as_it_was"
 _LAB = "tests/hack/test_lab.py::test_a_command_runs_and_its_output_files_and_status_come_home"
 _LAB_NETWORK = "tests/hack/test_lab.py::test_a_guest_with_a_network_reaches_this_machine_and_does_not_offer_its_card"
+_LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that_the_daemons_of_one_node_follow"
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
@@ -25,6 +27,7 @@ _REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
+_UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
 _WHOLE = {
     ("README.md", "#"): _README,
     ("README.md", "$"): _CLUSTER,
@@ -88,6 +91,9 @@ RUN = {
     ("docs/metrics.md", "curl http://127.0.0.1:9558/readyz"): _NODE,
     ("docs/metrics.md", "pkill -USR1 -f bin/sriov-cni-daemon"): _NODE,
     ("docs/metrics.md", "promtool test rules alerts.test.yaml"): _PROMETHEUS,
+    ("docs/metrics.md", f"{_UPGRADE} --values metrics-values.yaml"): "tests/deploy/test_metrics_page.py::installed",
+    ("docs/metrics.md", f"{_ANNOTATE} --field-selector spec.nodeName=node-1 sriov-underlay/log-level=debug"): _LEVEL,
+    ("docs/metrics.md", f"{_ANNOTATE} sriov-underlay/log-level-"): _LEVEL,
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
