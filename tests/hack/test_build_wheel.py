@@ -1,19 +1,24 @@
 """The wheel is one file: the same bytes whoever builds it, with both programs and all shims."""
 
+import email
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email.message import Message
 
 import pytest
+from readme_renderer import markdown
 
 ROOT = pathlib.Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 _MACHINES = {"x86_64": 62, "aarch64": 183}  # include/uapi/linux/elf-em.h
+_PUBLISHED = "https://forge.example/somebody/sriov-underlay"
 _NEEDLESS = shutil.ignore_patterns("[.]*", "__pycache__", "build", "dist", "tests", "docs")
 
 
@@ -22,9 +27,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return built(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
-def built(source: pathlib.Path, out: pathlib.Path, umask: int = 0o022) -> pathlib.Path:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return built(ROOT, tmp_path_factory.mktemp("published"), PROJECT_URL=f"{_PUBLISHED}/")
+
+
+def built(source: pathlib.Path, out: pathlib.Path, umask: int = 0o022, **environment: str) -> pathlib.Path:
     done = subprocess.run(
-        [source / "hack/build-wheel", "--out", out], capture_output=True, text=True, check=False, umask=umask
+        [source / "hack/build-wheel", "--out", out],
+        env={name: value for name, value in os.environ.items() if name != "PROJECT_URL"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=umask,
     )
     assert done.returncode == 0, done.stderr
     return pathlib.Path(done.stdout.strip())
@@ -46,6 +61,72 @@ def test_a_changed_source_gives_others(wheel: pathlib.Path, tmp_path: pathlib.Pa
     with (elsewhere / "sriov/errors.py").open("a") as file:
         file.write("#\n")
     assert built(elsewhere, tmp_path / "out").read_bytes() != wheel.read_bytes()
+
+
+def metadata(wheel: pathlib.Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return email.message_from_string(archive.read(name).decode())
+
+
+def test_its_top_level_names_are_its_own(wheel: pathlib.Path) -> None:
+    """Whatever else is installed beside it: PyPI has an `installer`, and could have any other word of everybody's."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.split("/")[0] for name in archive.namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {
+        "deviceplugin",
+        "sriov",
+        "sriov_cni",
+        "sriov_installer",
+        "sriovctl",
+    }
+
+
+@pytest.mark.parametrize("name", ["wheel", "published"])
+def test_what_an_index_shows_needs_no_file_of_the_repository(name: str, request: pytest.FixtureRequest) -> None:
+    """Rendered by what PyPI renders it with."""
+    found = metadata(request.getfixturevalue(name))
+    assert found["Description-Content-Type"] == "text/markdown"
+    page = markdown.render(str(found.get_payload()))
+    assert page is not None
+    assert re.search("<h1[^>]*>sriov-underlay<", page)
+    assert "<table>" in page
+    leads = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert [address for address in leads if not address.startswith(("https://", "#"))] == []
+    assert "flowchart" not in page
+    assert "](" not in page
+    assert "concepts" in page.lower()
+
+
+def test_links_and_addresses_lead_to_the_release_where_it_is_published(published: pathlib.Path) -> None:
+    found = metadata(published)
+    page = str(found.get_payload())
+    assert f"]({_PUBLISHED}/blob/v{VERSION}/docs/concepts.md)" in page
+    assert f"]({_PUBLISHED}/raw/v{VERSION}/docs/images/demo.svg)" in page
+    addresses = dict(each.split(", ") for each in found.get_all("Project-URL", []))
+    assert set(addresses) == {"Homepage", "Source", "Documentation", "Changelog", "Issues"}
+    start = f"{_PUBLISHED}/blob/v{VERSION}/"
+    pages = re.findall(rf"{re.escape(start)}([^),]+)", " ".join([page, *(f"{each})" for each in addresses.values())]))
+    assert len(pages) > 8
+    assert [name for name in pages if not (ROOT / name).is_file()] == []
+
+
+def test_nobody_is_sent_to_an_address_that_was_not_given(wheel: pathlib.Path) -> None:
+    found = metadata(wheel)
+    assert found.get_all("Project-URL") is None
+    assert "![" not in str(found.get_payload())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://forge.example/o/r", "forge.example/o/r", "https://forge.example", 'https://a.b/"']
+)
+def test_an_address_that_is_none_is_named(url: str, tmp_path: pathlib.Path) -> None:
+    command = [str(ROOT / "hack/build-wheel"), "--out", str(tmp_path)]
+    environment = os.environ | {"PROJECT_URL": url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"build-wheel: PROJECT_URL {url!r}: not the https address of a repository; set it to" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_type_checker_and_an_index_know_what_it_is(wheel: pathlib.Path) -> None:
