@@ -5,6 +5,7 @@ What is typed at a console has a table of its own, in tests/examples.
 
 import contextlib
 import functools
+import json
 import pathlib
 import re
 import shlex
@@ -15,6 +16,7 @@ import urllib.request
 
 import pytest
 import yaml
+from PIL import Image
 
 from hack.pages import __main__ as pages
 from sriov.pools import config as plugin_conf
@@ -88,6 +90,58 @@ def test_a_reader_of_the_site_asks_nobody_else(site: pathlib.Path) -> None:
         assert re.findall(r'<link[^>]+rel="(?:stylesheet|preconnect|icon)"[^>]+href="(?:https?:)?//', text) == [], path
         assert "@import" not in text, path
         assert "@font-face" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("igbvf", "nics.html"),
+        ("openshift", "install.html"),
+        ("insufficient", "troubleshooting.html"),
+        ("numvfs", "provisioning.html"),
+        ("spoofchk", "configuration.html"),
+    ],
+)
+def test_a_word_finds_its_page(site: pathlib.Path, word: str, page: str) -> None:
+    """In the index that the search reads, with an anchor to go to; what a browser makes of it was tried by hand."""
+    index = json.loads((site / "search/search_index.json").read_text())
+    assert index["config"]["lang"] == ["en"]
+    found = [each["location"] for each in index["docs"] if word in each["text"].lower()]
+    assert page in {location.partition("#")[0] for location in found}
+    for location in found:
+        name, _, anchor = location.partition("#")
+        assert not anchor or f'id="{anchor}"' in (site / name).read_text()
+
+
+def test_every_section_can_be_found(site: pathlib.Path) -> None:
+    index = {each["location"] for each in json.loads((site / "search/search_index.json").read_text())["docs"]}
+    for name in PAGES[1:]:
+        built = pathlib.Path(name).with_suffix(".html").name
+        sections = re.findall(r'<h[2-6] id="([^"]+)"', (site / built).read_text())
+        assert [each for each in sections if f"{built}#{each}" not in index] == []
+
+
+def test_a_reader_can_choose_light_or_dark(site: pathlib.Path) -> None:
+    page = (site / "index.html").read_text()
+    schemes = re.findall(r'<input[^>]*data-md-color-media="([^"]*)"[^>]*data-md-color-scheme="(\w+)"', page)
+    assert dict(schemes) == {
+        "(prefers-color-scheme)": "default",
+        "(prefers-color-scheme: light)": "default",
+        "(prefers-color-scheme: dark)": "slate",
+    }
+    assert len(re.findall(r'<label[^>]*for="__palette_\d"', page)) == 3
+
+
+def test_pictures_have_paper_of_their_own() -> None:
+    """So that dark lines are not on a dark page, nor light ones on a light page."""
+    for path in (DOCS / "images").glob("*.svg"):
+        drawn = re.sub(r"<defs>.*?</defs>", "", path.read_text(), flags=re.DOTALL)
+        [page] = re.findall(r'viewBox="0 0 ([\d.]+) ', drawn)
+        filled = [each for each in re.findall(r"<rect [^>]*>", drawn) if 'fill="#' in each]
+        assert float(re.findall(r' width="([\d.]+)"', filled[0])[0]) > 0.9 * float(page), path
+    for path in (DOCS / "images").glob("*.png"):
+        with Image.open(path) as picture:
+            assert picture.convert("RGBA").getchannel("A").getextrema() == (255, 255), path
 
 
 def test_the_site_is_shown() -> None:

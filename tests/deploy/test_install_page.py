@@ -135,6 +135,17 @@ def test_all_distributions_are_in_the_table() -> None:
     assert {"kubeadm", "RKE2", "k3s", "k0s", "MicroK8s", "Talos", "OpenShift"} <= set(DISTRIBUTIONS)
 
 
+def test_the_page_says_of_each_distribution_what_was_tried() -> None:
+    """And a test that it names is there."""
+    section = PAGE.partition("\n## What was tried\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]*) ?\|$", section, re.MULTILINE)[1:]
+    named = {name.removesuffix(" 4") for row in rows for name in re.split(", | and ", row[0])}
+    assert {*DISTRIBUTIONS, "Ubuntu", "CRI-O", "arm64", "Debian 12", "Debian 13"} <= named
+    paths = {path for _, tried, _ in rows for path in re.findall(r"`([^`]+/[^`]+)`", tried)}
+    assert len(paths) > 8
+    assert [path for path in paths if not (rendering.CHART.parents[2] / path).exists()] == []
+
+
 def test_the_versions_that_are_named_are_those_that_are_tried() -> None:
     assert f"Kubernetes {test_rendering.VERSIONS[0]} to {test_rendering.VERSIONS[-1]}" in PAGE
 

@@ -111,6 +111,22 @@ def test_it_holds_what_is_locked_and_the_wheel(rootfs: pathlib.Path) -> None:
     }
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_locked_package_has_a_wheel_for_the_machine(machine: str, tmp_path: pathlib.Path) -> None:
+    """As the script asks for them: nothing is compiled, on neither."""
+    script = (ROOT / "hack/build-rootfs").read_text()
+    [releases] = re.findall(r"for release in (.*); do$", script, re.MULTILINE)
+    platforms = [f"--platform={release}_{machine}" for release in releases.split()]
+    fitting = ["--no-deps", "--only-binary=:all:", "--implementation=cp", "--python-version=3.11", *platforms]
+    pip = [artefacts.output("hack/locked", "wheel"), "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
+    lock = ["--require-hashes", "-r", str(ROOT / "requirements.lock"), "--dest", str(tmp_path)]
+    artefacts.output(*pip, *fitting, *lock)
+    pinned = re.findall(r"^[\w.-]+==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert len(names) == len(pinned)
+    assert any(name.endswith(f"_{machine}.whl") for name in names)
+
+
 def test_debian_packages_are_those_on_the_page_and_scanners_see_them(rootfs: pathlib.Path) -> None:
     page = (ROOT / "deploy/image/packages").read_text()
     listed = {path.name: path.read_text() for path in (rootfs / "var/lib/dpkg/status.d").iterdir()}
