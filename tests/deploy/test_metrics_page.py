@@ -13,7 +13,7 @@ import yaml
 from tests.deploy import rendering, rules, test_rendering
 from tests.deploy.rendering import Object
 from tests.examples import pages, table
-from tests.fakes.cluster import apiserver, kinds
+from tests.fakes.cluster import apiserver, kinds, kubelets
 from tests.fakes.cluster.objects import Objects
 
 OVERLAY = {
@@ -36,8 +36,8 @@ class NoKubelet:
     def said(self, pod: Object, container: str) -> str:
         raise NotImplementedError(pod, container)
 
-    def run(self, pod: Object, container: str, command: list[str]) -> tuple[str, int]:
-        raise NotImplementedError(pod, container, command)
+    def run(self, pod: Object, container: str, command: list[str], sent: str) -> kubelets.Ended:
+        raise NotImplementedError(pod, container, command, sent)
 
 
 @pytest.fixture(scope="module")
