@@ -41,7 +41,7 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
     found = {key: value for key, value in given.items() if isinstance(value, pathlib.Path)}
     for own in ("sysfs", "procfs", "dev"):
         found.pop(own, None)
-    for file in ("config_file", "policy", "pod_resources_socket"):
+    for file in ("config_file", "policy", "pod_resources_socket", "log_level_file"):
         if file in found:
             found[file] = found[file].parent
     if "kubelet_root_dir" in found:
@@ -75,3 +75,5 @@ def test_the_schema_and_the_values_have_the_same_keys() -> None:
             schema["definitions"][groups[name]["$ref"].rpartition("/")[2]] if "$ref" in groups[name] else groups[name]
         )
         assert set(group.get("properties", {})) == (set(values[name]) if "properties" in group else set())
+    for name, group in groups["metrics"]["properties"].items():
+        assert set(group["properties"]) == set(values["metrics"][name])
