@@ -101,7 +101,7 @@ def test_the_proxies_alone_may_ask_the_api_server(installed: list[Object]) -> No
 
 def test_openshift_has_to_admit_the_volumes_that_the_page_names() -> None:
     [said] = re.findall(
-        r"also need the volumes `(\w+)` and,\s+with `tlsSecret`, `(\w+)`", pages.text("docs/metrics.md")
+        r"also need the volumes `(\w+)` and, with\s+`tlsSecret`, `(\w+)`", pages.text("docs/metrics.md")
     )
     kinds_of = []
     for values in ({}, test_rendering.VARIANTS["metrics"], test_rendering.VARIANTS[test_rendering.CERTIFIED]):
