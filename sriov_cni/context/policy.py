@@ -46,7 +46,7 @@ _POLICY = msgspec.json.Decoder(Policy)
 class _State(msgspec.Struct, frozen=True):
     """What is in force. `stamp` is of the file as it was last seen; `error` is what is wrong with it."""
 
-    stamp: tuple[int, int] | None
+    stamp: tuple[int, ...] | None
     policy: Policy | None = None
     error: cni_errors.CniError | None = None
 
@@ -60,7 +60,7 @@ class Guard:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._reading = threading.Lock()
-        self._state = _State((0, 0))
+        self._state = _State(())
         self._current()
 
     def check(self, vf: devices.VF, wanted: settings.VfSettings) -> None:
@@ -86,7 +86,7 @@ class Guard:
                     self._state = self._next(stamp, self._state)
         return self._state
 
-    def _next(self, stamp: tuple[int, int] | None, before: _State) -> _State:
+    def _next(self, stamp: tuple[int, ...] | None, before: _State) -> _State:
         """Read the changed file, and log what follows from it."""
         if stamp is None:
             if before.policy is not None or before.error is not None:
@@ -105,15 +105,18 @@ def _told(error: cni_errors.CniError, kept: Policy | None) -> str:
     return f"{error.message}; {'every ADD is refused' if kept is None else 'the last good one stays in force'}"
 
 
-def _stamp(path: pathlib.Path) -> tuple[int, int] | None:
-    """Return what is another one after each change, also of owner and mode; None without a file. One system call."""
+def _stamp(path: pathlib.Path) -> tuple[int, ...] | None:
+    """Return what is another one after each change; None without a file. One system call.
+
+    The time alone is not enough: it has the kernel's ticks, which are milliseconds apart.
+    """
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
     except OSError as error:  # reading says what is wrong
         return (-1, error.errno or 0)
-    return (found.st_ctime_ns, found.st_ino)
+    return (found.st_ctime_ns, found.st_ino, found.st_size, found.st_mode, found.st_uid)
 
 
 def _read_own(path: pathlib.Path) -> bytes:
