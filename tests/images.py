@@ -52,9 +52,10 @@ def _make() -> None:
         [pinned] = re.findall(r"^FROM (\S+) AS build$", _CONTAINERFILE.read_text(), re.M)
         volumes = [f"--volume={source}:{target}:ro" for target, source in supplied.mounts.items()]
         instead = f"--build-context={pinned}=container-image://{_BASE}"
-        build = ("hack/build-image", "--with", "buildah", "--tag", _NAME, "--", instead, *volumes, *_limits())
-        artefacts.output(*build, environment=environment)
-        artefacts.output(_BUILDAH, "push", "--quiet", _NAME, f"oci:{folder}/layout", environment=environment)
+        options = ("--with", "buildah", "--tag", _NAME, "--archive", f"{folder}/image.tar")
+        artefacts.output("hack/build-image", *options, "--", instead, *volumes, *_limits(), environment=environment)
+        (folder / "layout").mkdir()
+        artefacts.output("/bin/tar", "-x", "-f", f"{folder}/image.tar", "-C", f"{folder}/layout")
         _unpack(folder / "layout")
 
 

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ SCRIPT = artefacts.PROJECT / "hack/build-image"
 DAEMONSET = yaml.safe_load((artefacts.PROJECT / "deploy/kustomize/daemonset.yaml").read_text())
 POD = DAEMONSET["spec"]["template"]["spec"]
 VERSIONS = "var/lib/dpkg/status.d"
+_LABEL = "org.opencontainers.image."
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's names, as OCI has them
 
 
@@ -69,6 +71,30 @@ def test_its_user_is_the_pods_and_no_entrypoint_comes_before_a_command(image: im
     user = "{runAsUser}:{runAsGroup}".format(**POD["securityContext"])
     assert (image.config["config"]["User"], image.config["os"]) == (user, "linux")
     assert image.config["architecture"] == _MACHINES[os.uname().machine]
+
+
+@pytest.mark.root
+def test_what_it_is_of_is_on_it_and_its_time_is_that_of_its_files(image: images.Image) -> None:
+    """So that the image is the same, whenever it is built."""
+    labels = {key.removeprefix(_LABEL): value for key, value in image.config["config"]["Labels"].items()}
+    assert labels["title"] == "sriov-underlay"
+    assert labels["version"] == artefacts.VERSION
+    assert labels["licenses"] == "Apache-2.0"
+    assert "source" not in labels, "nobody said where the repository is published"
+    assert image.config["created"] == "1980-01-01T00:00:00Z"
+
+
+@pytest.mark.root
+def test_by_itself_it_names_every_program(image: images.Image) -> None:
+    done = subprocess.run(
+        ["/usr/sbin/chroot", image.root, *image.config["config"]["Cmd"]],
+        env=environment(image),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    scripts = tomllib.loads((artefacts.PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert [name for name in scripts if name not in done.stdout] == []
 
 
 @pytest.mark.root
@@ -127,3 +153,62 @@ def test_a_build_that_fails_is_told_by_its_end(programs: pathlib.Path) -> None:
     assert f"--tag localhost/sriov-underlay:{artefacts.VERSION} --ulimit nofile=" in said
     assert f"--pull=never {artefacts.PROJECT}\n" in said
     assert said.endswith("build-image: buildah build ended with status 3; its last lines say why\n")
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A clean one, with a builder that prints what it is told."""
+    folder = tmp_path / "checkout"
+    (folder / "hack").mkdir(parents=True)
+    shutil.copy(SCRIPT, folder / "hack")
+    shutil.copy(artefacts.PROJECT / "pyproject.toml", folder)
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a", "--date", "@1700000000 +0000"]):
+        when = os.environ | {"GIT_COMMITTER_DATE": "@1700000000 +0000"}
+        subprocess.run([*git, *command], check=True, env=when)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/buildah").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >&2\n')
+    (tmp_path / "bin/buildah").chmod(0o755)
+    return folder
+
+
+def told(checkout: pathlib.Path, **environment: str) -> list[str]:
+    path = f"{checkout.parent}/bin:{os.environ['PATH']}"
+    done = subprocess.run(
+        [checkout / "hack/build-image", "--with", "buildah"],
+        env={"PATH": path} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [line.removeprefix(_LABEL) for line in done.stderr.splitlines()]
+
+
+def test_labels_name_the_commit_and_its_time(checkout: pathlib.Path) -> None:
+    git = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    revision = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    assert {f"revision={revision}", "created=2023-11-14T22:13:20Z"} <= {*told(checkout)}
+    assert "created=1970-01-02T00:00:00Z" in told(checkout, SOURCE_DATE_EPOCH="86400")
+
+
+def test_a_changed_checkout_is_no_commit(checkout: pathlib.Path) -> None:
+    (checkout / "more").touch()
+    said = told(checkout)
+    assert f"version={artefacts.VERSION}" in said
+    assert [line for line in said if line.startswith(("revision=", "created="))] == []
+
+
+def test_where_it_is_published_is_labelled_and_the_wheels_metadata_have_it(checkout: pathlib.Path) -> None:
+    said = told(checkout, PROJECT_URL="https://forge.example/o/r")
+    assert {"source=https://forge.example/o/r", "PROJECT_URL=https://forge.example/o/r"} <= {*said}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PROJECT_URL", "forge.example/o/r", "not the https address of a repository; set it to one, or leave it out"),
+        ("SOURCE_DATE_EPOCH", "now", "not a number of seconds since 1970; set it to one, or leave it out"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(checkout: pathlib.Path, name: str, value: str, says: str) -> None:
+    assert told(checkout, **{name: value}) == [f"build-image: {name} {value}: {says}"]

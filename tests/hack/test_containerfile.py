@@ -41,7 +41,7 @@ def test_how_its_digest_is_renewed_stands_above_it() -> None:
 def test_nothing_runs_in_the_image_and_all_of_it_is_the_root_file_system() -> None:
     """So there is no compiler and no package manager in it, as tests of that folder show."""
     [_, image] = stages()
-    assert [words[0] for words in image] == ["FROM", "COPY", "ENV", "USER", "CMD"]
+    assert [words[0] for words in image] == ["FROM", "COPY", "LABEL", "ENV", "USER", "CMD"]
     assert image[1] == ["COPY", "--from=build", "/image", "/"]
 
 
@@ -64,6 +64,15 @@ def test_it_copies_every_package_of_the_wheel_and_what_the_recipe_reads() -> Non
     links = [path for name in folders for path in (ROOT / name).rglob("*") if path.is_symlink()]
     assert copied == read | folders | {str(path.resolve().relative_to(ROOT)) for path in links}
     assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_what_is_the_same_for_every_build_is_labelled_there_as_in_the_project() -> None:
+    """Annotations of the image-spec; hack/build-image adds the others."""
+    [_, image] = stages()
+    [labels] = [words[1:] for words in image if words[0] == "LABEL"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    keys = {"title": project["name"], "description": project["description"], "licenses": project["license"]}
+    assert labels == [f"org.opencontainers.image.{key}={value}" for key, value in keys.items()]
 
 
 def test_the_lab_looks_for_programs_where_the_image_does() -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from typing import Any
 
 import pytest
 import yaml
@@ -17,14 +18,24 @@ BIN = pathlib.Path(sys.executable).parent
 PREPARE = "apt-get update -qq && apt-get install -qq --yes --no-install-recommends ca-certificates git python3"
 TAGGED = "the tag is the version in pyproject.toml"
 DRAFT = "a draft, which a person publishes"
+IMAGE = "the image of this architecture, which is what the bill says"
+INDEX = "one image of both architectures"
+LOGIN = "log in to the registry"
+PUSH = "push the image"
+CHART = "push the chart, whose values name that image"
+SIGN = "sign image and chart"
+NOTICE = "no registry, so nothing is pushed"
+FOLDER = "one folder, of one wheel that both architectures built"
+HASHES = "sign the hashes"
 EXECUTED = {
     "fast tests": "hack/test --fast",
     "every test, then the demo": ".ci/run",
     "python3 and git": PREPARE,
-    "what the recipe needs": f"{PREPARE} python3-venv",
+    "what the recipe needs": f"{PREPARE} python3-venv buildah",
     "wheel, image and bill": "hack/build-release dist",
 }
-"""Steps that a test below runs, by their name; two more are compared with the files only."""
+"""Steps that a test below runs as they are, by their name; others are run here and in test_publishing.py, with programs
+in place of those that need a runner or an account."""
 
 
 def steps() -> dict[str, str]:
@@ -74,7 +85,8 @@ def test_they_give_away_nothing_and_take_nothing_that_can_change() -> None:
 
 
 def test_each_step_is_run_by_a_test() -> None:
-    assert steps().keys() == {*EXECUTED, TAGGED, DRAFT}
+    others = {TAGGED, DRAFT, IMAGE, INDEX, LOGIN, PUSH, CHART, SIGN, NOTICE, FOLDER, HASHES}
+    assert steps().keys() == EXECUTED.keys() | others
     assert {name: run for name, run in steps().items() if name in EXECUTED} == EXECUTED
 
 
@@ -124,10 +136,121 @@ def test_a_release_is_the_wheel_the_image_and_their_bill(tmp_path: pathlib.Path)
     assert [re.sub(r"\d+\.[\d.]+|x86_64|aarch64", "*", name) for name in names] == [
         "SHA256SUMS",
         "rootfs-*.tar.gz",
-        "sbom.cdx.json",
+        "sbom-*.cdx.json",
         "sriov_underlay-*-py3-none-any.whl",
     ]
     assert run("sha256sum --check --strict SHA256SUMS", tmp_path / "dist").returncode == 0
     with tarfile.open(next((tmp_path / "dist").glob("rootfs-*"))) as image:
         assert "./usr/local/bin/sriov-cni-daemon" in image.getnames()
     assert "not empty" in run(command, ROOT).stderr
+
+
+def jobs() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text())["jobs"]
+    return found
+
+
+def test_both_architectures_are_built_on_machines_of_their_own() -> None:
+    for name in ("ci", "release"):
+        each = yaml.safe_load((ROOT / f".github/workflows/{name}.yaml").read_text())["jobs"]
+        job = each["build" if name == "release" else "artefacts"]
+        assert job["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
+        assert job["runs-on"] == "${{ matrix.runner }}"
+
+
+def test_without_a_registry_nothing_is_pushed_and_the_release_says_so() -> None:
+    assert jobs()["publish"]["if"] == "vars.REGISTRY != ''"
+    assert jobs()["unpublished"]["if"] == "vars.REGISTRY == ''"
+    assert jobs()["release"]["if"] == "${{ !failure() && !cancelled() }}"
+    said = run(steps()[NOTICE], ROOT).stdout
+    assert said.startswith(
+        "::notice::image and chart are not pushed: the variable REGISTRY of this repository is empty"
+    )
+
+
+def test_only_jobs_that_build_nothing_may_sign_or_write() -> None:
+    """What was built is handed to them as files."""
+    assert "permissions" not in jobs()["build"]
+    assert {name for name, job in jobs().items() if job.get("permissions", {}).get("id-token")} == {
+        "publish",
+        "release",
+    }
+    writing = {name for name, job in jobs().items() if job.get("permissions", {}).get("contents") == "write"}
+    assert writing == {"release"}
+    assert all("hack/build-release" not in str(jobs()[name]) for name in ("publish", "release"))
+
+
+def test_everything_that_is_released_is_attested_by_its_digest_and_the_images_with_their_bills() -> None:
+    attested = {name: [each["with"] for each in jobs()[name]["steps"] if _attests(each)] for name in jobs()}
+    of_image = {each["subject-digest"]: each.get("sbom-path") for each in attested["publish"]}
+    assert of_image == {
+        "${{ steps.image.outputs.index }}": None,
+        "${{ steps.image.outputs.amd64 }}": "built/release-X64/sbom-x86_64.cdx.json",
+        "${{ steps.image.outputs.arm64 }}": "built/release-ARM64/sbom-aarch64.cdx.json",
+        "${{ steps.chart.outputs.digest }}": None,
+    }
+    assert all(each["push-to-registry"] is True for each in attested["publish"])
+    assert {each["subject-path"]: each.get("sbom-path") for each in attested["release"]} == {
+        "dist/*": None,
+        "dist/rootfs-x86_64.tar.gz": "dist/sbom-x86_64.cdx.json",
+        "dist/rootfs-aarch64.tar.gz": "dist/sbom-aarch64.cdx.json",
+    }
+
+
+def _attests(step: dict[str, Any]) -> bool:
+    return str(step.get("uses", "")).startswith("actions/attest@")
+
+
+def test_a_token_of_github_goes_to_no_other_registry() -> None:
+    [login] = [each for each in jobs()["publish"]["steps"] if each.get("name") == LOGIN]
+    given = login["env"]["REGISTRY_PASSWORD"]
+    assert given == "${{ startsWith(vars.REGISTRY, 'ghcr.io/') && github.token || secrets.REGISTRY_PASSWORD }}"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_image_of_something_else_than_the_bill_is_not_released(tmp_path: pathlib.Path, same: bool) -> None:
+    program(tmp_path / "hack/build-image", 'printf "%s\\n" "$@" >told\necho localhost/built:1')
+    program(
+        tmp_path / "bin/buildah",
+        f'[ "$1 $2" != "from localhost/built:1" ] || echo c1\n[ "$1 $2" != "mount c1" ] || echo {tmp_path}/image',
+    )
+    bill = tmp_path / "image/usr/share/sriov-underlay/sbom.cdx.json"
+    bill.parent.mkdir(parents=True)
+    bill.write_text("a bill")
+    (tmp_path / "dist").mkdir()
+    (tmp_path / f"dist/sbom-{os.uname().machine}.cdx.json").write_text("a bill" if same else "another")
+    done = run(steps()[IMAGE], tmp_path, PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert done.returncode == (0 if same else 1), done.stderr
+    told = (tmp_path / "told").read_text().split()
+    assert told == ["--with", "buildah", "--archive", f"image-{os.uname().machine}.tar"]
+
+
+@pytest.mark.parametrize("fault", [None, "wheel", "hashes"])
+def test_what_two_machines_built_is_one_release(tmp_path: pathlib.Path, fault: str | None) -> None:
+    for machine, runner in (("x86_64", "X64"), ("aarch64", "ARM64")):
+        folder = tmp_path / f"built/release-{runner}"
+        folder.mkdir(parents=True)
+        (folder / "a.whl").write_text(machine if fault == "wheel" else "one")
+        (folder / f"rootfs-{machine}.tar.gz").touch()
+        assert run("sha256sum -- * >../sums && mv ../sums SHA256SUMS", folder).returncode == 0
+    if fault == "hashes":
+        (tmp_path / "built/release-X64/rootfs-x86_64.tar.gz").write_text("changed")
+    done = run(steps()[FOLDER], tmp_path)
+    assert (done.returncode == 0) is (fault is None), done.stderr
+    if fault is None:
+        names = sorted(path.name for path in (tmp_path / "dist").iterdir())
+        assert names == ["SHA256SUMS", "a.whl", "rootfs-aarch64.tar.gz", "rootfs-x86_64.tar.gz"]
+        assert run("sha256sum --check --strict SHA256SUMS", tmp_path / "dist").returncode == 0
+
+
+def test_the_hashes_are_signed_and_the_signature_is_beside_them(tmp_path: pathlib.Path) -> None:
+    program(tmp_path / "bin/cosign", 'printf "%s\\n" "$@"')
+    told = run(steps()[HASHES], tmp_path, PATH=f"{tmp_path}/bin:{os.environ['PATH']}").stdout.split()
+    assert told == ["sign-blob", "--yes", "--bundle", "dist/SHA256SUMS.sigstore.json", "dist/SHA256SUMS"]
+
+
+def test_the_page_has_every_setting_of_the_repository() -> None:
+    text = (ROOT / ".github/workflows/release.yaml").read_text()
+    used = {f"{kind} {name}" for kind, name in re.findall(r"\b(vars|secrets)\.([A-Z_]+)", text)}
+    page = re.findall(r"^\| (variable|secret) `([A-Z_]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert {f"{ {'variable': 'vars', 'secret': 'secrets'}[kind] } {name}" for kind, name in page} == used
