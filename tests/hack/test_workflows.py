@@ -151,11 +151,14 @@ def jobs() -> dict[str, Any]:
 
 
 def test_both_architectures_are_built_on_machines_of_their_own() -> None:
+    """From the base that the image is built from, by its digest."""
+    containerfile = (ROOT / "deploy/image/Containerfile").read_text()
     for name in ("ci", "release"):
         each = yaml.safe_load((ROOT / f".github/workflows/{name}.yaml").read_text())["jobs"]
         job = each["build" if name == "release" else "artefacts"]
         assert job["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
         assert job["runs-on"] == "${{ matrix.runner }}"
+        assert f"FROM docker.io/library/{job['container']['image']} AS build\n" in containerfile
 
 
 def test_without_a_registry_nothing_is_pushed_and_the_release_says_so() -> None:
