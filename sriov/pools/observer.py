@@ -144,10 +144,8 @@ def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
 
 
 def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, str]:
-    """Return VFs that no pod may be given: those in the host that have a record, and those that could not be taken
-    back when that was tried, wherever they are.
-
-    Raises nothing: a ledger that cannot be read counts as empty.
+    """Return VFs that no pod may be given: those in the host that have a record, those that could not be taken back
+    when that was tried, wherever they are, and those whose record cannot be read. Raises nothing.
     """
     vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
     found = ((one.id, _leftover(book, one)) for one in vfs)
@@ -158,8 +156,7 @@ def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:
     try:
         record = book.read(one.pci)
     except errors.LedgerError as error:
-        log.debug("%s", error)
-        return None
+        return f"has a record of a pod that cannot be read: {error}"
     if record is None:
         return None
     if record.problem:

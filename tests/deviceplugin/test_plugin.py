@@ -315,6 +315,25 @@ def test_d29_a_vf_that_a_pod_left_behind_is_unhealthy_until_it_is_clean(tmp_path
     on_node(tmp_path, body, resync=0.1)
 
 
+def test_a_vf_whose_record_cannot_be_read_is_not_offered(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a pod's. A folder in the record's place cannot be read by root either."""
+    vf = devices.pci_address("0000:01:10.0")
+    place = tmp_path / "run/vfs" / f"{vf}.json"
+
+    async def body(node: Node) -> None:
+        await node.counts(2, 0, 2)
+        place.mkdir(parents=True)
+        listed = await node.kubelet.wait_for("intel.com/first", 1)
+        assert [device.healthy for device in listed.values()] == [False, True]
+        assert f"has a record of a pod that cannot be read: cannot read {place}: Is a directory" in caplog.text
+        place.rmdir()
+        await node.counts(2, 0, 2)
+
+    on_node(tmp_path, body, resync=0.1)
+
+
 def record(vf: devices.PciAddress) -> ledger.Record:
     owner = ledger.Owner(container_id="c", ifname="net1", network="n", netns="/run/netns/x")
     home = vf_identity.VfIdentity(name="enp1s0v0", address="02:00:00:00:00:10", mtu=1500)
