@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
-from deviceplugin import device_files, dry_run, flags, plugin, registration
+from deviceplugin import device_files, flags, plugin, registration
 from sriov import errors
 from sriov.daemon import http_address, log_level, logs, signals
 from sriov.hardware import discovery, sysfs
@@ -96,6 +97,8 @@ def _answering(running: plugin.Plugin, where: http_address.Address | None) -> Ab
 
 def _dry_run(given: argparse.Namespace) -> int:
     """Print the dry run, or all errors of the configuration at once."""
+    from deviceplugin import dry_run  # noqa: PLC0415  # nothing that the daemon needs
+
     as_json = given.output == "json"
     node = _node(given)
     try:
@@ -103,7 +106,7 @@ def _dry_run(given: argparse.Namespace) -> int:
         configuration = config.parse(text, str(given.config_file), given.resource_prefix)
         catalog = discovery.scan(node.tree, node.proc, node.dev)
     except errors.SriovError as error:
-        print(dry_run.errors_as_json(str(error)) if as_json else error)
+        print(dry_run.as_json(dry_run.DryRunDocument(errors=str(error).splitlines())) if as_json else error)
         return 1
     if configuration.asks_for_profiles:
         catalog, trouble = observer.with_profiles(catalog, node.devlink)
@@ -112,7 +115,11 @@ def _dry_run(given: argparse.Namespace) -> int:
         )
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     listed = dry_run.rows(catalog, configuration, health.Conditions(health.down(catalog), {}, managed))
-    print(dry_run.as_json(configuration, listed) if as_json else dry_run.as_table(configuration, listed))
+    if as_json:
+        print(dry_run.as_json(dry_run.document(configuration, listed)))
+    else:
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(dry_run.as_table(configuration, listed, room))
     for warning in () if as_json else configuration.warnings:
         print(f"warning: {warning}")
     return 0

@@ -4,18 +4,30 @@ For people as a table, for programs as JSON. Pure: its caller reads the node.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
+from sriov import layout
 from sriov.hardware import node_devices
 from sriov.pools import assignment, health, resources
 
-_COLUMNS = ("DEVICE", "WHAT", "PF", "DRIVER", "NETDEV", "RESOURCE", "HEALTH", "WHY")
+_COLUMNS = (
+    layout.Column("DEVICE"),
+    layout.Column("WHAT", leaves=4),
+    layout.Column("PF", leaves=3),
+    layout.Column("DRIVER", leaves=1),
+    layout.Column("NETDEV", leaves=2),
+    layout.Column("RESOURCE"),
+    layout.Column("HEALTH", leaves=5),
+    layout.Column("WHY", prose=True),
+)
 
 
 class PlacedDevice(msgspec.Struct, frozen=True):
-    """One device. `resource` is its pool's, None if it has none; `why_not` is by resource, for the other pools."""
+    """One device. `resource` is its pool's, null if it has none; `why_not` and `whyNot`, which are the same, are by
+    resource, for the other pools. `ailment` is why it is not healthy."""
 
     device: str
     what: str
@@ -25,6 +37,7 @@ class PlacedDevice(msgspec.Struct, frozen=True):
     resource: str | None
     ailment: str | None
     why_not: dict[str, str]
+    whyNot: dict[str, str]  # noqa: N815  # the document's other keys are written so; why_not was there first
 
 
 def rows(
@@ -51,32 +64,72 @@ def _row(
         elif resource.full_name != home:
             why_not[resource.full_name] = f"{home} comes first in the file"
     pf = None if one.pf is None else f"{one.pf_netdev or one.pf}#{one.index}"
-    return PlacedDevice(one.id, one.role.value, pf, one.driver, one.netdevs, home, ailment, why_not)
+    return PlacedDevice(one.id, one.role.value, pf, one.driver, one.netdevs, home, ailment, why_not, why_not)
 
 
-def as_json(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> str:
-    """Encode the rows. `errors` is empty: a configuration with errors is not used."""
-    shown = [msgspec.to_builtins(row) for row in listed]
+class DryRunDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="DryRun"):
+    """What `sriov-device-plugin --dry-run --output json` prints. `resources` has the number of devices of each.
+
+    With `errors` the configuration cannot be used, and nothing else is known.
+    """
+
+    api_version: Literal["sriovctl/v1"] = "sriovctl/v1"
+    unseen: list[str] = []
+    errors: list[str] = []
+    warnings: list[str] = []
+    resources: dict[str, int] = {}
+    devices: list[PlacedDevice] = []
+
+
+def document(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> DryRunDocument:
     totals = {each.full_name: sum(row.resource == each.full_name for row in listed) for each in configuration.resources}
-    found = {"errors": [], "warnings": configuration.warnings, "resources": totals, "devices": shown}
-    return json.dumps(found, indent=1)
+    return DryRunDocument(warnings=list(configuration.warnings), resources=totals, devices=list(listed))
 
 
-def errors_as_json(text: str) -> str:
-    """Encode the problems of a configuration that cannot be used."""
-    return json.dumps({"errors": text.splitlines(), "warnings": [], "resources": {}, "devices": []}, indent=1)
+def as_json(found: DryRunDocument) -> str:
+    """Encode the document, with version and kind first."""
+    shown = msgspec.to_builtins(found)
+    return json.dumps({key: shown.pop(key) for key in ("apiVersion", "kind", "unseen")} | shown, indent=1)
 
 
-def as_table(configuration: resources.Configuration, listed: Sequence[PlacedDevice]) -> str:
-    """Return a line for each device, and one for each resource with its count."""
-    cells = [_COLUMNS, *(_cells(row) for row in listed)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+def as_table(configuration: resources.Configuration, listed: Sequence[PlacedDevice], room: int | None) -> str:
+    """Return a line for each device, and one for each resource with its count.
+
+    `room` is the terminal's width, None for a pipe, which gets every column. What is copied is never cut: columns are
+    left out and named, and the reason goes on in the next line.
+    """
+    cells = [_cells(row) for row in listed]
+    whole = sum(max(map(len, each)) + layout.GAP for each in zip(*_headed(cells), strict=True))
+    placed = layout.place(_COLUMNS, cells, whole if room is None else room, whole=room is None)
+    lines = list(_records(cells) if placed is None else _lines(cells, placed.widths))
+    if placed is not None and placed.left_out:
+        lines += layout.fold(f"no room for {', '.join(placed.left_out)}: widen the terminal", room or whole)
     for resource in configuration.resources:
         name = resource.full_name
         count = sum(row.resource == name for row in listed)
         lines.append(f"{name}: {count} devices" + ("" if count else ", NOTHING MATCHES"))
     return "\n".join(lines)
+
+
+def _headed(cells: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    return [[column.heading for column in _COLUMNS], *cells]
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: dict[int, int]) -> Iterator[str]:
+    gap = " " * layout.GAP
+    for row in _headed(cells):
+        folded = {number: layout.fold(row[number], width) for number, width in widths.items()}
+        for line in range(max(map(len, folded.values()))):
+            parts = (folded[each][line] if line < len(folded[each]) else "" for each in widths)
+            yield gap.join(part.ljust(width) for part, width in zip(parts, widths.values(), strict=True)).rstrip()
+
+
+def _records(cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each value, where there is room for no table."""
+    for row in cells:
+        told = zip(_COLUMNS, row, strict=True)
+        yield from (f"{column.heading:10}{text}" for column, text in told if text not in ("", layout.NOTHING))
+        yield ""
 
 
 def _cells(row: PlacedDevice) -> tuple[str, ...]:

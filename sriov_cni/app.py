@@ -197,12 +197,8 @@ _PLACES = (
         "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
-    (
-        "--pod-resources-socket",
-        "/var/lib/kubelet/pod-resources/kubelet.sock",
-        "asked for a pod's device if the configuration names none (%(default)s)",
-    ),
 )
+_POD_RESOURCES = "pod-resources/kubelet.sock"  # below the kubelet's root directory
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,9 +208,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     for flag, default, text in _PLACES:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
+    _add_kubelet(parser)
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
+
+
+def _add_kubelet(parser: argparse.ArgumentParser) -> None:
+    """Two names for one socket: by the kubelet's root directory, as the other programs have it, or by itself."""
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--kubelet-root-dir",
+        type=lambda text: pathlib.Path(text) / _POD_RESOURCES,
+        dest="pod_resources_socket",
+        default=pathlib.Path("/var/lib/kubelet", _POD_RESOURCES),
+        metavar="DIR",
+        help=f"{_POD_RESOURCES} there is asked for a pod's device if the configuration names none (/var/lib/kubelet)",
+    )
+    one.add_argument(
+        "--pod-resources-socket",
+        type=pathlib.Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="this socket, if it is elsewhere",
+    )
 
 
 def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,11 @@ It never starts a container, reads a cluster or changes a NIC. Exit status 0 if 
 """
 
 import argparse
+import os
 import pathlib
 import runpy
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sriov import errors, versions
 from sriov.state import ledger
@@ -27,8 +28,7 @@ from sriov_installer import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    runs = {"install": _install, "uninstall": _uninstall, "status": _status, "check": _check, "version": _version}
-    given = flags.parser(runs).parse_args(argv)
+    given = flags.parser(COMMANDS).parse_args(argv)
     try:
         return int(given.run(given))
     except errors.SriovError as error:
@@ -52,7 +52,7 @@ def _install(given: argparse.Namespace) -> int:
 
 
 def _uninstall(given: argparse.Namespace) -> int:
-    given = _with_provisioning(given, not given.shim_only)
+    given = _with(given, provisioning=not given.shim_only, completions=not given.shim_only)
     run_dir, systemd = flags.inside(given, given.run_dir), services.look(given.root)
     held = [] if given.shim_only else attachments.held(run_dir)
     if found := preflight.of_uninstall(given, held + _held_before(given), systemd):
@@ -104,16 +104,26 @@ def _version(_: argparse.Namespace) -> int:
     return 0
 
 
+COMMANDS: Mapping[str, flags.Run] = {
+    "install": _install,
+    "uninstall": _uninstall,
+    "status": _status,
+    "check": _check,
+    "version": _version,
+}
+
+
 def _completed(given: argparse.Namespace) -> argparse.Namespace:
-    """Keep provisioning if it is installed: an upgrade is of all that is there."""
+    """Keep provisioning if it is installed: an upgrade is of all that is there. Completions need a folder for them."""
     there = plans.look(each.path for each in flags.provisioning(given))
-    return _with_provisioning(
-        given, given.provisioning or (not given.shim_only and any(map(plans.is_ours, there.values())))
-    )
+    kept = not given.shim_only and any(map(plans.is_ours, there.values()))
+    shared = flags.inside(given, given.completions_dir)
+    completions = not given.shim_only and os.access(shared, os.W_OK | os.X_OK)
+    return _with(given, provisioning=given.provisioning or kept, completions=completions)
 
 
-def _with_provisioning(given: argparse.Namespace, wanted: bool) -> argparse.Namespace:
-    return argparse.Namespace(**{**vars(given), "provisioning": wanted})
+def _with(given: argparse.Namespace, **more: bool) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(given), **more})
 
 
 def _units(paths: Iterable[pathlib.Path]) -> list[str]:

@@ -42,6 +42,7 @@ def _stage(steps: plans.Steps) -> None:
     written = [step.artefact for step in steps if isinstance(step, plans.FileStep) and step.artefact is not None]
     try:
         for each in written:
+            files.make_folder(each.path.parent)
             files.stage(each.path, each.content, each.mode)
     except errors.SriovError:
         for each in written:

@@ -19,6 +19,13 @@ PROVISION = "sriov-provision.service"
 PROVISIONER = "sriovctl"
 RULES = "70-sriov-vfs.rules"
 NETWORK = "00-sriov-vfs.network"
+SHELLS = ("bash", "zsh", "fish")
+_COMPLETIONS = {
+    "bash": "bash-completion/completions/{}",
+    "zsh": "zsh/site-functions/_{}",
+    "fish": "fish/vendor_completions.d/{}.fish",
+}
+"""Where the shells look below a folder of data, by the program's name."""
 PLUGIN = "sriov"
 """Name of the plugin in network configurations: their `type`."""
 OLDEST_PYTHON = (3, 10)
@@ -60,6 +67,21 @@ def provisioning(
         _text("udev", udev_dir / RULES, programs_dir),
         _text("units", networkd_dir / NETWORK, programs_dir),
     )
+
+
+def completions(data_dir: pathlib.Path) -> tuple[Artefact, ...]:
+    """Return the programs' completions for each shell (hack/gen-completions); in all of them # begins a comment."""
+    found = [(shell, path) for shell in SHELLS for path in sorted((_HERE / "completions" / shell).iterdir())]
+    return tuple(
+        Artefact(
+            data_dir / _COMPLETIONS[shell].format(path.name), marks.stamped(path.read_bytes(), marks.version()), 0o644
+        )
+        for shell, path in found
+    )
+
+
+def is_completion(one: Artefact) -> bool:
+    return any(one.path.match(where.format("*")) for where in _COMPLETIONS.values())
 
 
 def _text(folder: str, path: pathlib.Path, programs_dir: pathlib.Path) -> Artefact:

@@ -45,6 +45,12 @@ def draft(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f".{path.name}.sriov-underlay")
 
 
+def make_folder(path: pathlib.Path) -> None:
+    """Make the folder if it is not there: a shell's, of completions; the others were looked for before."""
+    with _told("make", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def stage(path: pathlib.Path, content: bytes, mode: int) -> None:
     """Write the draft, and wait until it is on the disk."""
     with _told("write", path):

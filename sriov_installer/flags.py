@@ -46,13 +46,18 @@ def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
     if given.shim_only:
         return (shim,)
     units = artifacts.units(inside(given, given.systemd_dir), given.programs_dir)
-    return (shim, *units, *(provisioning(given) if given.provisioning else ()))
+    more = (*(provisioning(given) if given.provisioning else ()), *(completions(given) if given.completions else ()))
+    return (shim, *units, *more)
 
 
 def provisioning(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
     """Return the artifacts of provisioning, whether they are wanted or not."""
     systemd, udev, networkd = (inside(given, each) for each in (given.systemd_dir, given.udev_dir, given.networkd_dir))
     return artifacts.provisioning(systemd, udev, networkd, given.programs_dir)
+
+
+def completions(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
+    return artifacts.completions(inside(given, given.completions_dir))
 
 
 def targets(given: argparse.Namespace) -> list[pathlib.Path]:
@@ -86,13 +91,14 @@ def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, runs: Mapping[str, Run], text: str
 ) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    made.set_defaults(run=runs[name], provisioning=False)
+    made.set_defaults(run=runs[name], provisioning=False, completions=False)
     _switch(made, "--shim-only", "only the shim, as in a DaemonSet's init container")
     _folder(made, "--cni-bin-dir", "/opt/cni/bin", "where the runtime looks for CNI plugins")
     _folder(made, "--systemd-dir", "/etc/systemd/system", "where units go")
     _folder(made, "--udev-dir", "/etc/udev/rules.d", "where udev's rules go")
     _folder(made, "--networkd-dir", "/etc/systemd/network", "where systemd-networkd's files go")
     _folder(made, "--programs-dir", str(pathlib.Path(sys.executable).parent), "where the units find the daemons")
+    _folder(made, "--completions-dir", "/usr/local/share", "where shells look for completions; none if it is not there")
     _folder(made, "--run-dir", "/run/sriov", "the daemons' run directory")
     _folder(made, "--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached")
     _folder(made, "--root", "/", "the node's file system: another folder for images and tests")

@@ -22,7 +22,16 @@ def standing(wanted: tuple[artifacts.Artefact, ...], there: plans.Findings) -> S
 
 
 def lines(wanted: tuple[artifacts.Artefact, ...], there: plans.Findings) -> list[str]:
-    told = [f"{each.path}: {_what(each, there[each.path])}" for each in wanted]
+    """Return a line for each file; completions have one together, unless one is not as it should be."""
+    completions = [each for each in wanted if artifacts.is_completion(each)]
+    alike = bool(completions) and all(_as_wanted(each, there[each.path]) for each in completions)
+    listed = [each for each in wanted if not (alike and each in completions)]
+    told = [f"{each.path}: {_what(each, there[each.path])}" for each in listed]
+    told += (
+        [f"completions for {', '.join(artifacts.SHELLS)}: {_what(completions[0], there[completions[0].path])}"]
+        if alike
+        else []
+    )
     kept = [files.backup(each.path) for each in wanted if there[files.backup(each.path)] is not None]
     return told + [f"{each}: what was there before; uninstall puts it back" for each in kept]
 
@@ -37,6 +46,8 @@ def _what(wanted: artifacts.Artefact, found: files.Found | None) -> str:
 
 
 def _kind(wanted: artifacts.Artefact, content: bytes) -> str:
+    if artifacts.is_completion(wanted):
+        return "completion"
     if wanted.path.name != artifacts.PLUGIN:
         return {artifacts.RULES: "udev rules", artifacts.NETWORK: "networkd file"}.get(wanted.path.name, "unit")
     return "native shim" if artifacts.is_native(content) else "Python shim"

@@ -28,8 +28,8 @@ _PLACES = {
     "policy": (("--policy",), "the node's policy"),
     "predecessor": (("--predecessor-dir",), "records of pods that sriov-cni attached"),
     "kubelet": (("--kubelet-root-dir", "--kubelet"), "the kubelet's root directory"),
-    "cni_bin": (("--cni-bin",), "where the runtime looks for CNI plugins"),
-    "cni_conf": (("--cni-conf",), "where the runtime looks for network configurations"),
+    "cni_bin": (("--cni-bin-dir", "--cni-bin"), "where the runtime looks for CNI plugins"),
+    "cni_conf": (("--cni-conf-dir", "--cni-conf"), "where the runtime looks for network configurations"),
     "image": (("--image",), "a file of the container image alone: where it is, only what is mounted is the node's"),
 }
 _OF_PLACES = frozenset(flag for flags, _ in _PLACES.values() for flag in flags)

@@ -13,8 +13,9 @@ from typing import Any, TextIO
 
 import click
 
-from sriovctl import layout, tables
-from sriovctl.layout import Column
+from sriov import layout
+from sriov.layout import Column
+from sriovctl import tables
 from sriovctl.tables import Cell, Table, Tone, cell
 
 __all__ = ["Cell", "Column", "OutputFormat", "Table", "Tone", "cell"]

@@ -15,7 +15,7 @@ CONTAINER = "sriovctl"
 """Name of the DaemonSet's container in which everything is mounted."""
 
 
-class Sight(msgspec.Struct, frozen=True):
+class Visibility(msgspec.Struct, frozen=True):
     """`mounts` are the mount points of the image's container; None on the node itself."""
 
     mounts: frozenset[str] | None = None
@@ -40,15 +40,15 @@ class Sight(msgspec.Struct, frozen=True):
         return f"{path} is not mounted in this container; use the container {CONTAINER} of its pod"
 
 
-def look(where: paths.Places) -> Sight:
+def look(where: paths.Places) -> Visibility:
     """Read the mounts. The root is the image's own, so it counts for nothing."""
     if not where.image.exists():
-        return Sight()
+        return Visibility()
     lines = (where.proc / "self/mountinfo").read_text().splitlines()
-    return Sight(frozenset(line.split(" ")[4] for line in lines) - {"/"})
+    return Visibility(frozenset(line.split(" ")[4] for line in lines) - {"/"})
 
 
-def hidden(sight: Sight, where: paths.Places) -> Mapping[str, str]:
+def hidden(sight: Visibility, where: paths.Places) -> Mapping[str, str]:
     """Return what cannot be seen, by what it is about, each with the reason."""
     asked = {
         "configuration": [where.config],

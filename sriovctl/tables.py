@@ -7,8 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from sriovctl import layout
-from sriovctl.layout import Column
+from sriov import layout
+from sriov.layout import Column
 
 
 class Tone(enum.Enum):

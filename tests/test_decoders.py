@@ -174,6 +174,7 @@ def document(kind: Any) -> Any:
     match kind:
         case inspect.StructType() | inspect.DataclassType() | inspect.NamedTupleType():
             found: Any = {field.encode_name: document(field.type) for field in kind.fields}
+            found |= {kind.tag_field: kind.tag} if getattr(kind, "tag_field", None) else {}
         case inspect.UnionType():
             found = document(next(each for each in kind.types if not isinstance(each, inspect.NoneType)))
         case inspect.TupleType():
@@ -182,6 +183,8 @@ def document(kind: Any) -> Any:
             found = [document(kind.item_type)]
         case inspect.DictType():
             found = {"key": document(kind.value_type)}
+        case inspect.LiteralType():
+            found = kind.values[0]
         case inspect.EnumType():
             found = next(iter(kind.cls)).value
         case _:

@@ -3,14 +3,12 @@
 On one node that is named, a command of sriovctl runs as it is. On several, the commands that list things are merged.
 """
 
-import collections
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from sriov import errors, versions
 from sriovctl import exit_codes, groups, output
@@ -148,14 +146,13 @@ def _explain(
     return _explained(form, chosen, client.execute(chosen, command, json.dumps(found)))
 
 
-def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Answer) -> int:
+def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Execution) -> int:
     try:
-        document = json.loads(answer.out)
-        explanation = msgspec.convert(document, documents.ExplanationDocument)
-    except (ValueError, msgspec.ValidationError):
+        explanation = documents.explanation(answer.out)
+    except ValueError:
         told = answer.trouble or merging.OTHER_RELEASE
         raise errors.SriovError(f"node {pod.node} did not explain it: {told}", "see the pod's own log") from None
-    output.show(form, explanations.table(explanation), {**document, "node": pod.node})
+    output.show(form, explanations.table(explanation), {**json.loads(answer.out), "node": pod.node})
     if form.for_people:
         explanations.conclude(explanation)
         output.say(f"on node {pod.node}")
@@ -191,20 +188,11 @@ def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Re
     if all(each.status == exit_codes.Exit.USAGE for each in reports):
         raise click.UsageError(reports[0].trouble)
     merged = merging.document(_MERGED[name], reports)
-    output.show(form, merging.table(merged), merged)
+    output.show(form, merging.table(reports), merged)
     if form.for_people and not merged["items"]:
         output.say(f"{len(reports)} nodes have nothing to show")
-    output.unseen(form, _grouped(merged["unseen"]))
+    output.unseen(form, list(merging.grouped(merged["unseen"])))
     return merging.status(reports)
-
-
-def _grouped(unseen: Sequence[str]) -> list[str]:
-    """Say once what is the same on several nodes."""
-    by_text = collections.defaultdict(list)
-    for each in unseen:
-        node, _, text = each.partition(": ")
-        by_text[text].append(node)
-    return [f"{output.some(nodes, 3)}: {text}" for text, nodes in by_text.items()]
 
 
 for _name in _MERGED:

@@ -22,7 +22,7 @@ FLAGS = (
 _ENDED = "command terminated with exit code"  # kubectl's own line below what the command said
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Execution(msgspec.Struct, frozen=True):
     """How kubectl ended, with the status of what it ran, and what was printed. `status` is None if it took too long."""
 
     status: int | None
@@ -52,7 +52,7 @@ class Kubectl(msgspec.Struct, frozen=True):
             )
         return json.loads(done.out)
 
-    def execute(self, pod: pods.NodePod, command: Sequence[str], sent: str = "") -> Answer:
+    def execute(self, pod: pods.NodePod, command: Sequence[str], sent: str = "") -> Execution:
         """Run a command in the pod's container and return what it printed. `sent` is its standard input."""
         return self._run((*_exec(pod, *(["--stdin"] if sent else [])), *command), sent)
 
@@ -62,7 +62,7 @@ class Kubectl(msgspec.Struct, frozen=True):
         with _found(self.program):
             return subprocess.run(self._line((*_exec(pod, *flags), *command)), check=False).returncode
 
-    def _run(self, arguments: Sequence[str], sent: str) -> Answer:
+    def _run(self, arguments: Sequence[str], sent: str) -> Execution:
         line = self._line(arguments)
         try:
             with _found(self.program):
@@ -70,8 +70,8 @@ class Kubectl(msgspec.Struct, frozen=True):
                     line, input=sent, capture_output=True, text=True, check=False, timeout=self.seconds
                 )
         except subprocess.TimeoutExpired:
-            return Answer(None, "", f"no answer within {self.seconds:g} s")
-        return Answer(done.returncode, done.stdout, done.stderr)
+            return Execution(None, "", f"no answer within {self.seconds:g} s")
+        return Execution(done.returncode, done.stdout, done.stderr)
 
     def _line(self, arguments: Sequence[str]) -> list[str]:
         """The flags come behind kubectl's command, and so before the `--` of what it is to run."""

@@ -82,7 +82,7 @@ def collect(where: paths.Places) -> Facts:
     )
 
 
-def _has_kubelet(where: paths.Places, seeing: sight.Sight) -> bool:
+def _has_kubelet(where: paths.Places, seeing: sight.Visibility) -> bool:
     """By the socket of registrations; a container whose device plugin is found by the kubelet does not see that."""
     control = where.kubelet / "device-plugins/kubelet.sock"
     return (control if seeing.sees(control) else where.pod_resources).is_socket()

@@ -51,7 +51,7 @@ class Survey(msgspec.Struct, frozen=True):
     calls: tuple[call_log.CallOutcome, ...]
     ledger_trouble: str
     unseen: tuple[str, ...]
-    sight: sight.Sight
+    sight: sight.Visibility
     hidden: Mapping[str, str]
 
     def pod_of(self, device: str) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from deviceplugin import dry_run
+
 
 class OwnerItem(msgspec.Struct, frozen=True, rename="camel"):
     """`attached` is false if the kubelet has given the device and no ADD has come. `attachedBy` is who did that."""
@@ -178,9 +180,24 @@ class ChecksDocument(PrintedDocument, frozen=True, tag="Checks"):
     items: list[ChecksItem]
 
 
+_MERGED = msgspec.json.Decoder(InventoryDocument | AttachmentsDocument | FindingsDocument)
+_EXPLANATION = msgspec.json.Decoder(ExplanationDocument)
+
+
+def of_a_node(text: str) -> InventoryDocument | AttachmentsDocument | FindingsDocument:
+    """Read what sriovctl printed elsewhere. Raises ValueError; keys that are new are passed over."""
+    found: InventoryDocument | AttachmentsDocument | FindingsDocument = _MERGED.decode(text)
+    return found
+
+
+def explanation(text: str) -> ExplanationDocument:
+    """Read what `explain` printed elsewhere. Raises ValueError."""
+    return _EXPLANATION.decode(text)
+
+
 KINDS = (
     *(InventoryDocument, AttachmentsDocument, FindingsDocument, ExplanationDocument, TopologyDocument),
-    *(ProvisionPlanDocument, ChecksDocument),
+    *(ProvisionPlanDocument, ChecksDocument, dry_run.DryRunDocument),
 )
 
 

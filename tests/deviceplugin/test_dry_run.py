@@ -1,5 +1,6 @@
 """A dry run: every device, where it goes, and why not elsewhere. Run as the process that people run."""
 
+import importlib
 import json
 import pathlib
 import shlex
@@ -10,6 +11,8 @@ import pytest
 
 from sriov import devices
 from sriov.hardware import sysfs
+from sriovctl.views import documents
+from tests import terminals
 from tests.examples import table
 from tests.sriov.pools import facts
 
@@ -84,6 +87,33 @@ def test_as_json(node: facts.Machine) -> None:
     }
     assert rows["0000:01:10.4"]["why_not"]["intel.com/first"] == "pfNames: it is enp1s0#2"
     assert rows["0000:04:00.0"]["resource"] is None
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_on_a_terminal_what_is_copied_is_whole(node: facts.Machine, width: int) -> None:
+    (node.root / "config.json").write_text(json.dumps({"resourceList": CONFIG[:2]}))
+    places = [f"--sysfs={node.root}/sys", f"--procfs={node.root}/proc", f"--dev={node.root}/dev"]
+    command = [sys.executable, "-m", "deviceplugin", "--dry-run", "--config-file=config.json", *places]
+    status, shown = terminals.screen(command, width, {"PYTHONPATH": str(ROOT)}, cwd=node.root)
+    listed, _, _ = shown.partition("intel.com/first: 2 devices")
+    assert status == 0
+    assert max(map(len, listed.splitlines())) <= width or width == 40
+    assert all(each in listed for each in ("0000:01:10.0", "0000:04:00.0", "intel.com/first"))
+    assert "it carries traffic of the host: eno1 carries" in " ".join(listed.split()) or width > 40
+    assert ("no room for " in listed) == (width in (60, 80))
+    assert listed.startswith("DEVICE")
+
+
+@pytest.mark.parametrize("config", [CONFIG, [{"resourceName": "x_"}]])
+def test_the_document_is_as_sriovctls_schema_says(node: facts.Machine, config: object) -> None:
+    """Its first keys stay as they were."""
+    _, told = run(node, config, "--output", "json")
+    found = json.loads(told)
+    assert list(found)[:2] == ["apiVersion", "kind"]
+    assert (found["apiVersion"], found["kind"], found["unseen"]) == ("sriovctl/v1", "DryRun", [])
+    assert {"errors", "warnings", "resources", "devices"} <= set(found)
+    assert all(each["whyNot"] == each["why_not"] for each in found["devices"])
+    importlib.import_module("jsonschema").validate(found, documents.schema())
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

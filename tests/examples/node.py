@@ -1,8 +1,9 @@
 """A node on which the lines of the pages are typed as they stand there: same paths, same programs, nothing translated.
 
-It is this machine with namespaces of its own: /etc, /opt, /run and /var are this machine's below an overlay in memory,
-/sys is a built tree, and links are veths. So what a line writes is gone with the node. No systemd runs on it: units are
-enabled and not started (tests/lab/installing starts them). Nor does a kubelet: who needs one puts it into its folder.
+It is this machine with namespaces of its own: /etc, /opt, /run, /usr/local and /var are this machine's below an
+overlay in memory, /sys is a built tree, and links are veths. So what a line writes is gone with the node. No systemd
+runs on it: units are enabled and not started (tests/lab/installing starts them). Nor does a kubelet: who needs one puts
+it into its folder.
 """
 
 import contextlib
@@ -25,8 +26,8 @@ over={folder}/over
 mkdir $over
 mount -t tmpfs over $over
 cp -L /etc/hosts /etc/resolv.conf $over
-for name in etc opt run var; do
-    mkdir $over/$name $over/$name.work
+for name in etc opt run var usr/local; do
+    mkdir -p $over/$name $over/$name.work
     mount -t overlay -o lowerdir=/$name,upperdir=$over/$name,workdir=$over/$name.work $name /$name
 done
 cp --remove-destination $over/hosts $over/resolv.conf /etc

@@ -67,6 +67,8 @@ def test_what_is_typed_on_a_node(node: nodes.Node) -> None:
     with going_on(node, plugin.command, "the kubelet watches intel.com/rail_a"):
         pass
     assert "-F _sriovctl_completion" in succeeds(node, f"{completion.command}; complete -p sriovctl")
+    file = "/usr/local/share/bash-completion/completions/sriov-device-plugin"
+    assert "-F _shtab_sriov_device_plugin" in succeeds(node, f". {file}; complete -p sriov-device-plugin")
     replacing_and_enabling, status, back = (each.command for each in migration)
     change_over(node, [replacing.command, replacing_and_enabling], status, back)
 
@@ -89,7 +91,7 @@ def succeeds(node: nodes.Node, line: str, *, online: bool = False) -> str:
 def install(node: nodes.Node, examples: Sequence[pages.Example]) -> None:
     """Into an environment of its own; what is not in the lock file or is another by its hash is not taken."""
     *_, status = (succeeds(node, each.command, online="/pip " in each.command) for each in examples)
-    assert status.count(f"as version {artefacts.VERSION} installs it") == 4, status
+    assert status.count(f"as version {artefacts.VERSION} installs it") == 5, status
     enabled = succeeds(node, "ls /etc/systemd/system/*.wants")
     assert {"sriov-cni.service", "sriov-cni.socket", "sriov-device-plugin.service"} <= {*enabled.split()}
 

@@ -210,6 +210,43 @@ def test_an_init_container_installs_no_provisioning(node: nodes.Node, capsys: py
     assert node.files() == before
 
 
+def test_completions_come_where_shells_look_and_go_again(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = node.root / "usr/local/share"
+    shared.mkdir(parents=True)
+    before = node.files()
+    assert node.run("install") == 0
+    names = ("sriovctl", "sriov-underlay", "sriov-cni-daemon", "sriov-device-plugin")
+    places = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
+    assert {str(path.relative_to(shared)) for path in shared.rglob("*") if path.is_file()} == {
+        place.format(name) for place in places for name in names
+    }
+    capsys.readouterr()
+    assert node.run("status") == 0
+    told = capsys.readouterr().out
+    assert f"completions for bash, zsh, fish: completion of version {marks.version()}, as version" in told
+    (shared / "zsh/site-functions/_sriovctl").unlink()
+    assert node.run("status") == 4
+    assert "usr/local/share/zsh/site-functions/_sriovctl: absent" in capsys.readouterr().out
+    assert node.run("install") == 0
+    assert node.run("uninstall") == 0
+    assert node.files() == before
+
+
+def test_an_init_container_installs_no_completions(node: nodes.Node) -> None:
+    (node.root / "usr/local/share").mkdir(parents=True)
+    assert node.run("install", "--shim-only") == 0
+    assert list((node.root / "usr/local/share").iterdir()) == []
+
+
+def test_a_folder_of_completions_that_is_elsewhere_or_read_only(node: nodes.Node) -> None:
+    (node.root / "share").mkdir()
+    assert node.run("install", "--completions-dir=/share") == 0
+    assert len(list((node.root / "share").rglob("*sriov*"))) == 12
+    assert node.run("uninstall", "--completions-dir=/share") == 0
+    assert list((node.root / "share").rglob("*sriov*")) == []
+    assert [node.run("install", "--completions-dir=/nowhere"), (node.root / "nowhere").exists()] == [0, False]
+
+
 def test_a_node_without_provisioning_needs_none_of_its_folders(node: nodes.Node) -> None:
     for folder in nodes.PROVISIONING:
         (node.root / folder).rmdir()

@@ -120,12 +120,12 @@ def test_a_namespace_that_this_container_does_not_have_is_no_lost_pod(sick: test
 def test_what_is_below_a_mount_is_seen_by_its_real_path(tmp_path: pathlib.Path) -> None:
     (tmp_path / "run/netns").mkdir(parents=True)
     (tmp_path / "var-run").symlink_to(tmp_path / "run")
-    here = sight.Sight(frozenset({str(tmp_path.resolve() / "run/netns")}))
+    here = sight.Visibility(frozenset({str(tmp_path.resolve() / "run/netns")}))
     assert here.sees(tmp_path / "var-run/netns/one")
     assert not here.sees(tmp_path / "var-run/other")
     assert here.sees_namespace(str(tmp_path / "run/netns/one"))
     assert here.sees_namespace("")
-    assert sight.Sight().sees_namespace("/proc/1/ns/net")
+    assert sight.Visibility().sees_namespace("/proc/1/ns/net")
 
 
 @pytest.mark.root

@@ -1,18 +1,14 @@
 """The tables in a real terminal of 60, 80, 120 and 200 columns: no line is too long, and what is copied is whole."""
 
-import contextlib
-import os
 import pathlib
-import pty
 import re
-import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Iterator
 
 import pytest
 
+from tests import terminals
 from tests.sriovctl import nodes, test_page
 
 WIDTHS = (60, 80, 120, 200)
@@ -42,19 +38,10 @@ def told() -> Iterator[nodes.Node]:
 
 def screen(node: nodes.Node, width: int, *arguments: str, **environ: str) -> str:
     """What the program writes to a terminal of this width."""
-    mine, its = pty.openpty()
-    termios.tcsetwinsize(its, (50, width))
-    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **environ}
     command = [sys.executable, "-m", "sriovctl", *node.places, *arguments]
-    with subprocess.Popen(command, env=environment, stdin=its, stdout=its, stderr=its) as process:
-        os.close(its)
-        written = b""
-        with contextlib.suppress(OSError):  # EIO: the program has ended
-            while data := os.read(mine, 1 << 16):
-                written += data
-    os.close(mine)
-    assert process.returncode in (0, 1)
-    return written.decode().replace("\r\n", "\n")
+    status, written = terminals.screen(command, width, environ)
+    assert status in (0, 1)
+    return written
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ import click
 import pytest
 from hypothesis import given, strategies
 
-from sriovctl import layout, output, tables
+from sriov import layout
+from sriovctl import output, tables
 
 COLUMNS = (
     layout.Column("DEVICE"),
