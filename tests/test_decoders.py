@@ -174,7 +174,7 @@ def document(kind: Any) -> Any:
     match kind:
         case inspect.StructType() | inspect.DataclassType() | inspect.NamedTupleType():
             found: Any = {field.encode_name: document(field.type) for field in kind.fields}
-            found |= {kind.tag_field: kind.tag} if getattr(kind, "tag_field", None) else {}
+            found |= {kind.tag_field: kind.tag} if isinstance(kind, inspect.StructType) and kind.tag_field else {}
         case inspect.UnionType():
             found = document(next(each for each in kind.types if not isinstance(each, inspect.NoneType)))
         case inspect.TupleType():
