@@ -78,5 +78,6 @@ def _server(proxy: Proxy, folder: pathlib.Path, token: str) -> str:
         location = {proxy.path} {{
             if ($http_authorization != "Bearer {token}") {{ return 401; }}
             proxy_pass http://{proxy.upstream};
+            proxy_max_temp_file_size 0;
         }}
     }}"""
