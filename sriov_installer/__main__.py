@@ -1,7 +1,8 @@
 """`sriov-underlay install | uninstall | status`: installs and removes the files of runtimes and systemd on a node.
 
-It never starts a container, reads a cluster or changes a NIC. Exit status 0 if all was done, 1 if a problem prevents it
-(then nothing was changed), 2 for wrong flags; `status` has two more, see --help.
+It never starts a container or changes a NIC; only `cluster`, which the chart's hooks run, reads a cluster. Exit status
+0 if all was done, 1 if a problem prevents it (then nothing was changed), 2 for wrong flags; `status` has two more, see
+--help.
 """
 
 import argparse
@@ -99,6 +100,12 @@ def _check(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cluster(given: argparse.Namespace) -> int:
+    from sriov_installer.cluster import hooks  # noqa: PLC0415 (a client of HTTPS, which no other command needs)
+
+    return hooks.main(given.arguments)
+
+
 def _version(_: argparse.Namespace) -> int:
     print(versions.told("sriov-underlay"))
     return 0
@@ -109,6 +116,7 @@ COMMANDS: Mapping[str, flags.Run] = {
     "uninstall": _uninstall,
     "status": _status,
     "check": _check,
+    "cluster": _cluster,
     "version": _version,
 }
 

@@ -10,6 +10,12 @@ from sriov_installer import artifacts
 
 Run = Callable[[argparse.Namespace], int]
 
+# All that follows these is read elsewhere, also what begins with a dash.
+_PASSED_ON = {
+    "check": "say whether the programs would take these files: `sriovctl check`",
+    "cluster": "what the chart's hooks run, in a pod: whether the daemons answer, removal of the shim",
+}
+
 
 def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
@@ -26,11 +32,10 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     _add_uninstall(_command(each, "uninstall", commands, "remove what is ours, and put back what was there before"))
     ends = "exit status 0: as this version installs it; 3: not installed; 4: another version, or not all of it"
     _command(each, "status", commands, "show what is installed").epilog = ends
-    # All that follows is for `sriovctl check`, also what begins with a dash.
-    text = "say whether the programs would take these files: `sriovctl check`"
-    check = each.add_parser("check", help=text, description=text, add_help=False, prefix_chars="\0")
-    check.add_argument("arguments", nargs="*", metavar="FILE")
-    check.set_defaults(run=commands["check"])
+    for name, text in _PASSED_ON.items():
+        passing = each.add_parser(name, help=text, description=text, add_help=False, prefix_chars="\0")
+        passing.add_argument("arguments", nargs="*", metavar="ARGUMENT")
+        passing.set_defaults(run=commands[name])
     each.add_parser("version", help="print the release").set_defaults(run=commands["version"])
     return made
 

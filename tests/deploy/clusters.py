@@ -34,6 +34,7 @@ class Cluster:
     node: nodes.Node
     folder: pathlib.Path
     environment: dict[str, str]
+    asked: list[apiserver.Asked]
 
     def types(self, line: str) -> subprocess.CompletedProcess[str]:
         """As a shell takes it."""
@@ -56,7 +57,7 @@ class Cluster:
 @contextlib.contextmanager
 def opened(folder: pathlib.Path) -> Iterator[Cluster]:
     """`folder` has a short path, since sockets will be in it."""
-    objects = Objects()
+    objects, asked = Objects(), list[apiserver.Asked]()
     for name in ("default", "kube-system"):
         objects.create(kinds.NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     node = {
@@ -68,9 +69,10 @@ def opened(folder: pathlib.Path) -> Iterator[Cluster]:
     with (
         contextlib.closing(nodes.Node(objects, folder / "node")) as machine,
         controllers.running(objects, machine),
-        apiserver.serving(objects, machine) as url,
+        apiserver.serving(objects, machine, asked) as url,
     ):
-        yield Cluster(objects, machine, _checkout(folder), environment(folder, url))
+        machine.api_server = url
+        yield Cluster(objects, machine, _checkout(folder), environment(folder, url), asked)
 
 
 def _checkout(folder: pathlib.Path) -> pathlib.Path:

@@ -61,6 +61,12 @@ def _uninstall(given: argparse.Namespace) -> str:
     return f'release "{given.release}" uninstalled'
 
 
+def _test(given: argparse.Namespace) -> str:
+    with helm_python.Config(namespace=given.namespace) as cluster:
+        cluster.test(given.release, timeout=60)
+    return f"TEST SUITE: {given.release}\nPhase: Succeeded"
+
+
 def _is_there(cluster: helm_python.Config, release: str) -> bool:
     try:
         return bool(cluster.history(release))
@@ -92,7 +98,14 @@ def _are_objects(first: object, second: object) -> bool:
     return isinstance(first, dict) and isinstance(second, dict)
 
 
-_COMMANDS = {"template": _template, "lint": _lint, "judge": _judge, "upgrade": _upgrade, "uninstall": _uninstall}
+_COMMANDS = {
+    "template": _template,
+    "lint": _lint,
+    "judge": _judge,
+    "upgrade": _upgrade,
+    "uninstall": _uninstall,
+    "test": _test,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ _PROGRAMS = {"sriov-device-plugin": "deviceplugin", "sriov-underlay": "sriov_ins
 
 
 class Node:
-    """`bin` is its /opt/cni/bin. Needs root."""
+    """`bin` is its /opt/cni/bin; `api_server` is for pods that ask it. Needs root."""
 
     def __init__(self, objects: Objects, folder: pathlib.Path) -> None:
         self._objects, self._folder = objects, folder
@@ -34,6 +34,7 @@ class Node:
         self._programs = node.Node(self._stage, folder)
         self._attached: dict[str, Object] = {}
         self._serving = ""
+        self.api_server = ""
         self.bin = folder / "bin"
         self.bin.mkdir()
 
@@ -59,10 +60,21 @@ class Node:
         return (self._folder / _LOGS[container]).read_text()
 
     def run(self, pod: Object, container: str, command: list[str], sent: str) -> Ended:
-        """A program of ours sees the node's hardware; anything else is run in its pod's network."""
+        """A program of ours sees the node's hardware, or the cluster; anything else is run in its pod's network."""
+        if command[:2] == ["sriov-underlay", "cluster"]:
+            where = (f"--api-server={self.api_server}", f"--account={self._account(pod)}")
+            return _ended([*_program(command), *where], sent)
         if _is_ours(pod):
             return _ended(self._stage.command(*_program(command), *self._places(command[0])), sent)
         return _ended(["ip", "netns", "exec", _namespace(pod), *command], sent)
+
+    def _account(self, pod: Object) -> pathlib.Path:
+        """Return the pod's folder with what the kubelet gives it to ask the API server."""
+        folder = self._folder / str(pod["metadata"]["name"])
+        folder.mkdir(exist_ok=True)
+        (folder / "token").write_text(pod["metadata"]["name"])
+        (folder / "namespace").write_text(pod["metadata"]["namespace"])
+        return folder
 
     def close(self) -> None:
         self._programs.close()
@@ -71,8 +83,7 @@ class Node:
     def _serve(self, pod: Object) -> dict[str, str]:
         """As the kubelet does it: containers of initialisation first.
 
-        The pod before it may not have ended, if a node has changed its group: the programs wait for it, and here it is
-        ended.
+        If the node has changed its group, the pod before may not have ended: programs wait for it, and here it ends.
         """
         self._programs.close()
         self._serving = pod["metadata"]["uid"]

@@ -142,6 +142,10 @@ REFUSED: list[tuple[Object, str]] = [
         "at '/metrics/dashboard': additional properties 'label' not allowed",
     ),
     ({"metrics": {"rules": {"on": True}}}, "at '/metrics/rules': additional properties 'on' not allowed"),
+    (
+        {"config": {"resourceList": [{"resourceName": "a"}, {"RESOURCENAME": "a", "resourcePrefix": "intel.com"}]}},
+        "config.resourceList has intel.com/a twice: give each resource its own name",
+    ),
     ({"nodeGroups": {"policy": {}}}, "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name"),
     ({"nodeGroups": {"A": {}}}, "nodeGroups.A: a group's name is part of objects' names and a label's value"),
     ({"nodeGroups": {"a": {"config": {}}}}, "at '/nodeGroups/a/config': missing property 'resourceList'"),
@@ -177,9 +181,14 @@ HELMS = {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "sriov-underla
 """Labels that tell by whom an object was made, and so no other way's."""
 
 
+def installed(objects: list[Object]) -> list[Object]:
+    """Less those of hooks, which are there only while Helm tests or removes the release."""
+    return [each for each in objects if "helm.sh/hook" not in each["metadata"].get("annotations", {})]
+
+
 def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
-    """Without the labels that Helm alone gives, which every object of it has."""
-    for each in objects:
+    """What is installed, without the labels that Helm alone gives, which every object of it has."""
+    for each in (objects := installed(objects)):
         labels = each["metadata"]["labels"]
         if "helm.sh/chart" in labels:
             assert {key: labels.pop(key) for key in HELMS} == HELMS
@@ -222,11 +231,11 @@ def test_every_object_has_the_recommended_labels(variant: str) -> None:
 
 def test_names_can_be_others() -> None:
     objects = rendering.chart({**VARIANTS["other names"], **VARIANTS["policy"]})
-    assert {each["metadata"]["name"] for each in objects} == {"net-vfs", "net-vfs-policy"}
+    assert {each["metadata"]["name"] for each in installed(objects)} == {"net-vfs", "net-vfs-policy"}
     daemonset = rendering.only(objects, "DaemonSet")
     assert daemonset["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == "vfs"
     assert daemonset["spec"]["template"]["metadata"]["labels"]["example.com/team"] == "net"
-    named = {each["metadata"]["name"] for each in rendering.chart({"nameOverride": "vfs"}, name="left")}
+    named = {each["metadata"]["name"] for each in installed(rendering.chart({"nameOverride": "vfs"}, name="left"))}
     assert named == {"left-vfs"}
 
 
@@ -317,4 +326,16 @@ def test_the_notes_name_what_was_installed() -> None:
     told = rendering.notes({**values, "http": {"enabled": False}}, namespace="net")
     assert "the resources intel.com/a x.org/b:" in told
     assert "kubectl --namespace net rollout status daemonset/sriov-underlay" in told
+    assert "helm test sriov-underlay --namespace net" in told
+    assert "nodeFeatureDiscovery.enabled=false" in told
+    assert "removes the shim from every node, and refuses while pods hold VFs" in told
     assert "there are no metrics and no probes" in told
+
+
+def test_the_notes_tell_what_the_values_change() -> None:
+    values = {**VARIANTS["groups of nodes"], "nodeFeatureDiscovery": {"enabled": False}, "hooks": {"removeShim": False}}
+    told = rendering.notes(values)
+    assert "Groups of nodes, by the label sriov-underlay/node-group: as-all, canary, free" in told
+    assert "intel.com/b intel.com/sriov_vf:" in told
+    assert "hooks.removeShim is false: a removal leaves the shim on the nodes" in told
+    assert "nodeFeatureDiscovery.enabled=false" not in told

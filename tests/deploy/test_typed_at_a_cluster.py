@@ -27,7 +27,7 @@ READERS = [
 ]
 SEEN = {
     r"helm upgrade --install ": "STATUS: deployed\nREVISION: 1",
-    r"helm upgrade sriov-underlay .* --set cni.uninstall=true": "STATUS: deployed\nREVISION: 4",
+    r"helm test ": "TEST SUITE: sriov-underlay\nPhase: Succeeded",
     r"helm uninstall ": 'release "sriov-underlay" uninstalled',
     r"helm upgrade sriov-underlay .* --values canary.yaml$": "STATUS: deployed\nREVISION: 2",
     r"helm upgrade sriov-underlay .* --values my-values.yaml$": "STATUS: deployed\nREVISION: 3",
@@ -58,7 +58,7 @@ SLIPS = [
     ("label node node-1", "label node node-2", 'nodes "node-2" not found'),
     ("daemonset/sriov-underlay-canary", "daemonset/sriov-underlay-canery", '-canery" not found'),
     ("get node node-1", "get node node-2", 'nodes "node-2" not found'),
-    ("cni.uninstall=true", "cni.unistall=true", "additional properties 'unistall' not allowed"),
+    ("helm test sriov-underlay", "helm test sriov-underly", "release: not found"),
     ("helm uninstall sriov-underlay", "helm uninstall sriov-underly", "sriov-underly: release: not found"),
     ("--namespace kube-system rollout", "--namespace kube-systm rollout", 'namespaces "kube-systm" not found'),
     ("kubectl apply -k my-cluster", "kubectl apply -k my-clustr", "my-clustr"),

@@ -23,10 +23,14 @@ from tests.fakes.cluster.objects import Objects
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
+Asked = tuple[str, str, str]
+"""A request: its token, its method, its path."""
+
+
 @contextlib.contextmanager
-def serving(objects: Objects, kubelets: Kubelets) -> Iterator[str]:
-    """Serve until the context ends; yields the URL."""
-    server = Server(objects, kubelets)
+def serving(objects: Objects, kubelets: Kubelets, asked: list[Asked]) -> Iterator[str]:
+    """Serve until the context ends; yields the URL. Every request is added to `asked`."""
+    server = Server(objects, kubelets, asked)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -41,9 +45,9 @@ def serving(objects: Objects, kubelets: Kubelets) -> Iterator[str]:
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = False
 
-    def __init__(self, objects: Objects, kubelets: Kubelets) -> None:
+    def __init__(self, objects: Objects, kubelets: Kubelets, asked: list[Asked]) -> None:
         super().__init__(("127.0.0.1", 0), Request)
-        self.objects, self.kubelets = objects, kubelets
+        self.objects, self.kubelets, self.asked = objects, kubelets, asked
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -62,6 +66,8 @@ class Request(http.server.BaseHTTPRequestHandler):
     def _answered(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         self._asked = urllib.parse.parse_qs(url.query)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.server.asked.append((token, self.command, url.path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             self._route(url.path.strip("/").split("/"), self._read(body))

@@ -2,7 +2,7 @@
 
 A DaemonSet gets a pod on each node that its node selector and affinity allow, a new one for each generation, on all
 nodes at once. Any other pod gets the first node that has the resources in its limits, taken or not. A pod with a node
-is started there and is ready. Nothing fails.
+is started there and is ready. A Job's command, and that of a pod that is not restarted, is run and decides how it ends.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ class Controllers:
     def __init__(self, objects: Objects, kubelets: Kubelets) -> None:
         self._objects, self._kubelets = objects, kubelets
         self._running: dict[str, Object] = {}
+        self._commands: dict[str, threading.Thread] = {}
 
     def follow(self) -> None:
         for _ in self._objects.changes(0):
@@ -45,17 +46,25 @@ class Controllers:
             for pod in self._objects.listed(kinds.POD):
                 with contextlib.suppress(kinds.RefusedError):  # it is just being deleted
                     self._go_on(pod)
+            for job in self._objects.listed(kinds.JOB):
+                self._run(kinds.JOB, job, job["spec"]["template"]["spec"])
             for daemonset in self._objects.listed(kinds.DAEMONSET):
                 with contextlib.suppress(kinds.RefusedError):
                     self._count(daemonset)
 
-    def stop(self, there: Collection[str] = ()) -> None:
-        """Stop all other pods, the youngest first."""
+    def stop(self) -> None:
+        """Stop all pods, once commands have ended."""
+        for thread in self._commands.values():
+            thread.join()
+        self._stop_others(())
+
+    def _stop_others(self, there: Collection[str]) -> None:
+        """Stop pods that are not there any more, the youngest first."""
         for uid in [each for each in reversed(self._running) if each not in there]:
             self._kubelets.stopped(self._running.pop(uid))
 
     def _stop_gone(self) -> None:
-        self.stop({each["metadata"]["uid"] for each in self._objects.listed(kinds.POD)})
+        self._stop_others({each["metadata"]["uid"] for each in self._objects.listed(kinds.POD)})
 
     def _roll_out(self, daemonset: Object) -> None:
         """Delete a pod of an older generation, or of a node that is not its any more; create one once it is gone."""
@@ -86,6 +95,8 @@ class Controllers:
         namespace, name = (pod["metadata"][key] for key in ("namespace", "name"))
         if _owners(pod) - {each["metadata"]["uid"] for each in self._objects.listed(kinds.DAEMONSET)}:
             self._delete(pod)
+        elif pod["spec"].get("restartPolicy") == "Never":
+            self._run(kinds.POD, pod, pod["spec"])
         elif "nodeName" not in pod["spec"]:
             fitting = [each["metadata"]["name"] for each in self._objects.listed(kinds.NODE) if _fits(pod, each)]
             if fitting:
@@ -96,6 +107,25 @@ class Controllers:
             self._objects.patch(kinds.NODE, "", pod["spec"]["nodeName"], patches.merging(offered))
             ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
             self._objects.patch(kinds.POD, namespace, name, patches.merging(ready))
+
+    def _run(self, kind: kinds.Kind, found: Object, spec: Object) -> None:
+        """Run the only container's command beside all else, which it may wait for. A Job gets no pod."""
+        uid = found["metadata"]["uid"]
+        if uid not in self._commands:
+            self._commands[uid] = threading.Thread(target=self._ended, args=(kind, found, spec["containers"][0]))
+            self._commands[uid].start()
+
+    def _ended(self, kind: kinds.Kind, found: Object, container: Object) -> None:
+        done = self._kubelets.run(found, container["name"], [*container["command"], *container["args"]], "")
+        said, status = done.out + done.err, done.status
+        condition = {"type": "Failed" if status else "Complete", "status": "True", "reason": "Ended", "message": said}
+        counted = {"failed": 1} if status else {"succeeded": 1}
+        ends = {"conditions": [condition], **counted}
+        if kind is kinds.POD:
+            ends = {"phase": "Failed" if status else "Succeeded", "message": said}
+        with contextlib.suppress(kinds.RefusedError):  # somebody has deleted it
+            namespace, name = (found["metadata"][key] for key in ("namespace", "name"))
+            self._objects.patch(kind, namespace, name, patches.merging({"status": ends}))
 
     def _count(self, daemonset: Object) -> None:
         about, pods = daemonset["metadata"], self._pods(daemonset)

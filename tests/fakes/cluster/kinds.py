@@ -56,11 +56,17 @@ NETWORK = Kind("k8s.cni.cncf.io/v1", "network-attachment-definitions", "NetworkA
 """Multus' own."""
 NODE = Kind("v1", "nodes", "Node", namespaced=False)
 POD = Kind("v1", "pods", "Pod")
+JOB = Kind("batch/v1", "jobs", "Job")
+_RBAC = "rbac.authorization.k8s.io/v1"
 CONFIGMAP = Kind("v1", "configmaps", "ConfigMap")
 ALL = (
     *(CONFIGMAP, DAEMONSET, NAMESPACE, NETWORK, NODE, POD),
     Kind("v1", "secrets", "Secret"),
     Kind("v1", "serviceaccounts", "ServiceAccount"),
+    JOB,
+    *(Kind(_RBAC, each, name) for each, name in (("roles", "Role"), ("rolebindings", "RoleBinding"))),
+    Kind(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
+    Kind(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
 )
 APIS = tuple(dict.fromkeys(each.api for each in ALL))
 

@@ -22,9 +22,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels that say what something is. */}}
 {{- define "sriov-underlay.about" -}}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-._" | quote }}
+app.kubernetes.io/version: {{ include "sriov-underlay.version" . }}
 app.kubernetes.io/component: node-agent
 app.kubernetes.io/part-of: sriov-underlay
+{{- end -}}
+
+{{- define "sriov-underlay.version" -}}
+{{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-._" | quote }}
 {{- end -}}
 
 {{/* All labels of an object, by who made it too; what is not a pod of the DaemonSets has these. */}}

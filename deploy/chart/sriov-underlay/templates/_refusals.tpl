@@ -17,6 +17,16 @@
 {{- fail "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name, take another one for the group" }}
 {{- end }}
 {{- end }}
+{{- $configs := dict "config" .Values.config }}
+{{- range $group, $own := .Values.nodeGroups }}{{ $_ := set $configs (printf "nodeGroups.%s.config" $group) $own.config }}{{ end }}
+{{- range $place, $config := $configs }}
+{{- $names := include "sriov-underlay.resources" (dict "config" $config "prefix" $.Values.resourcePrefix) | fromJsonArray | sortAlpha }}
+{{- range $number, $name := $names }}
+{{- if and $number (eq $name (index $names (sub $number 1))) }}
+{{- fail (printf "%s.resourceList has %s twice: give each resource its own name, or join them into one with a list of selectors" $place $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $key, $_ := .Values.podLabels }}
 {{- if regexMatch "^(app.kubernetes.io/(name|instance|version|component|part-of)|pod-template-generation|controller-revision-hash)$" $key }}
 {{- fail (printf "podLabels.%s: the chart or Kubernetes sets this label, take another key" $key) }}

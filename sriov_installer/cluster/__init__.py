@@ -1,0 +1,1 @@
+"""DaemonSets of a cluster, for Helm's hooks: whether their daemons answer, removal of the shim from every node."""

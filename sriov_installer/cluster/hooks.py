@@ -1,0 +1,100 @@
+"""`sriov-underlay cluster ready | remove-shim`: what the chart's hooks run, in a pod.
+
+    ready          end with 0 if every pod of the DaemonSets is ready, which the kubelet asks the daemons for
+    remove-shim    have the DaemonSets take the shim from every node, and wait until they have
+
+Exit status 0 if it is so, 1 if it is not, or cannot be. `remove-shim` changes nothing while a pod holds a VF.
+"""
+
+import argparse
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+from sriov import errors
+from sriov_installer.cluster import api, rollouts
+
+_PAUSE = 1.0  # seconds between two looks
+_MOST = 20  # holders that are shown
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Raises SriovError."""
+    given = _parser().parse_args(arguments)
+    cluster = api.Api(given.api_server or api.address(), given.account)
+    return int(given.run(cluster, given))
+
+
+def _ready(cluster: api.Api, given: argparse.Namespace) -> int:
+    there = _wait(cluster, given)
+    if not rollouts.nodes(there):
+        raise errors.SriovError(
+            f"no node fits {', '.join(given.daemonset)}",
+            "look at nodeSelector, affinity and nodeFeatureDiscovery.enabled in the chart's values",
+        )
+    print(f"the daemons answer on {rollouts.nodes(there)} nodes")
+    return 0
+
+
+def _remove_shim(cluster: api.Api, given: argparse.Namespace) -> int:
+    there = [cluster.daemonset(name) for name in given.daemonset]
+    if held := rollouts.holders(cluster.pods(), given.resource):
+        more = f", and {len(held) - _MOST} more" if len(held) > _MOST else ""
+        raise errors.SriovError(
+            f"pods hold VFs, and their end needs the shim and the daemon: {'; '.join(held[:_MOST])}{more}",
+            "delete these pods first; nothing was changed",
+        )
+    for each in there:
+        cluster.patch_daemonset(each["metadata"]["name"], rollouts.removal(each))
+    print(f"the shim is gone from {rollouts.nodes(_wait(cluster, given))} nodes")
+    return 0
+
+
+def _wait(cluster: api.Api, given: argparse.Namespace) -> list[api.Object]:
+    """Wait until all are rolled out; returns them. Raises SriovError."""
+    deadline, shown = time.monotonic() + given.timeout, ""
+    while True:
+        there = [cluster.daemonset(name) for name in given.daemonset]
+        lacking = "; ".join(found for each in there if (found := rollouts.lacking(each)))
+        if not lacking:
+            return there
+        if time.monotonic() > deadline:
+            raise errors.SriovError(f"after {given.timeout:g} s: {lacking}", "look at the pods that are not ready")
+        if lacking != shown:
+            print(lacking, flush=True)
+            shown = lacking
+        time.sleep(_PAUSE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("sriov-underlay cluster", description=__doc__, allow_abbrev=False)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _command(commands, "ready", _ready, "report whether the daemons answer on every node")
+    removing = _command(commands, "remove-shim", _remove_shim, "take the shim from every node")
+    text = "a resource whose holders have to end first, as in intel.com/sriov_vf; again for each"
+    removing.add_argument("--resource", action="append", default=[], help=text)
+    return made
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[api.Api, argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    made.set_defaults(run=run)
+    made.add_argument(
+        "--daemonset", action="append", required=True, help="a DaemonSet of the pod's namespace; again for each"
+    )
+    made.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS", help="wait so long (%(default)g)")
+    made.add_argument("--api-server", metavar="URL", help="the API server (that of the pod's environment)")
+    made.add_argument(
+        "--account",
+        type=pathlib.Path,
+        default=api.ACCOUNT,
+        metavar="DIR",
+        help="token, ca.crt and namespace (%(default)s)",
+    )
+    return made

@@ -1,0 +1,62 @@
+"""What a DaemonSet's status says, what is changed to remove the shim, and which pods forbid that. Pure."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+Object = dict[str, Any]
+
+_SHIM = "install-shim"
+_COUNTED = ("updatedNumberScheduled", "numberReady", "numberAvailable")
+_ENDED = ("Succeeded", "Failed")
+
+
+def lacking(daemonset: Object) -> str | None:
+    """Return what is missing until every pod is the newest and ready, so that each node's daemons answer; or None."""
+    name, status = daemonset["metadata"]["name"], daemonset.get("status", {})
+    if status.get("observedGeneration", 0) < daemonset["metadata"]["generation"]:
+        return f"{name}: its last change has not been seen yet"
+    wanted = status.get("desiredNumberScheduled", 0)
+    updated, ready, available = (status.get(key, 0) for key in _COUNTED)
+    ready = min(ready, available)
+    if min(updated, ready) < wanted:
+        return f"{name}: {updated} of {wanted} pods are the newest, {ready} are ready"
+    return None
+
+
+def nodes(daemonsets: Iterable[Object]) -> int:
+    """Return the number of nodes that they are for."""
+    return sum(each.get("status", {}).get("desiredNumberScheduled", 0) for each in daemonsets)
+
+
+def removal(daemonset: Object) -> list[Object]:
+    """Return the JSON patch with which every pod starts again and takes the shim away, on all nodes at once.
+
+    Whatever its strategy is: a pod that waits to be deleted by somebody would keep the shim.
+    """
+    containers = daemonset["spec"]["template"]["spec"]["initContainers"]
+    [(number, found)] = [(number, each) for number, each in enumerate(containers) if each["name"] == _SHIM]
+    arguments = ["uninstall", *(each for each in found["args"][1:] if each != "--replace-incumbent")]
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0}}
+    return [
+        {"op": "replace", "path": f"/spec/template/spec/initContainers/{number}/args", "value": arguments},
+        {"op": "replace", "path": "/spec/updateStrategy", "value": strategy},
+    ]
+
+
+def holders(pods: Iterable[Object], resources: Collection[str]) -> list[str]:
+    """Return the pods on nodes that have one of these resources, and have not ended."""
+    return [_shown(pod, held) for pod in pods if _lives(pod) and (held := _held(pod) & set(resources))]
+
+
+def _lives(pod: Object) -> bool:
+    return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in _ENDED
+
+
+def _held(pod: Object) -> set[str]:
+    containers = [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
+    return {name for each in containers for name in each.get("resources", {}).get("limits", {})}
+
+
+def _shown(pod: Object, held: set[str]) -> str:
+    about = pod["metadata"]
+    return f"{about['namespace']}/{about['name']} on {pod['spec']['nodeName']} ({', '.join(sorted(held))})"

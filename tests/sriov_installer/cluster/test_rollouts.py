@@ -1,0 +1,68 @@
+"""What a DaemonSet's status says, what is changed at its removal, and which pods forbid it."""
+
+import pytest
+
+from sriov_installer.cluster import rollouts
+from sriov_installer.cluster.rollouts import Object
+
+
+def daemonset(**status: int) -> Object:
+    done = {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3}
+    return {
+        "metadata": {"name": "a", "generation": 2},
+        "status": {**done, "numberReady": 3, "numberAvailable": 3, **status},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({}, None),
+        ({"desiredNumberScheduled": 0}, None),
+        ({"observedGeneration": 1}, "a: its last change has not been seen yet"),
+        ({"updatedNumberScheduled": 1}, "a: 1 of 3 pods are the newest, 3 are ready"),
+        ({"numberReady": 2}, "a: 3 of 3 pods are the newest, 2 are ready"),
+        ({"numberAvailable": 0}, "a: 3 of 3 pods are the newest, 0 are ready"),
+    ],
+)
+def test_what_lacks_until_it_is_rolled_out(status: dict[str, int], told: str | None) -> None:
+    assert rollouts.lacking(daemonset(**status)) == told
+
+
+def test_one_that_no_controller_has_seen_is_not_rolled_out() -> None:
+    assert rollouts.lacking({"metadata": {"name": "a", "generation": 1}}) == "a: its last change has not been seen yet"
+
+
+def test_the_removal_starts_every_pod_again_without_the_shim() -> None:
+    """Wherever the container is, and whatever it was told beside where the folder is."""
+    told = ["install", "--shim-only", "--cni-bin-dir=/host/cni/bin", "--replace-incumbent"]
+    containers = [{"name": "other", "args": []}, {"name": "install-shim", "args": told}]
+    shim, strategy = rollouts.removal({"spec": {"template": {"spec": {"initContainers": containers}}}})
+    assert shim == {
+        "op": "replace",
+        "path": "/spec/template/spec/initContainers/1/args",
+        "value": ["uninstall", "--shim-only", "--cni-bin-dir=/host/cni/bin"],
+    }
+    assert (strategy["path"], strategy["value"]["type"]) == ("/spec/updateStrategy", "RollingUpdate")
+
+
+def pod(name: str, limits: dict[str, str], node: str = "n", phase: str = "Running", key: str = "containers") -> Object:
+    spec = {"containers": [{}], "nodeName": node, key: [{}, {"resources": {"limits": limits}}]}
+    return {"metadata": {"namespace": "ns", "name": name}, "spec": spec, "status": {"phase": phase}}
+
+
+def test_pods_hold_a_vf_until_they_have_ended() -> None:
+    vf = {"intel.com/a": "1", "memory": "1Gi"}
+    pods = [
+        pod("runs", vf),
+        pod("begins", {"intel.com/a": "1", "intel.com/b": "1"}, phase="Pending", key="initContainers"),
+        pod("waits", vf, node=""),
+        pod("done", vf, phase="Succeeded"),
+        pod("failed", vf, phase="Failed"),
+        pod("of-another", {"intel.com/c": "1"}),
+        pod("of-nothing", {}),
+    ]
+    assert rollouts.holders(pods, ["intel.com/a", "intel.com/b"]) == [
+        "ns/runs on n (intel.com/a)",
+        "ns/begins on n (intel.com/a, intel.com/b)",
+    ]
