@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from hack.pages import chart_schema, drawings, reference, terminals
+from hack.pages import chart_readme, chart_schema, drawings, reference, terminals
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -28,7 +28,11 @@ def made() -> dict[str, str]:
 
 def of_the_chart() -> dict[str, str]:
     """Return, by name below the chart's folder, the files that are made of the code in part or as a whole."""
-    return {"values.schema.json": chart_schema.completed((CHART / "values.schema.json").read_text())}
+    schema, about, values = (CHART / name for name in ("values.schema.json", "Chart.yaml", "values.yaml"))
+    return {
+        schema.name: chart_schema.completed(schema.read_text()),
+        "README.md": chart_readme.page(about.read_text(), values.read_text()),
+    }
 
 
 def main(argv: Sequence[str]) -> int:

@@ -28,9 +28,9 @@ Asked = tuple[str, str, str]
 
 
 @contextlib.contextmanager
-def serving(objects: Objects, kubelets: Kubelets, asked: list[Asked]) -> Iterator[str]:
+def serving(objects: Objects, kubelets: Kubelets, asked: list[Asked] | None = None) -> Iterator[str]:
     """Serve until the context ends; yields the URL. Every request is added to `asked`."""
-    server = Server(objects, kubelets, asked)
+    server = Server(objects, kubelets, [] if asked is None else asked)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
