@@ -1,7 +1,7 @@
 """The chart's README.md: every value with its default and meaning, from values.yaml and its comments.
 
-A group is a row for each of its keys if these have comments, else one row. A value is an error if neither it nor its group
-has a comment.
+A group is a row for each of its keys if these have comments, else one row. A value that neither its comment nor its
+group's explains is an error.
 """
 
 import json
