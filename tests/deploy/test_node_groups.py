@@ -64,6 +64,17 @@ def test_no_pod_is_of_two_daemonsets() -> None:
         assert one is each
 
 
+def test_the_monitor_selects_the_pods_of_every_group() -> None:
+    metrics = {"proxy": {"enabled": True, "image": "x/y:1"}, "podMonitor": {"enabled": True}}
+    objects = rendering.chart({**test_rendering.VARIANTS["groups of nodes"], "metrics": metrics})
+    selector = rendering.only(objects, "PodMonitor")["spec"]["selector"]
+    [instances] = selector["matchExpressions"]
+    assert (instances["key"], instances["operator"]) == ("app.kubernetes.io/instance", "In")
+    found = [each["spec"]["template"]["metadata"]["labels"] for each in daemonsets(objects).values()]
+    assert all(selector["matchLabels"].items() <= labels.items() for labels in found)
+    assert [labels["app.kubernetes.io/instance"] for labels in found] == instances["values"]
+
+
 def test_a_group_has_what_is_its_own_and_else_what_all_have() -> None:
     objects = rendering.chart(test_rendering.VARIANTS["groups of nodes"])
     written = {each["metadata"]["name"]: each["data"] for each in objects if each["kind"] == "ConfigMap"}
