@@ -42,11 +42,15 @@ def of_places(function: _F) -> _F:
     for name, (flags, text) in reversed(_PLACES.items()):
         default = getattr(usual, name)
         kind = click.Path(path_type=pathlib.Path, readable=False) if isinstance(default, pathlib.Path) else str
-        variables = [f"SRIOVCTL_{flag.removeprefix('--').replace('-', '_').upper()}" for flag in flags]
         function = click.option(
-            *flags, name, type=kind, default=default, envvar=variables, help=text, show_default=True
+            *flags, name, type=kind, default=default, envvar=variables(flags), help=text, show_default=True
         )(function)
     return function
+
+
+def variables(flags: Sequence[str]) -> list[str]:
+    """Return the variables that say the same as these flags."""
+    return [f"SRIOVCTL_{flag.removeprefix('--').replace('-', '_').upper()}" for flag in flags]
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:

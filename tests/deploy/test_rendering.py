@@ -6,6 +6,7 @@ import tomllib
 import pytest
 import yaml
 
+from sriovctl import options
 from tests.deploy import rendering, rules
 from tests.deploy.rendering import Object
 from tests.fakes.cluster import kinds
@@ -29,6 +30,9 @@ VARIANTS: dict[str, Object] = {
     "cdi": {"cdi": {"enabled": True, "annotations": True}},
     "changing over": {"cni": {"replaceIncumbent": True}},
     "removal": {"cni": {"replaceIncumbent": True, "uninstall": True}},
+    "nobody looks": {"sriovctl": {"enabled": False}},
+    "nobody looks, and no metrics": {"sriovctl": {"enabled": False}, "http": {"enabled": False}},
+    "other networks": {"cni": {"confDir": "/var/lib/rancher/k3s/agent/etc/cni/net.d"}},
     "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
     "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
@@ -299,6 +303,27 @@ def test_the_shim_comes_and_goes(variant: str, first: list[str], adds: list[str]
     assert set(container["args"]) == {*first, *always}
     assert container["args"][0] == first[0]
     assert container["securityContext"]["capabilities"].get("add") == adds
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sriovctl_finds_in_its_container_what_the_values_say(variant: str) -> None:
+    """Its variables name the paths that are mounted, which are the node's own."""
+    daemonset = rendering.only(rendering.chart(VARIANTS[variant]), "DaemonSet")
+    container = rendering.containers(daemonset).get("sriovctl")
+    if VARIANTS[variant].get("sriovctl") == {"enabled": False}:
+        assert container is None
+        return
+    assert container is not None
+    volumes = {each["name"]: each for each in daemonset["spec"]["template"]["spec"]["volumes"]}
+    for mount in container["volumeMounts"]:
+        assert mount["readOnly"] is True
+        assert mount["mountPath"] == volumes[mount["name"]].get("hostPath", {"path": mount["mountPath"]})["path"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    root = given["SRIOVCTL_KUBELET_ROOT_DIR"]
+    mounted = {each["mountPath"] for each in container["volumeMounts"]}
+    assert {f"{root}/pod-resources", given["SRIOVCTL_CNI_BIN_DIR"], given["SRIOVCTL_CNI_CONF_DIR"]} <= mounted
+    variables = {flag for flags, _ in options._PLACES.values() for flag in options.variables(flags)}
+    assert set(given) <= variables, "sriovctl reads no other"
 
 
 def test_two_releases_do_not_share_an_object() -> None:
