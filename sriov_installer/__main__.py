@@ -12,7 +12,7 @@ import runpy
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from sriov import errors, versions
+from sriov import command_lines, errors, versions
 from sriov.state import ledger
 from sriov_installer import (
     apply,
@@ -29,7 +29,8 @@ from sriov_installer import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = flags.parser(COMMANDS).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    given = flags.parser(COMMANDS).parse_args(command_lines.command_first(words, COMMANDS, flags.VALUED))
     try:
         return int(given.run(given))
     except errors.SriovError as error:

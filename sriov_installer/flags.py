@@ -8,6 +8,11 @@ from collections.abc import Callable, Mapping
 from sriov import versions
 from sriov_installer import artifacts
 
+VALUED = (
+    *("--cni-bin-dir", "--systemd-dir", "--udev-dir", "--networkd-dir", "--completions-dir", "--programs-dir"),
+    *("--run-dir", "--root"),
+)
+"""Options that have a value."""
 Run = Callable[[argparse.Namespace], int]
 
 # All that follows these is read elsewhere, also what begins with a dash.

@@ -134,6 +134,38 @@ def test_usage_and_errors_show_what_is_typed(program: str) -> None:
     assert "--nonsense" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "behind", "before", "says"),
+    [
+        ("sriov-underlay", ["install", "--root", "/nowhere"], ["--root", "/nowhere", "install"], "no folder /nowhere/"),
+        ("sriov-underlay", ["status", "--root=/nowhere"], ["--root=/nowhere", "status"], "absent"),
+        ("sriovctl", ["inventory", "--sysfs", "/x"], ["--sysfs", "/x", "inventory"], "there is no /x/bus/pci/devices"),
+        ("kubectl-sriov", ["doctor", "--kubeconfig", "/x"], ["--kubeconfig", "/x", "doctor"], "kubectl"),
+        ("kubectl-sriov", ["topology", "-n", "doctor"], ["-n", "doctor", "topology"], "Missing option '--node'"),
+    ],
+)
+def test_options_may_stand_before_the_command_or_behind_it(
+    program: str, behind: list[str], before: list[str], says: str
+) -> None:
+    """A daemon has no command."""
+    told = [started(program, *words) for words in (behind, before)]
+    assert (told[0].returncode, told[0].stdout, told[0].stderr) == (told[1].returncode, told[1].stdout, told[1].stderr)
+    assert says in told[0].stdout + told[0].stderr
+
+
+def test_the_installers_options_with_values_are_known() -> None:
+    valued = {
+        flag
+        for action in sriov_installer.parser(installer.COMMANDS)._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for each in action.choices.values()
+        for option in each._actions
+        if option.option_strings and option.nargs is None
+        for flag in option.option_strings
+    }
+    assert valued == set(sriov_installer.VALUED)
+
+
 @pytest.mark.parametrize("shell", artifacts.SHELLS)
 def test_every_program_can_be_completed(shell: str) -> None:
     there = {path.name for path in (ROOT / "sriov_installer/completions" / shell).iterdir()}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sriov import errors, versions
+from sriov import command_lines, errors, versions
 from sriovctl import exit_codes, groups, output
 from sriovctl.cluster import asking, kubectl, merging, pods, workloads
 from sriovctl.views import documents, explanations
@@ -21,15 +21,21 @@ _ALONE = ("topology",)
 _ONLY = "kubectl sriov"
 
 
+class _Program(groups.CommandsFirst):
+    """Takes options before the command or behind it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        valued = {flag for command in self.commands.values() for each in command.params for flag in each.opts}
+        return super().parse_args(ctx, command_lines.command_first(args, self.commands, valued))
+
+
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(versions.told("kubectl-sriov"))
         context.exit()
 
 
-@click.group(
-    cls=groups.CommandsFirst, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def program() -> None:
     """sriovctl on the nodes of a cluster: in the container that the DaemonSet has for it on each.
