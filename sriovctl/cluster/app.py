@@ -54,17 +54,20 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
     context.meta[str(option.name)] = value
 
 
-def _collect(context: click.Context, option: click.Parameter, values: Sequence[str]) -> None:
-    flags = [f"{option.opts[0]}={each}" for each in values]
+def _collect(context: click.Context, option: click.Parameter, value: Sequence[str] | bool) -> None:
+    """Keep a flag of kubectl's as it was given: a switch, or each value of another."""
+    name = option.opts[0]
+    flags = ([name] if value else []) if isinstance(value, bool) else [f"{name}={each}" for each in value]
     context.meta["flags"] = (*context.meta.get("flags", ()), *flags)
 
 
 def _common(function: _F) -> _F:
     """Add kubectl's flags, and where sriovctl is found; `arguments` are sriovctl's own."""
-    for flag in reversed(kubectl.FLAGS):
-        about = "kubectl's own, as all its flags that name a cluster or a user."
+    about = "kubectl's own, as all its flags that name a cluster or a user."
+    for flag in (*reversed(kubectl.FLAGS), *kubectl.SWITCHES):
+        kind: dict[str, Any] = {"is_flag": True} if flag in kubectl.SWITCHES else {"multiple": True}
         hidden = flag not in ("--context", "--kubeconfig")
-        function = click.option(flag, multiple=True, hidden=hidden, expose_value=False, callback=_collect, help=about)(
+        function = click.option(flag, hidden=hidden, expose_value=False, callback=_collect, help=about, **kind)(
             function
         )
     for name, default, about in (

@@ -17,6 +17,8 @@ FLAGS = (
     *("--certificate-authority", "--client-certificate", "--client-key", "--tls-server-name", "--request-timeout"),
 )
 """kubectl's own that say which cluster is meant, and who asks (`kubectl options`); each has a value."""
+SWITCHES = ("--insecure-skip-tls-verify", "--disable-compression", "--match-server-version")
+"""Those without a value."""
 
 
 _ENDED = "command terminated with exit code"  # kubectl's own line below what the command said

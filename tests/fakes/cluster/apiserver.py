@@ -143,7 +143,7 @@ class Request(http.server.BaseHTTPRequestHandler):
     def _exec(self, pod: Object, container: str) -> None:
         """Run a command. A kubelet that cannot be reached is told before the connection is upgraded."""
         run, command = self.server.kubelets.run, self._asked["command"]
-        if self._option("stdin") == "true":
+        if self._option("stdin") == "true" and self._option("tty") != "true":  # nobody closes a terminal
             streams.accept(self)
             ended = run(pod, container, command, streams.received(self.rfile))
         else:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from sriovctl.cluster import kubectl
 from sriovctl.views import documents
+from tests import terminals
 from tests.examples import table
 from tests.sriovctl import nodes
 from tests.sriovctl.cluster import clusters
@@ -170,6 +172,33 @@ def test_a_node_that_does_not_answer_is_given_up_and_progress_is_shown(cluster: 
     assert "0 of 2 nodes have answered, 2 s\n" in ran.stderr
     assert "not seen: node-1, node-2: no answer within 4 s" in ran.stderr
     assert ran.returncode == 3
+
+
+def test_every_flag_that_is_passed_on_is_kubectls(cluster: clusters.Cluster) -> None:
+    known = cluster.types("kubectl", "options").stdout
+    assert [each for each in (*kubectl.FLAGS, *kubectl.SWITCHES) if f" {each}=" not in known] == []
+    ran = cluster.sriov("attachments", "--node=node-1", "--insecure-skip-tls-verify", "--as=somebody")
+    assert ran.returncode == 0, ran
+
+
+def on_a_terminal(cluster: clusters.Cluster, *arguments: str) -> str:
+    _, shown = terminals.screen(["kubectl", "sriov", *arguments], 80, cluster.environment)
+    return shown
+
+
+def test_on_a_terminal_progress_is_one_line_that_goes(cluster: clusters.Cluster) -> None:
+    cluster.kubelets.pause = 3
+    try:
+        shown = on_a_terminal(cluster, "attachments", "--node=node-1", "--node=node-2")
+    finally:
+        cluster.kubelets.pause = 0
+    progress, _, table = shown.partition("\r\x1b[K")
+    assert progress.startswith("\r0 of 2 nodes have answered, 2 s")
+    assert "default/web" in table
+
+
+def test_on_a_terminal_one_node_has_the_terminal(cluster: clusters.Cluster) -> None:
+    assert "default/web" in on_a_terminal(cluster, "attachments", "--node=node-1")
 
 
 def test_without_kubectl_it_says_so(cluster: clusters.Cluster, tmp_path: pathlib.Path) -> None:
