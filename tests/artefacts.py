@@ -126,7 +126,7 @@ def _install(packed: pathlib.Path, into: pathlib.Path) -> None:
     output(*pip, "--require-hashes", "-r", str(PROJECT / "requirements.lock"))
     output(*pip, "--no-deps", "--no-index", str(packed))
     version = packed.name.split("-")[1]
-    for program in (*into.glob("bin/sriov-*"), into / "bin/sriovctl"):
+    for program in into.glob("bin/*sriov*"):
         program.write_text(program.read_text().replace(str(into), str(INSTALLED / version)))
 
 

@@ -5,17 +5,15 @@ On one node that is named, a command of sriovctl runs as it is. On several, the 
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 
 import click
 
 from sriov import command_lines, errors, versions
 from sriovctl import exit_codes, groups, output
-from sriovctl.cluster import asking, kubectl, merging, pods, workloads
+from sriovctl.cluster import asking, kubectl, merging, options, pods, workloads
 from sriovctl.views import documents, explanations
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _MERGED = {"inventory": "Inventory", "attachments": "Attachments", "doctor": "Findings"}
 _ALONE = ("topology",)
 _ONLY = "kubectl sriov"
@@ -25,7 +23,8 @@ class _Program(groups.CommandsFirst):
     """Takes options before the command or behind it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        valued = {flag for command in self.commands.values() for each in command.params for flag in each.opts}
+        every = [each for command in self.commands.values() for each in command.params]
+        valued = {flag for each in every if isinstance(each, click.Option) and not each.is_flag for flag in each.opts}
         return super().parse_args(ctx, command_lines.command_first(args, self.commands, valued))
 
 
@@ -50,60 +49,16 @@ def _show_version() -> None:
     click.echo(versions.told("kubectl-sriov"))
 
 
-def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
-    context.meta[str(option.name)] = value
-
-
-def _collect(context: click.Context, option: click.Parameter, value: Sequence[str] | bool) -> None:
-    """Keep a flag of kubectl's as it was given: a switch, or each value of another."""
-    name = option.opts[0]
-    flags = ([name] if value else []) if isinstance(value, bool) else [f"{name}={each}" for each in value]
-    context.meta["flags"] = (*context.meta.get("flags", ()), *flags)
-
-
-def _common(function: _F) -> _F:
-    """Add kubectl's flags, and where sriovctl is found; `arguments` are sriovctl's own."""
-    about = "kubectl's own, as all its flags that name a cluster or a user."
-    for flag in (*reversed(kubectl.FLAGS), *kubectl.SWITCHES):
-        kind: dict[str, Any] = {"is_flag": True} if flag in kubectl.SWITCHES else {"multiple": True}
-        hidden = flag not in ("--context", "--kubeconfig")
-        function = click.option(flag, hidden=hidden, expose_value=False, callback=_collect, help=about, **kind)(
-            function
-        )
-    for name, default, about in (
-        ("--selector", pods.SELECTOR, "Labels of the DaemonSet's pods."),
-        ("--timeout", 60.0, "Seconds that a node may take to answer."),
-    ):
-        function = click.option(
-            name, default=default, show_default=True, expose_value=False, callback=_remember, help=about
-        )(function)
-    return click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF SRIOVCTL]")(function)
-
-
-_namespace = click.option("--namespace", "-n", help="kubectl's own: of the DaemonSet's pods; all if it is left out.")
-_nodes = click.option("--node", "named", multiple=True, help="Only this node; may be given again.")
-_form = click.option(
-    "--output", "-o", "form", type=click.Choice([each.value for each in output.OutputFormat]), default="table",
-    show_default=True, help="As sriovctl's.", callback=lambda _context, _option, value: output.OutputFormat(value),
-)  # fmt: skip
-_OPEN = {"ignore_unknown_options": True}
-
-
-def _client() -> kubectl.Kubectl:
-    meta = click.get_current_context().meta
-    return kubectl.Kubectl(tuple(meta.get("flags", ())), meta["timeout"])
-
-
 def _add_merged(name: str) -> None:
-    @program.command(name, context_settings=_OPEN, help=_help(name))
-    @_nodes
-    @_form
-    @_namespace
-    @_common
+    @program.command(name, context_settings=options.OPEN, help=_help(name))
+    @options.nodes
+    @options.form
+    @options.namespace
+    @options.common
     def run(
         named: tuple[str, ...], form: output.OutputFormat, namespace: str | None, arguments: tuple[str, ...]
     ) -> int:
-        client = _client()
+        client = options.client()
         chosen = _chosen(_pods(client, namespace), named)
         if len(chosen) == len(named) == 1:
             return _attach(client, chosen[0], [name, f"--output={form.value}", *arguments])
@@ -117,22 +72,22 @@ def _help(name: str) -> str:
 
 
 def _add_alone(name: str) -> None:
-    @program.command(name, context_settings=_OPEN, help=f"Run `sriovctl {name}` on one node.")
-    @click.option("--node", required=True, help="The node.")
-    @_namespace
-    @_common
+    @program.command(name, context_settings=options.OPEN, help=f"Run `sriovctl {name}` on one node.")
+    @click.option("--node", required=True, shell_complete=options.complete_nodes, help="The node.")
+    @options.namespace
+    @options.common
     def run(node: str, namespace: str | None, arguments: tuple[str, ...]) -> int:
-        client = _client()
+        client = options.client()
         [chosen] = _chosen(_pods(client, namespace), [node])
         return _attach(client, chosen, [name, *arguments])
 
 
-@program.command("explain", context_settings=_OPEN)
+@program.command("explain", context_settings=options.OPEN)
 @click.argument("what", metavar="POD|VF")
-@click.option("--node", help="The node of a VF; that of a pod is found.")
-@_form
+@click.option("--node", shell_complete=options.complete_nodes, help="The node of a VF; that of a pod is found.")
+@options.form
 @click.option("--namespace", "-n", help="kubectl's own: of the pod.")
-@_common
+@options.common
 def _explain(
     what: str, node: str | None, form: output.OutputFormat, namespace: str | None, arguments: tuple[str, ...]
 ) -> int:
@@ -140,7 +95,7 @@ def _explain(
 
     POD is NAMESPACE/NAME, pod/NAME or NAME. A VF needs its --node.
     """
-    client = _client()
+    client = options.client()
     if node is not None:
         [chosen] = _chosen(_pods(client, None), [node])
         return _attach(client, chosen, ["explain", what, f"--output={form.value}", *arguments])

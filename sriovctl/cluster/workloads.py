@@ -10,6 +10,8 @@ _KINDS = ("pod/", "pods/", "po/")
 
 def named(what: str, namespace: str | None) -> tuple[list[str], str]:
     """Return kubectl's flags for the namespace, and the pod's name. Raises click.UsageError."""
+    if what.startswith("-"):
+        raise click.UsageError(f"{what} stands before the pod: write options of sriovctl behind it")
     for kind in _KINDS:
         what = what.removeprefix(kind)
     inside, slash, name = what.rpartition("/")

@@ -23,6 +23,10 @@ SECONDS = 60
 NODE = "node-1"
 _MINE = ("Node", "Namespace")
 _SRIOV = f'#!/bin/sh\nPYTHONPATH={rendering.ROOT} exec {sys.executable} -P -m sriovctl.cluster "$@"\n'
+_COMPLETING = (
+    f"#!/bin/sh\nPYTHONPATH={rendering.ROOT} exec {sys.executable} -P -c "
+    "'from sriovctl.cluster import completing; completing.main()' \"$@\"\n"
+)
 _HELM = f'#!/bin/sh\nPYTHONPATH={rendering.ROOT} exec {sys.executable} -m tests.deploy.helm "$@"\n'
 
 
@@ -83,7 +87,11 @@ def _checkout(folder: pathlib.Path) -> pathlib.Path:
 def environment(folder: pathlib.Path, url: str) -> dict[str, str]:
     programs, config = folder / "bin", folder / "kubeconfig"
     programs.mkdir()
-    for name, text in (("helm", _HELM), ("kubectl-sriov", _SRIOV)):
+    for name, text in (
+        ("helm", _HELM),
+        ("kubectl-sriov", _SRIOV),
+        ("kubectl_complete-sriov", _COMPLETING),
+    ):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (programs / "kubectl").symlink_to(rendering.KUBECTL)

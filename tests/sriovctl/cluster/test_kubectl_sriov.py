@@ -129,6 +129,7 @@ def test_a_vf_is_explained_on_the_node_that_is_named(cluster: clusters.Cluster) 
     [
         (["explain", "0000:01:10.0"], 2, "0000:01:10.0 is a device: name its node with --node"),
         (["explain", "a/web", "-n", "b"], 2, "a/web is in namespace a, and --namespace says b: leave one out"),
+        (["explain", "-r", "rail_a", "web"], 2, "-r stands before the pod: write options of sriovctl behind it"),
         (["explain", "nobody"], 3, 'pods "nobody" not found'),
         (["doctor", "--node=node-9"], 2, "no pod on a node 'node-9': it is on node-1, node-2, node-3, node-4"),
         (["doctor", "--node=node-4"], 3, "node node-4 cannot be asked: its pod sriov-node-4 is Pending"),
@@ -179,6 +180,13 @@ def test_every_flag_that_is_passed_on_is_kubectls(cluster: clusters.Cluster) -> 
     assert [each for each in (*kubectl.FLAGS, *kubectl.SWITCHES) if f" {each}=" not in known] == []
     ran = cluster.sriov("attachments", "--node=node-1", "--insecure-skip-tls-verify", "--as=somebody")
     assert ran.returncode == 0, ran
+
+
+def test_kubectl_completes_it(cluster: clusters.Cluster) -> None:
+    """By the program that kubectl looks for on PATH; nodes are asked for."""
+    ran = cluster.types("kubectl", "__complete", "sriov", "doctor", "--node", "node-")
+    assert ran.stdout.splitlines()[:5] == [*clusters.NAMES, ":4"], ran
+    assert cluster.types("kubectl", "__complete", "sriov", "inv").stdout.startswith("inventory\n:4")
 
 
 def on_a_terminal(cluster: clusters.Cluster, *arguments: str) -> str:
