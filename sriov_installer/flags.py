@@ -10,7 +10,7 @@ from sriov_installer import artifacts
 
 VALUED = (
     *("--cni-bin-dir", "--systemd-dir", "--udev-dir", "--networkd-dir", "--completions-dir", "--programs-dir"),
-    *("--run-dir", "--root"),
+    *("--run-dir", "--root", "--predecessor-dir"),
 )
 """Options that have a value."""
 Run = Callable[[argparse.Namespace], int]
