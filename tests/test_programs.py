@@ -185,7 +185,7 @@ def test_completions_are_as_the_programs_are() -> None:
         ("sriov-device-plugin --registration ", {"direct", "watcher"}),
         ("sriov-cni-daemon --log-level ", {"debug", "info", "warning", "error"}),
         ("sriov-cni-daemon --kubelet", {"--kubelet-root-dir"}),
-        ("sriov-underlay ", {"install", "uninstall", "status", "check", "version"}),
+        ("sriov-underlay ", {"install", "uninstall", "status", "check", "cluster", "version"}),
         ("sriov-underlay install --prov", {"--provisioning"}),
     ],
 )
