@@ -86,6 +86,7 @@ def test_what_it_is_of_is_on_it_and_its_time_is_that_of_its_files(image: images.
 
 @pytest.mark.root
 def test_by_itself_it_names_every_program(image: images.Image) -> None:
+    """But kubectl's plugins, which nobody starts there."""
     done = subprocess.run(
         ["/usr/sbin/chroot", image.root, *image.config["config"]["Cmd"]],
         env=environment(image),
@@ -94,7 +95,7 @@ def test_by_itself_it_names_every_program(image: images.Image) -> None:
         check=True,
     )
     scripts = tomllib.loads((artefacts.PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert [name for name in scripts if name not in done.stdout] == []
+    assert [name for name in scripts if name not in done.stdout and not name.startswith("kubectl")] == []
 
 
 @pytest.mark.root
