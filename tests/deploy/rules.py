@@ -36,7 +36,7 @@ HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
     "cdi": (r"/var/run/cdi", {"device-plugin": WRITE}),
     "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE, "sriovctl": READ}),
     "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ, "sriovctl": READ}),
-    "predecessor": (r"/.+/.+", {"cni-daemon": WRITE}),
+    "predecessor": (r"/.+/.+", {"cni-daemon": WRITE, "sriovctl": READ}),
     "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
     "netns": (r"/run/netns", {"cni-daemon": READ, "sriovctl": READ}),
 }

@@ -18,6 +18,7 @@ import yaml
 
 from sriov.daemon import http_address
 from sriov.state import ledger
+from sriov_cni.context import policy
 from sriov_cni.monitoring import counters, endpoint
 from tests.deploy import podmonitors, podtargets, prometheus, proxies, rendering, test_alerts, test_rendering
 from tests.deploy.rendering import Object
@@ -79,7 +80,8 @@ class Node:
     def cni_daemon(self) -> Iterator[None]:
         monitor = endpoint.DaemonMonitor(http_address.Tcp("127.0.0.1", self.ports[9558]), 0.2, Traffic().of)
         socket = self.folder / "cni.sock"
-        with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor):
+        guard = policy.Guard(self.folder / "policy.json")
+        with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor, guard=guard):
             yield
 
 

@@ -54,7 +54,7 @@ def installed(reader: pathlib.Path) -> list[Object]:
     """What the page's line sends to the cluster."""
     [example] = table.run_by(__file__, "installed")
     arguments = shlex.split(example.command.replace("upgrade --install", "template"))[1:]
-    return rendering.objects(rendering.helm(arguments, folder=reader))
+    return test_rendering.installed(rendering.objects(rendering.helm(arguments, folder=reader)))
 
 
 def named(objects: list[Object]) -> dict[tuple[str, str], Object]:
@@ -78,7 +78,7 @@ def test_a_component_of_kustomize_has_the_same_containers_roles_and_podmonitor(
 ) -> None:
     (reader / "overlay").mkdir()
     (reader / "overlay/kustomization.yaml").write_text(yaml.safe_dump(OVERLAY))
-    helm, plain = named(installed), named(rendering.kustomize(reader / "overlay"))
+    helm, plain = (test_rendering.by_name(each) for each in (installed, rendering.kustomize(reader / "overlay")))
     del helm["PodMonitor", "sriov-underlay"]["metadata"]["labels"]["release"]
     assert set(helm) - set(plain) == {("PrometheusRule", "sriov-underlay"), ("ConfigMap", "sriov-underlay-dashboard")}
     assert {key: each for key, each in helm.items() if key in plain} == plain
@@ -147,7 +147,9 @@ def written(pod: Object) -> str:
     """The file of the pod's volume, which both daemons are told to follow."""
     [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == "podinfo"]
     [item] = volume["downwardAPI"]["items"]
-    for container in pod["spec"]["containers"]:
+    daemons = [each for each in pod["spec"]["containers"] if each["name"] in ("device-plugin", "cni-daemon")]
+    assert len(daemons) == 2
+    for container in daemons:
         [mounted] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "podinfo"]
         assert f"--log-level-file={mounted}/{item['path']}" in container["args"]
     [annotation] = re.findall(r"metadata\.annotations\['(.+)'\]", item["fieldRef"]["fieldPath"])
