@@ -92,7 +92,7 @@ VARIANTS: dict[str, Object] = {
                     {"name": "scratch", "mountPath": "/scratch"},
                 ],
             }
-            for container in ("installShim", "devicePlugin", "cniDaemon")
+            for container in ("installShim", "devicePlugin", "cniDaemon", "sriovctl")
         },
     },
     "more to say": {
@@ -254,8 +254,9 @@ def test_what_selects_the_pods_is_what_the_first_chart_had() -> None:
 
 def test_each_container_gets_what_is_added_for_it() -> None:
     daemonset = rendering.only(rendering.chart(VARIANTS["more of everything"]), "DaemonSet")
-    for container in rendering.containers(daemonset).values():
-        assert [each["name"] for each in container["env"]] == ["NODE"]
+    for name, container in rendering.containers(daemonset).items():
+        added = [each["name"] for each in container["env"] if not each["name"].startswith("SRIOVCTL_")]
+        assert added == ["NODE"], name
         assert [each["mountPath"] for each in container["volumeMounts"][-2:]] == ["/etc/ca", "/scratch"]
 
 
@@ -307,18 +308,19 @@ def test_the_shim_comes_and_goes(variant: str, first: list[str], adds: list[str]
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sriovctl_finds_in_its_container_what_the_values_say(variant: str) -> None:
-    """Its variables name the paths that are mounted, which are the node's own."""
-    daemonset = rendering.only(rendering.chart(VARIANTS[variant]), "DaemonSet")
+    """Its variables name the paths that are mounted, which are the node's own; what the values add is left out."""
+    daemonset = next(each for each in rendering.chart(VARIANTS[variant]) if each["kind"] == "DaemonSet")
+    added = [each["name"] for each in VARIANTS[variant].get("extraVolumes", [])]
     container = rendering.containers(daemonset).get("sriovctl")
     if VARIANTS[variant].get("sriovctl") == {"enabled": False}:
         assert container is None
         return
     assert container is not None
     volumes = {each["name"]: each for each in daemonset["spec"]["template"]["spec"]["volumes"]}
-    for mount in container["volumeMounts"]:
+    for mount in (each for each in container["volumeMounts"] if each["name"] not in added):
         assert mount["readOnly"] is True
         assert mount["mountPath"] == volumes[mount["name"]].get("hostPath", {"path": mount["mountPath"]})["path"]
-    given = {each["name"]: each["value"] for each in container["env"]}
+    given = {each["name"]: each["value"] for each in container["env"] if "valueFrom" not in each}
     root = given["SRIOVCTL_KUBELET_ROOT_DIR"]
     mounted = {each["mountPath"] for each in container["volumeMounts"]}
     assert {f"{root}/pod-resources", given["SRIOVCTL_CNI_BIN_DIR"], given["SRIOVCTL_CNI_CONF_DIR"]} <= mounted
