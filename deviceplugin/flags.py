@@ -64,7 +64,7 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
     _flag(made, "resync-interval", float, 30.0, "seconds between two looks at the hardware without an event")
     _flag(made, "http", http_address.address, None, "address to answer /healthz, /readyz, /metrics and /status")
     _flag(made, "log-format", _format, "human", "human or json")
-    levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: this again"
+    levels = f"one of {', '.join(logs.LEVELS)}, or a number, which is info; SIGUSR1: debug, SIGUSR2: back"
     _flag(made, "log-level", _level, "info", levels)
     _flag(made, "log-level-file", pathlib.Path, None, "file with the level, followed while the program runs")
 

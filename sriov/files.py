@@ -4,8 +4,20 @@ The rename makes a file whole against a crash of the process; against a loss of 
 caller names the draft, since whoever finds one after a crash has to know whose it is.
 """
 
+import errno
 import os
 import pathlib
+import stat
+from typing import BinaryIO, cast
+
+
+def opened(path: pathlib.Path) -> BinaryIO:
+    """Open a regular file to read it. What is none, as a FIFO whose reader would wait for a writer, is an OSError."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return cast("BinaryIO", file)
 
 
 def write(path: pathlib.Path, content: bytes, *, draft: pathlib.Path, mode: int = 0o600) -> None:

@@ -57,6 +57,19 @@ def place(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int, *
     return Placed(_widened({number: least[number] for number in sorted(chosen)}, texts, room), left_out)
 
 
+def printable(text: str) -> str:
+    """Return the text without what a terminal would obey instead of showing, as an escape sequence: each as its code.
+
+    Names of VFs' users, errors of other programs and what other nodes print are not ours.
+    """
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the same of each line."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def fold(text: str, width: int) -> list[str]:
     """Return the lines of a cell. Words stay whole."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else [text]

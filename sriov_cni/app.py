@@ -256,7 +256,7 @@ def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
         help="lines for people, or JSON objects (%(default)s)",
     )
     parser.add_argument(
-        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: this again (%(default)s)"
+        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: back (%(default)s)"
     )
     parser.add_argument(
         "--log-level-file", type=pathlib.Path, help="file with the level, followed while the daemon runs (off)"

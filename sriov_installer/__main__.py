@@ -1,8 +1,8 @@
 """`sriov-underlay install | uninstall | status`: installs and removes the files of runtimes and systemd on a node.
 
-It never starts a container or changes a NIC; only `cluster`, which the chart's hooks run, reads a cluster. Exit status
-0 if all was done, 1 if a problem prevents it (then nothing was changed), 2 for wrong flags; `status` has two more, see
---help.
+It never starts a container or changes a NIC. Exit status 0 if all was done, 1 if a problem prevents it (then nothing
+was changed), 2 for wrong flags; `status` has two more, see --help. `check` reads files, and only `cluster`, which the
+chart's hooks run, speaks to a cluster: its exit statuses are in cluster/hooks.py.
 """
 
 import argparse

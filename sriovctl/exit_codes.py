@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from sriov import errors
+from sriov import errors, layout
 
 
 class Exit(enum.IntEnum):
@@ -44,7 +44,7 @@ def ended(run: Callable[[], object], name: str) -> int:
         print("ended", file=sys.stderr)
         return Exit.ENDED
     except errors.SriovError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(layout.printable_lines(f"{name}: {error}"), file=sys.stderr)
         return Exit.UNREADABLE
     except BrokenPipeError:  # `sriovctl inventory | head`
         sys.stderr.close()

@@ -69,17 +69,17 @@ def write(text: str) -> None:
 def unseen(form: OutputFormat, what: Sequence[str]) -> None:
     """Print what could not be seen, for people, on stderr, so that the table stays clean; documents include it."""
     for each in what if form.for_people else ():
-        click.secho(f"not seen: {each}", err=True, color=_forced(), fg="yellow")
+        click.secho(f"not seen: {layout.printable(each)}", err=True, color=_forced(), fg="yellow")
 
 
 def complain(text: str) -> None:
     """Print one line on stderr: why something was not done."""
-    click.secho(text, err=True, color=_forced(), fg="red")
+    click.secho(layout.printable_lines(text), err=True, color=_forced(), fg="red")
 
 
 def say(text: str, tone: Tone = Tone.PLAIN) -> None:
     """Print one line for people."""
-    click.secho(text, color=_forced(), **tables.CLICK[tone])
+    click.secho(layout.printable_lines(text), color=_forced(), **tables.CLICK[tone])
 
 
 def _forced(environ: Mapping[str, str] = os.environ) -> bool | None:

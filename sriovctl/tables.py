@@ -42,7 +42,7 @@ CLICK: dict[Tone, dict[str, Any]] = {
 
 def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
     """Make a cell; an unknown value is a dash."""
-    return Cell(layout.NOTHING, Tone.FAINT) if value in (None, "") else Cell(str(value), tone)
+    return Cell(layout.NOTHING, Tone.FAINT) if value in (None, "") else Cell(layout.printable(str(value)), tone)
 
 
 def lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], widths: Mapping[int, int]) -> Iterator[str]:

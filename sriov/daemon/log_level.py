@@ -11,6 +11,7 @@ import pathlib
 import signal
 from collections.abc import AsyncIterator
 
+from sriov import files
 from sriov.daemon import background, logs
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Level:
         if self._file is None:
             return "", ""
         try:
-            with self._file.open("rb") as file:
+            with files.opened(self._file) as file:
                 text = file.read(_LONGEST).decode(errors="replace").strip().lower()
         except FileNotFoundError:
             return "", ""

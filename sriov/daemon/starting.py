@@ -18,11 +18,12 @@ def imports(*spared: str) -> Iterator[None]:
     signals.at_once()
     signals.leave_a_trace()
     gc.disable()
-    sys.modules.update(dict.fromkeys(spared))  # type: ignore[arg-type]  # None: as if it were not there
+    absent = [name for name in spared if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: as if it were not there
     try:
         yield
     finally:
-        for name in spared:
+        for name in absent:
             del sys.modules[name]
         gc.freeze()
         gc.enable()

@@ -113,7 +113,7 @@ class Upstream:
         try:
             cached = _CACHED.decode(data)
             return cached, _record(cached, container_id, ifname)
-        except (msgspec.MsgspecError, errors.DeviceError) as error:
+        except (msgspec.MsgspecError, RecursionError, errors.DeviceError) as error:
             _log.warning("sriov-cni's record %s is unusable: %s", self._path(container_id, ifname), error)
             return None
 

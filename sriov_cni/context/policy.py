@@ -16,7 +16,7 @@ import threading
 
 import msgspec
 
-from sriov import devices, settings
+from sriov import devices, files, settings
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
 
@@ -79,15 +79,21 @@ class Guard:
         return None if now.error is None else _told(now.error, now.policy)
 
     def _current(self) -> _State:
-        stamp = _stamp(self._path)
-        if stamp != self._state.stamp:
-            with self._reading:
-                if stamp != self._state.stamp:
-                    self._state = self._next(stamp, self._state)
-        return self._state
+        stamp, state = _stamp(self._path), self._state
+        if stamp == state.stamp:
+            return state
+        with self._reading:
+            stamp = _stamp(self._path)  # another thread may have read it meanwhile, or it has changed again
+            if stamp != self._state.stamp:
+                self._state = self._next(stamp, self._state)
+            return self._state
 
     def _next(self, stamp: tuple[int, ...] | None, before: _State) -> _State:
         """Read the changed file, and log what follows from it."""
+        if stamp is None and os.path.lexists(self._path):
+            error = _unusable(self._path, "it is a link to a file that is not there")
+            _log.error("%s", _told(error, before.policy))
+            return _State(stamp, before.policy, error)
         if stamp is None:
             if before.policy is not None or before.error is not None:
                 _log.warning("the node's policy %s is gone: everything is allowed", self._path)
@@ -122,7 +128,7 @@ def _stamp(path: pathlib.Path) -> tuple[int, ...] | None:
 def _read_own(path: pathlib.Path) -> bytes:
     """Read a file that nobody else can change. Raises CniError."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             found = os.fstat(file.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & 0o022:
                 raise _unusable(path, "users other than its owner can change it", "chown it to root, chmod 0644")

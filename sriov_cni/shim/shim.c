@@ -24,7 +24,7 @@
 enum { HEAD = 5, STDIN_LIMIT = 1 << 20, LONGEST = 4 * STDIN_LIMIT }; /* bytes; LONGEST is a frame's payload */
 enum { NO_PLUGIN = 127, LATE = 253, UNREAD = 254, FAILED = 255, HUNG_UP = -2 }; /* exit status; HUNG_UP: no frame came */
 enum { STDIN_PAUSE = 2000, CONNECT_PAUSE = 50, BUSY_PAUSE = 200 };   /* milliseconds */
-enum { LONGEST_CALL = 110, LONGEST_STATUS = 1, BUSY_TRIES = 5, LIFELINE = 13 }; /* seconds; times; a plugin's descriptor */
+enum { LONGEST_CALL = 110, LONGEST_STATUS = 1, BUSY_TRIES = 5, LIFELINE = 13 }; /* seconds; seconds; times; a plugin's descriptor */
 
 #define PROTOCOL "the daemon does not keep to the protocol"
 /* A process that is stopped and continued finds its calls interrupted, even without a handler: signal(7). */

@@ -3,6 +3,7 @@
 By the standard library: three kinds of request are no reason for a client library in the image.
 """
 
+import http.client
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ from sriov import errors
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts token, authority and namespace (kubernetes.io, "Accessing the Kubernetes API from a Pod")."""
 _PATIENCE = 30.0  # seconds for one answer
-_PAGE = 500  # pods; a list of all pods of a large cluster is hundreds of megabytes
+_PAGE = 50  # pods, of up to some hundred kilobytes each; the job may have 128 MB
 
 Object = dict[str, Any]
 
@@ -39,9 +40,9 @@ class Api:
             raise ApiError(
                 f"{account} cannot be used: {error}", "run this in a pod that has a service account"
             ) from error
-        # No proxy: the API server is in the cluster.
+        # No proxy: the API server is in the cluster. It redirects nobody, and the token is for it alone.
         https = [] if context is None else [urllib.request.HTTPSHandler(context=context)]
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *https)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects(), *https)
 
     def daemonset(self, name: str) -> Object:
         return self._ask("GET", self._daemonset(name))
@@ -66,12 +67,21 @@ class Api:
         request = urllib.request.Request(self._url + path, sent, headers, method=method)  # noqa: S310 (the cluster's)
         try:
             with self._opener.open(request, timeout=_PATIENCE) as answer:
-                read: Object = json.load(answer)
+                read = json.load(answer)
         except urllib.error.HTTPError as error:
             raise ApiError(f"{method} {path}: {_reason(error)}", "see the Role of this job") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise ApiError(f"{method} {path}: no answer from {self._url}: {error}") from error
+        if not isinstance(read, dict):
+            raise ApiError(f"{method} {path}: the answer from {self._url} is no object")
         return read
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Takes a redirection for the refusal that it is here."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

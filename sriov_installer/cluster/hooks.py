@@ -7,9 +7,10 @@ Exit status 0 if it is so, 1 if it is not, or cannot be. `remove-shim` changes n
 """
 
 import argparse
+import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sriov import errors
 from sriov_installer.cluster import api, rollouts
@@ -37,33 +38,58 @@ def _ready(cluster: api.Api, given: argparse.Namespace) -> int:
 
 
 def _remove_shim(cluster: api.Api, given: argparse.Namespace) -> int:
-    there = [cluster.daemonset(name) for name in given.daemonset]
-    if held := rollouts.holders(cluster.pods(), given.resource):
-        more = f", and {len(held) - _MOST} more" if len(held) > _MOST else ""
+    there = _look(cluster, given)
+    if held := _held(cluster, given):
         raise errors.SriovError(
-            f"pods hold VFs, and their end needs the shim and the daemon: {'; '.join(held[:_MOST])}{more}",
+            f"pods hold VFs, and their end needs the shim and the daemon: {held}",
             "delete these pods first; nothing was changed",
+        )
+    if lacking := _lacking(there):
+        raise errors.SriovError(
+            f"not every node can be reached: {lacking}",
+            "wait until all pods are ready, or remove the release with --no-hooks; nothing was changed",
         )
     for each in there:
         cluster.patch_daemonset(each["metadata"]["name"], rollouts.removal(each))
-    print(f"the shim is gone from {rollouts.nodes(_wait(cluster, given))} nodes")
+    count = rollouts.nodes(_wait(cluster, given))
+    if held := _held(cluster, given):  # by an ADD between the first look and the end of its node's daemon
+        raise errors.SriovError(
+            f"the shim is gone, and pods have got VFs meanwhile: {held}",
+            "install the release again with `helm upgrade`, delete these pods, and repeat",
+        )
+    print(f"the shim is gone from {count} nodes")
     return 0
 
 
+def _look(cluster: api.Api, given: argparse.Namespace) -> list[api.Object]:
+    return [cluster.daemonset(name) for name in given.daemonset]
+
+
+def _held(cluster: api.Api, given: argparse.Namespace) -> str:
+    """Return the pods that hold VFs, "" for none."""
+    held = rollouts.holders(cluster.pods(), given.resource)
+    more = f", and {len(held) - _MOST} more" if len(held) > _MOST else ""
+    return f"{'; '.join(held[:_MOST])}{more}"
+
+
+def _lacking(there: Iterable[api.Object]) -> str:
+    return "; ".join(filter(None, map(rollouts.lacking, there)))
+
+
 def _wait(cluster: api.Api, given: argparse.Namespace) -> list[api.Object]:
-    """Wait until all are rolled out; returns them. Raises SriovError."""
+    """Wait until all are rolled out; returns them. Raises SriovError. An API server may restart meanwhile."""
     deadline, shown = time.monotonic() + given.timeout, ""
-    while True:
-        there = [cluster.daemonset(name) for name in given.daemonset]
-        lacking = "; ".join(found for each in there if (found := rollouts.lacking(each)))
-        if not lacking:
-            return there
+    there = _look(cluster, given)
+    while lacking := _lacking(there):
         if time.monotonic() > deadline:
             raise errors.SriovError(f"after {given.timeout:g} s: {lacking}", "look at the pods that are not ready")
         if lacking != shown:
             print(lacking, flush=True)
             shown = lacking
         time.sleep(_PAUSE)
+        with contextlib.suppress(api.ApiError):
+            there = _look(cluster, given)
+    return there
 
 
 def _parser() -> argparse.ArgumentParser:

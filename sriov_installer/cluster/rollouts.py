@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from sriov import errors
+
 Object = dict[str, Any]
 
 _SHIM = "install-shim"
@@ -31,14 +33,18 @@ def nodes(daemonsets: Iterable[Object]) -> int:
 def removal(daemonset: Object) -> list[Object]:
     """Return the JSON patch with which every pod starts again and takes the shim away, on all nodes at once.
 
-    Whatever its strategy is: a pod that waits to be deleted by somebody would keep the shim.
+    Whatever its strategy is: a pod that waits to be deleted by somebody would keep the shim. Raises SriovError.
     """
-    containers = daemonset["spec"]["template"]["spec"]["initContainers"]
-    [(number, found)] = [(number, each) for number, each in enumerate(containers) if each["name"] == _SHIM]
+    containers = daemonset["spec"]["template"]["spec"].get("initContainers", [])
+    number = next((number for number, each in enumerate(containers) if each["name"] == _SHIM), None)
+    if number is None:
+        raise errors.SriovError(f"{daemonset['metadata']['name']} has no init container {_SHIM}", "is it this chart's?")
+    found, place = containers[number], f"/spec/template/spec/initContainers/{number}"
     arguments = ["uninstall", *(each for each in found["args"][1:] if each != "--replace-incumbent")]
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0}}
     return [
-        {"op": "replace", "path": f"/spec/template/spec/initContainers/{number}/args", "value": arguments},
+        {"op": "test", "path": f"{place}/name", "value": _SHIM},
+        {"op": "replace", "path": f"{place}/args", "value": arguments},
         {"op": "replace", "path": "/spec/updateStrategy", "value": strategy},
     ]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from sriov import command_lines, errors, versions
+from sriov import command_lines, errors, layout, versions
 from sriovctl import exit_codes, groups, output
 from sriovctl.cluster import asking, kubectl, merging, options, pods, workloads
 from sriovctl.views import documents, explanations
@@ -64,6 +64,8 @@ def _add_merged(name: str) -> None:
             return _attach(client, chosen[0], [name, f"--output={form.value}", *arguments])
         if {"--watch", "-w"} & set(arguments):
             raise click.UsageError("--watch is for one node: name it with --node")
+        if "release" in arguments:
+            raise click.UsageError("attachments release is for one node: name it with --node")
         return _together(name, form, asking.ask(client, chosen, [name, "--output=json", *arguments]))
 
 
@@ -100,7 +102,7 @@ def _explain(
         [chosen] = _chosen(_pods(client, None), [node])
         return _attach(client, chosen, ["explain", what, f"--output={form.value}", *arguments])
     place, name = workloads.named(what, namespace)
-    found = client.get("pod", name, *place)
+    found = client.get(f"pod/{name}", *place)
     if unplaced := workloads.unplaced(found):
         output.complain(unplaced)
         return exit_codes.Exit.TROUBLE
@@ -113,7 +115,7 @@ def _explain(
 def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Execution) -> int:
     try:
         explanation = documents.explanation(answer.out)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = answer.trouble or merging.OTHER_RELEASE
         raise errors.SriovError(f"node {pod.node} did not explain it: {told}", "see the pod's own log") from None
     output.show(form, explanations.table(explanation), {**json.loads(answer.out), "node": pod.node})
@@ -124,12 +126,18 @@ def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Exe
 
 
 def _pods(client: kubectl.Kubectl, namespace: str | None) -> dict[str, pods.NodePod]:
-    """Return the DaemonSet's pods by node. Raises SriovError if there is none."""
-    selector = click.get_current_context().meta["selector"]
-    where = f"--namespace={namespace}" if namespace else "--all-namespaces"
-    found = pods.by_node(client.get("pods", where, f"--selector={selector}"))
-    if not found:
-        remedy = "is it installed? --selector and --namespace say where it is"
+    """Return the DaemonSet's pods by node. Raises SriovError if there is none, or if it may be somebody else's."""
+    meta = click.get_current_context().meta
+    selector, within = meta["selector"], meta["daemonset_namespace"] or namespace
+    listed = client.get("pods", f"--namespace={within}" if within else "--all-namespaces", f"--selector={selector}")
+    if len(spaces := pods.namespaces(listed)) > 1:
+        raise errors.SriovError(
+            f"pods with the label {selector} are in several namespaces, and anybody may set a label: "
+            f"{output.some(spaces, 8)}",
+            "name that of the DaemonSet by --daemonset-namespace",
+        )
+    if not (found := pods.by_node(listed)):
+        remedy = "is it installed? --selector and --daemonset-namespace say where it is"
         raise errors.SriovError(f"there is no pod of the DaemonSet, with the label {selector}", remedy)
     return found
 
@@ -150,7 +158,7 @@ def _attach(client: kubectl.Kubectl, pod: pods.NodePod, command: Sequence[str]) 
 
 def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Report]) -> int:
     if all(each.status == exit_codes.Exit.USAGE for each in reports):
-        raise click.UsageError(reports[0].trouble)
+        raise click.UsageError(layout.printable(reports[0].trouble))
     merged = merging.document(_MERGED[name], reports)
     output.show(form, merging.table(reports), merged)
     if form.for_people and not merged["items"]:

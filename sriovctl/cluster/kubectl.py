@@ -69,7 +69,13 @@ class Kubectl(msgspec.Struct, frozen=True):
         try:
             with _found(self.program):
                 done = subprocess.run(
-                    line, input=sent, capture_output=True, text=True, check=False, timeout=self.seconds
+                    line,
+                    input=sent,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    check=False,
+                    timeout=self.seconds,
                 )
         except subprocess.TimeoutExpired:
             return Execution(None, "", f"no answer within {self.seconds:g} s")
@@ -90,5 +96,5 @@ def _found(program: str) -> Iterator[None]:
 
 
 def _exec(pod: pods.NodePod, *flags: str) -> tuple[str, ...]:
-    place = (f"--namespace={pod.namespace}", pod.name, f"--container={sight.CONTAINER}")
+    place = (f"--namespace={pod.namespace}", f"pod/{pod.name}", f"--container={sight.CONTAINER}")
     return ("exec", *flags, *place, "--", "sriovctl")

@@ -31,16 +31,16 @@ def report(node: str, answer: kubectl.Execution) -> Report:
     """Read what sriovctl or kubectl printed."""
     try:
         return Report(node, answer.status, documents.of_a_node(answer.out), json.loads(answer.out))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Report(node, answer.status, trouble=answer.trouble or OTHER_RELEASE)
 
 
 def document(kind: str, reports: Sequence[Report]) -> dict[str, Any]:
     """Merge the documents: `node` comes first in each item, and stands before each entry of `unseen`."""
     there = [each for each in reports if each.document is not None]
-    unseen = [f"{each.node}: {text}" for each in there for text in each.raw["unseen"]]
+    unseen = [f"{each.node}: {text}" for each in there for text in each.raw.get("unseen", [])]
     unseen += [f"{each.node}: {each.trouble}" for each in reports if each.document is None]
-    items = [{"node": each.node, **item} for each in there for item in each.raw["items"]]
+    items = [{"node": each.node} | item | {"node": each.node} for each in there for item in each.raw["items"]]
     return {"apiVersion": "sriovctl/v1", "kind": kind, "unseen": unseen, "items": items}
 
 

@@ -36,6 +36,7 @@ def common(function: _F) -> _F:
         )
     for name, default, about in (
         ("--selector", pods.SELECTOR, "Labels of the DaemonSet's pods."),
+        ("--daemonset-namespace", "", "Namespace of the DaemonSet's pods; any, if they are in one."),
         ("--timeout", 60.0, "Seconds that a node may take to answer."),
     ):
         function = click.option(

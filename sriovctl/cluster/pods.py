@@ -27,6 +27,11 @@ def by_node(listed: Mapping[str, Any]) -> dict[str, NodePod]:
     return {pod.node: pod for pod in ordered}
 
 
+def namespaces(listed: Mapping[str, Any]) -> list[str]:
+    """Return the namespaces that the pods are in, in order. Anybody may give a pod the DaemonSet's label."""
+    return sorted({str(each["metadata"]["namespace"]) for each in listed["items"]})
+
+
 def _pod(found: Mapping[str, Any]) -> NodePod:
     about, spec = found["metadata"], found["spec"]
     return NodePod(spec["nodeName"], about["namespace"], about["name"], _trouble(found))

@@ -150,7 +150,8 @@ REFUSED: list[tuple[Object, str]] = [
         {"config": {"resourceList": [{"resourceName": "a"}, {"RESOURCENAME": "a", "resourcePrefix": "intel.com"}]}},
         "config.resourceList has intel.com/a twice: give each resource its own name",
     ),
-    ({"nodeGroups": {"policy": {}}}, "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name"),
+    ({"nodeGroups": {"policy": {}}}, "nodeGroups.policy: the chart has a ConfigMap of this name, take another name"),
+    ({"nodeGroups": {"dashboard": {}}}, "nodeGroups.dashboard: the chart has a ConfigMap of this name"),
     ({"nodeGroups": {"A": {}}}, "nodeGroups.A: a group's name is part of objects' names and a label's value"),
     ({"nodeGroups": {"a": {"config": {}}}}, "at '/nodeGroups/a/config': missing property 'resourceList'"),
     (

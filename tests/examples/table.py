@@ -20,6 +20,7 @@ _LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
+_ON_A_NODE = "--field-selector spec.nodeName=node-1"
 _PROMETHEUS = "tests/deploy/test_alerts.py::test_each_alert_fires_when_it_should_and_not_else"
 _PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
 _README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_what_the_pages_say"
@@ -92,7 +93,10 @@ RUN = {
     ("docs/metrics.md", "pkill -USR1 -f bin/sriov-cni-daemon"): _NODE,
     ("docs/metrics.md", "promtool test rules alerts.test.yaml"): _PROMETHEUS,
     ("docs/metrics.md", f"{_UPGRADE} --values metrics-values.yaml"): "tests/deploy/test_metrics_page.py::installed",
-    ("docs/metrics.md", f"{_ANNOTATE} --field-selector spec.nodeName=node-1 sriov-underlay/log-level=debug"): _LEVEL,
+    (
+        "docs/metrics.md",
+        f"{_ANNOTATE} {_ON_A_NODE} --overwrite sriov-underlay/log-level=debug",
+    ): _LEVEL,
     ("docs/metrics.md", f"{_ANNOTATE} sriov-underlay/log-level-"): _LEVEL,
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,

@@ -32,6 +32,7 @@ def test_only_the_cni_daemon_has_capabilities() -> None:
         "install-shim": frozenset(),
         "device-plugin": frozenset(),
         "cni-daemon": {"NET_ADMIN", "SYS_ADMIN", "NET_RAW"},
+        "sriovctl": frozenset(),
     }
 
 
@@ -43,7 +44,7 @@ def test_only_the_cni_daemon_has_capabilities() -> None:
         changed("securityContext", "seccompProfile", to={"type": "Unconfined"}),
         changed("containers", 0, "securityContext", "privileged", to=True),
         changed("containers", 0, "securityContext", "capabilities", "drop", to=[]),
-        changed("containers", 0, "env", to=[]),
+        changed("containers", 0, "env", to=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]),
         changed("containers", 0, "volumeMounts", 0, "mountPropagation", to="Bidirectional"),
         changed("volumes", 0, to={"name": "config", "emptyDir": {}}),
     ],

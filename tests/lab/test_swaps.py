@@ -10,12 +10,12 @@ import ipaddress
 import os
 import pathlib
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 import pytest
 
-from sriov import settings
+from sriov import polling, settings
 from sriov.attachment import attach, detach, node, plans
 from sriov.hardware import sysfs
 from sriov.linux import netns
@@ -27,6 +27,7 @@ from tests.lab import igb
 SWAPS = (20, 200) if {"SRIOV_LONG", "SRIOV_LAB"} & {*os.environ} else (20,)
 VFS = (0, 1)
 HOME_MTU = 1500
+CARRIER = 10.0  # seconds in which a busy emulated guest has one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +104,13 @@ def _shown(index: int, pod: netns.Netns) -> Shown:
     with igb.opened() as net, net.inside(pod) as inner:
         link = inner.link("net1")
         seen = net.vf(igb.pf_index(), index)
-        return Shown(seen, link.address, link.mtu, frozenset(inner.addresses(link.index)))
+        # The kernel gives the link its own address once the driver has told of a carrier (net/ipv6/addrconf.c).
+        addresses = polling.until(lambda: inner.addresses(link.index), _has_its_own, CARRIER)
+        return Shown(seen, link.address, link.mtu, frozenset(addresses))
+
+
+def _has_its_own(addresses: Collection[ipaddress.IPv4Interface | ipaddress.IPv6Interface]) -> bool:
+    return any(each.is_link_local for each in addresses)
 
 
 def _expected(tenant: Tenant, netdev: sysfs.Netdev) -> Shown:

@@ -52,7 +52,7 @@ def answer(request: http.server.BaseHTTPRequestHandler, ended: Ended) -> None:
     """Send the output and the status, and close the connection."""
     for channel, said in ((OUTPUT, ended.out), (ERRORS, ended.err), (STATUS, json.dumps(_ended(ended.status)))):
         if said:
-            request.wfile.write(_frame(_BINARY, bytes([channel]) + said.encode()))
+            request.wfile.write(_frame(_BINARY, bytes([channel]) + said.encode(errors="surrogateescape")))
     request.wfile.write(_frame(_CLOSE, struct.pack(">H", 1000)))
     request.close_connection = True
 

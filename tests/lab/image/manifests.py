@@ -116,8 +116,14 @@ def _container(declared: Mapping[str, Any]) -> Container:
         probe="http://{host}:{port}{path}".format(**probe["httpGet"])
         if (probe := declared.get("startupProbe"))
         else "",
-        environment=tuple("{name}={value}".format(**each) for each in declared.get("env", ())),
+        environment=tuple(map(_variable, declared.get("env", ()))),
     )
+
+
+def _variable(declared: Mapping[str, Any]) -> str:
+    if set(declared) != {"name", "value"}:
+        raise ValueError(f"a variable that is not translated: {declared}")
+    return f"{declared['name']}={declared['value']}"
 
 
 def _mount(declared: Mapping[str, Any]) -> Mount:

@@ -133,6 +133,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: pathlib.Path, said: io.St
     loops.run(body())
 
 
+def test_a_fifo_makes_nobody_wait(tmp_path: pathlib.Path, said: io.StringIO) -> None:
+    os.mkfifo(tmp_path / "level")
+
+    async def body() -> None:
+        async with log_level.followed("warning", tmp_path / "level", background.Background()):
+            await hears(said, "cannot be read: it is no regular file; the level is kept")
+
+    loops.run(body())
+
+
 def test_a_file_that_is_not_there_changes_nothing(tmp_path: pathlib.Path, said: io.StringIO) -> None:
     async def body() -> None:
         async with log_level.followed("warning", tmp_path / "none", background.Background()):

@@ -236,6 +236,26 @@ def test_a_check_asks_once_whether_the_file_is_another(tmp_path: pathlib.Path, v
     assert Counted.asked == ["stat"] * 5
 
 
+def test_a_link_to_a_file_that_is_not_there_is_no_missing_policy(tmp_path: pathlib.Path, vf: devices.VF) -> None:
+    """As if the file system that has it were not mounted."""
+    (tmp_path / "policy.json").symlink_to(tmp_path / "real.json")
+    began = policy.Guard(tmp_path / "policy.json")
+    with pytest.raises(cni_errors.CniError, match="it is a link to a file that is not there"):
+        began.check(vf, settings.BASELINE)
+    (tmp_path / "real.json").write_text('{"rules": [{"vlans": ["100"]}]}')
+    began.check(vf, settings.VfSettings(vlan=100))
+    (tmp_path / "real.json").unlink()
+    assert "the last good one stays in force" in (began.problem() or "")
+    with pytest.raises(cni_errors.CniError, match="refuses"):
+        began.check(vf, settings.VfSettings(vlan=101))
+
+
+def test_a_fifo_in_its_place_makes_nobody_wait(tmp_path: pathlib.Path, vf: devices.VF) -> None:
+    os.mkfifo(tmp_path / "policy.json", 0o600)
+    with pytest.raises(cni_errors.CniError, match="it is no regular file"):
+        policy.Guard(tmp_path / "policy.json").check(vf, settings.BASELINE)
+
+
 def test_f53_a_file_that_others_can_write_is_refused(tmp_path: pathlib.Path, vf: devices.VF) -> None:
     guard(tmp_path, [{}])
     (tmp_path / "policy.json").chmod(0o664)

@@ -5,6 +5,7 @@ import pathlib
 import threading
 from collections.abc import Iterator
 from http import server
+from typing import ClassVar
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_a_daemonset_for_no_node_is_told(cluster: tuple[Objects, list[str], list
     )
 
 
+def test_a_node_that_is_down_keeps_every_shim(cluster: tuple[Objects, list[str], list[apiserver.Asked]]) -> None:
+    objects, flags, asked = cluster
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberReady": 1}
+    status |= {"currentNumberScheduled": 2, "numberMisscheduled": 0}
+    there = objects.get(kinds.DAEMONSET, "kube-system", "sriov-underlay")
+    objects.replace(kinds.DAEMONSET, "kube-system", {**there, "status": {**status, "numberAvailable": 1}})
+    told = refused("remove-shim", "--daemonset=sriov-underlay", *flags)
+    assert told == (
+        "not every node can be reached: sriov-underlay: 2 of 2 pods are the newest, 1 are ready; "
+        "wait until all pods are ready, or remove the release with --no-hooks; nothing was changed"
+    )
+    assert {method for _, method, _ in asked} == {"GET"}
+
+
 def test_what_the_api_server_says_is_told(cluster: tuple[Objects, list[str], list[apiserver.Asked]]) -> None:
     told = refused("remove-shim", "--daemonset=sriov-underly", *cluster[1])
     assert '404 daemonsets.apps "sriov-underly" not found' in told
@@ -108,6 +123,44 @@ class Paged(server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
         """Log nothing."""
+
+
+class Broken(server.BaseHTTPRequestHandler):
+    """Answers as no API server does, by the name that is asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        match self.path.rsplit("/", 1)[1]:
+            case "cut":
+                self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{")
+            case "garbage":
+                self.wfile.write(b"\0\r\n\r\n")
+            case "list":
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n[1]")
+            case "nested":
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 100_000)
+            case "elsewhere":
+                self.wfile.write(b"HTTP/1.0 302 Found\r\nLocation: /cut\r\n\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
+        """Log nothing."""
+
+
+@pytest.mark.parametrize("name", ["cut", "garbage", "list", "nested", "elsewhere"])
+def test_an_answer_that_is_none_is_one_error_and_the_token_goes_nowhere_else(account: pathlib.Path, name: str) -> None:
+    Broken.asked.clear()
+    with server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as broken:
+        thread = threading.Thread(target=broken.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{broken.server_address[1]}"
+            refused("ready", f"--daemonset={name}", f"--api-server={url}", f"--account={account}")
+        finally:
+            broken.shutdown()
+            thread.join()
+    assert Broken.asked == [f"/apis/apps/v1/namespaces/kube-system/daemonsets/{name}"]
 
 
 def test_pods_are_read_a_page_at_a_time(account: pathlib.Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sriov import errors
 from sriov_installer.cluster import rollouts
 from sriov_installer.cluster.rollouts import Object
 
@@ -37,13 +38,20 @@ def test_the_removal_starts_every_pod_again_without_the_shim() -> None:
     """Wherever the container is, and whatever it was told beside where the folder is."""
     told = ["install", "--shim-only", "--cni-bin-dir=/host/cni/bin", "--replace-incumbent"]
     containers = [{"name": "other", "args": []}, {"name": "install-shim", "args": told}]
-    shim, strategy = rollouts.removal({"spec": {"template": {"spec": {"initContainers": containers}}}})
+    still, shim, strategy = rollouts.removal({"spec": {"template": {"spec": {"initContainers": containers}}}})
+    assert still == {"op": "test", "path": "/spec/template/spec/initContainers/1/name", "value": "install-shim"}
     assert shim == {
         "op": "replace",
         "path": "/spec/template/spec/initContainers/1/args",
         "value": ["uninstall", "--shim-only", "--cni-bin-dir=/host/cni/bin"],
     }
     assert (strategy["path"], strategy["value"]["type"]) == ("/spec/updateStrategy", "RollingUpdate")
+
+
+def test_a_daemonset_without_the_shim_is_told() -> None:
+    other = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {"containers": []}}}}
+    with pytest.raises(errors.SriovError, match="a has no init container install-shim"):
+        rollouts.removal(other)
 
 
 def pod(name: str, limits: dict[str, str], node: str = "n", phase: str = "Running", key: str = "containers") -> Object:

@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sriovctl.cluster import kubectl
 from sriovctl.views import documents
 from tests import terminals
 from tests.examples import table
+from tests.fakes.cluster import kinds
 from tests.sriovctl import nodes
 from tests.sriovctl.cluster import clusters
 from tests.sriovctl.commands import test_doctor
@@ -135,6 +136,8 @@ def test_a_vf_is_explained_on_the_node_that_is_named(cluster: clusters.Cluster) 
         (["doctor", "--node=node-4"], 3, "node node-4 cannot be asked: its pod sriov-node-4 is Pending"),
         (["topology"], 2, "Missing option '--node'"),
         (["inventory", "--watch"], 2, "--watch is for one node: name it with --node"),
+        (["attachments", "release", "0000:01:10.0", "--yes"], 2, "release is for one node: name it with --node"),
+        (["explain", "pod/--kubeconfig"], 3, 'pods "--kubeconfig" not found'),
         (
             ["inventory", "--context=nowhere"],
             3,
@@ -153,6 +156,72 @@ def test_what_cannot_be_done_is_said_once(
     assert (ran.returncode, ran.stdout) == (status, ""), ran
     assert says in ran.stderr
     assert len(ran.stderr.splitlines()) == (4 if status == 2 else 1)
+
+
+@pytest.fixture
+def tenant(cluster: clusters.Cluster) -> Iterator[None]:
+    """A pod of somebody else on a node, with the DaemonSet's label."""
+    about = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant"}}
+    cluster.objects.create(kinds.NAMESPACE, "", about)
+    spec = {"nodeName": "node-1", "containers": [{"name": "sriovctl", "image": "evil:1"}]}
+    cluster.create("tenant", "evil", {"app.kubernetes.io/name": "sriov-underlay"}, spec, {"phase": "Running"})
+    yield
+    cluster.objects.delete(kinds.POD, "tenant", "evil")
+    cluster.objects.delete(kinds.NAMESPACE, "", "tenant")
+
+
+@pytest.mark.usefixtures("tenant")
+def test_a_tenants_pod_with_the_daemonsets_label_is_not_asked(cluster: clusters.Cluster) -> None:
+    """It would show what it likes, and would be sent other people's pods."""
+    for command in (["doctor"], ["explain", "default/web"], ["topology", "--node=node-1"]):
+        ran = cluster.sriov(*command)
+        assert (ran.returncode, ran.stdout) == (3, "")
+        assert "are in several namespaces, and anybody may set a label: kube-system, tenant; name that of" in ran.stderr
+    ran = cluster.sriov("explain", "default/web", "--daemonset-namespace=kube-system")
+    assert (ran.returncode, "on node node-1" in ran.stdout) == (0, True), ran
+
+
+@pytest.fixture
+def broken(cluster: clusters.Cluster) -> Iterator[Callable[[str], None]]:
+    """Have node-2 answer this to every command."""
+
+    def prints(text: str) -> None:
+        cluster.kubelets.printed["node-2"] = text
+
+    yield prints
+    cluster.kubelets.printed.clear()
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "\xff",
+        '{"apiVersion": "sriovctl/v1", "kind": "Inventory", "unseen": [], "items": [], "new": ' + "[" * 50_000,
+        '{"apiVersion": "sriovctl/v1", "kind": "Inventory", "items": []}',
+    ],
+    ids=["no text", "nested", "unseen is missing"],
+)
+def test_a_node_that_prints_anything_costs_the_others_nothing(
+    cluster: clusters.Cluster, broken: Callable[[str], None], printed: str
+) -> None:
+    broken(printed.encode("latin-1").decode(errors="surrogateescape"))
+    ran = cluster.sriov("inventory", "--output=json")
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert {each["node"] for each in json.loads(ran.stdout)["items"]} == {"node-1"}
+
+
+def test_a_node_cannot_write_to_the_terminal_or_speak_for_another(
+    cluster: clusters.Cluster, broken: Callable[[str], None]
+) -> None:
+    finding = {"severity": "error", "finding": "f", "subject": "o", "evidence": "\x1b[2J", "remedy": "r"}
+    finding["node"] = "node-1"
+    said = {"apiVersion": "sriovctl/v1", "kind": "Findings", "unseen": ["\x1b]52;c;YQ==\x07"], "items": [finding]}
+    broken(json.dumps(said))
+    ran = cluster.sriov("doctor", "--node=node-2", "--node=node-1")
+    assert not {"\x1b", "\x07"} & set(ran.stdout + ran.stderr)
+    assert "\\x1b[2J" in ran.stdout
+    items = json.loads(cluster.sriov("doctor", "-o", "json", "--node=node-2", "--node=node-1").stdout)["items"]
+    assert [each["node"] for each in items if each["finding"] == "f"] == ["node-2"]
 
 
 def test_kubectls_flags_reach_kubectl_each_time(cluster: clusters.Cluster) -> None:

@@ -11,10 +11,10 @@ imagePullSecrets:
 {{- end }}
 nodeSelector:
   kubernetes.io/os: linux
-{{- with .root.Values.tolerations }}
+# Of nodes that work: on one that is down the pod would never start.
 tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  - operator: Exists
+    effect: NoSchedule
 securityContext:
   runAsNonRoot: true
   runAsUser: 65534

@@ -13,8 +13,8 @@
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$" $group) }}
 {{- fail (printf "nodeGroups.%s: a group's name is part of objects' names and a label's value, use 1 to 30 lower-case letters, digits and -" $group) }}
 {{- end }}
-{{- if eq $group "policy" }}
-{{- fail "nodeGroups.policy: the ConfigMap of the policy for all nodes has this name, take another one for the group" }}
+{{- if has $group (list "policy" "dashboard") }}
+{{- fail (printf "nodeGroups.%s: the chart has a ConfigMap of this name, take another name for the group" $group) }}
 {{- end }}
 {{- end }}
 {{- $configs := dict "config" .Values.config }}
