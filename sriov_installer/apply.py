@@ -16,6 +16,7 @@ _ACTIONS: Mapping[plans.Action, Callable[[Path], None]] = {
     plans.Action.WRITE: files.commit,
     plans.Action.RESTORE: files.restore,
     plans.Action.REMOVE: files.remove,
+    plans.Action.LEAVE: lambda _: None,
     plans.Action.REMOVE_RUN_FOLDER: files.clear_run_folder,
     plans.Action.CLEAR_RUN_FOLDER: files.clear_run_folder,
 }

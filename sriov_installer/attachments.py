@@ -3,6 +3,7 @@
 Pods are named as the runtime named them in its call. Of what sriov-cni attached only the container is known.
 """
 
+import os
 import pathlib
 import socket
 
@@ -22,7 +23,12 @@ def held_before(folder: pathlib.Path, root: pathlib.Path) -> list[ledger.Record]
     Only our daemon or sriov-cni can carry out their DEL.
     """
     records = [each.record for each in predecessor.Upstream(folder).written()]
-    return [each for each in records if each.owner.netns and (root / each.owner.netns.lstrip("/")).exists()]
+    return [each for each in records if each.owner.netns and _exists(root / each.owner.netns.lstrip("/"))]
+
+
+def _exists(path: pathlib.Path) -> bool:
+    """Report whether there is such a file; no path that cannot be one is an error."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def is_served(run_dir: pathlib.Path) -> bool:

@@ -23,6 +23,7 @@ class Action(enum.Enum):
     RESTORE = "put back what was there before"
     REMOVE = "remove"
     REMOVE_RUN_FOLDER = "remove the folder"
+    LEAVE = "leave, since it is not ours,"
     CLEAR_RUN_FOLDER = "remove our files, and leave those of others, in"
 
 
@@ -70,10 +71,18 @@ def is_ours(found: files.Found | None) -> bool:
     return found is not None and found.content is not None and marks.version_of(found.content) is not None
 
 
+def is_foreign_completion(wanted: artifacts.Artefact, found: files.Found | None) -> bool:
+    """Report whether somebody completes a program already: that is no reason to install nothing."""
+    return artifacts.is_completion(wanted) and found is not None and not is_ours(found)
+
+
 def install(wanted: Iterable[artifacts.Artefact], there: Findings, *, replace_incumbent: bool) -> InstallPlan:
     steps: list[FileStep] = []
     problems: list[str] = []
     for each in wanted:
+        if is_foreign_completion(each, there[each.path]):
+            steps.append(FileStep(Action.LEAVE, each.path))
+            continue
         problem = _obstacle(each, there[each.path], replace_incumbent)
         if problem:
             problems.append(problem)

@@ -15,6 +15,7 @@ class Standing(enum.IntEnum):
 
 def standing(wanted: tuple[artifacts.Artefact, ...], there: plans.Findings) -> Standing:
     """Return ABSENT if nothing is ours, OTHER if it is not exactly what this version installs."""
+    wanted = tuple(each for each in wanted if not plans.is_foreign_completion(each, there[each.path]))
     found = [there[each.path] for each in wanted]
     if not any(plans.is_ours(each) for each in found):
         return Standing.ABSENT

@@ -232,6 +232,19 @@ def test_completions_come_where_shells_look_and_go_again(node: nodes.Node, capsy
     assert node.files() == before
 
 
+def test_a_completion_of_somebody_else_stays_and_keeps_nothing_from_being_installed(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = node.root / "usr/local/share/bash-completion/completions/sriovctl"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("complete -W mine sriovctl\n")
+    assert node.run("install") == 0
+    assert f"leave, since it is not ours, {theirs}" in capsys.readouterr().out
+    assert (theirs.with_name("sriov-underlay").is_file(), node.run("status")) == (True, 0)
+    assert node.run("uninstall") == 0
+    assert theirs.read_text() == "complete -W mine sriovctl\n"
+
+
 def test_an_init_container_installs_no_completions(node: nodes.Node) -> None:
     (node.root / "usr/local/share").mkdir(parents=True)
     assert node.run("install", "--shim-only") == 0

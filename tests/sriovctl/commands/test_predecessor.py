@@ -159,6 +159,13 @@ def test_a_vf_without_a_netdev_has_the_mac_that_its_pf_had_for_it(
     assert (one["state"], one["mac"], one["hostName"]) == ("attached", shown, None)
 
 
+def test_a_record_that_no_program_can_decode_costs_the_others_nothing(node: nodes.Node) -> None:
+    """It has what a pod's network said."""
+    good = node.attached_by_sriov_cni(MAC=MAC)
+    (good.parent / "deep-net1").write_text('{"prevResult": ' + "[" * 5_000 + "]" * 5_000 + "}")
+    assert inventory(node)[node.vf]["mac"] == MAC
+
+
 def test_a_folder_that_cannot_be_listed_is_unseen(node: nodes.Node) -> None:
     (node.folder / "cache").write_text("")
     [seen] = [each for each in node.run("inventory", "-o", "json").document["unseen"] if "sriov-cni" in each]
