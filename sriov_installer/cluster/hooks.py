@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _ready(cluster: api.Api, given: argparse.Namespace) -> int:
-    there = _wait(cluster, given)
+    there = _wait(cluster, given, time.monotonic() + given.timeout, "look at the pods that are not ready")
     if not rollouts.nodes(there):
         raise errors.SriovError(
             f"no node fits {', '.join(given.daemonset)}",
@@ -38,20 +38,19 @@ def _ready(cluster: api.Api, given: argparse.Namespace) -> int:
 
 
 def _remove_shim(cluster: api.Api, given: argparse.Namespace) -> int:
-    there = _look(cluster, given)
+    _look(cluster, given)
     if held := _held(cluster, given):
         raise errors.SriovError(
             f"pods hold VFs, and their end needs the shim and the daemon: {held}",
             "delete these pods first; nothing was changed",
         )
-    if lacking := _lacking(there):
-        raise errors.SriovError(
-            f"not every node can be reached: {lacking}",
-            "wait until all pods are ready, or remove the release with --no-hooks; nothing was changed",
-        )
-    for each in there:
+    deadline = time.monotonic() + given.timeout  # of both waits: Helm has one too
+    first = "wait until every node is up, or remove the release with --no-hooks; nothing was changed"
+    for each in _wait(cluster, given, deadline, first):
         cluster.patch_daemonset(each["metadata"]["name"], rollouts.removal(each))
-    count = rollouts.nodes(_wait(cluster, given))
+    count = rollouts.nodes(
+        _wait(cluster, given, deadline, "look at the pods that are not ready; the shim goes from the rest")
+    )
     if held := _held(cluster, given):  # by an ADD between the first look and the end of its node's daemon
         raise errors.SriovError(
             f"the shim is gone, and pods have got VFs meanwhile: {held}",
@@ -76,13 +75,12 @@ def _lacking(there: Iterable[api.Object]) -> str:
     return "; ".join(filter(None, map(rollouts.lacking, there)))
 
 
-def _wait(cluster: api.Api, given: argparse.Namespace) -> list[api.Object]:
+def _wait(cluster: api.Api, given: argparse.Namespace, deadline: float, remedy: str) -> list[api.Object]:
     """Wait until all are rolled out; returns them. Raises SriovError. An API server may restart meanwhile."""
-    deadline, shown = time.monotonic() + given.timeout, ""
-    there = _look(cluster, given)
+    there, shown = _look(cluster, given), ""
     while lacking := _lacking(there):
         if time.monotonic() > deadline:
-            raise errors.SriovError(f"after {given.timeout:g} s: {lacking}", "look at the pods that are not ready")
+            raise errors.SriovError(f"after {given.timeout:g} s: {lacking}", remedy)
         if lacking != shown:
             print(lacking, flush=True)
             shown = lacking

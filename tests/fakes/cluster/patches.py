@@ -23,16 +23,19 @@ def has_list(patch: Object) -> bool:
 
 
 def replacing(operations: list[Object]) -> Change:
-    """Return a JSON patch (RFC 6902) that has only `replace` operations."""
+    """Return a JSON patch (RFC 6902) that has only `replace` and `test` operations."""
 
     def change(found: Object) -> Object:
         for each in operations:
-            if each["op"] != "replace":
+            if each["op"] not in ("replace", "test"):
                 raise RefusedError(422, "Invalid", f"{each['op']} is not known here")
             try:
-                found = _replaced(found, each["path"].split("/")[1:], each["value"])
+                changed = _replaced(found, each["path"].split("/")[1:], each["value"])
             except (KeyError, IndexError, ValueError) as error:
                 raise RefusedError(422, "Invalid", f"there is no {each['path']}") from error
+            if each["op"] == "test" and changed != found:
+                raise RefusedError(422, "Invalid", f"{each['path']} is another: test failed")
+            found = changed
         return found
 
     return change
