@@ -1,4 +1,4 @@
-"""What an index of packages shows of the wheel: `python -m hack.index_page SOURCE` makes it, in a copy of the sources.
+"""Page of the wheel on an index of packages: `python -m hack.index_page SOURCE` makes it, in a copy of the sources.
 
 An index has neither the repository's files nor Mermaid. If PROJECT_URL says where the repository is published, links
 and pictures lead there, at the tag of the version, and the metadata has its addresses; else only their words are left.

@@ -47,7 +47,7 @@ def routes(
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """Whether prometheus_client would answer this `Accept` header with OpenMetrics.
+    """Report whether prometheus_client would answer this `Accept` header with OpenMetrics.
 
     Of its formats only two are served, so that no header of a client's makes a third page. It fails for a version that
     is no number (0.26.0).

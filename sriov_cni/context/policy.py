@@ -44,7 +44,7 @@ _POLICY = msgspec.json.Decoder(Policy)
 
 
 class _State(msgspec.Struct, frozen=True):
-    """What is in force. `stamp` is of the file as it was last seen; `error` is what is wrong with it."""
+    """Policy in force. `stamp` is of the file as it was last seen; `error` is what is wrong with it."""
 
     stamp: tuple[int, ...] | None
     policy: Policy | None = None

@@ -17,7 +17,7 @@ from typing import Any
 from sriov import errors
 
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet puts token, authority and namespace (kubernetes.io, "Accessing the Kubernetes API from a Pod")."""
+"""Folder in which the kubelet puts token, authority and namespace (kubernetes.io, "Accessing the Kubernetes API")."""
 _PATIENCE = 30.0  # seconds for one answer
 _PAGE = 50  # pods, of up to some hundred kilobytes each; the job may have 128 MB
 

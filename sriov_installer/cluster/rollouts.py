@@ -1,4 +1,4 @@
-"""What a DaemonSet's status says, what is changed to remove the shim, and which pods forbid that. Pure."""
+"""Decisions on a DaemonSet: is it rolled out, the patch that removes the shim, the pods that forbid that. Pure."""
 
 from collections.abc import Collection, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What doctor could not look at, and how bad the findings are that this may hide. Pure: facts to gaps."""
+"""Gaps: what doctor could not look at, and how bad the findings are that this may hide. Pure."""
 
 from collections.abc import Iterator
 

@@ -25,7 +25,7 @@ _ENDED = "command terminated with exit code"  # kubectl's own line below what th
 
 
 class Execution(msgspec.Struct, frozen=True):
-    """How kubectl ended, with the status of what it ran, and what was printed. `status` is None if it took too long."""
+    """Exit status of kubectl or of what it ran, and what was printed. `status` is None if it took too long."""
 
     status: int | None
     out: str
