@@ -4,7 +4,7 @@ For people as a table, for programs as JSON. Pure: its caller reads the node.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -98,38 +98,20 @@ def as_table(configuration: resources.Configuration, listed: Sequence[PlacedDevi
     `room` is the terminal's width, None for a pipe, which gets every column. What is copied is never cut: columns are
     left out and named, and the reason goes on in the next line.
     """
-    cells = [_cells(row) for row in listed]
-    whole = sum(max(map(len, each)) + layout.GAP for each in zip(*_headed(cells), strict=True))
-    placed = layout.place(_COLUMNS, cells, whole if room is None else room, whole=room is None)
-    lines = list(_records(cells) if placed is None else _lines(cells, placed.widths))
-    if placed is not None and placed.left_out:
-        lines += layout.fold(f"no room for {', '.join(placed.left_out)}: widen the terminal", room or whole)
+    cells, headings = [_cells(row) for row in listed], [column.heading for column in _COLUMNS]
+    whole = sum(max(map(len, each)) + layout.GAP for each in zip(headings, *cells, strict=True))
+    room = whole if room is None else room
+    placed = layout.place(_COLUMNS, cells, room, whole=room == whole)
+    if placed is None:
+        lines = [*layout.records(headings, cells), ""]
+    else:
+        lines = [line.rstrip() for line in layout.lines(headings, cells, placed.widths)]
+        lines += layout.hint(placed, room, "widen the terminal")
     for resource in configuration.resources:
         name = resource.full_name
         count = sum(row.resource == name for row in listed)
         lines.append(f"{name}: {count} devices" + ("" if count else ", NOTHING MATCHES"))
     return "\n".join(lines)
-
-
-def _headed(cells: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    return [[column.heading for column in _COLUMNS], *cells]
-
-
-def _lines(cells: Sequence[Sequence[str]], widths: dict[int, int]) -> Iterator[str]:
-    gap = " " * layout.GAP
-    for row in _headed(cells):
-        folded = {number: layout.fold(row[number], width) for number, width in widths.items()}
-        for line in range(max(map(len, folded.values()))):
-            parts = (folded[each][line] if line < len(folded[each]) else "" for each in widths)
-            yield gap.join(part.ljust(width) for part, width in zip(parts, widths.values(), strict=True)).rstrip()
-
-
-def _records(cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield a line for each value, where there is room for no table."""
-    for row in cells:
-        told = zip(_COLUMNS, row, strict=True)
-        yield from (f"{column.heading:10}{text}" for column, text in told if text not in ("", layout.NOTHING))
-        yield ""
 
 
 def _cells(row: PlacedDevice) -> tuple[str, ...]:

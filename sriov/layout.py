@@ -6,7 +6,7 @@ states; prose may go on in the next line. If there is no room even so, each row 
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -33,6 +33,15 @@ class Placed(msgspec.Struct, frozen=True):
 
     widths: dict[int, int]
     left_out: tuple[str, ...] = ()
+
+
+Dress = Callable[[int, int, str], str]
+"""How a text is shown: row (HEADINGS for the headings), column, and the text or a part of it."""
+HEADINGS = -1
+
+
+def undressed(_row: int, _column: int, text: str) -> str:
+    return text
 
 
 def place(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int, *, whole: bool) -> Placed | None:
@@ -74,6 +83,41 @@ def fold(text: str, width: int) -> list[str]:
     """Return the lines of a cell. Words stay whole."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else [text]
     return lines or [""]
+
+
+def lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], widths: Mapping[int, int], dress: Dress = undressed
+) -> Iterator[str]:
+    """Yield the lines of a table, with blanks at their ends."""
+    for number, row in enumerate([headings, *rows]):
+        cells = {column: fold(row[column], width) for column, width in widths.items()}
+        for line in range(max(map(len, cells.values()))):
+            parts = ((column, cells[column][line] if line < len(cells[column]) else "") for column in widths)
+            yield (" " * GAP).join(
+                dress(number - 1, column, text) + " " * (widths[column] - len(text)) for column, text in parts
+            )
+
+
+def records(headings: Sequence[str], rows: Sequence[Sequence[str]], dress: Dress = undressed) -> Iterator[str]:
+    """Yield a line for each value. The terminal itself goes on in its next line, so that a copy is in one piece."""
+    width = max(map(len, headings))
+    for number, row in enumerate(rows):
+        yield from [""] if number else []
+        for column, text in enumerate(row):
+            if text not in ("", NOTHING):
+                heading = dress(HEADINGS, column, headings[column])
+                yield f"{heading}{' ' * (width - len(headings[column]) + GAP)}{dress(number, column, text)}"
+
+
+def hint(placed: Placed, room: int, remedy: str) -> list[str]:
+    """Return the lines that name the columns for which there was no room, if there are any."""
+    return fold(f"no room for {', '.join(placed.left_out)}: {remedy}", room) if placed.left_out else []
+
+
+def some(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first of the items, and say how many more there are."""
+    left = [f"{len(items) - most} more"] if len(items) > most else []
+    return separator.join([*items[:most], *left])
 
 
 def _least(column: Column, texts: Sequence[str]) -> int:

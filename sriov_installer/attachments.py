@@ -7,6 +7,7 @@ import os
 import pathlib
 import socket
 
+from sriov import layout
 from sriov.state import ledger, predecessor
 
 _MOST = 5  # pods that are listed
@@ -45,9 +46,8 @@ def problem(records: list[ledger.Record]) -> str:
     for record in records:
         vfs.setdefault(_name(record.owner), []).append(record.pci)
     listed = [f"{pod} ({', '.join(pcis)})" for pod, pcis in vfs.items()]
-    more = f", and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
     return (
-        f"pods still hold VFs: {', '.join(listed[:_MOST])}{more}; drain the node,"
+        f"pods still hold VFs: {layout.some(listed, _MOST)}; drain the node,"
         " or give --leave-attachments if another installation takes them over"
     )
 

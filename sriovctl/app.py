@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from sriov import versions
 from sriovctl import exit_codes, groups, options, paths
 from sriovctl.commands import attachments, check, doctor, explain, inventory, provision, topology
 from sriovctl.views import documents
@@ -33,12 +32,6 @@ class _Program(groups.CommandsFirst):
         return super().parse_args(ctx, options.in_order(args))
 
 
-def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(versions.told("sriovctl"))
-        context.exit()
-
-
 @click.group(
     cls=_Program,
     context_settings={
@@ -47,7 +40,6 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
     },
     epilog='Completion: eval "$(_SRIOVCTL_COMPLETE=bash_source sriovctl)" (or zsh_source, fish_source).',
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @options.of_places
 @click.pass_context
 def program(context: click.Context, /, **given: object) -> None:
@@ -59,10 +51,7 @@ def program(context: click.Context, /, **given: object) -> None:
     context.obj = paths.Places(**given)  # type: ignore[arg-type]
 
 
-@program.command("version")
-def _show_version() -> None:
-    """Show the version."""
-    click.echo(versions.told("sriovctl"))
+groups.add_version(program, "sriovctl")
 
 
 @program.command("schema")

@@ -1,6 +1,8 @@
-"""Help of a program with commands: the commands before its options, which are many and rarely needed. Pure."""
+"""What both programs with commands have: help with the commands before the many options, and the version."""
 
 import click
+
+from sriov import versions
 
 
 class CommandsFirst(click.Group):
@@ -13,6 +15,24 @@ class CommandsFirst(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(self.commands[name])) for name in self.list_commands(ctx)])
+
+
+def add_version(program: click.Group, name: str) -> None:
+    """Add `--version` and the command `version`."""
+
+    def show(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(versions.told(name))
+            context.exit()
+
+    click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version.")(
+        program
+    )
+
+    @program.command("version")
+    def version() -> None:
+        """Show the version."""
+        click.echo(versions.told(name))
 
 
 def _summary(command: click.Command) -> str:

@@ -9,9 +9,8 @@ from collections.abc import Collection
 
 import click
 
-from sriov import devices, errors
+from sriov import devices, errors, layout
 from sriov.hardware import node_devices
-from sriovctl import output
 from sriovctl.node import snapshot
 
 _SHORT = re.compile(r"[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -47,7 +46,7 @@ def pf(seen: snapshot.Survey, text: str) -> str:
     found = device(seen, text)
     if found in [one.id for one in pfs]:
         return str(found)
-    there = output.some([" ".join((one.id, *one.netdevs)) for one in pfs], 8)
+    there = layout.some([" ".join((one.id, *one.netdevs)) for one in pfs], 8)
     raise click.UsageError(f"{text!r} is no PF of this node, which has {there or 'none'}")
 
 
@@ -82,7 +81,7 @@ def pool(seen: snapshot.Survey, text: str) -> str:
     """Return the resource of a pool of the configuration. Raises click.UsageError, which lists them."""
     found, there = resource(seen, text), [pool.resource for pool in seen.dealt]
     if found not in there:
-        why = seen.config_trouble or f"the configuration has {output.some(there, 8) or 'no pool'}"
+        why = seen.config_trouble or f"the configuration has {layout.some(there, 8) or 'no pool'}"
         raise click.UsageError(f"there is no pool {text!r}: {why}")
     return found
 

@@ -36,12 +36,6 @@ class OutputFormat(enum.Enum):
         return self in (OutputFormat.TABLE, OutputFormat.WIDE)
 
 
-def some(items: Sequence[str], most: int, separator: str = ", ") -> str:
-    """Join the first of the items, and say how many more there are."""
-    left = [f"{len(items) - most} more"] if len(items) > most else []
-    return separator.join([*items[:most], *left])
-
-
 def show(
     form: OutputFormat,
     table: Table,

@@ -47,31 +47,31 @@ def cell(value: object, tone: Tone = Tone.PLAIN) -> Cell:
 
 def lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], widths: Mapping[int, int]) -> Iterator[str]:
     """Yield the lines of a table."""
-    gap = " " * layout.GAP
-    yield gap.join(click.style(columns[number].heading.ljust(width), bold=True) for number, width in widths.items())
-    for row in rows:
-        cells = {number: layout.fold(row[number].text, width) for number, width in widths.items()}
-        for line in range(max(map(len, cells.values()))):
-            parts = ((number, cells[number][line] if line < len(cells[number]) else "") for number in widths)
-            yield gap.join(
-                styled(text, row[number].tone) + " " * (widths[number] - len(text)) for number, text in parts
-            )
+    return layout.lines(_headings(columns), _texts(rows), widths, _dressed(rows))
 
 
 def hint(placed: layout.Placed, room: int) -> Iterator[str]:
-    if placed.left_out:
-        text = f"no room for {', '.join(placed.left_out)}: widen the terminal, or use --output wide"
-        yield from (styled(line, Tone.FAINT) for line in layout.fold(text, room))
+    return (styled(line, Tone.FAINT) for line in layout.hint(placed, room, "widen the terminal, or use --output wide"))
 
 
 def records(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    """Yield a line for each value. The terminal itself goes on in its next line, so that a copy is in one piece."""
-    width = max(len(column.heading) for column in columns)
-    for number, row in enumerate(rows):
-        yield from [""] if number else []
-        for column, each in zip(columns, row, strict=True):
-            if each.text != layout.NOTHING:
-                yield f"{click.style(column.heading.ljust(width), bold=True)}  {styled(each.text, each.tone)}"
+    """Yield a line for each value."""
+    return layout.records(_headings(columns), _texts(rows), _dressed(rows))
+
+
+def _headings(columns: Sequence[Column]) -> list[str]:
+    return [column.heading for column in columns]
+
+
+def _texts(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    return [[each.text for each in row] for row in rows]
+
+
+def _dressed(rows: Sequence[Sequence[Cell]]) -> layout.Dress:
+    def dress(row: int, column: int, text: str) -> str:
+        return click.style(text, bold=True) if row == layout.HEADINGS else styled(text, rows[row][column].tone)
+
+    return dress
 
 
 def styled(text: str, tone: Tone) -> str:

@@ -12,16 +12,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from sriov import errors
+from sriov_installer.cluster import rollouts
 
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Folder in which the kubelet puts token, authority and namespace (kubernetes.io, "Accessing the Kubernetes API")."""
 _PATIENCE = 30.0  # seconds for one answer
 _PAGE = 50  # pods, of up to some hundred kilobytes each; the job may have 128 MB
-
-Object = dict[str, Any]
 
 
 class ApiError(errors.SriovError):
@@ -44,13 +42,13 @@ class Api:
         https = [] if context is None else [urllib.request.HTTPSHandler(context=context)]
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects(), *https)
 
-    def daemonset(self, name: str) -> Object:
+    def daemonset(self, name: str) -> rollouts.Object:
         return self._ask("GET", self._daemonset(name))
 
-    def patch_daemonset(self, name: str, operations: list[Object]) -> None:
+    def patch_daemonset(self, name: str, operations: list[rollouts.Object]) -> None:
         self._ask("PATCH", self._daemonset(name), operations, "application/json-patch+json")
 
-    def pods(self) -> Iterator[Object]:
+    def pods(self) -> Iterator[rollouts.Object]:
         following: str | None = ""
         while following is not None:
             asked = urllib.parse.urlencode({"limit": _PAGE, "continue": following})
@@ -61,7 +59,7 @@ class Api:
     def _daemonset(self, name: str) -> str:
         return f"/apis/apps/v1/namespaces/{self._namespace}/daemonsets/{name}"
 
-    def _ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Object:
+    def _ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> rollouts.Object:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Content-Type": kind}
         sent = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, sent, headers, method=method)  # noqa: S310 (the cluster's)

@@ -12,7 +12,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from sriov import errors
+from sriov import errors, layout
 from sriov_installer.cluster import api, rollouts
 
 _PAUSE = 1.0  # seconds between two looks
@@ -38,7 +38,6 @@ def _ready(cluster: api.Api, given: argparse.Namespace) -> int:
 
 
 def _remove_shim(cluster: api.Api, given: argparse.Namespace) -> int:
-    _look(cluster, given)
     if held := _held(cluster, given):
         raise errors.SriovError(
             f"pods hold VFs, and their end needs the shim and the daemon: {held}",
@@ -60,22 +59,20 @@ def _remove_shim(cluster: api.Api, given: argparse.Namespace) -> int:
     return 0
 
 
-def _look(cluster: api.Api, given: argparse.Namespace) -> list[api.Object]:
+def _look(cluster: api.Api, given: argparse.Namespace) -> list[rollouts.Object]:
     return [cluster.daemonset(name) for name in given.daemonset]
 
 
 def _held(cluster: api.Api, given: argparse.Namespace) -> str:
     """Return the pods that hold VFs, "" for none."""
-    held = rollouts.holders(cluster.pods(), given.resource)
-    more = f", and {len(held) - _MOST} more" if len(held) > _MOST else ""
-    return f"{'; '.join(held[:_MOST])}{more}"
+    return layout.some(rollouts.holders(cluster.pods(), given.resource), _MOST, "; ")
 
 
-def _lacking(there: Iterable[api.Object]) -> str:
+def _lacking(there: Iterable[rollouts.Object]) -> str:
     return "; ".join(filter(None, map(rollouts.lacking, there)))
 
 
-def _wait(cluster: api.Api, given: argparse.Namespace, deadline: float, remedy: str) -> list[api.Object]:
+def _wait(cluster: api.Api, given: argparse.Namespace, deadline: float, remedy: str) -> list[rollouts.Object]:
     """Wait until all are rolled out; returns them. Raises SriovError. An API server may restart meanwhile."""
     there, shown = _look(cluster, given), ""
     while lacking := _lacking(there):

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from sriov import devices
+from sriov import devices, layout
 from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
 from sriov.state import call_log
-from sriovctl import output
 from sriovctl.node import attachments, facts, pod_spec, snapshot
 
 _MOST = 5  # of what is listed in one piece of evidence
@@ -144,7 +143,7 @@ def _pool(case: Case, resource: str) -> Iterator[ChainLink]:
         full = resource if "/" in resource else f"{case.found.where.prefix}/{resource}"
         near = difflib.get_close_matches(full, names, 1)
         remedy = f"write {near[0]} in the pod" if near else "add it to config.json, or name one that is there"
-        text = f"config.json has {output.some(names, _MOST) or 'no pool'}"
+        text = f"config.json has {layout.some(names, _MOST) or 'no pool'}"
         yield ChainLink("pool", question, Reply.NO, text, remedy)
         return
     yield ChainLink("pool", question, Reply.YES, f"{case.found.where.config} has it")
@@ -162,7 +161,7 @@ def _filled(found: facts.Facts, pool: assignment.Pool) -> ChainLink:
         if one.role is node_devices.Role.VF
     )
     each = [f"{count} VFs: {text}" for text, count in reasons.most_common()]
-    told = output.some(each, _MOST, "; ") or "the node has no VF at all"
+    told = layout.some(each, _MOST, "; ") or "the node has no VF at all"
     return ChainLink("devices", question, Reply.NO, told, "change its selectors, or make VFs (`sriovctl provision`)")
 
 
@@ -170,7 +169,7 @@ def _health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLi
     question = f"is a device of {resource} healthy?" if len(members) > 1 else "is it healthy?"
     ailments = collections.Counter(each.ailment for each in members if each.ailment)
     healthy = sum(each.health is assignment.Health.HEALTHY for each in members)
-    told = output.some([f"{count} {text}" for text, count in ailments.most_common()], _MOST, "; ")
+    told = layout.some([f"{count} {text}" for text, count in ailments.most_common()], _MOST, "; ")
     evidence = f"{healthy} of {len(members)}" + (f"; {told}" if told else "")
     remedy = "" if healthy else "see `sriovctl doctor`, which has a remedy for each"
     yield ChainLink("healthy", question, Reply.YES if healthy else Reply.NO, evidence, remedy)
@@ -203,7 +202,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[ChainLink]:
         return
     free = [device for device in told.allocatable[resource] if device not in told.holders]
     holders = sorted({str(told.holders[each]) for each in told.allocatable[resource] if each in told.holders})
-    evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {output.some(holders, _MOST)}" if holders else "")
+    evidence = f"{len(free)} free, {wanted} wanted" + (f"; held by {layout.some(holders, _MOST)}" if holders else "")
     enough = len(free) >= wanted
     yield ChainLink("free", f"is a device of {resource} free?", Reply.YES if enough else Reply.NO, evidence,
                     "" if enough else "end one of those pods, or make more VFs")  # fmt: skip

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from sriov import command_lines, errors, layout, versions
+from sriov import command_lines, errors, layout
 from sriovctl import exit_codes, groups, output
 from sriovctl.cluster import asking, kubectl, merging, options, pods, workloads
 from sriovctl.views import documents, explanations
 
 _MERGED = {"inventory": "Inventory", "attachments": "Attachments", "doctor": "Findings"}
-_ALONE = ("topology",)
 _ONLY = "kubectl sriov"
 
 
@@ -28,14 +27,7 @@ class _Program(groups.CommandsFirst):
         return super().parse_args(ctx, command_lines.command_first(args, self.commands, valued))
 
 
-def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(versions.told("kubectl-sriov"))
-        context.exit()
-
-
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def program() -> None:
     """sriovctl on the nodes of a cluster: in the container that the DaemonSet has for it on each.
 
@@ -43,10 +35,7 @@ def program() -> None:
     """
 
 
-@program.command("version")
-def _show_version() -> None:
-    """Show the version."""
-    click.echo(versions.told("kubectl-sriov"))
+groups.add_version(program, "kubectl-sriov")
 
 
 def _add_merged(name: str) -> None:
@@ -73,15 +62,15 @@ def _help(name: str) -> str:
     return f"Run `sriovctl {name}` on every node and merge what it prints; on one --node, as it is there."
 
 
-def _add_alone(name: str) -> None:
-    @program.command(name, context_settings=options.OPEN, help=f"Run `sriovctl {name}` on one node.")
-    @click.option("--node", required=True, shell_complete=options.complete_nodes, help="The node.")
-    @options.namespace
-    @options.common
-    def run(node: str, namespace: str | None, arguments: tuple[str, ...]) -> int:
-        client = options.client()
-        [chosen] = _chosen(_pods(client, namespace), [node])
-        return _attach(client, chosen, [name, *arguments])
+@program.command("topology", context_settings=options.OPEN)
+@click.option("--node", required=True, shell_complete=options.complete_nodes, help="The node.")
+@options.namespace
+@options.common
+def _topology(node: str, namespace: str | None, arguments: tuple[str, ...]) -> int:
+    """Run `sriovctl topology` on one node."""
+    client = options.client()
+    [chosen] = _chosen(_pods(client, namespace), [node])
+    return _attach(client, chosen, ["topology", *arguments])
 
 
 @program.command("explain", context_settings=options.OPEN)
@@ -133,7 +122,7 @@ def _pods(client: kubectl.Kubectl, namespace: str | None) -> dict[str, pods.Node
     if len(spaces := pods.namespaces(listed)) > 1:
         raise errors.SriovError(
             f"pods with the label {selector} are in several namespaces, and anybody may set a label: "
-            f"{output.some(spaces, 8)}",
+            f"{layout.some(spaces, 8)}",
             "name that of the DaemonSet by --daemonset-namespace",
         )
     if not (found := pods.by_node(listed)):
@@ -145,7 +134,7 @@ def _pods(client: kubectl.Kubectl, namespace: str | None) -> dict[str, pods.Node
 def _chosen(found: Mapping[str, pods.NodePod], named: Sequence[str]) -> list[pods.NodePod]:
     for node in named:
         if node not in found:
-            there = output.some(list(found), 8)
+            there = layout.some(list(found), 8)
             raise click.UsageError(f"the DaemonSet has no pod on a node {node!r}: it is on {there}")
     return [found[node] for node in dict.fromkeys(named)] or list(found.values())
 
@@ -169,8 +158,6 @@ def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Re
 
 for _name in _MERGED:
     _add_merged(_name)
-for _name in _ALONE:
-    _add_alone(_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sriov import layout
 from sriovctl import exit_codes, output
 from sriovctl.cluster import kubectl
 from sriovctl.views import attachments, devices, documents, findings
@@ -76,4 +77,4 @@ def grouped(unseen: Sequence[str]) -> Iterator[str]:
     for each in unseen:
         node, _, text = each.partition(": ")
         by_text.setdefault(text, []).append(node)
-    yield from (f"{output.some(nodes, 3)}: {text}" for text, nodes in by_text.items())
+    yield from (f"{layout.some(nodes, 3)}: {text}" for text, nodes in by_text.items())

@@ -7,7 +7,7 @@ import click
 import click.shell_completion
 
 from sriov import errors
-from sriovctl import output
+from sriovctl import options
 from sriovctl.cluster import kubectl, pods
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -61,10 +61,7 @@ namespace = click.option("--namespace", "-n", help="kubectl's own: of the Daemon
 nodes = click.option(
     "--node", "named", multiple=True, shell_complete=complete_nodes, help="Only this node; may be given again."
 )
-form = click.option(
-    "--output", "-o", "form", type=click.Choice([each.value for each in output.OutputFormat]), default="table",
-    show_default=True, help="As sriovctl's.", callback=lambda _context, _option, value: output.OutputFormat(value),
-)  # fmt: skip
+form = options.output_option
 OPEN = {"ignore_unknown_options": True}
 
 

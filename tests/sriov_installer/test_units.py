@@ -182,7 +182,7 @@ def test_a_refusal_names_each_pod_once_and_says_how_many_more(
         "sriov-underlay: pods still hold VFs: blue/db-0 (0000:01:10.0, 0000:01:10.2),"
         " a pod that is only known as container c1 (0000:01:10.4),"
         " an unknown pod, whose record is damaged (0000:01:10.6),"
-        " green/web-0 (0000:01:11.0), green/web-1 (0000:01:11.1), and 2 more;"
+        " green/web-0 (0000:01:11.0), green/web-1 (0000:01:11.1), 2 more;"
         " drain the node, or give --leave-attachments if another installation takes them over\n"
     )
 
