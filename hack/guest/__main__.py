@@ -1,6 +1,7 @@
 """`hack/lab`: boots a guest with two SR-IOV network cards on this machine's own files and runs a command in it.
 
-Exit status of `run` and `shell`: the command's; 125 where the lab failed, 69 where this machine can have none.
+Exit status of `run` and `shell`: the command's; 125 where the lab failed, 75 where the guest stood still (a fault of
+the emulation, worth another try), 69 where this machine can have none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from hack.guest import boot, errors, jobs, machine, nics, progress
 from hack.guest.downloads import cache, netdevsim, parts
 
 PROJECT = Path(__file__).parents[2]
-FAILED, UNAVAILABLE = 125, os.EX_UNAVAILABLE
+FAILED = 125
+STATUSES = {errors.UnavailableError: os.EX_UNAVAILABLE, errors.StoodStillError: os.EX_TEMPFAIL}
 PASSED_ON = ("TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "CI")
 
 
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     except errors.LabError as error:
         shown.clear()
         print(f"lab: {error}", file=sys.stderr)
-        return UNAVAILABLE if isinstance(error, errors.UnavailableError) else FAILED
+        return STATUSES.get(type(error), FAILED)
     except KeyboardInterrupt:
         shown.clear()
         return 128 + signal.SIGINT

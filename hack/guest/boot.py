@@ -30,11 +30,16 @@ LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Limits:
-    """Size of a guest, and the seconds that its command may take."""
+    """Size of a guest, and the seconds that its command may take.
+
+    `standstill`: seconds without a sign of life, of which a guest gives one every 10 (see `init`). One in a few hundred
+    emulated guests has stood still as a whole.
+    """
 
     memory: str = "2G"
     cpus: int = 2
     timeout: float = 3600.0
+    standstill: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,7 @@ def _once(
         )
         keys = keyboard.Keyboard() if job.terminal else contextlib.nullcontext()
         with _qemu(have, built) as (control, output), keys as typed:
-            watch = _Watch(
-                control, output, sink, shown, log=log, boot_limit=boot_limit, timeout=limits.timeout, typed=typed
-            )
+            watch = _Watch(control, output, sink, shown, log=log, boot_limit=boot_limit, limits=limits, typed=typed)
             return watch.outcome()
 
 
@@ -133,15 +136,16 @@ class _Watch:
         *,
         log: Path,
         boot_limit: float,
-        timeout: float,
+        limits: Limits,
         typed: keyboard.Keyboard | None,
     ) -> None:
-        self._sink, self._shown, self._log, self._timeout = sink, shown, log, timeout
+        self._sink, self._shown, self._log, self._limits = sink, shown, log, limits
         self._output, self._typed = output, typed
         self._begun = time.monotonic()
         self._boot_limit = boot_limit
         self._deadline = self._begun + boot_limit
         self._ready: float | None = None
+        self._heard = self._begun
         self._words = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ, (control.recv, self._hear))
@@ -166,6 +170,7 @@ class _Watch:
         except ConnectionResetError:
             data = b""
         if data:
+            self._heard = time.monotonic()
             take(data)
         else:
             self._selector.unregister(key.fileobj)
@@ -174,7 +179,7 @@ class _Watch:
         self._words += data
         if self._ready is None and b"ready " in self._words:
             self._ready = time.monotonic() - self._begun
-            self._deadline = time.monotonic() + self._timeout
+            self._deadline = time.monotonic() + self._limits.timeout
             self._shown.clear()
             if self._typed is not None:
                 self._selector.register(self._typed.begin(), selectors.EVENT_READ, (self._typed.read, self._type))
@@ -184,11 +189,17 @@ class _Watch:
             self._output.sendall(keys)
 
     def _check_time(self) -> None:
+        if self._ready is not None and time.monotonic() - self._heard > self._limits.standstill:
+            raise errors.StoodStillError(
+                f"the guest stood still: no sign of life for {self._limits.standstill:.0f} s{self._last_lines()}"
+            )
         if time.monotonic() < self._deadline:
             return
         if self._ready is None:
             raise errors.NotBootedError(f"the guest did not boot within {self._boot_limit:.0f} s{self._last_lines()}")
-        raise errors.LabError(f"the command was still running after {self._timeout:.0f} s and was ended with its guest")
+        raise errors.LabError(
+            f"the command was still running after {self._limits.timeout:.0f} s and was ended with its guest"
+        )
 
     def _concluded(self) -> Outcome:
         said = dict(line.split(" ", 1) for line in self._words.decode(errors="replace").splitlines() if " " in line)

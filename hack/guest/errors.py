@@ -2,6 +2,7 @@
 
 LabError                 the guest failed: it lost a device, its command did not end
 ├── NotBootedError       it did not boot, so nothing was done in it
+├── StoodStillError      it gave no sign of life any more: neither its clock nor its kernel goes on
 └── UnavailableError     this machine cannot have a guest at all, so a test may be skipped instead of failed
 """
 
@@ -14,6 +15,10 @@ class LabError(Exception):
 
 class NotBootedError(LabError):
     """The guest has not come up in time."""
+
+
+class StoodStillError(LabError):
+    """The guest as a whole stands still, whatever runs in it."""
 
 
 class UnavailableError(LabError):

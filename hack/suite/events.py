@@ -16,13 +16,17 @@ from tests import tiers
 
 
 class Events:
-    """The session's events: `collected`, `started`, `report`, `finished`, and `doing` while something is prepared."""
+    """The session's events: `collected`, `started`, `report`, `finished`, `doing` while something is prepared, and
+    `remark` for what a reader of the result should know."""
 
     def __init__(self, file: pathlib.Path) -> None:
         self._file = file.open("a", buffering=1)
 
     def doing(self, text: str) -> None:
         self._write("doing", text=text)
+
+    def remark(self, text: str) -> None:
+        self._write("remark", text=text)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:

@@ -22,6 +22,7 @@ class Progress:
     running: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: collections.defaultdict(float))
     failed: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
     tally: tiers.Tally = dataclasses.field(default_factory=tiers.Tally)
 
     def take(self, event: dict[str, Any]) -> str | None:
@@ -32,6 +33,8 @@ class Progress:
                 self.total, self.doing = event["count"], ""
             case "doing":
                 self.doing = event["text"]
+            case "remark":
+                self.remarks.append(event["text"])
             case "started":
                 self.running[event["test"]] = event["at"]
                 self.doing = ""
@@ -76,6 +79,7 @@ def summary(lanes: list[Progress], phases: list[Phase]) -> list[str]:
     lines += [line for lane in lanes for line in (f"{lane.name}:", *_indented(lane.tally.lines()))]
     slowest = heapq.nlargest(SLOWEST, ((took, test) for lane in lanes for test, took in lane.seconds.items()))
     lines += ["slowest:", *_indented([f"{took:6.1f} s  {test}" for took, test in slowest])]
+    lines += [f"{lane.name}: {text}" for lane in lanes for text in lane.remarks]
     failed = [test for lane in lanes for test in lane.failed]
     return lines + (["failed:", *_indented(failed)] if failed else [])
 

@@ -144,6 +144,29 @@ def test_the_folder_for_files_may_be_in_memory(environment: dict[str, str]) -> N
         assert (done.returncode, Path(folder, "file").read_text()) == (0, "seen\n"), done
 
 
+def test_a_guest_that_stands_still_is_ended(environment: dict[str, str]) -> None:
+    """QEMU is told to stop it, so neither its clock nor its kernel goes on. The lab's own limit would be minutes."""
+    run = """
+import pathlib, sys
+from hack.guest import __main__, boot, errors, jobs, progress
+from hack.guest.downloads import cache
+frozen = "from tests.lab import qemu\\nwith qemu.monitor() as monitor: monitor.do('stop')"
+job = jobs.Job([sys.executable, "-c", frozen], __main__.PROJECT, {}, numvfs=0)
+shown = progress.Progress(sys.stderr, quiet=True)
+try:
+    with cache.borrowed(cache.default(), shown) as have:
+        boot.run(have, job, boot.Limits(standstill=25.0), print, shown)
+except errors.LabError as error:
+    print(type(error).__name__, str(error).splitlines()[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", run], cwd=LAB.parents[1], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "StoodStillError the guest stood still: no sign of life for 25 s; its last words:\n", (
+        done.stderr
+    )
+
+
 def test_an_interrupted_guest_leaves_nothing_behind(environment: dict[str, str]) -> None:
     started = subprocess.Popen([LAB, "run", "--", "true"], env=environment, stderr=subprocess.PIPE, text=True)
     with started:

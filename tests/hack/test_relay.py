@@ -13,10 +13,11 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 
-# What hack/lab does for `run --out DIR --env NAME=VALUE -- COMMAND`, on this machine.
+# What hack/lab does for `run --out DIR --env NAME=VALUE … -- COMMAND`, on this machine.
 HERE = """#!/bin/sh
 export SRIOV_LAB=guest LAB_OUT="$3" "$5"
-shift 6
+while [ "$1" != -- ]; do shift; done
+shift
 exec "$@"
 """
 
@@ -159,6 +160,33 @@ def test_a_guest_that_says_nothing_for_too_long_fails_the_tests_it_owes(project:
     output = run(project, "#!/bin/sh\necho booting\nexec sleep 60\n", "-k", "passes")
     assert summary(output) == "7 deselected, 1 error"
     assert re.search(r"did not report \S+test_passes in 1 s; its log ends:\n\S*\s*booting", output)
+
+
+# What a lab does whose first guest stands still in its second test.
+STANDING_STILL = """#!/bin/sh
+export SRIOV_LAB=guest LAB_OUT="$3"
+while [ "$1" != -- ]; do shift; done
+shift
+if mkdir first 2>/dev/null; then
+    head -n 1 "$LAB_OUT/selection" >"$LAB_OUT/some"
+    "$1" "$2" "$3" -p no:cacheprovider "@$LAB_OUT/some"
+    echo "lab: the guest stood still: no sign of life for 180 s" >&2
+    exit 75
+fi
+exec "$@"
+"""
+
+
+def test_when_a_guest_stands_still_another_one_runs_the_tests_that_are_left(project: Path) -> None:
+    output = run(project, STANDING_STILL, "-k", "passes or odd or fails")
+    assert summary(output) == "1 failed, 3 passed, 4 deselected"
+    assert re.search(r"lab: the guest stood still in \S+::test_fails; another one runs what is left", output)
+    assert "no sign of life for 180 s" in output
+
+
+def test_two_guests_that_stand_still_fail_the_tests_they_owe(project: Path) -> None:
+    output = run(project, "#!/bin/sh\necho 'lab: the guest stood still'\nexit 75\n", "-k", "passes")
+    assert summary(output) == "7 deselected, 1 error"
 
 
 LISTENING = """

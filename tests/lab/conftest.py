@@ -75,7 +75,8 @@ def _is_ours(item: pytest.Item) -> bool:
 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     try:
-        found = _guest(item).reports(item.nodeid, functools.partial(_tell, item.config))
+        tell, remark = (functools.partial(_told, item.config, hook) for hook in ("doing", "remark"))
+        found = _guest(item).reports(item.nodeid, tell, remark)
     except relay.NoGuestError as error:
         outcome = "skipped" if error.unavailable and not MUST_RUN else "failed"
         return [_report(item, "setup", outcome, str(error)), _report(item, "teardown", "passed", "")]
@@ -100,11 +101,13 @@ def _report(item: pytest.Item, when: str, outcome: str, reason: str) -> pytest.T
     return pytest.TestReport(item.nodeid, item.location, keywords, outcome, longrepr, when)  # type: ignore[arg-type]
 
 
-def _tell(config: pytest.Config, text: str) -> None:
-    """Tell a plugin that shows what is being prepared."""
+def _told(config: pytest.Config, hook: str, text: str) -> None:
+    """Tell a plugin that shows what is being prepared (`doing`), or what a reader of the result should know."""
     for plugin in config.pluginmanager.get_plugins():
-        if (doing := getattr(plugin, "doing", None)) is not None:
-            doing(text)
+        if (tell := getattr(plugin, hook, None)) is not None:
+            tell(text)
+    if hook == "remark":
+        _say(config, text)
 
 
 def _say(config: pytest.Config, text: str) -> None:

@@ -1,5 +1,8 @@
 """One guest for a whole test session: runs the selected tests in it and brings every report home as it is made.
 
+A guest that stands still as a whole is a fault of its emulation: once a session, another one runs the tests that are
+left, that one included in which it happened.
+
 The guest's pytest appends each report to a file in the one folder it shares with us; a line without a report says
 that a test is over. Refuses to judge: outcome, traceback and captured output are the guest's.
 """
@@ -28,6 +31,7 @@ Report = dict[str, Any]  # as pytest_report_to_serializable makes it
 REPORTS = "reports.jsonl"
 SELECTION = "selection"
 LOG = "guest.log"
+CONSOLE = "console"
 # Importing what pip happens to have installed for pytest costs an emulated CPU 8 of 14 seconds.
 NO_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
 LONG = os.environ.get("SRIOV_LONG") == "1"
@@ -49,26 +53,44 @@ class Relay:
     """A running guest, its tests and their reports. `folder` holds everything it writes."""
 
     def __init__(self, lab: Path, folder: Path, tests: Sequence[str], options: Sequence[str] = ()) -> None:
-        self._folder = folder
+        self._folder, self._lab, self._tests, self._options = folder, lab, tests, options
+        self._tries = 2
         self._heard = time.monotonic()
         self._told = ""
         self._reports: dict[str, list[Report]] = defaultdict(list)
         self._finished: set[str] = set()
-        (folder / SELECTION).write_text("".join(f"{test}\n" for test in tests))
         (folder / REPORTS).touch()
-        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "timeout"]
-        inside += ["--timeout", f"{LIMIT:.0f}", f"@{folder / SELECTION}"]
-        with (folder / LOG).open("wb") as log:
-            self._guest = subprocess.Popen(
-                [lab, "run", "--out", folder, "--env", NO_PLUGINS, *options, "--", *inside],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+        self._guest = self._booted()
         self._lines = self._read_lines()
 
-    def reports(self, test: str, tell: Callable[[str], object] = str) -> list[Report]:
+    def _booted(self) -> subprocess.Popen[bytes]:
+        """Boot a guest for the tests that are left."""
+        folder, self._tries = self._folder, self._tries - 1
+        left = [test for test in self._tests if test not in self._finished]
+        (folder / SELECTION).write_text("".join(f"{test}\n" for test in left))
+        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "timeout"]
+        inside += ["--timeout", f"{LIMIT:.0f}", f"@{folder / SELECTION}"]
+        options: list[str | Path] = [
+            "--out",
+            folder,
+            "--env",
+            NO_PLUGINS,
+            "--console",
+            folder / CONSOLE,
+            *self._options,
+        ]
+        with (folder / LOG).open("ab") as log:
+            return subprocess.Popen(
+                [self._lab, "run", *options, "--", *inside],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def reports(
+        self, test: str, tell: Callable[[str], object] = str, remark: Callable[[str], object] = str
+    ) -> list[Report]:
         """The reports of one test (setup, call, teardown), once it is over in the guest.
 
-        `tell` is called with what the lab says until the first test has begun.
+        `tell` is called with what the lab says until the first test has begun, `remark` with what is to be remembered.
         """
         while test not in self._finished:
             if not self._reports and (said := self._last_line()) != self._told:
@@ -76,7 +98,11 @@ class Relay:
                 tell(said)
             ended = self._guest.poll() is not None
             self._take_new()
-            if test not in self._finished and (ended or time.monotonic() - self._heard > PATIENCE):
+            if test not in self._finished and self._stood_still():
+                remark(f"the guest stood still in {test}; another one runs what is left\n{self._last_words()}")
+                self._reports.pop(test, None)
+                self._guest, self._heard = self._booted(), time.monotonic()
+            elif test not in self._finished and (ended or time.monotonic() - self._heard > PATIENCE):
                 raise self._no_guest(test)
             if test not in self._finished:
                 time.sleep(POLL)
@@ -88,6 +114,9 @@ class Relay:
             self._guest.wait(5)  # its pytest may be printing its summary
         self._guest.terminate()
         self._guest.wait()
+
+    def _stood_still(self) -> bool:
+        return self._guest.returncode == os.EX_TEMPFAIL and self._tries > 0
 
     def _last_line(self) -> str:
         lines = (self._folder / LOG).read_text(errors="replace").splitlines()
@@ -119,12 +148,21 @@ class Relay:
                 rest = ""
 
     def _no_guest(self, test: str) -> NoGuestError:
-        lines = (self._folder / LOG).read_text(errors="replace").splitlines()
         if self._guest.returncode == os.EX_UNAVAILABLE:
-            return NoGuestError(lines[-1], unavailable=True)
+            return NoGuestError(self._last_line(), unavailable=True)
         silent = "" if self._guest.poll() is not None else f" in {PATIENCE:.0f} s"
-        tail = "\n".join(lines[-LAST_LINES:])
-        return NoGuestError(f"the guest did not report {test}{silent}; its log ends:\n{tail}", unavailable=False)
+        return NoGuestError(f"the guest did not report {test}{silent}; {self._last_words()}", unavailable=False)
+
+    def _last_words(self) -> str:
+        """The ends of its log and of what its kernel has said."""
+        return "\n".join(
+            f"{what} ends:\n{_tail(self._folder / name)}" for what, name in (("its log", LOG), ("its console", CONSOLE))
+        )
+
+
+def _tail(file: Path) -> str:
+    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+    return "\n".join(lines[-LAST_LINES:])
 
 
 def note(folder: Path, test: str, report: Report | None) -> None:

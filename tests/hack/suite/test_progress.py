@@ -45,6 +45,12 @@ def test_a_test_that_fails_in_two_steps_is_told_once() -> None:
     assert (lane.failed, lane.line()) == (["t"], "0 of ?, 1 failed: collecting tests")
 
 
+def test_what_a_reader_of_the_result_should_know_is_in_the_summary() -> None:
+    lane = progress.Progress("guest 1")
+    lane.take(event("remark", 1.0, text="the guest stood still"))
+    assert "guest 1: the guest stood still" in progress.summary([lane], [])
+
+
 def test_the_summary_names_times_tiers_the_slowest_ten_and_what_failed() -> None:
     lane = progress.Progress("one")
     for number in range(12):
