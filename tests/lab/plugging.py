@@ -20,13 +20,20 @@ class Card:
     pf: devices.PciAddress
 
     def unplug(self) -> None:
-        """As by its handle: the driver is asked first. Afterwards neither the guest nor QEMU has the card."""
+        """As by its handle: the driver is asked first. Afterwards neither the guest nor QEMU has the card.
+
+        If nothing has happened in a minute, the slot's button is pressed once more, as a person would.
+        """
         if not igb.TREE.pci(self.pf).exists():
             return
+        name = nics.device(self.number)["id"]
         with qemu.monitor() as monitor:
-            name = nics.device(self.number)["id"]
             monitor.do("device_del", id=name)
-            monitor.wait_for("DEVICE_DELETED", device=name)
+            try:
+                monitor.wait_for("DEVICE_DELETED", device=name)
+            except qemu.SilentError:
+                monitor.do("device_del", id=name)
+                monitor.wait_for("DEVICE_DELETED", device=name)
         assert namespaces.until(lambda: not igb.TREE.pci(self.pf).exists())
 
     def plug(self) -> None:

@@ -68,7 +68,8 @@ class Relay:
         folder, self._tries = self._folder, self._tries - 1
         left = [test for test in self._tests if test not in self._finished]
         (folder / SELECTION).write_text("".join(f"{test}\n" for test in left))
-        inside = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "timeout"]
+        # -u: what pytest says before a hang is not in its buffer then.
+        inside = [sys.executable, "-u", "-m", "pytest", "-p", "no:cacheprovider", "-p", "timeout"]
         inside += ["--timeout", f"{LIMIT:.0f}", f"@{folder / SELECTION}"]
         options: list[str | Path] = [
             "--out",
