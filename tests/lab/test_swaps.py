@@ -27,7 +27,9 @@ from tests.lab import igb
 SWAPS = (20, 200) if {"SRIOV_LONG", "SRIOV_LAB"} & {*os.environ} else (20,)
 VFS = (0, 1)
 HOME_MTU = 1500
-CARRIER = 60.0  # seconds in which the emulated guest of a busy machine has one; usual is one
+# Seconds until there is one: igbvf that has missed an answer of its PF asks again after ten (igbvf_has_link() in its
+# netdev.c), which an emulated guest of a busy machine has shown.
+CARRIER = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
