@@ -47,7 +47,7 @@ class Service(msgspec.Struct, frozen=True, array_like=True):
     affinity: int = 0
 
 
-class Change(msgspec.Struct, frozen=True):
+class TableChange(msgspec.Struct, frozen=True):
     """Services that are new or other than before, and frontends that are gone. With `whole`, all else is gone too."""
 
     services: tuple[Service, ...] = ()
@@ -58,15 +58,15 @@ class Change(msgspec.Struct, frozen=True):
 Table = Mapping[Frontend, Service]
 
 
-def difference(old: Table, new: Table) -> Change:
+def difference(old: Table, new: Table) -> TableChange:
     """Return what turns `old` into `new`."""
-    return Change(
+    return TableChange(
         tuple(service for frontend, service in new.items() if old.get(frontend) != service),
         tuple(frontend for frontend in old if frontend not in new),
     )
 
 
-def applied(table: Table, change: Change) -> dict[Frontend, Service]:
+def applied(table: Table, change: TableChange) -> dict[Frontend, Service]:
     """Return the table after the change."""
     kept = {} if change.whole else dict(table)
     for frontend in change.gone:
@@ -74,7 +74,7 @@ def applied(table: Table, change: Change) -> dict[Frontend, Service]:
     return kept | {service.frontend: service for service in change.services}
 
 
-def check(change: Change) -> None:
+def check(change: TableChange) -> None:
     """Raises SriovError, which names the value, if somebody sends what no cluster has."""
     _unique(service.frontend for service in change.services)
     for frontend in change.gone:

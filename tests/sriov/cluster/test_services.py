@@ -19,17 +19,17 @@ TABLES = st.dictionaries(st.sampled_from(FRONTENDS), BACKENDS).map(
 def test_a_difference_turns_the_old_table_into_the_new(old: services.Table, new: services.Table) -> None:
     change = services.difference(old, new)
     assert services.applied(old, change) == new
-    assert services.difference(new, new) == services.Change()
+    assert services.difference(new, new) == services.TableChange()
     services.check(change)
 
 
 @given(TABLES, TABLES)
 def test_a_whole_table_replaces_what_was_there(old: services.Table, new: services.Table) -> None:
-    assert services.applied(old, services.Change(tuple(new.values()), whole=True)) == new
+    assert services.applied(old, services.TableChange(tuple(new.values()), whole=True)) == new
 
 
-def service(address: str = "10.96.0.1", port: int = 80, *backends: Endpoint, affinity: int = 0) -> services.Change:
-    return services.Change((Service(Frontend(address, port, Protocol.TCP), backends, affinity),))
+def service(address: str = "10.96.0.1", port: int = 80, *backends: Endpoint, affinity: int = 0) -> services.TableChange:
+    return services.TableChange((Service(Frontend(address, port, Protocol.TCP), backends, affinity),))
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def service(address: str = "10.96.0.1", port: int = 80, *backends: Endpoint, aff
         (service("10.96.0.1", 80, Endpoint("fd00::1", 80)), "backend fd00::1 is of another IP version"),
         (service(affinity=86401), "affinity 86401 is not 0 to 86400 seconds"),
         (service(affinity=-1), "affinity -1 is not"),
-        (services.Change((*service().services, *service().services)), "it comes twice in one change"),
-        (services.Change(gone=(Frontend("", 80, Protocol.TCP),)), "'' is no IP address"),
+        (services.TableChange((*service().services, *service().services)), "it comes twice in one change"),
+        (services.TableChange(gone=(Frontend("", 80, Protocol.TCP),)), "'' is no IP address"),
     ],
 )
-def test_what_no_cluster_has_is_refused_by_name(change: services.Change, words: str) -> None:
+def test_what_no_cluster_has_is_refused_by_name(change: services.TableChange, words: str) -> None:
     with pytest.raises(errors.SriovError, match=words):
         services.check(change)
