@@ -1,0 +1,42 @@
+"""The programs for Services on this machine's kernel: the object file, a BPF file system, the root of cgroup v2."""
+
+import contextlib
+import functools
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+from sriov_cni.dataplane import services
+from tests import artefacts
+
+
+@functools.cache
+def built() -> pathlib.Path:
+    return pathlib.Path(artefacts.output("hack/build-bpf"))
+
+
+@functools.cache
+def cgroup() -> pathlib.Path:
+    """Root of cgroup v2, wherever it is mounted (proc_pid_mountinfo(5))."""
+    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    return next(pathlib.Path(line.split()[4]) for line in lines if line.split(" - ")[1].startswith("cgroup2 "))
+
+
+@contextlib.contextmanager
+def mounted(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def translator(pins: pathlib.Path) -> Iterator[services.Translator]:
+    """A daemon's, until it ends; what it has pinned stays."""
+    found = services.Translator(pins, cgroup(), built())
+    try:
+        yield found
+    finally:
+        found.close()
