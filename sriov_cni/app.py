@@ -106,6 +106,7 @@ async def _run(
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),
             functools.partial(enable_ipv6, sysctls=options.net_sysctls),
+            _translation(options, book),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -162,6 +163,20 @@ def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path) -> None:
         raise
 
 
+def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Translation | None:
+    """Load the programs for Services, or take them over, with the pods that the ledger has. Raises SriovError."""
+    if options.services is None:
+        return None
+    # A daemon without Services imports nothing for them.
+    from sriov_cni.dataplane import services  # noqa: PLC0415
+
+    found = services.Translator(options.services, options.cgroup_root or services.cgroup_root())
+    for record in book.records():
+        if record.cookie:
+            found.admit(record.cookie)
+    return found
+
+
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     if options.http is None:
         return None
@@ -209,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     for flag, default, text in _PLACES:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
     _add_kubelet(parser)
+    _add_services(parser)
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
@@ -231,6 +247,21 @@ def _add_kubelet(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         metavar="FILE",
         help="this socket, if it is elsewhere",
+    )
+
+
+def _add_services(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--services",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)",
+    )
+    parser.add_argument(
+        "--cgroup-root",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="with --services: where the root of cgroup v2 is mounted (found in /proc/self/mountinfo)",
     )
 
 

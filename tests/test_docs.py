@@ -33,7 +33,7 @@ def test_the_readmes_device_plugin_configuration(tmp_path: pathlib.Path) -> None
     assert not loaded.warnings
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cni.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cni.md", "docs/services.md"])
 def test_network_configurations(page: str) -> None:
     [example] = [each for each in examples(page) if each.get("type") == "sriov"]
     document = netconf.decode(json.dumps({"deviceID": "0000:01:10.0", **example}).encode())

@@ -52,6 +52,7 @@ RUN_BY = {
         "tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken",
         "tests/deploy/test_metrics_page.py::installed",
     ],
+    ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
     ("docs/provisioning.md", "yaml"): ["tests/sriov/provisioning/test_docs.py::test_the_example"],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],

@@ -132,6 +132,7 @@ def _record(
         driver=request.vf.driver or "",
         passed_over=_in_order(expected),
         pinned=(target and home and plans.pinned(request, home.address)) or "",
+        cookie=request.cookie,
     )
 
 

@@ -22,7 +22,8 @@ class Request(msgspec.Struct, frozen=True):
     `mtu` is in bytes; None keeps the VF's. `rdma` are the RDMA devices that move with the VF. `rdma_nodes` are the RDMA
     device nodes that the pod was given, as in `uverbs3`. `named` are the settings that the network names; if it is
     None, they are those that differ from the baseline. All others are stated on our own account, and their refusal
-    fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it.
+    fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it. `services`
+    is whether the pod's sockets reach Services, `cookie` the number by which the kernel then knows its namespace.
     """
 
     vf: devices.VF
@@ -34,6 +35,8 @@ class Request(msgspec.Struct, frozen=True):
     ipam: str = ""
     rdma_nodes: tuple[str, ...] = ()
     named: frozenset[settings.Setting] | None = None
+    services: bool = False
+    cookie: int = 0
 
     @property
     def asked(self) -> frozenset[settings.Setting]:

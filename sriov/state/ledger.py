@@ -64,7 +64,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     while no try has failed. `driver` is the VF's driver at the ADD. `passed_over` are the settings that nobody asked
     for and the driver refused, None if they were not written. `pinned` is the MAC that the PF holds the VF to, "" for
     none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
-    of an InfiniBand VF, "" for none. Records of older versions lack some of these.
+    of an InfiniBand VF, "" for none. `cookie` is the number by which the kernel knows the namespace if its
+    sockets reach Services, or else 0. Records of older versions lack some of these.
     """
 
     version: int = FORMAT
@@ -84,6 +85,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pinned: str = ""
     host_mac: str | None = None
     host_guid: str = ""
+    cookie: int = 0
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

@@ -13,7 +13,7 @@ from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.context import announcements, ipam, locks, steps
-from sriov_cni.context.calls import Call, Daemon, log
+from sriov_cni.context.calls import Call, Daemon, Translation, log
 from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 
@@ -110,6 +110,18 @@ def _give(
     daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
 ) -> _Given:
     """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
+    if not request.services:
+        return _attached(daemon, request, pod, lease)
+    translation = _translation(daemon)
+    request = msgspec.structs.replace(request, cookie=translation.cookie(pod))
+    given = _attached(daemon, request, pod, lease)
+    translation.admit(request.cookie)
+    return given
+
+
+def _attached(
+    daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
+) -> _Given:
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True, mac=mac)
@@ -169,10 +181,25 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
+    if wanted.services:
+        _translation(daemon)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
-    return plans.Request(vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named)
+    return plans.Request(
+        vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=wanted.services
+    )
+
+
+def _translation(daemon: Daemon) -> Translation:
+    """Raises CniError if nothing on this node translates Services."""
+    if daemon.translation is None:
+        raise cni_errors.CniError(
+            Code.INVALID_CONFIG,
+            'services "socket": the daemon of this node does not translate Services',
+            "start it with --services DIR, or leave the key out",
+        )
+    return daemon.translation
 
 
 async def _end_former_owner(

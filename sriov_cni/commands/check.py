@@ -39,6 +39,7 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     logs.about(vf=record.pci)
     async with daemon.vf_locks.of(record.pci) as held:
         await held.run(_compare, daemon.node, record, pod, previous)
+        await held.run(_check_services, daemon, record)
     await call.hand_to_ipam(network)
     return b""
 
@@ -64,6 +65,14 @@ def _try_out(daemon: Daemon) -> None:
     daemon.book.try_out()
     with daemon.node.kernel() as net:
         net.links()
+
+
+def _check_services(daemon: Daemon, record: ledger.Record) -> None:
+    """Raises CniError with code 101 if the pod was to reach Services and does not."""
+    if record.cookie and (daemon.translation is None or record.cookie not in daemon.translation.admitted()):
+        raise cni_errors.CniError(
+            Code.CHECK, "the pod's sockets do not reach Services", "start the daemon with --services DIR"
+        )
 
 
 def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: result.Result) -> None:

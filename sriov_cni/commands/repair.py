@@ -72,11 +72,17 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
 def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
     """Return records without a living owner, and records of VFs whose driver has changed since the ADD.
 
+    Namespaces without a record reach Services no more: a DEL leaves that to this, and does not look for other records.
     The whole ledger is read here: in a thread, since that may take some time.
     """
     over: dict[bool, list[ledger.Record]] = {True: [], False: []}
+    # Before the ledger: an ADD writes its record first.
+    admitted = set() if daemon.translation is None else daemon.translation.admitted()
     for record in daemon.book.records():
         over[_seems_over(daemon, record)].append(record)
+        admitted.discard(record.cookie)
+    if daemon.translation is not None and admitted:
+        daemon.translation.dismiss(admitted)
     return over[True], [each for each in over[False] if rebound.problem(daemon.node.tree, each) is not None]
 
 

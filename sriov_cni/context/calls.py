@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import pathlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -33,6 +33,20 @@ Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], an
 
 EnableIpv6 = Callable[[netns.Netns, str], None]
 """Enables IPv6 for an interface of a pod: announcing.enable_ipv6, or nothing without a real namespace."""
+
+
+class Translation(Protocol):
+    """What lets pods reach Services: dataplane.services.Translator, which has the promises of each call."""
+
+    def cookie(self, pod: netns.Netns) -> int: ...
+
+    def admit(self, cookie: int) -> None: ...
+
+    def admitted(self) -> set[int]: ...
+
+    def dismiss(self, cookies: Iterable[int]) -> None: ...
+
+    def problems(self) -> list[str]: ...
 
 
 class Meter(Protocol):
@@ -64,6 +78,7 @@ class Daemon(msgspec.Struct, frozen=True):
     calls_log: call_log.Recent | None = None
     troubles: daemon_problems.Trouble | None = None
     enable_ipv6: EnableIpv6 | None = None
+    translation: Translation | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)
@@ -73,9 +88,10 @@ class Daemon(msgspec.Struct, frozen=True):
     stuck: attempts.Attempts = msgspec.field(default_factory=attempts.Attempts)
 
     def problems(self) -> list[str]:
-        """Return the problems of the background tasks and the policy, a line for each. Only for the loop's thread."""
+        """Return the problems of background tasks, policy and Services, a line for each. Only for the loop's thread."""
         policy_problem = None if self.guard is None else self.guard.problem()
-        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem])]
+        translation = [] if self.translation is None else self.translation.problems()
+        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this after the call."""

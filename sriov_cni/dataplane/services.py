@@ -14,7 +14,7 @@ import pathlib
 import shutil
 import socket
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -149,14 +149,18 @@ class Translator:
         with _told("the pod gets no Services"):
             self._pods.update([(service_maps.pod(cookie), bytes(4))])
 
-    def keep_only(self, cookies: Collection[int]) -> None:
-        """Forget all other namespaces; a cookie is never used again (net/core/net_namespace.c)."""
-        gone = [key for key, _ in self._pods.entries() if service_maps.cookie(key) not in cookies]
-        with _told("pods that are gone are not forgotten"):
-            self._pods.delete(gone)
+    def admitted(self) -> set[int]:
+        return {service_maps.cookie(key) for key, _ in self._pods.entries()}
 
-    def dismiss(self, cookie: int) -> None:
-        self._pods.delete([service_maps.pod(cookie)])
+    def dismiss(self, cookies: Iterable[int]) -> None:
+        """Forget namespaces. A cookie is not used a second time (net/core/net_namespace.c)."""
+        with _told("pods that are gone are not forgotten"):
+            self._pods.delete([service_maps.pod(each) for each in cookies])
+
+    @staticmethod
+    def cookie(pod: netns.Netns) -> int:
+        """Return the number by which the kernel knows a namespace. Raises SriovError before Linux 5.14."""
+        return cookie(pod)
 
     def problems(self) -> list[str]:
         """Return why pods do not reach Services although everything is attached; the kernel is asked."""
@@ -190,6 +194,15 @@ def cookie(pod: netns.Netns) -> int:
             ) from error
 
 
+def cgroup_root(mountinfo: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> pathlib.Path:
+    """Return where cgroup v2 is mounted (proc_pid_mountinfo(5)). Raises SriovError if it is not."""
+    for line in mountinfo.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return pathlib.Path(before.split()[4])
+    raise errors.SriovError("services: cgroup v2 is not mounted", "mount it, or name it with --cgroup-root")
+
+
 def _no_room(service: services.Service, free: int) -> errors.SriovError:
     return errors.SriovError(
         f"services: the table of Services stays as it was: no room for the {len(service.backends)} backends of"
@@ -199,6 +212,13 @@ def _no_room(service: services.Service, free: int) -> errors.SriovError:
 
 
 def _opened(cgroup: pathlib.Path) -> int:
+    """Open the root of all cgroups. In a container, what looks like one is the container's own: it has cgroup.events,
+    which no root has (Documentation/admin-guide/cgroup-v2.rst)."""
+    if (cgroup / "cgroup.events").exists():
+        raise errors.SriovError(
+            f"services: {cgroup} is not the root of cgroup v2, so that no pod would reach Services",
+            "mount the host's /sys/fs/cgroup, and name it with --cgroup-root",
+        )
     try:
         return os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

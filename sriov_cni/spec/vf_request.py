@@ -46,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True):
     rdma_isolation: bool | None = msgspec.field(default=None, name="rdmaIsolation")
     guid: str | None = None
     pkey: str | None = None
+    services: str | None = None
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     dns: result.Dns | None = None
@@ -63,7 +64,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
-    `rdma` None leaves it to the node whether RDMA devices move.
+    `rdma` None leaves it to the node whether RDMA devices move. `services`: whether the pod's sockets reach Services.
     """
 
     pci: devices.PciAddress | None
@@ -75,6 +76,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     rdma: bool | None = None
     dns: result.Dns = msgspec.field(default_factory=result.Dns)
     pkey: int | None = None
+    services: bool = False
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -95,6 +97,7 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             asked.rdma_isolation,
             asked.dns or result.Dns(),
             _pkey(asked.pkey),
+            _services(asked.services),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error
@@ -176,6 +179,14 @@ def _pkey(text: str | None) -> int | None:
     if not _PKEY.fullmatch(text):
         raise netconf.invalid(f"pkey {text!r} is not a partition key", "write it in hex, as in 0x8001")
     return settings.in_range("pkey", int(text, 16), 1, 0xFFFF)
+
+
+def _services(value: str | None) -> bool:
+    if value not in (None, "", "off", "socket"):
+        raise cni_errors.CniError(
+            Code.UNSUPPORTED_FIELD, f"services {value!r} is no way to reach Services", 'write "off" or "socket"'
+        )
+    return value == "socket"
 
 
 def _switch(key: str, value: str | None) -> bool | None:

@@ -22,21 +22,27 @@ PROJECT = pathlib.Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def node(folder: pathlib.Path) -> Iterator[mock_node.MockNode]:
-    """A node whose daemon serves folder/run/cni.sock."""
-    with contextlib.closing(mock_node.MockNode(folder, pfs=1, vfs=2)) as made:
-        options = ["--sysfs", str(made.sysfs_root), "--run-dir", str(folder / "run")]
-        command = made.command(sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
-        with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}) as process:
-            try:
-                deadline = time.monotonic() + 20
-                while not (folder / "run/cni.sock").exists():
-                    assert process.poll() is None
-                    assert time.monotonic() < deadline
-                    time.sleep(0.01)
-                yield made
-            finally:
-                process.terminate()
+def node(folder: pathlib.Path, *further: str) -> Iterator[mock_node.MockNode]:
+    """A node whose daemon, with `further` options, serves folder/run/cni.sock."""
+    with contextlib.closing(mock_node.MockNode(folder, pfs=1, vfs=2)) as made, daemon(made, folder, *further):
+        yield made
+
+
+@contextlib.contextmanager
+def daemon(made: mock_node.MockNode, folder: pathlib.Path, *further: str) -> Iterator[None]:
+    """The node's daemon, which may be started again when it has ended."""
+    options = ["--sysfs", str(made.sysfs_root), "--run-dir", str(folder / "run"), *further]
+    command = made.command(sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
+    with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not (folder / "run/cni.sock").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield
+        finally:
+            process.terminate()
 
 
 def links(pod: namespaces.Namespace) -> dict[str, kernel.Link]:

@@ -17,15 +17,13 @@ def built() -> pathlib.Path:
 
 @functools.cache
 def cgroup() -> pathlib.Path:
-    """Root of cgroup v2, wherever it is mounted (proc_pid_mountinfo(5))."""
-    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-    return next(pathlib.Path(line.split()[4]) for line in lines if line.split(" - ")[1].startswith("cgroup2 "))
+    return services.cgroup_root()
 
 
 @contextlib.contextmanager
-def mounted(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def mounted(folder: pathlib.Path, kind: str = "bpf") -> Iterator[pathlib.Path]:
     folder.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)
+    subprocess.run(["mount", "-t", kind, kind, folder], check=True)
     try:
         yield folder
     finally:

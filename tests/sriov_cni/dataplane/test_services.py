@@ -260,7 +260,7 @@ def test_everything_goes_on_without_the_daemon_and_the_next_one_takes_it_over(
             later.apply(table(Service(frontend("4"), (endpoint("4", second),))))
             reaches(pod, second)
             assert contents(pins) == {"services": 1, "members": 0, "pods": 1}
-            later.keep_only([])
+            later.dismiss(later.admitted())
             assert contents(pins)["pods"] == 0
     services.remove(pins)
     assert services.LAYOUT not in [path.name for path in pins.iterdir()]
@@ -294,6 +294,22 @@ def test_a_full_table_is_one_error_and_the_old_one_stays(
         ):
             translator.apply(table(*huge))
         reaches(pod, server)
+
+
+def test_more_services_than_the_kernel_has_room_for_are_one_error_and_the_old_ones_stay(
+    translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+) -> None:
+    """The kernel takes a part of them first."""
+    pod, far = pods
+    translator.admit(services.cookie(pod.handle))
+    with listening(far, "4") as server:
+        old = Service(frontend("4"), (endpoint("4", server),))
+        translator.apply(table(old))
+        every = (Service(Frontend(f"10.97.{index >> 8}.{index & 255}", 80, Protocol.TCP)) for index in range(1 << 16))
+        with pytest.raises(errors.SriovError, match="the table of Services stays as it was"):
+            translator.apply(TableChange((Service(frontend("4")), *every)))
+        reaches(pod, server)
+        translator.apply(TableChange((Service(frontend("6")),)))
 
 
 def test_an_object_that_the_verifier_refuses_leaves_the_old_programs(

@@ -1,0 +1,113 @@
+"""`services: "socket"` from ADD to the end of the pod, on real interfaces: the daemon is a process (root)."""
+
+import contextlib
+import pathlib
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
+from sriov.linux import netns
+from sriov_cni.dataplane import services
+from tests.fakes import mock_node
+from tests.kernel import namespaces, test_gc
+from tests.sriov_cni import harness
+from tests.sriov_cni.dataplane import bpf
+
+pytestmark = pytest.mark.root
+PLUGINS = "/usr/lib/cni"
+ADDRESS = "10.9.0.2"
+NETWORK = harness.configuration(
+    "0000:01:10.0",
+    cniVersion="1.0.0",
+    services="socket",
+    ipam={"type": "static", "addresses": [{"address": f"{ADDRESS}/24"}]},
+)
+CLUSTER_IP = ("10.96.0.1", 443)
+
+
+@pytest.fixture
+def places(tmp_path: pathlib.Path) -> Iterator[tuple[pathlib.Path, tuple[str, ...]]]:
+    """Where programs are pinned, and the daemon's options: `ip netns exec` hides what is mounted below /sys."""
+    bpf.built()
+    with bpf.mounted(tmp_path / "bpf") as pins, bpf.mounted(tmp_path / "cgroup", "cgroup2") as cgroup:
+        yield pins, ("--services", str(pins), "--cgroup-root", str(cgroup))
+        services.remove(pins)
+
+
+def test_a_pod_reaches_services_from_its_add_on_and_nothing_is_left_of_it(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    pins, options = places
+    with test_gc.node(tmp_path, *options), namespaces.made("pod") as pod, bpf.translator(pins) as seen:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        added = client.call("ADD", NETWORK)
+        assert added.code == 0, added
+        reaches_itself(pod, seen)
+        assert seen.admitted() == {services.cookie(pod.handle)}
+        check = {**NETWORK, "prevResult": added.document}
+        assert client.call("CHECK", check).code == 0
+        seen.dismiss(seen.admitted())
+        checked = client.call("CHECK", check)
+        assert (checked.code, "do not reach Services" in checked.message) == (101, True), checked
+        seen.admit(services.cookie(pod.handle))
+        assert client.call("DEL", NETWORK).code == 0
+        assert namespaces.until(lambda: seen.admitted() == set())
+
+
+def test_a_daemon_that_starts_admits_the_pods_of_its_ledger(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """Somebody has removed what was pinned while it was away."""
+    pins, options = places
+    node = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with node as made, namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        with test_gc.daemon(made, tmp_path, *options):
+            assert client.call("ADD", NETWORK).code == 0
+        services.remove(pins)
+        with test_gc.daemon(made, tmp_path, *options):
+            with bpf.translator(pins) as seen:
+                assert seen.admitted() == {services.cookie(pod.handle)}
+            assert client.call("DEL", NETWORK).code == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "words"),
+    [
+        ("socket", 7, "does not translate Services"),
+        ("sockets", 2, "services 'sockets' is no way to reach Services"),
+        (True, 6, "Expected `str | null`, got `bool` - at `$.services`"),
+        ("off", 0, ""),
+    ],
+)
+def test_what_this_node_cannot_do_is_refused_before_anything_is_changed(
+    tmp_path: pathlib.Path, value: object, code: int, words: str
+) -> None:
+    with test_gc.node(tmp_path), namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        answer = client.call("ADD", {**NETWORK, "services": value})
+        assert answer.code == code, answer
+        assert code == 0 or words in answer.message
+        assert (code == 0) == ("net1" in test_gc.links(pod))
+        assert client.call("DEL", NETWORK).code == 0
+
+
+def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> None:
+    subprocess.run(["ip", "-n", pod.name, "link", "set", "lo", "up"], check=True)  # the runtime's part
+    with socket_of(pod) as server, socket_of(pod) as asking:
+        server.bind((ADDRESS, 0))
+        server.listen()
+        own = Endpoint(ADDRESS, server.getsockname()[1])
+        table.apply(TableChange((Service(Frontend(*CLUSTER_IP, Protocol.TCP), (own,)),)))
+        asking.connect(CLUSTER_IP)
+        server.accept()[0].close()
+
+
+def socket_of(pod: namespaces.Namespace) -> socket.socket:
+    with netns.entered(pod.handle):
+        made = socket.socket()
+    made.settimeout(5)
+    return made
