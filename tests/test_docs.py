@@ -38,7 +38,8 @@ def test_network_configurations(page: str) -> None:
     [example] = [each for each in examples(page) if each.get("type") == "sriov"]
     document = netconf.decode(json.dumps({"deviceID": "0000:01:10.0", **example}).encode())
     assert netconf.network(document).ipam == "host-local"
-    assert vf_request.read(document, environment.Arguments()).wanted.vlan == 100
+    asked = vf_request.read(document, environment.Arguments())
+    assert (asked.wanted.vlan, asked.services) == (100, page == "docs/services.md")
 
 
 def test_the_network_list_for_nodes_without_multus() -> None:
