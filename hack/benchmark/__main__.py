@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, hostsettings, metrics, rest, scale
+from hack.benchmark import deviceplugin, figures, hostsettings, metrics, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -45,6 +45,10 @@ def _rest(flags: argparse.Namespace) -> list[figures.Figure]:
     return rest.measure(flags.beside, *(2, 1) if flags.small else ())
 
 
+def _services(flags: argparse.Namespace) -> list[figures.Figure]:
+    return services.measure(*(100, 10, 50) if flags.small else ())
+
+
 _PARTS = {
     "attach": _attach,
     "deviceplugin": _deviceplugin,
@@ -52,6 +56,7 @@ _PARTS = {
     "metrics": _metrics,
     "rest": _rest,
     "scale": _scale,
+    "services": _services,
 }
 
 
@@ -66,9 +71,7 @@ def main() -> int:
         default=contest.ROUNDS,
         help="attach, host: pairs; scale: hundreds (%(default)s)",
     )
-    parser.add_argument(
-        "--small", action="store_true", help="deviceplugin, metrics, rest, scale: short, to see whether it runs"
-    )
+    parser.add_argument("--small", action="store_true", help="all but attach and host: short, to see whether it runs")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
     parser.add_argument(
