@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sriov import errors, versions
@@ -121,6 +121,8 @@ async def _run(
             if monitor is not None and not answers:
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
+            if options.cluster_socket is not None:
+                await answering.enter_async_context(_services(options, daemon))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -186,6 +188,15 @@ def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     return endpoint.DaemonMonitor(options.http, options.counters_interval)
 
 
+def _services(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
+    """Have the agent send the cluster's Services. A daemon without them imports nothing for them."""
+    from sriov_cni.dataplane import receiver, table_store  # noqa: PLC0415
+
+    apply = receiver.keep_only if daemon.translation is None else daemon.translation.apply
+    receiving = receiver.Receiver(table_store.Snapshot(options.cluster_snapshot), apply, options.cluster_uid)
+    return receiving.serving(options.cluster_socket, daemon.tasks)
+
+
 def _seconds(text: str) -> float:
     """Parse an interval of at least one second: a look takes a tenth of a millisecond for each VF."""
     try:
@@ -225,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
     _add_kubelet(parser)
     _add_services(parser)
+    _add_cluster(parser)
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
@@ -262,6 +274,29 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         metavar="DIR",
         help="with --services: where the root of cgroup v2 is mounted (found in /proc/self/mountinfo)",
+    )
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster-socket",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="socket on which sriov-agent sends the cluster's Services (off)",
+    )
+    parser.add_argument(
+        "--cluster-snapshot",
+        type=pathlib.Path,
+        default=pathlib.Path("/var/lib/sriov-underlay/services"),
+        metavar="FILE",
+        help="with --cluster-socket: the last Services, for the next start (%(default)s)",
+    )
+    parser.add_argument(
+        "--cluster-uid",
+        type=int,
+        default=64731,  # frames.AGENT_UID, which a daemon without the socket does not import
+        metavar="UID",
+        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
     )
 
 

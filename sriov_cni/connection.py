@@ -9,10 +9,10 @@ import os
 import socket
 import struct
 
+from sriov.daemon import unix_sockets
 from sriov_cni.shim import wire
 
 _RIGHTS = socket.CMSG_SPACE(4 * struct.calcsize("i"))
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class Connection:
@@ -29,8 +29,7 @@ class Connection:
     @property
     def uid(self) -> int:
         """The user that connected, as the kernel knows it (SO_PEERCRED)."""
-        data = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(data)[1])
+        return unix_sockets.peer_uid(self._sock)
 
     async def read(self, expected: bytes) -> bytes:
         """Return the payload of the next frame, which must be of this kind."""

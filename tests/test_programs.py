@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from deviceplugin import flags as deviceplugin
+from sriov_agent import app as sriov_agent
 from sriov_cni import app as sriov_cni
 from sriov_installer import __main__ as installer
 from sriov_installer import artifacts
@@ -41,9 +42,10 @@ SHARED = {
     "--run-dir": {"sriov-device-plugin", "sriov-cni-daemon", "sriovctl", "sriov-underlay"},
     "--policy": {"sriov-cni-daemon", "sriovctl"},
     "--cni-bin-dir": {"sriovctl", "sriov-underlay"},
-    "--http": {"sriov-device-plugin", "sriov-cni-daemon"},
-    "--log-level": {"sriov-device-plugin", "sriov-cni-daemon"},
-    "--log-format": {"sriov-device-plugin", "sriov-cni-daemon"},
+    "--http": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
+    "--cluster-socket": {"sriov-cni-daemon", "sriov-agent"},
+    "--log-level": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
+    "--log-format": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
 }
 """By thing, the programs that have to do with it."""
 
@@ -66,6 +68,7 @@ def flags() -> dict[str, set[str]]:
     parsers = {
         "sriov-device-plugin": deviceplugin.parser(),
         "sriov-cni-daemon": sriov_cni._parser(),
+        "sriov-agent": sriov_agent._parser(),
         "sriov-underlay": sriov_installer.parser(installer.COMMANDS),
     }
     found = {name: set(_long(parser)) for name, parser in parsers.items()}
@@ -213,7 +216,7 @@ def test_kubectl_is_told_what_may_come() -> None:
 
 def test_no_daemon_imports_what_only_people_need() -> None:
     listing = "import sys; import {}; print(*sys.modules)"
-    for module in ("deviceplugin.app", "sriov_cni.app"):
+    for module in ("deviceplugin.app", "sriov_agent.app", "sriov_cni.app"):
         done = subprocess.run(
             [sys.executable, "-P", "-c", listing.format(module)],
             env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,

@@ -54,6 +54,9 @@ def page(docs: pathlib.Path) -> str:
             "## Flags of the CNI daemon\n",
             "`sriov-cni-daemon`, or `python -m sriov_cni`. In parentheses: the default.\n",
             _flags("sriov_cni"),
+            "## Flags of the agent\n",
+            "`sriov-agent`, or `python -m sriov_agent`. In parentheses: the default.\n",
+            _flags("sriov_agent"),
         ]
     )
 

@@ -16,6 +16,8 @@ MOST_BACKENDS = 1 << 16
 AFFINITY = range(86401)
 """Seconds of sessionAffinityConfig.clientIP.timeoutSeconds; 0 is none (core/v1, ServiceAffinity)."""
 
+_REMEDY = "the agent sent it; its log says from what it was made"
+
 
 class Protocol(enum.StrEnum):
     """What a socket can be translated for. SCTP is not: no cgroup program sees its connect."""
@@ -24,14 +26,14 @@ class Protocol(enum.StrEnum):
     UDP = "UDP"
 
 
-class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """`address` is an IPv4 or IPv6 address as `ipaddress` writes it; `port` is 1 to 65535."""
 
     address: str
     port: int
 
 
-class Frontend(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Frontend(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a pod sends to: a ClusterIP, an external address, a load balancer's, or an address of the node."""
 
     address: str
@@ -48,11 +50,15 @@ class Service(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TableChange(msgspec.Struct, frozen=True):
-    """Services that are new or other than before, and frontends that are gone. With `whole`, all else is gone too."""
+    """Services that are new or other than before, and frontends that are gone. With `whole`, all else is gone too.
+
+    `ranges`: the networks that the cluster takes ClusterIPs from; None if they are as before.
+    """
 
     services: tuple[Service, ...] = ()
     gone: tuple[Frontend, ...] = ()
     whole: bool = False
+    ranges: tuple[str, ...] | None = None
 
 
 Table = Mapping[Frontend, Service]
@@ -81,6 +87,8 @@ def check(change: TableChange) -> None:
         _check_endpoint(frontend)
     for service in change.services:
         _check(service)
+    for network in change.ranges or ():
+        _check_range(network)
 
 
 def _check(service: Service) -> None:
@@ -101,11 +109,20 @@ def _check_endpoint(endpoint: Frontend | Endpoint) -> int:
         address = ipaddress.ip_address(endpoint.address)
     except ValueError as error:
         raise _wrong(endpoint, f"{endpoint.address!r} is no IP address") from error
-    if str(address) != endpoint.address:
+    if str(address) != endpoint.address or "%" in endpoint.address:
         raise _wrong(endpoint, f"{endpoint.address!r} is written {address}")
     if not 1 <= endpoint.port <= 65535:
         raise _wrong(endpoint, f"port {endpoint.port} is not 1 to 65535")
     return address.version
+
+
+def _check_range(network: str) -> None:
+    try:
+        whole = str(ipaddress.ip_network(network)) == network
+    except ValueError:
+        whole = False
+    if not whole:
+        raise errors.SriovError(f"Service table: range {network!r} is no network", _REMEDY)
 
 
 def _unique(frontends: Iterable[Frontend]) -> None:
@@ -119,5 +136,5 @@ def _unique(frontends: Iterable[Frontend]) -> None:
 def _wrong(where: Frontend | Endpoint, why: str) -> errors.SriovError:
     return errors.SriovError(
         f"Service table: {where.address}, port {where.port}: {why}",
-        "the agent sent it; its log says from what it was made",
+        _REMEDY,
     )

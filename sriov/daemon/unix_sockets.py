@@ -9,7 +9,16 @@ import os
 import pathlib
 import socket
 import stat
+import struct
 from collections.abc import Iterator
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the user that connected, as the kernel knows it (SO_PEERCRED)."""
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(data)[1])
 
 
 def listen(path: pathlib.Path) -> socket.socket:

@@ -12,6 +12,7 @@ import msgspec
 from sriov import devices, errors, timing
 from sriov.attachment import announcing, detach
 from sriov.attachment.node import Node
+from sriov.cluster import services
 from sriov.daemon import background
 from sriov.linux import kernel, netns
 from sriov.state import call_log, daemon_problems, ledger, predecessor
@@ -39,6 +40,8 @@ class Translation(Protocol):
     """What lets pods reach Services: dataplane.services.Translator, which has the promises of each call."""
 
     def cookie(self, pod: netns.Netns) -> int: ...
+
+    def apply(self, change: services.TableChange) -> None: ...
 
     def admit(self, cookie: int) -> None: ...
 

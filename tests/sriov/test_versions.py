@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = {
     "deviceplugin": "sriov-device-plugin (sriov-underlay)",
     "sriov_installer": "sriov-underlay",
+    "sriov_agent": "sriov-agent (sriov-underlay)",
     "sriov_cni": "sriov-cni-daemon (sriov-underlay)",
     "sriovctl": "sriovctl (sriov-underlay)",
 }

@@ -1,0 +1,126 @@
+"""Process of the agent: flags to objects, log, signals, exit status.
+
+Exit status 0 after SIGTERM, 1 if it cannot know its node or its API server, 2 for wrong flags. An API server or a
+daemon that is away ends nothing.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from sriov import errors, versions
+from sriov.daemon import http_address, log_level, logs, signals
+from sriov_agent import agent, api
+
+_log = logging.getLogger("sriov_agent")
+
+_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LIBRARIES = ("httpx2", "httpcore2", "lightkube")  # at info they log every request
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM. Without arguments: the process's own command line."""
+    options = _parser().parse_args(argv)
+    signals.leave_a_trace()
+    logs.start(options.log_level, options.log_format)
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        asyncio.run(_run(options))
+    except errors.SriovError as error:
+        print(f"sriov-agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    if not options.node:
+        raise errors.SriovError("the node's name is not known", "give --node, or set NODE_NAME (spec.nodeName)")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = api.ApiServer(api.configuration(options.kubeconfig, options.service_account_dir))
+    running = agent.Agent(options.node, server, options.cluster_socket)
+    gc.freeze()
+    async with (
+        log_level.followed(options.log_level, options.log_level_file, running.tasks),
+        _answering(running, options.http),
+        contextlib.aclosing(server),
+    ):
+        work = asyncio.create_task(running.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    _log.info("stopped; the daemon keeps the Services that it has")
+
+
+def _answering(running: agent.Agent, where: http_address.Address | None) -> AbstractAsyncContextManager[None]:
+    if where is None:
+        return contextlib.nullcontext()
+    # prometheus_client takes a tenth of a second and 10 MB: an agent without the endpoint does not pay for it.
+    from sriov_agent import monitoring  # noqa: PLC0415
+
+    return monitoring.serving(running, where)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sriov-agent",
+        description="Tells the CNI daemon of this node which Services the cluster has. Needs no privilege.",
+    )
+    parser.add_argument(
+        "--node", default=os.environ.get("NODE_NAME", ""), metavar="NAME", help="this node's name (NODE_NAME)"
+    )
+    parser.add_argument(
+        "--cluster-socket",
+        type=pathlib.Path,
+        default=pathlib.Path("/run/sriov/cluster/agent.sock"),
+        metavar="FILE",
+        help="socket of sriov-cni-daemon, as its flag of this name (%(default)s)",
+    )
+    parser.add_argument(
+        "--kubeconfig", type=pathlib.Path, metavar="FILE", help="how to reach the API server (as the pod that this is)"
+    )
+    parser.add_argument(
+        "--service-account-dir",
+        type=pathlib.Path,
+        default=_ACCOUNT,
+        metavar="DIR",
+        help="without --kubeconfig: token, ca.crt and namespace (%(default)s)",
+    )
+    versions.add_flag(parser)
+    _add_what_it_tells(parser)
+    return parser
+
+
+def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--http",
+        type=http_address.address,
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
+    )
+    parser.add_argument(
+        "--log-format",
+        type=logs.Format,
+        choices=list(logs.Format),
+        default=logs.Format.HUMAN,
+        help="lines for people, or JSON objects (%(default)s)",
+    )
+    parser.add_argument(
+        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: back (%(default)s)"
+    )
+    parser.add_argument(
+        "--log-level-file", type=pathlib.Path, help="file with the level, followed while the agent runs (off)"
+    )

@@ -1,0 +1,67 @@
+"""HTTP endpoint of the agent: whether the daemon has the cluster's present Services, and metrics.
+
+Imported only if it is configured.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import prometheus_client
+from prometheus_client import core, registry
+
+from sriov.daemon import endpoint, http_address, pages, process_metrics
+from sriov_agent import agent
+
+_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+class AgentMetrics(registry.Collector):
+    """Numbers of a running agent, taken when they are asked for."""
+
+    def __init__(self, running: agent.Agent) -> None:
+        self._running = running
+
+    def collect(self) -> Iterator[core.Metric]:
+        kind = ("kind",)
+        objects = core.GaugeMetricFamily("sriov_agent_objects", "Objects of the cluster that are known.", labels=kind)
+        for name, count in self._running.view.counts().items():
+            objects.add_metric((name,), count)
+        events = core.CounterMetricFamily("sriov_agent_events", "Changes that the API server told.", labels=kind)
+        ages = core.GaugeMetricFamily(
+            "sriov_agent_last_event_age_seconds", "Seconds since the last of them.", labels=kind
+        )
+        failing = core.GaugeMetricFamily(
+            "sriov_agent_watch_failing", "1 while this kind cannot be listed or watched.", labels=kind
+        )
+        for each in self._running.watchers:
+            events.add_metric((each.name,), each.events)
+            failing.add_metric((each.name,), float(bool(each.problem) or not each.listed.is_set()))
+            if each.events:
+                ages.add_metric((each.name,), time.monotonic() - each.last_event)
+        yield from (objects, events, ages, failing)
+        table = self._running.view.table
+        yield core.GaugeMetricFamily("sriov_agent_frontends", "Addresses and ports of Services.", len(table))
+        yield core.GaugeMetricFamily(
+            "sriov_agent_backends", "Backends of all of them.", sum(len(each.backends) for each in [*table.values()])
+        )
+        yield core.GaugeMetricFamily(
+            "sriov_agent_connected", "1 while the CNI daemon takes what is sent.", float(self._running.sender.connected)
+        )
+
+
+def serving(running: agent.Agent, where: http_address.Address) -> AbstractAsyncContextManager[None]:
+    """Answer until the context ends. Raises SriovError if it cannot listen."""
+    everything = process_metrics.registry("agent")
+    everything.register(AgentMetrics(running))
+    everything.register(process_metrics.BackgroundTasks(running.tasks))
+    running.latency = prometheus_client.Histogram(
+        "sriov_agent_send_seconds", "From an event to the frame with what follows from it.",
+        buckets=_BUCKETS, registry=everything,
+    ).observe  # fmt: skip
+
+    async def problems() -> Sequence[str]:
+        return running.problems()
+
+    remedy = "give --http an address that is free, and a folder that exists"
+    return endpoint.serving(where, pages.routes(problems, everything), remedy)

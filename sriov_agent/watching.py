@@ -1,0 +1,144 @@
+"""Watching of one kind: listed, then watched from there; taken up again where a watch ended; listed again when that is
+impossible. While the API server is away, what was seen stays.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from sriov import errors
+from sriov_agent import api, objects, view
+
+_log = logging.getLogger(__name__)
+
+
+class ObjectSource(Protocol):
+    """What the watcher asks of the API server."""
+
+    def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> Awaitable[str]: ...
+
+    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]: ...
+
+
+class WatchTimings(msgspec.Struct, frozen=True):
+    """Times in seconds. The `first` pause doubles up to the `longest`, and is drawn from its upper half.
+
+    A watch of `settled` was well. After `silence`, longer than bookmarks are apart (a minute), it is taken up again.
+    """
+
+    first: float = 0.5
+    longest: float = 30.0
+    settled: float = 10.0
+    silence: float = 90.0
+    absent: float = 600.0
+
+    def pause(self, failures: int, draw: float) -> float:
+        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * (0.5 + draw / 2)
+
+
+class KindWatcher:
+    """`noted` is called after each event. `listed` is set once everything is known, or known not to be there."""
+
+    def __init__(
+        self,
+        kind: api.WatchedKind,
+        source: ObjectSource,
+        seen: view.View,
+        noted: Callable[[], None],
+        timings: WatchTimings = WatchTimings(),  # noqa: B008  # frozen
+    ) -> None:
+        self._kind, self._source, self._view, self._noted, self._timings = kind, source, seen, noted, timings
+        self._version = ""
+        self._failures = 0
+        self.listed = asyncio.Event()
+        self.events = 0
+        self.last_event = 0.0
+        self.problem = ""
+
+    @property
+    def name(self) -> str:
+        return self._kind.name
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+            except TimeoutError:
+                self._fine()
+            except api.AbsentError as error:
+                await self._absent(error)
+            except api.FailedError as error:
+                await self._failed(error, settled=loop.time() - began >= self._timings.settled)
+
+    async def _list(self) -> None:
+        keys = set()
+
+        def put(found: objects.AnyObject) -> None:
+            keys.add(found.metadata.key)
+            self._view.put(found)
+
+        self._version = await self._source.list(self._kind, put)
+        self._view.only(self._kind.base, keys)
+        self._changed()
+        self.listed.set()
+
+    async def _watch(self) -> None:
+        events = self._source.watch(self._kind, self._version)
+        while True:
+            async with asyncio.timeout(self._timings.silence):
+                what, found = await anext(events)
+            self._fine()
+            self._version = found.metadata.resourceVersion
+            if what == api.BOOKMARK:
+                continue
+            if what == api.DELETED:
+                self._view.remove(self._kind.base, found.metadata.key)
+            else:
+                self._view.put(found)
+            self._changed()
+
+    def _changed(self) -> None:
+        self.events += 1
+        self.last_event = asyncio.get_running_loop().time()
+        self._noted()
+
+    def _fine(self) -> None:
+        if self.problem:
+            _log.info("watching %ss again", self.name)
+        self._failures, self.problem = 0, ""
+
+    async def _absent(self, error: api.AbsentError) -> None:
+        """A cluster before 1.33 has no ServiceCIDRs; asked again now and then, since it may be upgraded."""
+        if not self._kind.optional:
+            await self._failed(error, settled=False)
+            return
+        self._version = ""
+        self._view.only(self._kind.base, set())
+        self.listed.set()
+        await asyncio.sleep(self._timings.absent)
+
+    async def _failed(self, error: api.FailedError, settled: bool) -> None:
+        """Wait before the next try. An old version, or a watch that ended after a while, is nobody's failure."""
+        if isinstance(error, api.GoneError):
+            self._version = ""
+        if settled:
+            self._fine()
+        self._failures += 1
+        pause = max(min(error.pause, 60.0), self._timings.pause(self._failures, random.random()))  # noqa: S311
+        if self._failures > 1 or not isinstance(error, api.GoneError | api.EndedError):
+            self._complain(error, pause)
+        await asyncio.sleep(pause)
+
+    def _complain(self, error: errors.SriovError, pause: float) -> None:
+        if str(error) != self.problem:
+            _log.warning("%s; everything stays as it is, next try in %.1f s", error, pause)
+        self.problem = str(error)
