@@ -65,7 +65,7 @@ class Daemon:
     """The daemon's side. `applied` has every change that was brought into force."""
 
     def __init__(self, folder: pathlib.Path, uid: int = 0, patience: float = 5.0) -> None:
-        self.applied: list[services.Change] = []
+        self.applied: list[services.TableChange] = []
         self.socket = folder / "agent.sock"
         self.snapshot = folder / "lib/services"
         self.receiver = receiver.Receiver(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sriov import errors
 from sriov.cluster import frames, services
-from sriov.cluster.services import Change, Endpoint, Frontend, Protocol, Service
+from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.daemon import background
 from sriov_cni.dataplane import receiver, table_store
 from tests.deviceplugin import loops
@@ -26,19 +26,19 @@ A, B = (Frontend(f"10.96.0.{number}", 80, Protocol.TCP) for number in (1, 2))
 FIRST = Service(A, (Endpoint("10.1.0.1", 8080),))
 OTHER = Service(A, (Endpoint("10.1.0.2", 8080),))
 SECOND = Service(B)
-WHOLE = Change((FIRST,), whole=True, ranges=("10.96.0.0/16",))
+WHOLE = TableChange((FIRST,), whole=True, ranges=("10.96.0.0/16",))
 OURS = os.getuid()
 
 
 class Place:
     def __init__(self, folder: pathlib.Path, *, patience: float = 5.0, uid: int = OURS, refuses: bool = False) -> None:
         self.socket, self.snapshot = folder / "agent.sock", folder / "lib/services"
-        self.applied: list[Change] = []
+        self.applied: list[TableChange] = []
         self._refuses = refuses
         self.tasks = background.Background()
         self.receiver = receiver.Receiver(table_store.Snapshot(self.snapshot), self._apply, uid, patience)
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: TableChange) -> None:
         if self._refuses:
             raise errors.SriovError("the map is full", "have fewer Services")
         self.applied.append(change)
@@ -70,13 +70,13 @@ async def hung_up(reader: asyncio.StreamReader) -> None:
 
 def test_a_table_comes_whole_and_then_changes(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
-        change = Change((OTHER, SECOND))
+        change = TableChange((OTHER, SECOND))
         async with Place(tmp_path).open() as place, place.agent(frames.encoded(WHOLE), frames.encoded(change)):
             await loops.until(lambda: place.table == {A: OTHER, B: SECOND})
             assert place.applied == [WHOLE, change]
-            async with place.agent(frames.encoded(Change((SECOND,), whole=True))):
+            async with place.agent(frames.encoded(TableChange((SECOND,), whole=True))):
                 await loops.until(lambda: place.table == {B: SECOND})
-            assert place.applied[2:] == [Change(gone=(A,))], "of a table that comes again, the difference"
+            assert place.applied[2:] == [TableChange(gone=(A,))], "of a table that comes again, the difference"
             assert place.receiver.ranges == ("10.96.0.0/16",)
 
     loops.run(body())
@@ -87,9 +87,9 @@ def test_a_table_that_is_there_already_changes_nothing(tmp_path: pathlib.Path) -
         async with Place(tmp_path).open() as place:
             async with place.agent(frames.encoded(WHOLE)):
                 await loops.until(lambda: A in place.table)
-            async with place.agent(frames.encoded(WHOLE), frames.encoded(Change((SECOND,)))):
+            async with place.agent(frames.encoded(WHOLE), frames.encoded(TableChange((SECOND,)))):
                 await loops.until(lambda: B in place.table)
-            assert place.applied == [WHOLE, Change((SECOND,))]
+            assert place.applied == [WHOLE, TableChange((SECOND,))]
 
     loops.run(body())
 
@@ -97,7 +97,7 @@ def test_a_table_that_is_there_already_changes_nothing(tmp_path: pathlib.Path) -
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (frames.encoded(Change((FIRST,))), "the first frame is not the whole table"),
+        (frames.encoded(TableChange((FIRST,))), "the first frame is not the whole table"),
         (
             b"GET / HTTP/1.1\r\n\r\n",
             f"a frame of {int.from_bytes(b'GET ')} bytes, where 1 to {frames.MOST_BYTES} are taken",
@@ -105,11 +105,11 @@ def test_a_table_that_is_there_already_changes_nothing(tmp_path: pathlib.Path) -
         (frames.HEAD.pack(0), "a frame of 0 bytes"),
         (frames.HEAD.pack(3) + b"\xc1\xc1\xc1", "a frame that is no change of Services"),
         (
-            frames.encoded(Change((Service(Frontend("10.96.0.1", 0, Protocol.TCP)),), whole=True)),
+            frames.encoded(TableChange((Service(Frontend("10.96.0.1", 0, Protocol.TCP)),), whole=True)),
             "port 0 is not 1 to 65535",
         ),
-        (frames.encoded(Change(whole=True, ranges=("10.96.0.1/16",))), "range '10.96.0.1/16' is no network"),
-        (frames.encoded(Change((Service(Frontend("fe80::1%x", 1, Protocol.TCP)),), whole=True)), "fe80::1%x"),
+        (frames.encoded(TableChange(whole=True, ranges=("10.96.0.1/16",))), "range '10.96.0.1/16' is no network"),
+        (frames.encoded(TableChange((Service(Frontend("fe80::1%x", 1, Protocol.TCP)),), whole=True)), "fe80::1%x"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_and_the_table_kept(
@@ -137,9 +137,9 @@ def test_a_table_that_is_too_large_is_refused(tmp_path: pathlib.Path, caplog: py
 
     async def body() -> None:
         async with Place(tmp_path).open() as place:
-            async with place.agent(frames.encoded(Change(many, whole=True))):
+            async with place.agent(frames.encoded(TableChange(many, whole=True))):
                 await loops.until(lambda: len(place.table) == count, 15)
-            async with place.agent(frames.encoded(Change((*many, SECOND), whole=True))) as (reader, _):
+            async with place.agent(frames.encoded(TableChange((*many, SECOND), whole=True))) as (reader, _):
                 await hung_up(reader)
             assert len(place.table) == count
 
@@ -207,7 +207,11 @@ def test_rubbish_changes_nothing(tmp_path: pathlib.Path, sent: list[bytes]) -> N
 
 @given(st.binary(max_size=200))
 def test_a_frame_is_a_change_or_refused(data: bytes) -> None:
-    for body in (data, msgspec.msgpack.encode({"services": [data]}), msgspec.msgpack.encode(Change((FIRST,))) + data):
+    for body in (
+        data,
+        msgspec.msgpack.encode({"services": [data]}),
+        msgspec.msgpack.encode(TableChange((FIRST,))) + data,
+    ):
         with contextlib.suppress(errors.SriovError):
             services.check(frames.decoded(body))
 
@@ -254,7 +258,7 @@ def test_a_newer_connection_ends_an_older_one(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         async with Place(tmp_path).open() as place, place.agent(frames.encoded(WHOLE)) as (reader, _):
             await loops.until(lambda: place.table == {A: FIRST})
-            async with place.agent(frames.encoded(Change((SECOND,), whole=True))):
+            async with place.agent(frames.encoded(TableChange((SECOND,), whole=True))):
                 await hung_up(reader)
                 await loops.until(lambda: place.table == {B: SECOND})
 
@@ -266,12 +270,12 @@ def test_the_snapshot_is_the_last_table_and_the_next_starts_with_it(tmp_path: pa
         async with Place(tmp_path).open() as place, place.agent(frames.encoded(WHOLE)) as (_, writer):
             await loops.until(place.snapshot.exists)
             assert place.snapshot.stat().st_mode & 0o777 == 0o600
-            writer.write(frames.encoded(Change((OTHER,))))
+            writer.write(frames.encoded(TableChange((OTHER,))))
             await loops.until(lambda: place.table == {A: OTHER})
         async with Place(tmp_path).open() as again:
             assert again.table == {A: OTHER}
-            assert again.applied == [Change((OTHER,), whole=True, ranges=("10.96.0.0/16",))]
-            async with again.agent(frames.encoded(Change((OTHER,), whole=True))):
+            assert again.applied == [TableChange((OTHER,), whole=True, ranges=("10.96.0.0/16",))]
+            async with again.agent(frames.encoded(TableChange((OTHER,), whole=True))):
                 await asyncio.sleep(0.2)
             assert len(again.applied) == 1
 
@@ -284,7 +288,7 @@ def test_the_snapshot_is_written_at_most_once_a_second(tmp_path: pathlib.Path) -
             await loops.until(place.snapshot.exists)
             seen = set()
             for number in range(40):
-                writer.write(frames.encoded(Change((Service(A, (), number),))))
+                writer.write(frames.encoded(TableChange((Service(A, (), number),))))
                 await asyncio.sleep(0.02)
                 seen.add(place.snapshot.stat().st_ino)
             assert len(seen) <= 2
