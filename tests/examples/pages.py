@@ -16,7 +16,13 @@ PROGRAMS = (
     *("pkill", "crictl", "crio", "echo", "eval", "cp", "promtool"),
 )
 NAMED = {
-    *("python -m deviceplugin", "python -m sriov_cni", "python3 -IS -c pass", "hack/lab run --netdevsim"),
+    *(
+        "python -m deviceplugin",
+        "python -m sriov_cni",
+        "python -m sriov_agent",
+        "python3 -IS -c pass",
+        "hack/lab run --netdevsim",
+    ),
     *("sriovctl provision", "sriovctl explain", "sriovctl attachments release", "devlink dev info", "ip link show"),
     *("helm upgrade", "kubectl apply -k", "kubectl sriov"),
 }
