@@ -17,7 +17,7 @@ from lightkube.core import async_client, exceptions, resource
 from sriov import errors
 from sriov_agent import objects
 
-_CHUNK = 250  # objects of a page: decoded, some MB
+_CHUNK = 100  # objects of a page: what a page takes stays taken
 _TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 _WATCH = 600  # seconds that one watch lasts: the server ends it then
 _KEEPALIVE = [
@@ -52,11 +52,11 @@ class AbsentError(FailedError):
     """The server does not serve this kind."""
 
 
-class _Services(objects.ServiceObject, resource.NamespacedResourceG, frozen=True):
+class _Services(objects.ServiceObject, resource.NamespacedResourceG, frozen=True, gc=True):
     _api_info = resource.ApiInfo(resource.ResourceDef("", "v1", "Service"), "services", ["global_list", "global_watch"])
 
 
-class _Slices(objects.SliceObject, resource.NamespacedResourceG, frozen=True):
+class _Slices(objects.SliceObject, resource.NamespacedResourceG, frozen=True, gc=True):
     _api_info = resource.ApiInfo(
         resource.ResourceDef("discovery.k8s.io", "v1", "EndpointSlice"),
         "endpointslices",
@@ -64,11 +64,11 @@ class _Slices(objects.SliceObject, resource.NamespacedResourceG, frozen=True):
     )
 
 
-class _Nodes(objects.NodeObject, resource.GlobalResource, frozen=True):
+class _Nodes(objects.NodeObject, resource.GlobalResource, frozen=True, gc=True):
     _api_info = resource.ApiInfo(resource.ResourceDef("", "v1", "Node"), "nodes", ["list", "watch"])
 
 
-class _Ranges(objects.RangeObject, resource.GlobalResource, frozen=True):
+class _Ranges(objects.RangeObject, resource.GlobalResource, frozen=True, gc=True):
     _api_info = resource.ApiInfo(
         resource.ResourceDef("networking.k8s.io", "v1", "ServiceCIDR"), "servicecidrs", ["list", "watch"]
     )

@@ -27,22 +27,22 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
         return self.namespace, self.name
 
 
-class ServicePort(msgspec.Struct, frozen=True, rename="camel"):
+class ServicePort(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     port: int = 0
     name: str = ""
     protocol: str = "TCP"
     node_port: int = 0
 
 
-class ClientIP(msgspec.Struct, frozen=True, rename="camel"):
+class ClientIP(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     timeout_seconds: int | None = None
 
 
-class AffinityConfig(msgspec.Struct, frozen=True):
+class AffinityConfig(msgspec.Struct, frozen=True, gc=False):
     client_ip: ClientIP = msgspec.field(name="clientIP", default=ClientIP())
 
 
-class ServiceSpec(msgspec.Struct, frozen=True, rename="camel"):
+class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(name="clusterIP", default="")
     cluster_ips: tuple[str, ...] = msgspec.field(name="clusterIPs", default=())
@@ -54,79 +54,79 @@ class ServiceSpec(msgspec.Struct, frozen=True, rename="camel"):
     load_balancer_source_ranges: tuple[str, ...] = ()
 
 
-class Ingress(msgspec.Struct, frozen=True, rename="camel"):
+class Ingress(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     ip: str = ""
     ip_mode: str = "VIP"
 
 
-class LoadBalancer(msgspec.Struct, frozen=True):
+class LoadBalancer(msgspec.Struct, frozen=True, gc=False):
     ingress: tuple[Ingress, ...] = ()
 
 
-class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
+class ServiceStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     load_balancer: LoadBalancer = LoadBalancer()
 
 
-class ServiceObject(msgspec.Struct, frozen=True):
+class ServiceObject(msgspec.Struct, frozen=True, gc=False):
     metadata: Metadata
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
 
-class EndpointConditions(msgspec.Struct, frozen=True):
+class EndpointConditions(msgspec.Struct, frozen=True, gc=False):
     ready: bool | None = None
     serving: bool | None = None
     terminating: bool | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
+class Named(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-class Hints(msgspec.Struct, frozen=True, rename="camel"):
+class Hints(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     for_zones: tuple[Named, ...] = ()
     for_nodes: tuple[Named, ...] = ()
 
 
-class SliceEndpoint(msgspec.Struct, frozen=True, rename="camel"):
+class SliceEndpoint(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
     node_name: str | None = None
     hints: Hints | None = None
 
 
-class SlicePort(msgspec.Struct, frozen=True):
+class SlicePort(msgspec.Struct, frozen=True, gc=False):
     name: str | None = None
     protocol: str | None = None
     port: int | None = None
 
 
-class SliceObject(msgspec.Struct, frozen=True, rename="camel"):
+class SliceObject(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     metadata: Metadata
     address_type: str = ""
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[SlicePort, ...] | None = None
 
 
-class NodeAddress(msgspec.Struct, frozen=True):
+class NodeAddress(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(msgspec.Struct, frozen=True):
+class NodeStatus(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[NodeAddress, ...] = ()
 
 
-class NodeObject(msgspec.Struct, frozen=True):
+class NodeObject(msgspec.Struct, frozen=True, gc=False):
     metadata: Metadata
     status: NodeStatus = NodeStatus()
 
 
-class RangeSpec(msgspec.Struct, frozen=True):
+class RangeSpec(msgspec.Struct, frozen=True, gc=False):
     cidrs: tuple[str, ...] = ()
 
 
-class RangeObject(msgspec.Struct, frozen=True):
+class RangeObject(msgspec.Struct, frozen=True, gc=False):
     metadata: Metadata
     spec: RangeSpec = RangeSpec()
 

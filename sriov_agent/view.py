@@ -4,7 +4,10 @@ Only Services that an event touched are compiled again: a change of one endpoint
 """
 
 import ipaddress
+import sys
 from collections.abc import Callable
+
+import msgspec
 
 from sriov.cluster import services
 from sriov_agent import compiling, endpoints, objects
@@ -32,8 +35,9 @@ class View:
         """Take note of an object that is new or changed."""
         match seen:
             case objects.ServiceObject():
-                self._services[seen.metadata.key] = seen
-                self._touched.add(seen.metadata.key)
+                key = _interned(seen.metadata.key)
+                self._services[key] = _without_version(seen)
+                self._touched.add(key)
             case objects.SliceObject():
                 self._put_slice(seen)
             case objects.NodeObject():
@@ -87,11 +91,11 @@ class View:
         return services.TableChange(tuple(new), tuple(gone), ranges=self._new_ranges())
 
     def _put_slice(self, seen: objects.SliceObject) -> None:
-        key, name = seen.metadata.key, seen.metadata.labels.service_name
+        key, name = _interned(seen.metadata.key), seen.metadata.labels.service_name
         self._drop_slice(key)
         found = endpoints.compact(seen, self._complain) if name else None
         if name and found is not None and not compiling.labelled(seen.metadata):
-            owner = (key[0], name)
+            owner = _interned((key[0], name))
             self._owners[key] = owner
             self._slices.setdefault(owner, {})[key] = found
             self._touched.add(owner)
@@ -150,6 +154,18 @@ class View:
         ranges, before = tuple(sorted(found)), self._ranges
         self._ranges = ranges
         return None if ranges == before else ranges
+
+
+def _interned(key: Key) -> Key:
+    """Return the key with strings that all who have the same share: there are tens of thousands."""
+    return sys.intern(key[0]), sys.intern(key[1])
+
+
+def _without_version(seen: objects.ServiceObject) -> objects.ServiceObject:
+    """Return what is kept of a Service for as long as it is there."""
+    namespace, name = _interned(seen.metadata.key)
+    metadata = msgspec.structs.replace(seen.metadata, namespace=namespace, name=name, resourceVersion="")
+    return msgspec.structs.replace(seen, metadata=metadata)
 
 
 def _network(text: str) -> str:

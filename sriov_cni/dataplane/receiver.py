@@ -62,11 +62,12 @@ class Receiver:
         """Apply the snapshot, then listen until the context ends. Raises SriovError if it cannot listen."""
         await asyncio.to_thread(self._restore)
         try:
+            path.parent.mkdir(mode=0o755, exist_ok=True)
             listening = unix_sockets.listen(path)
             path.chmod(_MODE)
         except OSError as error:
             raise errors.SriovError(
-                f"cannot listen at {path}: {error.strerror}", "give --cluster-socket a path in a folder that exists"
+                f"cannot listen at {path}: {error.strerror}", "give --cluster-socket a folder that can be made"
             ) from error
         server = await asyncio.start_unix_server(self._accept, sock=listening)
         keeping = asyncio.create_task(tasks.keep("keeping the Services' table", self._keep))
@@ -117,10 +118,13 @@ class Receiver:
             writer.transport.abort()
 
     async def _frames(self, reader: asyncio.StreamReader, turn: int) -> None:
-        head = await asyncio.wait_for(reader.read(1), self._patience)
+        # asyncio.wait_for() may swallow a cancellation that comes with the answer (cpython issue 86296).
+        async with asyncio.timeout(self._patience):
+            head = await reader.read(1)
         first = True
         while head:
-            body = await asyncio.wait_for(_rest(reader, head), self._patience)
+            async with asyncio.timeout(self._patience):
+                body = await _rest(reader, head)
             await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
             self._changed.set()
             first = False

@@ -156,7 +156,9 @@ class StandIn:
                 new = self.changes[done:]
                 if not new:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), 0.5)
+                        # In this task: asyncio.wait_for() has one of its own, which may keep the lock, or an end.
+                        async with asyncio.timeout(0.5):
+                            await self._news.wait()
                     continue
                 done += len(new)
             for version, what, told in new:

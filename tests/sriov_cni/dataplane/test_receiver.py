@@ -325,8 +325,8 @@ def test_a_damaged_snapshot_is_said_and_passed_over(
 def test_a_place_where_no_socket_can_be_is_named(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         place = Place(tmp_path)
-        place.socket = tmp_path / "none/agent.sock"
-        with pytest.raises(errors.SriovError, match=r"cannot listen at .*none/agent\.sock: No such file"):
+        place.socket = tmp_path / "none/none/agent.sock"
+        with pytest.raises(errors.SriovError, match=r"cannot listen at .*none/none/agent\.sock: No such file"):
             async with place.open():
                 pass
 
