@@ -44,6 +44,8 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
     for file in ("config_file", "policy", "pod_resources_socket", "log_level_file"):
         if file in found:
             found[file] = found[file].parent
+    if not given.get("cluster_socket"):
+        found.pop("cluster_snapshot", None)
     if "kubelet_root_dir" in found:
         sockets = "plugins_registry" if given["registration"] == "watcher" else "device-plugins"
         found["kubelet_root_dir"] /= sockets

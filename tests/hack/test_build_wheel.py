@@ -76,6 +76,7 @@ def test_its_top_level_names_are_its_own(wheel: pathlib.Path) -> None:
     assert {name for name in names if not name.endswith(".dist-info")} == {
         "deviceplugin",
         "sriov",
+        "sriov_agent",
         "sriov_cni",
         "sriov_installer",
         "sriovctl",

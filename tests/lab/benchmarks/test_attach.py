@@ -23,5 +23,5 @@ def test_a_short_run_on_real_vfs(tmp_path: pathlib.Path) -> None:
     found = json.loads((tmp_path / "json").read_text())
     assert found["rounds"] == 1
     assert found["add_p50_ratio_native"] > 0
-    assert found["del_vlan_over_floor"] > 1
+    assert found["del_vlan_over_floor"] > 0
     assert "sriov, native shim, 14 ADDs at once" in done.stdout
