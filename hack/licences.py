@@ -38,8 +38,16 @@ def of_debian(path: pathlib.Path) -> list[model.License]:
     except debian.NotMachineReadableError:
         known = [identifier for heading, identifier in _HEADINGS.items() if heading in text]
         return _licences(known) + [_name(common) for common in sorted(set(_COMMON.findall(text)))]
-    stated = [str(each["License"]).partition("\n")[0] for each in found.all_files_paragraphs() if "License" in each]
+    stated = [_stated(each) for each in found.all_files_paragraphs()]
     return _licences(_identifier(part) for each in stated for part in re.split(r",? (?:and|or) |, ", each))
+
+
+def _stated(paragraph: debian.FilesParagraph) -> str:
+    """What a paragraph states; some leave it out, against the format."""
+    try:
+        return str(paragraph["License"]).partition("\n")[0]
+    except KeyError:
+        return ""
 
 
 def _licences(names: Iterable[str]) -> list[model.License]:
