@@ -20,9 +20,10 @@ def opened(path: pathlib.Path) -> BinaryIO:
     return cast("BinaryIO", file)
 
 
-def write(path: pathlib.Path, content: bytes, *, draft: pathlib.Path, mode: int = 0o600) -> None:
-    """Replace whatever is at `path` by a file with `content` and `mode`, in one step for those who read it."""
-    stage(draft, content, mode)
+def write(path: pathlib.Path, content: bytes, *, draft: pathlib.Path, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace whatever is at `path` by a file with `content` and `mode`, in one step for those who read it; if
+    `durable`, the disk has the content before."""
+    stage(draft, content, mode, durable=durable)
     draft.rename(path)
 
 

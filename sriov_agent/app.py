@@ -100,27 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         help="without --kubeconfig: token, ca.crt and namespace (%(default)s)",
     )
     versions.add_flag(parser)
-    _add_what_it_tells(parser)
+    http_address.add_flag(parser)
+    logs.add_flags(parser)
     return parser
-
-
-def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--http",
-        type=http_address.address,
-        metavar="ADDRESS",
-        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
-    )
-    parser.add_argument(
-        "--log-format",
-        type=logs.Format,
-        choices=list(logs.Format),
-        default=logs.Format.HUMAN,
-        help="lines for people, or JSON objects (%(default)s)",
-    )
-    parser.add_argument(
-        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: back (%(default)s)"
-    )
-    parser.add_argument(
-        "--log-level-file", type=pathlib.Path, help="file with the level, followed while the agent runs (off)"
-    )

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import pathlib
-import random
 from collections.abc import Callable
 
 from sriov import errors
@@ -90,7 +89,7 @@ class Sender:
             self._sent(since)
 
     async def _failed(self, error: Exception, failures: int) -> None:
-        pause = self._timings.pause(failures, random.random())  # noqa: S311
+        pause = self._timings.drawn_pause(failures)
         text = f"the CNI daemon at {self._path} does not take Services: {error or 'no answer'}"
         if text != self.problem:
             _log.warning("%s; next try in %.1f s", text, pause)

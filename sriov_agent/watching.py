@@ -8,9 +8,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-import msgspec
-
 from sriov import errors
+from sriov.daemon import background
 from sriov_agent import api, objects, view
 
 _log = logging.getLogger(__name__)
@@ -24,20 +23,18 @@ class ObjectSource(Protocol):
     def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]: ...
 
 
-class WatchTimings(msgspec.Struct, frozen=True):
-    """Times in seconds. The `first` pause doubles up to the `longest`, and is drawn from its upper half.
-
-    A watch of `settled` was well. After `silence`, longer than bookmarks are apart (a minute), it is taken up again.
-    """
+class WatchTimings(background.RetryTimings, frozen=True):
+    """Times in seconds. After `silence`, longer than bookmarks are apart (a minute), a watch is taken up again. A kind
+    that is not served is asked for again after `absent`."""
 
     first: float = 0.5
-    longest: float = 30.0
     settled: float = 10.0
     silence: float = 90.0
     absent: float = 600.0
 
-    def pause(self, failures: int, draw: float) -> float:
-        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * (0.5 + draw / 2)
+    def drawn_pause(self, in_a_row: int) -> float:
+        """Return a part of the pause, so that not all agents of a cluster come back at once."""
+        return self.pause(in_a_row) * random.uniform(0.5, 1)  # noqa: S311
 
 
 class KindWatcher:
@@ -133,7 +130,7 @@ class KindWatcher:
         if settled:
             self._fine()
         self._failures += 1
-        pause = max(min(error.pause, 60.0), self._timings.pause(self._failures, random.random()))  # noqa: S311
+        pause = max(min(error.pause, 60.0), self._timings.drawn_pause(self._failures))
         if self._failures > 1 or not isinstance(error, api.GoneError | api.EndedError):
             self._complain(error, pause)
         await asyncio.sleep(pause)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from sriov import errors, versions
 from sriov.attachment import announcing, node
-from sriov.daemon import http_address, log_level, logs, signals, systemd
+from sriov.daemon import http_address, log_level, logs, signals, systemd, unix_sockets
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netlink, netns, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
@@ -223,6 +223,14 @@ _PLACES = (
         "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
+    ("--services", None, "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"),
+    ("--cgroup-root", None, "with --services: where cgroup v2 is mounted, its root (found in /proc/self/mountinfo)"),
+    ("--cluster-socket", None, "socket on which sriov-agent sends the cluster's Services (off)"),
+    (
+        "--cluster-snapshot",
+        "/var/lib/sriov-underlay/services",
+        "with --cluster-socket: the last Services, for the next start (%(default)s)",
+    ),
 )
 _POD_RESOURCES = "pod-resources/kubelet.sock"  # below the kubelet's root directory
 
@@ -235,8 +243,13 @@ def _parser() -> argparse.ArgumentParser:
     for flag, default, text in _PLACES:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
     _add_kubelet(parser)
-    _add_services(parser)
-    _add_cluster(parser)
+    parser.add_argument(
+        "--cluster-uid",
+        type=int,
+        default=unix_sockets.AGENT_UID,
+        metavar="UID",
+        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
+    )
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
@@ -262,51 +275,8 @@ def _add_kubelet(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_services(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--services",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)",
-    )
-    parser.add_argument(
-        "--cgroup-root",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="with --services: where the root of cgroup v2 is mounted (found in /proc/self/mountinfo)",
-    )
-
-
-def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cluster-socket",
-        type=pathlib.Path,
-        metavar="FILE",
-        help="socket on which sriov-agent sends the cluster's Services (off)",
-    )
-    parser.add_argument(
-        "--cluster-snapshot",
-        type=pathlib.Path,
-        default=pathlib.Path("/var/lib/sriov-underlay/services"),
-        metavar="FILE",
-        help="with --cluster-socket: the last Services, for the next start (%(default)s)",
-    )
-    parser.add_argument(
-        "--cluster-uid",
-        type=int,
-        default=64731,  # frames.AGENT_UID, which a daemon without the socket does not import
-        metavar="UID",
-        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
-    )
-
-
 def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--http",
-        type=http_address.address,
-        metavar="ADDRESS",
-        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
-    )
+    http_address.add_flag(parser)
     parser.add_argument(
         "--counters-interval",
         type=_seconds,
@@ -314,16 +284,4 @@ def _add_what_it_tells(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="between two reads of the VFs' counters, with --http (%(default)s)",
     )
-    parser.add_argument(
-        "--log-format",
-        type=logs.Format,
-        choices=list(logs.Format),
-        default=logs.Format.HUMAN,
-        help="lines for people, or JSON objects (%(default)s)",
-    )
-    parser.add_argument(
-        "--log-level", choices=logs.LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: back (%(default)s)"
-    )
-    parser.add_argument(
-        "--log-level-file", type=pathlib.Path, help="file with the level, followed while the daemon runs (off)"
-    )
+    logs.add_flags(parser)

@@ -1,4 +1,4 @@
-"""What both programs with commands have: help with the commands before the many options, and the version."""
+"""Groups of commands, for both programs that have commands: help with the commands first, and the version."""
 
 import click
 

@@ -76,6 +76,10 @@ FLAGS = {
     ): "every program that uses the directory has it, as a test below shows",
     ("sriov/state/vf_defaults.py", "--apply"): "one command alone writes the file, whichever program reads it",
     ("sriov/versions.py", "--version"): "adds the flag to programs",
+    ("sriov/daemon/http_address.py", "--http"): "adds the flag to programs",
+    ("sriov/daemon/logs.py", "--log-format"): "adds the flag to programs",
+    ("sriov/daemon/logs.py", "--log-level"): "adds the flag to programs",
+    ("sriov/daemon/logs.py", "--log-level-file"): "adds the flag to programs",
 }
 """Where the library names a flag, and why that is sound."""
 

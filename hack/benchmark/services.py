@@ -69,7 +69,7 @@ def _connections(translator: services.Translator, connections: int) -> list[figu
         port = server.getsockname()[1]
         by_service, bare = (_CLUSTER_IP, 80), (_FAR, port)
         translator.apply(TableChange((Service(Frontend(*by_service, Protocol.TCP), (Endpoint(*bare),)),)))
-        admitted = _milliseconds(lambda: translator.admit(services.cookie(pod.handle)))
+        admitted = _milliseconds(lambda: translator.admit(netns.cookie(pod.handle)))
         taken: dict[tuple[str, int], list[float]] = {bare: [], by_service: []}
         with netns.entered(pod.handle):
             for _ in range(connections):

@@ -1,1 +1,1 @@
-"""What pods on VFs need to know of their cluster: the agent compiles it, the CNI daemon applies it. Pure."""
+"""Facts about the cluster that pods on VFs need: the agent compiles them, the CNI daemon applies them. Pure."""

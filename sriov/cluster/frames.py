@@ -11,9 +11,6 @@ import msgspec
 from sriov import errors
 from sriov.cluster import services
 
-AGENT_UID = 64731
-"""The user that the agent runs as: nobody else's, also not that of other containers of the pod."""
-
 MOST_BYTES = 8 << 20
 """Of a frame: a table of 10,000 Services with ten backends each takes 2 MB."""
 MOST_SERVICES = 1 << 16

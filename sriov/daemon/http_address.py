@@ -29,6 +29,15 @@ class Unix(msgspec.Struct, frozen=True):
 Address = Tcp | Unix
 
 
+def add_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--http",
+        type=address,
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:/PATH to answer /healthz, /readyz and /metrics (off)",
+    )
+
+
 def address(text: str) -> Address:
     """Parse an address. Raises argparse's error for other text; one without a host would be open to every network."""
     if text.startswith("unix:"):

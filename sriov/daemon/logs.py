@@ -4,12 +4,14 @@ Facts of a line (pod, VF, …) belong to the task that does the work and to the 
 the function that logs need not know them. A line has only facts that a caller names: no configuration, no arguments.
 """
 
+import argparse
 import contextlib
 import contextvars
 import datetime
 import enum
 import json
 import logging
+import pathlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,23 @@ _LONGEST = 253  # characters of a value: a pod's name, a DNS name
 class Format(enum.StrEnum):
     HUMAN = "human"
     JSON = "json"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags by which a program is told how to log."""
+    parser.add_argument(
+        "--log-format",
+        type=Format,
+        choices=list(Format),
+        default=Format.HUMAN,
+        help="lines for people, or JSON objects (%(default)s)",
+    )
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="info", help="SIGUSR1: debug; SIGUSR2: back (%(default)s)"
+    )
+    parser.add_argument(
+        "--log-level-file", type=pathlib.Path, help="file with the level, followed while the program runs (off)"
+    )
 
 
 class _Work(msgspec.Struct, frozen=True):

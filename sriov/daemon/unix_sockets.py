@@ -12,6 +12,8 @@ import stat
 import struct
 from collections.abc import Iterator
 
+AGENT_UID = 64731
+"""The user that the agent runs as: nobody else's, also not that of other containers of the pod."""
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 

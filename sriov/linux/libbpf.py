@@ -8,6 +8,7 @@ import collections
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +93,12 @@ _SIGNATURES: tuple[tuple[str, Any, list[Any]], ...] = (
 )
 
 
+@functools.cache
+def _library() -> _Library:
+    """The process's one: libbpf calls back what it was given last."""
+    return _Library()
+
+
 class Map:
     """A map with keys and values of fixed lengths in bytes. Raises OSError, E2BIG or ENOSPC if it is full."""
 
@@ -136,7 +143,7 @@ class Object:
 
         `constants` are contents of the sections that hold them. Raises SriovError if the kernel takes them not.
         """
-        self._library = _Library()
+        self._library = _library()
         self._calls = self._library.calls
         self._object = self._calls.bpf_object__open_file(os.fsencode(file), None)
         if not self._object:
@@ -220,7 +227,7 @@ def is_filesystem(folder: pathlib.Path) -> bool:
 
 def knows_helper(number: int) -> bool:
     """Whether a program of a socket address may call this helper here. Raises SriovError without libbpf."""
-    return bool(_Library().calls.libbpf_probe_bpf_helper(CGROUP_SOCK_ADDR, number, None) == 1)
+    return bool(_library().calls.libbpf_probe_bpf_helper(CGROUP_SOCK_ADDR, number, None) == 1)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Self
 from sriov import errors
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 _NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -93,6 +95,17 @@ def entered(namespace: Netns) -> Iterator[None]:
             except errors.NetnsError as error:
                 print(f"leaving the pod's namespace failed, ending the process: {error}", file=sys.stderr, flush=True)
                 os._exit(70)
+
+
+def cookie(namespace: Netns) -> int:
+    """Return the number by which BPF programs know the namespace. Raises NetnsError before Linux 5.14."""
+    with entered(namespace), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
+        try:
+            return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError as error:
+            raise errors.NetnsError(
+                f"the kernel gives namespaces no cookie: {error.strerror}", "it needs Linux 5.14 or newer"
+            ) from error
 
 
 def _setns(fd: int) -> None:

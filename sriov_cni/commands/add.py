@@ -113,7 +113,7 @@ def _give(
     if not request.services:
         return _attached(daemon, request, pod, lease)
     translation = _translation(daemon)
-    request = msgspec.structs.replace(request, cookie=translation.cookie(pod))
+    request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
     given = _attached(daemon, request, pod, lease)
     translation.admit(request.cookie)
     return given

@@ -1,1 +1,1 @@
-"""What makes a pod on a VF a member of its cluster: the way to its host, and Services."""
+"""Services for pods whose only network is a VF: the table, where it comes from, and the programs that act on it."""

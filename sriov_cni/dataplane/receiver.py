@@ -38,7 +38,7 @@ class Receiver:
         self,
         snapshot: table_store.Snapshot,
         apply: Apply = keep_only,
-        uid: int = frames.AGENT_UID,
+        uid: int = unix_sockets.AGENT_UID,
         patience: float = _PATIENCE,
     ) -> None:
         self._snapshot, self._apply, self._uid, self._patience = snapshot, apply, uid, patience

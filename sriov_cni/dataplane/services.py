@@ -12,7 +12,6 @@ import logging
 import os
 import pathlib
 import shutil
-import socket
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -20,7 +19,7 @@ import msgspec
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import libbpf, netns
+from sriov.linux import libbpf
 from sriov_cni.dataplane import ranges, service_maps
 
 _log = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ LAYOUT = "services-1"
 """Folder of the pins: another layout of the maps has another one."""
 MOST_BACKENDS = 262144  # max_entries of that map
 _SET_RETVAL = 187  # bpf_set_retval(), from Linux 5.18 on
-_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, from Linux 5.14 on
 _REMEDY = "check that the daemon has CAP_BPF and CAP_SYS_ADMIN"
 
 
@@ -157,11 +155,6 @@ class Translator:
         with _told("pods that are gone are not forgotten"):
             self._pods.delete([service_maps.pod(each) for each in cookies])
 
-    @staticmethod
-    def cookie(pod: netns.Netns) -> int:
-        """Return the number by which the kernel knows a namespace. Raises SriovError before Linux 5.14."""
-        return cookie(pod)
-
     def problems(self) -> list[str]:
         """Return why pods do not reach Services although everything is attached; the kernel is asked."""
         try:
@@ -181,17 +174,6 @@ class Translator:
 def remove(pins: pathlib.Path) -> None:
     """End everything that is pinned in the folder: links and with them programs, and maps."""
     shutil.rmtree(pins / LAYOUT, ignore_errors=True)
-
-
-def cookie(pod: netns.Netns) -> int:
-    """Return the number by which the kernel knows a namespace. Raises SriovError before Linux 5.14."""
-    with netns.entered(pod), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
-        try:
-            return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
-        except OSError as error:
-            raise errors.SriovError(
-                f"services: the kernel gives namespaces no cookie: {error.strerror}", "it needs Linux 5.14 or newer"
-            ) from error
 
 
 def cgroup_root(mountinfo: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> pathlib.Path:

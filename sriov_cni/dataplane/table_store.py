@@ -41,8 +41,7 @@ class Snapshot:
         draft = self._path.with_name(f".{self._path.name}.draft")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.stage(draft, _MARK + _SUM.pack(zlib.crc32(body)) + body, 0o600, durable=True)
-            draft.rename(self._path)
+            files.write(self._path, _MARK + _SUM.pack(zlib.crc32(body)) + body, draft=draft, durable=True)
         except OSError as error:
             raise errors.SriovError(
                 f"cannot write the snapshot of Services {self._path}: {error.strerror}",

@@ -46,13 +46,13 @@ def test_a_pod_reaches_services_from_its_add_on_and_nothing_is_left_of_it(
         added = client.call("ADD", NETWORK)
         assert added.code == 0, added
         reaches_itself(pod, seen)
-        assert seen.admitted() == {services.cookie(pod.handle)}
+        assert seen.admitted() == {netns.cookie(pod.handle)}
         check = {**NETWORK, "prevResult": added.document}
         assert client.call("CHECK", check).code == 0
         seen.dismiss(seen.admitted())
         checked = client.call("CHECK", check)
         assert (checked.code, "do not reach Services" in checked.message) == (101, True), checked
-        seen.admit(services.cookie(pod.handle))
+        seen.admit(netns.cookie(pod.handle))
         assert client.call("DEL", NETWORK).code == 0
         assert namespaces.until(lambda: seen.admitted() == set())
 
@@ -70,7 +70,7 @@ def test_a_daemon_that_starts_admits_the_pods_of_its_ledger(
         services.remove(pins)
         with test_gc.daemon(made, tmp_path, *options):
             with bpf.translator(pins) as seen:
-                assert seen.admitted() == {services.cookie(pod.handle)}
+                assert seen.admitted() == {netns.cookie(pod.handle)}
             assert client.call("DEL", NETWORK).code == 0
 
 

@@ -67,7 +67,7 @@ def test_a_change_in_the_cluster_reaches_a_pod_and_nothing_changes_while_everybo
     options += ("--cluster-socket", str(agent_socket), "--cluster-snapshot", str(tmp_path / "services"))
 
     def agent(port: int) -> contextlib.AbstractAsyncContextManager[object]:
-        return processes.agent(tmp_path, f"--kubeconfig={processes.kubeconfig(tmp_path, port)}")
+        return processes.agent(tmp_path, processes.kubeconfig(tmp_path, port))
 
     async def body(
         node: mock_node.MockNode, client: harness.Client, pod: namespaces.Namespace, servers: list[socket.socket]

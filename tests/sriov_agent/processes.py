@@ -16,15 +16,16 @@ from tests.sriov_agent import cluster
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def kubeconfig(folder: pathlib.Path, port: int, *, scheme: str = "http") -> pathlib.Path:
+def kubeconfig(folder: pathlib.Path, port: int) -> str:
+    """Write the file; returns the agent's flag for it."""
     document = {
-        "clusters": [{"name": "c", "cluster": {"server": f"{scheme}://127.0.0.1:{port}"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
         "current-context": "c",
     }
     path = folder / "kubeconfig"
     path.write_text(json.dumps(document))
-    return path
+    return f"--kubeconfig={path}"
 
 
 @contextlib.asynccontextmanager

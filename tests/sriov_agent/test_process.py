@@ -46,7 +46,7 @@ def test_what_the_cluster_has_comes_into_force_and_stays(tmp_path: pathlib.Path)
         await small(api)
         async with daemon.serving():
             async with api.serving() as port:
-                flags = f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"
+                flags = processes.kubeconfig(tmp_path, port)
                 async with processes.agent(tmp_path, flags) as process:
                     await reaches(daemon, ONE)
                     await api.put(endpoint_slice(FIRST, SECOND))
@@ -73,7 +73,7 @@ def test_the_api_server_goes_and_comes_back(tmp_path: pathlib.Path) -> None:
         await small(api)
         async with daemon.serving():
             async with api.serving() as port:
-                flags = f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"
+                flags = processes.kubeconfig(tmp_path, port)
                 agent = processes.agent(tmp_path, flags)
                 await agent.__aenter__()
                 await reaches(daemon, ONE)
@@ -135,7 +135,7 @@ def test_a_watch_that_breaks_is_taken_up_again(tmp_path: pathlib.Path, name: str
         api, daemon = StandIn(), Daemon(tmp_path)
         await small(api)
         async with daemon.serving(), api.serving() as port:
-            flags = f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"
+            flags = processes.kubeconfig(tmp_path, port)
             async with processes.agent(tmp_path, flags) as process:
                 await reaches(daemon, ONE)
                 await loops.until(lambda: bool(api.watches("EndpointSlice")))
@@ -159,7 +159,7 @@ def test_bookmarks_are_asked_for_and_taken(tmp_path: pathlib.Path) -> None:
         async with (
             daemon.serving(),
             api.serving() as port,
-            processes.agent(tmp_path, f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"),
+            processes.agent(tmp_path, processes.kubeconfig(tmp_path, port)),
         ):
             await reaches(daemon, ONE)
             await loops.until(lambda: bool(api.watches("EndpointSlice")))
@@ -187,7 +187,7 @@ def test_lists_come_in_pages_and_only_what_is_ours(tmp_path: pathlib.Path) -> No
         async with (
             daemon.serving(),
             api.serving() as port,
-            processes.agent(tmp_path, f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"),
+            processes.agent(tmp_path, processes.kubeconfig(tmp_path, port)),
         ):
             await reaches(daemon, ONE | {f"10.96.1.{number}": [] for number in range(10)})
             assert [what for kind, what, _ in api.asked if kind == "Service" and what == "list"] == ["list"] * 4
@@ -203,7 +203,7 @@ def test_a_cluster_without_service_cidrs_is_served(tmp_path: pathlib.Path) -> No
         async with (
             daemon.serving(),
             api.serving() as port,
-            processes.agent(tmp_path, f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"),
+            processes.agent(tmp_path, processes.kubeconfig(tmp_path, port)),
         ):
             await reaches(daemon, ONE)
             assert daemon.receiver.ranges == ()
@@ -218,7 +218,7 @@ def test_agents_and_daemons_are_killed_at_any_time(tmp_path: pathlib.Path) -> No
         api, daemon = StandIn(), Daemon(tmp_path)
         await small(api)
         async with api.serving() as port:
-            flags = f"--kubeconfig={processes.kubeconfig(tmp_path, port)}"
+            flags = processes.kubeconfig(tmp_path, port)
             async with daemon.serving():
                 async with processes.agent(tmp_path, flags):
                     await reaches(daemon, ONE)
@@ -247,7 +247,7 @@ def test_it_answers_whether_the_daemon_has_what_the_cluster_has(tmp_path: pathli
         api, daemon, where = StandIn(), Daemon(tmp_path), http_address.Unix(tmp_path / "http.sock")
         await small(api)
         async with api.serving() as port:
-            flags = [f"--kubeconfig={processes.kubeconfig(tmp_path, port)}", f"--http={where}"]
+            flags = [processes.kubeconfig(tmp_path, port), f"--http={where}"]
             async with processes.agent(tmp_path, *flags):
                 await loops.until(where.path.exists, 15)
                 await loops.until(lambda: bool(api.watches("EndpointSlice")))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sriov import errors
 from sriov.cluster import frames, services
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
-from sriov.daemon import background
+from sriov.daemon import background, unix_sockets
 from sriov_cni.dataplane import receiver, table_store
 from tests.deviceplugin import loops
 
@@ -230,13 +230,13 @@ except (BrokenPipeError, ConnectionResetError):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("uid", "taken"), [(frames.AGENT_UID, True), (0, True), (65532, False)])
+@pytest.mark.parametrize(("uid", "taken"), [(unix_sockets.AGENT_UID, True), (0, True), (65532, False)])
 def test_only_the_agents_user_and_root_may_send(caplog: pytest.LogCaptureFixture, uid: int, taken: bool) -> None:
     """A process of that user, which may reach the socket: the kernel says who it is."""
 
     async def body(folder: pathlib.Path) -> None:
         folder.chmod(0o755)
-        async with Place(folder, uid=frames.AGENT_UID).open() as place:
+        async with Place(folder, uid=unix_sockets.AGENT_UID).open() as place:
             command = [sys.executable, "-I", "-c", _SENDING, str(uid), str(place.socket), frames.encoded(WHOLE).hex()]
             process = subprocess.Popen(command)
             try:
@@ -251,7 +251,7 @@ def test_only_the_agents_user_and_root_may_send(caplog: pytest.LogCaptureFixture
 
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
         loops.run(body(pathlib.Path(folder)))
-    assert (f"user {uid} may not send Services, only user {frames.AGENT_UID} may" in caplog.text) == (not taken)
+    assert (f"user {uid} may not send Services, only user {unix_sockets.AGENT_UID} may" in caplog.text) == (not taken)
 
 
 def test_a_newer_connection_ends_an_older_one(tmp_path: pathlib.Path) -> None:

@@ -57,6 +57,15 @@ def pods() -> Iterator[tuple[namespaces.Namespace, namespaces.Namespace]]:
         yield pod, far
 
 
+@pytest.fixture
+def admitted(
+    translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+) -> tuple[namespaces.Namespace, namespaces.Namespace]:
+    """The same; the first one's sockets reach Services."""
+    translator.admit(netns.cookie(pods[0].handle))
+    return pods
+
+
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
@@ -93,10 +102,9 @@ def table(*served: Service) -> TableChange:
 @pytest.mark.parametrize("version", VERSIONS)
 class TestTcp:
     def test_the_backend_sees_the_pods_own_address_and_the_pod_the_services(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, far = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, far = admitted
         with listening(far, version) as server, opened(pod, version) as client:
             translator.apply(table(Service(frontend(version), (endpoint(version, server),))))
             client.connect((CLUSTER_IP[version], 80))
@@ -119,29 +127,26 @@ class TestTcp:
                 client.connect((CLUSTER_IP[version], 80))
 
     def test_without_endpoints_it_is_refused_at_once(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, _ = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, _ = admitted
         translator.apply(table(Service(frontend(version))))
         with opened(pod, version) as client, pytest.raises(ConnectionRefusedError):
             client.connect((CLUSTER_IP[version], 80))
 
     def test_what_is_no_service_goes_where_it_is_sent(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, far = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, far = admitted
         translator.apply(table(Service(frontend(version))))
         with listening(far, version) as server, opened(pod, version) as client:
             client.connect((FAR[version], server.getsockname()[1]))
             assert client.getpeername()[0] == FAR[version]
 
     def test_a_pod_that_is_its_own_backend(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, _ = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, _ = admitted
         with listening(pod, version) as server, opened(pod, version) as client:
             translator.apply(table(Service(frontend(version), (endpoint(version, server, POD),))))
             client.connect((CLUSTER_IP[version], 80))
@@ -149,10 +154,9 @@ class TestTcp:
                 assert accepted.getpeername()[0] == POD[version]
 
     def test_a_backend_that_goes_gets_no_new_connection_and_keeps_its_old_ones(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, far = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, far = admitted
         with listening(far, version) as first, listening(far, version) as second, opened(pod, version) as old:
             one, other = endpoint(version, first), endpoint(version, second)
             translator.apply(table(Service(frontend(version), (one,))))
@@ -173,10 +177,9 @@ class TestTcp:
                     none.connect((CLUSTER_IP[version], 80))
 
     def test_every_backend_gets_its_share_and_one_with_affinity_all(
-        self, version: str, translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+        self, version: str, translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
     ) -> None:
-        pod, far = pods
-        translator.admit(services.cookie(pod.handle))
+        pod, far = admitted
         with contextlib.ExitStack() as stack:
             servers = [stack.enter_context(listening(far, version)) for _ in range(4)]
             backends = tuple(endpoint(version, server) for server in servers)
@@ -214,11 +217,10 @@ def test_udp_answers_come_from_the_service(
     version: str,
     connects: bool,
     translator: services.Translator,
-    pods: tuple[namespaces.Namespace, namespaces.Namespace],
+    admitted: tuple[namespaces.Namespace, namespaces.Namespace],
 ) -> None:
     """As a resolver demands it: it drops an answer that is from elsewhere."""
-    pod, far = pods
-    translator.admit(services.cookie(pod.handle))
+    pod, far = admitted
     with listening(far, version, socket.SOCK_DGRAM) as server, opened(pod, version, socket.SOCK_DGRAM) as client:
         asked = frontend(version, Protocol.UDP, 53)
         translator.apply(table(Service(asked, (endpoint(version, server),))))
@@ -235,10 +237,9 @@ def test_udp_answers_come_from_the_service(
 
 
 def test_an_ipv4_service_is_reached_from_a_socket_of_ipv6(
-    translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+    translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
 ) -> None:
-    pod, far = pods
-    translator.admit(services.cookie(pod.handle))
+    pod, far = admitted
     with listening(far, "4") as server, opened(pod, "6") as client:
         translator.apply(table(Service(frontend("4"), (endpoint("4", server),))))
         client.connect((f"::ffff:{CLUSTER_IP['4']}", 80))
@@ -252,7 +253,7 @@ def test_everything_goes_on_without_the_daemon_and_the_next_one_takes_it_over(
     pod, far = pods
     with listening(far, "4") as first, listening(far, "4") as second:
         with bpf.translator(pins) as former:
-            former.admit(services.cookie(pod.handle))
+            former.admit(netns.cookie(pod.handle))
             former.apply(table(Service(frontend("4"), (endpoint("4", first),), affinity=9), Service(frontend("6"))))
         reaches(pod, first)
         with bpf.translator(pins) as later:
@@ -281,10 +282,9 @@ def contents(pins: pathlib.Path) -> dict[str, int]:
 
 
 def test_a_full_table_is_one_error_and_the_old_one_stays(
-    translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+    translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
 ) -> None:
-    pod, far = pods
-    translator.admit(services.cookie(pod.handle))
+    pod, far = admitted
     many = tuple(Endpoint("10.1.0.1", port) for port in range(1, 60001))
     with listening(far, "4") as server:
         translator.apply(table(Service(frontend("4"), (endpoint("4", server),))))
@@ -297,11 +297,10 @@ def test_a_full_table_is_one_error_and_the_old_one_stays(
 
 
 def test_more_services_than_the_kernel_has_room_for_are_one_error_and_the_old_ones_stay(
-    translator: services.Translator, pods: tuple[namespaces.Namespace, namespaces.Namespace]
+    translator: services.Translator, admitted: tuple[namespaces.Namespace, namespaces.Namespace]
 ) -> None:
     """The kernel takes a part of them first."""
-    pod, far = pods
-    translator.admit(services.cookie(pod.handle))
+    pod, far = admitted
     with listening(far, "4") as server:
         old = Service(frontend("4"), (endpoint("4", server),))
         translator.apply(table(old))
@@ -323,7 +322,7 @@ def test_an_object_that_the_verifier_refuses_leaves_the_old_programs(
     broken = tmp_path / "broken.o"
     broken.write_bytes(body)
     with listening(far, "4") as server, bpf.translator(pins) as translator:
-        translator.admit(services.cookie(pod.handle))
+        translator.admit(netns.cookie(pod.handle))
         translator.apply(table(Service(frontend("4"), (endpoint("4", server),))))
         with pytest.raises(errors.SriovError, match=r"broken\.o: the kernel refuses it"):
             services.Translator(pins, bpf.cgroup(), broken)
@@ -350,9 +349,9 @@ def test_another_socket_balancer_is_attached_already(
             stack.callback(services.remove, pins)
         server = stack.enter_context(listening(far, "4"))
         both[0].apply(table(Service(frontend("4"))))
-        both[0].admit(services.cookie(far.handle))
+        both[0].admit(netns.cookie(far.handle))
         both[1].apply(table(Service(frontend("4"), (endpoint("4", server),))))
-        both[1].admit(services.cookie(pod.handle))
+        both[1].admit(netns.cookie(pod.handle))
         assert [each.problems() for each in both] == [[], []]
         reaches(pod, server)
         with opened(far, "4") as client, pytest.raises(ConnectionRefusedError):
