@@ -5,14 +5,13 @@ import contextlib
 import logging
 import pathlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from sriov import devices, errors, timing
 from sriov.attachment import announcing, detach
 from sriov.attachment.node import Node
-from sriov.cluster import services
 from sriov.daemon import background
 from sriov.linux import kernel, netns
 from sriov.state import call_log, daemon_problems, ledger, predecessor
@@ -20,6 +19,9 @@ from sriov_cni.context import attempts, ipam, locks, policy, rdma_promises, unco
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
+
+if TYPE_CHECKING:  # a daemon without Services imports nothing for them
+    from sriov.cluster import services
 
 log = logging.getLogger("sriov_cni")
 _T = TypeVar("_T")
@@ -39,7 +41,7 @@ EnableIpv6 = Callable[[netns.Netns, str], None]
 class Translation(Protocol):
     """What lets pods reach Services: dataplane.services.Translator, which has the promises of each call."""
 
-    def apply(self, change: services.TableChange) -> None: ...
+    def apply(self, change: "services.TableChange") -> None: ...
 
     def admit(self, cookie: int) -> None: ...
 

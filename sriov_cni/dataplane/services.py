@@ -1,14 +1,12 @@
-"""Services for pods whose only network is a VF: what the cgroup programs of services.bpf.c translate, and for whom.
+"""Services for pods whose only network is a VF: the cgroup programs of services.bpf.c, their table, and their pods.
 
-Programs, links and maps are pinned, so that everything goes on while the daemon is away, and the next one takes it
-over.
-A change of a Service is not seen half: its new backends are written to another place, then it points there, then the
+Programs, links and maps are pinned: everything goes on while the daemon is away, and the next one takes it over. A
+change of a Service is not seen half: its new backends are written to another place, then it points there, then the
 former place is free.
 """
 
 import contextlib
 import itertools
-import logging
 import os
 import pathlib
 import shutil
@@ -21,8 +19,6 @@ from sriov import errors
 from sriov.cluster import services
 from sriov.linux import libbpf
 from sriov_cni.dataplane import ranges, service_maps
-
-_log = logging.getLogger(__name__)
 
 OBJECT = pathlib.Path(__file__).with_name("services.bpf.o")
 LAYOUT = "services-1"
