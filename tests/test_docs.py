@@ -10,10 +10,12 @@ import sys
 import pytest
 
 from sriov.pools import config as plugin_conf
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_cni.spec.service_modes import ServicesMode
 from sriov_installer import status
 
+SOCKET = ServicesMode.SOCKET
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -39,7 +41,7 @@ def test_network_configurations(page: str) -> None:
     document = netconf.decode(json.dumps({"deviceID": "0000:01:10.0", **example}).encode())
     assert netconf.network(document).ipam == "host-local"
     asked = vf_request.read(document, environment.Arguments())
-    assert (asked.wanted.vlan, asked.services) == (100, page == "docs/services.md")
+    assert (asked.wanted.vlan, asked.services) == (100, SOCKET if page == "docs/services.md" else None)
 
 
 def test_the_network_list_for_nodes_without_multus() -> None:
@@ -53,10 +55,16 @@ def test_the_network_list_for_nodes_without_multus() -> None:
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:
-    [example] = [each for each in examples("docs/cni.md") if "rules" in each]
+    wrote = [each for each in examples("docs/cni.md") if "rules" in each]
     path = tmp_path / "policy.json"
-    path.write_text(json.dumps(example))
-    assert len(policy.load(path).rules) == 2
+    read = []
+    for example in wrote:
+        path.write_text(json.dumps(example))
+        read.append(policy_rules.load(path))
+    limits, demand = read
+    assert len(limits.rules or ()) == 2
+    assert demand.rules == (policy_rules.Rule(services=(SOCKET,)),)
+    assert demand.defaults == policy_rules.NetworkDefaults(SOCKET)
 
 
 def test_every_key_of_the_network_configuration_is_on_the_page() -> None:

@@ -16,7 +16,7 @@ from msgspec import inspect
 from hack.pages import key_descriptions, kubernetes_types
 from sriov.kubelet import names
 from sriov.pools import config, resources, selector_config, selectors
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 
 Schema = dict[str, Any]
 
@@ -99,18 +99,20 @@ def _belongs(key: str, kind: resources.DeviceType) -> bool:
 
 def _policy() -> Schema:
     items = {
-        "vlans": {"type": "string", "pattern": _whole(policy._SPAN)},
-        "macPrefixes": {"type": "string", "pattern": _whole(policy._PREFIX)},
+        "vlans": {"type": "string", "pattern": _whole(policy_rules.SPAN)},
+        "macPrefixes": {"type": "string", "pattern": _whole(policy_rules.PREFIX)},
     }
-    rule = {key: _told(key_descriptions.POLICY, key, _type(one)) for key, one in _fields(policy.Rule)}
+    rule = {key: _told(key_descriptions.POLICY, key, _type(one)) for key, one in _fields(policy_rules.Rule)}
     for key, item in items.items():
         rule[key]["items"] = item
-    one = {"type": "object", "additionalProperties": False, "properties": rule}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {key: {"type": "array", "items": one} for key, _ in _fields(policy.Policy)},
+    defaults = {
+        key: _told(key_descriptions.DEFAULTS, key, _type(one)) for key, one in _fields(policy_rules.NetworkDefaults)
     }
+    return _closed({"rules": {"type": "array", "items": _closed(rule)}, "defaults": _closed(defaults)})
+
+
+def _closed(properties: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _object(keys: Mapping[str, Schema], required: str) -> Schema:
@@ -154,6 +156,8 @@ def _type(kind: inspect.Type) -> Schema:
         return {"type": "array", "items": _type(kind.item_type)}
     if isinstance(kind, inspect.DictType):
         return {"type": "object", "additionalProperties": _type(kind.value_type)}
+    if isinstance(kind, inspect.EnumType):
+        return {"type": "string", "enum": [one.value for one in kind.cls]}
     return {} if isinstance(kind, inspect.CustomType) else {"type": _KINDS[type(kind)]}
 
 

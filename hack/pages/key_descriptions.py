@@ -23,4 +23,8 @@ POLICY = {
     "trust": "whether `trust: on` may be requested",
     "spoofchkOff": "whether spoof checking may be switched off",
     "macPrefixes": "allowed beginnings of a requested MAC, in lower case, as in `02:00`",
+    "services": "modes that may be in effect, by the network or by `defaults`: one alone is demanded",
+}
+DEFAULTS = {
+    "services": "how pods reach Services",
 }

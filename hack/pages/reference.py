@@ -12,13 +12,14 @@ import subprocess
 import sys
 import types
 import typing
+from collections.abc import Mapping
 
 import msgspec
 
 from hack.pages import key_descriptions
 from sriov.pools import config as plugin_conf
 from sriov.pools import resources, selector_config
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 from sriov_cni.spec import environment, netconf, vf_request
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -47,7 +48,9 @@ def page(docs: pathlib.Path) -> str:
             _networks((docs / "cni.md").read_text()),
             "## The node's policy\n",
             "Rules in `/etc/sriov-underlay/policy.json`. The first rule that names the VF's PF decides.\n",
-            _policy(),
+            _policy(policy_rules.Rule, key_descriptions.POLICY),
+            "Its `defaults` count for a network that does not name the key.\n",
+            _policy(policy_rules.NetworkDefaults, key_descriptions.DEFAULTS),
             "## Flags of the device plugin\n",
             "`sriov-device-plugin`, or `python -m deviceplugin`. In parentheses: the default.\n",
             _flags("deviceplugin"),
@@ -122,11 +125,11 @@ def _networks(explained: str) -> str:
     return _table(["key", "type", "default", "values"], rows)
 
 
-def _policy() -> str:
+def _policy(kind: type[msgspec.Struct], meanings: Mapping[str, str]) -> str:
     rows = []
-    for field in msgspec.structs.fields(policy.Rule):
+    for field in msgspec.structs.fields(kind):
         default = "no limit" if field.default is None else _shown(field.default)
-        rows.append([f"`{field.encode_name}`", _type(field.type), default, key_descriptions.POLICY[field.encode_name]])
+        rows.append([f"`{field.encode_name}`", _type(field.type), default, meanings[field.encode_name]])
     return _table(["key", "type", "if left out", "meaning"], rows)
 
 
@@ -165,7 +168,9 @@ def _type(annotation: object) -> str:
 
 def _one_type(annotation: object) -> str:
     origin = typing.get_origin(annotation) or annotation
-    return {str: "string", bool: "boolean", int: "number", list: "list", tuple: "list", dict: "object"}[origin]  # type: ignore[index]
+    if isinstance(origin, type) and issubclass(origin, str):
+        return "string"
+    return {bool: "boolean", int: "number", list: "list", tuple: "list", dict: "object"}[origin]  # type: ignore[index]
 
 
 def _switch(value: bool) -> str:

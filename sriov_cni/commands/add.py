@@ -14,7 +14,7 @@ from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
+from sriov_cni.spec import cni_errors, netconf, result, service_modes, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
@@ -166,8 +166,9 @@ def _request(
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
     link_layers.check(daemon.node, vf, wanted)
+    services = _services(daemon, network, wanted.services)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted)
+        daemon.guard.check(vf, wanted.wanted, services)
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -181,14 +182,28 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
-    if wanted.services:
-        _translation(daemon)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
+    through_sockets = services is service_modes.ServicesMode.SOCKET
     return plans.Request(
-        vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=wanted.services
+        vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=through_sockets
     )
+
+
+def _services(
+    daemon: Daemon, network: netconf.Network, named: service_modes.ServicesMode | None
+) -> service_modes.ServicesMode:
+    """Return the mode in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
+    if named is service_modes.ServicesMode.SOCKET:
+        _translation(daemon)
+    if named is not None or daemon.guard is None:
+        return named or service_modes.ServicesMode.OFF
+    default = daemon.guard.defaults.services
+    if default is service_modes.ServicesMode.SOCKET and daemon.translation is None:
+        log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
+        return service_modes.ServicesMode.OFF
+    return default
 
 
 def _translation(daemon: Daemon) -> Translation:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni.spec import cni_errors, environment, netconf, result
+from sriov_cni.spec import cni_errors, environment, netconf, result, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 _PKEY = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}")
@@ -64,7 +64,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
-    `rdma` None leaves it to the node whether RDMA devices move. `services`: whether the pod's sockets reach Services.
+    `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services.
     """
 
     pci: devices.PciAddress | None
@@ -76,7 +76,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     rdma: bool | None = None
     dns: result.Dns = msgspec.field(default_factory=result.Dns)
     pkey: int | None = None
-    services: bool = False
+    services: service_modes.ServicesMode | None = None
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -181,12 +181,16 @@ def _pkey(text: str | None) -> int | None:
     return settings.in_range("pkey", int(text, 16), 1, 0xFFFF)
 
 
-def _services(value: str | None) -> bool:
-    if value not in (None, "", "off", "socket"):
+def _services(value: str | None) -> service_modes.ServicesMode | None:
+    try:
+        return service_modes.ServicesMode(value) if value else None
+    except ValueError:
+        *most, last = (f'"{each}"' for each in service_modes.ServicesMode)
         raise cni_errors.CniError(
-            Code.UNSUPPORTED_FIELD, f"services {value!r} is no way to reach Services", 'write "off" or "socket"'
-        )
-    return value == "socket"
+            Code.UNSUPPORTED_FIELD,
+            f"services {value!r} is no way to reach Services",
+            f"write {', '.join(most)} or {last}",
+        ) from None
 
 
 def _switch(key: str, value: str | None) -> bool | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from sriov import errors
 from sriov.pools import config
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors, typos, vf_request
 from sriovctl import output
 from sriovctl.node import cni_setup
@@ -81,7 +81,7 @@ def _told(found: Any) -> FileKind | None:
     keys = {str(key).lower() for key in found} if isinstance(found, dict) and not _is_object(found) else set()
     signs = {
         FileKind.CONFIG: {"resourcelist"},
-        FileKind.POLICY: {"rules"},
+        FileKind.POLICY: {"rules", "defaults"},
         FileKind.PROVISIONING: {"policies"},
         FileKind.NETWORK: {"type", "plugins", "cniversion"},
     }
@@ -125,7 +125,7 @@ def _verdict(text: bytes, source: str, kind: FileKind, prefix: str) -> FileVerdi
         case FileKind.CONFIG:
             return _config(text, source, prefix)
         case FileKind.POLICY:
-            return _refused(source, kind, lambda: policy.parse(text, source))
+            return _refused(source, kind, lambda: policy_rules.parse(text, source))
         case FileKind.NETWORK:
             return _network(text, source)
         case FileKind.PROVISIONING:

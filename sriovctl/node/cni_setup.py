@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 
 _OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
@@ -93,7 +93,7 @@ def problem(document: netconf.Document) -> str | None:
 def policy_problem(path: pathlib.Path) -> str | None:
     """Return why the node's policy cannot be used; None if it can, or there is none."""
     try:
-        policy.load(path) if path.exists() else None
+        policy_rules.load(path) if path.exists() else None
     except cni_errors.CniError as error:
         return error.message
     return None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hack.pages import __main__ as pages
 from sriov.pools import config, resources, selector_config
-from sriov_cni.context import policy
+from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors
 from tests.deploy import rendering
 from tests.deploy.rendering import Object
@@ -54,7 +54,7 @@ def device_plugin_takes(document: object) -> bool | None:
 
 def cni_daemon_takes(document: object) -> bool:
     try:
-        policy.parse(json.dumps(document).encode(), "policy.json")
+        policy_rules.parse(json.dumps(document).encode(), "policy.json")
     except cni_errors.CniError:
         return False
     return True
@@ -82,11 +82,12 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "trust": st.booleans(),
     "spoofchkOff": st.booleans(),
     "pfs": st.lists(TEXT, max_size=2),
+    "services": st.lists(st.sampled_from(["off", "socket", "Off", ""]), max_size=2),
     "vlans": st.lists(st.sampled_from(["0", "100-199", "9-1", "12345", "1-", "", "a"]), max_size=2),
     "macPrefixes": st.lists(st.sampled_from(["02", "02:0a", "02:", "0A", "02:00:00:00:00:00:00"]), max_size=2),
 }
 SELECTOR_KEYS = sorted(set().union(*selector_config.KEYS.values()))
-RULE_KEYS = [str(each) for each in policy.Rule.__struct_encode_fields__]
+RULE_KEYS = [str(each) for each in policy_rules.Rule.__struct_encode_fields__]
 
 
 @st.composite
@@ -164,6 +165,13 @@ POLICIES: list[Object] = [
     {"rules": [{"macPrefixes": ["02:0A"]}]},
     {"rules": None},
     {"rules": [], "rule": []},
+    {"defaults": {"services": "socket"}},
+    {"defaults": {"services": "socket"}, "rules": [{"services": ["socket"]}]},
+    {"defaults": {"services": ""}},
+    {"defaults": {"services": None}},
+    {"defaults": {"service": "off"}},
+    {"defaults": None},
+    {"rules": [{"services": "socket"}]},
 ]
 
 

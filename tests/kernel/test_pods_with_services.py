@@ -1,6 +1,7 @@
 """`services: "socket"` from ADD to the end of the pod, on real interfaces: the daemon is a process (root)."""
 
 import contextlib
+import json
 import pathlib
 import socket
 import subprocess
@@ -93,6 +94,50 @@ def test_what_this_node_cannot_do_is_refused_before_anything_is_changed(
         assert code == 0 or words in answer.message
         assert (code == 0) == ("net1" in test_gc.links(pod))
         assert client.call("DEL", NETWORK).code == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "named", "result"),
+    [
+        ({"defaults": {"services": "socket"}}, None, (0, True)),
+        ({"defaults": {"services": "socket"}}, "", (0, True)),
+        ({"defaults": {"services": "socket"}}, "off", (0, False)),
+        ({"rules": [{"services": ["off"]}]}, "socket", (7, False)),
+        ({"rules": [{"services": ["socket"]}]}, None, (7, False)),
+        ({"rules": [{"services": ["socket"]}], "defaults": {"services": "socket"}}, None, (0, True)),
+    ],
+)
+def test_the_node_has_a_default_and_the_last_word(
+    tmp_path: pathlib.Path,
+    places: tuple[pathlib.Path, tuple[str, ...]],
+    policy: object,
+    named: str | None,
+    result: tuple[int, bool],
+) -> None:
+    """`result` is the code of the ADD, and whether the pod's sockets reach Services then."""
+    pins, options = places
+    code, admitted = result
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(policy))
+    with test_gc.node(tmp_path, *options, "--policy", str(path)), namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        network = {**NETWORK, "services": named}
+        answer = client.call("ADD", network)
+        assert answer.code == code, answer
+        with bpf.translator(pins) as seen:
+            assert seen.admitted() == ({netns.cookie(pod.handle)} if admitted else set())
+        assert ("net1" in test_gc.links(pod)) == (code == 0)
+        assert client.call("DEL", network).code == 0
+
+
+def test_a_default_that_the_node_cannot_have_fails_no_pod(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text('{"defaults": {"services": "socket"}}')
+    with test_gc.node(tmp_path, "--policy", str(path)), namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        network = {key: value for key, value in NETWORK.items() if key != "services"}
+        assert client.call("ADD", network).code == 0
+        assert client.call("DEL", network).code == 0
 
 
 def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from sriov import devices, settings
 from sriov.hardware import inventory
-from sriov_cni.context import policy
+from sriov_cni.context import policy, policy_rules
 from sriov_cni.spec import cni_errors
+from sriov_cni.spec.service_modes import ServicesMode
 from tests.fakes import bench
 
 
@@ -64,6 +65,39 @@ def test_f52_a_rule(
     assert f"refuses {refused}" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("rules", "mode", "refused"),
+    [
+        ([{}], ServicesMode.SOCKET, None),
+        ([{"services": ["socket"]}], ServicesMode.SOCKET, None),
+        ([{"services": ["socket"]}], ServicesMode.OFF, 'services "off": it allows socket'),
+        ([{"services": ["off"]}], ServicesMode.SOCKET, 'services "socket": it allows off'),
+        ([{"services": ["off", "socket"]}], ServicesMode.OFF, None),
+        ([{"pfs": ["other"], "services": ["off"]}, {}], ServicesMode.SOCKET, None),
+    ],
+)
+def test_a_mode_of_services_is_forbidden_or_demanded(
+    tmp_path: pathlib.Path, vf: devices.VF, rules: object, mode: ServicesMode, refused: str | None
+) -> None:
+    check = guard(tmp_path, rules).check
+    if refused is None:
+        check(vf, WANTED, mode)
+        return
+    with pytest.raises(cni_errors.CniError) as caught:
+        check(vf, WANTED, mode)
+    assert (caught.value.code, f"refuses {refused}" in caught.value.message) == (7, True)
+
+
+def test_defaults_alone_limit_nothing(tmp_path: pathlib.Path, vf: devices.VF) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text('{"defaults": {"services": "socket"}}')
+    watched = policy.Guard(path)
+    watched.check(vf, WANTED)
+    assert watched.defaults == policy_rules.NetworkDefaults(ServicesMode.SOCKET)
+    path.unlink()
+    assert watched.defaults == policy_rules.NetworkDefaults(ServicesMode.OFF)
+
+
 def test_the_first_rule_that_names_the_pf_decides(tmp_path: pathlib.Path, vf: devices.VF) -> None:
     rules = [{"pfs": ["other"], "vlans": ["1"]}, {"pfs": ["enp1s0"], "vlans": ["150"]}, {"vlans": ["0"]}]
     guard(tmp_path, rules).check(vf, WANTED)
@@ -87,6 +121,10 @@ def test_a_changed_file_counts_at_once(tmp_path: pathlib.Path, vf: devices.VF) -
     ("text", "says"),
     [
         ("", "truncated"),
+        ("{}", "neither `rules` nor `defaults`"),
+        ('{"rules": null}', "Expected `array`"),
+        ('{"rules": [{"services": ["sockets"]}]}', "Invalid enum value 'sockets'"),
+        ('{"defaults": {"service": "socket"}}', "unknown field `service`"),
         ('{"rules": [{"vlan": ["1"]}]}', "unknown field `vlan`"),
         ('{"rules": [{"vlans": ["1-"]}]}', "vlans '1-' is neither a VLAN nor a range"),
         ('{"rules": [{"vlans": [1]}]}', "Expected `str`"),
