@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -52,9 +53,9 @@ class Stage:
         self.daemon = self.nursery.start("daemon", *self.flags())
         assert namespaces.until(lambda: (self.run_dir / "cni.sock").exists() or self.is_dead)
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.daemon:
-            self.nursery.end(self.daemon)
+            self.nursery.end(self.daemon, number)
         self.daemon = 0
 
     @property
