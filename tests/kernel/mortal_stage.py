@@ -27,19 +27,20 @@ MAPS = {"pods", "services", "backends", "members", "affinity", "frontends"}
 class Stage:
     """A node with a pod that stands, which has two servers, and a daemon or none."""
 
-    def __init__(self, folder: pathlib.Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: pathlib.Path, stack: contextlib.ExitStack, vfs: int = 2) -> None:
         self.folder, self.run_dir = folder, folder / "run"
-        self._node = stack.enter_context(contextlib.closing(mock_node.MockNode(folder, pfs=1, vfs=2)))
+        self.node = stack.enter_context(contextlib.closing(mock_node.MockNode(folder, pfs=1, vfs=vfs)))
+        self.vfs = sorted(self.node.state.read())
         self.pins = stack.enter_context(bpf.mounted(folder / "bpf"))
         stack.callback(services.remove, self.pins)
-        self.nursery = mortal.Nursery(self._node, folder, mortal.preloaded(folder))
+        self.nursery = mortal.Nursery(self.node, folder, mortal.preloaded(folder))
         stack.callback(self.nursery.close)
         self.pod = stack.enter_context(namespaces.made("standing"))
         self.servers = [stack.enter_context(serving(self.pod)) for _ in range(2)]
         self.daemon = 0
 
     def flags(self) -> list[str]:
-        told = {"--run-dir": self.run_dir, "--sysfs": self._node.sysfs_root, "--services": self.pins}
+        told = {"--run-dir": self.run_dir, "--sysfs": self.node.sysfs_root, "--services": self.pins}
         told |= {"--cgroup-root": bpf.cgroup(), "--cluster-socket": self.folder / "agent.sock"}
         told |= {"--cluster-snapshot": self.folder / "services"}
         told |= dict.fromkeys(("--policy", "--predecessor-dir", "--pod-resources-socket"), self.folder / "none")
@@ -97,6 +98,11 @@ class Stage:
 
     def records(self) -> set[str]:
         return {record.pci for record in ledger.Ledger(self.run_dir).records()}
+
+    def admitted(self) -> set[int]:
+        """The namespaces whose sockets reach Services, by the kernel's map."""
+        with bpf.translator(self.pins) as seen:
+            return seen.admitted()
 
     def assert_whole(self, table: TableChange) -> None:
         """The kernel has the table and nothing else, the standing pod alone, and every pin once."""
