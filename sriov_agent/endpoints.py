@@ -3,9 +3,7 @@
 The rules are kube-proxy's: pkg/proxy/endpointslicecache.go (what a slice says), pkg/proxy/topology.go (which are used).
 """
 
-import functools
 import ipaddress
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -26,7 +24,7 @@ class Here(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ()
 
 
-class Member(msgspec.Struct, frozen=True, gc=False):
+class Member(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """`node` is "" if the slice names none. `zones` and `nodes` are hints: who should use it."""
 
     address: str
@@ -37,13 +35,13 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     nodes: tuple[str, ...] = ()
 
 
-class MemberPort(msgspec.Struct, frozen=True, gc=False):
+class MemberPort(msgspec.Struct, frozen=True, gc=False, array_like=True):
     name: str
     protocol: str
     number: int
 
 
-class CompactSlice(msgspec.Struct, frozen=True):
+class CompactSlice(msgspec.Struct, frozen=True, array_like=True):
     version: int
     ports: tuple[MemberPort, ...]
     endpoints: tuple[Member, ...]
@@ -75,9 +73,9 @@ def _endpoint(told: objects.SliceEndpoint, version: int, wrong: list[str]) -> Me
         str(found),
         ready=told.conditions.ready is not False,
         leaving=told.conditions.serving is not False and told.conditions.terminating is True,
-        node=sys.intern(told.node_name or ""),
-        zones=_names(tuple(each.name for each in hints.for_zones)),
-        nodes=_names(tuple(each.name for each in hints.for_nodes)),
+        node=told.node_name or "",
+        zones=tuple(each.name for each in hints.for_zones),
+        nodes=tuple(each.name for each in hints.for_nodes),
     )
 
 
@@ -89,17 +87,11 @@ def parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
         return None
 
 
-@functools.lru_cache(1024)
-def _names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return one tuple for all that are equal: a slice repeats its zones for each endpoint."""
-    return names
-
-
 def _port(told: objects.SlicePort, wrong: list[str]) -> MemberPort | None:
     if told.port is None or not 1 <= told.port <= 65535:
         wrong.append(f"port {told.name or ''!r} has the number {told.port}")
         return None
-    return MemberPort(sys.intern(told.name or ""), sys.intern(told.protocol or "TCP"), told.port)
+    return MemberPort(told.name or "", told.protocol or "TCP", told.port)
 
 
 def of_port(slices: Iterable[CompactSlice], version: int, name: str, protocol: str) -> list[tuple[Member, int]]:

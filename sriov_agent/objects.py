@@ -7,7 +7,7 @@ those of the API (core/v1, discovery.k8s.io/v1, networking.k8s.io/v1).
 import msgspec
 
 
-class Labels(msgspec.Struct, frozen=True, gc=False):
+class Labels(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Those that mean something here; None if an object has no such label."""
 
     service_name: str | None = msgspec.field(name="kubernetes.io/service-name", default=None)
@@ -16,7 +16,7 @@ class Labels(msgspec.Struct, frozen=True, gc=False):
     zone: str | None = msgspec.field(name="topology.kubernetes.io/zone", default=None)
 
 
-class Metadata(msgspec.Struct, frozen=True, gc=False):
+class Metadata(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     name: str = ""
     namespace: str = ""
     resourceVersion: str = ""  # noqa: N815  # the client library reads it by this name
@@ -27,22 +27,22 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
         return self.namespace, self.name
 
 
-class ServicePort(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class ServicePort(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     port: int = 0
     name: str = ""
     protocol: str = "TCP"
     node_port: int = 0
 
 
-class ClientIP(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class ClientIP(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     timeout_seconds: int | None = None
 
 
-class AffinityConfig(msgspec.Struct, frozen=True, gc=False):
+class AffinityConfig(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     client_ip: ClientIP = msgspec.field(name="clientIP", default=ClientIP())
 
 
-class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class ServiceSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(name="clusterIP", default="")
     cluster_ips: tuple[str, ...] = msgspec.field(name="clusterIPs", default=())
@@ -54,79 +54,79 @@ class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     load_balancer_source_ranges: tuple[str, ...] = ()
 
 
-class Ingress(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class Ingress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     ip: str = ""
     ip_mode: str = "VIP"
 
 
-class LoadBalancer(msgspec.Struct, frozen=True, gc=False):
+class LoadBalancer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ingress: tuple[Ingress, ...] = ()
 
 
-class ServiceStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class ServiceStatus(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     load_balancer: LoadBalancer = LoadBalancer()
 
 
-class ServiceObject(msgspec.Struct, frozen=True, gc=False):
+class ServiceObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     metadata: Metadata
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
 
-class EndpointConditions(msgspec.Struct, frozen=True, gc=False):
+class EndpointConditions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ready: bool | None = None
     serving: bool | None = None
     terminating: bool | None = None
 
 
-class Named(msgspec.Struct, frozen=True, gc=False):
+class Named(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     name: str
 
 
-class Hints(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class Hints(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     for_zones: tuple[Named, ...] = ()
     for_nodes: tuple[Named, ...] = ()
 
 
-class SliceEndpoint(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class SliceEndpoint(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
     node_name: str | None = None
     hints: Hints | None = None
 
 
-class SlicePort(msgspec.Struct, frozen=True, gc=False):
+class SlicePort(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     name: str | None = None
     protocol: str | None = None
     port: int | None = None
 
 
-class SliceObject(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class SliceObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     metadata: Metadata
     address_type: str = ""
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[SlicePort, ...] | None = None
 
 
-class NodeAddress(msgspec.Struct, frozen=True, gc=False):
+class NodeAddress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(msgspec.Struct, frozen=True, gc=False):
+class NodeStatus(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
-class NodeObject(msgspec.Struct, frozen=True, gc=False):
+class NodeObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     metadata: Metadata
     status: NodeStatus = NodeStatus()
 
 
-class RangeSpec(msgspec.Struct, frozen=True, gc=False):
+class RangeSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cidrs: tuple[str, ...] = ()
 
 
-class RangeObject(msgspec.Struct, frozen=True, gc=False):
+class RangeObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     metadata: Metadata
     spec: RangeSpec = RangeSpec()
 
