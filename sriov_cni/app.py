@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from sriov import errors, versions
 from sriov.attachment import announcing, node
 from sriov.daemon import http_address, log_level, logs, signals, systemd, unix_sockets
 from sriov.hardware import sysfs
-from sriov.linux import kernel, netlink, netns, sysfs_writes
+from sriov.linux import kernel, netlink, netns, sysctls, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni import server
 from sriov_cni.context import calls, policy, run_directory
@@ -107,6 +107,7 @@ async def _run(
             daemon_problems.Trouble(options.run_dir),
             functools.partial(enable_ipv6, sysctls=options.net_sysctls),
             _translation(options, book),
+            functools.partial(set_sysctls, root=options.net_sysctls),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -177,6 +178,15 @@ def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Tran
         if record.cookie:
             found.admit(record.cookie)
     return found
+
+
+def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path) -> None:
+    """As sysctls.write, with this program's remedy."""
+    try:
+        sysctls.write(pod, wanted, root)
+    except errors.UnsupportedError as error:
+        error.remedy += ", or name a /proc/sys/net that can be written with --net-sysctls"
+        raise
 
 
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":

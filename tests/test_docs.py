@@ -54,6 +54,13 @@ def test_the_network_list_for_nodes_without_multus() -> None:
     assert (wanted.pci, wanted.resource, wanted.wanted.vlan) == (None, "intel.com/rail_a", 100)
 
 
+def test_the_host_link() -> None:
+    [example] = examples("docs/host-link.md")
+    wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
+    assert wanted is not None
+    assert (wanted.name, [*map(str, wanted.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+
+
 def test_the_policy(tmp_path: pathlib.Path) -> None:
     wrote = [each for each in examples("docs/cni.md") if "rules" in each]
     path = tmp_path / "policy.json"

@@ -133,6 +133,7 @@ def _record(
         passed_over=_in_order(expected),
         pinned=(target and home and plans.pinned(request, home.address)) or "",
         cookie=request.cookie,
+        host_link=request.host_link,
     )
 
 

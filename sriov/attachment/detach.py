@@ -76,6 +76,9 @@ def _remember(book: ledger.Ledger, record: ledger.Record, problem: str) -> None:
 
 
 def _detach(node: Node, book: ledger.Ledger, record: ledger.Record, pod: netns.Netns | None) -> None:
+    if record.host_link is not None:
+        with node.kernel() as net:
+            netdevs.delete_pair(net, record.host_link.name, record.host_link.address)
     vf = _still_there(node, record)
     if vf is None:
         book.remove(record.pci)

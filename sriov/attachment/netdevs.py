@@ -73,3 +73,18 @@ def if_there(net: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
         if error.errno == errno.ENODEV:
             return None
         raise
+
+
+def delete_pair(net: kernel.Kernel, name: str, address: str) -> None:
+    """Delete a pod's host link by its end in the host, if it is there: a link with another address is not ours.
+
+    Both ends go, with the routes and the neighbours of both. The pod may be ending at this moment, or have deleted it.
+    """
+    found = if_there(net, name)
+    if found is None or (found.name, found.address) != (name, address):
+        return
+    try:
+        net.delete_link(found.index)
+    except errors.KernelError as error:
+        if error.errno != errno.ENODEV:
+            raise

@@ -24,6 +24,7 @@ class Request(msgspec.Struct, frozen=True):
     None, they are those that differ from the baseline. All others are stated on our own account, and their refusal
     fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it. `services`
     is whether the pod's sockets reach Services, `cookie` the number by which the kernel then knows its namespace.
+    `host_link` is what others make when the pod has its addresses; it goes with the VF.
     """
 
     vf: devices.VF
@@ -37,6 +38,7 @@ class Request(msgspec.Struct, frozen=True):
     named: frozenset[settings.Setting] | None = None
     services: bool = False
     cookie: int = 0
+    host_link: ledger.HostLink | None = None
 
     @property
     def asked(self) -> frozenset[settings.Setting]:

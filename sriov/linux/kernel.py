@@ -25,7 +25,8 @@ EVERYWHERE_6 = ipaddress.ip_network("::/0")
 class Link(msgspec.Struct, frozen=True):
     """A netdev as one namespace sees it. `parent` is its PCI address if the kernel reports it (from 5.14 on).
 
-    `running`: it is up and has a carrier. `enslaved`: a bond, a team, a bridge or a VRF is above it.
+    `running`: it is up and has a carrier. `enslaved`: a bond, a team, a bridge or a VRF is above it. `kind` is a
+    virtual link's, as in `veth`.
     """
 
     index: int
@@ -40,10 +41,21 @@ class Link(msgspec.Struct, frozen=True):
     noarp: bool = False
     running: bool = False
     enslaved: bool = False
+    kind: str = ""
+
+
+class End(msgspec.Struct, frozen=True):
+    """One end of a veth pair that is to be made."""
+
+    name: str
+    address: str
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Changes to a link; an attribute that is None stays. The kernel applies address, MTU, then the flags."""
+    """Changes to a link; an attribute that is None stays. The kernel applies address, MTU, then the flags.
+
+    `link_local`: whether it gets an IPv6 address of the kernel's choice when it comes up the next time.
+    """
 
     address: str | None = None
     mtu: int | None = None
@@ -51,13 +63,17 @@ class Change(msgspec.Struct, frozen=True):
     promisc: bool | None = None
     allmulti: bool | None = None
     noarp: bool | None = None
+    link_local: bool | None = None
 
 
 NOTHING = Change()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes."""
+    """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes.
+
+    `onlink`: the gateway is behind the link, whatever the other routes say. Nothing but `dst` to `table` is read back.
+    """
 
     dst: IpNetwork
     gateway: IpAddress | None = None
@@ -66,6 +82,24 @@ class Route(msgspec.Struct, frozen=True):
     priority: int | None = None
     table: int | None = None
     scope: int | None = None
+    source: IpAddress | None = None
+    onlink: bool = False
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """A permanent neighbour: nobody asks for its MAC."""
+
+    ip: IpAddress
+    address: str
+
+
+class MarkRule(msgspec.Struct, frozen=True):
+    """Packets of this IP version and mark are routed by the table."""
+
+    version: int
+    mark: int
+    table: int
+    priority: int
 
 
 class RdmaDevice(msgspec.Struct, frozen=True):
@@ -88,6 +122,12 @@ class Kernel(Protocol):
     def link(self, ref: LinkRef) -> Link: ...
 
     def links(self) -> tuple[Link, ...]: ...
+
+    def add_pair(self, here: End, there: End, target: netns.Netns) -> None:
+        """Make a veth pair, down, with one end here and the other in `target`, in one request. EEXIST: a taken name."""
+
+    def delete_link(self, index: int) -> None:
+        """Delete a virtual link, a pair with both ends. ENODEV if there is none."""
 
     def set_link(self, ref: LinkRef, change: Change) -> None:
         """Apply the whole change in one request."""
@@ -134,6 +174,25 @@ class Kernel(Protocol):
 
     def routes(self, index: int) -> tuple[Route, ...]:
         """Return destination, gateway, priority and table of the link's unicast routes."""
+
+    def global_addresses(self) -> tuple[tuple[int, IpInterface], ...]:
+        """Return every address of global scope in this namespace, with its link's index."""
+
+    def source_to(self, destination: IpAddress) -> IpAddress | None:
+        """Return the address from which this namespace would send there; None if it has no route."""
+
+    def add_neighbour(self, index: int, neighbour: Neighbour) -> None: ...
+
+    def neighbours(self, index: int) -> tuple[Neighbour, ...]:
+        """Return the link's permanent neighbours."""
+
+    def add_rule(self, rule: MarkRule) -> None: ...
+
+    def rules(self) -> tuple[MarkRule, ...]:
+        """Return the rules by mark."""
+
+    def run_nft(self, commands: str) -> None:
+        """Apply nft's commands in one transaction. UnsupportedError if the machine has no libnftables."""
 
     def rdma_is_exclusive(self) -> bool:
         """Report whether every RDMA device is in one namespace only, as after `rdma system set netns exclusive`."""

@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
 from sriov import errors, settings
 from sriov.linux import kernel, netns, nldev, nlsocket, nsid
-from sriov.linux.messages import links, pyroute2_parts, routes, vfs
+from sriov.linux.messages import links, neighbours, pyroute2_parts, routes, vfs
 from sriov.linux.netdev import bpf, ethtool, netdev_settings
 
 _T = TypeVar("_T")
@@ -18,14 +19,16 @@ ifinfmsg = pyroute2_parts.part("netlink.rtnl.ifinfmsg").ifinfmsg
 rtmsg = pyroute2_parts.part("netlink.rtnl.rtmsg").rtmsg
 
 # include/uapi/linux/rtnetlink.h
-_NEWLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 18, 108, 109
+_NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP, _DELLINKPROP = 16, 17, 18, 108, 109
 _RESTORING = {"set": _NEWLINK, "add": _NEWLINKPROP, "drop": _DELLINKPROP}
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
+_NEWNEIGH, _GETNEIGH, _NEWRULE, _GETRULE = 28, 30, 32, 34
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # Without the second flag the kernel adds every VF's counters to the answer, and the link's own.
 _RTEXT_FILTER_VF = 1
 _RTEXT_FILTER_SKIP_STATS = 8
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
 _DAD_FAILED, _TENTATIVE = 0x08, 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE, include/uapi/linux/if_addr.h
 
 _LARGEST = 1 << 18  # bytes of an answer about a PF: more than 1,000 VFs, whose list has overflowed several times
@@ -60,6 +63,14 @@ class Netlink:
         request = links.show(None, _RTEXT_FILTER_SKIP_STATS)
         with refusals("list links"):
             return tuple(map(links.shown, self._route.ask(_GETLINK, nlsocket.DUMP, request)))
+
+    def add_pair(self, here: kernel.End, there: kernel.End, target: netns.Netns) -> None:
+        with refusals(f"make the veth pair {here.name} and, in another namespace, {there.name}"):
+            self._route.ask(_NEWLINK, nlsocket.ACK | nlsocket.CREATE, links.pair(here, there, target))
+
+    def delete_link(self, index: int) -> None:
+        with refusals(f"delete link {index}"):
+            self._route.ask(_DELLINK, nlsocket.ACK, links.whole(index))
 
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         with refusals(f"set {change} on link {ref}"):
@@ -165,6 +176,52 @@ class Netlink:
         """List the routes of one family: asked for all families at once, Linux 6.18 returns only IPv4."""
         request = nlsocket.body(rtmsg, {"family": family})
         return nlsocket.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
+
+    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
+        with refusals("list addresses"):
+            every = nlsocket.read(ifaddrmsg, self._route.ask(_GETADDR, nlsocket.DUMP, nlsocket.body(ifaddrmsg)))
+        return tuple((each["index"], routes.interface(each)) for each in every if each["scope"] == 0)
+
+    def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
+        with refusals(f"show the route to {destination}"):
+            try:
+                answer = self._route.ask(_GETROUTE, 0, nlsocket.body(rtmsg, *routes.lookup(destination)))
+            except OSError as error:
+                if error.errno not in _NO_ROUTE:
+                    raise
+                return None
+        [found] = nlsocket.read(rtmsg, answer)
+        source = found.get_attr("RTA_PREFSRC")
+        return ipaddress.ip_address(source) if source else None
+
+    def add_neighbour(self, index: int, neighbour: kernel.Neighbour) -> None:
+        with refusals(f"add neighbour {neighbour.ip} to link {index}"):
+            self._route.ask(_NEWNEIGH, nlsocket.ACK | nlsocket.CREATE, neighbours.add(index, neighbour))
+
+    def neighbours(self, index: int) -> tuple[kernel.Neighbour, ...]:
+        with refusals(f"list neighbours of link {index}"):
+            every = self._route.ask(_GETNEIGH, nlsocket.DUMP, neighbours.every())
+        return tuple(found for each in every if (found := neighbours.shown(each, index)) is not None)
+
+    def add_rule(self, rule: kernel.MarkRule) -> None:
+        with refusals(f"add a rule for mark {rule.mark:#x}"):
+            self._route.ask(_NEWRULE, nlsocket.ACK | nlsocket.CREATE, neighbours.add_rule(rule))
+
+    def rules(self) -> tuple[kernel.MarkRule, ...]:
+        with refusals("list rules"):
+            every = ((version, self._rules(version)) for version in neighbours.FAMILIES)
+            shown = (neighbours.shown_rule(each, version) for version, found in every for each in found)
+            return tuple(each for each in shown if each is not None)
+
+    def _rules(self, version: int) -> list[bytes]:
+        return self._route.ask(_GETRULE, nlsocket.DUMP, neighbours.every_rule(version))
+
+    def run_nft(self, commands: str) -> None:
+        # Only a network with a host link pays for the library.
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+            nftables.run(commands)
 
     def _show(self, ref: kernel.LinkRef, mask: int) -> bytes:
         [found] = self._route.ask(_GETLINK, 0, links.show(ref, mask))

@@ -54,6 +54,20 @@ UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
 """Owner of a VF whose record is damaged."""
 
 
+class HostLink(msgspec.Struct, frozen=True, kw_only=True):
+    """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
+
+    `nodes` are the node's own addresses and `via` the networks behind it to which the pod was given routes.
+    """
+
+    name: str
+    address: str
+    inside: str
+    inside_address: str
+    nodes: tuple[str, ...]
+    via: tuple[str, ...] = ()
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Record of one VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
 
@@ -65,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     for and the driver refused, None if they were not written. `pinned` is the MAC that the PF holds the VF to, "" for
     none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
     of an InfiniBand VF, "" for none. `cookie` is the number by which the kernel knows the namespace if its
-    sockets reach Services, or else 0. Records of older versions lack some of these.
+    sockets reach Services, or else 0. `host_link` is None without one. Records of older versions lack some of these.
     """
 
     version: int = FORMAT
@@ -86,6 +100,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host_mac: str | None = None
     host_guid: str = ""
     cookie: int = 0
+    host_link: HostLink | None = None
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

@@ -14,7 +14,7 @@ from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, netconf, result, service_modes, typos, vf_request
+from sriov_cni.spec import cni_errors, host_links, netconf, result, service_modes, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
@@ -27,13 +27,13 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
         pci = await device.choose(daemon, call, wanted)
-        request = _request(daemon, call, network, pci, wanted)
+        request = await _with_host_link(daemon, call, _request(daemon, call, network, pci, wanted), wanted.host_link)
     async with daemon.vf_locks.of(pci) as held:
         interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
         daemon.fresh.add(call.key, call)
     for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
         log.warning("network %s: %s", network.name, warning)
-    merged = result.merge(before.result, interface, leased, wanted.dns)
+    merged = result.merge(before.result, interface, leased, wanted.dns, _ends(request.host_link, interface.sandbox))
     return result.encode(merged, network.version, before.document)
 
 
@@ -48,6 +48,7 @@ async def _attach(
     isolated: bool | None,
 ) -> tuple[result.Interface, result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
+    await _refuse_taken_names(daemon, held, request, pod)
     moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, isolated)
     request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
@@ -57,6 +58,7 @@ async def _attach(
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
+        await _make_host_link(daemon, held, request, pod, given)
         undo.pop_all()
     return _interface(call, request, given), leased
 
@@ -91,6 +93,45 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
     await readiness.addresses(daemon, pod, given.link, given.addresses)
     if given.announcer is not None:
         daemon.later(announcements.announce(given.announcer))
+
+
+# What follows imports only for a network with a host link: others pay for none of it.
+
+
+async def _with_host_link(
+    daemon: Daemon, call: Call, request: plans.Request, wish: host_links.HostLinkWish | None
+) -> plans.Request:
+    if wish is None:
+        return request
+    from sriov_cni.commands import host_link_requests  # noqa: PLC0415
+
+    link = await asyncio.to_thread(host_link_requests.planned, daemon, call, request.vf, wish)
+    return msgspec.structs.replace(request, host_link=link)
+
+
+async def _refuse_taken_names(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
+    if request.host_link is not None:
+        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
+
+        await held.run(host_link_requests.refuse_taken, daemon, pod, request.host_link)
+
+
+async def _make_host_link(
+    daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns, given: "_Given"
+) -> None:
+    if request.host_link is not None and given.link is not None:
+        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
+
+        with timing.timed(steps.CallStep.HOST_LINK):
+            await held.run(host_link_requests.make, daemon, pod, request.host_link, given.link.index, given.addresses)
+
+
+def _ends(link: ledger.HostLink | None, sandbox: str) -> tuple[result.Interface, ...]:
+    """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
+    if link is None:
+        return ()
+    here = result.Interface(link.name, link.address)
+    return here, result.Interface(link.inside, link.inside_address, sandbox=sandbox)
 
 
 class _Given(msgspec.Struct, frozen=True):

@@ -7,7 +7,9 @@ flags, queues, and the address of a VF that has become part of a bond or the lik
 
 import asyncio
 import errno
+import ipaddress
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -84,6 +86,8 @@ def _compare(node: Node, record: ledger.Record, pod: netns.Netns, previous: resu
             with net.inside(pod) as inner:
                 address = _compare_netdev(inner, record, previous)
                 _compare_rdma(inner, record)
+                if record.host_link is not None:
+                    _compare_host_link(net, inner, record.host_link, _ours(previous, record.owner.ifname).addresses)
         target = node.target(vf, settings.NO_MAC)
         if target is not None and (found := _seen(net, target, record)):
             stated = settings.EVERY_SETTING
@@ -125,6 +129,34 @@ def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
     for device in record.rdma:
         if device.index not in there:
             raise _differs(f"RDMA device {device.name} of VF {record.pci} is not in the pod")
+
+
+def _compare_host_link(
+    net: kernel.Kernel, inner: kernel.Kernel, link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]
+) -> None:
+    """Compare both ends, the pod's routes over the link, and the host's to the VF's addresses."""
+    # Only a pod with a host link pays for it.
+    from sriov_cni.dataplane import host_link  # noqa: PLC0415
+
+    here, there = _end(net, link.name, link.address, "node"), _end(inner, link.inside, link.inside_address, "pod")
+    both = host_link.versions(link, addresses)
+    pods = {ipaddress.ip_network(each.ip) for each in addresses if each.version in both}
+    for end, wanted, found in (
+        (there, host_link.destinations(link, both), inner.routes(there.index)),
+        (here, pods, net.routes(here.index)),
+    ):
+        if lacking := sorted(map(str, set(wanted) - {each.dst for each in found})):
+            raise _differs(f"host link {end.name} has lost its route to {lacking[0]}")
+
+
+def _end(net: kernel.Kernel, name: str, address: str, where: str) -> kernel.Link:
+    try:
+        link = net.link(name)
+    except errors.KernelError as error:
+        raise _differs(f"host link {name} is not in the {where}") from error
+    if link.address != address or not link.up:
+        raise _differs(f"host link {name} in the {where} is {'down' if link.address == address else 'another link'}")
+    return link
 
 
 def _check_link(link: kernel.Link, record: ledger.Record, previous: result.Result) -> None:

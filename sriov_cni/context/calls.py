@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import pathlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -36,6 +36,10 @@ Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], an
 
 EnableIpv6 = Callable[[netns.Netns, str], None]
 """Enables IPv6 for an interface of a pod: announcing.enable_ipv6, or nothing without a real namespace."""
+
+
+SetSysctls = Callable[[netns.Netns, Mapping[str, str]], None]
+"""Sets sysctls of a namespace by their paths below /proc/sys/net: sysctls.write, or nothing without a real one."""
 
 
 class Translation(Protocol):
@@ -82,6 +86,7 @@ class Daemon(msgspec.Struct, frozen=True):
     troubles: daemon_problems.Trouble | None = None
     enable_ipv6: EnableIpv6 | None = None
     translation: Translation | None = None
+    set_sysctls: SetSysctls | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)

@@ -10,4 +10,5 @@ class CallStep(timing.Step):
     LOCK = "lock"
     IPAM = "IPAM"
     ADDRESSES = "addresses"
+    HOST_LINK = "host link"
     ANSWER = "answer"

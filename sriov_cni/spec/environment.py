@@ -62,7 +62,8 @@ def _container_id(value: str) -> str | None:
     return "must begin with a letter or digit and hold only letters, digits, '_', '.', '-'"
 
 
-def _ifname(value: str) -> str | None:
+def ifname_problem(value: str) -> str | None:
+    """Return why no interface of a pod can have this name; None if one can."""
     if not value.isascii() or len(value) > _IFNAME_MAX:
         return f"must be ASCII and at most {_IFNAME_MAX} bytes long"
     if value in _RESERVED_IFNAMES:
@@ -103,7 +104,7 @@ class _Variable(msgspec.Struct, frozen=True):
 _VARIABLES = (
     _Variable("CNI_CONTAINERID", _FOR_A_POD, _FOR_A_POD, _container_id),
     _Variable("CNI_NETNS", _IN_A_POD, _IN_A_POD, _text),
-    _Variable("CNI_IFNAME", _FOR_A_POD, _IN_A_POD, _ifname),
+    _Variable("CNI_IFNAME", _FOR_A_POD, _IN_A_POD, ifname_problem),
     _Variable("CNI_IFNAME", frozenset(), frozenset({Command.DEL}), _any_ifname),
     _Variable("CNI_ARGS", frozenset(), _IN_A_POD, _text),
     _Variable("CNI_PATH", frozenset(), _IN_A_POD, _text),

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni.spec import cni_errors, environment, netconf, result, service_modes
+from sriov_cni.spec import cni_errors, environment, host_links, netconf, result, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 _PKEY = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}")
@@ -47,6 +47,8 @@ class Asked(msgspec.Struct, frozen=True):
     guid: str | None = None
     pkey: str | None = None
     services: str | None = None
+    host_link: bool | str | None = msgspec.field(default=None, name="hostLink")
+    via_host: list[str] | None = msgspec.field(default=None, name="viaHost")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     dns: result.Dns | None = None
@@ -77,6 +79,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     dns: result.Dns = msgspec.field(default_factory=result.Dns)
     pkey: int | None = None
     services: service_modes.ServicesMode | None = None
+    host_link: host_links.HostLinkWish | None = None
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -98,6 +101,7 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             asked.dns or result.Dns(),
             _pkey(asked.pkey),
             _services(asked.services),
+            host_links.read(asked.host_link, asked.via_host, has_ipam=bool(asked.ipam and asked.ipam.type)),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

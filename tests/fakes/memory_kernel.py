@@ -39,6 +39,16 @@ class MemoryKernel:
         self._world.count("list links")
         return tuple(each.link for each in self._world.here(self._where))
 
+    def add_pair(self, here: kernel.End, there: kernel.End, target: netns.Netns) -> None:
+        request = f"make the veth pair {here.name} and {there.name}"
+        self._world.count(request)
+        if self._world.find(self._where, here.name) or self._world.find(target.identity, there.name):
+            raise errors.KernelError(request, errno.EEXIST)
+        self._world.add_pair((here, there), (self._where, target.identity))
+
+    def delete_link(self, index: int) -> None:
+        self._world.delete(self._device(f"delete link {index}", index))
+
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         request = f"set link {ref} {change}"
         device = self._device(request, ref)
@@ -162,7 +172,10 @@ class MemoryKernel:
         device = self._device(request, index)
         if not device.link.up:
             raise errors.KernelError(request, errno.ENETDOWN)
-        if route.gateway and not any(route.gateway in address.network for address in device.addresses):
+        if route.source and not any(route.source == ip for each in self._world.here(self._where) for ip in _ips(each)):
+            raise errors.KernelError(request, errno.EINVAL)
+        gateway = None if route.onlink else route.gateway
+        if gateway and not any(gateway in address.network for address in device.addresses):
             raise errors.KernelError(request, errno.ENETUNREACH)
         if route in device.routes:
             raise errors.KernelError(request, errno.EEXIST)
@@ -172,6 +185,44 @@ class MemoryKernel:
         device = self._device(f"list routes of link {index}", index)
         direct = [kernel.Route(address.network) for address in device.addresses]
         return (*direct, *device.routes)
+
+    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
+        self._world.count("list addresses")
+        every = ((each.link.index, address) for each in self._world.here(self._where) for address in each.addresses)
+        return tuple((index, address) for index, address in every if not address.ip.is_link_local)
+
+    def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
+        """Return the first address on the network of the destination: this kernel routes no further."""
+        self._world.count(f"show the route to {destination}")
+        every = (address for each in self._world.here(self._where) for address in each.addresses)
+        return next((each.ip for each in every if destination in each.network), None)
+
+    def add_neighbour(self, index: int, neighbour: kernel.Neighbour) -> None:
+        request = f"add neighbour {neighbour.ip} to link {index}"
+        device = self._device(request, index)
+        if any(each.ip == neighbour.ip for each in device.neighbours):
+            raise errors.KernelError(request, errno.EEXIST)
+        device.neighbours.append(neighbour)
+
+    def neighbours(self, index: int) -> tuple[kernel.Neighbour, ...]:
+        return tuple(self._device(f"list neighbours of link {index}", index).neighbours)
+
+    def add_rule(self, rule: kernel.MarkRule) -> None:
+        request = f"add a rule for mark {rule.mark:#x}"
+        self._world.count(request)
+        here = self._world.rules.setdefault(self._where, [])
+        if rule in here:
+            raise errors.KernelError(request, errno.EEXIST)
+        here.append(rule)
+
+    def rules(self) -> tuple[kernel.MarkRule, ...]:
+        self._world.count("list rules")
+        return tuple(self._world.rules.get(self._where, ()))
+
+    def run_nft(self, commands: str) -> None:
+        """Note them: nothing here has packets."""
+        self._world.count("set rules of nftables")
+        self._world.nft.setdefault(self._where, []).append(commands)
 
     def rdma_is_exclusive(self) -> bool:
         self._world.count("show how namespaces share RDMA devices")
@@ -275,6 +326,10 @@ class MemoryKernel:
         if not 0 <= vf < len(table.vfs):
             raise errors.KernelError(request, errno.EINVAL)
         return table
+
+
+def _ips(device: Device) -> list[kernel.IpAddress]:
+    return [each.ip for each in device.addresses]
 
 
 def _check_driver(request: str, profile: Profile, wanted: settings.VfSettings, setting: Setting) -> None:

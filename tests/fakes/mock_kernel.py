@@ -91,6 +91,12 @@ class MockKernel:
     def links(self) -> tuple[kernel.Link, ...]:
         return tuple(map(self._with_parent, self._net.links()))
 
+    def add_pair(self, here: kernel.End, there: kernel.End, target: netns.Netns) -> None:
+        self._net.add_pair(here, there, target)
+
+    def delete_link(self, index: int) -> None:
+        self._net.delete_link(index)
+
     def set_link(self, ref: kernel.LinkRef, change: kernel.Change) -> None:
         self._net.set_link(ref, change)
         self._show(self._net.link(ref))
@@ -175,6 +181,27 @@ class MockKernel:
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         return self._net.routes(index)
+
+    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
+        return self._net.global_addresses()
+
+    def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
+        return self._net.source_to(destination)
+
+    def add_neighbour(self, index: int, neighbour: kernel.Neighbour) -> None:
+        self._net.add_neighbour(index, neighbour)
+
+    def neighbours(self, index: int) -> tuple[kernel.Neighbour, ...]:
+        return self._net.neighbours(index)
+
+    def add_rule(self, rule: kernel.MarkRule) -> None:
+        self._net.add_rule(rule)
+
+    def rules(self) -> tuple[kernel.MarkRule, ...]:
+        return self._net.rules()
+
+    def run_nft(self, commands: str) -> None:
+        self._net.run_nft(commands)
 
     def rdma_is_exclusive(self) -> bool:
         return self._net.rdma_is_exclusive()

@@ -97,6 +97,8 @@ class Device:
     addresses: list[kernel.IpInterface] = dataclasses.field(default_factory=list)
     routes: list[kernel.Route] = dataclasses.field(default_factory=list)
     extra: dict[str, bytes] = dataclasses.field(default_factory=lambda: dict(FRESH))
+    neighbours: list[kernel.Neighbour] = dataclasses.field(default_factory=list)
+    peer: "Device | None" = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(slots=True)
@@ -157,6 +159,8 @@ class World:
         """Settings of a VF that survive its netdev."""
         self.restless: set[str] = set()
         """Settings that differ at each read."""
+        self.rules: dict[Identity, list[kernel.MarkRule]] = {}
+        self.nft: dict[Identity, list[str]] = {}
         self.numbers: dict[Identity, tuple[int, int]] = {}
         self._handles: list[netns.Netns] = []
         weakref.finalize(self, _close, self._handles)  # tests make hundreds of machines
@@ -261,6 +265,16 @@ class World:
         """Add a virtual link such as a veth: no PCI parent, dies with its namespace."""
         return self._add(kernel.Link(0, name, "02:00:00:ff:00:01", 1500, False, None), None, where.identity)
 
+    def add_pair(self, ends: tuple[kernel.End, kernel.End], places: tuple[Identity, Identity]) -> None:
+        """Add a veth pair; it dies whole with either namespace, or with either end."""
+        for end, place in zip(ends, places, strict=True):
+            self._add(kernel.Link(0, end.name, end.address, 1500, False, None, kind="veth"), None, place)
+        here, there = self._devices[-2:]
+        here.peer, there.peer = there, here
+
+    def delete(self, device: Device) -> None:
+        self._devices = [each for each in self._devices if each not in (device, device.peer)]
+
     def add_rdma(self, vf: devices.PciAddress, movable: bool = True) -> kernel.RdmaDevice:
         """Give the VF an RDMA device, as mlx5_core and irdma do when they bind."""
         index = next(self._numbers)
@@ -278,7 +292,7 @@ class World:
         (self._folder / f"ns-{name}").unlink()
         for device in [each for each in self._devices if each.where == identity]:
             if device.link.parent is None:
-                self._devices.remove(device)
+                self.delete(device)
             else:
                 # default_device_exit_net() in net/core/dev.c, from 6.6 on: an altname that is taken is dropped.
                 kept = tuple(each for each in device.link.altnames if not self.find(self.home.identity, each))

@@ -11,6 +11,8 @@ from sriov.linux import kernel, netns, nlsocket
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _INTEGER = struct.Struct("=I")
+_LINKINFO, _INFO_KIND, _INFO_DATA, _PEER = 18, 1, 2, 1  # IFLA_LINKINFO and in it; VETH_INFO_PEER in linux/veth.h
+_AF_SPEC, _ADDR_GEN_MODE = 26, 8  # IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE
 _ADDRESS, _IFNAME, _MTU, _MASTER, _NET_NS_FD, _EXT_MASK, _PROP_LIST, _ALT_IFNAME = 1, 3, 4, 10, 28, 29, 52, 53
 _PARENT, _PARENT_BUS = 56, 57  # IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME
 FLAGS = {"up": 0x1, "promisc": 0x100, "allmulti": 0x200, "noarp": 0x80}  # IFF_*, include/uapi/linux/if.h
@@ -35,7 +37,24 @@ def shown(message: bytes) -> kernel.Link:
         noarp=bool(flags & FLAGS["noarp"]),
         running=bool(flags & _RUNNING),
         enslaved=_MASTER in found,
+        kind=_text(dict(nlsocket.attributes(found[_LINKINFO], 0)).get(_INFO_KIND, b"")) if _LINKINFO in found else "",
     )
+
+
+def pair(here: kernel.End, there: kernel.End, target: netns.Netns) -> bytes:
+    """Build the request that makes a veth pair, one end of it in another namespace from the start."""
+    moved = nlsocket.attribute(_NET_NS_FD, _INTEGER.pack(target.fd))
+    data = nlsocket.attribute(_PEER | nlsocket.NESTED, _end(there) + moved)
+    kind = nlsocket.attribute(_INFO_KIND, b"veth\0") + nlsocket.attribute(_INFO_DATA | nlsocket.NESTED, data)
+    return _end(here) + nlsocket.attribute(_LINKINFO | nlsocket.NESTED, kind)
+
+
+def _end(end: kernel.End) -> bytes:
+    return _about(end.name) + nlsocket.attribute(_ADDRESS, bytes.fromhex(end.address.replace(":", "")))
+
+
+def whole(index: int) -> bytes:
+    return _about(index)
 
 
 def show(ref: kernel.LinkRef | None, mask: int) -> bytes:
@@ -51,6 +70,10 @@ def change(ref: kernel.LinkRef, wanted: kernel.Change) -> bytes:
         request += nlsocket.attribute(_ADDRESS, bytes.fromhex(wanted.address.replace(":", "")))
     if wanted.mtu is not None:
         request += nlsocket.attribute(_MTU, _INTEGER.pack(wanted.mtu))
+    if wanted.link_local is not None:
+        mode = nlsocket.attribute(_ADDR_GEN_MODE, bytes([not wanted.link_local]))  # IN6_ADDR_GEN_MODE_EUI64 or _NONE
+        inet6 = nlsocket.attribute(socket.AF_INET6 | nlsocket.NESTED, mode)
+        request += nlsocket.attribute(_AF_SPEC | nlsocket.NESTED, inet6)
     return request
 
 

@@ -14,6 +14,7 @@ from sriov.linux import kernel, nlsocket
 
 # include/uapi/linux/rtnetlink.h
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST
+_ONLINK_FLAG = 4  # RTNH_F_ONLINK
 _ON_LINK = 253  # RT_SCOPE_LINK: a destination without a gateway
 
 
@@ -58,10 +59,12 @@ def request(index: int, route: kernel.Route) -> tuple[dict[str, int], list[tuple
         "proto": _STATIC,
         "scope": scope,
         "type": _UNICAST,
+        "flags": _ONLINK_FLAG if route.onlink else 0,
     }
     every = {
         "RTA_DST": str(route.dst.network_address) if route.dst.prefixlen else None,
         "RTA_GATEWAY": str(route.gateway) if route.gateway is not None else None,
+        "RTA_PREFSRC": str(route.source) if route.source is not None else None,
         "RTA_PRIORITY": route.priority,
         "RTA_METRICS": _metrics(route),
         "RTA_TABLE": table,
@@ -74,6 +77,12 @@ def _metrics(route: kernel.Route) -> dict[str, Any] | None:
     every = (("RTAX_MTU", route.mtu), ("RTAX_ADVMSS", route.advmss))
     asked = [each for each in every if each[1] is not None]
     return {"attrs": asked} if asked else None
+
+
+def lookup(destination: kernel.IpAddress) -> tuple[dict[str, int], list[tuple[str, Any]]]:
+    """Return fields and attributes of a message that asks for the route to one address."""
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    return {"family": family, "dst_len": destination.max_prefixlen}, [("RTA_DST", str(destination))]
 
 
 def is_unicast(message: Any) -> bool:

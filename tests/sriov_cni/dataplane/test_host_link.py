@@ -1,0 +1,70 @@
+"""The plan of a host link: names, routes by IP version, and what is refused."""
+
+import ipaddress
+
+import pytest
+
+from sriov import errors
+from sriov.linux import kernel
+from sriov.state import ledger
+from sriov_cni.dataplane import host_link
+from sriov_cni.spec import host_links
+
+NODE4, NODE6 = map(ipaddress.ip_address, ("192.0.2.10", "2001:db8:2::10"))
+POD4, POD6 = map(ipaddress.ip_interface, ("10.1.0.5/24", "2001:db8:1::5/64"))
+
+
+def link(*via: str, nodes: tuple[kernel.IpAddress, ...] = (NODE4, NODE6), container: str = "c1") -> ledger.HostLink:
+    wish = host_links.HostLinkWish("host0", tuple(map(ipaddress.ip_network, via)))
+    return host_link.link(container, "net1", wish, nodes)
+
+
+def test_each_attachment_has_its_own_name_and_always_the_same() -> None:
+    one, other = link(), link(container="c2")
+    assert one == link()
+    assert {one.name, one.address, one.inside_address}.isdisjoint({other.name, other.address, other.inside_address})
+    assert len(one.name) == 15
+    assert int(one.address[:2], 16) & 3 == int(one.inside_address[:2], 16) & 3 == 2, "unicast, locally administered"
+
+
+def test_only_versions_that_pod_and_node_have_are_set_up() -> None:
+    plan = host_link.plan(link(nodes=(NODE4,)), [POD4, POD6], {})
+    assert [each.dst.version for each in (*plan.host.routes, *plan.pod.routes)] == [4, 4, 4]
+    assert [each.version for each in plan.pod.rules] == [4]
+
+
+def test_an_address_that_cannot_be_used_yet_is_no_source() -> None:
+    plan = host_link.plan(link(), [POD4, POD6], {}, pending=[POD6])
+    assert [each.source for each in plan.pod.routes if each.table is None] == [POD4.ip, None]
+
+
+def test_the_node_sends_from_an_address_of_its_own() -> None:
+    foreign = ipaddress.ip_address("127.0.0.1")
+    [route] = host_link.plan(link(nodes=(NODE4,)), [POD4], {POD4.ip: foreign}).host.routes
+    assert route.source == NODE4
+
+
+def test_addresses_of_services_are_not_the_nodes() -> None:
+    links = [kernel.Link(index, name, "", 1500, True, None, kind=kind) for index, name, kind in
+             ((1, "eth0", ""), (2, "kube-ipvs0", "dummy"))]  # fmt: skip
+    every = [(1, ipaddress.ip_interface("192.0.2.10/24")), (2, ipaddress.ip_interface("10.96.0.1/32"))]
+    assert host_link.node_addresses(every, links) == (NODE4,)
+
+
+@pytest.mark.parametrize(
+    ("via", "nodes", "named"),
+    [
+        (["10.0.0.0/8"], (NODE4,), r"viaHost 10\.0\.0\.0/8 overlaps 10\.1\.0\.0/24"),
+        (["10.1.0.128/25"], (NODE4,), r"viaHost 10\.1\.0\.128/25 overlaps"),
+        (["2001:db8:9::/48"], (NODE4,), r"viaHost 2001:db8:9::/48: pod and node do not both have an IPv6"),
+        ([], (NODE6,), r"the node has no address of the pod's IP version, and the pod has 10\.1\.0\.5/24"),
+    ],
+)
+def test_what_cannot_be_routed_is_refused(via: list[str], nodes: tuple[kernel.IpAddress, ...], named: str) -> None:
+    with pytest.raises(errors.SettingError, match=named):
+        host_link.plan(link(*via, nodes=nodes), [POD4], {})
+
+
+def test_masquerading_is_only_there_for_via_host() -> None:
+    assert "masquerade" not in host_link.plan(link(), [POD4], {}).host.nft
+    assert "masquerade" in host_link.plan(link("198.51.100.0/24"), [POD4], {}).host.nft
