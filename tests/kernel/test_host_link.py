@@ -311,3 +311,17 @@ def left_on(where: str) -> set[str]:
     rules = {str(each) for family in ("-4", "-6") for each in shown(where, family, "rule")}
     neighbours = {str(each) for each in shown(where, "neigh") if each["dev"].startswith("svl")}
     return links | routes | rules | neighbours
+
+
+def test_50_pods_that_come_and_go_leave_nothing(place: Place) -> None:
+    before = left_on(place.node.name)
+    for number in range(50):
+        who = {"CONTAINERID": f"pod{number}"}
+        keys: dict[str, Any] = {"hostLink": True, "viaHost": [V4.far_network]}
+        answer = place.client.call("ADD", network(families=(V4,), **keys), **who)
+        assert answer.code == 0, answer
+        assert place.client.call("DEL", network(families=(V4,), **keys), **who).code == 0
+        assert shown(place.pod.name, "link", "show", "type", "veth") == []
+        with netns.entered(place.pod.handle):
+            nftables.run("delete table inet sriov-underlay")  # a pod's goes with its namespace
+    assert left_on(place.node.name) == before

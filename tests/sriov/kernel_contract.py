@@ -234,6 +234,47 @@ class LinkContract(abc.ABC):
         bench.net.set_link(bench.link.index, kernel.Change(up=False))
         assert not bench.net.link(bench.link.index).running
 
+    def test_a_pair_is_made_across_namespaces_and_deleted_whole(self, bench: Bench) -> None:
+        here, there = kernel.End("svl1", "02:73:68:00:00:01"), kernel.End("host0", "02:73:70:00:00:01")
+        bench.net.add_pair(here, there, bench.pod)
+        with bench.net.inside(bench.pod) as inner:
+            for net, end in ((bench.net, here), (inner, there)):
+                link = net.link(end.name)
+                assert (link.address, link.kind, link.up) == (end.address, "veth", False)
+                net.set_link(link.index, kernel.Change(link_local=False))
+                net.set_link(link.index, kernel.Change(up=True))
+                assert net.addresses(link.index) == ()
+            with pytest.raises(errors.KernelError) as caught:
+                bench.net.add_pair(kernel.End("svl2", here.address), there, bench.pod)
+            assert caught.value.errno == errno.EEXIST
+            bench.net.delete_link(bench.net.link(here.name).index)
+            assert there.name not in {each.name for each in inner.links()}
+        with pytest.raises(errors.KernelError) as caught:
+            bench.net.delete_link(999999)
+        assert caught.value.errno == errno.ENODEV
+
+    def test_neighbours_onlink_routes_and_rules_by_mark(self, bench: Bench) -> None:
+        hop = ipaddress.ip_address("169.254.1.1")
+        neighbour, rule = kernel.Neighbour(hop, "02:73:68:00:00:01"), kernel.MarkRule(4, 0x5352, 0x5352, 0x5352)
+        with bench.net.inside(bench.pod) as inner:
+            bench.net.add_pair(
+                kernel.End("svl1", neighbour.address), kernel.End("host0", "02:73:70:00:00:01"), bench.pod
+            )
+            index = inner.link("host0").index
+            inner.set_link(index, kernel.Change(up=True))
+            inner.add_address(index, ipaddress.ip_interface("10.1.0.5/24"))
+            inner.add_neighbour(index, neighbour)
+            assert neighbour in inner.neighbours(index)
+            route = kernel.Route(ipaddress.ip_network("192.0.2.10/32"), hop, onlink=True)
+            inner.add_route(index, route)
+            assert (route.dst, hop) in {(each.dst, each.gateway) for each in inner.routes(index)}
+            inner.add_rule(rule)
+            assert rule in inner.rules()
+            with pytest.raises(errors.KernelError) as caught:
+                inner.add_rule(rule)
+            assert caught.value.errno == errno.EEXIST
+        bench.net.delete_link(bench.net.link("svl1").index)
+
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)
         assert mark is not None
