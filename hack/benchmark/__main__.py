@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, hostsettings, metrics, rest, scale, services
+from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -41,6 +41,10 @@ def _host(flags: argparse.Namespace) -> list[figures.Figure]:
     return hostsettings.measure(flags.rounds)
 
 
+def _host_link(flags: argparse.Namespace) -> list[figures.Figure]:
+    return host_link.measure(*(5,) if flags.small else ())
+
+
 def _rest(flags: argparse.Namespace) -> list[figures.Figure]:
     return rest.measure(flags.beside, *(2, 1) if flags.small else ())
 
@@ -53,6 +57,7 @@ _PARTS = {
     "attach": _attach,
     "deviceplugin": _deviceplugin,
     "host": _host,
+    "host-link": _host_link,
     "metrics": _metrics,
     "rest": _rest,
     "scale": _scale,

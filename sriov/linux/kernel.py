@@ -175,8 +175,8 @@ class Kernel(Protocol):
     def routes(self, index: int) -> tuple[Route, ...]:
         """Return destination, gateway, priority and table of the link's unicast routes."""
 
-    def global_addresses(self) -> tuple[tuple[int, IpInterface], ...]:
-        """Return every address of global scope in this namespace, with its link's index."""
+    def global_addresses(self, without: Set[int] = frozenset()) -> tuple[tuple[int, IpInterface], ...]:
+        """Return every address of global scope in this namespace, with its link's index; `without` these links."""
 
     def source_to(self, destination: IpAddress) -> IpAddress | None:
         """Return the address from which this namespace would send there; None if it has no route."""
@@ -190,6 +190,9 @@ class Kernel(Protocol):
 
     def rules(self) -> tuple[MarkRule, ...]:
         """Return the rules by mark."""
+
+    def nft_comment(self, table: str) -> str:
+        """Return the comment of an inet table of nftables; "" without one, or without the table."""
 
     def run_nft(self, commands: str) -> None:
         """Apply nft's commands in one transaction. UnsupportedError if the machine has no libnftables."""

@@ -2,9 +2,8 @@
 
 import contextlib
 import errno
-import ipaddress
 import socket
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Any, TypeVar
 
 from sriov import errors, settings
@@ -14,7 +13,6 @@ from sriov.linux.netdev import bpf, ethtool, netdev_settings
 
 _T = TypeVar("_T")
 
-ifaddrmsg = pyroute2_parts.part("netlink.rtnl.ifaddrmsg").ifaddrmsg
 ifinfmsg = pyroute2_parts.part("netlink.rtnl.ifinfmsg").ifinfmsg
 rtmsg = pyroute2_parts.part("netlink.rtnl.rtmsg").rtmsg
 
@@ -31,6 +29,7 @@ _RTEXT_FILTER_SKIP_STATS = 8
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
 _DAD_FAILED, _TENTATIVE = 0x08, 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE, include/uapi/linux/if_addr.h
 
+_EVERY_ADDRESS = bytes(8)  # struct ifaddrmsg without a family
 _LARGEST = 1 << 18  # bytes of an answer about a PF: more than 1,000 VFs, whose list has overflowed several times
 _TOO_MANY = "the kernel can show about 330 VFs of one PF, and this one has more: create fewer"
 
@@ -158,12 +157,15 @@ class Netlink:
 
     def _addresses(self, index: int) -> tuple[tuple[int, kernel.IpInterface], ...]:
         with refusals(f"list addresses of link {index}"):
-            every = self._route.ask(_GETADDR, nlsocket.DUMP, nlsocket.body(ifaddrmsg))
-        found = (each for each in nlsocket.read(ifaddrmsg, every) if each["index"] == index)
-        return tuple((each.get_attr("IFA_FLAGS") or 0, routes.interface(each)) for each in found)
+            every = self._listed(lambda each: each == index)
+        return tuple((each.flags, each.interface) for each in every)
+
+    def _listed(self, of: Callable[[int], bool]) -> list[routes.Address]:
+        every = self._route.ask(_GETADDR, nlsocket.DUMP, _EVERY_ADDRESS)
+        return [routes.listed(each) for each in every if of(routes.index_of(each))]
 
     def add_route(self, index: int, route: kernel.Route) -> None:
-        request = nlsocket.body(rtmsg, *routes.request(index, route))
+        request = routes.request(index, route)
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
             self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.ADD, request)
 
@@ -177,22 +179,23 @@ class Netlink:
         request = nlsocket.body(rtmsg, {"family": family})
         return nlsocket.read(rtmsg, self._route.ask(_GETROUTE, nlsocket.DUMP, request))
 
-    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
+    def global_addresses(self, without: Set[int] = frozenset()) -> tuple[tuple[int, kernel.IpInterface], ...]:
         with refusals("list addresses"):
-            every = nlsocket.read(ifaddrmsg, self._route.ask(_GETADDR, nlsocket.DUMP, nlsocket.body(ifaddrmsg)))
-        return tuple((each["index"], routes.interface(each)) for each in every if each["scope"] == 0)
+            return tuple(
+                (each.index, each.interface)
+                for each in self._listed(lambda each: each not in without)
+                if each.scope == 0
+            )
 
     def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
         with refusals(f"show the route to {destination}"):
             try:
-                answer = self._route.ask(_GETROUTE, 0, nlsocket.body(rtmsg, *routes.lookup(destination)))
+                [answer] = self._route.ask(_GETROUTE, 0, routes.lookup(destination))
             except OSError as error:
                 if error.errno not in _NO_ROUTE:
                     raise
                 return None
-        [found] = nlsocket.read(rtmsg, answer)
-        source = found.get_attr("RTA_PREFSRC")
-        return ipaddress.ip_address(source) if source else None
+        return routes.source(answer)
 
     def add_neighbour(self, index: int, neighbour: kernel.Neighbour) -> None:
         with refusals(f"add neighbour {neighbour.ip} to link {index}"):
@@ -216,12 +219,21 @@ class Netlink:
     def _rules(self, version: int) -> list[bytes]:
         return self._route.ask(_GETRULE, nlsocket.DUMP, neighbours.every_rule(version))
 
+    def nft_comment(self, table: str) -> str:
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        with refusals(f"show table {table} of nftables"), self._entered():
+            return nftables.comment(table)
+
     def run_nft(self, commands: str) -> None:
         # Only a network with a host link pays for the library.
         from sriov.linux import nftables  # noqa: PLC0415
 
-        with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+        with self._entered():
             nftables.run(commands)
+
+    def _entered(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._where is None else netns.entered(self._where)
 
     def _show(self, ref: kernel.LinkRef, mask: int) -> bytes:
         [found] = self._route.ask(_GETLINK, 0, links.show(ref, mask))
@@ -255,7 +267,7 @@ class Netlink:
     def _nldev(self) -> nldev.Nldev:
         """Return the RDMA socket, opened when it is first needed: a VF without RDMA device does not pay for it."""
         if self._rdma is None:
-            with contextlib.nullcontext() if self._where is None else netns.entered(self._where):
+            with self._entered():
                 self._rdma = nldev.Nldev()
         return self._rdma
 

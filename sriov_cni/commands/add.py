@@ -27,13 +27,13 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
         pci = await device.choose(daemon, call, wanted)
-        request = await _with_host_link(daemon, call, _request(daemon, call, network, pci, wanted), wanted.host_link)
+        request = _request(daemon, call, network, pci, wanted)
     async with daemon.vf_locks.of(pci) as held:
-        interface, leased = await _attach(daemon, held, call, network, request, pod=pod, isolated=wanted.rdma)
+        interfaces, leased = await _attach(daemon, held, call, network, request, pod=pod, wanted=wanted)
         daemon.fresh.add(call.key, call)
     for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
         log.warning("network %s: %s", network.name, warning)
-    merged = result.merge(before.result, interface, leased, wanted.dns, _ends(request.host_link, interface.sandbox))
+    merged = result.merge(before.result, interfaces, leased, wanted.dns)
     return result.encode(merged, network.version, before.document)
 
 
@@ -45,11 +45,13 @@ async def _attach(
     request: plans.Request,
     *,
     pod: netns.Netns,
-    isolated: bool | None,
-) -> tuple[result.Interface, result.Result]:
+    wanted: vf_request.VfRequest,
+) -> tuple[tuple[result.Interface, ...], result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
-    await _refuse_taken_names(daemon, held, request, pod)
-    moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, isolated)
+    if wanted.host_link is not None:
+        link = await _plan_host_link(daemon, held, call, pod, wanted.host_link)
+        request = msgspec.structs.replace(request, host_link=link)
+    moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, wanted.rdma)
     request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
         order = _on_the_link if ipam.needs_link(network.ipam) else _beside
@@ -60,7 +62,7 @@ async def _attach(
         await _finish(daemon, pod, given, undo)
         await _make_host_link(daemon, held, request, pod, given)
         undo.pop_all()
-    return _interface(call, request, given), leased
+    return (_interface(call, request, given), *_ends(call, request.host_link)), leased
 
 
 async def _beside(
@@ -98,22 +100,12 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
 # What follows imports only for a network with a host link: others pay for none of it.
 
 
-async def _with_host_link(
-    daemon: Daemon, call: Call, request: plans.Request, wish: host_links.HostLinkWish | None
-) -> plans.Request:
-    if wish is None:
-        return request
+async def _plan_host_link(
+    daemon: Daemon, held: locks.Held, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish
+) -> ledger.HostLink:
     from sriov_cni.commands import host_link_requests  # noqa: PLC0415
 
-    link = await asyncio.to_thread(host_link_requests.planned, daemon, call, request.vf, wish)
-    return msgspec.structs.replace(request, host_link=link)
-
-
-async def _refuse_taken_names(daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns) -> None:
-    if request.host_link is not None:
-        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-        await held.run(host_link_requests.refuse_taken, daemon, pod, request.host_link)
+    return await held.run(host_link_requests.planned, daemon, call, pod, wish)
 
 
 async def _make_host_link(
@@ -126,12 +118,12 @@ async def _make_host_link(
             await held.run(host_link_requests.make, daemon, pod, request.host_link, given.link.index, given.addresses)
 
 
-def _ends(link: ledger.HostLink | None, sandbox: str) -> tuple[result.Interface, ...]:
+def _ends(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
     """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
     if link is None:
         return ()
     here = result.Interface(link.name, link.address)
-    return here, result.Interface(link.inside, link.inside_address, sandbox=sandbox)
+    return here, result.Interface(link.inside, link.inside_address, sandbox=call.invocation.netns)
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -223,6 +215,10 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
+    if wanted.host_link is not None:
+        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
+
+        host_link_requests.check(call, vf, wanted.host_link)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)

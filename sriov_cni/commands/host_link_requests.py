@@ -11,14 +11,14 @@ from sriov import devices, errors
 from sriov.linux import kernel, netns, nftables
 from sriov.state import ledger
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.dataplane import host_link
+from sriov_cni.dataplane import host_link, node_rules
 from sriov_cni.spec import host_links
 
 _COMING_UP = (kernel.Change(link_local=False), kernel.Change(up=True))
 
 
-def planned(daemon: Daemon, call: Call, vf: devices.VF, wish: host_links.HostLinkWish) -> ledger.HostLink:
-    """Return the link. Raises CniError, SettingError or UnsupportedError if this VF or node cannot have it. Blocks."""
+def check(call: Call, vf: devices.VF, wish: host_links.HostLinkWish) -> None:
+    """Raise CniError or UnsupportedError if this VF or node cannot have a host link."""
     host_links.refuse_name_of_vf(wish, call.invocation.ifname)
     if vf.userspace or vf.infiniband:
         kind = "an InfiniBand VF" if vf.infiniband else "a VF with a userspace driver"
@@ -26,15 +26,16 @@ def planned(daemon: Daemon, call: Call, vf: devices.VF, wish: host_links.HostLin
             f"hostLink {wish.name!r}: not for {kind}, which {vf.pci} is", "leave hostLink out, or use another VF"
         )
     nftables.needed("hostLink")
-    with daemon.node.kernel() as net:
-        nodes = host_link.node_addresses(net.global_addresses(), net.links())
-    return host_link.link(call.invocation.container_id, call.invocation.ifname, wish, nodes)
 
 
-def refuse_taken(daemon: Daemon, pod: netns.Netns, link: ledger.HostLink) -> None:
-    """Raise SettingError if a name is taken. Blocks."""
+def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish) -> ledger.HostLink:
+    """Return the link, which is to be made. Raises SettingError if one of its names is taken. Blocks."""
     with daemon.node.kernel() as net, net.inside(pod) as inner:
-        host_link.refuse_taken(link, net.links(), inner.links())
+        here = net.links()
+        nodes = [address.ip for _, address in net.global_addresses(host_link.not_the_nodes(here))]
+        link = host_link.link(call.invocation.container_id, call.invocation.ifname, wish, nodes)
+        host_link.refuse_taken(link, here, inner.links())
+    return link
 
 
 def make(
@@ -43,13 +44,19 @@ def make(
     """Make the pair, with all that hangs on it. The VF's netdev in the pod has index `vf` and `addresses`. Blocks."""
     with daemon.node.kernel() as net, net.inside(pod) as inner:
         sources = {each.ip: net.source_to(each.ip) for each in addresses}
-        plan = host_link.plan(link, addresses, sources, inner.pending(vf))
-        net.run_nft(plan.host.nft)
+        pending = inner.pending(vf) if any(each.version == 6 for each in addresses) else ()
+        plan = host_link.plan(link, addresses, sources, pending)
+        node_rules.ensure(net, daemon.via_host, link.via, lambda: _recorded(daemon))
         net.add_pair(kernel.End(link.name, link.address), kernel.End(link.inside, link.inside_address), pod)
-        inner.run_nft(plan.pod.nft)
+        inner.run_nft(plan.marking)
         _set_sysctls(daemon, pod, plan)
         _set_up(inner, link.inside, plan.pod)
         _set_up(net, link.name, plan.host)
+
+
+def _recorded(daemon: Daemon) -> Iterator[str]:
+    """Yield the networks that the pods of the ledger reach by the host."""
+    return (each for record in daemon.book.records() if record.host_link for each in record.host_link.via)
 
 
 def _set_sysctls(daemon: Daemon, pod: netns.Netns, plan: host_link.LinkPlan) -> None:

@@ -72,7 +72,8 @@ class Daemon(msgspec.Struct, frozen=True):
     `upstream` has the attachments that sriov-cni made. `fresh` are attachments of which no runtime may have heard
     yet. `chores` holds what goes on after an answer, so that the daemon's end waits for it; `tasks` what goes on all
     along; `stuck` are VFs that repair has failed to restore. `ipam_patience` is how many seconds a VF's way home
-    waits for an IPAM plugin that works on its link.
+    waits for an IPAM plugin that works on its link. `via_host` are the networks that the node's
+    rules for host links name.
     """
 
     node: Node
@@ -92,6 +93,7 @@ class Daemon(msgspec.Struct, frozen=True):
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)
     promised: rdma_promises.Promises = msgspec.field(default_factory=rdma_promises.Promises)
     chores: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    via_host: set[str] = msgspec.field(default_factory=set)
     tasks: background.Background = msgspec.field(default_factory=background.Background)
     stuck: attempts.Attempts = msgspec.field(default_factory=attempts.Attempts)
 

@@ -20,7 +20,8 @@ from sriov_cni.spec import host_links
 
 PREFIX = "svl"
 """Names of links in the host begin with it; the masquerading rule goes by it."""
-TABLE = "inet sriov-underlay"
+TABLE_NAME = "sriov-underlay"
+TABLE = f"inet {TABLE_NAME}"
 """The table of nftables, in the host and in a pod, that nobody else writes."""
 NEXT_HOPS = {4: ipaddress.ip_address("169.254.1.1"), 6: ipaddress.ip_address("fe80::1")}
 """The host, as the pod's routes name it: no interface has these addresses, only the pod's neighbours."""
@@ -32,21 +33,21 @@ _ANYWHERE = {4: kernel.EVERYWHERE_4, 6: kernel.EVERYWHERE_6}
 
 
 class Side(msgspec.Struct, frozen=True):
-    """What one end of the pair gets, and its namespace: sysctls below /proc/sys/net, and nft's commands."""
+    """What one end of the pair gets, and its namespace: sysctls below /proc/sys/net."""
 
     neighbours: tuple[kernel.Neighbour, ...]
     routes: tuple[kernel.Route, ...]
     rules: tuple[kernel.MarkRule, ...]
     sysctls: Mapping[str, str]
-    nft: str
 
 
 class LinkPlan(msgspec.Struct, frozen=True):
-    """The link, and what both of its sides get."""
+    """The link, what both of its sides get, and nft's commands for the pod."""
 
     link: ledger.HostLink
     host: Side
     pod: Side
+    marking: str
 
 
 def link(
@@ -65,15 +66,12 @@ def link(
     )
 
 
-def node_addresses(
-    every: Iterable[tuple[int, kernel.IpInterface]], links: Iterable[kernel.Link]
-) -> tuple[kernel.IpAddress, ...]:
-    """Return the node's own addresses: those of global scope, except on dummy links.
+def not_the_nodes(links: Iterable[kernel.Link]) -> frozenset[int]:
+    """Return the links whose addresses are not the node's own: dummies.
 
     There kube-proxy (IPVS) has all addresses of Services, and a node-local DNS its own: `viaHost` can name them.
     """
-    dummies = {each.index for each in links if each.kind == "dummy"}
-    return tuple(dict.fromkeys(address.ip for index, address in every if index not in dummies))
+    return frozenset(each.index for each in links if each.kind == "dummy")
 
 
 def refuse_taken(link: ledger.HostLink, here: Iterable[kernel.Link], pod: Iterable[kernel.Link]) -> None:
@@ -129,7 +127,6 @@ def plan(
         tuple(_to_pod(link, each, sources.get(each)) for each in pods),
         (),
         {f"ipv4/conf/{link.name}/rp_filter": "1"},
-        _guarding(link.via),
     )
     families = sorted(both)
     pod = Side(
@@ -140,9 +137,8 @@ def plan(
         ),
         tuple(kernel.MarkRule(each, MARK, ROUTING_TABLE, PRIORITY) for each in families),
         _sysctls(link.inside, both),
-        _marking(link.inside),
     )
-    return LinkPlan(link, host, pod)
+    return LinkPlan(link, host, pod, _marking(link.inside))
 
 
 def _check(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface], both: frozenset[int]) -> None:
@@ -199,33 +195,3 @@ def _marking(name: str) -> str:
             f'add rule {TABLE} marking iifname "{name}" meta mark set {MARK:#x}',
         )
     )
-
-
-def _guarding(via: Iterable[str]) -> str:
-    """Return the commands for the host, about packets from our links only.
-
-    What does not have the pod's own address as its source is dropped: forged addresses, and IPv6 router advertisements.
-    What goes on to `viaHost` networks is masqueraded. Each transaction has all of it, so that somebody's `nft flush
-    ruleset` lasts until the next pod.
-    """
-    lines = [
-        f"add table {TABLE}",
-        f"add chain {TABLE} guard {{ type filter hook prerouting priority raw; }}",
-        f"flush chain {TABLE} guard",
-        f'add rule {TABLE} guard iifname "{PREFIX}*" fib saddr . iif oif missing drop',
-    ]
-    every = [ipaddress.ip_network(each) for each in via]
-    return "\n".join([*lines, *(_masquerading(every) if every else ())])
-
-
-def _masquerading(every: Sequence[kernel.IpNetwork]) -> list[str]:
-    lines = []
-    for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
-        lines.append(f"add set {TABLE} via{version} {{ type {kind}; flags interval; auto-merge; }}")
-    lines.append(f"add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}")
-    lines.append(f"flush chain {TABLE} postrouting")
-    for version, key in ((4, "ip"), (6, "ip6")):
-        lines.append(f'add rule {TABLE} postrouting iifname "{PREFIX}*" {key} daddr @via{version} masquerade')
-        if elements := ", ".join(str(each) for each in every if each.version == version):
-            lines.append(f"add element {TABLE} via{version} {{ {elements} }}")
-    return lines

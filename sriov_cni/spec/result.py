@@ -7,7 +7,7 @@ unknown fields too: a plugin must pass on what earlier plugins did ("Deriving ru
 
 import contextlib
 import ipaddress
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -138,7 +138,7 @@ def _route(route: ResultRoute, gateways: list[kernel.IpAddress]) -> kernel.Route
     )
 
 
-def merge(before: Result, interface: Interface, leased: Result, dns: Dns, further: Iterable[Interface] = ()) -> Result:
+def merge(before: Result, interfaces: Sequence[Interface], leased: Result, dns: Dns) -> Result:
     """Return our answer: the results of plugins before us, our interfaces, and what the IPAM plugin gave the first.
 
     There is one DNS: the network configuration's, else the IPAM plugin's, else that of the plugins before us.
@@ -146,8 +146,8 @@ def merge(before: Result, interface: Interface, leased: Result, dns: Dns, furthe
     ours = len(before.interfaces)
     ips = [msgspec.structs.replace(ip, interface=ours) for ip in leased.ips]
     named = next((each for each in (dns, leased.dns) if each != Dns()), before.dns)
-    interfaces = [*before.interfaces, interface, *further]
-    return Result(interfaces, [*before.ips, *ips], [*before.routes, *leased.routes], named)
+    every = [*before.interfaces, *interfaces]
+    return Result(every, [*before.ips, *ips], [*before.routes, *leased.routes], named)
 
 
 def encode(result: Result, version: str, before: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
@@ -186,10 +187,10 @@ class MemoryKernel:
         direct = [kernel.Route(address.network) for address in device.addresses]
         return (*direct, *device.routes)
 
-    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
+    def global_addresses(self, without: Set[int] = frozenset()) -> tuple[tuple[int, kernel.IpInterface], ...]:
         self._world.count("list addresses")
         every = ((each.link.index, address) for each in self._world.here(self._where) for address in each.addresses)
-        return tuple((index, address) for index, address in every if not address.ip.is_link_local)
+        return tuple((index, address) for index, address in every if not (address.ip.is_link_local or index in without))
 
     def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
         """Return the first address on the network of the destination: this kernel routes no further."""
@@ -219,10 +220,19 @@ class MemoryKernel:
         self._world.count("list rules")
         return tuple(self._world.rules.get(self._where, ()))
 
+    def nft_comment(self, table: str) -> str:
+        """Return what the last commands for it said."""
+        self._world.count(f"show table {table} of nftables")
+        said = re.findall(rf'^add table inet {table} .*comment "([^"]*)"', "\n".join(self._nft()), re.MULTILINE)
+        return said[-1] if said else ""
+
+    def _nft(self) -> list[str]:
+        return self._world.nft.setdefault(self._where, [])
+
     def run_nft(self, commands: str) -> None:
         """Note them: nothing here has packets."""
         self._world.count("set rules of nftables")
-        self._world.nft.setdefault(self._where, []).append(commands)
+        self._nft().append(commands)
 
     def rdma_is_exclusive(self) -> bool:
         self._world.count("show how namespaces share RDMA devices")

@@ -182,8 +182,8 @@ class MockKernel:
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         return self._net.routes(index)
 
-    def global_addresses(self) -> tuple[tuple[int, kernel.IpInterface], ...]:
-        return self._net.global_addresses()
+    def global_addresses(self, without: Set[int] = frozenset()) -> tuple[tuple[int, kernel.IpInterface], ...]:
+        return self._net.global_addresses(without)
 
     def source_to(self, destination: kernel.IpAddress) -> kernel.IpAddress | None:
         return self._net.source_to(destination)
@@ -199,6 +199,9 @@ class MockKernel:
 
     def rules(self) -> tuple[kernel.MarkRule, ...]:
         return self._net.rules()
+
+    def nft_comment(self, table: str) -> str:
+        return self._net.nft_comment(table)
 
     def run_nft(self, commands: str) -> None:
         self._net.run_nft(commands)

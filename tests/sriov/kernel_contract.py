@@ -275,6 +275,15 @@ class LinkContract(abc.ABC):
             assert caught.value.errno == errno.EEXIST
         bench.net.delete_link(bench.net.link("svl1").index)
 
+    def test_a_table_of_nftables_is_found_by_its_comment(self, bench: Bench) -> None:
+        with bench.net.inside(bench.pod) as inner:
+            assert inner.nft_comment("ours") == ""
+            for said in ("one", "another"):
+                inner.run_nft(
+                    f'add table inet ours\ndelete table inet ours\nadd table inet ours {{ comment "{said}"; }}'
+                )
+                assert (inner.nft_comment("ours"), inner.nft_comment("theirs")) == (said, "")
+
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)
         assert mark is not None

@@ -1,14 +1,16 @@
 """The plan of a host link: names, routes by IP version, and what is refused."""
 
 import ipaddress
+import pathlib
 
 import pytest
 
 from sriov import errors
 from sriov.linux import kernel
 from sriov.state import ledger
-from sriov_cni.dataplane import host_link
+from sriov_cni.dataplane import host_link, node_rules
 from sriov_cni.spec import host_links
+from tests.fakes import memory_kernel, world
 
 NODE4, NODE6 = map(ipaddress.ip_address, ("192.0.2.10", "2001:db8:2::10"))
 POD4, POD6 = map(ipaddress.ip_interface, ("10.1.0.5/24", "2001:db8:1::5/64"))
@@ -47,8 +49,7 @@ def test_the_node_sends_from_an_address_of_its_own() -> None:
 def test_addresses_of_services_are_not_the_nodes() -> None:
     links = [kernel.Link(index, name, "", 1500, True, None, kind=kind) for index, name, kind in
              ((1, "eth0", ""), (2, "kube-ipvs0", "dummy"))]  # fmt: skip
-    every = [(1, ipaddress.ip_interface("192.0.2.10/24")), (2, ipaddress.ip_interface("10.96.0.1/32"))]
-    assert host_link.node_addresses(every, links) == (NODE4,)
+    assert host_link.not_the_nodes(links) == {2}
 
 
 @pytest.mark.parametrize(
@@ -66,5 +67,26 @@ def test_what_cannot_be_routed_is_refused(via: list[str], nodes: tuple[kernel.Ip
 
 
 def test_masquerading_is_only_there_for_via_host() -> None:
-    assert "masquerade" not in host_link.plan(link(), [POD4], {}).host.nft
-    assert "masquerade" in host_link.plan(link("198.51.100.0/24"), [POD4], {}).host.nft
+    assert "masquerade" not in node_rules.commands(frozenset())
+    assert "masquerade" in node_rules.commands({"198.51.100.0/24"})
+
+
+def test_the_nodes_rules_are_installed_once_for_all_pods(folder: pathlib.Path) -> None:
+    machine = world.World(folder)
+    installed = machine.nft.setdefault(machine.home.identity, [])
+    known: set[str] = set()
+
+    def ensure(*wanted: str, recorded: tuple[str, ...] = ()) -> int:
+        with memory_kernel.opener(machine)() as net:
+            node_rules.ensure(net, known, wanted, lambda: recorded)
+        return len(installed)
+
+    assert [ensure(), ensure(), ensure("10.0.0.0/8"), ensure(), ensure("10.0.0.0/8")] == [1, 1, 2, 2, 2]
+    known.clear()  # the next daemon
+    assert ensure("192.0.2.0/24", recorded=("10.0.0.0/8",)) == 3
+    assert [ensure("10.0.0.0/8"), ensure()] == [3, 3]
+    installed.clear()  # nft flush ruleset
+    assert ensure() == 1
+    assert "10.0.0.0/8" in installed[0]
+    assert "192.0.2.0/24" in installed[0]
+    machine.close()
