@@ -48,6 +48,8 @@ class Prover:
         self._place: netns.Netns | None = None
         self._last: float | None = None
         self._lock = threading.Lock()
+        left = service_maps.pod_space(service_maps.PROOF)  # by a daemon that was killed in the middle of a proof
+        maps.pods.delete([key for key, value in maps.pods.entries() if value == left])
         for index, service in enumerate(_SERVED, service_table.MOST_BACKENDS):
             key = service_maps.frontend(service.frontend, service_maps.PROOF)
             entry = service_maps.Entry(index, 1, 0, 0, 0)

@@ -108,7 +108,7 @@ class Stage:
         """The kernel has the table and nothing else, the standing pod alone, and every pin once."""
         with bpf.translator(self.pins) as seen:
             assert seen.admitted() == {netns.cookie(self.pod.handle)}
-            known = {key: entry.entry for key, entry in seen._known.items()}
+            known = {key: entry.entry for key, entry in seen._table._known.items()}
             wanted = {service_maps.frontend(each.frontend): each for each in table.services}
             assert {key: (each.count, each.affinity) for key, each in known.items()} == {
                 key: (len(each.backends), each.affinity) for key, each in wanted.items()
