@@ -127,6 +127,8 @@ async def _run(
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
             if receiving is not None:
+                if monitor is not None:
+                    receiving.meter = monitor.count_services(receiving.receiver.silence)
                 await answering.enter_async_context(receiving.serving(daemon.tasks))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 

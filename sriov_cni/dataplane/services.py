@@ -81,6 +81,12 @@ class Translator:
         with _told("pods that are gone are not forgotten"):
             self._pods.delete([service_maps.pod(each) for each in cookies])
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Return how many entries each table has, and how many there is room for."""
+        with self._lock:
+            found = self._table.usage()
+        return {**found, "pods": (len(self.admitted()), service_maps.MOST_PODS)}
+
     def prove(self) -> None:
         """Make connections through the programs, unless that was done a moment ago; problems() then has what failed,
         and the log what is new of it. Blocks, for a second at the most."""

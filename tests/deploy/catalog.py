@@ -8,7 +8,7 @@ from prometheus_client import core
 
 from deviceplugin import monitoring as plugins
 from sriov.daemon import background, process_metrics
-from sriov_cni.monitoring import attached_vfs
+from sriov_cni.monitoring import attached_vfs, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
@@ -47,7 +47,20 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     made.register(daemons.Holdings(attached_vfs.Look))
     made.register(daemons.PolicyInForce(lambda: None))
     made.register(process_metrics.BackgroundTasks(background.Background()))
+    services_metrics.ServicesCounter(made)
+    made.register(services_metrics.AgentSilence(lambda: 0.0))
+    made.register(services_metrics.ServicesInForce(_NoServices()))
     return made
+
+
+class _NoServices:
+    """Reaches what there is, which is nothing."""
+
+    def problems(self) -> list[str]:
+        return []
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {}
 
 
 def _plugin() -> prometheus_client.CollectorRegistry:

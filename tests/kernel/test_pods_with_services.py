@@ -109,7 +109,8 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
     """The agent says that it goes; the table's snapshot is no word of the agent's."""
     _, options = places
     agent, snapshot = tmp_path / "agent.sock", tmp_path / "services"
-    options += ("--cluster-socket", str(agent), "--cluster-snapshot", str(snapshot))
+    where = http_address.Unix(tmp_path / "http.sock")
+    options += ("--cluster-socket", str(agent), "--cluster-snapshot", str(snapshot), "--http", str(where))
     dns = Frontend("10.96.0.10", 53, Protocol.UDP)
     here, other = Service(dns, (Endpoint(ADDRESS, 53),)), Service(dns, (Endpoint(ADDRESS, 54),))
     table_store.Snapshot(snapshot).write(TableChange((here,), whole=True))
@@ -129,6 +130,17 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
             sending.sendall(frames.encoded(TableChange((other,))))
             with pytest.raises(ConnectionAbortedError):
                 asking.recv(1)
+            seen = metrics(where)
+            assert (seen["effective"], seen["change_duration_seconds_count"]) == (1, 2)
+            assert (seen["sockets_ended_total"], seen["agent_silence_seconds"]) == (1, 0)
+            assert seen["last_change_timestamp_seconds"] > time.time() - 60
+            rooms = {"frontends": 65536, "backends": 131072, "members": 16384, "pods": 4096}
+            used = {"frontends": 1, "backends": 1, "members": 0, "pods": 1}
+            assert {name: seen[f'capacity{{table="{name}"}}'] for name in rooms} == rooms
+            assert {name: seen[f'entries{{table="{name}"}}'] for name in used} == used
+            sending.sendall(bytes(9))
+            assert namespaces.until(lambda: metrics(where)["refused_changes_total"] == 1)
+            assert namespaces.until(lambda: 0 < metrics(where)["agent_silence_seconds"] < 20)
         assert client.call("DEL", NETWORK).code == 0
 
 
@@ -195,6 +207,14 @@ def test_a_default_that_the_node_cannot_have_fails_no_pod(tmp_path: pathlib.Path
         network = {key: value for key, value in NETWORK.items() if key != "services"}
         assert client.call("ADD", network).code == 0
         assert client.call("DEL", network).code == 0
+
+
+def metrics(where: http_address.Address) -> dict[str, float]:
+    """Those of Services, without the beginning of their names."""
+    code, text = asyncio.run(clients.get(where, "/metrics"))
+    assert code == 200
+    lines = (line.removeprefix("sriov_services_") for line in text.splitlines() if line.startswith("sriov_services_"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> None:
