@@ -126,6 +126,7 @@ async def _run(
             if monitor is not None and not answers:
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
+            _end_services(options)
             if receiving is not None:
                 if monitor is not None:
                     receiving.meter = monitor.count_services(receiving.receiver.silence)
@@ -196,6 +197,17 @@ def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path)
         raise
 
 
+def _end_services(options: argparse.Namespace) -> None:
+    """End what a former daemon has left of Services, its table too. Raises SriovError."""
+    if options.remove_services is None:
+        return
+    from sriov_cni.dataplane import services, table_store  # noqa: PLC0415
+
+    services.remove(options.remove_services)
+    table_store.Snapshot(options.cluster_snapshot).forget()
+    logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
+
+
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     if options.http is None:
         return None
@@ -243,7 +255,6 @@ _PLACES = (
         "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
-    ("--services", None, "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"),
     ("--cgroup-root", None, "with --services: where cgroup v2 is mounted, its root (found in /proc/self/mountinfo)"),
     ("--cluster-socket", None, "socket on which sriov-agent sends the cluster's Services (off)"),
     (
@@ -262,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for flag, default, text in _PLACES:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
+    _add_services(parser)
     _add_kubelet(parser)
     parser.add_argument(
         "--cluster-uid",
@@ -273,6 +285,14 @@ def _parser() -> argparse.ArgumentParser:
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
+
+
+def _add_services(parser: argparse.ArgumentParser) -> None:
+    one = parser.add_mutually_exclusive_group()
+    text = "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"
+    one.add_argument("--services", type=pathlib.Path, metavar="DIR", help=text)
+    text = "end what a former daemon with --services DIR has left there, and the table of Services"
+    one.add_argument("--remove-services", type=pathlib.Path, metavar="DIR", help=text)
 
 
 def _add_kubelet(parser: argparse.ArgumentParser) -> None:

@@ -7,14 +7,13 @@ import contextlib
 import logging
 import os
 import pathlib
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import libbpf
+from sriov.linux import libbpf, pinned
 from sriov_cni.dataplane import proof, service_maps, service_table
 
 _log = logging.getLogger(__name__)
@@ -118,9 +117,14 @@ class Translator:
         os.close(self._cgroup)
 
 
-def remove(pins: pathlib.Path) -> None:
-    """End everything that is pinned in the folder: links and with them programs, and maps."""
-    shutil.rmtree(pins / LAYOUT, ignore_errors=True)
+def remove(folder: pathlib.Path) -> None:
+    """End everything that is pinned in the folder: links and with them programs, and maps. Raises SriovError."""
+    try:
+        pinned.remove(folder)
+    except OSError as error:
+        raise errors.SriovError(
+            f"services: what is pinned in {folder} cannot be ended: {error.strerror}", f"as root: rm -r {folder}"
+        ) from error
 
 
 def cgroup_root(mountinfo: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> pathlib.Path:

@@ -48,6 +48,15 @@ class Snapshot:
                 "free space there, or give another --cluster-snapshot",
             ) from error
 
+    def forget(self) -> None:
+        """Remove the file, if there is one. Raises SriovError."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise errors.SriovError(
+                f"cannot remove the snapshot of Services {self._path}: {error.strerror}", f"as root: rm {self._path}"
+            ) from error
+
     def _complain(self, why: str) -> None:
         _log.error("snapshot of Services %s cannot be used: %s; there are no Services until the agent sends them",
                    self._path, why)  # fmt: skip

@@ -144,6 +144,29 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
         assert client.call("DEL", NETWORK).code == 0
 
 
+def test_a_daemon_that_is_told_so_ends_what_the_one_before_has_left_once_that_has_ended(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """Links, programs, maps and the table; what is another's stays."""
+    pins, options = places
+    ending = ("--remove-services", str(pins), "--cluster-snapshot", str(tmp_path / "services"))
+    (tmp_path / "services").write_text("a table")
+    (pins / "others").mkdir()
+    made = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with made as node, contextlib.ExitStack() as first, namespaces.made("pod") as pod:
+        first.enter_context(test_gc.daemon(node, tmp_path, *options))
+        with bpf.translator(pins) as seen, test_gc.daemon(node, tmp_path, *ending):
+            assert not namespaces.until(lambda: not (pins / services.LAYOUT).exists(), 2), "the other one runs"
+            assert seen.problems() == []
+            first.close()
+            assert namespaces.until(lambda: not (pins / services.LAYOUT).exists())
+            assert (pins / "others").is_dir()
+            assert namespaces.until(lambda: "do not run" in "".join(seen.problems()))
+            client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+            assert namespaces.until(lambda: client.call("ADD", NETWORK).code == 7)
+            assert not (tmp_path / "services").exists()
+
+
 @pytest.mark.parametrize(
     ("value", "code", "words"),
     [
