@@ -29,6 +29,7 @@ _REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
+_UNITS = "tests/lab/installing/test_services.py::test_services_by_the_page"
 _UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
 _WHOLE = {
     ("README.md", "#"): _README,
@@ -177,6 +178,16 @@ RUN = {
     ): _NODE,
     ("docs/systemd.md", "curl http://127.0.0.1:9558/readyz http://127.0.0.1:9557/readyz"): _NODE,
     ("docs/systemd.md", "systemctl edit sriov-device-plugin"): _GUEST,
+    (
+        "docs/systemd.md",
+        "useradd --system --uid 64731 --home-dir / --shell /usr/sbin/nologin sriov-agent",
+    ): _UNITS,
+    (
+        "docs/systemd.md",
+        "install -D -m 0400 -o sriov-agent agent.kubeconfig /etc/sriov-underlay/agent.kubeconfig",
+    ): _UNITS,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay install --services --enable"): _UNITS,
+    ("docs/systemd.md", "systemctl status sriov-agent.service"): _UNITS,
     ("docs/troubleshooting.md", "sriovctl doctor"): _NODE,
     ("docs/troubleshooting.md", "sriovctl explain default/web"): _NODE,
     ("docs/troubleshooting.md", "sriovctl inventory"): _NODE,
