@@ -1,13 +1,15 @@
 """Every metric that the code has, by the names that Prometheus sees."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import prometheus_client
 from prometheus_client import core
 
 from deviceplugin import monitoring as plugins
 from sriov.daemon import background, process_metrics
+from sriov_agent import agent, api, objects
+from sriov_agent import monitoring as agents
 from sriov_cni.monitoring import attached_vfs, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
@@ -16,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def names() -> dict[str, str]:
-    """What each is, by its name: of both daemons, and of Prometheus' own that a process has."""
+    """What each is, by its name: of both daemons and the agent, and of Prometheus' own that a process has."""
     return {f"{each.name}{suffix}": each.documentation for each in _families() for suffix in _suffixes(each)}
 
 
@@ -28,8 +30,8 @@ def ours() -> set[str]:
 
 
 def registries() -> tuple[prometheus_client.CollectorRegistry, ...]:
-    """Each daemon's."""
-    return _daemon(), _plugin()
+    """Each program's."""
+    return _daemon(), _plugin(), _agent()
 
 
 def _families() -> Iterator[core.Metric]:
@@ -68,3 +70,17 @@ def _plugin() -> prometheus_client.CollectorRegistry:
     made.register(plugins.Metrics())
     made.register(process_metrics.BackgroundTasks(background.Background()))
     return made
+
+
+class _NoCluster:
+    """Nothing is asked."""
+
+    async def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
+        raise NotImplementedError(kind, put)
+
+    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
+        raise NotImplementedError(kind, version)
+
+
+def _agent() -> prometheus_client.CollectorRegistry:
+    return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock")))

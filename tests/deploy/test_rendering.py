@@ -44,6 +44,12 @@ VARIANTS: dict[str, Object] = {
             "podMonitor": {"enabled": True},
         },
     },
+    "services, and everything of metrics": {"services": {"enabled": True}, "metrics": {
+        "proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"},
+        "podMonitor": {"enabled": True},
+        "rules": {"enabled": True},
+        "dashboard": {"enabled": True},
+    }},
     "services without probes": {"services": {"enabled": True}, "http": {"enabled": False}},
     "services are ended": {"services": {"uninstall": True}},
     "services are removed with the shim": {"services": {"enabled": True}, "cni": {"uninstall": True}},
@@ -249,10 +255,14 @@ def test_services_are_the_same_by_the_chart_and_by_components(
 
 
 def test_without_services_nothing_of_them_is_rendered() -> None:
-    said = json.dumps(rendering.chart({**VARIANTS["metrics"], "policy": VARIANTS["policy"]["policy"]}))
-    daemonset = json.dumps(rendering.only(rendering.chart(), "DaemonSet"))
-    assert '"agent"' in json.dumps(rendering.chart(VARIANTS["services"]))
-    assert [each for each in ("sriov-agent", '"agent"', "--services", "/sys/fs/") if each in said + daemonset] == []
+    """Alerts and dashboard are one file each, for all that there may be."""
+    files = {("PrometheusRule", "sriov-underlay"), ("ConfigMap", "sriov-underlay-dashboard")}
+    plain, served = (
+        json.dumps([each for each in rendering.chart(values) if (each["kind"], each["metadata"]["name"]) not in files])
+        for values in (VARIANTS["metrics"], VARIANTS["services, and everything of metrics"])
+    )
+    words = ("sriov-agent", '"agent"', "--services", "/sys/fs/")
+    assert [[each for each in words if each in said] for said in (plain, served)] == [[], [*words]]
 
 
 def test_a_removal_of_the_shim_ends_services_too() -> None:
