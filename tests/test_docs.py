@@ -55,10 +55,14 @@ def test_the_network_list_for_nodes_without_multus() -> None:
 
 
 def test_the_host_link() -> None:
-    [example] = examples("docs/host-link.md")
-    wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
-    assert wanted is not None
-    assert (wanted.name, [*map(str, wanted.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+    first, second = (
+        vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
+        for example in examples("docs/host-link.md")
+    )
+    assert first is not None
+    assert (first.name, [*map(str, first.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+    assert second is not None
+    assert (second.name, second.via, second.services) == ("host0", (), True)
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:

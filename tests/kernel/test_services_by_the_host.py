@@ -28,7 +28,7 @@ def place(tmp_path: pathlib.Path) -> Iterator[linked.Place]:
 
 @linked.BOTH
 def test_a_service_is_reached_by_the_nodes_rules(place: linked.Place, of: linked.Addresses) -> None:
-    """The backend is beyond the node, and sees the node: else its answer would take another way than the request."""
+    """The backend is beyond the node and sees the node: its answer to the pod would take another way."""
     document = by_hand(place)
     assert [each["name"] for each in document["interfaces"][::2]] == ["net1", "host0"]
     service = (CLUSTER_IPS[of], 80)
