@@ -112,6 +112,7 @@ async def _run(
             translation,
             functools.partial(set_sysctls, root=options.net_sysctls),
             None if receiving is None else lambda: receiving.receiver.ranges,
+            other_balancers=_other_balancers(options),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -206,6 +207,22 @@ def _end_services(options: argparse.Namespace) -> None:
     services.remove(options.remove_services)
     table_store.Snapshot(options.cluster_snapshot).forget()
     logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
+
+
+def _other_balancers(options: argparse.Namespace) -> calls.OtherBalancers:
+    """Have them looked for when somebody asks: a daemon that nobody asks imports nothing for it."""
+
+    @functools.cache
+    def made() -> calls.OtherBalancers:
+        from sriov_cni.dataplane import services  # noqa: PLC0415
+        from sriov_cni.dataplane.modes import other_balancers  # noqa: PLC0415
+
+        return other_balancers.CiliumLook(lambda: options.cgroup_root or services.cgroup_root())
+
+    def look() -> tuple[str, ...]:
+        return made()()
+
+    return look
 
 
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":

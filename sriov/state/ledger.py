@@ -85,7 +85,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     for and the driver refused, None if they were not written. `pinned` is the MAC that the PF holds the VF to, "" for
     none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
     of an InfiniBand VF, "" for none. `cookie` is the number by which the kernel knows the namespace if its
-    sockets reach Services, or else 0. `host_link` is None without one. Records of older versions lack some of these.
+    sockets reach Services, or else 0. `services_mode` is the way to Services in effect, "" if nobody asked for one,
+    and `services_reason` why `auto` chose it. `host_link` is None without one. Records of older versions lack some of
+    these.
     """
 
     version: int = FORMAT
@@ -106,6 +108,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host_mac: str | None = None
     host_guid: str = ""
     cookie: int = 0
+    services_mode: str = ""
+    services_reason: str = ""
     host_link: HostLink | None = None
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:

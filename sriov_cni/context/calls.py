@@ -62,6 +62,10 @@ class Translation(Protocol):
     def problems(self) -> list[str]: ...
 
 
+OtherBalancers = Callable[[], tuple[str, ...]]
+"""Returns the programs of another balancer that serve all pods' sockets: dataplane.other_balancers.CiliumLook."""
+
+
 class Meter(Protocol):
     """Counter of what the daemon does."""
 
@@ -70,6 +74,9 @@ class Meter(Protocol):
 
     def repaired(self, *, restored: bool) -> None:
         """Count an attempt to detach a VF that was left without a DEL."""
+
+    def chose(self, mode: str) -> None:
+        """Count what `services: "auto"` was for a pod."""
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -96,6 +103,7 @@ class Daemon(msgspec.Struct, frozen=True):
     translation: Translation | None = None
     set_sysctls: SetSysctls | None = None
     service_ranges: Callable[[], tuple[str, ...]] | None = None
+    other_balancers: OtherBalancers | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)

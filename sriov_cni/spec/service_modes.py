@@ -7,6 +7,8 @@ class ServicesMode(enum.StrEnum):
     """How a pod reaches the cluster's Services."""
 
     OFF = "off"
+    AUTO = "auto"
+    """What the node has, and nothing if it has nothing: never in effect itself."""
     SOCKET = "socket"
     """The CNI daemon's programs put a backend in the place of a Service when a socket connects."""
     HOST = "host"

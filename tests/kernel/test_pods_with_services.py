@@ -15,7 +15,7 @@ from sriov.cluster import frames
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.daemon import http_address
 from sriov.linux import netns
-from sriov.state import daemon_problems
+from sriov.state import daemon_problems, ledger
 from sriov_cni.dataplane import service_maps, services, table_store
 from tests.fakes import mock_node
 from tests.kernel import namespaces, test_gc
@@ -230,6 +230,41 @@ def test_a_default_that_the_node_cannot_have_fails_no_pod(tmp_path: pathlib.Path
         network = {key: value for key, value in NETWORK.items() if key != "services"}
         assert client.call("ADD", network).code == 0
         assert client.call("DEL", network).code == 0
+
+
+def test_auto_is_what_the_node_has_and_says_so(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that translates; one whose table somebody has changed; one that does not translate."""
+    pins, options = places
+    where = http_address.Unix(tmp_path / "http.sock")
+    network = {**NETWORK, "services": "auto"}
+    node = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with node as made, namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        found = []
+        with test_gc.daemon(made, tmp_path, *options, "--http", str(where)):
+            found.append(chosen(client, network, tmp_path))
+            assert metrics(where)['auto_choices_total{mode="socket"}'] == 1
+            with bpf.pinned(pins, "services", service_maps.SERVICE) as table:
+                table.delete([key for key, _ in table.entries()])
+            assert namespaces.until(lambda: asyncio.run(clients.get(where, "/readyz"))[0] == 503)
+            found.append(chosen(client, network, tmp_path))
+        with test_gc.daemon(made, tmp_path):
+            found.append(chosen(client, network, tmp_path))
+    assert [(mode, admitted) for mode, _, admitted in found] == [("socket", True), ("off", False), ("off", False)]
+    assert "a TCP connection to 192.0.2.1 does not arrive" in found[1][1]
+    assert found[2][1] == "no --services, and no host link, or no service ranges for it"
+    log = capfd.readouterr().err
+    assert all(f'services "auto" is "{mode}": {reason}' in log for mode, reason, _ in found)
+
+
+def chosen(client: harness.Client, network: dict[str, object], folder: pathlib.Path) -> tuple[str, str, bool]:
+    """The mode of a pod that comes and goes, why, and whether it was admitted."""
+    assert client.call("ADD", network).code == 0
+    [record] = ledger.Ledger(folder / "run").records()
+    assert client.call("DEL", network).code == 0
+    return record.services_mode, record.services_reason, record.cookie != 0
 
 
 def metrics(where: http_address.Address) -> dict[str, float]:

@@ -79,13 +79,15 @@ def test_ranges_that_nobody_knows_are_refused(place: linked.Place) -> None:
     assert "--cluster-socket" in answer.message
 
 
+@pytest.mark.parametrize("mode", ["host", "auto"])
 @linked.BOTH
-def test_the_ranges_are_those_of_the_agent(tmp_path: pathlib.Path, of: linked.Addresses) -> None:
+def test_the_ranges_are_those_of_the_agent(tmp_path: pathlib.Path, of: linked.Addresses, mode: str) -> None:
+    """Auto, since the daemon has no programs of its own."""
     snapshot = tmp_path / "services"
     table_store.Snapshot(snapshot).write(services.TableChange(whole=True, ranges=RANGES))
     options = ("--cluster-socket", str(tmp_path / "agent.sock"), "--cluster-snapshot", str(snapshot))
     with linked.opened(tmp_path, *options) as place:
-        place.add(services="host", hostLink="up")
+        place.add(services=mode, hostLink="up")
         service = (CLUSTER_IPS[of], 80)
         place.redirect(service, (of.far, 8080))
         assert linked.seen(place.world.handle, of.far, place.pod.handle, to=service) == of.node
@@ -100,3 +102,9 @@ def test_ranges_that_the_agent_has_not_sent_are_waited_for(tmp_path: pathlib.Pat
         assert answer.code == 11, answer
         assert "sriov-agent has not sent them" in answer.message
         place.add(services="host", viaHost=[RANGES[0]])
+
+
+def test_auto_fails_no_pod_where_no_ranges_are_known(place: linked.Place) -> None:
+    place.add(services="auto", hostLink="up")
+    routed = {each["dst"] for each in linked.shown(place.pod.name, "route", "show", "dev", "up")}
+    assert not routed & set(RANGES)

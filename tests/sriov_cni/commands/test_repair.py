@@ -279,6 +279,9 @@ class Pods:
 
     def prove(self) -> None: ...
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {}
+
     def reached(self) -> Iterable[tuple[int, int, bytes, bytes]]:
         return []
 
