@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sriov import errors, files
-from sriov.linux import pinned
+from sriov.linux.bpf import pinned
 from sriov_installer import run_directory
 
 _STATE = ("services", ".services.draft")

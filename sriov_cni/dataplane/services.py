@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import libbpf, pinned
+from sriov.linux.bpf import pinned, programs
 from sriov_cni.dataplane import proof, service_maps, service_table
 
 _log = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ class Translator:
         self._lock = threading.Lock()
         self._told: list[str] = []
         self._cgroup = _opened(cgroup)
-        chooses_error = int(libbpf.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
+        chooses_error = int(programs.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
         with _told(f"the programs for Services cannot be attached to {cgroup}, pinned in {self._pins}"):
             self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not libbpf.is_filesystem(self._pins):
+            if not programs.is_filesystem(self._pins):
                 raise errors.SriovError(f"services: {pins} is in no BPF file system", "mount -t bpf bpf /sys/fs/bpf")
-            self._object = libbpf.Object(file, self._pins, {".rodata": chooses_error})
+            self._object = programs.Object(file, self._pins, {".rodata": chooses_error})
             self._object.attach(self._cgroup, self._pins)
             self._take_over()
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from sriov import errors
-from sriov.linux import libbpf
+from sriov.linux.bpf import programs
 
 _HOOKS = ("connect4", "connect6")
 _NAMES = {"cil_sock4_conne", "cil_sock6_conne", "sock4_connect", "sock6_connect"}  # the last two until Cilium 1.11
@@ -40,7 +40,7 @@ class CiliumLook:
         except (OSError, errors.SriovError):
             return ()
         try:
-            running = [name for hook in _HOOKS for name in libbpf.effective_names(cgroup, hook)]
+            running = [name for hook in _HOOKS for name in programs.effective_names(cgroup, hook)]
         except (OSError, errors.SriovError):
             return ()
         finally:

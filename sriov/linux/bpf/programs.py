@@ -1,4 +1,4 @@
-"""Client of libbpf: an object file of cgroup programs, loaded, pinned, and attached.
+"""Object file of cgroup programs, by libbpf: loaded, pinned, and attached.
 
 The library makes the system calls and knows what each kernel can do.
 """

@@ -7,7 +7,7 @@ import contextlib
 import pathlib
 import shutil
 
-from sriov.linux import libbpf
+from sriov.linux.bpf import programs
 
 _LAYOUTS = "services-[0-9]*"
 
@@ -15,7 +15,7 @@ _LAYOUTS = "services-[0-9]*"
 def found(folder: pathlib.Path) -> list[pathlib.Path]:
     """Return the folders of pins of any release, none if they are in no BPF file system. Raises OSError."""
     there = [each for each in sorted(folder.glob(_LAYOUTS)) if each.is_dir() and not each.is_symlink()]
-    return [each for each in there if libbpf.is_filesystem(each)]
+    return [each for each in there if programs.is_filesystem(each)]
 
 
 def remove(folder: pathlib.Path) -> None:
