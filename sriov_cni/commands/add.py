@@ -12,7 +12,7 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
-from sriov_cni.commands.membership import joining
+from sriov_cni.commands.membership import joining, node_defaults
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
@@ -29,7 +29,9 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
         pci = await device.choose(daemon, call, wanted)
-        request = _request(daemon, call, network, pci, wanted)
+        vf = _looked_up(daemon, pci)
+        wanted = node_defaults.applied(daemon, call, network, vf, wanted)
+        request = _request(daemon, call, network, vf, wanted)
     async with daemon.vf_locks.of(pci) as held:
         interfaces, leased = await _attach(daemon, held, call, network, request, pod=pod, wanted=wanted)
         daemon.fresh.add(call.key, call)
@@ -60,9 +62,9 @@ async def _attach(
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
-        await joining.addressed(daemon, held, request, pod, link=given.link, addresses=given.addresses)
+        host_link = await joining.addressed(daemon, held, request, pod, link=given.link, addresses=given.addresses)
         undo.pop_all()
-    return (_interface(call, request, given), *joining.interfaces(call, request.host_link)), leased
+    return (_interface(call, request, given), *joining.interfaces(call, host_link)), leased
 
 
 async def _beside(
@@ -154,20 +156,24 @@ def _needs_cni_path(call: Call, network: netconf.Network) -> None:
         )
 
 
-def _request(
-    daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: vf_request.VfRequest
-) -> plans.Request:
-    """Look the VF up, and check that it can have what is wanted. Raises DeviceError, SettingError.
-
-    The policy judges only what the network asks for; settings that it does not name are as the operator declared.
-    """
+def _looked_up(daemon: Daemon, pci: devices.PciAddress) -> devices.VF:
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    return vf
+
+
+def _request(
+    daemon: Daemon, call: Call, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
+) -> plans.Request:
+    """Check that the VF can have what is wanted. Raises DeviceError, SettingError.
+
+    Of the VF's settings the policy judges only what the network asks for; the others are as the operator declared.
+    """
     link_layers.check(daemon.node, vf, wanted)
     services, reason = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, services)
+        daemon.guard.check(vf, wanted.wanted, joining.membership(services, wanted.host_link))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -181,7 +187,7 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
-    declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
+    declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
     through_sockets = services is ServicesMode.SOCKET

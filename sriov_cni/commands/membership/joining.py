@@ -13,22 +13,30 @@ from sriov.attachment import plans
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands.membership import service_requests
-from sriov_cni.context import locks, steps
+from sriov_cni.context import locks, policy_rules, steps
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import netconf, result, vf_request
+from sriov_cni.spec import host_links, netconf, result, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 
 
 def check(
     daemon: Daemon, call: Call, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
 ) -> service_requests.Way:
-    """Refuse what this VF or node cannot have; returns the way to Services. Raises CniError, UnsupportedError."""
+    """Refuse what this VF or node cannot have, or may not; returns the way to Services.
+
+    Raises CniError, UnsupportedError.
+    """
     way = service_requests.way(daemon, network, vf, wanted)
     if wanted.host_link is not None:
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         host_link_requests.check(daemon, call, vf, wanted.host_link)
     return way
+
+
+def membership(services: ServicesMode, link: host_links.HostLinkWish | None) -> policy_rules.Membership:
+    """Return what the node's policy judges."""
+    return policy_rules.Membership(services, link is not None, () if link is None else link.via)
 
 
 async def planned(
@@ -47,7 +55,8 @@ async def planned(
 
         if request.services_mode == ServicesMode.HOST:  # auto may have chosen it
             wish = msgspec.structs.replace(wish, services=True)
-        link = await held.run(host_link_requests.planned, daemon, call, pod, wish)
+        plan = host_link_requests.if_possible if wish.by_default else host_link_requests.planned
+        link = await held.run(plan, daemon, call, pod, wish)
         request = msgspec.structs.replace(request, host_link=link)
     return request
 
@@ -72,13 +81,14 @@ async def addressed(
     *,
     link: kernel.Link | None,
     addresses: tuple[kernel.IpInterface, ...],
-) -> None:
-    """Do what comes when the VF's netdev has its addresses."""
-    if request.host_link is not None and link is not None:
-        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+) -> ledger.HostLink | None:
+    """Do what comes when the VF's netdev has its addresses. Returns the host link that there is now."""
+    if request.host_link is None or link is None:
+        return None
+    from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
-        with timing.timed(steps.CallStep.HOST_LINK):
-            await held.run(host_link_requests.make, daemon, pod, request.host_link, link.index, addresses)
+    with timing.timed(steps.CallStep.HOST_LINK):
+        return await held.run(host_link_requests.make, daemon, pod, request, link.index, addresses)
 
 
 def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:

@@ -17,21 +17,12 @@ class Way(NamedTuple):
 
 
 def way(daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest) -> Way:
-    """Return the way in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
-    mode = _mode(daemon, network, wanted.services)
-    return _chosen(daemon, network, vf, wanted) if mode is ServicesMode.AUTO else Way(mode)
-
-
-def _mode(daemon: Daemon, network: netconf.Network, named: ServicesMode | None) -> ServicesMode:
-    if named is ServicesMode.SOCKET:
+    """Return the way in effect. Raises CniError."""
+    if wanted.services is ServicesMode.AUTO:
+        return _chosen(daemon, network, vf, wanted)
+    if wanted.services is ServicesMode.SOCKET:
         translation(daemon)
-    if named is not None or daemon.guard is None:
-        return named or ServicesMode.OFF
-    default = daemon.guard.defaults.services
-    if default is ServicesMode.SOCKET and daemon.translation is None:
-        log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
-        return ServicesMode.OFF
-    return default
+    return Way(wanted.services or ServicesMode.OFF)
 
 
 def _chosen(daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest) -> Way:
