@@ -62,9 +62,10 @@ async def _attach(
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
-        host_link = await joining.addressed(daemon, held, request, pod, link=given.link, addresses=given.addresses)
+        if not given.joined:
+            given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
-    return (_interface(call, request, given), *joining.interfaces(call, host_link)), leased
+    return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
 async def _beside(
@@ -102,7 +103,8 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
 class _Given(msgspec.Struct, frozen=True):
     """A VF in the pod, and the announcer of its addresses.
 
-    `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it.
+    `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it. `joined`: what comes when the
+    pod has its addresses is done, and `host_link` is there.
     """
 
     link: kernel.Link | None
@@ -110,6 +112,8 @@ class _Given(msgspec.Struct, frozen=True):
     announcer: announcing.Announcer | None = None
     addresses: tuple[kernel.IpInterface, ...] = ()
     mac: str = settings.NO_MAC
+    joined: bool = False
+    host_link: ledger.HostLink | None = None
 
 
 def _give(
@@ -117,7 +121,19 @@ def _give(
 ) -> _Given:
     """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
     with joining.joining(daemon, request, pod) as joined:
-        return _attached(daemon, joined, pod, lease)
+        given = _attached(daemon, joined, pod, lease)
+    is_waiting = not given.addressed or any(each.version == 6 for each in given.addresses)
+    return given if is_waiting else _joined(daemon, request, pod, given)
+
+
+def _joined(daemon: Daemon, request: plans.Request, pod: netns.Netns, given: _Given) -> _Given:
+    """Finish when nobody has to wait for the pod's addresses any more, as IPv6 has to."""
+    with contextlib.ExitStack() as undo:
+        if given.announcer is not None:
+            undo.callback(given.announcer.close)
+        link = joining.addressed(daemon, request, pod, given.link, given.addresses)
+        undo.pop_all()
+    return msgspec.structs.replace(given, joined=True, host_link=link)
 
 
 def _attached(

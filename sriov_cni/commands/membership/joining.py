@@ -73,22 +73,20 @@ def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterato
     translation.admit(request.cookie)
 
 
-async def addressed(
+def addressed(
     daemon: Daemon,
-    held: locks.Held,
     request: plans.Request,
     pod: netns.Netns,
-    *,
     link: kernel.Link | None,
     addresses: tuple[kernel.IpInterface, ...],
 ) -> ledger.HostLink | None:
-    """Do what comes when the VF's netdev has its addresses. Returns the host link that there is now."""
+    """Do what comes when the VF's netdev has its addresses. Returns the host link that there is now. Blocks."""
     if request.host_link is None or link is None:
         return None
     from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
     with timing.timed(steps.CallStep.HOST_LINK):
-        return await held.run(host_link_requests.make, daemon, pod, request, link.index, addresses)
+        return host_link_requests.make(daemon, pod, request, link.index, addresses)
 
 
 def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
