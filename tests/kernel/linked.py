@@ -195,13 +195,17 @@ def capture(where: netns.Netns, name: str) -> socket.socket:
     return made
 
 
-def answered(server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int], port: int = 0) -> str:
+def answered(
+    server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int], port: int = 0, *, own: str = ""
+) -> str:
     """Send a datagram to a server at the address, and get its answer; returns the client's address there.
 
     Raises OSError if there is no answer.
     """
     with datagrams(server, address) as answering, datagrams(client, address) as asking:
         answering.bind((address, port or to[1]))
+        if own:
+            asking.bind((own, 0))
         asking.connect(to)
         asking.send(b"ping")
         word, peer = answering.recvfrom(64)
