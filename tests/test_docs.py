@@ -55,7 +55,7 @@ def test_the_network_list_for_nodes_without_multus() -> None:
 
 
 def test_the_host_link() -> None:
-    first, datagrams, second = (
+    first, datagrams, second, addressed = (
         vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
         for example in examples("docs/host-link.md")
     )
@@ -65,6 +65,8 @@ def test_the_host_link() -> None:
     assert (datagrams.name, datagrams.udp, first.udp) == ("host0", True, False)
     assert second is not None
     assert (second.name, second.via, second.services) == ("host0", (), True)
+    assert addressed is not None
+    assert [*map(str, addressed.addresses)] == ["192.168.77.5/32"]
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:

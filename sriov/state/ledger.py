@@ -59,7 +59,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
 
     `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
     `by_default`: the node has it for all networks, and this one did not name it. `udp`: so that answers to datagrams go
-    back by it, the pod remembers who sent them.
+    back by it, the pod remembers who sent them. `addresses` are those of the pod's end, with their prefixes.
     """
 
     name: str
@@ -71,6 +71,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[str, ...] = ()
     by_default: bool = False
     udp: bool = False
+    addresses: tuple[str, ...] = ()
 
     @property
     def beyond(self) -> tuple[str, ...]:

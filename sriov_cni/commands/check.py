@@ -140,7 +140,10 @@ def _compare_host_link(
 
     here, there = _end(net, link.name, link.address, "node"), _end(inner, link.inside, link.inside_address, "pod")
     both = host_link.versions(link, addresses)
-    pods = {ipaddress.ip_network(each.ip) for each in addresses if each.version in both}
+    own = host_link.own_addresses(link)
+    if lost := set(own) - set(inner.addresses(there.index)):
+        raise _differs(f"host link {there.name} in the pod has lost its address {min(map(str, lost))}")
+    pods = {ipaddress.ip_network(each.ip) for each in (*addresses, *own) if each.version in both}
     for end, wanted, found in (
         (there, host_link.destinations(link, both), inner.routes(there.index)),
         (here, pods, net.routes(here.index)),

@@ -45,6 +45,7 @@ class Side(msgspec.Struct, frozen=True):
     routes: tuple[kernel.Route, ...]
     rules: tuple[kernel.MarkRule, ...]
     sysctls: Mapping[str, str]
+    addresses: tuple[kernel.IpInterface, ...] = ()
 
 
 class LinkPlan(msgspec.Struct, frozen=True):
@@ -78,6 +79,7 @@ def link(
         via=tuple(map(str, wish.via)),
         ranges=tuple(ranges) if wish.services else (),
         udp=wish.udp,
+        addresses=tuple(map(str, wish.addresses)),
     )
 
 
@@ -119,7 +121,25 @@ def destinations(link: ledger.HostLink, versions: Iterable[int]) -> tuple[kernel
 
 def versions(link: ledger.HostLink, addresses: Iterable[kernel.IpInterface]) -> frozenset[int]:
     """Return the IP versions that both the pod and its node have."""
-    return frozenset(each.version for each in addresses) & {ipaddress.ip_address(each).version for each in link.nodes}
+    pods = (*addresses, *own_addresses(link))
+    return frozenset(each.version for each in pods) & {ipaddress.ip_address(each).version for each in link.nodes}
+
+
+def own_addresses(link: ledger.HostLink) -> tuple[kernel.IpInterface, ...]:
+    """Return the addresses of the link's end in the pod: none, unless the network asks for some."""
+    return tuple(map(ipaddress.ip_interface, link.addresses))
+
+
+def refuse_held(link: ledger.HostLink, others: Iterable[ledger.Record]) -> None:
+    """Raise SettingError if another pod of the node has one of the link's own addresses."""
+    mine = {each.ip for each in own_addresses(link)}
+    for record in others if mine else ():
+        for held in own_addresses(record.host_link) if record.host_link else ():
+            if held.ip in mine:
+                raise errors.SettingError(
+                    f"hostLinkAddresses {held.ip}: {record.owner} has it on this node already",
+                    "an address of a host link is one pod's: give each its own network, or leave the key out",
+                )
 
 
 def fitting(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]) -> ledger.HostLink | None:
@@ -133,7 +153,7 @@ def fitting(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]) -> l
 
     if not both:
         return None
-    return msgspec.structs.replace(link, via=tuple(filter(fits, link.via)))
+    return msgspec.structs.replace(link, via=tuple(filter(fits, link.via)), ranges=tuple(filter(fits, link.ranges)))
 
 
 def plan(
@@ -148,9 +168,12 @@ def plan(
     """
     both = versions(link, addresses)
     _check(link, addresses, both)
+    extra = own_addresses(link)
     usable = [each for each in addresses if each not in set(pending)]
     own = {each.version: each.ip for each in reversed(usable)}
-    pods = [each.ip for each in addresses if each.version in both]
+    for each in extra:  # the kernel prefers an address of the link (RFC 6724, rule 5); it may not be usable yet
+        own.pop(each.version, None)
+    pods = [each.ip for each in (*addresses, *extra) if each.version in both]
     host = Side(
         tuple(kernel.Neighbour(each, link.inside_address) for each in pods),
         tuple(_to_pod(link, each, sources.get(each)) for each in pods),
@@ -166,6 +189,7 @@ def plan(
         ),
         tuple(kernel.MarkRule(each, MARK, ROUTING_TABLE, PRIORITY) for each in families),
         _sysctls(link.inside, both),
+        extra,
     )
     return LinkPlan(link, host, pod, _marking(link.inside, families if link.udp else ()))
 
@@ -214,7 +238,9 @@ def _sysctls(name: str, both: frozenset[int]) -> dict[str, str]:
     wanted = {"ipv4/tcp_fwmark_accept": "1"}
     if 4 in both:
         wanted |= {"ipv4/fwmark_reflect": "1", f"ipv4/conf/{name}/src_valid_mark": "1"}
-    return wanted | ({"ipv6/fwmark_reflect": "1"} if 6 in both else {})
+    if 6 in both:  # nobody else is on the link who could have an address of its own end
+        wanted |= {"ipv6/fwmark_reflect": "1", f"ipv6/conf/{name}/accept_dad": "0"}
+    return wanted
 
 
 def _marking(name: str, udp: Iterable[int]) -> str:

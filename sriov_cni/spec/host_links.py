@@ -28,6 +28,7 @@ class HostLinkWish(msgspec.Struct, frozen=True):
     services: bool = False
     by_default: bool = False
     udp: bool = False
+    addresses: tuple[kernel.IpInterface, ...] = ()
 
 
 def read(
@@ -36,6 +37,7 @@ def read(
     services: ServicesMode | None,
     *,
     udp: bool,
+    addresses: Sequence[str] | None = None,
     has_ipam: bool,
 ) -> HostLinkWish | None:
     """Return what is asked for; None for no host link. Services by the host need one. Raises CniError with code 7."""
@@ -44,8 +46,12 @@ def read(
         raise netconf.invalid('services "host" needs a host link, and hostLink is false', "leave hostLink out")
     name = name or by_host
     if not name:
-        if via or udp:
-            key = f"viaHost {', '.join(via)}" if via else "hostLinkUdp true"
+        asked = (
+            f"viaHost {', '.join(via)}" if via else "",
+            "hostLinkUdp true" if udp else "",
+            f"hostLinkAddresses {', '.join(addresses)}" if addresses else "",
+        )
+        if key := next(filter(None, asked), ""):
             raise netconf.invalid(f"{key} needs a host link, and there is no hostLink", 'add "hostLink": true')
         return None
     if not has_ipam:
@@ -54,7 +60,8 @@ def read(
             f"{key} needs a pod with addresses, and the configuration has no ipam",
             "add ipam, or leave it out",
         )
-    return wish(name, via or (), services=by_host, udp=udp)
+    made = wish(name, via or (), services=by_host, udp=udp)
+    return msgspec.structs.replace(made, addresses=tuple(dict.fromkeys(map(_address, addresses or ()))))
 
 
 def wish(
@@ -80,6 +87,18 @@ def _checked(name: str) -> str:
     if problem is not None:
         raise netconf.invalid(f"hostLink {name!r} {problem}", 'name an interface, as in "host0"')
     return name
+
+
+def _address(text: str) -> kernel.IpInterface:
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise netconf.invalid(
+            f"hostLinkAddresses {text!r} is not an address: {error}", "write it as in 192.168.77.5/32"
+        ) from error
+    if found.is_multicast or found.is_unspecified or found.is_loopback:
+        raise netconf.invalid(f"hostLinkAddresses {text!r} is no address that an interface can have", "name another")
+    return found
 
 
 def _network(text: str) -> kernel.IpNetwork:

@@ -50,6 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
     host_link: bool | str | None = msgspec.field(default=None, name="hostLink")
     via_host: list[str] | None = msgspec.field(default=None, name="viaHost")
     host_link_udp: bool | None = msgspec.field(default=None, name="hostLinkUdp")
+    host_link_addresses: list[str] | None = msgspec.field(default=None, name="hostLinkAddresses")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     dns: result.Dns | None = None
@@ -112,6 +113,7 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
                 asked.via_host,
                 services,
                 udp=bool(asked.host_link_udp),
+                addresses=asked.host_link_addresses,
                 has_ipam=bool(asked.ipam and asked.ipam.type),
             ),
             asked.host_link in (False, ""),

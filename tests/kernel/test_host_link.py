@@ -319,6 +319,30 @@ def test_check_sees_the_rules_for_udp(place: linked.Place) -> None:
     assert (answer.code, "host0 in the pod has lost its rules for answers to UDP" in answer.message) == (101, True)
 
 
+@linked.BOTH
+def test_an_address_of_its_own_is_used_on_the_link_alone(place: linked.Place, of: linked.Addresses) -> None:
+    own = {linked.V4: "192.168.77.5", linked.V6: "fd77::5"}[of]
+    keys: dict[str, Any] = {"hostLink": True, "hostLinkAddresses": [own], "viaHost": [of.far_network]}
+    document = place.add(**keys)
+    assert [each["address"].partition("/")[0] for each in document["ips"]] == [linked.V4.pod, linked.V6.pod]
+    assert linked.seen(place.home, of.node, place.pod.handle) == own
+    assert linked.seen(place.pod.handle, own, place.home) == of.node
+    assert linked.seen(place.pod.handle, of.pod, place.home) == of.node
+    assert linked.seen(place.world.handle, of.far, place.pod.handle) == of.node, "masqueraded"
+    assert linked.seen(place.world.handle, of.gateway, place.pod.handle) == of.pod, "by the VF"
+    checked = linked.network(**keys, prevResult=document, ipam=None)
+    assert place.client.call("CHECK", checked).code == 0
+    with namespaces.made("next") as pod:
+        there = dataclasses.replace(place.client, netns=pod.path)
+        refused = there.call("ADD", linked.network(linked.OTHER_VF, **keys), CONTAINERID="c2")
+        assert (refused.code, f"hostLinkAddresses {own}: container c1" in refused.message) == (7, True), refused
+        assert {each["ifname"] for each in linked.shown(pod.name, "link")} == {"lo"}
+    linked.ip(place.pod.name, f"address flush dev host0 to {own}")
+    answer = place.client.call("CHECK", checked)
+    assert (answer.code, f"host0 in the pod has lost its address {own}" in answer.message) == (101, True), answer
+    assert place.client.call("DEL", linked.network(**keys)).code == 0
+
+
 def test_del_leaves_nothing_and_so_does_a_namespace_that_dies(place: linked.Place) -> None:
     before = linked.left_on(place.node.name)
     place.add(hostLink=True, viaHost=[linked.V4.far_network, linked.V6.far_network])

@@ -59,6 +59,8 @@ def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostL
         own = call.invocation
         link = host_link.link(own.container_id, own.ifname, wish, nodes, _ranges(daemon))
         host_link.refuse_taken(link, here, inner.links())
+        if link.addresses:
+            host_link.refuse_held(link, daemon.book.records())
     return link
 
 
@@ -102,7 +104,7 @@ def _make(
     daemon: Daemon, pod: netns.Netns, link: ledger.HostLink, vf: int, addresses: Sequence[kernel.IpInterface]
 ) -> None:
     with daemon.node.kernel() as net, net.inside(pod) as inner:
-        sources = {each.ip: net.source_to(each.ip) for each in addresses}
+        sources = {each.ip: net.source_to(each.ip) for each in (*addresses, *host_link.own_addresses(link))}
         pending = inner.pending(vf) if any(each.version == 6 for each in addresses) else ()
         plan = host_link.plan(link, addresses, sources, pending)
         node_rules.ensure(net, daemon.via_host, link.beyond, lambda: _recorded(daemon))
@@ -135,6 +137,8 @@ def _set_up(net: kernel.Kernel, name: str, side: host_link.Side) -> None:
     index = net.link(name).index
     for change in _COMING_UP:
         net.set_link(index, change)
+    for address in side.addresses:
+        net.add_address(index, address)
     for neighbour in side.neighbours:
         net.add_neighbour(index, neighbour)
     for route in side.routes:
