@@ -12,6 +12,7 @@ import pathlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -30,6 +31,7 @@ from tests.sriov.daemon import clients
 from tests.sriov_agent import apiserver, processes
 from tests.sriov_agent import cluster as small
 from tests.sriov_cni import harness
+from tests.sriov_cni.commands import test_repair
 
 TOKEN = "of-the-reader"  # noqa: S105 (nobody else's)
 Found = Collection[tuple[str, ...]]
@@ -47,6 +49,13 @@ class Traffic:
         self._bytes += 1000
         each = counters.Direction(self._bytes, self._bytes // 100, 0, 0)
         return counters.Counters(each, each)
+
+
+class Translated(test_repair.Pods):
+    """Services at work, with a table."""
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {"frontends": (1, 65536), "backends": (1, 131072), "members": (0, 16384), "pods": (1, 4096)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,8 +91,11 @@ class Node:
     def cni_daemon(self) -> Iterator[None]:
         monitor = endpoint.DaemonMonitor(http_address.Tcp("127.0.0.1", self.ports[9558]), 0.2, Traffic().of)
         socket = self.folder / "cni.sock"
-        guard = policy.Guard(self.folder / "policy.json")
-        with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor, guard=guard):
+        services = monitor.count_services(lambda: 0.0)
+        services.changed(0.01)
+        further: dict[str, Any] = {"guard": policy.Guard(self.folder / "policy.json"), "translation": Translated()}
+        with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor, **further):
+            monitor.meter.chose("socket")
             yield
 
     @contextlib.asynccontextmanager
