@@ -70,6 +70,11 @@ def _of_port(
                     yield services.Service(services.Frontend(str(address), number, protocol), backends, affinity)
 
 
+def cluster_ips(service: objects.ServiceObject) -> set[str]:
+    """Return the Service's own addresses, as frontends have them."""
+    return {str(found) for each in _inside(service) if (found := endpoints.parsed(each)) is not None}
+
+
 def _inside(service: objects.ServiceObject) -> tuple[str, ...]:
     return service.spec.cluster_ips or (service.spec.cluster_ip,)
 

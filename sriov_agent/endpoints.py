@@ -80,11 +80,15 @@ def _endpoint(told: objects.SliceEndpoint, version: int, wrong: list[str]) -> Me
 
 
 def parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address; None for what is none, or is one on a certain link only."""
+    """Return the address; None for what is none, or is one on a certain link only.
+
+    An IPv4 address in the words of IPv6, as in ::ffff:10.0.0.1, is the IPv4 address: the kernel knows no difference.
+    """
     try:
-        return None if "%" in address else ipaddress.ip_address(address)
+        found = None if "%" in address else ipaddress.ip_address(address)
     except ValueError:
         return None
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
 
 
 def _port(told: objects.SlicePort, wrong: list[str]) -> MemberPort | None:

@@ -147,11 +147,16 @@ class View:
             names = " and ".join("/".join(key) for key in sorted(keys))
             self._complain(
                 f"{frontend.address}, port {frontend.port} {frontend.protocol} is claimed by Services {names}:"
-                " the first gets it"
+                " the one whose ClusterIP it is gets it, else the first"
             )
-        self._claims[frontend] = tuple(sorted(keys))
+        self._claims[frontend] = tuple(sorted(keys, key=lambda key: (not self._is_own(key, frontend), key)))
         if not keys:
             del self._claims[frontend]
+
+    def _is_own(self, key: Key, frontend: services.Frontend) -> bool:
+        """Report whether it is a ClusterIP of the Service: each is one Service's, other addresses anybody's."""
+        told = self._services.get(key)
+        return told is not None and frontend.address in compiling.cluster_ips(_SERVICE.decode(told))
 
     def _winner(self, frontend: services.Frontend) -> services.Service | None:
         keys = self._claims.get(frontend)

@@ -26,6 +26,7 @@ POLICY = {
     "services": "modes that may be in effect, by the network or by `defaults`: one alone is demanded",
     "hostLink": "whether there may be a host link: `[false]` forbids it, `[true]` demands it",
     "viaHost": "networks that every network of `viaHost` has to be in",
+    "hostLinkAddresses": "networks that every address of `hostLinkAddresses` has to be in",
 }
 DEFAULTS = {
     "services": "how pods reach Services",

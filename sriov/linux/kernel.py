@@ -72,7 +72,8 @@ NOTHING = Change()
 class Route(msgspec.Struct, frozen=True):
     """One route to add. `None` leaves the kernel's default; `mtu` and `advmss` in bytes.
 
-    `onlink`: the gateway is behind the link, whatever the other routes say. Nothing but `dst` to `table` is read back.
+    `onlink`: the gateway is behind the link, whatever the other routes say. `exclusive`: EEXIST if another link has a
+    route to `dst` already, whose place it could take. Nothing but `dst` to `table` is read back.
     """
 
     dst: IpNetwork
@@ -84,6 +85,7 @@ class Route(msgspec.Struct, frozen=True):
     scope: int | None = None
     source: IpAddress | None = None
     onlink: bool = False
+    exclusive: bool = False
 
 
 class Neighbour(msgspec.Struct, frozen=True):

@@ -167,7 +167,8 @@ class Netlink:
     def add_route(self, index: int, route: kernel.Route) -> None:
         request = routes.request(index, route)
         with refusals(f"add route {route.dst} via {route.gateway} to link {index}"):
-            self._route.ask(_NEWROUTE, nlsocket.ACK | nlsocket.ADD, request)
+            how = nlsocket.CREATE if route.exclusive else nlsocket.ADD
+            self._route.ask(_NEWROUTE, nlsocket.ACK | how, request)
 
     def routes(self, index: int) -> tuple[kernel.Route, ...]:
         with refusals(f"list routes of link {index}"):

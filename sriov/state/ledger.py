@@ -58,7 +58,8 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
 
     `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
-    `by_default`: the node has it for all networks, and this one did not name it. `udp`: so that answers to datagrams go
+    `by_default`: the node has it for all networks, and this one did not name it; `ranges_by_default`: so it is with
+    Services by the host. `udp`: so that answers to datagrams go
     back by it, the pod remembers who sent them. `addresses` are those of the pod's end, with their prefixes.
     """
 
@@ -72,6 +73,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     by_default: bool = False
     udp: bool = False
     addresses: tuple[str, ...] = ()
+    ranges_by_default: bool = False
 
     @property
     def beyond(self) -> tuple[str, ...]:

@@ -82,6 +82,13 @@ def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
     records = list(daemon.book.records())
     for record in records:
         over[_seems_over(daemon, record)].append(record)
+    if any(record.host_link is not None for record in records):
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415  # a node without any pays nothing
+
+        try:
+            host_link_requests.keep_rules(daemon, records)
+        except errors.SriovError as error:
+            log.error("the node's rules for host links are not as they should be: %s", error)
     if daemon.translation is not None:
         _settle_services(daemon.translation, daemon.book, admitted, records)
     return over[True], [each for each in over[False] if rebound.problem(daemon.node.tree, each) is not None]

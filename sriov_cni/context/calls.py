@@ -63,7 +63,7 @@ class Translation(Protocol):
 
 
 OtherBalancers = Callable[[], tuple[str, ...]]
-"""Returns the programs of another balancer that serve all pods' sockets: dataplane.other_balancers.CiliumLook."""
+"""Returns the programs of another balancer that serve all pods' sockets: dataplane.modes.other_balancers.CiliumLook."""
 
 
 class Meter(Protocol):

@@ -15,6 +15,7 @@ from sriov import devices, files, settings
 from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
+from sriov_cni.spec.service_modes import ServicesMode
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +62,17 @@ class Guard:
 
     def demands_host_link(self, vf: devices.VF) -> bool:
         """Report whether a pod with this VF is refused without one."""
-        now = self._current()
-        rule = None if now.policy is None else policy_rules.rule_of(now.policy, vf)
+        rule = self._rule(vf)
         return rule is not None and rule.host_link == (True,)
+
+    def demands_services(self, vf: devices.VF) -> bool:
+        """Report whether a pod with this VF is refused without a way to Services."""
+        rule = self._rule(vf)
+        return rule is not None and rule.services is not None and ServicesMode.OFF not in rule.services
+
+    def _rule(self, vf: devices.VF) -> policy_rules.Rule | None:
+        now = self._current()
+        return None if now.policy is None else policy_rules.rule_of(now.policy, vf)
 
     def problem(self) -> str | None:
         """Return why the file is not in force, and what is instead; None if it is, or if there is none."""

@@ -12,6 +12,7 @@ does not name the key.
 import ipaddress
 import pathlib
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,6 +31,7 @@ class Membership(msgspec.Struct, frozen=True):
     services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
     host_link: bool = False
     via: tuple[kernel.IpNetwork, ...] = ()
+    addresses: tuple[kernel.IpInterface, ...] = ()
 
 
 NOTHING = Membership()
@@ -38,7 +40,7 @@ NOTHING = Membership()
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """VLAN 0 is untagged. `spoofchk_off`: whether spoof checking may be switched off. `services` are the modes that may
     be in effect, and `host_link` whether there may be one: a value alone is demanded. `via_host` are networks that
-    viaHost has to be in."""
+    viaHost has to be in, `host_link_addresses` those of a link's own addresses."""
 
     pfs: tuple[str, ...] | None = None
     vlans: tuple[str, ...] | None = None
@@ -48,6 +50,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     services: tuple[service_modes.ServicesMode, ...] | None = None
     host_link: tuple[bool, ...] | None = msgspec.field(default=None, name="hostLink")
     via_host: tuple[str, ...] | None = msgspec.field(default=None, name="viaHost")
+    host_link_addresses: tuple[str, ...] | None = msgspec.field(default=None, name="hostLinkAddresses")
 
 
 class NetworkDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,9 +118,14 @@ def _refused_membership(rule: Rule, wanted: Membership) -> str | None:
         return f'services "{wanted.services}": it allows {", ".join(rule.services)}'
     if rule.host_link is not None and wanted.host_link not in rule.host_link:
         return "hostLink" if wanted.host_link else "a network without hostLink"
-    for each in wanted.via if rule.via_host is not None else ():
-        if not any(_is_inside(each, ipaddress.ip_network(one)) for one in rule.via_host or ()):
-            return f"viaHost {each}: it allows {', '.join(rule.via_host or ()) or 'none'}"
+    addresses = tuple(ipaddress.ip_network(each.ip) for each in wanted.addresses)
+    for key, allowed, networks in (
+        ("viaHost", rule.via_host, wanted.via),
+        ("hostLinkAddresses", rule.host_link_addresses, addresses),
+    ):
+        for each in networks if allowed is not None else ():
+            if not any(_is_inside(each, ipaddress.ip_network(one)) for one in allowed or ()):
+                return f"{key} {each}: it allows {', '.join(allowed or ()) or 'none'}"
     return None
 
 
@@ -146,15 +154,18 @@ def _check_rule(rule: Rule) -> None:
     for each in rule.mac_prefixes or ():
         if not PREFIX.fullmatch(each):
             raise ValueError(f"macPrefixes {each!r} is not the beginning of a lower-case MAC")
-    for each in rule.via_host or ():
-        ipaddress.ip_network(each)
+    _check_link("", True, (*(rule.via_host or ()), *(rule.host_link_addresses or ())))
+
+
+def _check_link(where: str, name: bool | str, networks: Sequence[str]) -> None:
+    try:
+        host_links.wish(name, networks)
+    except cni_errors.CniError as error:
+        raise ValueError(f"{where}{error.message}") from error
 
 
 def _check_defaults(defaults: NetworkDefaults) -> None:
-    try:
-        host_links.wish(defaults.host_link or True, defaults.via_host)
-    except cni_errors.CniError as error:
-        raise ValueError(f"defaults: {error.message}") from error
+    _check_link("defaults: ", defaults.host_link or True, defaults.via_host)
     is_linked = defaults.host_link or defaults.services is service_modes.ServicesMode.HOST
     for key, value in (("viaHost", defaults.via_host), ("hostLinkUdp", defaults.host_link_udp)):
         if value and not is_linked:
@@ -169,5 +180,7 @@ def _span(text: str) -> range:
     return range(first, int(match[2] or first) + 1)
 
 
-def unusable(path: pathlib.Path | str, why: str, remedy: str = "see docs/cni.md for its keys") -> cni_errors.CniError:
+def unusable(
+    path: pathlib.Path | str, why: str, remedy: str = "see docs/configuration.md for its keys"
+) -> cni_errors.CniError:
     return cni_errors.CniError(Code.INVALID_CONFIG, f"the node's policy {path} cannot be used: {why}", remedy)

@@ -1,10 +1,11 @@
 """Plan of a host link: a veth pair between a pod on a VF and its node. Pure.
 
 The pod reaches its node's own addresses and what is behind the node through it, and the node the pod. Neither end has
-an address: the pod sends from its VF's addresses, the node from its own. All neighbours are permanent, so nobody asks
-for a MAC, and nothing in the pod can answer in the host's place. Packets that come in by the host are marked in the
-pod, and a TCP connection keeps the mark of its first packet: its answers go back by the host, whatever the
-VF's routes are. Who sends datagrams by the host is remembered in a set of nftables, where that is asked for.
+an address, unless the network names some: the pod sends from its VF's addresses, the node from its own. All neighbours
+are permanent, so nobody asks for a MAC, and nothing in the pod can answer in the host's place. Packets that come in by
+the host are marked in the pod, and a TCP connection keeps the mark of its first packet: its answers go back by the
+host, whatever the VF's routes are. Who sends datagrams by the host is remembered in a set of nftables, where that is
+asked for.
 """
 
 import hashlib
@@ -80,6 +81,8 @@ def link(
         ranges=tuple(ranges) if wish.services else (),
         udp=wish.udp,
         addresses=tuple(map(str, wish.addresses)),
+        by_default=wish.by_default,
+        ranges_by_default=wish.ranges_by_default,
     )
 
 
@@ -131,8 +134,10 @@ def own_addresses(link: ledger.HostLink) -> tuple[kernel.IpInterface, ...]:
 
 
 def refuse_held(link: ledger.HostLink, others: Iterable[ledger.Record]) -> None:
-    """Raise SettingError if another pod of the node has one of the link's own addresses."""
+    """Raise SettingError if the node, or another pod of it, has one of the link's own addresses."""
     mine = {each.ip for each in own_addresses(link)}
+    if nodes := mine & {ipaddress.ip_address(each) for each in link.nodes}:
+        raise errors.SettingError(f"hostLinkAddresses {min(map(str, nodes))}: the node has it", "name another address")
     for record in others if mine else ():
         for held in own_addresses(record.host_link) if record.host_link else ():
             if held.ip in mine:
@@ -151,9 +156,10 @@ def fitting(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]) -> l
         mine = [each.network for each in addresses if each.version == network.version]
         return network.version in both and not any(network.overlaps(each) for each in mine)
 
-    if not both:
-        return None
-    return msgspec.structs.replace(link, via=tuple(filter(fits, link.via)), ranges=tuple(filter(fits, link.ranges)))
+    ranges = tuple(filter(fits, link.ranges))
+    if not link.by_default:
+        return msgspec.structs.replace(link, ranges=ranges)
+    return msgspec.structs.replace(link, via=tuple(filter(fits, link.via)), ranges=ranges) if both else None
 
 
 def plan(
@@ -223,7 +229,7 @@ def _named(addresses: Sequence[kernel.IpInterface]) -> str:
 def _to_pod(link: ledger.HostLink, pod: kernel.IpAddress, source: kernel.IpAddress | None) -> kernel.Route:
     """Return the node's route; its source is the node's own address, the one that it would use if it is one of them."""
     own = [each for each in map(ipaddress.ip_address, link.nodes) if each.version == pod.version]
-    return kernel.Route(ipaddress.ip_network(pod), source=source if source in own else own[0])
+    return kernel.Route(ipaddress.ip_network(pod), source=source if source in own else own[0], exclusive=True)
 
 
 def _to_host(dst: kernel.IpNetwork, source: kernel.IpAddress | None, table: int | None = None) -> kernel.Route:

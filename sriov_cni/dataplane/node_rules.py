@@ -47,6 +47,7 @@ def commands(via: Set[str]) -> str:
             f"delete table {table}",
             f'add table {table} {{ comment "{_digest(via)}"; }}',
             f"add chain {table} guard {{ type filter hook prerouting priority raw; }}",
+            f'add rule {table} guard iifname "{host_link.PREFIX}*" ip saddr 0.0.0.0/8 counter drop',
             f'add rule {table} guard iifname "{host_link.PREFIX}*" fib saddr . iif oif missing counter drop',
             *(_masquerading([ipaddress.ip_network(each) for each in sorted(via)]) if via else ()),
             *_forwarding({ipaddress.ip_network(each).version for each in via}),
@@ -56,7 +57,7 @@ def commands(via: Set[str]) -> str:
 
 def _digest(via: Set[str]) -> str:
     """Return what tells this table from one with other networks, or of another release."""
-    return "rules 2 " + hashlib.sha256(" ".join(sorted(via)).encode()).hexdigest()[:32]
+    return "rules 3 " + hashlib.sha256(" ".join(sorted(via)).encode()).hexdigest()[:32]
 
 
 def _forwarding(versions: Set[int]) -> list[str]:

@@ -80,7 +80,7 @@ class Prover:
             with self._admitted(self._place), netns.entered(self._place):
                 failed = next(filter(None, map(connections.attempt, _SERVED)), "")
         except (OSError, errors.SriovError) as error:
-            return f"it cannot be proven that programs for Services work: {error}"
+            return f"programs for Services cannot be proven to work: {error}"
         return f"programs for Services are attached and run, but {failed}; {_REMEDY}" if failed else ""
 
     @contextlib.contextmanager

@@ -118,7 +118,7 @@ class Translator:
         try:
             missing = self._object.ineffective(self._cgroup)
         except OSError as error:
-            return [f"the kernel does not say which programs run for Services: {error.strerror}"]
+            return [f"programs for Services: the kernel does not say which of them run: {error.strerror}"]
         if missing:
             return [f"programs for Services are attached but do not run: {', '.join(missing)}"]
         return [self._proof.problem] if self._proof.problem else []

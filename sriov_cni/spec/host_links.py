@@ -20,7 +20,8 @@ class HostLinkWish(msgspec.Struct, frozen=True):
 
     `services`: the cluster's service ranges are reached through it too, as far as the node knows them. `by_default`:
     the node has it for all networks, and a pod that cannot have it goes without. `udp`: answers to datagrams go back by
-    the host, too, if they came in by it.
+    the host, too, if they came in by it. `addresses` are those of the end in the pod. `ranges_by_default`:
+    nobody named Services by the host, and ranges that the pod cannot have are left out.
     """
 
     name: str
@@ -29,6 +30,7 @@ class HostLinkWish(msgspec.Struct, frozen=True):
     by_default: bool = False
     udp: bool = False
     addresses: tuple[kernel.IpInterface, ...] = ()
+    ranges_by_default: bool = False
 
 
 def read(
@@ -67,7 +69,7 @@ def read(
 def wish(
     name: bool | str, via: Sequence[str], *, services: bool = False, by_default: bool = False, udp: bool = False
 ) -> HostLinkWish:
-    """Raises CniError with code 7 for a name or a network that is none."""
+    """Return the wish for a link of this name (True: host0) to these networks. Raises CniError with code 7."""
     networks = tuple(dict.fromkeys(map(_network, via)))
     return HostLinkWish(_DEFAULT if name is True else _checked(str(name)), networks, services, by_default, udp)
 
@@ -91,7 +93,7 @@ def _checked(name: str) -> str:
 
 def _address(text: str) -> kernel.IpInterface:
     try:
-        found = ipaddress.ip_interface(text)
+        found = ipaddress.ip_interface(_without_zone(text))
     except ValueError as error:
         raise netconf.invalid(
             f"hostLinkAddresses {text!r} is not an address: {error}", "write it as in 192.168.77.5/32"
@@ -101,8 +103,15 @@ def _address(text: str) -> kernel.IpInterface:
     return found
 
 
+def _without_zone(text: str) -> str:
+    """Refuse a zone, which may hold any text (RFC 4007, 11.2) and belongs to one link. Raises ValueError."""
+    if "%" in text:
+        raise ValueError("it names a zone")
+    return text
+
+
 def _network(text: str) -> kernel.IpNetwork:
     try:
-        return ipaddress.ip_network(text)
+        return ipaddress.ip_network(_without_zone(text))
     except ValueError as error:
         raise netconf.invalid(f"viaHost {text!r} is not a network: {error}", "write it as in 10.0.0.0/8") from error

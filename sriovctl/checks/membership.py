@@ -25,6 +25,9 @@ def of(found: facts.Facts, one: attachments.ListedAttachment) -> Iterator[ChainL
 
 def _services(found: facts.Facts, one: attachments.ListedAttachment) -> ChainLink:
     question, record = "are Services as they were asked for?", one.record
+    if record.services_mode == ServicesMode.HOST and not (record.host_link and record.host_link.beyond):
+        text = "host, and the pod has no host link, or no service range goes by it"
+        return ChainLink("services", question, Reply.NO, text, "the daemon's log of its ADD says why")
     why = f"; {record.services_reason}" if record.services_reason else ""
     if record.services_mode != ServicesMode.SOCKET:
         ways = {"": "nobody asks for them: `services` is off", ServicesMode.HOST: "host: they go by the host link"}

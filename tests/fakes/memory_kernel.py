@@ -178,7 +178,8 @@ class MemoryKernel:
         gateway = None if route.onlink else route.gateway
         if gateway and not any(gateway in address.network for address in device.addresses):
             raise errors.KernelError(request, errno.ENETUNREACH)
-        if route in device.routes:
+        others = (each for one in self._world.here(self._where) for each in one.routes) if route.exclusive else ()
+        if route in device.routes or any((each.dst, each.table) == (route.dst, route.table) for each in others):
             raise errors.KernelError(request, errno.EEXIST)
         device.routes.append(route)
 

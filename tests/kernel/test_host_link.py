@@ -343,6 +343,33 @@ def test_an_address_of_its_own_is_used_on_the_link_alone(place: linked.Place, of
     assert place.client.call("DEL", linked.network(**keys)).code == 0
 
 
+def test_an_address_that_another_pod_of_the_node_has_is_not_taken_from_it(place: linked.Place) -> None:
+    """As of two VLANs with the same addresses: probes would come to the other pod."""
+    place.add(hostLink=True)
+    with namespaces.made("next") as pod:
+        there = dataclasses.replace(place.client, netns=pod.path)
+        wanted = linked.network(linked.OTHER_VF, (linked.V4,), hostLink=True)
+        refused = there.call("ADD", wanted, CONTAINERID="c2")
+        assert refused.code == 11, refused
+        assert f"the node has a route to {linked.V4.pod}/32 already" in refused.message
+        assert {each["ifname"] for each in linked.shown(pod.name, "link")} == {"lo"}
+    for of in (linked.V4, linked.V6):
+        assert linked.seen(place.pod.handle, of.pod, place.home) == of.node
+
+
+def test_rules_that_somebody_removes_from_the_node_come_back(place: linked.Place) -> None:
+    """As a firewall that is loaded again does. Nothing but the daemon's own round sees it."""
+    place.add(hostLink=True, viaHost=[linked.V4.far_network])
+    place.nft("flush ruleset")
+
+    def is_there() -> bool:
+        with netns.entered(place.home):
+            return bool(nftables.comment("sriov-underlay"))
+
+    assert namespaces.until(is_there)
+    assert linked.seen(place.world.handle, linked.V4.far, place.pod.handle) == linked.V4.node, "masqueraded"
+
+
 def test_del_leaves_nothing_and_so_does_a_namespace_that_dies(place: linked.Place) -> None:
     before = linked.left_on(place.node.name)
     place.add(hostLink=True, viaHost=[linked.V4.far_network, linked.V6.far_network])

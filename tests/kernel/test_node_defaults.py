@@ -71,6 +71,12 @@ def test_of_a_default_the_networks_are_left_out_that_the_pod_reaches_by_its_vf(t
         ({"hostLink": [True]}, {}, "refuses a network without hostLink"),
         ({"hostLink": [True]}, {"hostLink": True}, ""),
         ({"viaHost": [VIA]}, {"hostLink": True, "viaHost": [VIA]}, ""),
+        (
+            {"hostLinkAddresses": ["192.168.0.0/16"]},
+            {"hostLink": True, "hostLinkAddresses": ["192.0.2.99/32"]},
+            "refuses hostLinkAddresses 192.0.2.99/32: it allows 192.168.0.0/16",
+        ),
+        ({"hostLinkAddresses": ["192.168.0.0/16"]}, {"hostLink": True, "hostLinkAddresses": ["192.168.7.7/24"]}, ""),
         ({"viaHost": [VIA]}, {"hostLink": True, "viaHost": ["0.0.0.0/0"]}, "refuses viaHost 0.0.0.0/0"),
     ],
 )
@@ -81,6 +87,26 @@ def test_a_rule_forbids_or_demands_a_host_link(
     assert code == (7 if refusal else 0), message
     assert refusal in message
     assert bool(found) == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "mode"),
+    [([{}], 0, "off"), ([{"services": ["host"]}], 7, None), ([{"services": ["off"]}], 7, None)],
+)
+def test_services_by_a_default_link_that_a_pod_cannot_have(
+    tmp_path: pathlib.Path, rules: object, code: int, mode: str | None
+) -> None:
+    """The pod has an interface of the link's name. The record has what there is, and the policy's demand holds."""
+    policy = {"defaults": {"services": "host", "viaHost": ["10.96.0.0/12"]}, "rules": rules}
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(policy))
+    with linked.opened(tmp_path, "--policy", str(path)) as place:
+        linked.ip(place.pod.name, "link add host0 type bridge")
+        answer = place.client.call("ADD", linked.network(families=(linked.V4,)))
+        assert answer.code == code, answer
+        records = list(ledger.Ledger(tmp_path / "run").records())
+        assert [each.services_mode for each in records] == ([] if mode is None else [mode])
+        assert place.client.call("DEL", linked.network()).code == 0
 
 
 def test_a_default_that_is_demanded_as_well_is_had_or_the_pod_is_refused(tmp_path: pathlib.Path) -> None:

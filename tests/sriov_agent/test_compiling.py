@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sriov.cluster import services
-from sriov_agent import view
+from sriov_agent import objects, view
 from tests.sriov_agent import cluster
 from tests.sriov_agent.cluster import Json, endpoint, endpoint_slice, service
 
@@ -277,6 +277,23 @@ def test_a_slice_that_contradicts_itself_is_named_and_the_rest_is_used(wrong: Js
     assert shown(made.table) == {AT: ["10.1.0.1:8080"]}
     [said] = complaints
     assert said.startswith(words)
+
+
+@pytest.mark.parametrize("text", ["10.96.0.1", "::ffff:10.96.0.1", "::ffff:a60:1"])
+def test_nobody_takes_a_cluster_ip_from_its_service(text: str) -> None:
+    """Whatever the other one's name is, in whatever way it writes the address, and whichever comes first."""
+    thief = service("a-thief", clusterIP="10.96.0.66", externalIPs=[text], ports=[{"port": 80}])
+    thief["metadata"]["namespace"] = "aaa"
+    for told in ([service(), TWO, thief], [thief, service(), TWO]):
+        made, complaints = seen(*told)
+        made.change()
+        assert shown(made.table)[AT] == BOTH
+        assert len({each.address for each in made.table}) == 2
+        assert "10.96.0.1, port 80 TCP is claimed by Services aaa/a-thief and default/web" in complaints[0]
+        made.remove(objects.ServiceObject, ("aaa", "a-thief"))
+        changed = made.change()
+        assert [each.address for each in changed.gone] == ["10.96.0.66"]
+        assert shown(made.table) == {AT: BOTH}
 
 
 @pytest.mark.parametrize(

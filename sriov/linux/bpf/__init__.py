@@ -1,1 +1,1 @@
-"""libbpf and the maps that programs in the kernel have."""
+"""BPF by libbpf: programs, maps and pins."""

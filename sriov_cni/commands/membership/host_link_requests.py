@@ -5,17 +5,19 @@ It is undone with the VF: detach deletes the pair that the ledger's record names
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from sriov import devices, errors, polling
-from sriov.attachment import plans
+from sriov.attachment import netdevs, plans
 from sriov.linux import kernel, netns
 from sriov.state import ledger
+from sriov_cni.commands.membership import service_requests
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.dataplane import host_link, node_rules
 from sriov_cni.spec import cni_errors, host_links, netconf
+from sriov_cni.spec.service_modes import ServicesMode
 
 _CARRIER_PATIENCE = 1.0  # seconds
 _COMING_UP = (kernel.Change(link_local=False), kernel.Change(up=True))
@@ -67,7 +69,7 @@ def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostL
 def if_possible(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish) -> ledger.HostLink | None:
     """Return the same of a default of the node; None, which is logged, if this pod cannot have it."""
     try:
-        return msgspec.structs.replace(planned(daemon, call, pod, wish), by_default=True)
+        return planned(daemon, call, pod, wish)
     except errors.SriovError as error:
         log.warning("the node's default host link is left out for %s: %s", call.invocation.container_id, error)
         return None
@@ -81,11 +83,37 @@ def make(
     Of a default of the node, what these addresses do not allow is left out. Blocks.
     """
     link = request.host_link
-    if link is not None and link.by_default:
+    if link is not None and (link.by_default or link.ranges_by_default):
         link = _fitted(daemon, request, link, addresses)
-    if link is not None:
+    if link is None:
+        return None
+    try:
         _make(daemon, pod, link, vf, addresses)
+    except errors.SriovError as error:
+        if not link.by_default:
+            raise
+        _give_up(daemon, request, link, error)
+        return None
     return link
+
+
+def _give_up(daemon: Daemon, request: plans.Request, link: ledger.HostLink, error: errors.SriovError) -> None:
+    """Leave out a default of the node that cannot be made. Raises CniError if what goes by it is demanded."""
+    with daemon.node.kernel() as net:
+        netdevs.delete_pair(net, link.name, link.address)
+    log.warning("the node's default host link is left out for %s: %s", request.owner, error)
+    if (record := daemon.book.read(request.vf.pci)) is not None:
+        _record(daemon, request, record, None)
+
+
+def _record(daemon: Daemon, request: plans.Request, record: ledger.Record, link: ledger.HostLink | None) -> None:
+    """Write down that there is less of the link. Raises CniError if the Services that went by it are demanded."""
+    if request.services_mode == ServicesMode.HOST and not (link and link.beyond):
+        service_requests.refuse_if_demanded(daemon, request.vf)
+        record = msgspec.structs.replace(
+            record, services_mode=ServicesMode.OFF, services_reason=service_requests.NO_LINK
+        )
+    daemon.book.write(msgspec.structs.replace(record, host_link=link))
 
 
 def _fitted(
@@ -94,9 +122,9 @@ def _fitted(
     fitting = host_link.fitting(link, addresses)
     record = daemon.book.read(request.vf.pci)
     if fitting != link and record is not None:
-        left = sorted({*link.beyond} - {*fitting.beyond}) if fitting else ["all of it"]
-        log.warning("the node's default host link is left out for %s: %s", record.owner, ", ".join(left))
-        daemon.book.write(msgspec.structs.replace(record, host_link=fitting))
+        left = sorted({*link.beyond} - {*fitting.beyond}) if fitting else ["nothing of it"]
+        log.warning("%s does not have all of the node's default host link: %s", record.owner, ", ".join(left))
+        _record(daemon, request, record, fitting)
     return fitting
 
 
@@ -142,10 +170,31 @@ def _set_up(net: kernel.Kernel, name: str, side: host_link.Side) -> None:
     for neighbour in side.neighbours:
         net.add_neighbour(index, neighbour)
     for route in side.routes:
-        net.add_route(index, route)
+        with _told(route):
+            net.add_route(index, route)
     for rule in side.rules:
         with _unless_there():
             net.add_rule(rule)
+
+
+@contextlib.contextmanager
+def _told(route: kernel.Route) -> Iterator[None]:
+    try:
+        yield
+    except errors.KernelError as error:
+        if not route.exclusive or error.errno != errno.EEXIST:
+            raise
+        raise errors.BusyError(
+            f"hostLink: the node has a route to {route.dst} already, so that another of its pods may have this address",
+            "give pods with a host link addresses that are theirs alone on the node",
+        ) from error
+
+
+def keep_rules(daemon: Daemon, records: Iterable[ledger.Record]) -> None:
+    """Bring the node's rules back if somebody has removed them while there are pods with a host link. Blocks."""
+    via = [each for record in records if record.host_link for each in record.host_link.beyond]
+    with daemon.node.kernel() as net:
+        node_rules.ensure(net, daemon.via_host, via, lambda: via)
 
 
 @contextlib.contextmanager

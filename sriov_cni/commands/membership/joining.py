@@ -36,7 +36,9 @@ def check(
 
 def membership(services: ServicesMode, link: host_links.HostLinkWish | None) -> policy_rules.Membership:
     """Return what the node's policy judges."""
-    return policy_rules.Membership(services, link is not None, () if link is None else link.via)
+    if link is None:
+        return policy_rules.Membership(services)
+    return policy_rules.Membership(services, True, link.via, link.addresses)
 
 
 async def planned(
@@ -54,10 +56,17 @@ async def planned(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         if request.services_mode == ServicesMode.HOST:  # auto may have chosen it
-            wish = msgspec.structs.replace(wish, services=True)
+            wish = msgspec.structs.replace(
+                wish, services=True, ranges_by_default=wish.ranges_by_default or not wish.services
+            )
         plan = host_link_requests.if_possible if wish.by_default else host_link_requests.planned
         link = await held.run(plan, daemon, call, pod, wish)
         request = msgspec.structs.replace(request, host_link=link)
+        if link is None and request.services_mode == ServicesMode.HOST:
+            service_requests.refuse_if_demanded(daemon, request.vf)
+            request = msgspec.structs.replace(
+                request, services_mode=ServicesMode.OFF, services_reason=service_requests.NO_LINK
+            )
     return request
 
 

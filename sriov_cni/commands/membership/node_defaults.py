@@ -23,7 +23,8 @@ def applied(
         services = ServicesMode.OFF
     if link is not None:
         udp = defaults.host_link_udp if wanted.host_link_udp is None else wanted.host_link_udp
-        link = msgspec.structs.replace(link, services=services is ServicesMode.HOST, udp=udp)
+        by_host, by_default = services is ServicesMode.HOST, wanted.services is None
+        link = msgspec.structs.replace(link, services=by_host, udp=udp, ranges_by_default=by_host and by_default)
     return msgspec.structs.replace(wanted, services=services, host_link=link)
 
 

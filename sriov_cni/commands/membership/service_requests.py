@@ -8,6 +8,8 @@ from sriov_cni.spec import cni_errors, netconf, vf_request
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.service_modes import ServicesMode
 
+NO_LINK = "this pod cannot have the node's default host link"
+
 
 class Way(NamedTuple):
     """The mode in effect, and why, if nobody asked for it by name."""
@@ -44,6 +46,16 @@ def _chosen(daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf
     if daemon.meter is not None:
         daemon.meter.chose(found.mode)
     return Way(ServicesMode(found.mode), found.reason)
+
+
+def refuse_if_demanded(daemon: Daemon, vf: devices.VF) -> None:
+    """Raise CniError for a pod that goes without Services, if the node's policy demands them."""
+    if daemon.guard is not None and daemon.guard.demands_services(vf):
+        raise cni_errors.CniError(
+            Code.INVALID_CONFIG,
+            f"the node's policy demands Services, and {NO_LINK}",
+            "the daemon's log says why; ask the node's administrator",
+        )
 
 
 def translation(daemon: Daemon) -> Translation:

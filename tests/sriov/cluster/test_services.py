@@ -37,6 +37,7 @@ def service(address: str = "10.96.0.1", port: int = 80, *backends: Endpoint, aff
     [
         (service("ten"), "'ten' is no IP address"),
         (service("2001:DB8::1"), "'2001:DB8::1' is written 2001:db8::1"),
+        (service("::ffff:a60:a"), "'::ffff:a60:a' is the IPv4 address 10.96.0.10"),
         (service("10.96.0.1", 0), "port 0 is not 1 to 65535"),
         (service("10.96.0.1", 80, Endpoint("10.1.0.1", 65536)), "port 65536 is not"),
         (service("10.96.0.1", 80, Endpoint("fd00::1", 80)), "backend fd00::1 is of another IP version"),

@@ -68,6 +68,8 @@ def test_services_by_the_host_need_one_and_have_it(keys: dict[str, object], wish
         ({"hostLink": True, "viaHost": ["10.0.0.1/8"]}, 7, "viaHost '10.0.0.1/8' is not a network"),
         ({"hostLink": True, "viaHost": ["everything"]}, 7, "viaHost 'everything' is not a network"),
         ({"hostLink": True, "viaHost": "10.0.0.0/8"}, 6, "viaHost"),
+        ({"hostLink": True, "viaHost": ["fd00::%x }\ndelete table/64"]}, 7, "it names a zone"),
+        ({"hostLink": True, "hostLinkAddresses": ["fe80::1%eth0/64"]}, 7, "it names a zone"),
         ({"services": "host", "hostLink": False}, 7, 'services "host" needs a host link, and hostLink is false'),
         ({"services": "host", "ipam": None}, 7, 'services "host" needs a pod with addresses'),
         ({"services": "hosts"}, 2, "services 'hosts' is no way to reach Services"),

@@ -14,7 +14,7 @@ from tests.sriovctl import nodes
 from tests.sriovctl.commands import test_doctor
 
 PF = devices.pci_address("0000:01:00.0")
-LINK = ledger.HostLink(name="svl1", address="", inside="host0", inside_address="", nodes=())
+LINK = ledger.HostLink(name="svl1", address="", inside="host0", inside_address="", nodes=(), ranges=("10.96.0.0/12",))
 THERE = msgspec.structs.replace(LINK, name="svl2")
 STEPS = {"step", "question", "answer", "evidence", "remedy"}
 
@@ -85,6 +85,7 @@ def test_a_pod_that_has_its_vf(sick: test_doctor.Sick) -> None:
             {"services_mode": "host", "host_link": LINK}, "",
             {"services": ("yes", "host: they go by the host link"), "node": ("no", "svl1 on the node: that one is go")},
         ),
+        ({"services_mode": "host"}, "", {"services": ("no", "host, and the pod has no host link")}),
         ({"host_link": THERE}, "", {"node": ("yes", "by host0, which is svl2 on the node")}),
     ],
 )  # fmt: skip
