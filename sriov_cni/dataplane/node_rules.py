@@ -38,7 +38,7 @@ def commands(via: Set[str]) -> str:
     What does not have an address as its source that is routed by the link it came from is dropped: forged addresses,
     and IPv6 router advertisements. What was sent to `via` networks and goes on is masqueraded, wherever kube-proxy has
     it go instead: else a backend would answer the pod without the node, and the pod would not know the answer's source.
-    Besides that, answers go on, and what kube-proxy redirects (NodePorts), and no more: nobody leaves a VLAN so.
+    Besides that, answers go on, and what kube-proxy redirects, and no more: nobody leaves a VLAN otherwise.
     """
     table = host_link.TABLE
     return "\n".join(
