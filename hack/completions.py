@@ -15,7 +15,7 @@ import shtab
 from deviceplugin import flags as deviceplugin
 from sriov.daemon import logs
 from sriov_agent import app as sriov_agent
-from sriov_cni import app as sriov_cni
+from sriov_cni import flags as cni_flags
 from sriov_installer import __main__ as installer
 from sriov_installer import artifacts
 from sriov_installer import flags as sriov_installer
@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FOLDER = ROOT / "sriov_installer/completions"
 _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "sriov-device-plugin": deviceplugin.parser,
-    "sriov-cni-daemon": sriov_cni._parser,
+    "sriov-cni-daemon": cni_flags.parser,
     "sriov-agent": sriov_agent._parser,
     "sriov-underlay": lambda: sriov_installer.parser(installer.COMMANDS),
 }

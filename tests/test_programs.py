@@ -12,7 +12,7 @@ import pytest
 
 from deviceplugin import flags as deviceplugin
 from sriov_agent import app as sriov_agent
-from sriov_cni import app as sriov_cni
+from sriov_cni import flags as cni_flags
 from sriov_installer import __main__ as installer
 from sriov_installer import artifacts
 from sriov_installer import flags as sriov_installer
@@ -67,7 +67,7 @@ def flags() -> dict[str, set[str]]:
     """The long options of each program, those of its commands too."""
     parsers = {
         "sriov-device-plugin": deviceplugin.parser(),
-        "sriov-cni-daemon": sriov_cni._parser(),
+        "sriov-cni-daemon": cni_flags.parser(),
         "sriov-agent": sriov_agent._parser(),
         "sriov-underlay": sriov_installer.parser(installer.COMMANDS),
     }
@@ -98,7 +98,7 @@ def test_each_thing_has_one_name_wherever_it_is() -> None:
     [
         (deviceplugin.parser().parse_args, ("--config-file", "--config"), "/etc/x.json"),
         (
-            sriov_cni._parser().parse_args,
+            cni_flags.parser().parse_args,
             ("--kubelet-root-dir=/k", "--pod-resources-socket=/k/pod-resources/kubelet.sock"),
             "",
         ),

@@ -22,9 +22,9 @@ class Request(msgspec.Struct, frozen=True):
     `mtu` is in bytes; None keeps the VF's. `rdma` are the RDMA devices that move with the VF. `rdma_nodes` are the RDMA
     device nodes that the pod was given, as in `uverbs3`. `named` are the settings that the network names; if it is
     None, they are those that differ from the baseline. All others are stated on our own account, and their refusal
-    fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it. `services`
-    is whether the pod's sockets reach Services, `services_mode` the way in effect and `services_reason` why, `cookie`
-    the number by which the kernel then knows its namespace. `host_link` is what others make when the pod has its
+    fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it.
+    `services_mode` is the way to Services in effect and `services_reason` why, `cookie` the number by which the kernel
+    knows the pod's namespace if its sockets reach Services. `host_link` is what others make when the pod has its
     addresses; it goes with the VF.
     """
 
@@ -37,7 +37,6 @@ class Request(msgspec.Struct, frozen=True):
     ipam: str = ""
     rdma_nodes: tuple[str, ...] = ()
     named: frozenset[settings.Setting] | None = None
-    services: bool = False
     services_mode: str = ""
     services_reason: str = ""
     cookie: int = 0

@@ -12,12 +12,11 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
-from sriov_cni.commands.membership import joining, node_defaults
+from sriov_cni.commands.membership import joining, node_defaults, service_requests
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
-from sriov_cni.spec.service_modes import ServicesMode
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
@@ -184,9 +183,9 @@ def _request(
     Of the VF's settings the policy judges only what the network asks for; the others are as the operator declared.
     """
     link_layers.check(daemon.node, vf, wanted)
-    services, reason = joining.check(daemon, call, network, vf, wanted)
+    way = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, joining.membership(services, wanted.host_link))
+        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted.host_link))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -203,7 +202,6 @@ def _request(
     declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
-    through_sockets = services is ServicesMode.SOCKET
     return plans.Request(
         vf,
         owner,
@@ -212,9 +210,8 @@ def _request(
         wanted.allmulti,
         ipam=network.ipam or "",
         named=named,
-        services=through_sockets,
-        services_mode="" if services is ServicesMode.OFF and not reason else services,
-        services_reason=reason,
+        services_mode="" if way == service_requests.NONE else way.mode,
+        services_reason=way.reason,
     )
 
 

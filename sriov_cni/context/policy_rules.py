@@ -1,4 +1,4 @@
-"""What a node's policy says, and what it refuses. Pure.
+"""Rules and defaults of a node's policy, and what they refuse. Pure.
 
     {"defaults": {"services": "socket"},
      "rules": [{"pfs": ["ens1f0"], "vlans": ["100-199", "300"], "trust": false, "spoofchkOff": false,

@@ -31,17 +31,19 @@ Apply = Callable[[services.TableChange], None]
 """Brings a change into force. Called in a thread, one change at a time, the first one whole. Raises SriovError."""
 
 
-class Witness(Protocol):
-    """Hears, on the loop, what becomes of the agent's frames. A snapshot is none: it may be older than the kernel's."""
+class FrameObserver(Protocol):
+    """Called on the loop with the fate of each frame. A snapshot is none: it may be older than the kernel's table."""
 
     def took(self, change: services.TableChange, seconds: float) -> None:
-        """Hear of a change that is in force, that many seconds after it was received."""
+        """A change is in force, that many seconds after it was received."""
 
     def refused(self) -> None:
-        """Hear of one that was not taken."""
+        """A change was not taken."""
 
 
-class Nobody:
+class Unobserved:
+    """For a receiver that nobody counts."""
+
     def took(self, change: services.TableChange, seconds: float) -> None:
         """Pass over it."""
 
@@ -60,12 +62,12 @@ class Receiver:
         apply: Apply = keep_only,
         uid: int = unix_sockets.AGENT_UID,
         patience: float = _PATIENCE,
-        witness: Witness = Nobody(),  # noqa: B008  # it has no state
+        observer: FrameObserver = Unobserved(),  # noqa: B008  # it has no state
     ) -> None:
         self._snapshot, self._apply, self._uid, self._patience = snapshot, apply, uid, patience
         self._table: dict[services.Frontend, services.Service] | None = None
         self._ranges: tuple[str, ...] = ()
-        self._witness = witness
+        self._observer = observer
         self._seen = time.time()  # when an agent was there last, or we were not
         self._changed = asyncio.Event()
         self._working, self._writing = threading.Lock(), threading.Lock()
@@ -156,13 +158,13 @@ class Receiver:
             received = time.monotonic()
             taken = await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
             if taken is not None:
-                self._witness.took(taken, time.monotonic() - received)
+                self._observer.took(taken, time.monotonic() - received)
             self._changed.set()
             first = False
             head = await reader.read(1)
 
     def _refuse(self, why: str) -> None:
-        self._witness.refused()
+        self._observer.refused()
         _log.error("Services from the agent: %s; its connection is closed, the table stays as it was", why)
 
     def _take(self, body: bytes, first: bool, turn: int) -> services.TableChange | None:

@@ -56,7 +56,7 @@ class Reception:
         self.meter: ServicesMeter | None = None
         self._ender = None if translation is None else stale_sockets.Ender(translation.reached, records, self._ended)
         apply = receiver.keep_only if translation is None else translation.apply
-        self.receiver = receiver.Receiver(table_store.Snapshot(where.snapshot), apply, where.uid, witness=self)
+        self.receiver = receiver.Receiver(table_store.Snapshot(where.snapshot), apply, where.uid, observer=self)
 
     @contextlib.asynccontextmanager
     async def serving(self, tasks: background.Background) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Whether a pod on a VF is the member of its cluster that it was to be: Services, and the way to its node. Pure."""
+"""Verdict on a pod's membership in its cluster: Services, and the way to its node. Pure."""
 
 from collections.abc import Iterator
 

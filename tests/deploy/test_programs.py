@@ -10,13 +10,13 @@ import yaml
 from deviceplugin import flags
 from sriov.pools import config
 from sriov_agent import app as agent
-from sriov_cni import app as daemon
+from sriov_cni import flags as cni_flags
 from tests.deploy import rendering, test_rendering
 from tests.deploy.rendering import Object
 
 PARSERS: dict[str, argparse.ArgumentParser] = {
     "device-plugin": flags.parser(),
-    "cni-daemon": daemon._parser(),
+    "cni-daemon": cni_flags.parser(),
     "agent": agent._parser(),
 }
 _FILES = ("config_file", "policy", "pod_resources_socket", "log_level_file", "cluster_socket", "cluster_snapshot")

@@ -9,6 +9,14 @@ import subprocess
 
 from tests.kernel import namespaces
 
+_MASQUERADING = """\
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+"""
 _IPTABLES = """
 *filter
 :KUBE-SERVICES - [0:0]
@@ -31,13 +39,7 @@ COMMIT
 :KUBE-MARK-MASQ - [0:0]
 :KUBE-SVC-WEB - [0:0]
 :KUBE-SEP-WEB - [0:0]
--A PREROUTING -j KUBE-SERVICES
--A OUTPUT -j KUBE-SERVICES
--A POSTROUTING -j KUBE-POSTROUTING
--A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
--A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
--A KUBE-POSTROUTING -j MASQUERADE --random-fully
--A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+{masquerading}-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
 -A KUBE-SERVICES -d {service} -p tcp --dport {port} -j KUBE-SVC-WEB
 -A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
 -A KUBE-SVC-WEB -d {service} -p tcp --dport {port} -j KUBE-MARK-MASQ
@@ -81,18 +83,12 @@ table ip kube-proxy {{
     chain endpoint-web {{ meta l4proto tcp dnat to {endpoint}:{target}; }}
 }}
 """
-_IPVS_MASQUERADING = """
+_IPVS = """
 *nat
 :KUBE-POSTROUTING - [0:0]
 :KUBE-MARK-MASQ - [0:0]
 :KUBE-SERVICES - [0:0]
--A PREROUTING -j KUBE-SERVICES
--A OUTPUT -j KUBE-SERVICES
--A POSTROUTING -j KUBE-POSTROUTING
--A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
--A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
--A KUBE-POSTROUTING -j MASQUERADE --random-fully
--A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+{masquerading}-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
 -A KUBE-SERVICES -d {service} -p tcp --dport {port} -j KUBE-MARK-MASQ
 COMMIT
 """
@@ -110,11 +106,11 @@ def install(mode: Mode, where: namespaces.Namespace, service: tuple[str, int], e
     facts = {"service": address, "port": port, "endpoint": backend, "target": target, "ranges": "10.96.0.0/16"}
     match mode:
         case Mode.IPTABLES:
-            _run(where, "iptables-restore", "--noflush", told=_IPTABLES.format(**facts))
+            _run(where, "iptables-restore", "--noflush", told=_IPTABLES.format(masquerading=_MASQUERADING, **facts))
         case Mode.NFTABLES:
             _run(where, "nft", "-f", "-", told=_NFTABLES.format(**facts))
         case Mode.IPVS:
-            _run(where, "iptables-restore", "--noflush", told=_IPVS_MASQUERADING.format(**facts))
+            _run(where, "iptables-restore", "--noflush", told=_IPVS.format(masquerading=_MASQUERADING, **facts))
             _run(where, "ip", "link", "add", "kube-ipvs0", "type", "dummy")
             _run(where, "ip", "address", "add", f"{address}/32", "dev", "kube-ipvs0")
             _run(where, "ipvsadm", "--add-service", "-t", f"{address}:{port}", "-s", "rr")

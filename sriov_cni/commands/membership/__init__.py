@@ -1,1 +1,1 @@
-"""What makes a pod on a VF a member of its cluster: Services, the way to its host."""
+"""Membership of a pod on a VF in its cluster: Services, and the way to its host."""

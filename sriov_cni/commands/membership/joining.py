@@ -1,4 +1,4 @@
-"""What an ADD does so that the pod is a member of its cluster, in four moments: the one door to it.
+"""Joining of a pod to its cluster, in four moments of an ADD: the one door to it.
 
 Each part is imported only for a network that asks for it: others pay for none of it.
 """
@@ -73,7 +73,7 @@ async def planned(
 @contextlib.contextmanager
 def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterator[plans.Request]:
     """Do what comes before the VF and, after the block, which attaches it, what comes when it is there. Blocks."""
-    if not request.services:
+    if request.services_mode != ServicesMode.SOCKET:
         yield request
         return
     translation = service_requests.translation(daemon)

@@ -1,6 +1,6 @@
 """The way to Services that an ADD is to give its pod, and what translates them on this node."""
 
-from typing import NamedTuple
+import msgspec
 
 from sriov import devices
 from sriov_cni.context.calls import Daemon, Translation, log
@@ -11,11 +11,15 @@ from sriov_cni.spec.service_modes import ServicesMode
 NO_LINK = "this pod cannot have the node's default host link"
 
 
-class Way(NamedTuple):
+class Way(msgspec.Struct, frozen=True):
     """The mode in effect, and why, if nobody asked for it by name."""
 
     mode: ServicesMode
     reason: str = ""
+
+
+NONE = Way(ServicesMode.OFF)
+"""Nobody asks for Services."""
 
 
 def way(daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest) -> Way:
@@ -45,7 +49,7 @@ def _chosen(daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf
     log.info('network %s: services "auto" is "%s": %s', network.name, found.mode, found.reason)
     if daemon.meter is not None:
         daemon.meter.chose(found.mode)
-    return Way(ServicesMode(found.mode), found.reason)
+    return Way(found.mode, found.reason)
 
 
 def refuse_if_demanded(daemon: Daemon, vf: devices.VF) -> None:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from sriov_cni.spec.service_modes import ServicesMode
+
 
 class WaysThereAre(msgspec.Struct, frozen=True, kw_only=True):
     """`translates`: the daemon has its programs; `problems` are what its proof found. `others` are programs of another
@@ -16,20 +18,24 @@ class WaysThereAre(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """`mode` is a value of the key that asks for one way."""
+    """`mode` is one that can be in effect."""
 
-    mode: str
+    mode: ServicesMode
     reason: str
 
 
 def choose(facts: WaysThereAre) -> Choice:
     if not facts.netdev:
-        return Choice("off", "the VF has no netdev: its packets are not those of sockets in the node's kernel")
+        return Choice(
+            ServicesMode.OFF, "the VF has no netdev: its packets are not those of sockets in the node's kernel"
+        )
     if facts.translates and not facts.problems:
-        return Choice("socket", "the daemon's programs translate, as its proof shows")
+        return Choice(ServicesMode.SOCKET, "the daemon's programs translate, as its proof shows")
     if facts.others:
-        return Choice("off", f"Cilium's programs translate for the sockets of all pods: {', '.join(facts.others)}")
+        return Choice(
+            ServicesMode.OFF, f"Cilium's programs translate for the sockets of all pods: {', '.join(facts.others)}"
+        )
     why_not = f"the daemon's programs do not work ({facts.problems[0]})" if facts.translates else "no --services"
     if facts.host_link:
-        return Choice("host", f"{why_not}, and the network has a host link")
-    return Choice("off", f"{why_not}, and no host link, or no service ranges for it")
+        return Choice(ServicesMode.HOST, f"{why_not}, and the network has a host link")
+    return Choice(ServicesMode.OFF, f"{why_not}, and no host link, or no service ranges for it")

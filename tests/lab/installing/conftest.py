@@ -1,26 +1,19 @@
 """Tests of this folder install what is released on a node with systemd. It is built before the guest boots."""
 
-import os
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from tests import artefacts
-from tests.lab import igb, plugging, stores
+from tests.lab import igb, plugging, prebuilt
 from tests.lab.installing import nodes, systemd
 
-_NOTE = artefacts.BUILD / "no-programs"
+PROGRAMS = prebuilt.Prebuilt("no-programs", artefacts.programs)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if not stores.wanted(session, pathlib.Path(__file__).parent):
-        return
-    _NOTE.unlink(missing_ok=True)
-    try:
-        artefacts.programs()
-    except artefacts.BuildError as error:
-        _NOTE.write_text(str(error))
+    PROGRAMS.provide(session, pathlib.Path(__file__).parent)
 
 
 @pytest.fixture
@@ -32,9 +25,8 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
             f"the guest has something of ours: {names}; what a test puts there it must take away", pytrace=False
         )
     if not systemd.PROGRAM.exists():
-        _miss(f"no {systemd.PROGRAM} on this machine")
-    if _NOTE.exists():
-        _miss(_NOTE.read_text())
+        prebuilt.miss(f"no {systemd.PROGRAM} on this machine")
+    PROGRAMS.needed()
     return tmp_path
 
 
@@ -50,9 +42,3 @@ def without_vfs(folder: pathlib.Path) -> Iterator[nodes.Node]:
     """The same with the two PFs that the guest always has, and no VF."""
     with igb.emptied(igb.PF0), igb.emptied(igb.PF1), nodes.prepared(folder) as node:
         yield node
-
-
-def _miss(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, and CI=true says that this test must run", pytrace=False)
-    pytest.skip(reason.splitlines()[-1])
