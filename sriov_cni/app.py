@@ -177,6 +177,7 @@ def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Tran
     for record in book.records():
         if record.cookie:
             found.admit(record.cookie)
+    found.prove()
     return found
 
 

@@ -14,6 +14,9 @@ _SERVICE = struct.Struct("=IIIII")
 POD, SERVICE, BACKEND, MEMBER = (8, 4), (20, 40), (4, 24), (24, 4)
 """Lengths in bytes of a map's keys and values."""
 
+PODS, PROOF = 0, 1
+"""Spaces: which namespaces a Service is for. Agents write in the pods' alone."""
+
 
 def address(endpoint: services.Endpoint | services.Frontend, protocol: services.Protocol) -> bytes:
     """struct address: IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), the port in network order."""
@@ -22,9 +25,14 @@ def address(endpoint: services.Endpoint | services.Frontend, protocol: services.
     return mapped + struct.pack("!H", endpoint.port) + bytes((_PROTOCOLS[protocol], 0))
 
 
-def frontend(of: services.Frontend) -> bytes:
+def frontend(of: services.Frontend, space: int = PODS) -> bytes:
     """Key of `services`."""
-    return address(of, of.protocol)
+    return address(of, of.protocol)[:-1] + bytes((space,))
+
+
+def space(key: bytes) -> int:
+    """Return the space of a key of `services`."""
+    return key[19]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -69,3 +77,8 @@ def pod(cookie: int) -> bytes:
 
 def cookie(key: bytes) -> int:
     return int(struct.unpack("=Q", key)[0])
+
+
+def pod_space(number: int) -> bytes:
+    """Value of `pods`."""
+    return struct.pack("=I", number)

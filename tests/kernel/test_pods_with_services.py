@@ -1,5 +1,6 @@
 """`services: "socket"` from ADD to the end of the pod, on real interfaces: the daemon is a process (root)."""
 
+import asyncio
 import contextlib
 import json
 import pathlib
@@ -10,10 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
+from sriov.daemon import http_address
 from sriov.linux import netns
-from sriov_cni.dataplane import services
+from sriov.state import daemon_problems
+from sriov_cni.dataplane import service_maps, services
 from tests.fakes import mock_node
 from tests.kernel import namespaces, test_gc
+from tests.sriov.daemon import clients
 from tests.sriov_cni import harness
 from tests.sriov_cni.dataplane import bpf
 
@@ -73,6 +77,28 @@ def test_a_daemon_that_starts_admits_the_pods_of_its_ledger(
             with bpf.translator(pins) as seen:
                 assert seen.admitted() == {netns.cookie(pod.handle)}
             assert client.call("DEL", NETWORK).code == 0
+
+
+def test_services_that_nobody_reaches_are_seen_everywhere(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """Somebody changes the table: the programs are attached and run all the same."""
+    pins, options = places
+    where = http_address.Unix(tmp_path / "http.sock")
+
+    def readiness() -> tuple[int, str]:
+        return asyncio.run(clients.get(where, "/readyz"))
+
+    with test_gc.node(tmp_path, *options, "--http", str(where)):
+        assert namespaces.until(lambda: readiness() == (200, "ok\n"))
+        with bpf.pinned(pins, "services", service_maps.SERVICE) as table:
+            table.delete([key for key, _ in table.entries()])
+        assert namespaces.until(lambda: readiness()[0] == 503)
+        code, said = readiness()
+        assert (code, said.count("\n")) == (503, 1)
+        assert "programs for Services are attached and run, but a TCP connection to 192.0.2.1 does not arrive" in said
+        trouble = daemon_problems.Trouble(tmp_path / "run")
+        assert namespaces.until(lambda: [*trouble.read()] == said.splitlines())
 
 
 @pytest.mark.parametrize(
