@@ -83,7 +83,10 @@ class SetChange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PolicyChange(msgspec.Struct, frozen=True):
-    """Sets of addresses by name, grants by name, rules by pod and network: what is new or changed, and what is gone."""
+    """Sets of addresses by name, grants by name, rules by pod and network: what is new or changed, and what is gone.
+
+    With `whole`, all else is gone too.
+    """
 
     sets: dict[str, SetChange] = {}
     grants: dict[str, Grant] = {}
@@ -91,6 +94,7 @@ class PolicyChange(msgspec.Struct, frozen=True):
     gone_sets: tuple[str, ...] = ()
     gone_grants: tuple[str, ...] = ()
     gone_rules: tuple[Place, ...] = ()
+    whole: bool = False
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -120,6 +124,8 @@ class PolicyTable(msgspec.Struct, frozen=True):
 
 def applied(table: PolicyTable, change: PolicyChange) -> PolicyTable:
     """Return the table after the change."""
+    if change.whole:
+        table = PolicyTable()
     sets = {name: each for name, each in table.sets.items() if name not in change.gone_sets}
     for name, each in change.sets.items():
         sets[name] = (sets.get(name, frozenset()) - frozenset(each.gone)) | frozenset(each.new)

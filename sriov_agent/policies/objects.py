@@ -112,3 +112,7 @@ class PolicySpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 class PolicyObject(msgspec.Struct, frozen=True, gc=False):
     metadata: LabelledMetadata
     spec: PolicySpec = PolicySpec()
+
+
+class MultiPolicyObject(PolicyObject, frozen=True, gc=False):
+    """MultiNetworkPolicy: the same, for the networks that its annotation names."""

@@ -83,14 +83,14 @@ class Population:
         self._changed = changed
         self.pods: dict[Key, PodFacts] = {}
         self._by_namespace: dict[str, dict[Key, PodFacts]] = {}
-        self._namespaces: dict[str, Mapping[str, str]] = {}
+        self.namespaces: dict[str, Mapping[str, str]] = {}
         self._chosen: dict[Choice, set[Key]] = {}
 
     def put_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """Take note of the labels; None: it is gone."""
-        before = self._namespaces.pop(name, None)
+        before = self.namespaces.pop(name, None)
         if labels is not None:
-            self._namespaces[name] = labels
+            self.namespaces[name] = labels
         if before == labels:
             return
         for choice, chosen in self._chosen.items():
@@ -136,7 +136,7 @@ class Population:
         """A namespace that has not been seen yet has no labels, but its name, which the API server gives it."""
         if isinstance(choice.namespaces, str):
             return choice.namespaces == name
-        return selectors.takes(choice.namespaces, self._namespaces.get(name, {"kubernetes.io/metadata.name": name}))
+        return selectors.takes(choice.namespaces, self.namespaces.get(name, {"kubernetes.io/metadata.name": name}))
 
 
 def _differ(before: PodFacts | None, now: PodFacts | None) -> bool:

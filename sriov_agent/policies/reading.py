@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from sriov import errors
-from sriov.cluster import policies
+from sriov.cluster import policies, policy_changes
 from sriov.cluster.policies import PolicyDirection
 from sriov_agent.policies import networks, objects, pods, selectors
 
@@ -59,10 +59,21 @@ def read(seen: objects.PolicyObject, complain: Complain, *, multi: bool = False)
         tell(f"podSelector: {error}")
         subject = ()
     rules = {each: tuple(_rules(each, spec, namespace, tell)) for each in _directions(spec, tell)}
-    meant = networks.listed(seen.metadata.annotations.policy_for, namespace) if multi else CLUSTER
-    if not meant:
-        complain(f"MultiNetworkPolicy {name}: its annotation k8s.v1.cni.cncf.io/policy-for names no network")
+    meant = _networks(seen, complain) if multi else CLUSTER
     return ReadPolicy(name, pods.Choice(namespace, subject), rules, meant)
+
+
+def _networks(seen: objects.PolicyObject, complain: Complain) -> tuple[str, ...]:
+    """Return the networks that a MultiNetworkPolicy is for. What is no name of one is left out: no pod is in it."""
+    named = networks.listed(seen.metadata.annotations.policy_for, seen.metadata.namespace)
+    found = tuple(each for each in named if policy_changes.is_qualified(each))
+    if not found or found != named:
+        wrong = next((each for each in named if each not in found), "")
+        complain(
+            f"MultiNetworkPolicy {'/'.join(seen.metadata.key)}: its annotation k8s.v1.cni.cncf.io/policy-for names"
+            f" no network{f' by {wrong[:80]!r}' if wrong else ''}"
+        )
+    return found
 
 
 def _directions(spec: objects.PolicySpec, tell: Complain) -> tuple[PolicyDirection, ...]:

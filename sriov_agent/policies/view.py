@@ -4,13 +4,17 @@ Only policies that select a pod of this node are compiled, and again only if an 
 """
 
 import collections
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from sriov.cluster import policies
+from sriov.cluster import policies, policy_changes
 from sriov.cluster.policies import PolicyDirection
+from sriov_agent import objects as watched
 from sriov_agent.policies import granting, objects, pods, reading, selectors
+
+_LONGEST = 400  # characters of the ports in a grant's name: a pod may have thousands of them
 
 Named = tuple[str, str]
 """Kind and namespace/name of a policy."""
@@ -26,6 +30,8 @@ class _Source(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         numbers = "".join(f" {each.name}={each.number}/{each.transport}" for each in self.ports)
+        if len(numbers) > _LONGEST:
+            numbers = f" {hashlib.sha256(numbers.encode()).hexdigest()}"
         return f"{self.policy[0]} {self.policy[1]} {self.direction}{numbers}"
 
 
@@ -38,7 +44,10 @@ class _Made(msgspec.Struct, frozen=True):
 
 
 class PolicyView:
-    """`sets`, `grants` and `rules` are what the changes so far add up to."""
+    """`sets`, `grants` and `rules` are what the changes so far add up to.
+
+    `awaited` are pods that are being asked for; one of which an event tells is none any more.
+    """
 
     def __init__(self, node: str, complain: Callable[[str], None]) -> None:
         self._node, self._complain = node, complain
@@ -51,12 +60,56 @@ class PolicyView:
         self._local: dict[str, set[pods.Key]] = collections.defaultdict(set)  # by namespace
         self._sources: dict[pods.Key, dict[str, _Source]] = {}
         self._made: dict[str, _Made] = {}
+        self.awaited: set[pods.Key] = set()
         self.sets: dict[str, frozenset[bytes]] = {}
         self.rules: dict[policies.Place, policies.Rules] = {}
 
     @property
     def grants(self) -> dict[str, policies.Grant]:
         return {name: made.grant for name, made in self._made.items()}
+
+    def put(self, seen: watched.AnyObject) -> None:
+        """Take note of an object that is new or changed."""
+        match seen:
+            case objects.PodObject():
+                self.put_pod(seen)
+            case objects.NamespaceObject():
+                self.put_namespace(seen)
+            case objects.PolicyObject():
+                self.put_policy(seen, multi=isinstance(seen, objects.MultiPolicyObject))
+
+    def remove(self, kind: type[watched.AnyObject], key: pods.Key) -> None:
+        """Take note that an object is gone."""
+        if kind is objects.PodObject:
+            self.drop_pod(key)
+        elif kind is objects.NamespaceObject:
+            self.drop_namespace(key[1])
+        else:
+            self.drop_policy(key, multi=kind is objects.MultiPolicyObject)
+
+    def only(self, kind: type[watched.AnyObject], keys: set[pods.Key]) -> None:
+        """Remove what a complete list does not have."""
+        for key in self._known(kind) - keys:
+            self.remove(kind, key)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects of each kind rules are made of. Of pods, those with addresses of their own."""
+        found = {"Pod": len(self._population.pods), "Namespace": len(self._population.namespaces)}
+        return found | collections.Counter(kind for kind, _ in self._policies)
+
+    def _known(self, kind: type[watched.AnyObject]) -> set[pods.Key]:
+        if kind is objects.PodObject:
+            return {*self._population.pods}
+        if kind is objects.NamespaceObject:
+            return {("", name) for name in self._population.namespaces}
+        wanted = _named(("", ""), kind is objects.MultiPolicyObject)[0]
+        parts = (name.partition("/") for its, name in self._policies if its == wanted)
+        return {(namespace, name) for namespace, _, name in parts}
+
+    def whole(self) -> policies.PolicyChange:
+        """Return the table as it is now, with what has been noted since the last change."""
+        self.change()
+        return policy_changes.whole(policies.PolicyTable(self.sets, self.grants, self.rules))
 
     def put_namespace(self, seen: objects.NamespaceObject) -> None:
         self._population.put_namespace(seen.metadata.name, seen.metadata.labels)
@@ -111,6 +164,7 @@ class PolicyView:
         return changed
 
     def _put_pod(self, key: pods.Key, pod: pods.PodFacts | None) -> None:
+        self.awaited.discard(key)
         self._population.put(key, pod)
         here = self._local[key[0]]
         if pod is not None and pod.node == self._node:

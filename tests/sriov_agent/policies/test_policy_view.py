@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sriov.cluster import policies as compiled
+from sriov.cluster import policy_frames
 from sriov_agent.policies import objects, view
 from tests.sriov_agent.policies import small_cluster, test_truth_table
 from tests.sriov_agent.policies.oracle import Json
@@ -265,3 +266,17 @@ def test_a_policy_for_no_network_is_said() -> None:
     made = view.PolicyView("here", complaints.append)
     made.put_policy(msgspec.convert(multi(" ,"), objects.PolicyObject), multi=True)
     assert "names no network" in complaints[0]
+    made.put_policy(msgspec.convert(multi("blue, Red!"), objects.PolicyObject), multi=True)
+    assert "names no network by 'x/Red!'" in complaints[1], "a name that nobody's network has, and no daemon takes"
+
+
+def test_a_grant_of_thousands_of_named_ports_has_a_name_that_is_taken() -> None:
+    """Anybody who may make a pod may give it these."""
+    names = [f"port-{number}" for number in range(3000)]
+    told = [{"name": name, "containerPort": 1 + number} for number, name in enumerate(names)]
+    pod = {**PODS[0], "spec": {**PODS[0]["spec"], "containers": [{"ports": told}]}}
+    said = policy("x", ingress=[{"ports": [{"port": name} for name in names]}])
+    made, complaints = small_cluster.compile_all([said], [pod])
+    policy_frames.FORMAT.decoded(msgspec.msgpack.encode(made.whole()))
+    assert complaints == []
+    assert len(next(iter(made.grants.values())).openings[0].ports or ()) == 3000
