@@ -201,11 +201,10 @@ def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
 
 def _services(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
     """Have the agent send the cluster's Services. A daemon without them imports nothing for them."""
-    from sriov_cni.dataplane import receiver, table_store  # noqa: PLC0415
+    from sriov_cni.dataplane import reception  # noqa: PLC0415
 
-    apply = receiver.keep_only if daemon.translation is None else daemon.translation.apply
-    receiving = receiver.Receiver(table_store.Snapshot(options.cluster_snapshot), apply, options.cluster_uid)
-    return receiving.serving(options.cluster_socket, daemon.tasks)
+    where = reception.Where(options.cluster_socket, options.cluster_snapshot, options.cluster_uid)
+    return reception.Reception(where, daemon.translation, daemon.book.records).serving(daemon.tasks)
 
 
 def _seconds(text: str) -> float:

@@ -14,7 +14,8 @@ import msgspec
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import kernel, libbpf, netlink, netns
+from sriov.linux import kernel, netlink, netns
+from sriov.linux.bpf import maps
 from sriov_cni.dataplane import connections, service_maps, service_table
 
 INTERVAL = 10.0  # seconds between two proofs, at least
@@ -33,26 +34,28 @@ _REMEDY = (
 
 
 class Maps(msgspec.Struct, frozen=True):
-    pods: libbpf.Map
-    services: libbpf.Map
-    backends: libbpf.Map
+    pods: maps.Map
+    services: maps.Map
+    backends: maps.Map
 
 
 class Prover:
     """Makes a proof when asked, but not too often. `problem` is what the last one found, "" for nothing."""
 
-    def __init__(self, maps: Maps, interval: float = INTERVAL) -> None:
+    def __init__(self, tables: Maps, interval: float = INTERVAL) -> None:
         """Its Services are written here, and not once more: if somebody removes them, that is seen. Raises OSError."""
         self.problem = ""
-        self._maps, self._interval = maps, interval
+        self._tables, self._interval = tables, interval
         self._place: netns.Netns | None = None
         self._last: float | None = None
         self._lock = threading.Lock()
+        left = service_maps.pod_space(service_maps.PROOF)  # by a daemon that was killed in the middle of a proof
+        tables.pods.delete([key for key, value in tables.pods.entries() if value == left])
         for index, service in enumerate(_SERVED, service_table.MOST_BACKENDS):
             key = service_maps.frontend(service.frontend, service_maps.PROOF)
             entry = service_maps.Entry(index, 1, 0, 0, 0)
-            maps.backends.update(service_maps.backends(service, entry))
-            maps.services.update([(key, service_maps.entry(key, entry))])
+            tables.backends.update(service_maps.backends(service, entry))
+            tables.services.update([(key, service_maps.entry(key, entry))])
 
     def prove(self, now: float) -> bool:
         """Report whether it was time for a proof. Blocks; `now` is in seconds of a clock that goes on evenly."""
@@ -84,11 +87,11 @@ class Prover:
     def _admitted(self, place: netns.Netns) -> Iterator[None]:
         """No longer than needed: a daemon that is killed leaves nothing behind."""
         key = service_maps.pod(netns.cookie(place))
-        self._maps.pods.update([(key, service_maps.pod_space(service_maps.PROOF))])
+        self._tables.pods.update([(key, service_maps.pod_space(service_maps.PROOF))])
         try:
             yield
         finally:
-            self._maps.pods.delete([key])
+            self._tables.pods.delete([key])
 
 
 def _with_loopback() -> netns.Netns:

@@ -10,8 +10,9 @@ from sriov.cluster import services
 _PROTOCOLS = {services.Protocol.TCP: 6, services.Protocol.UDP: 17}  # /etc/protocols
 _MAPPED = bytes(10) + b"\xff\xff"
 _SERVICE = struct.Struct("=IIIII")
+_ASKED, _TOLD = struct.Struct("=Q20s4x"), struct.Struct("=20s4xQ")
 
-POD, SERVICE, BACKEND, MEMBER = (8, 4), (20, 40), (4, 24), (24, 4)
+POD, SERVICE, BACKEND, MEMBER, FRONTEND = (8, 4), (20, 40), (4, 24), (24, 4), (32, 32)
 """Lengths in bytes of a map's keys and values."""
 
 PODS, PROOF = 0, 1
@@ -82,3 +83,14 @@ def cookie(key: bytes) -> int:
 def pod_space(number: int) -> bytes:
     """Value of `pods`."""
     return struct.pack("=I", number)
+
+
+Reached = tuple[int, int, bytes, bytes]
+"""Entry of `frontends`: a socket's cookie, its namespace's, the backend that it got, the frontend that it asked for.
+The socket may be closed by now, or reach another one."""
+
+
+def reached(key: bytes, value: bytes) -> Reached:
+    socket, backend = _ASKED.unpack(key)
+    asked, netns = _TOLD.unpack(value)
+    return socket, netns, backend, asked

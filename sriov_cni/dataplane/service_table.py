@@ -12,7 +12,7 @@ import msgspec
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import libbpf
+from sriov.linux.bpf import maps
 from sriov_cni.dataplane import ranges, service_maps
 
 MOST_BACKENDS = 262144
@@ -38,7 +38,7 @@ class _Writing(msgspec.Struct):
 class KernelTable:
     """The maps `services`, `backends` and `members`, taken over as they are. For one thread at a time."""
 
-    def __init__(self, services_: libbpf.Map, backends: libbpf.Map, members: libbpf.Map) -> None:
+    def __init__(self, services_: maps.Map, backends: maps.Map, members: maps.Map) -> None:
         self._services, self._backends, self._members = services_, backends, members
         pairs = ((key, service_maps.read_entry(value)) for key, value in services_.entries())
         found = {key: entry for key, entry in pairs if service_maps.space(key) == service_maps.PODS}

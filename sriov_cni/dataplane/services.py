@@ -50,6 +50,7 @@ class Translator:
         self._services = self._object.map("services", *service_maps.SERVICE)
         self._backends = self._object.map("backends", *service_maps.BACKEND)
         self._members = self._object.map("members", *service_maps.MEMBER)
+        self._frontends = self._object.map("frontends", *service_maps.FRONTEND)
         self._table = service_table.KernelTable(self._services, self._backends, self._members)
         self._proof = proof.Prover(proof.Maps(self._pods, self._services, self._backends))
 
@@ -60,6 +61,10 @@ class Translator:
         """
         with self._lock, _told("the table of Services stays as it was"):
             self._table.apply(change)
+
+    def reached(self) -> list[service_maps.Reached]:
+        """Return by which Service sockets have got which backend; the newest thousands. Raises OSError."""
+        return [service_maps.reached(*each) for each in self._frontends.copied()]
 
     def admit(self, cookie: int) -> None:
         """From now on the namespace's sockets reach Services. Raises SriovError if there is no room for another pod."""

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from sriov.linux import libbpf
+from sriov.linux.bpf import library, maps
 from sriov_cni.dataplane import services
 from tests import artefacts
 
@@ -33,13 +33,13 @@ def mounted(folder: pathlib.Path, kind: str = "bpf") -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def pinned(pins: pathlib.Path, name: str, lengths: tuple[int, int]) -> Iterator[libbpf.Map]:
+def pinned(pins: pathlib.Path, name: str, lengths: tuple[int, int]) -> Iterator[maps.Map]:
     """A map of a daemon that goes on with it."""
-    calls = libbpf._library().calls
+    calls = library.opened().calls
     descriptor = calls.bpf_obj_get(os.fsencode(pins / services.LAYOUT / name))
     assert descriptor >= 0
     try:
-        yield libbpf.Map(calls, descriptor, *lengths)
+        yield maps.Map(calls, descriptor, *lengths)
     finally:
         os.close(descriptor)
 

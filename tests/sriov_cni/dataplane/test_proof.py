@@ -68,6 +68,14 @@ def test_what_works_is_no_problem_and_nothing_is_left_of_its_proof(pins: pathlib
     assert (namespaces.open_descriptors(), threading.active_count()) == (before, threads)
 
 
+def test_a_daemon_that_is_killed_in_the_middle_of_a_proof_leaves_nothing_for_long(pins: pathlib.Path) -> None:
+    with bpf.translator(pins) as killed:
+        killed._pods.update([(service_maps.pod(1), service_maps.pod_space(service_maps.PROOF))])
+        killed.admit(2)
+    with bpf.translator(pins) as following:
+        assert [service_maps.cookie(key) for key, _ in following._pods.entries()] == [2]
+
+
 def test_a_proof_is_made_when_it_is_time(proving: Proving) -> None:
     prover = proof.Prover(proving.maps)
     assert [prover.prove(now) for now in (0.0, 9.9, 10.0, 10.1, 25.0)] == [True, False, True, False, True]
