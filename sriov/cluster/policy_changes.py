@@ -1,7 +1,7 @@
 """Changes of the policies' table: what turns one into another, whom one concerns, and which no cluster has. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from sriov import errors
 from sriov.cluster import policies
@@ -33,7 +33,8 @@ def whole(table: policies.PolicyTable) -> policies.PolicyChange:
 
 def concerned(table: policies.PolicyTable, change: policies.PolicyChange) -> frozenset[policies.Place]:
     """Return the places whose rules, grants or sets are other than before. `table` has the change already."""
-    grants = {name for name, each in table.grants.items() if _names_any(each, change.sets)} | change.grants.keys()
+    others = {name for name, each in table.grants.items() if not change.sets.keys().isdisjoint(_sets_of(each))}
+    grants = others | change.grants.keys()
     places = {place for place, each in table.rules.items() if not grants.isdisjoint(grants_of(each))}
     return frozenset(places | change.rules.keys()).union(change.gone_rules)
 
@@ -82,10 +83,6 @@ def _set_change(before: frozenset[bytes] | None, now: frozenset[bytes]) -> polic
 
 def _sets_of(grant: policies.Grant) -> Iterator[str]:
     return (name for opening in grant.openings for name in opening.sets)
-
-
-def _names_any(grant: policies.Grant, names: Iterable[str]) -> bool:
-    return not set(names).isdisjoint(_sets_of(grant))
 
 
 def _check_set(name: str, each: policies.SetChange) -> None:
