@@ -124,6 +124,8 @@ async def _run(
                 await _answer(answering, monitor.serving(daemon, path, place))
             if options.cluster_socket is not None:
                 await answering.enter_async_context(_services(options, daemon))
+            if options.policy_socket is not None:
+                await answering.enter_async_context(_policies(options, daemon))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -207,6 +209,14 @@ def _services(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyn
     return reception.Reception(where, daemon.translation, daemon.book.records).serving(daemon.tasks)
 
 
+def _policies(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
+    """Have the agent send the cluster's network policies. A daemon without them imports nothing for them."""
+    from sriov_cni.dataplane.policies import reception, tables  # noqa: PLC0415
+
+    where = reception.Where(options.policy_socket, options.policy_snapshot, options.cluster_uid)
+    return reception.serving(where, tables.PolicyTables(), daemon.tasks)
+
+
 def _seconds(text: str) -> float:
     """Parse an interval of at least one second: a look takes a tenth of a millisecond for each VF."""
     try:
@@ -241,6 +251,12 @@ _PLACES = (
         "/var/lib/sriov-underlay/services",
         "with --cluster-socket: the last Services, for the next start (%(default)s)",
     ),
+    ("--policy-socket", None, "socket on which sriov-agent sends the cluster's network policies (off)"),
+    (
+        "--policy-snapshot",
+        "/var/lib/sriov-underlay/policies",
+        "with --policy-socket: the last policies, for the next start (%(default)s)",
+    ),
 )
 _POD_RESOURCES = "pod-resources/kubelet.sock"  # below the kubelet's root directory
 
@@ -258,7 +274,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=unix_sockets.AGENT_UID,
         metavar="UID",
-        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
+        help="with --cluster-socket and --policy-socket: the user that sriov-agent runs as, who may send beside root"
+        " (%(default)s)",
     )
     versions.add_flag(parser)
     _add_what_it_tells(parser)

@@ -1,1 +1,1 @@
-"""Agent: watches the cluster's Services for one node and gives them, as data, to the CNI daemon."""
+"""Agent: watches what network policies select for one node and gives it, as rules, to the CNI daemon."""

@@ -46,6 +46,8 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
             found[file] = found[file].parent
     if not given.get("cluster_socket"):
         found.pop("cluster_snapshot", None)
+    if not given.get("policy_socket"):
+        found.pop("policy_snapshot", None)
     if "kubelet_root_dir" in found:
         sockets = "plugins_registry" if given["registration"] == "watcher" else "device-plugins"
         found["kubelet_root_dir"] /= sockets
