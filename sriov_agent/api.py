@@ -69,6 +69,7 @@ class WatchedKind(msgspec.Struct, frozen=True):
     fields: dict[str, str] | None = None
     optional: bool = False
 
+    @property
     def resource(self) -> type[Any]:
         """Return the class of the client library."""
         place = resource.ResourceDef(self.group, self.version, self.name)
@@ -172,7 +173,7 @@ class ApiServer:
         return found
 
     def _resource(self, kind: WatchedKind) -> type[Any]:
-        return self._resources.setdefault(kind.name, kind.resource())
+        return self._resources.get(kind.name) or self._resources.setdefault(kind.name, kind.resource)
 
     async def aclose(self) -> None:
         await self._client.close()

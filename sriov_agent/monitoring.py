@@ -76,8 +76,8 @@ def _of_policies(feed: "policy_feed.PolicyFeed") -> Iterator[core.Metric]:
     )
 
 
-def serving(running: agent.Agent, where: http_address.Address) -> AbstractAsyncContextManager[None]:
-    """Answer until the context ends. Raises SriovError if it cannot listen."""
+def registry_of(running: agent.Agent) -> prometheus_client.CollectorRegistry:
+    """Return all metrics of an agent, which counts in them from now on."""
     everything = process_metrics.registry("agent")
     everything.register(AgentMetrics(running))
     everything.register(process_metrics.BackgroundTasks(running.tasks))
@@ -90,6 +90,12 @@ def serving(running: agent.Agent, where: http_address.Address) -> AbstractAsyncC
             "sriov_agent_policy_send_seconds", "From an event to the frame with the policies that follow from it.",
             buckets=_BUCKETS, registry=everything,
         ).observe  # fmt: skip
+    return everything
+
+
+def serving(running: agent.Agent, where: http_address.Address) -> AbstractAsyncContextManager[None]:
+    """Answer until the context ends. Raises SriovError if it cannot listen."""
+    everything = registry_of(running)
 
     async def problems() -> Sequence[str]:
         return running.problems()

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sriov import errors, versions
@@ -28,6 +28,7 @@ from sriov_cni import server
 from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
+    from sriov_cni.dataplane import reception
     from sriov_cni.monitoring import endpoint
 
 _ENDING = 0.5  # seconds: a killed process closes its files one after the other
@@ -95,6 +96,8 @@ async def _run(
             else pathlib.Path(inherited.getsockname())
         )
         monitor = _monitor(options)
+        translation = _translation(options, book)
+        receiving = _reception(options, book, translation)
         daemon = calls.Daemon(
             here,
             book,
@@ -106,8 +109,10 @@ async def _run(
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),
             functools.partial(enable_ipv6, sysctls=options.net_sysctls),
-            _translation(options, book),
+            translation,
             functools.partial(set_sysctls, root=options.net_sysctls),
+            None if receiving is None else lambda: receiving.receiver.ranges,
+            other_balancers=_other_balancers(options),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -122,8 +127,11 @@ async def _run(
             if monitor is not None and not answers:
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
-            if options.cluster_socket is not None:
-                await answering.enter_async_context(_services(options, daemon))
+            _end_services(options)
+            if receiving is not None:
+                if monitor is not None:
+                    receiving.meter = monitor.count_services(receiving.receiver.silence)
+                await answering.enter_async_context(receiving.serving(daemon.tasks))
             if options.policy_socket is not None:
                 await answering.enter_async_context(_policies(options, daemon))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
@@ -192,6 +200,33 @@ def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path)
         raise
 
 
+def _end_services(options: argparse.Namespace) -> None:
+    """End what a former daemon has left of Services, its table too. Raises SriovError."""
+    if options.remove_services is None:
+        return
+    from sriov_cni.dataplane import services, table_store  # noqa: PLC0415
+
+    services.remove(options.remove_services)
+    table_store.Snapshot(options.cluster_snapshot).forget()
+    logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
+
+
+def _other_balancers(options: argparse.Namespace) -> calls.OtherBalancers:
+    """Have them looked for when somebody asks: a daemon that nobody asks imports nothing for it."""
+
+    @functools.cache
+    def made() -> calls.OtherBalancers:
+        from sriov_cni.dataplane import services  # noqa: PLC0415
+        from sriov_cni.dataplane.modes import other_balancers  # noqa: PLC0415
+
+        return other_balancers.CiliumLook(lambda: options.cgroup_root or services.cgroup_root())
+
+    def look() -> tuple[str, ...]:
+        return made()()
+
+    return look
+
+
 def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     if options.http is None:
         return None
@@ -201,15 +236,19 @@ def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     return endpoint.DaemonMonitor(options.http, options.counters_interval)
 
 
-def _services(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
-    """Have the agent send the cluster's Services. A daemon without them imports nothing for them."""
+def _reception(
+    options: argparse.Namespace, book: ledger.Ledger, translation: calls.Translation | None
+) -> "reception.Reception | None":
+    """Return what takes the cluster's Services from the agent. A daemon without them imports nothing for them."""
+    if options.cluster_socket is None:
+        return None
     from sriov_cni.dataplane import reception  # noqa: PLC0415
 
     where = reception.Where(options.cluster_socket, options.cluster_snapshot, options.cluster_uid)
-    return reception.Reception(where, daemon.translation, daemon.book.records).serving(daemon.tasks)
+    return reception.Reception(where, translation, book.records)
 
 
-def _policies(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
+def _policies(options: argparse.Namespace, daemon: calls.Daemon) -> contextlib.AbstractAsyncContextManager[None]:
     """Have the agent send the cluster's network policies. A daemon without them imports nothing for them."""
     from sriov_cni.dataplane.policies import reception, tables  # noqa: PLC0415
 
@@ -243,7 +282,6 @@ _PLACES = (
         "what network configurations may ask for; everything if it does not exist (%(default)s)",
     ),
     ("--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached (%(default)s)"),
-    ("--services", None, "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"),
     ("--cgroup-root", None, "with --services: where cgroup v2 is mounted, its root (found in /proc/self/mountinfo)"),
     ("--cluster-socket", None, "socket on which sriov-agent sends the cluster's Services (off)"),
     (
@@ -268,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for flag, default, text in _PLACES:
         parser.add_argument(flag, type=pathlib.Path, default=default, help=text)
+    _add_services(parser)
     _add_kubelet(parser)
     parser.add_argument(
         "--cluster-uid",
@@ -280,6 +319,14 @@ def _parser() -> argparse.ArgumentParser:
     versions.add_flag(parser)
     _add_what_it_tells(parser)
     return parser
+
+
+def _add_services(parser: argparse.ArgumentParser) -> None:
+    one = parser.add_mutually_exclusive_group()
+    text = "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"
+    one.add_argument("--services", type=pathlib.Path, metavar="DIR", help=text)
+    text = "end what a former daemon with --services DIR has left there, and the table of Services"
+    one.add_argument("--remove-services", type=pathlib.Path, metavar="DIR", help=text)
 
 
 def _add_kubelet(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,7 @@ def _install(given: argparse.Namespace) -> int:
 
 
 def _uninstall(given: argparse.Namespace) -> int:
-    given = _with(given, provisioning=not given.shim_only, completions=not given.shim_only)
+    given = _with(given, **dict.fromkeys(("services", "provisioning", "completions"), not given.shim_only))
     run_dir, systemd = flags.inside(given, given.run_dir), services.look(given.root)
     held = [] if given.shim_only else attachments.held(run_dir)
     if found := preflight.of_uninstall(given, held + _held_before(given), systemd):
@@ -67,8 +67,15 @@ def _uninstall(given: argparse.Namespace) -> int:
         if not given.shim_only:
             plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
             foreign = run_directory.foreign(run_dir) if run_dir.is_dir() else []
-            plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign))
+            services_ = () if held else _ending_services(given)
+            plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign) + services_)
         return _carry_out(given, plan)
+
+
+def _ending_services(given: argparse.Namespace) -> plans.Steps:
+    """Return the end of what the daemon leaves in the kernel and on the disk; its unit has been stopped by then."""
+    pins, state = (flags.inside(given, each) for each in (given.services_dir, given.state_dir))
+    return plans.services(pins, state, pinned=files.has_pins(pins), kept=files.has_state(state))
 
 
 def _held_before(given: argparse.Namespace) -> list[ledger.Record]:
@@ -123,12 +130,20 @@ COMMANDS: Mapping[str, flags.Run] = {
 
 
 def _completed(given: argparse.Namespace) -> argparse.Namespace:
-    """Keep provisioning if it is installed: an upgrade is of all that is there. Completions need a folder for them."""
-    there = plans.look(each.path for each in flags.provisioning(given))
-    kept = not given.shim_only and any(map(plans.is_ours, there.values()))
+    """Keep Services and provisioning if installed: an upgrade is of all that is there. Completions need a folder."""
+    if given.shim_only:
+        return given
     shared = flags.inside(given, given.completions_dir)
-    completions = not given.shim_only and os.access(shared, os.W_OK | os.X_OK)
-    return _with(given, provisioning=given.provisioning or kept, completions=completions)
+    return _with(
+        given,
+        services=given.services or _is_installed(flags.services(given)),
+        provisioning=given.provisioning or _is_installed(flags.provisioning(given)),
+        completions=os.access(shared, os.W_OK | os.X_OK),
+    )
+
+
+def _is_installed(artefacts: Iterable[artifacts.Artefact]) -> bool:
+    return any(map(plans.is_ours, plans.look(each.path for each in artefacts).values()))
 
 
 def _with(given: argparse.Namespace, **more: bool) -> argparse.Namespace:
@@ -136,7 +151,8 @@ def _with(given: argparse.Namespace, **more: bool) -> argparse.Namespace:
 
 
 def _units(paths: Iterable[pathlib.Path]) -> list[str]:
-    return [path.name for path in paths if path.name in (*artifacts.UNITS, artifacts.PROVISION)]
+    units = (*artifacts.UNITS, artifacts.AGENT, artifacts.PROVISION)
+    return [path.name for path in paths if path.name in units]
 
 
 def _carry_out(given: argparse.Namespace, plan: plans.InstallPlan) -> int:

@@ -19,6 +19,8 @@ _ACTIONS: Mapping[plans.Action, Callable[[Path], None]] = {
     plans.Action.LEAVE: lambda _: None,
     plans.Action.REMOVE_RUN_FOLDER: files.clear_run_folder,
     plans.Action.CLEAR_RUN_FOLDER: files.clear_run_folder,
+    plans.Action.END_SERVICES: files.end_services,
+    plans.Action.CLEAR_STATE: files.clear_state,
 }
 
 

@@ -1,4 +1,5 @@
-"""Artifacts of this version: the shim that runtimes execute, systemd's units, and the optional files of provisioning.
+"""Artifacts of this version: the shim that runtimes execute, systemd's units, and the optional files of Services and of
+provisioning.
 
 Provisioning makes VFs at boot and keeps network managers off them. Nothing is written here. The native shim is used if
 the package has one for this machine (hack/build-shim), else the Python shim.
@@ -16,6 +17,8 @@ _HERE = pathlib.Path(__file__).parent
 UNITS = ("sriov-cni.socket", "sriov-cni.service", "sriov-device-plugin.service")
 PROGRAMS = ("sriov-cni-daemon", "sriov-device-plugin")
 PROVISION = "sriov-provision.service"
+AGENT, AGENT_PROGRAM = "sriov-agent.service", "sriov-agent"
+DROP_IN = "sriov-cni.service.d/sriov-cni-services.conf"
 PROVISIONER = "sriovctl"
 RULES = "70-sriov-vfs.rules"
 NETWORK = "00-sriov-vfs.network"
@@ -56,6 +59,11 @@ def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefac
 def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
     """Return the units, which start the programs in `programs_dir`."""
     return tuple(_text("units", systemd_dir / name, programs_dir) for name in UNITS)
+
+
+def services(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:
+    """Return the agent's unit, and what lets the CNI daemon's translate Services."""
+    return tuple(_text("units", systemd_dir / name, programs_dir) for name in (AGENT, DROP_IN))
 
 
 def provisioning(

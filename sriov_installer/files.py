@@ -13,7 +13,11 @@ from collections.abc import Iterator
 import msgspec
 
 from sriov import errors, files
+from sriov.linux.bpf import pinned
 from sriov_installer import run_directory
+
+_STATE = ("services", ".services.draft")
+"""What the CNI daemon keeps of Services (--cluster-snapshot), and what it leaves if it dies meanwhile."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -84,11 +88,39 @@ def remove(path: pathlib.Path) -> None:
     with _told("remove", path):
         path.unlink(missing_ok=True)
         _sync(path.parent)
+        if path.parent.suffix == ".d":  # of a unit's parts, made for ours
+            _remove_empty(path.parent)
 
 
 def clear_run_folder(path: pathlib.Path) -> None:
     with _told("remove our files in", path):
         run_directory.clear(path)
+
+
+def has_pins(folder: pathlib.Path) -> bool:
+    with _told("read", folder):
+        return bool(pinned.found(folder))
+
+
+def end_services(folder: pathlib.Path) -> None:
+    with _told("end what is pinned in", folder):
+        pinned.remove(folder)
+
+
+def has_state(folder: pathlib.Path) -> bool:
+    return any((folder / name).is_file() for name in _STATE)
+
+
+def clear_state(folder: pathlib.Path) -> None:
+    with _told("remove our files in", folder):
+        for name in _STATE:
+            (folder / name).unlink(missing_ok=True)
+        _remove_empty(folder)
+
+
+def _remove_empty(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from sriov_installer import artifacts
 
 VALUED = (
     *("--cni-bin-dir", "--systemd-dir", "--udev-dir", "--networkd-dir", "--completions-dir", "--programs-dir"),
-    *("--run-dir", "--root", "--predecessor-dir"),
+    *("--run-dir", "--root", "--predecessor-dir", "--services-dir", "--state-dir"),
 )
 """Options that have a value."""
 Run = Callable[[argparse.Namespace], int]
@@ -56,8 +56,13 @@ def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
     if given.shim_only:
         return (shim,)
     units = artifacts.units(inside(given, given.systemd_dir), given.programs_dir)
-    more = (*(provisioning(given) if given.provisioning else ()), *(completions(given) if given.completions else ()))
-    return (shim, *units, *more)
+    more = [*(services(given) if given.services else ()), *(provisioning(given) if given.provisioning else ())]
+    return (shim, *units, *more, *(completions(given) if given.completions else ()))
+
+
+def services(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
+    """Return the artifacts of Services, whether they are wanted or not."""
+    return artifacts.services(inside(given, given.systemd_dir), given.programs_dir)
 
 
 def provisioning(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
@@ -87,6 +92,11 @@ def folders(given: argparse.Namespace) -> list[tuple[pathlib.Path, str]]:
 
 def _add_install(made: argparse.ArgumentParser) -> None:
     _switch(made, "--replace-incumbent", "put another plugin of that name aside; uninstall restores it")
+    _switch(
+        made,
+        "--services",
+        "also what lets pods on VFs reach Services: the agent's unit, and a part of the CNI daemon's",
+    )
     _switch(made, "--provisioning", "also what makes VFs at boot and keeps network managers off them")
     _switch(made, "--enable", "enable the units, and start or restart them if systemd runs")
     _switch(made, "--dry-run", "show what would be done, and do nothing")
@@ -101,7 +111,7 @@ def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, runs: Mapping[str, Run], text: str
 ) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    made.set_defaults(run=runs[name], provisioning=False, completions=False)
+    made.set_defaults(run=runs[name], services=False, provisioning=False, completions=False)
     _switch(made, "--shim-only", "only the shim, as in a DaemonSet's init container")
     _folder(made, "--cni-bin-dir", "/opt/cni/bin", "where the runtime looks for CNI plugins")
     _folder(made, "--systemd-dir", "/etc/systemd/system", "where units go")
@@ -110,6 +120,8 @@ def _command(
     _folder(made, "--programs-dir", str(pathlib.Path(sys.executable).parent), "where the units find the daemons")
     _folder(made, "--completions-dir", "/usr/local/share", "where shells look for completions; none if it is not there")
     _folder(made, "--run-dir", "/run/sriov", "the daemons' run directory")
+    _folder(made, "--services-dir", "/sys/fs/bpf/sriov-underlay", "what the CNI daemon's --services names")
+    _folder(made, "--state-dir", "/var/lib/sriov-underlay", "where the CNI daemon keeps the last Services")
     _folder(made, "--predecessor-dir", "/var/lib/cni/sriov", "records of pods that sriov-cni attached")
     _folder(made, "--root", "/", "the node's file system: another folder for images and tests")
     return made

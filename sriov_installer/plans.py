@@ -22,13 +22,15 @@ class Action(enum.Enum):
     WRITE = "write"
     RESTORE = "put back what was there before"
     REMOVE = "remove"
-    REMOVE_RUN_FOLDER = "remove the folder"
     LEAVE = "leave, since it is not ours,"
+    REMOVE_RUN_FOLDER = "remove the folder"
     CLEAR_RUN_FOLDER = "remove our files, and leave those of others, in"
+    END_SERVICES = "end the programs for Services that are pinned in"
+    CLEAR_STATE = "remove the last Services in"
 
 
 class FileStep(msgspec.Struct, frozen=True):
-    """One change. `path` is the target; for REMOVE it is any file of ours, for the last two the run directory."""
+    """One change. `path` is the target; for REMOVE it is any file of ours, for what follows LEAVE a daemon's folder."""
 
     action: Action
     path: pathlib.Path
@@ -107,6 +109,12 @@ def run_folder(run_dir: pathlib.Path, held: Sequence[object], foreign: Sequence[
     if held or not run_dir.is_dir():
         return ()
     return (FileStep(Action.CLEAR_RUN_FOLDER if foreign else Action.REMOVE_RUN_FOLDER, run_dir),)
+
+
+def services(pins: pathlib.Path, state: pathlib.Path, *, pinned: bool, kept: bool) -> Steps:
+    """End what the CNI daemon has `pinned` for Services, and remove what it has `kept` of them."""
+    steps = [(Action.END_SERVICES, pins, pinned), (Action.CLEAR_STATE, state, kept)]
+    return tuple(FileStep(action, path) for action, path, there in steps if there)
 
 
 def _obstacle(wanted: artifacts.Artefact, found: files.Found | None, replace_incumbent: bool) -> str:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Sequence
 
+from sriov.daemon import unix_sockets
 from sriov.state import ledger
 from sriov_installer import artifacts, attachments, flags, services
 
@@ -18,9 +19,13 @@ def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], 
     found = _of_folders(flags.folders(given))
     if given.shim_only and given.provisioning:
         found.append("--provisioning is units and rules, which --shim-only leaves out; give one of them")
+    if given.shim_only and given.services:
+        found.append("--services is units, which --shim-only leaves out; give one of them")
     if given.shim_only:
         return found  # in a container the host's programs cannot be seen
     found += _of_interpreters(given, wanted) + _of_programs(given)
+    if given.services:
+        found += _of_agent(flags.inside(given, pathlib.Path("/etc/passwd")))
     if given.enable and not systemd.present:
         found.append("there is no systemctl to enable units with; leave out --enable")
     return found
@@ -35,6 +40,16 @@ def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: 
     if not given.shim_only and not systemd.running and attachments.is_served(run_dir):
         found.append(f"a daemon still listens on {run_dir / 'cni.sock'}; stop it")
     return found
+
+
+def _of_agent(passwd: pathlib.Path) -> list[str]:
+    """Check for the agent's user: systemd starts nothing as a user that has no entry."""
+    entries = passwd.read_text().splitlines() if passwd.is_file() else []
+    if any(each.split(":")[2:3] == [str(unix_sockets.AGENT_UID)] for each in entries):
+        return []
+    user = unix_sockets.AGENT_UID
+    remedy = f"useradd --system --uid {user} --home-dir / --shell /usr/sbin/nologin {artifacts.AGENT_PROGRAM}"
+    return [f"{passwd} has no user {user}, as which the agent runs; make it: {remedy}"]
 
 
 def _of_folders(folders: Iterable[tuple[pathlib.Path, str]]) -> list[str]:
@@ -85,7 +100,8 @@ def _of_programs(given: argparse.Namespace) -> list[str]:
     folder = given.programs_dir
     if not _PLAIN.fullmatch(str(folder)):
         return [f"{str(folder)!r} cannot be used in a unit file; install the package at a path without such characters"]
-    needed = (*artifacts.PROGRAMS, artifacts.PROVISIONER) if given.provisioning else artifacts.PROGRAMS
+    more = {artifacts.PROVISIONER: given.provisioning, artifacts.AGENT_PROGRAM: given.services}
+    needed = (*artifacts.PROGRAMS, *(name for name, wanted in more.items() if wanted))
     lacking = [name for name in needed if not flags.inside(given, folder / name).exists()]
     return [
         f"there is no {folder / name}; install the package there with pip, or say by --programs-dir where it is"

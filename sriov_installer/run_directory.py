@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 from sriov import devices, errors
 
-_FOLDERS = ("vfs", "homes", "defaults")
+_CLUSTER = "cluster"  # of the agent's socket, in a DaemonSet
+_FOLDERS = ("vfs", "homes", "defaults", _CLUSTER)
 _OF_A_VF = (".json", ".tmp")
+_OF_THE_AGENT = re.compile(r"agent\.sock|\.agent\.sock\.\d+")
 _FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|trouble\.(json|tmp)|[\w-]+\.lock")
 
 
@@ -47,6 +49,8 @@ def _is_ours(run_dir: pathlib.Path, path: pathlib.Path) -> bool:
         return False
     if path.parent == run_dir:
         return _FILES.fullmatch(path.name) is not None
+    if path.parent.name == _CLUSTER:
+        return _OF_THE_AGENT.fullmatch(path.name) is not None
     return path.name == ".try" or (path.suffix in _OF_A_VF and _is_address(path.stem))
 
 

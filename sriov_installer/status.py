@@ -50,7 +50,11 @@ def _kind(wanted: artifacts.Artefact, content: bytes) -> str:
     if artifacts.is_completion(wanted):
         return "completion"
     if wanted.path.name != artifacts.PLUGIN:
-        return {artifacts.RULES: "udev rules", artifacts.NETWORK: "networkd file"}.get(wanted.path.name, "unit")
+        return {
+            artifacts.RULES: "udev rules",
+            artifacts.NETWORK: "networkd file",
+            "sriov-cni-services.conf": "part of a unit",
+        }.get(wanted.path.name, "unit")
     return "native shim" if artifacts.is_native(content) else "Python shim"
 
 

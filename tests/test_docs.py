@@ -55,10 +55,14 @@ def test_the_network_list_for_nodes_without_multus() -> None:
 
 
 def test_the_host_link() -> None:
-    [example] = examples("docs/host-link.md")
-    wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
-    assert wanted is not None
-    assert (wanted.name, [*map(str, wanted.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+    first, second = (
+        vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
+        for example in examples("docs/host-link.md")
+    )
+    assert first is not None
+    assert (first.name, [*map(str, first.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+    assert second is not None
+    assert (second.name, second.via, second.services) == ("host0", (), True)
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:
@@ -120,7 +124,8 @@ def test_every_flag_and_exit_status_on_the_installers_page_is_known() -> None:
         ).stdout
         for command in (["install"], ["uninstall"], ["status"])
     ]
-    foreign = {"--require-hashes", "--no-deps", "--log-level", "--config-file", "--http"}
+    foreign = {"--require-hashes", "--no-deps", "--log-level", "--config-file", "--http", "--cluster-socket"}
+    foreign |= {"--system", "--uid", "--home-dir", "--shell"}  # useradd's
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", page)) - foreign
     assert named == set(re.findall(r"(?<![\w-])--[a-z][\w-]+", "".join(helps))) - {"--help"}
     for standing in status.Standing:

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from hack.benchmark import figures
 from hack.benchmark.clusters import adds as add_calls
 from hack.benchmark.clusters import changes as changes_of_a_cluster
+from hack.benchmark.clusters import hops
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.linux import netns
 from sriov_cni.dataplane import services
 from tests.kernel import namespaces
 from tests.sriov_cni.dataplane import bpf
 
-SERVICES, BACKENDS, CHANGES, CONNECTIONS, ADDS = 10_000, 10, 300, 3000, 200
-_BURST = 50  # connections of which the rate is taken at once
+SERVICES, BACKENDS, CHANGES, CONNECTIONS, ADDS = 10_000, 10, 300, 3000, 100
 _POD, _FAR, _CLUSTER_IP = "10.244.0.2", "10.244.0.3", "10.96.255.1"
 
 
@@ -80,46 +80,48 @@ def _changes(translator: services.Translator, table: TableChange, changes: int) 
 
 
 def _connections(translator: services.Translator, connections: int) -> list[figures.Figure]:
-    """Measure in bursts, in turns. A further way to a Service, such as the host's hop, is one more of `ways`."""
-    with _network() as (pod, far), netns.entered(far.handle), socket.create_server((_FAR, 0), backlog=64) as server:
-        port = server.getsockname()[1]
-        ways = {"bare": (_FAR, port), "service": (_CLUSTER_IP, 80)}
-        served = Service(Frontend(*ways["service"], Protocol.TCP), (Endpoint(*ways["bare"]),))
-        translator.apply(TableChange((served,)))
+    """Measure in turns: bare connections, those by a Service, and those by the host's hop."""
+    with contextlib.ExitStack() as stack:
+        pod, far = stack.enter_context(_network())
+        with netns.entered(far.handle):
+            server = stack.enter_context(socket.create_server((_FAR, 0), backlog=64))
+        bare = (_FAR, server.getsockname()[1])
+        ways = {"bare": bare, "service": (_CLUSTER_IP, 80)}
+        ways |= {f"{mode}_hop": hops.made(stack, mode, pod, far, bare) for mode in hops.MODES}
+        translator.apply(TableChange((Service(Frontend(*ways["service"], Protocol.TCP), (Endpoint(*bare),)),)))
         admitted = _milliseconds(lambda: translator.admit(netns.cookie(pod.handle)))
-        connects: dict[str, list[float]] = {way: [] for way in ways}
-        bursts: dict[str, list[float]] = {way: [] for way in ways}
+        taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         with netns.entered(pod.handle):
-            for _ in range(max(1, connections // _BURST)):
+            for _ in range(connections):
                 for way, where in ways.items():
-                    began = time.perf_counter()
-                    connects[way] += [_connected(where, server) for _ in range(_BURST)]
-                    bursts[way].append(time.perf_counter() - began)
+                    taken[way].append(_connected(where, server))
     return [
         figures.Figure("admit_ms", admitted, None, "the part of an ADD, once"),
-        *_compared(connects, bursts),
+        *_compared(taken),
     ]
 
 
-def _compared(connects: dict[str, list[float]], bursts: dict[str, list[float]]) -> Iterator[figures.Figure]:
+def _compared(taken: dict[str, list[tuple[float, float]]]) -> Iterator[figures.Figure]:
     """Return each way's figures, and how many times as long as the bare way the others take."""
-    for way, times in connects.items():
-        yield figures.Figure(f"{way}_connect_us_p50", figures.percentile(times, 0.5) * 1000)
-    for way, seconds in bursts.items():
-        yield figures.Figure(f"{way}_connections_per_s", _BURST / figures.percentile(seconds, 0.5))
-    for way in connects.keys() - {"bare"}:
-        one, whole = (
-            figures.percentile(taken[way], 0.5) / figures.percentile(taken["bare"], 0.5) for taken in (connects, bursts)
-        )
-        yield figures.Figure(f"{way}_over_bare", one, 1.05, "connect, in one run")
-        yield figures.Figure(f"bare_over_{way}_per_s", whole, 1.05, "connections per second, with accept and close")
+    connect = {way: figures.percentile([one for one, _ in times], 0.5) for way, times in taken.items()}
+    whole = {way: figures.percentile([both for _, both in times], 0.5) for way, times in taken.items()}
+    for way, milliseconds in connect.items():
+        yield figures.Figure(f"{way}_connect_us_p50", milliseconds * 1000)
+    for way, milliseconds in whole.items():
+        yield figures.Figure(f"{way}_connections_per_s", 1000 / milliseconds)
+    for way in [each for each in taken if each != "bare"]:
+        target = 1.05 if way == "service" else None
+        yield figures.Figure(f"{way}_over_bare", connect[way] / connect["bare"], target, "connect, in one run")
+        yield figures.Figure(f"bare_over_{way}_per_s", whole[way] / whole["bare"], target, "with accept and close")
 
 
-def _connected(where: tuple[str, int], server: socket.socket) -> float:
+def _connected(where: tuple[str, int], server: socket.socket) -> tuple[float, float]:
+    """Return milliseconds of the connect, and with the rest of a short connection's life."""
+    began = time.perf_counter()
     with socket.socket() as client:
-        taken = _milliseconds(lambda: client.connect(where))
+        connect = _milliseconds(lambda: client.connect(where))
         server.accept()[0].close()
-    return taken
+    return connect, (time.perf_counter() - began) * 1000
 
 
 @contextlib.contextmanager

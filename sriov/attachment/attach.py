@@ -133,6 +133,8 @@ def _record(
         passed_over=_in_order(expected),
         pinned=(target and home and plans.pinned(request, home.address)) or "",
         cookie=request.cookie,
+        services_mode=request.services_mode,
+        services_reason=request.services_reason,
         host_link=request.host_link,
     )
 

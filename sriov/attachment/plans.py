@@ -23,8 +23,9 @@ class Request(msgspec.Struct, frozen=True):
     device nodes that the pod was given, as in `uverbs3`. `named` are the settings that the network names; if it is
     None, they are those that differ from the baseline. All others are stated on our own account, and their refusal
     fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it. `services`
-    is whether the pod's sockets reach Services, `cookie` the number by which the kernel then knows its namespace.
-    `host_link` is what others make when the pod has its addresses; it goes with the VF.
+    is whether the pod's sockets reach Services, `services_mode` the way in effect and `services_reason` why, `cookie`
+    the number by which the kernel then knows its namespace. `host_link` is what others make when the pod has its
+    addresses; it goes with the VF.
     """
 
     vf: devices.VF
@@ -37,6 +38,8 @@ class Request(msgspec.Struct, frozen=True):
     rdma_nodes: tuple[str, ...] = ()
     named: frozenset[settings.Setting] | None = None
     services: bool = False
+    services_mode: str = ""
+    services_reason: str = ""
     cookie: int = 0
     host_link: ledger.HostLink | None = None
 

@@ -191,11 +191,14 @@ class Kernel(Protocol):
     def rules(self) -> tuple[MarkRule, ...]:
         """Return the rules by mark."""
 
+    def needs_nft(self, purpose: str) -> None:
+        """Raise UnsupportedError if the machine has no libnftables."""
+
     def nft_comment(self, table: str) -> str:
         """Return the comment of an inet table of nftables; "" without one, or without the table."""
 
     def run_nft(self, commands: str) -> None:
-        """Apply nft's commands in one transaction. UnsupportedError if the machine has no libnftables."""
+        """Apply nft's commands in one transaction."""
 
     def rdma_is_exclusive(self) -> bool:
         """Report whether every RDMA device is in one namespace only, as after `rdma system set netns exclusive`."""

@@ -219,6 +219,12 @@ class Netlink:
     def _rules(self, version: int) -> list[bytes]:
         return self._route.ask(_GETRULE, nlsocket.DUMP, neighbours.every_rule(version))
 
+    def needs_nft(self, purpose: str) -> None:
+        # Only a network with a host link pays for the library.
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        nftables.needed(purpose)
+
     def nft_comment(self, table: str) -> str:
         from sriov.linux import nftables  # noqa: PLC0415
 
@@ -226,7 +232,6 @@ class Netlink:
             return nftables.comment(table)
 
     def run_nft(self, commands: str) -> None:
-        # Only a network with a host link pays for the library.
         from sriov.linux import nftables  # noqa: PLC0415
 
         with self._entered():

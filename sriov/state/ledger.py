@@ -57,7 +57,7 @@ UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
 class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
 
-    `nodes` are the node's own addresses and `via` the networks behind it to which the pod was given routes.
+    `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
     """
 
     name: str
@@ -66,6 +66,12 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     inside_address: str
     nodes: tuple[str, ...]
     via: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """What is reached through the node."""
+        return (*self.via, *self.ranges)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +85,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     for and the driver refused, None if they were not written. `pinned` is the MAC that the PF holds the VF to, "" for
     none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
     of an InfiniBand VF, "" for none. `cookie` is the number by which the kernel knows the namespace if its
-    sockets reach Services, or else 0. `host_link` is None without one. Records of older versions lack some of these.
+    sockets reach Services, or else 0. `services_mode` is the way to Services in effect, "" if nobody asked for one,
+    and `services_reason` why `auto` chose it. `host_link` is None without one. Records of older versions lack some of
+    these.
     """
 
     version: int = FORMAT
@@ -100,6 +108,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host_mac: str | None = None
     host_guid: str = ""
     cookie: int = 0
+    services_mode: str = ""
+    services_reason: str = ""
     host_link: HostLink | None = None
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:

@@ -14,8 +14,9 @@ from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, host_links, netconf, result, service_modes, typos, vf_request
+from sriov_cni.spec import cni_errors, host_links, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
+from sriov_cni.spec.service_modes import ServicesMode
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
@@ -49,7 +50,10 @@ async def _attach(
 ) -> tuple[tuple[result.Interface, ...], result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
     if wanted.host_link is not None:
-        link = await _plan_host_link(daemon, held, call, pod, wanted.host_link)
+        wish = wanted.host_link
+        if request.services_mode == ServicesMode.HOST:  # auto may have chosen it
+            wish = msgspec.structs.replace(wish, services=True)
+        link = await _plan_host_link(daemon, held, call, pod, wish)
         request = msgspec.structs.replace(request, host_link=link)
     moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, wanted.rdma)
     request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
@@ -200,6 +204,9 @@ def _request(
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
     link_layers.check(daemon.node, vf, wanted)
     services = _services(daemon, network, wanted.services)
+    reason = ""
+    if services is ServicesMode.AUTO:
+        services, reason = _chosen(daemon, network, vf, wanted)
     if daemon.guard is not None:
         daemon.guard.check(vf, wanted.wanted, services)
     pf = daemon.node.uplink(vf)
@@ -218,29 +225,59 @@ def _request(
     if wanted.host_link is not None:
         from sriov_cni.commands import host_link_requests  # noqa: PLC0415
 
-        host_link_requests.check(call, vf, wanted.host_link)
+        host_link_requests.check(daemon, call, vf, wanted.host_link)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
-    through_sockets = services is service_modes.ServicesMode.SOCKET
+    through_sockets = services is ServicesMode.SOCKET
     return plans.Request(
-        vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=through_sockets
+        vf,
+        owner,
+        stated,
+        wanted.mtu,
+        wanted.allmulti,
+        ipam=network.ipam or "",
+        named=named,
+        services=through_sockets,
+        services_mode="" if services is ServicesMode.OFF and not reason else services,
+        services_reason=reason,
     )
 
 
-def _services(
-    daemon: Daemon, network: netconf.Network, named: service_modes.ServicesMode | None
-) -> service_modes.ServicesMode:
+def _services(daemon: Daemon, network: netconf.Network, named: ServicesMode | None) -> ServicesMode:
     """Return the mode in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
-    if named is service_modes.ServicesMode.SOCKET:
+    if named is ServicesMode.SOCKET:
         _translation(daemon)
     if named is not None or daemon.guard is None:
-        return named or service_modes.ServicesMode.OFF
+        return named or ServicesMode.OFF
     default = daemon.guard.defaults.services
-    if default is service_modes.ServicesMode.SOCKET and daemon.translation is None:
+    if default is ServicesMode.SOCKET and daemon.translation is None:
         log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
-        return service_modes.ServicesMode.OFF
+        return ServicesMode.OFF
     return default
+
+
+def _chosen(
+    daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
+) -> tuple[ServicesMode, str]:
+    """Return what `auto` is for this pod, and why. Fails no pod."""
+    from sriov_cni.dataplane.modes import choice  # noqa: PLC0415  # other networks do not pay for it
+
+    translation = daemon.translation
+    problems = () if translation is None else tuple(translation.problems())
+    works = translation is not None and not problems
+    facts = choice.WaysThereAre(
+        translates=translation is not None,
+        problems=problems,
+        others=() if works or daemon.other_balancers is None else daemon.other_balancers(),
+        host_link=wanted.host_link is not None and daemon.service_ranges is not None and bool(daemon.service_ranges()),
+        netdev=not vf.userspace,
+    )
+    found = choice.choose(facts)
+    log.info('network %s: services "auto" is "%s": %s', network.name, found.mode, found.reason)
+    if daemon.meter is not None:
+        daemon.meter.chose(found.mode)
+    return ServicesMode(found.mode), found.reason
 
 
 def _translation(daemon: Daemon) -> Translation:

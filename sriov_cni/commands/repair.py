@@ -10,7 +10,7 @@ from sriov.daemon import logs
 from sriov.hardware import inventory
 from sriov.state import ledger
 from sriov_cni.commands import rdma_numbering
-from sriov_cni.context.calls import Daemon, log
+from sriov_cni.context.calls import Daemon, Translation, log
 
 INTERVAL = 10.0  # seconds
 _TELLING = 5.0  # seconds between two reports of the background tasks' problems
@@ -74,18 +74,36 @@ async def repair(daemon: Daemon, *, only_due: bool = False, at_once: int = 1) ->
 def _look(daemon: Daemon) -> tuple[list[ledger.Record], list[ledger.Record]]:
     """Return records without a living owner, and records of VFs whose driver has changed since the ADD.
 
-    Namespaces without a record reach Services no more: a DEL leaves that to this, and does not look for other records.
     The whole ledger is read here: in a thread, since that may take some time.
     """
     over: dict[bool, list[ledger.Record]] = {True: [], False: []}
     # Before the ledger: an ADD writes its record first.
     admitted = set() if daemon.translation is None else daemon.translation.admitted()
-    for record in daemon.book.records():
+    records = list(daemon.book.records())
+    for record in records:
         over[_seems_over(daemon, record)].append(record)
-        admitted.discard(record.cookie)
-    if daemon.translation is not None and admitted:
-        daemon.translation.dismiss(admitted)
+    if daemon.translation is not None:
+        _settle_services(daemon.translation, daemon.book, admitted, records)
     return over[True], [each for each in over[False] if rebound.problem(daemon.node.tree, each) is not None]
+
+
+def _settle_services(
+    translation: Translation, book: ledger.Ledger, admitted: set[int], records: Iterable[ledger.Record]
+) -> None:
+    """Namespaces without a record reach Services no more: a DEL leaves that to this, and does not look for other
+    records. Those with one do, whoever has removed them."""
+    over = admitted - _cookies(records)
+    try:
+        translation.dismiss(over)
+        # Meanwhile an ADD may have come to a namespace that was about to be forgotten: its record is there by now.
+        for cookie in _cookies(book.records() if over else records) - (admitted - over):
+            translation.admit(cookie)
+    except errors.SriovError as error:
+        log.error("which pods reach Services is not as the ledger has it: %s", error)
+
+
+def _cookies(records: Iterable[ledger.Record]) -> set[int]:
+    return {record.cookie for record in records if record.cookie}
 
 
 def _seems_over(daemon: Daemon, record: ledger.Record) -> bool:

@@ -55,9 +55,15 @@ class Translation(Protocol):
 
     def reached(self) -> Iterable[tuple[int, int, bytes, bytes]]: ...
 
+    def usage(self) -> Mapping[str, tuple[int, int]]: ...
+
     def prove(self) -> None: ...
 
     def problems(self) -> list[str]: ...
+
+
+OtherBalancers = Callable[[], tuple[str, ...]]
+"""Returns the programs of another balancer that serve all pods' sockets: dataplane.other_balancers.CiliumLook."""
 
 
 class Meter(Protocol):
@@ -69,6 +75,9 @@ class Meter(Protocol):
     def repaired(self, *, restored: bool) -> None:
         """Count an attempt to detach a VF that was left without a DEL."""
 
+    def chose(self, mode: str) -> None:
+        """Count what `services: "auto"` was for a pod."""
+
 
 class Daemon(msgspec.Struct, frozen=True):
     """The node, its ledger and the VFs' locks. All calls of a node share one, because of the locks.
@@ -77,7 +86,8 @@ class Daemon(msgspec.Struct, frozen=True):
     yet. `chores` holds what goes on after an answer, so that the daemon's end waits for it; `tasks` what goes on all
     along; `stuck` are VFs that repair has failed to restore. `ipam_patience` is how many seconds a VF's way home
     waits for an IPAM plugin that works on its link. `via_host` are the networks that the node's
-    rules for host links name.
+    rules for host links name; `service_ranges` returns those that the cluster takes ClusterIPs from, as far as they are
+    known, and is None if nobody could say.
     """
 
     node: Node
@@ -92,6 +102,8 @@ class Daemon(msgspec.Struct, frozen=True):
     enable_ipv6: EnableIpv6 | None = None
     translation: Translation | None = None
     set_sysctls: SetSysctls | None = None
+    service_ranges: Callable[[], tuple[str, ...]] | None = None
+    other_balancers: OtherBalancers | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)

@@ -102,6 +102,8 @@ def _refused_setting(rule: Rule, wanted: settings.VfSettings) -> str | None:
 
 
 def _check_rule(rule: Rule) -> None:
+    if service_modes.ServicesMode.AUTO in (rule.services or ()):
+        raise ValueError('services "auto" is never in effect: name the modes that it may choose')
     for each in rule.vlans or ():
         _span(each)
     for each in rule.mac_prefixes or ():

@@ -44,18 +44,17 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class Reception:
-    """`translation` acts on Services; without it the table is only kept. `records` are the pods."""
+    """`translation` acts on Services; without it the table is only kept. `records` are the pods. `meter` may be set."""
 
     def __init__(
         self,
         where: Where,
         translation: ServicesTable | None,
         records: Callable[[], Iterable[ledger.Record]],
-        meter: ServicesMeter | None = None,
     ) -> None:
-        self._where, self._meter = where, meter
-        count = (lambda _number: None) if meter is None else meter.ended
-        self._ender = None if translation is None else stale_sockets.Ender(translation.reached, records, count)
+        self._where = where
+        self.meter: ServicesMeter | None = None
+        self._ender = None if translation is None else stale_sockets.Ender(translation.reached, records, self._ended)
         apply = receiver.keep_only if translation is None else translation.apply
         self.receiver = receiver.Receiver(table_store.Snapshot(where.snapshot), apply, where.uid, witness=self)
 
@@ -77,9 +76,13 @@ class Reception:
     def took(self, change: services.TableChange, seconds: float) -> None:
         if self._ender is not None:
             self._ender.note(change)
-        if self._meter is not None:
-            self._meter.changed(seconds)
+        if self.meter is not None:
+            self.meter.changed(seconds)
 
     def refused(self) -> None:
-        if self._meter is not None:
-            self._meter.refused()
+        if self.meter is not None:
+            self.meter.refused()
+
+    def _ended(self, sockets: int) -> None:
+        if self.meter is not None:
+            self.meter.ended(sockets)

@@ -15,6 +15,9 @@ _ASKED, _TOLD = struct.Struct("=Q20s4x"), struct.Struct("=20s4xQ")
 POD, SERVICE, BACKEND, MEMBER, FRONTEND = (8, 4), (20, 40), (4, 24), (24, 4), (32, 32)
 """Lengths in bytes of a map's keys and values."""
 
+MOST_PODS, MOST_MEMBERS = 4096, 16384
+"""Room in these maps, max_entries."""
+
 PODS, PROOF = 0, 1
 """Spaces: which namespaces a Service is for. Agents write in the pods' alone."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from sriov import errors
-from sriov.cluster import services
+from sriov.cluster import frames, services
 from sriov.linux.bpf import maps
 from sriov_cni.dataplane import ranges, service_maps
 
@@ -62,6 +62,16 @@ class KernelTable:
         self._forget(gone, new)
         if change.whole:
             self._sweep_members()
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Return how many entries each map has, and how many the daemon takes. `members` are backends that pods keep,
+        as far as this daemon has written them."""
+        members = sum(len(each.members) for each in self._known.values())
+        return {
+            "frontends": (len(self._known), frames.MOST_SERVICES),
+            "backends": (MOST_BACKENDS - self._ranges.free, frames.MOST_BACKENDS),
+            "members": (members, service_maps.MOST_MEMBERS),
+        }
 
     def _plan(self, wanted: Iterable[services.Service], new: _Writing) -> None:
         for service in wanted:

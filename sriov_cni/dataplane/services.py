@@ -7,14 +7,13 @@ import contextlib
 import logging
 import os
 import pathlib
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
 
 from sriov import errors
 from sriov.cluster import services
-from sriov.linux import libbpf
+from sriov.linux.bpf import pinned, programs
 from sriov_cni.dataplane import proof, service_maps, service_table
 
 _log = logging.getLogger(__name__)
@@ -36,12 +35,12 @@ class Translator:
         self._lock = threading.Lock()
         self._told: list[str] = []
         self._cgroup = _opened(cgroup)
-        chooses_error = int(libbpf.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
+        chooses_error = int(programs.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
         with _told(f"the programs for Services cannot be attached to {cgroup}, pinned in {self._pins}"):
             self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not libbpf.is_filesystem(self._pins):
+            if not programs.is_filesystem(self._pins):
                 raise errors.SriovError(f"services: {pins} is in no BPF file system", "mount -t bpf bpf /sys/fs/bpf")
-            self._object = libbpf.Object(file, self._pins, {".rodata": chooses_error})
+            self._object = programs.Object(file, self._pins, {".rodata": chooses_error})
             self._object.attach(self._cgroup, self._pins)
             self._take_over()
 
@@ -81,6 +80,12 @@ class Translator:
         with _told("pods that are gone are not forgotten"):
             self._pods.delete([service_maps.pod(each) for each in cookies])
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Return how many entries each table has, and how many there is room for."""
+        with self._lock:
+            found = self._table.usage()
+        return {**found, "pods": (len(self.admitted()), service_maps.MOST_PODS)}
+
     def prove(self) -> None:
         """Make connections through the programs, unless that was done a moment ago; problems() then has what failed,
         and the log what is new of it. Blocks, for a second at the most."""
@@ -112,9 +117,14 @@ class Translator:
         os.close(self._cgroup)
 
 
-def remove(pins: pathlib.Path) -> None:
-    """End everything that is pinned in the folder: links and with them programs, and maps."""
-    shutil.rmtree(pins / LAYOUT, ignore_errors=True)
+def remove(folder: pathlib.Path) -> None:
+    """End everything that is pinned in the folder: links and with them programs, and maps. Raises SriovError."""
+    try:
+        pinned.remove(folder)
+    except OSError as error:
+        raise errors.SriovError(
+            f"services: what is pinned in {folder} cannot be ended: {error.strerror}", f"as root: rm -r {folder}"
+        ) from error
 
 
 def cgroup_root(mountinfo: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> pathlib.Path:

@@ -57,6 +57,16 @@ class TableFile(Generic[ChangeT]):
                 f"free space there, or give another {self._option}",
             ) from error
 
+    def forget(self) -> None:
+        """Remove the file, if there is one. Raises SriovError."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise errors.SriovError(
+                f"cannot remove the snapshot of {self._frames.name} {self._path}: {error.strerror}",
+                f"as root: rm {self._path}",
+            ) from error
+
     def _complain(self, why: str) -> None:
         _log.error("snapshot of %s %s cannot be used: %s; %s", self._frames.name, self._path, why, self._without)
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sriov import errors
 from sriov.daemon import endpoint, http_address, pages, process_metrics
 from sriov_cni.context import calls, run_directory
-from sriov_cni.monitoring import attached_vfs, counters, metrics
+from sriov_cni.monitoring import attached_vfs, counters, metrics, services_metrics
 
 
 class DaemonMonitor:
@@ -20,6 +20,11 @@ class DaemonMonitor:
         self._read = read
         self._registry = process_metrics.registry("CNI daemon")
         self.meter = metrics.PrometheusMeter(self._registry)
+
+    def count_services(self, silence: Callable[[], float]) -> services_metrics.ServicesCounter:
+        """Return the counter of what the agent sends; `silence` is called by scrapes."""
+        self._registry.register(services_metrics.AgentSilence(silence))
+        return services_metrics.ServicesCounter(self._registry)
 
     @contextlib.asynccontextmanager
     async def serving(
@@ -42,6 +47,8 @@ class DaemonMonitor:
         async with endpoint.serving(self._where, pages.routes(problems, self._registry), remedy):
             self._registry.register(metrics.Holdings(lambda: watcher.latest))
             self._registry.register(process_metrics.BackgroundTasks(daemon.tasks))
+            if daemon.translation is not None:
+                self._registry.register(services_metrics.ServicesInForce(daemon.translation))
             if daemon.guard is not None:
                 self._registry.register(metrics.PolicyInForce(daemon.guard.problem))
             looking = asyncio.create_task(

@@ -51,12 +51,17 @@ class PrometheusMeter:
             ("result",),
             registry=where,
         )
+        self._choices = prometheus_client.Counter(
+            "sriov_services_auto_choices", 'What services: "auto" was for pods.', ("mode",), registry=where
+        )
         self._begin()
 
     def _begin(self) -> None:
         """Create every counter at the start: increase() does not see a counter that first appears as 1."""
         for result in ("restored", "failed"):
             self._repairs.labels(result)
+        for mode in ("off", "socket", "host"):
+            self._choices.labels(mode)
         for command in (*_COMMANDS, "unknown"):
             for code in (*(str(int(each)) for each in _CODES), "plugin"):
                 self._calls.labels(command, code)
@@ -72,6 +77,9 @@ class PrometheusMeter:
 
     def repaired(self, *, restored: bool) -> None:
         self._repairs.labels("restored" if restored else "failed").inc()
+
+    def chose(self, mode: str) -> None:
+        self._choices.labels(mode).inc()
 
 
 _FAMILIES: tuple[tuple[str, str, Callable[[counters.Counters], int]], ...] = (

@@ -1,6 +1,6 @@
-"""Decisions on a DaemonSet: is it rolled out, the patch that removes the shim, the pods that forbid that. Pure."""
+"""Decisions on a DaemonSet: is it rolled out, the patch that removes what is ours, the pods that forbid that. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from sriov import errors
@@ -8,6 +8,8 @@ from sriov import errors
 Object = dict[str, Any]
 
 _SHIM = "install-shim"
+_AGENTS = ("agent", "agent-metrics")
+_SERVES, _OF_SERVING = "--services=", ("--cgroup-root=", "--cluster-socket=")
 _COUNTED = ("updatedNumberScheduled", "numberReady", "numberAvailable")
 _ENDED = ("Succeeded", "Failed")
 
@@ -31,7 +33,8 @@ def nodes(daemonsets: Iterable[Object]) -> int:
 
 
 def removal(daemonset: Object) -> list[Object]:
-    """Return the JSON patch with which every pod starts again and takes the shim away, on all nodes at once.
+    """Return the JSON patch with which every pod starts again and takes the shim away, on all nodes at once; and what
+    the CNI daemon has left in the kernel for Services.
 
     Whatever its strategy is: a pod that waits to be deleted by somebody would keep the shim. Raises SriovError.
     """
@@ -46,7 +49,24 @@ def removal(daemonset: Object) -> list[Object]:
         {"op": "test", "path": f"{place}/name", "value": _SHIM},
         {"op": "replace", "path": f"{place}/args", "value": arguments},
         {"op": "replace", "path": "/spec/updateStrategy", "value": strategy},
+        *_ending_services(daemonset["spec"]["template"]["spec"].get("containers", [])),
     ]
+
+
+def _ending_services(containers: Sequence[Object]) -> Iterator[Object]:
+    """Yield what has the daemon end them, as the chart's cni.uninstall does. Without it the agent would never be ready.
+
+    The last container first: a removal changes the numbers of those behind it.
+    """
+    for number, each in reversed([*enumerate(containers)]):
+        place, args = f"/spec/template/spec/containers/{number}", each.get("args", [])
+        if each["name"] in _AGENTS:
+            yield {"op": "test", "path": f"{place}/name", "value": each["name"]}
+            yield {"op": "remove", "path": place}
+        elif any(arg.startswith(_SERVES) for arg in args):
+            kept = [arg.replace(_SERVES, "--remove-services=") for arg in args if not arg.startswith(_OF_SERVING)]
+            yield {"op": "test", "path": f"{place}/name", "value": each["name"]}
+            yield {"op": "replace", "path": f"{place}/args", "value": kept}
 
 
 def holders(pods: Iterable[Object], resources: Collection[str]) -> list[str]:

@@ -1,14 +1,17 @@
 """Every metric that the code has, by the names that Prometheus sees."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import prometheus_client
 from prometheus_client import core
 
 from deviceplugin import monitoring as plugins
 from sriov.daemon import background, process_metrics
-from sriov_cni.monitoring import attached_vfs
+from sriov_agent import agent, api, objects
+from sriov_agent.policies import feed
+from sriov_agent import monitoring as agents
+from sriov_cni.monitoring import attached_vfs, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
@@ -16,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def names() -> dict[str, str]:
-    """What each is, by its name: of both daemons, and of Prometheus' own that a process has."""
+    """What each is, by its name: of both daemons and the agent, and of Prometheus' own that a process has."""
     return {f"{each.name}{suffix}": each.documentation for each in _families() for suffix in _suffixes(each)}
 
 
@@ -28,8 +31,8 @@ def ours() -> set[str]:
 
 
 def registries() -> tuple[prometheus_client.CollectorRegistry, ...]:
-    """Each daemon's."""
-    return _daemon(), _plugin()
+    """Each program's."""
+    return _daemon(), _plugin(), _agent()
 
 
 def _families() -> Iterator[core.Metric]:
@@ -47,7 +50,20 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     made.register(daemons.Holdings(attached_vfs.Look))
     made.register(daemons.PolicyInForce(lambda: None))
     made.register(process_metrics.BackgroundTasks(background.Background()))
+    services_metrics.ServicesCounter(made)
+    made.register(services_metrics.AgentSilence(lambda: 0.0))
+    made.register(services_metrics.ServicesInForce(_NoServices()))
     return made
+
+
+class _NoServices:
+    """Reaches what there is, which is nothing."""
+
+    def problems(self) -> list[str]:
+        return []
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {}
 
 
 def _plugin() -> prometheus_client.CollectorRegistry:
@@ -55,3 +71,22 @@ def _plugin() -> prometheus_client.CollectorRegistry:
     made.register(plugins.Metrics())
     made.register(process_metrics.BackgroundTasks(background.Background()))
     return made
+
+
+class _NoCluster:
+    """Nothing is asked."""
+
+    async def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
+        raise NotImplementedError(kind, put)
+
+    async def get(self, kind: api.WatchedKind, namespace: str, name: str) -> objects.AnyObject:
+        raise NotImplementedError(kind, namespace, name)
+
+    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
+        raise NotImplementedError(kind, version)
+
+
+def _agent() -> prometheus_client.CollectorRegistry:
+    where = feed.Where("node", pathlib.Path("policies.sock"))
+    policies = feed.PolicyFeed(where, _NoCluster(), print)
+    return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock"), policies))

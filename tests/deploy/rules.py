@@ -6,6 +6,7 @@ The API server's schemas allow all of it. The rules are what this project promis
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from sriov.daemon import unix_sockets
 from tests.deploy import rendering
 from tests.deploy.rendering import Object
 
@@ -15,7 +16,9 @@ CAPABILITIES: dict[str, set[str]] = {
     "cni-daemon": {"NET_ADMIN", "SYS_ADMIN", "NET_RAW"},
     "device-plugin-metrics": set(),
     "cni-daemon-metrics": set(),
+    "agent-metrics": set(),
     "sriovctl": set(),
+    "agent": set(),
 }
 """Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
 allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
@@ -23,7 +26,7 @@ allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, V
 OPTIONAL: dict[str, set[str]] = {"install-shim": {"DAC_OVERRIDE"}}
 """What a value may add: where the runtime's folder of plugins is not root's, only this lets root write there."""
 
-PROXIES = {"device-plugin-metrics": "device-plugin", "cni-daemon-metrics": "cni-daemon"}
+PROXIES = {f"{name}-metrics": name for name in ("device-plugin", "cni-daemon", "agent")}
 """Containers of another image, which answer the node's network in the place of this one."""
 
 READ, WRITE = True, False
@@ -38,6 +41,10 @@ HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
     "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ, "sriovctl": READ}),
     "predecessor": (r"/.+/.+", {"cni-daemon": WRITE, "sriovctl": READ}),
     "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
+    "pins": (r"/sys/fs/bpf/sriov-underlay", {"cni-daemon": WRITE}),
+    "cgroup": (r"/sys/fs/cgroup", {"cni-daemon": READ}),
+    "cluster": (r"/run/sriov/cluster", {"agent": READ}),
+    "state": (r"/var/lib/sriov-underlay", {"cni-daemon": WRITE}),
     "netns": (r"/run/netns", {"cni-daemon": READ, "sriovctl": READ}),
 }
 """The node's folders by the volume's name: what the path has to be, who may see it, and whether only to read it."""
@@ -123,10 +130,11 @@ def _the_api_server(daemonset: Object) -> Iterator[str]:
 
 
 def _tokens(daemonset: Object) -> Iterator[str]:
-    """Only a proxy asks the API server for anything."""
+    """Only the agent and a proxy ask the API server for anything, each with a volume of its own."""
     volumes = {each["name"] for each in _pod(daemonset)["volumes"] if _has_token(each)}
     for container, mount in _mounts(daemonset):
-        if mount["name"] in volumes and (container not in PROXIES or mount.get("readOnly") is not True):
+        holders = {"agent"} if mount["name"] == "agent-access" else PROXIES.keys()
+        if mount["name"] in volumes and (container not in holders or mount.get("readOnly") is not True):
             yield f"{container} has a token for the API server"
 
 
@@ -155,6 +163,14 @@ def _proxies(daemonset: Object) -> Iterator[str]:
         context = proxy.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
             yield f"{name} is root"
+
+
+def _agent(daemonset: Object) -> Iterator[str]:
+    """It is nobody on the node, and the one that the daemon knows it by: no other container may pass for it."""
+    users = {name: context.get("runAsUser", 0) for name, context in _contexts(daemonset)}
+    if users.pop("agent", unix_sockets.AGENT_UID) != unix_sockets.AGENT_UID:
+        yield f"the agent is not user {unix_sockets.AGENT_UID}"
+    yield from (f"{name} may pass for the agent" for name, user in users.items() if user == unix_sockets.AGENT_UID)
 
 
 def _images(daemonset: Object) -> Iterator[str]:
@@ -219,6 +235,7 @@ RULES: tuple[Rule, ...] = (
     _the_api_server,
     _tokens,
     _proxies,
+    _agent,
     _images,
     _probes,
     _importance,

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov_installer.cluster import rollouts
 from tests.deploy import clusters, rendering, test_rendering
 from tests.deploy.rendering import Object
 from tests.examples import pages
-from tests.fakes.cluster import kinds
+from tests.fakes.cluster import kinds, patches
 
 HOOK = "helm.sh/hook"
 GROUPS = {"nodeGroups": {"canary": {"config": {"resourceList": [{"RESOURCENAME": "b", "resourcePrefix": "x.org"}]}}}}
@@ -90,6 +91,20 @@ def test_the_removal_can_be_left_out() -> None:
 @pytest.mark.parametrize("variant", test_rendering.VARIANTS)
 def test_hooks_are_sound(variant: str) -> None:
     test_rendering.validate(hooks(test_rendering.VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("variant", ["services", "services, and metrics", "by hand"])
+def test_the_removal_leaves_what_cni_uninstall_renders(variant: str) -> None:
+    """Of both programs of Services too; a volume that nobody mounts any more does no harm."""
+    values = test_rendering.VARIANTS[variant]
+    daemonset = rendering.only(rendering.chart(values), "DaemonSet")
+    by_value = {**values, "cni": {**values.get("cni", {}), "uninstall": True}}
+    rendered = rendering.containers(rendering.only(rendering.chart(by_value), "DaemonSet"))
+    patched = rendering.containers(patches.replacing(rollouts.removal(daemonset))(daemonset))
+    assert [*patched] == [*rendered]
+    assert [each["args"] for each in patched.values() if "args" in each] == [
+        each["args"] for each in rendered.values() if "args" in each
+    ]
 
 
 @pytest.fixture

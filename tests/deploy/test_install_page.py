@@ -116,6 +116,32 @@ def test_the_table_of_privileges_is_the_daemonset() -> None:
         assert row[0].strip().split(", ") == added
 
 
+def test_the_table_of_services_is_what_they_add() -> None:
+    """Users, capabilities and folders of the node, beyond those of the same containers without Services."""
+    before = rendering.only(rendering.chart(), "DaemonSet")
+    after = rendering.only(rendering.chart(yaml.safe_load(FILES["services.yaml"])), "DaemonSet")
+    section = PAGE.partition("\n## Services\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z-]+) \| (\d+) \| ([^|]*) \|([^|]*)\|([^|]*)\|$", section, re.MULTILINE)
+    new = {name: folders(after, name) - folders(before, name) for name in rendering.containers(after)}
+    assert [row[0] for row in rows] == [name for name, each in new.items() if each]
+    for name, user, capabilities, *cells in rows:
+        context = rendering.containers(after)[name]["securityContext"]
+        assert context.get("runAsUser", 0) == int(user)
+        assert capabilities == ("none" if name == "agent" else "as above")
+        said = [set(re.findall(r"`(/[^`]+)`", cell)) for cell in cells]
+        assert said == [{path for path, read in new[name] if read is it} for it in (False, True)]
+    daemons = [rendering.containers(each)["cni-daemon"]["securityContext"] for each in (before, after)]
+    assert daemons[0] == daemons[1]
+
+
+def folders(daemonset: Object, name: str) -> set[tuple[str, bool]]:
+    """The node's folders that a container sees, and whether only to read them."""
+    volumes = daemonset["spec"]["template"]["spec"]["volumes"]
+    paths = {each["name"]: each["hostPath"]["path"] for each in volumes if "hostPath" in each}
+    mounts = rendering.containers(daemonset).get(name, {}).get("volumeMounts", [])
+    return {(paths[each["name"]], bool(each.get("readOnly"))) for each in mounts if each["name"] in paths}
+
+
 DISTRIBUTIONS = {
     row[0]: row[1:] for row in re.findall(r"^\| ([A-Z]?\w+)[^|]* \| `(/[^`]+)` \| `(/[^`]+)`", PAGE, re.MULTILINE)
 }

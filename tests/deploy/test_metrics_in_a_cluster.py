@@ -1,4 +1,4 @@
-"""The chart's `metrics` values, by a real Prometheus: two nodes, both daemons on each.
+"""The chart's `metrics` values, by a real Prometheus: two nodes, both daemons and the agent on each.
 
 Prometheus is told of the pods as its discovery would find them, and scrapes through the proxies as prometheus-operator
 would have it do. Nodes are loopback addresses, and their loopbacks are ports of this machine's.
@@ -27,6 +27,8 @@ from tests.fakes import bench
 from tests.fakes import kubelet as fake
 from tests.lab.scraping import servers
 from tests.sriov.daemon import clients
+from tests.sriov_agent import apiserver, processes
+from tests.sriov_agent import cluster as small
 from tests.sriov_cni import harness
 
 TOKEN = "of-the-reader"  # noqa: S105 (nobody else's)
@@ -84,6 +86,19 @@ class Node:
         with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor, guard=guard):
             yield
 
+    @contextlib.asynccontextmanager
+    async def agent(self) -> AsyncIterator[None]:
+        """With a cluster of one Service, and the CNI daemon's receiver."""
+        api = apiserver.StandIn()
+        await api.put(small.service(), small.endpoint_slice(small.endpoint()), small.node())
+        http = f"--http=127.0.0.1:{self.ports[9559]}"
+        async with (
+            api.serving() as port,
+            processes.Daemon(self.folder).serving(),
+            processes.agent(self.folder, processes.kubeconfig(self.folder, port), http),
+        ):
+            yield
+
 
 @pytest.fixture
 def nodes(tmp_path: pathlib.Path) -> Iterator[tuple[Node, Node]]:
@@ -93,7 +108,7 @@ def nodes(tmp_path: pathlib.Path) -> Iterator[tuple[Node, Node]]:
     for name, ip in (("a", "127.0.0.2"), ("b", "127.0.0.3")):
         folder = tmp_path / name
         folder.mkdir()
-        ports = {port: clients.free_port() for port in (9557, 9558)}
+        ports = {port: clients.free_port() for port in (9557, 9558, 9559)}
         made.append(Node(name, ip, folder, bench.make(folder / "bench"), ports))
     yield (made[0], made[1])
     for each in made:
@@ -172,7 +187,7 @@ def pod(daemonset: Object, node: Node) -> Object:
 def proxies_of(daemonset: Object, node: Node) -> list[proxies.Proxy]:
     named = [each for name, each in rendering.containers(daemonset).items() if name.endswith("-metrics")]
     listening = [each["ports"][0]["containerPort"] for each in named]
-    ports = dict(zip(listening, node.ports.values(), strict=True))
+    ports = dict(zip(listening, [*node.ports.values()][: len(named)], strict=True))  # the agent's is the last
     return [proxies.proxy(each, node.ip, ports) for each in named]
 
 
@@ -194,10 +209,11 @@ def test_two_nodes_in_dashboard_and_alerts(nodes: tuple[Node, Node], tmp_path: p
         async with contextlib.AsyncExitStack() as running:
             for each in nodes:
                 await running.enter_async_context(each.device_plugin())
+                await running.enter_async_context(each.agent())
             running.enter_context(a.cni_daemon())
             stopping = contextlib.ExitStack()
             running.enter_context(stopping).enter_context(b.cni_daemon())
-            cluster = await running.enter_async_context(scraped("metrics", nodes, tmp_path))
+            cluster = await running.enter_async_context(scraped("services, and everything of metrics", nodes, tmp_path))
             await targets_are_up(cluster)
             for node, owner in ((a, "blue/db-0"), (b, "green/web-0")):
                 assert await asyncio.to_thread(node.add, owner) == 0
@@ -211,11 +227,15 @@ def test_two_nodes_in_dashboard_and_alerts(nodes: tuple[Node, Node], tmp_path: p
 
 
 async def targets_are_up(cluster: Cluster) -> None:
-    both = (("sriov-device-plugin", "device-plugin"), ("sriov-cni", "cni-daemon"))
+    programs = (
+        ("sriov-device-plugin", "device-plugin", 9557),
+        ("sriov-cni", "cni-daemon", 9558),
+        ("sriov-agent", "agent", 9559),
+    )
     pods = ("sriov-underlay-a", "a", "127.0.0.2"), ("sriov-underlay-b", "b", "127.0.0.3")
     wanted = {
-        (job, port, f"{port}-metrics", "kube-system", pod, node, f"{ip}:{9557 if port == 'device-plugin' else 9558}")
-        for job, port in both
+        (job, name, f"{name}-metrics", "kube-system", pod, node, f"{ip}:{port}")
+        for job, name, port in programs
         for pod, node, ip in pods
     }
     labels = ("job", "endpoint", "container", "namespace", "pod", "node", "instance")
@@ -241,7 +261,7 @@ async def the_dashboard_shows_both_nodes(cluster: Cluster) -> None:
     for query in queries:
         await servers.told(filled(query), _none if "sriov_background_fail" in query else bool, cluster.where)
     [memory] = [each for each in queries if "process_resident_memory_bytes" in each]
-    programs = {(node, program) for node in ("a", "b") for program in ("CNI daemon", "device plugin")}
+    programs = {(node, program) for node in ("a", "b") for program in ("CNI daemon", "device plugin", "agent")}
     await cluster.shows(filled(memory), "node", "program", found=programs)
     await cluster.shows(filled(memory, node="b"), "node", "program", found={each for each in programs if "b" in each})
 

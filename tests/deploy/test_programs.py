@@ -9,6 +9,7 @@ import yaml
 
 from deviceplugin import flags
 from sriov.pools import config
+from sriov_agent import app as agent
 from sriov_cni import app as daemon
 from tests.deploy import rendering, test_rendering
 from tests.deploy.rendering import Object
@@ -16,7 +17,18 @@ from tests.deploy.rendering import Object
 PARSERS: dict[str, argparse.ArgumentParser] = {
     "device-plugin": flags.parser(),
     "cni-daemon": daemon._parser(),
+    "agent": agent._parser(),
 }
+_FILES = (
+    "config_file",
+    "policy",
+    "pod_resources_socket",
+    "log_level_file",
+    "cluster_socket",
+    "cluster_snapshot",
+    "policy_socket",
+    "policy_snapshot",
+)
 
 
 def parsed(container: Object) -> dict[str, object]:
@@ -41,13 +53,17 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
     found = {key: value for key, value in given.items() if isinstance(value, pathlib.Path)}
     for own in ("sysfs", "procfs", "dev"):
         found.pop(own, None)
-    for file in ("config_file", "policy", "pod_resources_socket", "log_level_file"):
+    for table, is_removed in (("cluster", given.get("remove_services")), ("policy", None)):
+        if f"{table}_snapshot" in found:
+            if socket := found.pop(f"{table}_socket", None):  # the daemon's own, in its run directory
+                assert socket.parent.parent == found["run_dir"]
+            elif not is_removed:
+                found.pop(f"{table}_snapshot")
+    if given.get("policies") == "off":
+        found.pop("policy_socket")
+    for file in _FILES:
         if file in found:
             found[file] = found[file].parent
-    if not given.get("cluster_socket"):
-        found.pop("cluster_snapshot", None)
-    if not given.get("policy_socket"):
-        found.pop("policy_snapshot", None)
     if "kubelet_root_dir" in found:
         sockets = "plugins_registry" if given["registration"] == "watcher" else "device-plugins"
         found["kubelet_root_dir"] /= sockets

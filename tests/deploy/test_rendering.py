@@ -1,11 +1,14 @@
 """Rendered manifests: the same from chart and kustomization, valid for each supported Kubernetes, as the values say."""
 
 import json
+import pathlib
+import shutil
 import tomllib
 
 import pytest
 import yaml
 
+from sriov_agent import api
 from sriovctl import options
 from tests.deploy import rendering, rules
 from tests.deploy.rendering import Object
@@ -33,6 +36,23 @@ VARIANTS: dict[str, Object] = {
     "nobody looks": {"sriovctl": {"enabled": False}},
     "nobody looks, and no metrics": {"sriovctl": {"enabled": False}, "http": {"enabled": False}},
     "other networks": {"cni": {"confDir": "/var/lib/rancher/k3s/agent/etc/cni/net.d"}},
+    "services": {"services": {"enabled": True}},
+    "services, and metrics": {
+        "services": {"enabled": True},
+        "metrics": {
+            "proxy": {"enabled": True, "image": "quay.io/brancz/kube-rbac-proxy:v0.21.2"},
+            "podMonitor": {"enabled": True},
+        },
+    },
+    "services, and everything of metrics": {"services": {"enabled": True}, "metrics": {
+        "proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"},
+        "podMonitor": {"enabled": True},
+        "rules": {"enabled": True},
+        "dashboard": {"enabled": True},
+    }},
+    "services without probes": {"services": {"enabled": True}, "http": {"enabled": False}},
+    "services are ended": {"services": {"uninstall": True}},
+    "services are removed with the shim": {"services": {"enabled": True}, "cni": {"uninstall": True}},
     "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
     "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
@@ -113,6 +133,12 @@ REFUSED: list[tuple[Object, str]] = [
     ({"image": {"tag": "latest"}}, "image.tag is latest: two nodes would run two programs, name a version"),
     ({"http": {"devicePluginPort": 0}}, "at '/http/devicePluginPort': minimum: got 0, want 1"),
     ({"http": {"devicePluginPort": 9558}}, "http.devicePluginPort and http.cniDaemonPort are both 9558"),
+    ({"services": {"enabled": True}, "http": {"agentPort": 9557}}, "http.agentPort is 9557, which another program has"),
+    (
+        {"services": {"enabled": True, "uninstall": True}},
+        "services.uninstall ends what services.enabled starts: set one of them to false",
+    ),
+    ({"services": {"enable": True}}, "at '/services': additional properties 'enable' not allowed"),
     ({"config": {"resourceList": [{"selectors": {}}]}}, "at '/config/resourceList/0': missing property 'resourceName'"),
     ({"config": None}, "missing property 'config'"),
     ({"policy": {"rule": []}}, "at '/policy': additional properties 'rule' not allowed"),
@@ -204,6 +230,58 @@ def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
     chart, plain = (by_name(objects) for objects in (rendering.chart(), rendering.kustomize(rendering.BASE)))
     assert set(chart) == {(kind, "sriov-underlay") for kind in ("ConfigMap", "DaemonSet", "ServiceAccount")}
     assert chart == plain
+
+
+@pytest.mark.parametrize(
+    ("variant", "components"),
+    [
+        ("services", ["services"]),
+        ("services, and metrics", ["services", "metrics", "services/metrics"]),
+        ("services are ended", ["services/removal"]),
+    ],
+)
+def test_services_are_the_same_by_the_chart_and_by_components(
+    variant: str, components: list[str], tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(rendering.BASE, tmp_path / "kustomize")
+    overlay = {"resources": ["../kustomize"], "components": [f"../kustomize/{each}" for each in components]}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    chart, plain = (
+        by_name(objects) for objects in (rendering.chart(VARIANTS[variant]), rendering.kustomize(tmp_path / "mine"))
+    )
+    assert (("ClusterRole", "sriov-underlay-agent") in chart) is ("services" in components)
+    assert chart == plain
+
+
+def test_without_services_nothing_of_them_is_rendered() -> None:
+    """Alerts and dashboard are one file each, for all that there may be."""
+    files = {("PrometheusRule", "sriov-underlay"), ("ConfigMap", "sriov-underlay-dashboard")}
+    plain, served = (
+        json.dumps([each for each in rendering.chart(values) if (each["kind"], each["metadata"]["name"]) not in files])
+        for values in (VARIANTS["metrics"], VARIANTS["services, and everything of metrics"])
+    )
+    words = ("sriov-agent", '"agent"', "--services", "/sys/fs/")
+    assert [[each for each in words if each in said] for said in (plain, served)] == [[], [*words]]
+
+
+def test_a_removal_of_the_shim_ends_services_too() -> None:
+    removed, ended = (
+        rendering.containers(rendering.only(rendering.chart(VARIANTS[each]), "DaemonSet"))
+        for each in ("services are removed with the shim", "services are ended")
+    )
+    assert (removed["cni-daemon"], "agent" in removed) == (ended["cni-daemon"], False)
+    assert removed["install-shim"]["args"][0] == "uninstall"
+
+
+def test_the_agent_may_read_what_it_watches_and_nothing_else() -> None:
+    role = by_name(rendering.chart(VARIANTS["services"]))["ClusterRole", "sriov-underlay-agent"]
+    may = {(*each["apiGroups"], *each["resources"], *each["verbs"]) for each in role["rules"]}
+    watched = [kind.resource._api_info for kind in api.kinds("here")]
+    assert may == {
+        ("", "services", "nodes", "list", "watch"),
+        *((each.resource.group, each.plural, "list", "watch") for each in watched if each.resource.group),
+    }
 
 
 def test_the_comments_of_both_are_the_same() -> None:

@@ -131,7 +131,15 @@ INSECURE = {
     "allow-paths": "/metrics",
 }
 
+AGENT = "containers.agent"
 BROKEN_PROXY: list[tuple[Callable[[Object], None], str]] = [
+    (changed(f"{AGENT}.securityContext.runAsUser", 0), "the agent is not user 64731"),
+    (changed(f"{CNI}.securityContext.runAsUser", 64731), "cni-daemon may pass for the agent"),
+    (changed(f"{AGENT}.securityContext.capabilities.add", ["NET_RAW"]), "agent adds ['NET_RAW']"),
+    (changed(f"{CNI}.volumeMounts.podinfo.name", "agent-access"), "cni-daemon has a token for the API server"),
+    (changed(f"{AGENT}.volumeMounts.cluster.name", "run"), "agent mounts run, readOnly True"),
+    (changed("volumes.pins.hostPath.path", "/sys/fs/bpf"), "pins is the node's /sys/fs/bpf"),
+    (changed(f"{CNI}.volumeMounts.cgroup.readOnly", None), "cni-daemon mounts cgroup, readOnly False"),
     (
         changed(f"{PROXY}.args", ["--insecure-listen-address=0.0.0.0:9558", *FLAGS]),
         f"cni-daemon-metrics has the flags {INSECURE}",
@@ -161,7 +169,7 @@ def sound() -> Object:
 
 @pytest.fixture(scope="module")
 def proxied() -> Object:
-    return rendering.only(rendering.chart(test_rendering.VARIANTS["metrics"]), "DaemonSet")
+    return rendering.only(rendering.chart(test_rendering.VARIANTS["services, and metrics"]), "DaemonSet")
 
 
 def test_what_is_shipped_keeps_every_rule(sound: Object) -> None:

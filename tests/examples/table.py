@@ -19,6 +19,7 @@ _LAB_NETWORK = "tests/hack/test_lab.py::test_a_guest_with_a_network_reaches_this
 _LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that_the_daemons_of_one_node_follow"
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
+_HOST_LINK = "tests/hack/test_bench_host_link.py::test_a_short_run"
 _SERVICES = "tests/hack/test_bench_services.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
 _ON_A_NODE = "--field-selector spec.nodeName=node-1"
@@ -29,6 +30,7 @@ _REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
+_UNITS = "tests/lab/installing/test_services.py::test_services_by_the_page"
 _UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
 _WHOLE = {
     ("README.md", "#"): _README,
@@ -101,6 +103,7 @@ RUN = {
     ("docs/metrics.md", f"{_ANNOTATE} sriov-underlay/log-level-"): _LEVEL,
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/services.md", "hack/bench services"): _SERVICES,
+    ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
     ("docs/migration.md", "sriov-underlay install --replace-incumbent --enable"): _NODE,
@@ -177,6 +180,16 @@ RUN = {
     ): _NODE,
     ("docs/systemd.md", "curl http://127.0.0.1:9558/readyz http://127.0.0.1:9557/readyz"): _NODE,
     ("docs/systemd.md", "systemctl edit sriov-device-plugin"): _GUEST,
+    (
+        "docs/systemd.md",
+        "useradd --system --uid 64731 --home-dir / --shell /usr/sbin/nologin sriov-agent",
+    ): _UNITS,
+    (
+        "docs/systemd.md",
+        "install -D -m 0400 -o sriov-agent agent.kubeconfig /etc/sriov-underlay/agent.kubeconfig",
+    ): _UNITS,
+    ("docs/systemd.md", "/opt/sriov-underlay/bin/sriov-underlay install --services --enable"): _UNITS,
+    ("docs/systemd.md", "systemctl status sriov-agent.service"): _UNITS,
     ("docs/troubleshooting.md", "sriovctl doctor"): _NODE,
     ("docs/troubleshooting.md", "sriovctl explain default/web"): _NODE,
     ("docs/troubleshooting.md", "sriovctl inventory"): _NODE,

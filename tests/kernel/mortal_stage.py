@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from sriov.cluster import frames
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
-from sriov.linux import libbpf, netns
+from sriov.linux import netns
+from sriov.linux.bpf.programs import ATTACH_TYPES
 from sriov.state import ledger
 from sriov_cni.dataplane import service_maps, services, table_store
 from tests.fakes import mock_node
@@ -119,7 +120,7 @@ class Stage:
         }
         members = [service_maps.members(each, known[key].identity) for key, each in wanted.items()]
         assert {*self._entries("members", service_maps.MEMBER)} == {key for each in members for key, _ in each}
-        assert {path.name for path in (self.pins / services.LAYOUT).iterdir()} == {*libbpf.ATTACH_TYPES} | MAPS
+        assert {path.name for path in (self.pins / services.LAYOUT).iterdir()} == {*ATTACH_TYPES} | MAPS
 
     def _entries(self, name: str, lengths: tuple[int, int]) -> dict[bytes, bytes]:
         with bpf.pinned(self.pins, name, lengths) as found:

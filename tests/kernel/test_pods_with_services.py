@@ -15,7 +15,7 @@ from sriov.cluster import frames
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.daemon import http_address
 from sriov.linux import netns
-from sriov.state import daemon_problems
+from sriov.state import daemon_problems, ledger
 from sriov_cni.dataplane import service_maps, services, table_store
 from tests.fakes import mock_node
 from tests.kernel import namespaces, test_gc
@@ -109,7 +109,8 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
     """The agent says that it goes; the table's snapshot is no word of the agent's."""
     _, options = places
     agent, snapshot = tmp_path / "agent.sock", tmp_path / "services"
-    options += ("--cluster-socket", str(agent), "--cluster-snapshot", str(snapshot))
+    where = http_address.Unix(tmp_path / "http.sock")
+    options += ("--cluster-socket", str(agent), "--cluster-snapshot", str(snapshot), "--http", str(where))
     dns = Frontend("10.96.0.10", 53, Protocol.UDP)
     here, other = Service(dns, (Endpoint(ADDRESS, 53),)), Service(dns, (Endpoint(ADDRESS, 54),))
     table_store.Snapshot(snapshot).write(TableChange((here,), whole=True))
@@ -129,7 +130,41 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
             sending.sendall(frames.encoded(TableChange((other,))))
             with pytest.raises(ConnectionAbortedError):
                 asking.recv(1)
+            seen = metrics(where)
+            assert (seen["effective"], seen["change_duration_seconds_count"]) == (1, 2)
+            assert (seen["sockets_ended_total"], seen["agent_silence_seconds"]) == (1, 0)
+            assert seen["last_change_timestamp_seconds"] > time.time() - 60
+            rooms = {"frontends": 65536, "backends": 131072, "members": 16384, "pods": 4096}
+            used = {"frontends": 1, "backends": 1, "members": 0, "pods": 1}
+            assert {name: seen[f'capacity{{table="{name}"}}'] for name in rooms} == rooms
+            assert {name: seen[f'entries{{table="{name}"}}'] for name in used} == used
+            sending.sendall(bytes(9))
+            assert namespaces.until(lambda: metrics(where)["refused_changes_total"] == 1)
+            assert namespaces.until(lambda: 0 < metrics(where)["agent_silence_seconds"] < 20)
         assert client.call("DEL", NETWORK).code == 0
+
+
+def test_a_daemon_that_is_told_so_ends_what_the_one_before_has_left_once_that_has_ended(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """Links, programs, maps and the table; what is another's stays."""
+    pins, options = places
+    ending = ("--remove-services", str(pins), "--cluster-snapshot", str(tmp_path / "services"))
+    (tmp_path / "services").write_text("a table")
+    (pins / "others").mkdir()
+    made = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with made as node, contextlib.ExitStack() as first, namespaces.made("pod") as pod:
+        first.enter_context(test_gc.daemon(node, tmp_path, *options))
+        with bpf.translator(pins) as seen, test_gc.daemon(node, tmp_path, *ending):
+            assert not namespaces.until(lambda: not (pins / services.LAYOUT).exists(), 2), "the other one runs"
+            assert seen.problems() == []
+            first.close()
+            assert namespaces.until(lambda: not (pins / services.LAYOUT).exists())
+            assert (pins / "others").is_dir()
+            assert namespaces.until(lambda: "do not run" in "".join(seen.problems()))
+            client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+            assert namespaces.until(lambda: client.call("ADD", NETWORK).code == 7)
+            assert not (tmp_path / "services").exists()
 
 
 @pytest.mark.parametrize(
@@ -195,6 +230,49 @@ def test_a_default_that_the_node_cannot_have_fails_no_pod(tmp_path: pathlib.Path
         network = {key: value for key, value in NETWORK.items() if key != "services"}
         assert client.call("ADD", network).code == 0
         assert client.call("DEL", network).code == 0
+
+
+def test_auto_is_what_the_node_has_and_says_so(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that translates; one whose table somebody has changed; one that does not translate."""
+    pins, options = places
+    where = http_address.Unix(tmp_path / "http.sock")
+    network = {**NETWORK, "services": "auto"}
+    node = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with node as made, namespaces.made("pod") as pod:
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        found = []
+        with test_gc.daemon(made, tmp_path, *options, "--http", str(where)):
+            found.append(chosen(client, network, tmp_path))
+            assert metrics(where)['auto_choices_total{mode="socket"}'] == 1
+            with bpf.pinned(pins, "services", service_maps.SERVICE) as table:
+                table.delete([key for key, _ in table.entries()])
+            assert namespaces.until(lambda: asyncio.run(clients.get(where, "/readyz"))[0] == 503)
+            found.append(chosen(client, network, tmp_path))
+        with test_gc.daemon(made, tmp_path):
+            found.append(chosen(client, network, tmp_path))
+    assert [(mode, admitted) for mode, _, admitted in found] == [("socket", True), ("off", False), ("off", False)]
+    assert "a TCP connection to 192.0.2.1 does not arrive" in found[1][1]
+    assert found[2][1] == "no --services, and no host link, or no service ranges for it"
+    log = capfd.readouterr().err
+    assert all(f'services "auto" is "{mode}": {reason}' in log for mode, reason, _ in found)
+
+
+def chosen(client: harness.Client, network: dict[str, object], folder: pathlib.Path) -> tuple[str, str, bool]:
+    """The mode of a pod that comes and goes, why, and whether it was admitted."""
+    assert client.call("ADD", network).code == 0
+    [record] = ledger.Ledger(folder / "run").records()
+    assert client.call("DEL", network).code == 0
+    return record.services_mode, record.services_reason, record.cookie != 0
+
+
+def metrics(where: http_address.Address) -> dict[str, float]:
+    """Those of Services, without the beginning of their names."""
+    code, text = asyncio.run(clients.get(where, "/metrics"))
+    assert code == 200
+    lines = (line.removeprefix("sriov_services_") for line in text.splitlines() if line.startswith("sriov_services_"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> None:

@@ -49,8 +49,9 @@ class StandIn:
     async def put(self, *told: Json) -> None:
         for each in told:
             key = self._key(each)
-            await self._tell("MODIFIED" if key in self.objects else "ADDED", each)
-            self.objects[key] = each
+            what = "MODIFIED" if key in self.objects else "ADDED"
+            self.objects[key] = each  # at once: a list has all that its version says
+            await self._tell(what, each)
 
     async def delete(self, told: Json) -> None:
         del self.objects[self._key(told)]
@@ -91,9 +92,10 @@ class StandIn:
 
     async def _tell(self, what: str, told: Json, now: bool = False) -> None:
         self.version += not now
-        told["metadata"]["resourceVersion"] = str(self.version)
+        version = self.version
+        told["metadata"]["resourceVersion"] = str(version)
         async with self._news:
-            self.changes.append((self.version, what, json.loads(json.dumps(told))))
+            self.changes.append((version, what, json.loads(json.dumps(told))))
             self._news.notify_all()
 
     def _key(self, told: Json) -> tuple[str, str, str]:

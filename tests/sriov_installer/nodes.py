@@ -8,6 +8,7 @@ import shutil
 import sys
 import types
 
+from sriov.daemon import unix_sockets
 from sriov_installer import __main__ as program
 from sriov_installer import apply, artifacts, files, run_directory
 
@@ -64,8 +65,11 @@ def make(root: pathlib.Path) -> Node:
     for folder in ("opt/cni/bin", "usr/bin", "etc/systemd/system", *PROVISIONING, PROGRAMS[1:]):
         (root / folder).mkdir(parents=True)
     (root / "usr/bin/python3").write_text("an interpreter")
-    for name in (*artifacts.PROGRAMS, artifacts.PROVISIONER):
+    for name in (*artifacts.PROGRAMS, artifacts.PROVISIONER, artifacts.AGENT_PROGRAM):
         (root / PROGRAMS[1:] / name).write_text("a program")
+    (root / "etc/passwd").write_text(
+        f"root:x:0:0:root:/root:/bin/sh\nagent:x:{unix_sockets.AGENT_UID}:1::/:/bin/false\n"
+    )
     (root / "opt/cni/bin/host-local").write_text("somebody's plugin")
     return Node(root)
 

@@ -75,6 +75,46 @@ def test_provisioning_comes_where_asked_for_and_stays_until_uninstall(
     assert node.files() == before
 
 
+def test_services_come_where_asked_for_and_stay_until_uninstall(
+    node: nodes.Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = node.files()
+    assert node.run("install") == 0
+    plain = node.files()
+    assert node.run("install", "--services") == 0
+    paths = {f"etc/systemd/system/{name}" for name in (artifacts.AGENT, artifacts.DROP_IN)}
+    assert node.files().keys() - plain.keys() == paths
+    whole = node.files()
+    for path in paths:
+        (node.root / path).write_bytes(marks.stamped(b"# older", "0.0.9"))
+    assert node.run("status") == 4
+    assert "part of a unit of version 0.0.9, not as version" in capsys.readouterr().out
+    assert node.run("install") == 0
+    assert node.files() == whole
+    state = node.root / "var/lib/sriov-underlay"
+    state.mkdir(parents=True)
+    (state / "services").write_text("the last table")
+    assert node.run("uninstall", "--dry-run") == 0
+    assert f"would remove the last Services in {state}" in capsys.readouterr().out
+    assert node.run("uninstall") == 0
+    assert node.files() == before
+    assert not state.exists()
+    assert not (node.root / "etc/systemd/system/sriov-cni.service.d").exists()
+
+
+def test_services_take_their_program_user_and_units(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
+    (node.root / "etc/passwd").write_text("root:x:0:64731:root:/root:/bin/sh\n")
+    (node.root / nodes.PROGRAMS[1:] / artifacts.AGENT_PROGRAM).unlink()
+    before = node.files()
+    assert node.run("install", "--services") == 1
+    said = capsys.readouterr().err
+    assert f"there is no {nodes.PROGRAMS}/sriov-agent; install the package there" in said
+    assert "etc/passwd has no user 64731, as which the agent runs; make it: useradd --system --uid 64731 --home" in said
+    assert node.run("install", "--services", "--shim-only") == 1
+    assert "--services is units, which --shim-only leaves out" in capsys.readouterr().err
+    assert node.files() == before
+
+
 def test_what_is_there_already_is_left_as_it_is(node: nodes.Node, capsys: pytest.CaptureFixture[str]) -> None:
     assert node.run("install") == 0
     first = node.shim.stat()

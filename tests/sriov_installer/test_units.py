@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from sriov import devices, settings
+from sriov.daemon import unix_sockets
 from sriov.state import ledger, vf_identity
 from sriov_installer import artifacts, services
 from tests.deviceplugin import loops
@@ -30,11 +31,11 @@ def node(tmp_path: pathlib.Path) -> nodes.Node:
 @pytest.fixture
 def units(node: nodes.Node) -> list[pathlib.Path]:
     """As installed, but with a program that is there."""
-    assert node.run("install", "--provisioning") == 0
-    paths = [node.root / "etc/systemd/system" / name for name in (*artifacts.UNITS, artifacts.PROVISION)]
-    for path in paths:
-        path.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", path.read_text()))
-    return paths
+    assert node.run("install", "--provisioning", "--services") == 0
+    folder = node.root / "etc/systemd/system"
+    for path in (*folder.glob("*.service"), folder / artifacts.DROP_IN):
+        path.write_text(re.sub(r"ExecStart=/\S+", "ExecStart=/bin/true", path.read_text()))
+    return [folder / name for name in (*artifacts.UNITS, artifacts.AGENT, artifacts.PROVISION)]
 
 
 def test_the_units_are_sound(units: list[pathlib.Path]) -> None:
@@ -45,7 +46,7 @@ def test_the_units_are_sound(units: list[pathlib.Path]) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
-@pytest.mark.parametrize("service", [artifacts.PROVISION, *artifacts.UNITS[1:]])
+@pytest.mark.parametrize("service", [artifacts.PROVISION, artifacts.AGENT, *artifacts.UNITS[1:]])
 def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> None:
     [path] = [each for each in units if each.name == service]
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(path)]
@@ -57,7 +58,7 @@ def test_the_services_are_hardened(units: list[pathlib.Path], service: str) -> N
     assert done.returncode != 0, "the threshold finds nothing"
 
 
-@pytest.mark.parametrize("service", artifacts.UNITS[1:])
+@pytest.mark.parametrize("service", [*artifacts.UNITS[1:], artifacts.AGENT])
 def test_a_daemon_that_ends_however_it_does_is_started_again_for_ever(units: list[pathlib.Path], service: str) -> None:
     """systemd.service(5), Restart=: `always` is also after a signal; systemd.unit(5): without a limit of starts."""
     [unit] = [path.read_text().splitlines() for path in units if path.name == service]
@@ -71,11 +72,24 @@ def test_vfs_are_made_before_whatever_gives_them_away(units: list[pathlib.Path])
 
 
 def test_the_units_start_the_installed_programs(node: nodes.Node) -> None:
-    assert node.run("install", "--provisioning") == 0
+    assert node.run("install", "--provisioning", "--services") == 0
     started = set()
-    for path in (node.root / "etc/systemd/system").glob("*.service"):
+    folder = node.root / "etc/systemd/system"
+    for path in (*folder.glob("*.service"), folder / artifacts.DROP_IN):
         started |= set(re.findall(r"^ExecStart=(\S+)", path.read_text(), re.MULTILINE))
-    assert started == {f"{nodes.PROGRAMS}/{name}" for name in (*artifacts.PROGRAMS, artifacts.PROVISIONER)}
+    programs = (*artifacts.PROGRAMS, artifacts.PROVISIONER, artifacts.AGENT_PROGRAM)
+    assert started == {f"{nodes.PROGRAMS}/{name}" for name in programs}
+
+
+def test_the_agents_unit_and_the_daemons_speak_of_one_socket_and_one_user(node: nodes.Node) -> None:
+    """The daemon takes the table from that user alone; the agent may not enter its run directory."""
+    assert node.run("install", "--services") == 0
+    folder = node.root / "etc/systemd/system"
+    agent, part = ((folder / name).read_text() for name in (artifacts.AGENT, artifacts.DROP_IN))
+    [sockets] = {tuple(re.findall(r"--cluster-socket (\S+)", text)) for text in (agent, part)}
+    assert sockets == ("/run/sriov-cluster/agent.sock",)
+    assert (f"User={unix_sockets.AGENT_UID}\n" in agent, "--cluster-uid" in part) == (True, False)
+    assert "RuntimeDirectory=sriov-cluster\n" in part
 
 
 def run(node: nodes.Node, folder: pathlib.Path, *arguments: str, status: int = 0) -> tuple[list[str], str]:
@@ -103,6 +117,10 @@ def test_units_are_enabled_where_asked_and_disabled_before_they_go(node: nodes.N
         f"{where} enable {named} {artifacts.PROVISION}"
     ]
     assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named} {artifacts.PROVISION}"]
+    assert run(node, tmp_path / "bin", "install", "--enable", "--services")[0] == [
+        f"{where} enable {named} {artifacts.AGENT}"
+    ]
+    assert run(node, tmp_path / "bin", "uninstall")[0] == [f"{where} disable {named} {artifacts.AGENT}"]
 
 
 def test_what_systemd_says_is_told(node: nodes.Node, tmp_path: pathlib.Path) -> None:
@@ -267,6 +285,9 @@ def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path:
     loops.run(body(), timeout=60)
     assert (run_dir / "cni.sock").is_socket()
     (run_dir / "homes/0000:01:10.0.json").write_text("{}")
+    (run_dir / "cluster").mkdir()
+    for name in ("agent.sock", ".agent.sock.4711"):
+        (run_dir / "cluster" / name).touch()
     assert node.run("install") == 0
     assert node.run("uninstall") == 0
     assert not run_dir.exists()

@@ -18,7 +18,9 @@ from typing import Any
 
 from hack.benchmark import figures
 from hack.benchmark.stages import stage
+from sriov import devices, settings
 from sriov.linux import netns
+from sriov.state import ledger
 from tests.kernel import namespaces
 from tests.sriov_agent import apiserver, cluster, processes
 from tests.sriov_cni.dataplane import bpf
@@ -89,7 +91,7 @@ def measure(pins: pathlib.Path, services: int, backends: int, changes: int) -> l
         [daemon, _] = stack.enter_context(stage.daemons(folder, None, "sriov_cni", *options))
         port = stack.enter_context(made.serving(folder))
         agent = stack.enter_context(_agent(folder, port))
-        sockets = stack.enter_context(_pods(pins))
+        sockets = stack.enter_context(_pods(pins, ledger.Ledger(folder / "run")))
         taken = [_change(made, sockets, there=not number % 2) for number in range(changes + 1)]
         return [
             figures.Figure("agent_rss_mb", _memory(agent, "VmRSS"), 80, f"{services} Services of {backends} endpoints"),
@@ -124,17 +126,25 @@ def _agent(folder: pathlib.Path, port: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _pods(pins: pathlib.Path) -> Iterator[list[socket.socket]]:
+def _pods(pins: pathlib.Path, book: ledger.Ledger) -> Iterator[list[socket.socket]]:
     """Pods of this node; yields a datagram socket of each, whose connect shows at once what the kernel has."""
     with contextlib.ExitStack() as stack, bpf.translator(pins) as table:
         made = []
-        for _ in range(PODS):
+        for number in range(PODS):
             pod = stack.enter_context(namespaces.made("pod"))
             subprocess.run(["ip", "-n", pod.name, "link", "set", "lo", "up"], check=True)
+            book.write(_record(number, netns.cookie(pod.handle)))
             table.admit(netns.cookie(pod.handle))
             with netns.entered(pod.handle):
                 made.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
         yield made
+
+
+def _record(number: int, cookie: int) -> ledger.Record:
+    """The daemon's of a VF without a netdev: it forgets a namespace of which it has none."""
+    pci = devices.pci_address(f"0000:{1 + number // 8:02x}:00.{number % 8}")
+    owner = ledger.Owner(container_id=f"pod{number}", ifname="net1", network="n1", netns="/run/netns/pod")
+    return ledger.Record(pci=pci, owner=owner, netns=(0, 0), home=None, wanted=settings.BASELINE, mtu=0, cookie=cookie)
 
 
 def _change(made: Cluster, sockets: list[socket.socket], there: bool) -> float:

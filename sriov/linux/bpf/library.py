@@ -69,6 +69,7 @@ _SIGNATURES: tuple[tuple[str, Any, list[Any]], ...] = (
     ("bpf_map_get_next_key", _I, [_I, _P, _P]),
     ("bpf_map_lookup_elem", _I, [_I, _P, _P]),
     ("bpf_prog_query", _I, [_I, _I, _U, _COUNT, _P, _COUNT]),
+    ("bpf_prog_get_fd_by_id", _I, [_U]),
     ("bpf_obj_get_info_by_fd", _I, [_I, _P, _COUNT]),
 )
 

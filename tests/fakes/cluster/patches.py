@@ -1,4 +1,4 @@
-"""Patches of the stand-in cluster: JSON patches that replace, and merge patches.
+"""Patches of the stand-in cluster: JSON patches that replace and remove, and merge patches.
 
 A strategic merge of lists depends on tags of Go fields, so one with lists is not supported: `kubectl apply` of an
 object that already differs is refused.
@@ -23,14 +23,15 @@ def has_list(patch: Object) -> bool:
 
 
 def replacing(operations: list[Object]) -> Change:
-    """Return a JSON patch (RFC 6902) that has only `replace` and `test` operations."""
+    """Return a JSON patch (RFC 6902) that has only `replace`, `remove` and `test` operations."""
 
     def change(found: Object) -> Object:
         for each in operations:
-            if each["op"] not in ("replace", "test"):
+            if each["op"] not in ("replace", "remove", "test"):
                 raise RefusedError(422, "Invalid", f"{each['op']} is not known here")
+            way = each["path"].split("/")[1:]
             try:
-                changed = _replaced(found, each["path"].split("/")[1:], each["value"])
+                changed = _removed(found, way) if each["op"] == "remove" else _replaced(found, way, each["value"])
             except (KeyError, IndexError, ValueError) as error:
                 raise RefusedError(422, "Invalid", f"there is no {each['path']}") from error
             if each["op"] == "test" and changed != found:
@@ -47,6 +48,16 @@ def _replaced(found: Any, way: list[str], value: object) -> Any:
     key = int(way[0]) if isinstance(found, list) else way[0]
     made = copy.copy(found)
     made[key] = _replaced(found[key], way[1:], value)
+    return made
+
+
+def _removed(found: Any, way: list[str]) -> Any:
+    key = int(way[0]) if isinstance(found, list) else way[0]
+    made = copy.copy(found)
+    if way[1:]:
+        made[key] = _removed(found[key], way[1:])
+    else:
+        del made[key]
     return made
 
 

@@ -122,3 +122,11 @@ def test_a_pkey_has_to_be_there(infiniband: Node, pkey: str, code: int) -> None:
 def test_a_guid_that_no_port_can_have(infiniband: Node, guid: str) -> None:
     answer = infiniband.call("ADD", guid=guid)
     assert (answer.code, "not an InfiniBand GUID" in answer.message) == (7, True), answer
+
+
+def test_a_host_link_is_refused(infiniband: Node) -> None:
+    network = harness.configuration(infiniband.bench.vfs[0], hostLink=True, ipam={"type": "static"})
+    refused = infiniband.client.call("ADD", network, PATH="/")
+    assert refused.code == 2, refused
+    assert "hostLink 'host0': not for an InfiniBand VF, which 0000:" in refused.message
+    assert infiniband.bench.book.held() == frozenset()

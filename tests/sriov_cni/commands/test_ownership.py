@@ -238,6 +238,15 @@ def test_c73_a_vf_with_a_userspace_driver_stays_and_is_configured(cni: CniNode) 
     assert list(cni.bench.book.records()) == []
 
 
+def test_a_vf_with_a_userspace_driver_has_no_host_link(cni: CniNode) -> None:
+    bind_vfio(cni, cni.bench.vfs[0])
+    refused = cni.client.call("ADD", cni.conf(hostLink=True, ipam={"type": "fixed"}))
+    assert refused.code == 2, refused
+    assert "hostLink 'host0': not for a VF with a userspace driver, which 0000:" in refused.message
+    assert owners(cni) == set()
+    assert harness.ipam_calls(cni.plugins, "fixed") == []
+
+
 def test_a_vf_with_a_vfio_variant_stays_likewise(cni: CniNode) -> None:
     """It is told by vfio-dev in its folder: the kernel has had more than one such driver, and gets others."""
     vf = cni.bench.vfs[0]

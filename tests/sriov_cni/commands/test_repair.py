@@ -9,12 +9,13 @@ import os
 import pathlib
 import resource
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 
 import msgspec
 import pytest
 
 from sriov import devices, errors, settings
+from sriov.cluster import services
 from sriov.daemon import http_address
 from sriov.linux import kernel, nsid
 from sriov.state import daemon_problems, ledger
@@ -252,3 +253,70 @@ def test_an_announcement_that_fails_otherwise_than_expected_is_counted(tmp_path:
         assert dict(daemon.tasks.tasks)["announcing"].failures == 1
 
     loops.run(body())
+
+
+class Pods:
+    """The namespaces that reach Services, in memory. `meanwhile` happens once, right before some are forgotten."""
+
+    def __init__(self, *cookies: int) -> None:
+        self._cookies = {*cookies}
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.room = 9
+
+    def admit(self, cookie: int) -> None:
+        if len(self._cookies) >= self.room:
+            raise errors.SriovError("the pod gets no Services: no room")
+        self._cookies.add(cookie)
+
+    def admitted(self) -> set[int]:
+        return set(self._cookies)
+
+    def dismiss(self, cookies: Iterable[int]) -> None:
+        self.meanwhile()
+        self._cookies.difference_update(cookies)
+
+    def apply(self, change: services.TableChange) -> None: ...
+
+    def prove(self) -> None: ...
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+    def reached(self) -> Iterable[tuple[int, int, bytes, bytes]]:
+        return []
+
+    def problems(self) -> list[str]:
+        return []
+
+
+def test_which_namespaces_reach_services_follows_the_ledger(tmp_path: pathlib.Path) -> None:
+    """Whoever has removed one, and whatever comes while one is forgotten: an ADD, to the same namespace."""
+
+    async def body(here: bench.Bench) -> None:
+        pods = Pods(7, 8)
+        daemon = calls.Daemon(here.node, here.book, translation=pods)
+
+        def record(number: int, cookie: int) -> ledger.Record:
+            here.attach(here.request(settings.BASELINE, number, container_id=f"c{number}", ifname=f"net{number}"))
+            found = here.book.read(here.vfs[number])
+            assert found is not None
+            return msgspec.structs.replace(found, cookie=cookie)
+
+        def added() -> None:
+            here.book.write(again)
+            pods.admit(again.cookie)
+
+        here.book.write(record(0, 9))
+        again, pods.meanwhile = record(1, 8), added
+        here.book.write(msgspec.structs.replace(again, cookie=0))
+        await repair.repair(daemon)
+        assert pods.admitted() == {8, 9}
+        pods.dismiss({9})
+        pods.room = 0
+        await repair.repair(daemon)
+        assert pods.admitted() == {8}, "there is no room, which keeps no VF waiting"
+        pods.room = 9
+        await repair.repair(daemon)
+        assert pods.admitted() == {8, 9}
+
+    loops.run(body(bench.make(tmp_path)))

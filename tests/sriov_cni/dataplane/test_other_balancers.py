@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from sriov.cluster.services import Frontend, Protocol, Service
-from sriov.linux import libbpf, netns
+from sriov.linux import netns
+from sriov.linux.bpf.programs import ATTACH_TYPES
 from sriov_cni.dataplane import services
 from tests.kernel import namespaces, programs
 from tests.sriov_cni.dataplane import bpf, test_services
@@ -97,7 +98,7 @@ def test_programs_that_were_attached_without_links(tmp_path: pathlib.Path, pods:
     cgroup = os.open(bpf.cgroup(), os.O_RDONLY)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, cgroup)
-        others = [programs.in_cgroup(cgroup, hook) for hook in libbpf.ATTACH_TYPES.values()]
+        others = [programs.in_cgroup(cgroup, hook) for hook in ATTACH_TYPES.values()]
         if not after:
             attach(stack, others)
         pins = stack.enter_context(bpf.mounted(tmp_path / "bpf"))

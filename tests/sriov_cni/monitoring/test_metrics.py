@@ -220,6 +220,9 @@ class Counted:
     def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
         raise AssertionError(command)
 
+    def chose(self, mode: str) -> None:
+        """Nobody asks for it here."""
+
     def repaired(self, *, restored: bool) -> None:
         self.repairs.append(restored)
 

@@ -1,6 +1,8 @@
 {{/* What the values of `metrics` add to the pod: a proxy before each daemon's port, and what only the proxies see. */}}
 {{- define "sriov-underlay.metricsProxies" -}}
-{{- range list (list "device-plugin" .Values.http.devicePluginPort) (list "cni-daemon" .Values.http.cniDaemonPort) }}
+{{- $ports := list (list "device-plugin" .Values.http.devicePluginPort) (list "cni-daemon" .Values.http.cniDaemonPort) }}
+{{- if eq (include "sriov-underlay.services" .) "serve" }}{{ $ports = append $ports (list "agent" .Values.http.agentPort) }}{{ end }}
+{{- range $ports }}
 - name: {{ first . }}-metrics
   image: {{ $.Values.metrics.proxy.image }}
   imagePullPolicy: {{ $.Values.image.pullPolicy }}

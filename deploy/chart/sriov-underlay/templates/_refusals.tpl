@@ -6,6 +6,12 @@
 {{- if eq (int .Values.http.devicePluginPort) (int .Values.http.cniDaemonPort) }}
 {{- fail (printf "http.devicePluginPort and http.cniDaemonPort are both %d: both are on the node's loopback, give two" (int .Values.http.cniDaemonPort)) }}
 {{- end }}
+{{- if and .Values.services.enabled (has (int .Values.http.agentPort) (list (int .Values.http.devicePluginPort) (int .Values.http.cniDaemonPort))) }}
+{{- fail (printf "http.agentPort is %d, which another program has: all are on the node's loopback, give another" (int .Values.http.agentPort)) }}
+{{- end }}
+{{- if and .Values.services.enabled .Values.services.uninstall }}
+{{- fail "services.uninstall ends what services.enabled starts: set one of them to false" }}
+{{- end }}
 {{- if hasKey .Values.nodeSelector .Values.nodeGroupLabel }}
 {{- fail (printf "nodeSelector has %s, the label of nodeGroups: only one of them can choose the nodes, name the group in nodeGroups" .Values.nodeGroupLabel) }}
 {{- end }}

@@ -1,4 +1,4 @@
-"""Client of libbpf: an object file of cgroup programs, loaded, pinned, and attached.
+"""Object file of cgroup programs, by libbpf: loaded, pinned, and attached.
 
 The library makes the system calls and knows what each kernel can do.
 """
@@ -25,6 +25,7 @@ ATTACH_TYPES = {
 }
 """By hook, enum bpf_attach_type in include/uapi/linux/bpf.h."""
 _EFFECTIVE = 1  # BPF_F_QUERY_EFFECTIVE
+_NAME_AT = 64  # in struct bpf_prog_info
 _MOST = 64  # BPF_CGROUP_MAX_PROGS
 _BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 _U32 = ctypes.c_uint32
@@ -93,26 +94,45 @@ class Object:
         return [
             name
             for each in self._each("program")
-            if self._id(self._calls.bpf_program__fd(each))
-            not in self._effective(cgroup, ATTACH_TYPES[name := self._calls.bpf_program__name(each).decode()])
+            if _id(self._calls.bpf_program__fd(each))
+            not in _effective(cgroup, ATTACH_TYPES[name := self._calls.bpf_program__name(each).decode()])
         ]
-
-    def _effective(self, cgroup: int, hook: int) -> list[int]:
-        ids, count, flags = (_U32 * _MOST)(), _U32(_MOST), _U32()
-        asked = self._calls.bpf_prog_query(cgroup, hook, _EFFECTIVE, ctypes.byref(flags), ids, ctypes.byref(count))
-        library.check(asked)
-        return ids[: count.value]
-
-    def _id(self, program: int) -> int:
-        """struct bpf_prog_info begins with type and id."""
-        info, length = (_U32 * 64)(), _U32(256)
-        library.check(self._calls.bpf_obj_get_info_by_fd(program, info, ctypes.byref(length)))
-        return info[1]
 
     def close(self) -> None:
         if self._object:
             self._calls.bpf_object__close(self._object)
             self._object = None
+
+
+def effective_names(cgroup: int, hook: str) -> list[str]:
+    """Return the names of all programs that run at this hook for processes of the cgroup, whoever has attached them.
+
+    Raises OSError, SriovError without libbpf.
+    """
+    calls, names = library.opened().calls, []
+    for each in _effective(cgroup, ATTACH_TYPES[hook]):
+        with _closing(library.check(calls.bpf_prog_get_fd_by_id(each))) as program:
+            names.append(bytes(_info(program))[_NAME_AT : _NAME_AT + 16].rstrip(b"\0").decode(errors="replace"))
+    return names
+
+
+def _effective(cgroup: int, hook: int) -> list[int]:
+    ids, count, flags = (_U32 * _MOST)(), _U32(_MOST), _U32()
+    calls = library.opened().calls
+    asked = calls.bpf_prog_query(cgroup, hook, _EFFECTIVE, ctypes.byref(flags), ids, ctypes.byref(count))
+    library.check(asked)
+    return ids[: count.value]
+
+
+def _id(program: int) -> int:
+    """struct bpf_prog_info begins with type and id."""
+    return _info(program)[1]
+
+
+def _info(program: int) -> "ctypes.Array[ctypes.c_uint32]":
+    info, length = (_U32 * 64)(), _U32(256)
+    library.check(library.opened().calls.bpf_obj_get_info_by_fd(program, info, ctypes.byref(length)))
+    return info
 
 
 def is_filesystem(folder: pathlib.Path) -> bool:
