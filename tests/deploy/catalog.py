@@ -9,8 +9,8 @@ from prometheus_client import core
 from deviceplugin import monitoring as plugins
 from sriov.daemon import background, process_metrics
 from sriov_agent import agent, api, objects
-from sriov_agent.policies import feed
 from sriov_agent import monitoring as agents
+from sriov_agent.policies import feed
 from sriov_cni.monitoring import attached_vfs, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
