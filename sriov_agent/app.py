@@ -75,7 +75,7 @@ def _policies(options: argparse.Namespace, server: api.ApiServer) -> "policy_fee
     # An agent without policies imports nothing for them.
     from sriov_agent.policies import feed as policy_feed  # noqa: PLC0415
 
-    where = policy_feed.Where(options.node, options.policy_socket, multi=options.policies == "all")
+    where = policy_feed.FeedTarget(options.node, options.policy_socket, multi=options.policies == "all")
     return policy_feed.PolicyFeed(where, server, agent.Complaints().once)
 
 

@@ -32,7 +32,7 @@ class Feed(Generic[ChangeT]):
 
     def __init__(
         self,
-        frames: framing.Format[ChangeT],
+        frames: framing.FrameFormat[ChangeT],
         view: FedView[ChangeT],
         kinds: Iterable[api.WatchedKind],
         source: watching.ObjectSource,

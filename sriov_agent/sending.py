@@ -33,7 +33,7 @@ class Sender(Generic[ChangeT]):
     def __init__(
         self,
         path: pathlib.Path,
-        frames: framing.Format[ChangeT],
+        frames: framing.FrameFormat[ChangeT],
         whole: Callable[[], ChangeT],
         change: Callable[[], ChangeT],
         *,

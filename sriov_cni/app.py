@@ -252,7 +252,7 @@ def _policies(options: argparse.Namespace, daemon: calls.Daemon) -> contextlib.A
     """Have the agent send the cluster's network policies. A daemon without them imports nothing for them."""
     from sriov_cni.dataplane.policies import reception, tables  # noqa: PLC0415
 
-    where = reception.Where(options.policy_socket, options.policy_snapshot, options.cluster_uid)
+    where = reception.PolicyPlaces(options.policy_socket, options.policy_snapshot, options.cluster_uid)
     return reception.serving(where, tables.PolicyTables(), daemon.tasks)
 
 

@@ -10,7 +10,7 @@ MOST_SERVICES = 1 << 16
 MOST_BACKENDS = 1 << 17
 """Of a whole table: what the daemon holds, and half of what the kernel has room for, where a change is there twice."""
 
-FORMAT = framing.Format("Services", services.TableChange, services.check, MOST_BYTES)
+FORMAT = framing.FrameFormat("Services", services.TableChange, services.check, MOST_BYTES)
 encoded, length, decoded = FORMAT.encoded, FORMAT.length, FORMAT.decoded
 
 

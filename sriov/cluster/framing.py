@@ -17,17 +17,17 @@ HEAD = struct.Struct("!I")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Change(Protocol):
+class AnyChange(Protocol):
     """With `whole`, what it does not name is gone."""
 
     @property
     def whole(self) -> bool: ...
 
 
-ChangeT = TypeVar("ChangeT", bound=Change)
+ChangeT = TypeVar("ChangeT", bound=AnyChange)
 
 
-class Format(Generic[ChangeT]):
+class FrameFormat(Generic[ChangeT]):
     """`name` is what a table is of, as messages have it. `check` raises SriovError for what no cluster has."""
 
     def __init__(self, name: str, kind: type[ChangeT], check: Callable[[ChangeT], None], most: int) -> None:

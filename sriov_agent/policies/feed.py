@@ -17,7 +17,7 @@ class Source(watching.ObjectSource, asking.PodSource, Protocol):
     """What is asked of the API server."""
 
 
-class Where(msgspec.Struct, frozen=True):
+class FeedTarget(msgspec.Struct, frozen=True):
     """The node whose pods the table is for, and the daemon's socket. With `multi`, of all their networks."""
 
     node: str
@@ -26,7 +26,7 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class PolicyFeed(feeding.Feed[policies.PolicyChange]):
-    def __init__(self, where: Where, source: Source, complain: Callable[[str], None]) -> None:
+    def __init__(self, where: FeedTarget, source: Source, complain: Callable[[str], None]) -> None:
         self.rules = view.PolicyView(where.node, complain)
         watched = kinds.kinds(multi=where.multi)
         super().__init__(policy_frames.FORMAT, self.rules, watched, source, where.socket, listen=self._listen)

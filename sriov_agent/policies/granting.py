@@ -13,14 +13,14 @@ from sriov.cluster.policies import PolicyDirection
 from sriov_agent.policies import pods
 from sriov_agent.policies.reading import PolicyRule, ReadPolicy
 
-_EVERYONE = pods.Choice((), ())
+_EVERYONE = pods.PodChoice((), ())
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class AddressSet(msgspec.Struct, frozen=True):
     """Addresses of these pods in these networks. With `port`, only of pods that have it; with `within`, only there."""
 
-    choice: pods.Choice
+    choice: pods.PodChoice
     networks: tuple[str, ...]
     port: pods.NamedPort | None = None
     within: tuple[policies.Span, ...] | None = None
@@ -90,7 +90,7 @@ def _egress(
             yield policies.Opening((name,), (), (_span(port),))
 
 
-def _receivers(rule: PolicyRule) -> Iterator[tuple[pods.Choice, tuple[policies.Span, ...] | None]]:
+def _receivers(rule: PolicyRule) -> Iterator[tuple[pods.PodChoice, tuple[policies.Span, ...] | None]]:
     """Yield the pods that may have the rule's named ports; of a block, those with an address there."""
     if not any(port.name for port in rule.ports or ()):
         return
@@ -125,7 +125,7 @@ def _span(port: pods.NamedPort) -> policies.PortSpan:
     return policies.PortSpan(port.transport, port.number, port.number)
 
 
-def receivers(policy: ReadPolicy) -> Iterator[pods.Choice]:
+def receivers(policy: ReadPolicy) -> Iterator[pods.PodChoice]:
     """Yield the choices of pods whose ports the grant of egress depends on: those of rules with a named port."""
     for rule in policy.rules.get(PolicyDirection.EGRESS, ()):
         yield from (choice for choice, _ in _receivers(rule))

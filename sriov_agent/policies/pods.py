@@ -69,7 +69,7 @@ def _ports(spec: objects.SpecOfPod) -> Iterator[NamedPort]:
                 yield NamedPort(port.name, policies.Transport(port.protocol), port.container_port)
 
 
-class Choice(msgspec.Struct, frozen=True):
+class PodChoice(msgspec.Struct, frozen=True):
     """Pods that a peer or a policy means: those of a namespace, or of the namespaces that a selector takes."""
 
     namespaces: str | selectors.Selector
@@ -79,12 +79,12 @@ class Choice(msgspec.Struct, frozen=True):
 class Population:
     """All pods and namespaces. `changed` is called with each choice whose pods are others, or have changed."""
 
-    def __init__(self, changed: Callable[[Choice], None]) -> None:
+    def __init__(self, changed: Callable[[PodChoice], None]) -> None:
         self._changed = changed
         self.pods: dict[Key, PodFacts] = {}
         self._by_namespace: dict[str, dict[Key, PodFacts]] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
-        self._chosen: dict[Choice, set[Key]] = {}
+        self._chosen: dict[PodChoice, set[Key]] = {}
 
     def put_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """Take note of the labels; None: it is gone."""
@@ -113,26 +113,26 @@ class Population:
                 (chosen.add if is_meant else chosen.discard)(key)
                 self._changed(choice)
 
-    def chosen(self, choice: Choice) -> Iterable[PodFacts]:
+    def chosen(self, choice: PodChoice) -> Iterable[PodFacts]:
         found = self._chosen.get(choice)
         if found is None:
             found = {pod.key for pod in self._candidates(choice) if selectors.takes(choice.pods, pod.labels)}
             self._chosen[choice] = found
         return map(self.pods.__getitem__, found)
 
-    def keep(self, wanted: set[Choice]) -> None:
+    def keep(self, wanted: set[PodChoice]) -> None:
         """Keep only these choices up to date."""
         self._chosen = {choice: chosen for choice, chosen in self._chosen.items() if choice in wanted}
 
-    def _candidates(self, choice: Choice) -> Iterator[PodFacts]:
+    def _candidates(self, choice: PodChoice) -> Iterator[PodFacts]:
         for name, pods in self._by_namespace.items():
             if self._takes(choice, name):
                 yield from pods.values()
 
-    def _is_meant(self, choice: Choice, pod: PodFacts) -> bool:
+    def _is_meant(self, choice: PodChoice, pod: PodFacts) -> bool:
         return self._takes(choice, pod.key[0]) and selectors.takes(choice.pods, pod.labels)
 
-    def _takes(self, choice: Choice, name: str) -> bool:
+    def _takes(self, choice: PodChoice, name: str) -> bool:
         """A namespace that has not been seen yet has no labels, but its name, which the API server gives it."""
         if isinstance(choice.namespaces, str):
             return choice.namespaces == name

@@ -29,7 +29,7 @@ class PolicyRule(msgspec.Struct, frozen=True):
     """`blocks` and `choices` are the peers; both None: everybody. `ports` None: every packet."""
 
     blocks: tuple[policies.Span, ...] | None
-    choices: tuple[pods.Choice, ...] | None
+    choices: tuple[pods.PodChoice, ...] | None
     ports: tuple[PortWish, ...] | None
 
 
@@ -40,7 +40,7 @@ class ReadPolicy(msgspec.Struct, frozen=True):
     """
 
     name: str
-    subject: pods.Choice
+    subject: pods.PodChoice
     rules: dict[PolicyDirection, tuple[PolicyRule, ...]]
     networks: tuple[str, ...] = CLUSTER
 
@@ -60,7 +60,7 @@ def read(seen: objects.PolicyObject, complain: Complain, *, multi: bool = False)
         subject = ()
     rules = {each: tuple(_rules(each, spec, namespace, tell)) for each in _directions(spec, tell)}
     meant = _networks(seen, complain) if multi else CLUSTER
-    return ReadPolicy(name, pods.Choice(namespace, subject), rules, meant)
+    return ReadPolicy(name, pods.PodChoice(namespace, subject), rules, meant)
 
 
 def _networks(seen: objects.PolicyObject, complain: Complain) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _rule(rule: objects.IngressRule | objects.EgressRule, namespace: str) -> Pol
     if not rule.peers:
         return PolicyRule(None, None, ports)
     blocks: list[policies.Span] = []
-    choices: list[pods.Choice] = []
+    choices: list[pods.PodChoice] = []
     for peer in rule.peers:
         if peer.ip_block is not None:
             if peer.pod_selector is not None or peer.namespace_selector is not None:
@@ -117,13 +117,13 @@ def _rule(rule: objects.IngressRule | objects.EgressRule, namespace: str) -> Pol
     return PolicyRule(tuple(blocks), tuple(choices), ports)
 
 
-def _choice(peer: objects.Peer, namespace: str) -> pods.Choice:
+def _choice(peer: objects.Peer, namespace: str) -> pods.PodChoice:
     """Without a namespaceSelector the pods are of the policy's own namespace."""
     if peer.pod_selector is None and peer.namespace_selector is None:
         raise errors.SriovError("a peer without ipBlock and selectors", "write {} for one of both")
     meant = () if peer.pod_selector is None else selectors.read(peer.pod_selector)
     where = namespace if peer.namespace_selector is None else selectors.read(peer.namespace_selector)
-    return pods.Choice(where, meant)
+    return pods.PodChoice(where, meant)
 
 
 def _block(block: objects.IpBlock) -> tuple[policies.Span, ...]:

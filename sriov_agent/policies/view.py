@@ -40,7 +40,7 @@ class _Made(msgspec.Struct, frozen=True):
 
     grant: policies.Grant
     sets: Mapping[str, granting.AddressSet]
-    receivers: frozenset[pods.Choice]
+    receivers: frozenset[pods.PodChoice]
 
 
 class PolicyView:
@@ -51,7 +51,7 @@ class PolicyView:
 
     def __init__(self, node: str, complain: Callable[[str], None]) -> None:
         self._node, self._complain = node, complain
-        self._stale_choices: set[pods.Choice] = set()
+        self._stale_choices: set[pods.PodChoice] = set()
         self._stale_policies: set[Named] = set()
         self._stale_pods: set[pods.Key] = set()
         self._population = pods.Population(self._stale_choices.add)

@@ -67,7 +67,7 @@ class TableReceiver(Generic[ChangeT]):
 
     def __init__(
         self,
-        format_: framing.Format[ChangeT],
+        format_: framing.FrameFormat[ChangeT],
         held: HeldTable[ChangeT],
         snapshot: table_store.TableFile[ChangeT],
         *,

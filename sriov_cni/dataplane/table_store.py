@@ -27,7 +27,7 @@ class TableFile(Generic[ChangeT]):
     `option` names the file in a command line; `without` says what holds while there is none that can be used.
     """
 
-    def __init__(self, path: pathlib.Path, format_: framing.Format[ChangeT], option: str, without: str) -> None:
+    def __init__(self, path: pathlib.Path, format_: framing.FrameFormat[ChangeT], option: str, without: str) -> None:
         self._path, self._frames, self._option, self._without = path, format_, option, without
         self._mark = f"sriov-underlay {format_.name.lower()} 1\n".encode()
 

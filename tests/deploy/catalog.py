@@ -87,6 +87,6 @@ class _NoCluster:
 
 
 def _agent() -> prometheus_client.CollectorRegistry:
-    where = feed.Where("node", pathlib.Path("policies.sock"))
+    where = feed.FeedTarget("node", pathlib.Path("policies.sock"))
     policies = feed.PolicyFeed(where, _NoCluster(), print)
     return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock"), policies))

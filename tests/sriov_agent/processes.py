@@ -91,7 +91,7 @@ class PolicyDaemon:
     """The same of policies, in an event loop. `heard` has whom the changes concerned."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.where = reception.Where(folder / "policies.sock", folder / "lib/policies", uid=0)
+        self.where = reception.PolicyPlaces(folder / "policies.sock", folder / "lib/policies", uid=0)
         self.held = tables.PolicyTables()
         self.heard: list[frozenset[Place]] = []
         self.held.subscribe(self.heard.append)

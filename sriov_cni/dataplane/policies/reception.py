@@ -14,7 +14,7 @@ from sriov_cni.dataplane.policies import tables
 _WITHOUT = "pods keep the rules that they have, and nothing is known of new ones until the agent sends the table"
 
 
-class Where(msgspec.Struct, frozen=True):
+class PolicyPlaces(msgspec.Struct, frozen=True):
     """The agent's socket, the file for the last table, and the user who may send."""
 
     socket: pathlib.Path
@@ -22,7 +22,7 @@ class Where(msgspec.Struct, frozen=True):
     uid: int = unix_sockets.AGENT_UID
 
 
-def made(where: Where, held: tables.PolicyTables) -> receiver.TableReceiver[policies.PolicyChange]:
+def made(where: PolicyPlaces, held: tables.PolicyTables) -> receiver.TableReceiver[policies.PolicyChange]:
     """Return the receiver of the table, which also asks the agent."""
     kept = table_store.TableFile(where.snapshot, policy_frames.FORMAT, "--policy-snapshot", _WITHOUT)
     found = receiver.TableReceiver(policy_frames.FORMAT, held, kept, uid=where.uid, option="--policy-socket")
@@ -31,7 +31,7 @@ def made(where: Where, held: tables.PolicyTables) -> receiver.TableReceiver[poli
 
 
 @contextlib.asynccontextmanager
-async def serving(where: Where, held: tables.PolicyTables, tasks: background.Background) -> AsyncIterator[None]:
+async def serving(where: PolicyPlaces, held: tables.PolicyTables, tasks: background.Background) -> AsyncIterator[None]:
     """Receive until the context ends. Raises SriovError if it cannot listen."""
     async with made(where, held).serving(where.socket, tasks):
         yield

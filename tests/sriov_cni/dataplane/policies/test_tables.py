@@ -34,7 +34,7 @@ class Node:
     """`heard` has what a listener was told."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.where = reception.Where(folder / "policies.sock", folder / "lib/policies", 0)
+        self.where = reception.PolicyPlaces(folder / "policies.sock", folder / "lib/policies", 0)
         self.held = tables.PolicyTables()
         self.heard: list[frozenset[Place]] = []
         self.held.subscribe(self.heard.append)
