@@ -28,7 +28,7 @@ from sriov_cni import server
 from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
-    from sriov_cni.dataplane import reception
+    from sriov_cni.dataplane import reception, services
     from sriov_cni.monitoring import endpoint
 
 _ENDING = 0.5  # seconds: a killed process closes its files one after the other
@@ -96,7 +96,7 @@ async def _run(
             else pathlib.Path(inherited.getsockname())
         )
         monitor = _monitor(options)
-        translation = _translation(options, book)
+        translation = _translation(options)
         receiving = _reception(options, book, translation)
         daemon = calls.Daemon(
             here,
@@ -128,6 +128,8 @@ async def _run(
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
             _end_services(options)
+            if translation is not None:  # not before the former daemon has ended, whose programs these replace
+                _start(translation, book)
             if receiving is not None:
                 if monitor is not None:
                     receiving.meter = monitor.count_services(receiving.receiver.silence)
@@ -176,19 +178,22 @@ def enable_ipv6(pod: netns.Netns, name: str, sysctls: pathlib.Path) -> None:
         raise
 
 
-def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Translation | None:
-    """Load the programs for Services, or take them over, with the pods that the ledger has. Raises SriovError."""
+def _translation(options: argparse.Namespace) -> "services.Translator | None":
     if options.services is None:
         return None
     # A daemon without Services imports nothing for them.
     from sriov_cni.dataplane import services  # noqa: PLC0415
 
-    found = services.Translator(options.services, options.cgroup_root or services.cgroup_root())
+    return services.Translator(options.services, options.cgroup_root or services.cgroup_root())
+
+
+def _start(translation: "services.Translator", book: ledger.Ledger) -> None:
+    """Load the programs for Services, or take them over, with the pods that the ledger has. Raises SriovError."""
+    translation.start()
     for record in book.records():
         if record.cookie:
-            found.admit(record.cookie)
-    found.prove()
-    return found
+            translation.admit(record.cookie)
+    translation.prove()
 
 
 def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path) -> None:

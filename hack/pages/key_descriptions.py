@@ -24,7 +24,11 @@ POLICY = {
     "spoofchkOff": "whether spoof checking may be switched off",
     "macPrefixes": "allowed beginnings of a requested MAC, in lower case, as in `02:00`",
     "services": "modes that may be in effect, by the network or by `defaults`: one alone is demanded",
+    "hostLink": "whether there may be a host link: `[false]` forbids it, `[true]` demands it",
+    "viaHost": "networks that every network of `viaHost` has to be in",
 }
 DEFAULTS = {
     "services": "how pods reach Services",
+    "hostLink": "whether pods have a [host link](host-link.md), or its name",
+    "viaHost": "networks that they reach through the node",
 }

@@ -58,6 +58,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
 
     `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
+    `by_default`: the node has it for all networks, and this one did not name it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
     via: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
+    by_default: bool = False
 
     @property
     def beyond(self) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
+from sriov_cni.commands.membership import joining, node_defaults
 from sriov_cni.context import announcements, ipam, locks, steps
-from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, host_links, netconf, result, typos, vf_request
+from sriov_cni.context.calls import Call, Daemon, log
+from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.service_modes import ServicesMode
 
@@ -28,7 +29,9 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
         pci = await device.choose(daemon, call, wanted)
-        request = _request(daemon, call, network, pci, wanted)
+        vf = _looked_up(daemon, pci)
+        wanted = node_defaults.applied(daemon, call, network, vf, wanted)
+        request = _request(daemon, call, network, vf, wanted)
     async with daemon.vf_locks.of(pci) as held:
         interfaces, leased = await _attach(daemon, held, call, network, request, pod=pod, wanted=wanted)
         daemon.fresh.add(call.key, call)
@@ -49,12 +52,7 @@ async def _attach(
     wanted: vf_request.VfRequest,
 ) -> tuple[tuple[result.Interface, ...], result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
-    if wanted.host_link is not None:
-        wish = wanted.host_link
-        if request.services_mode == ServicesMode.HOST:  # auto may have chosen it
-            wish = msgspec.structs.replace(wish, services=True)
-        link = await _plan_host_link(daemon, held, call, pod, wish)
-        request = msgspec.structs.replace(request, host_link=link)
+    request = await joining.planned(daemon, held, call, request, pod=pod, wanted=wanted)
     moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, wanted.rdma)
     request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
@@ -64,9 +62,10 @@ async def _attach(
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
-        await _make_host_link(daemon, held, request, pod, given)
+        if not given.joined:
+            given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
-    return (_interface(call, request, given), *_ends(call, request.host_link)), leased
+    return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
 async def _beside(
@@ -101,39 +100,11 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
         daemon.later(announcements.announce(given.announcer))
 
 
-# What follows imports only for a network with a host link: others pay for none of it.
-
-
-async def _plan_host_link(
-    daemon: Daemon, held: locks.Held, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish
-) -> ledger.HostLink:
-    from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-    return await held.run(host_link_requests.planned, daemon, call, pod, wish)
-
-
-async def _make_host_link(
-    daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns, given: "_Given"
-) -> None:
-    if request.host_link is not None and given.link is not None:
-        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-        with timing.timed(steps.CallStep.HOST_LINK):
-            await held.run(host_link_requests.make, daemon, pod, request.host_link, given.link.index, given.addresses)
-
-
-def _ends(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
-    """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
-    if link is None:
-        return ()
-    here = result.Interface(link.name, link.address)
-    return here, result.Interface(link.inside, link.inside_address, sandbox=call.invocation.netns)
-
-
 class _Given(msgspec.Struct, frozen=True):
     """A VF in the pod, and the announcer of its addresses.
 
-    `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it.
+    `link` is None if the VF has no netdev; then `mac` is the MAC that its PF has for it. `joined`: what comes when the
+    pod has its addresses is done, and `host_link` is there.
     """
 
     link: kernel.Link | None
@@ -141,19 +112,28 @@ class _Given(msgspec.Struct, frozen=True):
     announcer: announcing.Announcer | None = None
     addresses: tuple[kernel.IpInterface, ...] = ()
     mac: str = settings.NO_MAC
+    joined: bool = False
+    host_link: ledger.HostLink | None = None
 
 
 def _give(
     daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
 ) -> _Given:
     """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
-    if not request.services:
-        return _attached(daemon, request, pod, lease)
-    translation = _translation(daemon)
-    request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
-    given = _attached(daemon, request, pod, lease)
-    translation.admit(request.cookie)
-    return given
+    with joining.joining(daemon, request, pod) as joined:
+        given = _attached(daemon, joined, pod, lease)
+    is_waiting = not given.addressed or any(each.version == 6 for each in given.addresses)
+    return given if is_waiting else _joined(daemon, request, pod, given)
+
+
+def _joined(daemon: Daemon, request: plans.Request, pod: netns.Netns, given: _Given) -> _Given:
+    """Finish when nobody has to wait for the pod's addresses any more, as IPv6 has to."""
+    with contextlib.ExitStack() as undo:
+        if given.announcer is not None:
+            undo.callback(given.announcer.close)
+        link = joining.addressed(daemon, request, pod, given.link, given.addresses)
+        undo.pop_all()
+    return msgspec.structs.replace(given, joined=True, host_link=link)
 
 
 def _attached(
@@ -192,23 +172,24 @@ def _needs_cni_path(call: Call, network: netconf.Network) -> None:
         )
 
 
-def _request(
-    daemon: Daemon, call: Call, network: netconf.Network, pci: devices.PciAddress, wanted: vf_request.VfRequest
-) -> plans.Request:
-    """Look the VF up, and check that it can have what is wanted. Raises DeviceError, SettingError.
-
-    The policy judges only what the network asks for; settings that it does not name are as the operator declared.
-    """
+def _looked_up(daemon: Daemon, pci: devices.PciAddress) -> devices.VF:
     vf = daemon.node.lookup(pci)
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
+    return vf
+
+
+def _request(
+    daemon: Daemon, call: Call, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
+) -> plans.Request:
+    """Check that the VF can have what is wanted. Raises DeviceError, SettingError.
+
+    Of the VF's settings the policy judges only what the network asks for; the others are as the operator declared.
+    """
     link_layers.check(daemon.node, vf, wanted)
-    services = _services(daemon, network, wanted.services)
-    reason = ""
-    if services is ServicesMode.AUTO:
-        services, reason = _chosen(daemon, network, vf, wanted)
+    services, reason = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, services)
+        daemon.guard.check(vf, wanted.wanted, joining.membership(services, wanted.host_link))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -222,11 +203,7 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
-    if wanted.host_link is not None:
-        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-        host_link_requests.check(daemon, call, vf, wanted.host_link)
-    declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
+    declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
     through_sockets = services is ServicesMode.SOCKET
@@ -242,53 +219,6 @@ def _request(
         services_mode="" if services is ServicesMode.OFF and not reason else services,
         services_reason=reason,
     )
-
-
-def _services(daemon: Daemon, network: netconf.Network, named: ServicesMode | None) -> ServicesMode:
-    """Return the mode in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
-    if named is ServicesMode.SOCKET:
-        _translation(daemon)
-    if named is not None or daemon.guard is None:
-        return named or ServicesMode.OFF
-    default = daemon.guard.defaults.services
-    if default is ServicesMode.SOCKET and daemon.translation is None:
-        log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
-        return ServicesMode.OFF
-    return default
-
-
-def _chosen(
-    daemon: Daemon, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
-) -> tuple[ServicesMode, str]:
-    """Return what `auto` is for this pod, and why. Fails no pod."""
-    from sriov_cni.dataplane.modes import choice  # noqa: PLC0415  # other networks do not pay for it
-
-    translation = daemon.translation
-    problems = () if translation is None else tuple(translation.problems())
-    works = translation is not None and not problems
-    facts = choice.WaysThereAre(
-        translates=translation is not None,
-        problems=problems,
-        others=() if works or daemon.other_balancers is None else daemon.other_balancers(),
-        host_link=wanted.host_link is not None and daemon.service_ranges is not None and bool(daemon.service_ranges()),
-        netdev=not vf.userspace,
-    )
-    found = choice.choose(facts)
-    log.info('network %s: services "auto" is "%s": %s', network.name, found.mode, found.reason)
-    if daemon.meter is not None:
-        daemon.meter.chose(found.mode)
-    return ServicesMode(found.mode), found.reason
-
-
-def _translation(daemon: Daemon) -> Translation:
-    """Raises CniError if nothing on this node translates Services."""
-    if daemon.translation is None:
-        raise cni_errors.CniError(
-            Code.INVALID_CONFIG,
-            'services "socket": the daemon of this node does not translate Services',
-            "start it with --services DIR, or leave the key out",
-        )
-    return daemon.translation
 
 
 async def _end_former_owner(

@@ -13,7 +13,7 @@ import msgspec
 
 from sriov import devices, files, settings
 from sriov_cni.context import policy_rules
-from sriov_cni.spec import cni_errors, service_modes
+from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
 
 _log = logging.getLogger(__name__)
@@ -48,16 +48,22 @@ class Guard:
         self,
         vf: devices.VF,
         wanted: settings.VfSettings,
-        services: service_modes.ServicesMode = service_modes.ServicesMode.OFF,
+        membership: policy_rules.Membership = policy_rules.NOTHING,
     ) -> None:
-        """Check the settings, and the mode in effect. Raises CniError with code 7 that names policy and value."""
+        """Check what would be in effect. Raises CniError with code 7 that names policy and value."""
         now = self._current()
         if now.policy is None and now.error is not None:
             raise cni_errors.CniError(now.error.code, now.error.message, now.error.details)
-        if now.policy is not None and (problem := policy_rules.refusal(now.policy, vf, wanted, services)):
+        if now.policy is not None and (problem := policy_rules.refusal(now.policy, vf, wanted, membership)):
             raise cni_errors.CniError(
                 Code.INVALID_CONFIG, f"the node's policy {self._path} refuses {problem}", "ask the node's administrator"
             )
+
+    def demands_host_link(self, vf: devices.VF) -> bool:
+        """Report whether a pod with this VF is refused without one."""
+        now = self._current()
+        rule = None if now.policy is None else policy_rules.rule_of(now.policy, vf)
+        return rule is not None and rule.host_link == (True,)
 
     def problem(self) -> str | None:
         """Return why the file is not in force, and what is instead; None if it is, or if there is none."""

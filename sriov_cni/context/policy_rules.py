@@ -9,22 +9,36 @@ refused. A key that a rule leaves out sets no limit; without `rules` there is no
 does not name the key.
 """
 
+import ipaddress
 import pathlib
 import re
 
 import msgspec
 
 from sriov import devices, settings
-from sriov_cni.spec import cni_errors, service_modes
+from sriov.linux import kernel
+from sriov_cni.spec import cni_errors, host_links, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,5}")
 
 
+class Membership(msgspec.Struct, frozen=True):
+    """What a pod would have of its cluster: the way to Services in effect, and its host link."""
+
+    services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
+    host_link: bool = False
+    via: tuple[kernel.IpNetwork, ...] = ()
+
+
+NOTHING = Membership()
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """VLAN 0 is untagged. `spoofchk_off`: whether spoof checking may be switched off. `services` are the modes that may
-    be in effect: one alone is demanded."""
+    be in effect, and `host_link` whether there may be one: a value alone is demanded. `via_host` are networks that
+    viaHost has to be in."""
 
     pfs: tuple[str, ...] | None = None
     vlans: tuple[str, ...] | None = None
@@ -32,12 +46,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spoofchk_off: bool = msgspec.field(default=True, name="spoofchkOff")
     mac_prefixes: tuple[str, ...] | None = msgspec.field(default=None, name="macPrefixes")
     services: tuple[service_modes.ServicesMode, ...] | None = None
+    host_link: tuple[bool, ...] | None = msgspec.field(default=None, name="hostLink")
+    via_host: tuple[str, ...] | None = msgspec.field(default=None, name="viaHost")
 
 
 class NetworkDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Values of keys that a network does not name."""
 
     services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
+    host_link: bool | str = msgspec.field(default=False, name="hostLink")
+    via_host: tuple[str, ...] = msgspec.field(default=(), name="viaHost")
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,26 +84,44 @@ def parse(text: bytes, source: pathlib.Path | str) -> Policy:
             raise ValueError("it has neither `rules` nor `defaults`")
         for rule in policy.rules or ():
             _check_rule(rule)
+        _check_defaults(policy.defaults or NetworkDefaults())
     except (msgspec.MsgspecError, ValueError) as error:
         raise unusable(source, str(error)) from error
     return policy
 
 
-def refusal(
-    policy: Policy, vf: devices.VF, wanted: settings.VfSettings, services: service_modes.ServicesMode
-) -> str | None:
+def rule_of(policy: Policy, vf: devices.VF) -> Rule | None:
+    """Return the first rule that names the VF's PF, or none."""
+    known = {vf.pf, vf.pf_netdev}
+    return next((each for each in policy.rules or () if each.pfs is None or known & set(each.pfs)), None)
+
+
+def refusal(policy: Policy, vf: devices.VF, wanted: settings.VfSettings, membership: Membership) -> str | None:
     """Return what the policy forbids this VF, in the words of the network configuration; or None.
 
-    `services` is the mode in effect, wherever it comes from.
+    `membership` is what would be in effect, wherever it comes from.
     """
     if policy.rules is msgspec.UNSET:
         return None
-    rule = next((each for each in policy.rules if each.pfs is None or {vf.pf, vf.pf_netdev} & set(each.pfs)), None)
+    rule = rule_of(policy, vf)
     if rule is None:
         return f"every VF of PF {vf.pf_netdev or vf.pf}: no rule names it"
-    if rule.services is not None and services not in rule.services:
-        return f'services "{services}": it allows {", ".join(rule.services)}'
-    return _refused_setting(rule, wanted)
+    return _refused_membership(rule, membership) or _refused_setting(rule, wanted)
+
+
+def _refused_membership(rule: Rule, wanted: Membership) -> str | None:
+    if rule.services is not None and wanted.services not in rule.services:
+        return f'services "{wanted.services}": it allows {", ".join(rule.services)}'
+    if rule.host_link is not None and wanted.host_link not in rule.host_link:
+        return "hostLink" if wanted.host_link else "a network without hostLink"
+    for each in wanted.via if rule.via_host is not None else ():
+        if not any(_is_inside(each, ipaddress.ip_network(one)) for one in rule.via_host or ()):
+            return f"viaHost {each}: it allows {', '.join(rule.via_host or ()) or 'none'}"
+    return None
+
+
+def _is_inside(inner: kernel.IpNetwork, outer: kernel.IpNetwork) -> bool:
+    return inner.version == outer.version and inner[0] in outer and inner[-1] in outer
 
 
 def _refused_setting(rule: Rule, wanted: settings.VfSettings) -> str | None:
@@ -109,6 +145,17 @@ def _check_rule(rule: Rule) -> None:
     for each in rule.mac_prefixes or ():
         if not PREFIX.fullmatch(each):
             raise ValueError(f"macPrefixes {each!r} is not the beginning of a lower-case MAC")
+    for each in rule.via_host or ():
+        ipaddress.ip_network(each)
+
+
+def _check_defaults(defaults: NetworkDefaults) -> None:
+    try:
+        host_links.wish(defaults.host_link or True, defaults.via_host)
+    except cni_errors.CniError as error:
+        raise ValueError(f"defaults: {error.message}") from error
+    if defaults.via_host and not defaults.host_link and defaults.services is not service_modes.ServicesMode.HOST:
+        raise ValueError("defaults: viaHost needs hostLink")
 
 
 def _span(text: str) -> range:

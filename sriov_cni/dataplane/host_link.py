@@ -116,6 +116,20 @@ def versions(link: ledger.HostLink, addresses: Iterable[kernel.IpInterface]) -> 
     return frozenset(each.version for each in addresses) & {ipaddress.ip_address(each).version for each in link.nodes}
 
 
+def fitting(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]) -> ledger.HostLink | None:
+    """Return the link without networks that a pod with these addresses cannot have by it; None if it cannot have it."""
+    both = versions(link, addresses)
+
+    def fits(text: str) -> bool:
+        network = ipaddress.ip_network(text)
+        mine = [each.network for each in addresses if each.version == network.version]
+        return network.version in both and not any(network.overlaps(each) for each in mine)
+
+    if not both:
+        return None
+    return msgspec.structs.replace(link, via=tuple(filter(fits, link.via)))
+
+
 def plan(
     link: ledger.HostLink,
     addresses: Sequence[kernel.IpInterface],

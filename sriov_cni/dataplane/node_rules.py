@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Set
 from sriov.linux import kernel
 from sriov_cni.dataplane import host_link
 
+_KEYS = {4: "ip", 6: "ip6"}
 _one_at_a_time = threading.Lock()
 """Two pods that start at once must not replace each other's networks."""
 
@@ -37,6 +38,7 @@ def commands(via: Set[str]) -> str:
     What does not have an address as its source that is routed by the link it came from is dropped: forged addresses,
     and IPv6 router advertisements. What was sent to `via` networks and goes on is masqueraded, wherever kube-proxy has
     it go instead: else a backend would answer the pod without the node, and the pod would not know the answer's source.
+    Besides that, answers go on, and what kube-proxy redirects (NodePorts), and no more: nobody leaves a VLAN so.
     """
     table = host_link.TABLE
     return "\n".join(
@@ -47,23 +49,35 @@ def commands(via: Set[str]) -> str:
             f"add chain {table} guard {{ type filter hook prerouting priority raw; }}",
             f'add rule {table} guard iifname "{host_link.PREFIX}*" fib saddr . iif oif missing counter drop',
             *(_masquerading([ipaddress.ip_network(each) for each in sorted(via)]) if via else ()),
+            *_forwarding({ipaddress.ip_network(each).version for each in via}),
         )
     )
 
 
 def _digest(via: Set[str]) -> str:
     """Return what tells this table from one with other networks, or of another release."""
-    return "rules 1 " + hashlib.sha256(" ".join(sorted(via)).encode()).hexdigest()[:32]
+    return "rules 2 " + hashlib.sha256(" ".join(sorted(via)).encode()).hexdigest()[:32]
+
+
+def _forwarding(versions: Set[int]) -> list[str]:
+    ours = f'{host_link.TABLE} forward iifname "{host_link.PREFIX}*"'
+    return [
+        f"add chain {host_link.TABLE} forward {{ type filter hook forward priority filter; }}",
+        f"add rule {ours} ct state established,related accept",
+        f"add rule {ours} ct status dnat accept",
+        *(f"add rule {ours} ct original {_KEYS[each]} daddr @via{each} accept" for each in sorted(versions)),
+        f"add rule {ours} counter drop",
+    ]
 
 
 def _masquerading(every: list[kernel.IpNetwork]) -> list[str]:
     table = host_link.TABLE
     ours = f'{table} postrouting iifname "{host_link.PREFIX}*"'
     lines = [f"add chain {table} postrouting {{ type nat hook postrouting priority srcnat; }}"]
-    for version, key, kind in ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr")):
+    for version, key in _KEYS.items():
         if elements := ", ".join(str(each) for each in every if each.version == version):
             lines += [
-                f"add set {table} via{version} {{ type {kind}; flags interval; auto-merge; }}",
+                f"add set {table} via{version} {{ type ipv{version}_addr; flags interval; auto-merge; }}",
                 f"add element {table} via{version} {{ {elements} }}",
                 f"add rule {ours} ct original {key} daddr @via{version} masquerade",
             ]

@@ -29,20 +29,29 @@ class Translator:
     """The programs and their maps. For any thread."""
 
     def __init__(self, pins: pathlib.Path, cgroup: pathlib.Path, file: pathlib.Path = OBJECT) -> None:
-        """Load and attach them, or take over those of a former daemon. `pins` is in a BPF file system, `cgroup` the
-        root of cgroup v2. Raises SriovError, which says what is missing."""
-        self._pins = pins / LAYOUT
+        """`pins` is in a BPF file system, `cgroup` the root of cgroup v2. Nothing is done before start()."""
+        self._pins, self._root, self._file = pins / LAYOUT, cgroup, file
         self._lock = threading.Lock()
         self._told: list[str] = []
-        self._cgroup = _opened(cgroup)
+        self._started = False
+
+    def start(self) -> None:
+        """Load and attach them, or take over those of a former daemon, which has ended: its own do not run any more.
+
+        Raises SriovError, which says what is missing.
+        """
+        self._cgroup = _opened(self._root)
         chooses_error = int(programs.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
-        with _told(f"the programs for Services cannot be attached to {cgroup}, pinned in {self._pins}"):
+        with _told(f"the programs for Services cannot be attached to {self._root}, pinned in {self._pins}"):
             self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not programs.is_filesystem(self._pins):
-                raise errors.SriovError(f"services: {pins} is in no BPF file system", "mount -t bpf bpf /sys/fs/bpf")
-            self._object = programs.Object(file, self._pins, {".rodata": chooses_error})
+                raise errors.SriovError(
+                    f"services: {self._pins.parent} is in no BPF file system", "mount -t bpf bpf /sys/fs/bpf"
+                )
+            self._object = programs.Object(self._file, self._pins, {".rodata": chooses_error})
             self._object.attach(self._cgroup, self._pins)
             self._take_over()
+        self._started = True
 
     def _take_over(self) -> None:
         self._pods = self._object.map("pods", *service_maps.POD)
@@ -81,15 +90,17 @@ class Translator:
             self._pods.delete([service_maps.pod(each) for each in cookies])
 
     def usage(self) -> dict[str, tuple[int, int]]:
-        """Return how many entries each table has, and how many there is room for."""
+        """Return how many entries each table has, and how many there is room for. Nothing before start()."""
+        if not self._started:
+            return {}
         with self._lock:
             found = self._table.usage()
         return {**found, "pods": (len(self.admitted()), service_maps.MOST_PODS)}
 
     def prove(self) -> None:
         """Make connections through the programs, unless that was done a moment ago; problems() then has what failed,
-        and the log what is new of it. Blocks, for a second at the most."""
-        if self._proof.prove(time.monotonic()):
+        and the log what is new of it. Blocks, for a second at the most. Does nothing before start()."""
+        if self._started and self._proof.prove(time.monotonic()):
             self._tell(self.problems())
 
     def _tell(self, problems: list[str]) -> None:
@@ -102,6 +113,8 @@ class Translator:
 
     def problems(self) -> list[str]:
         """Return why pods do not reach Services although everything is attached; the kernel is asked."""
+        if not self._started:
+            return ["programs for Services are not taken over yet: another daemon runs"]
         try:
             missing = self._object.ineffective(self._cgroup)
         except OSError as error:

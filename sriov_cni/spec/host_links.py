@@ -18,12 +18,14 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 class HostLinkWish(msgspec.Struct, frozen=True):
     """A host link: the interface's name in the pod, and what is reached through the host besides the node itself.
 
-    `services`: the cluster's service ranges are reached through it too, as far as the node knows them.
+    `services`: the cluster's service ranges are reached through it too, as far as the node knows them. `by_default`:
+    the node has it for all networks, and a pod that cannot have it goes without.
     """
 
     name: str
     via: tuple[kernel.IpNetwork, ...] = ()
     services: bool = False
+    by_default: bool = False
 
 
 def read(
@@ -46,8 +48,13 @@ def read(
             f"{key} needs a pod with addresses, and the configuration has no ipam",
             "add ipam, or leave it out",
         )
-    networks = tuple(dict.fromkeys(map(_network, via or ())))
-    return HostLinkWish(_DEFAULT if name is True else _checked(name), networks, by_host)
+    return wish(name, via or (), services=by_host)
+
+
+def wish(name: bool | str, via: Sequence[str], *, services: bool = False, by_default: bool = False) -> HostLinkWish:
+    """Raises CniError with code 7 for a name or a network that is none."""
+    networks = tuple(dict.fromkeys(map(_network, via)))
+    return HostLinkWish(_DEFAULT if name is True else _checked(str(name)), networks, services, by_default)
 
 
 def refuse_name_of_vf(wish: HostLinkWish, ifname: str) -> None:

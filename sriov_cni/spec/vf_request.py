@@ -66,7 +66,8 @@ class VfRequest(msgspec.Struct, frozen=True):
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
-    `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services.
+    `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services;
+    `no_host_link` says that the network wants none, whatever the node's default is.
     """
 
     pci: devices.PciAddress | None
@@ -80,6 +81,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     pkey: int | None = None
     services: service_modes.ServicesMode | None = None
     host_link: host_links.HostLinkWish | None = None
+    no_host_link: bool = False
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -103,6 +105,7 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             _pkey(asked.pkey),
             services,
             host_links.read(asked.host_link, asked.via_host, services, has_ipam=bool(asked.ipam and asked.ipam.type)),
+            asked.host_link in (False, ""),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

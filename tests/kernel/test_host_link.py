@@ -51,10 +51,13 @@ def test_what_is_beyond_the_node_is_masqueraded_and_nothing_else(place: linked.P
     assert linked.seen(place.home, of.node, place.pod.handle) == of.pod, "the node itself sees the pod"
     assert linked.seen(place.world.handle, of.elsewhere, place.pod.handle) == of.pod, "by the VF"
     assert linked.seen(place.world.handle, of.far, place.home, own=of.node) == of.node
-    # Root in the pod sends by the host what no linked.network names: it goes on with the pod's own address.
+    # Root in the pod sends by the host what no network names: the node is no way out of the pod's VLAN.
     linked.loosely(place.pod.handle, "net1")
     hop = {linked.V4: "169.254.1.1", linked.V6: "fe80::1"}[of]
     linked.ip(place.pod.name, f"route add {of.elsewhere} via {hop} dev host0 onlink")
+    with pytest.raises(TimeoutError):
+        linked.seen(place.world.handle, of.elsewhere, place.pod.handle)
+    linked.ip(place.pod.name, f"route del {of.elsewhere}")
     assert linked.seen(place.world.handle, of.elsewhere, place.pod.handle) == of.pod
 
 
@@ -171,7 +174,9 @@ def test_a_forged_source_is_dropped_at_the_node(place: linked.Place, of: linked.
                 client.bind((own, 0))
                 client.sendto(word, (of.node, 5300))
         assert server.recvfrom(64)[0] == b"genuine"
-        assert [seen.recv(2048).endswith(word) for word in (b"forged", b"genuine")] == [True, True], "on the link"
+        for word in (b"forged", b"genuine"):
+            while not seen.recv(2048).endswith(word):  # the kernel sends its own there, such as MLD
+                pass
         server.settimeout(0.3)
         with pytest.raises(TimeoutError):
             server.recvfrom(64)

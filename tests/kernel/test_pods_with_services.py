@@ -144,6 +144,29 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
         assert client.call("DEL", NETWORK).code == 0
 
 
+def test_a_daemon_that_waits_for_another_leaves_its_programs_alone(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    _, options = places
+    here, waiting = (http_address.Unix(tmp_path / f"{name}.sock") for name in ("here", "waiting"))
+
+    def readiness(where: http_address.Address) -> int:
+        try:
+            return asyncio.run(clients.get(where, "/readyz"))[0]
+        except OSError:
+            return 0
+
+    made = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
+    with made as node, contextlib.ExitStack() as first:
+        first.enter_context(test_gc.daemon(node, tmp_path, *options, "--http", str(here)))
+        assert namespaces.until(lambda: readiness(here) == 200)
+        with test_gc.daemon(node, tmp_path, *options, "--http", str(waiting)):
+            assert namespaces.until(lambda: readiness(waiting) == 503)
+            assert readiness(here) == 200
+            first.close()
+            assert namespaces.until(lambda: readiness(waiting) == 200)
+
+
 def test_a_daemon_that_is_told_so_ends_what_the_one_before_has_left_once_that_has_ended(
     tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
 ) -> None:

@@ -1,5 +1,6 @@
 """The node's policy: what it refuses, how it says so, and that a broken one opens nothing and closes nothing."""
 
+import ipaddress
 import json
 import logging
 import os
@@ -27,6 +28,13 @@ def guard(folder: pathlib.Path, rules: object) -> policy.Guard:
     path = folder / "policy.json"
     path.write_text(json.dumps({"rules": rules}))
     return policy.Guard(path)
+
+
+SOCKET = policy_rules.Membership(ServicesMode.SOCKET)
+
+
+def linked(*via: str) -> policy_rules.Membership:
+    return policy_rules.Membership(host_link=True, via=tuple(map(ipaddress.ip_network, via)))
 
 
 WANTED = settings.VfSettings(vlan=150, mac="02:00:00:00:00:01")
@@ -68,16 +76,26 @@ def test_f52_a_rule(
 @pytest.mark.parametrize(
     ("rules", "mode", "refused"),
     [
-        ([{}], ServicesMode.SOCKET, None),
-        ([{"services": ["socket"]}], ServicesMode.SOCKET, None),
-        ([{"services": ["socket"]}], ServicesMode.OFF, 'services "off": it allows socket'),
-        ([{"services": ["off"]}], ServicesMode.SOCKET, 'services "socket": it allows off'),
-        ([{"services": ["off", "socket"]}], ServicesMode.OFF, None),
-        ([{"pfs": ["other"], "services": ["off"]}, {}], ServicesMode.SOCKET, None),
+        ([{}], SOCKET, None),
+        ([{"services": ["socket"]}], SOCKET, None),
+        ([{"services": ["socket"]}], policy_rules.NOTHING, 'services "off": it allows socket'),
+        ([{"services": ["off"]}], SOCKET, 'services "socket": it allows off'),
+        ([{"services": ["off", "socket"]}], policy_rules.NOTHING, None),
+        ([{"pfs": ["other"], "services": ["off"]}, {}], SOCKET, None),
+        ([{"hostLink": [False]}], linked(), "hostLink"),
+        ([{"hostLink": [False]}], policy_rules.NOTHING, None),
+        ([{"hostLink": [True]}], policy_rules.NOTHING, "a network without hostLink"),
+        ([{"hostLink": [True, False]}], linked(), None),
+        ([{"viaHost": ["10.0.0.0/8"]}], linked("10.244.0.0/16", "10.0.0.0/8"), None),
+        ([{"viaHost": ["10.0.0.0/8", "fd00::/8"]}], linked("fd00:1::/32"), None),
+        ([{"viaHost": ["10.0.0.0/8"]}], linked("0.0.0.0/0"), "viaHost 0.0.0.0/0: it allows 10.0.0.0/8"),
+        ([{"viaHost": ["10.0.0.0/8"]}], linked("::/0"), "viaHost ::/0: it allows 10.0.0.0/8"),
+        ([{"viaHost": []}], linked("10.0.0.0/8"), "viaHost 10.0.0.0/8: it allows none"),
+        ([{"viaHost": []}], linked(), None),
     ],
 )
-def test_a_mode_of_services_is_forbidden_or_demanded(
-    tmp_path: pathlib.Path, vf: devices.VF, rules: object, mode: ServicesMode, refused: str | None
+def test_membership_of_the_cluster_is_forbidden_or_demanded(
+    tmp_path: pathlib.Path, vf: devices.VF, rules: object, mode: policy_rules.Membership, refused: str | None
 ) -> None:
     check = guard(tmp_path, rules).check
     if refused is None:
@@ -125,6 +143,10 @@ def test_a_changed_file_counts_at_once(tmp_path: pathlib.Path, vf: devices.VF) -
         ('{"rules": null}', "Expected `array`"),
         ('{"rules": [{"services": ["sockets"]}]}', "Invalid enum value 'sockets'"),
         ('{"defaults": {"service": "socket"}}', "unknown field `service`"),
+        ('{"defaults": {"hostLink": "a/b"}}', "defaults: hostLink 'a/b'"),
+        ('{"defaults": {"hostLink": true, "viaHost": ["10.0.0/8"]}}', "defaults: viaHost '10.0.0/8'"),
+        ('{"defaults": {"viaHost": ["10.0.0.0/8"]}}', "defaults: viaHost needs hostLink"),
+        ('{"rules": [{"viaHost": ["10.0.0/8"]}]}', "'10.0.0/8' does not appear to be an IPv4 or IPv6 network"),
         ('{"rules": [{"vlan": ["1"]}]}', "unknown field `vlan`"),
         ('{"rules": [{"vlans": ["1-"]}]}', "vlans '1-' is neither a VLAN nor a range"),
         ('{"rules": [{"vlans": [1]}]}', "Expected `str`"),

@@ -48,6 +48,7 @@ def pinned(pins: pathlib.Path, name: str, lengths: tuple[int, int]) -> Iterator[
 def translator(pins: pathlib.Path) -> Iterator[services.Translator]:
     """A daemon's, until it ends; what it has pinned stays."""
     found = services.Translator(pins, cgroup(), built())
+    found.start()
     try:
         yield found
     finally:

@@ -326,7 +326,7 @@ def test_an_object_that_the_verifier_refuses_leaves_the_old_programs(
         translator.admit(netns.cookie(pod.handle))
         translator.apply(table(Service(frontend("4"), (endpoint("4", server),))))
         with pytest.raises(errors.SriovError, match=r"broken\.o: the kernel refuses it"):
-            services.Translator(pins, bpf.cgroup(), broken)
+            services.Translator(pins, bpf.cgroup(), broken).start()
         reaches(pod, server)
 
 
@@ -361,6 +361,6 @@ def test_another_socket_balancer_is_attached_already(
 
 def test_a_folder_that_is_no_bpf_file_system_is_said(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.SriovError, match=f"{tmp_path} is in no BPF file system; mount -t bpf"):
-        services.Translator(tmp_path, bpf.cgroup(), bpf.built())
+        services.Translator(tmp_path, bpf.cgroup(), bpf.built()).start()
     with pytest.raises(errors.SriovError, match="no cgroup v2 at /nowhere"):
-        services.Translator(tmp_path, pathlib.Path("/nowhere"), bpf.built())
+        services.Translator(tmp_path, pathlib.Path("/nowhere"), bpf.built()).start()

@@ -7,10 +7,13 @@ import contextlib
 import errno
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from sriov import devices, errors, polling
+from sriov.attachment import plans
 from sriov.linux import kernel, netns
 from sriov.state import ledger
-from sriov_cni.context.calls import Call, Daemon
+from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.dataplane import host_link, node_rules
 from sriov_cni.spec import cni_errors, host_links, netconf
 
@@ -59,10 +62,45 @@ def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostL
     return link
 
 
+def if_possible(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish) -> ledger.HostLink | None:
+    """Return the same of a default of the node; None, which is logged, if this pod cannot have it."""
+    try:
+        return msgspec.structs.replace(planned(daemon, call, pod, wish), by_default=True)
+    except errors.SriovError as error:
+        log.warning("the node's default host link is left out for %s: %s", call.invocation.container_id, error)
+        return None
+
+
 def make(
+    daemon: Daemon, pod: netns.Netns, request: plans.Request, vf: int, addresses: Sequence[kernel.IpInterface]
+) -> ledger.HostLink | None:
+    """Make the pair, with all that hangs on it; returns it. The VF's netdev in the pod has index `vf` and `addresses`.
+
+    Of a default of the node, what these addresses do not allow is left out. Blocks.
+    """
+    link = request.host_link
+    if link is not None and link.by_default:
+        link = _fitted(daemon, request, link, addresses)
+    if link is not None:
+        _make(daemon, pod, link, vf, addresses)
+    return link
+
+
+def _fitted(
+    daemon: Daemon, request: plans.Request, link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]
+) -> ledger.HostLink | None:
+    fitting = host_link.fitting(link, addresses)
+    record = daemon.book.read(request.vf.pci)
+    if fitting != link and record is not None:
+        left = sorted({*link.beyond} - {*fitting.beyond}) if fitting else ["all of it"]
+        log.warning("the node's default host link is left out for %s: %s", record.owner, ", ".join(left))
+        daemon.book.write(msgspec.structs.replace(record, host_link=fitting))
+    return fitting
+
+
+def _make(
     daemon: Daemon, pod: netns.Netns, link: ledger.HostLink, vf: int, addresses: Sequence[kernel.IpInterface]
 ) -> None:
-    """Make the pair, with all that hangs on it. The VF's netdev in the pod has index `vf` and `addresses`. Blocks."""
     with daemon.node.kernel() as net, net.inside(pod) as inner:
         sources = {each.ip: net.source_to(each.ip) for each in addresses}
         pending = inner.pending(vf) if any(each.version == 6 for each in addresses) else ()

@@ -1,0 +1,97 @@
+"""What an ADD does so that the pod is a member of its cluster, in four moments: the one door to it.
+
+Each part is imported only for a network that asks for it: others pay for none of it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from sriov import devices, timing
+from sriov.attachment import plans
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.commands.membership import service_requests
+from sriov_cni.context import locks, policy_rules, steps
+from sriov_cni.context.calls import Call, Daemon
+from sriov_cni.spec import host_links, netconf, result, vf_request
+from sriov_cni.spec.service_modes import ServicesMode
+
+
+def check(
+    daemon: Daemon, call: Call, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
+) -> service_requests.Way:
+    """Refuse what this VF or node cannot have, or may not; returns the way to Services.
+
+    Raises CniError, UnsupportedError.
+    """
+    way = service_requests.way(daemon, network, vf, wanted)
+    if wanted.host_link is not None:
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+        host_link_requests.check(daemon, call, vf, wanted.host_link)
+    return way
+
+
+def membership(services: ServicesMode, link: host_links.HostLinkWish | None) -> policy_rules.Membership:
+    """Return what the node's policy judges."""
+    return policy_rules.Membership(services, link is not None, () if link is None else link.via)
+
+
+async def planned(
+    daemon: Daemon,
+    held: locks.Held,
+    call: Call,
+    request: plans.Request,
+    *,
+    pod: netns.Netns,
+    wanted: vf_request.VfRequest,
+) -> plans.Request:
+    """Return the request with what is looked up before anything is changed."""
+    wish = wanted.host_link
+    if wish is not None:
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+        if request.services_mode == ServicesMode.HOST:  # auto may have chosen it
+            wish = msgspec.structs.replace(wish, services=True)
+        plan = host_link_requests.if_possible if wish.by_default else host_link_requests.planned
+        link = await held.run(plan, daemon, call, pod, wish)
+        request = msgspec.structs.replace(request, host_link=link)
+    return request
+
+
+@contextlib.contextmanager
+def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterator[plans.Request]:
+    """Do what comes before the VF and, after the block, which attaches it, what comes when it is there. Blocks."""
+    if not request.services:
+        yield request
+        return
+    translation = service_requests.translation(daemon)
+    request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
+    yield request
+    translation.admit(request.cookie)
+
+
+def addressed(
+    daemon: Daemon,
+    request: plans.Request,
+    pod: netns.Netns,
+    link: kernel.Link | None,
+    addresses: tuple[kernel.IpInterface, ...],
+) -> ledger.HostLink | None:
+    """Do what comes when the VF's netdev has its addresses. Returns the host link that there is now. Blocks."""
+    if request.host_link is None or link is None:
+        return None
+    from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+    with timing.timed(steps.CallStep.HOST_LINK):
+        return host_link_requests.make(daemon, pod, request, link.index, addresses)
+
+
+def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
+    """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
+    if link is None:
+        return ()
+    here = result.Interface(link.name, link.address)
+    return here, result.Interface(link.inside, link.inside_address, sandbox=call.invocation.netns)
