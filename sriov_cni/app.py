@@ -29,6 +29,7 @@ from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
     from sriov_cni.dataplane import reception, services
+    from sriov_cni.dataplane.policies import tables
     from sriov_cni.monitoring import endpoint
 
 _ENDING = 0.5  # seconds: a killed process closes its files one after the other
@@ -98,6 +99,7 @@ async def _run(
         monitor = _monitor(options)
         translation = _translation(options)
         receiving = _reception(options, book, translation)
+        held = _policies(options)
         daemon = calls.Daemon(
             here,
             book,
@@ -134,8 +136,8 @@ async def _run(
                 if monitor is not None:
                     receiving.meter = monitor.count_services(receiving.receiver.silence)
                 await answering.enter_async_context(receiving.serving(daemon.tasks))
-            if options.policy_socket is not None:
-                await answering.enter_async_context(_policies(options, daemon))
+            if held is not None:
+                await answering.enter_async_context(_receiving_policies(options, held, daemon))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -253,12 +255,22 @@ def _reception(
     return reception.Reception(where, translation, book.records)
 
 
-def _policies(options: argparse.Namespace, daemon: calls.Daemon) -> contextlib.AbstractAsyncContextManager[None]:
-    """Have the agent send the cluster's network policies. A daemon without them imports nothing for them."""
-    from sriov_cni.dataplane.policies import reception, tables  # noqa: PLC0415
+def _policies(options: argparse.Namespace) -> "tables.PolicyTables | None":
+    """Return what knows the policies of the cluster's pods. A daemon without them imports nothing for them."""
+    if options.policy_socket is None:
+        return None
+    from sriov_cni.dataplane.policies import tables  # noqa: PLC0415
 
-    where = reception.PolicyPlaces(options.policy_socket, options.policy_snapshot, options.cluster_uid)
-    return reception.serving(where, tables.PolicyTables(), daemon.tasks)
+    return tables.PolicyTables()
+
+
+def _receiving_policies(
+    options: argparse.Namespace, held: "tables.PolicyTables", daemon: calls.Daemon
+) -> contextlib.AbstractAsyncContextManager[None]:
+    from sriov_cni.dataplane.policies import reception  # noqa: PLC0415
+
+    places = reception.PolicyPlaces(options.policy_socket, options.policy_snapshot, options.cluster_uid)
+    return reception.serving(places, held, daemon.tasks)
 
 
 def _seconds(text: str) -> float:

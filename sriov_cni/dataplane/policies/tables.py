@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from sriov import errors
-from sriov.cluster import policies, policy_changes, policy_frames
+from sriov.cluster import pod_policies, policies, policy_changes, policy_frames
 
 Listener = Callable[[frozenset[policies.Place]], None]
 """Hears, on the loop, of which pods and networks something has changed. The table has the change already."""
@@ -25,40 +25,49 @@ class PolicyTables:
         self._loop = asyncio.get_running_loop()
         self._listeners: list[Listener] = []
         self._awaited: dict[_Pod, list[asyncio.Event]] = {}
+        self._news = asyncio.Event()
 
     @property
     def table(self) -> policies.PolicyTable | None:
         """None before there was one: then nothing is known of any pod, which is not that everything may pass."""
         return self._table
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> policies.Rules | None:
-        """Return what may pass; None if the pod is not known. `network` is namespace/name, "" for the cluster's own."""
-        rules = policies.PolicyTable().rules if self._table is None else self._table.rules
-        if (namespace, pod, "") not in rules:
-            return None
-        return rules.get((namespace, pod, network), policies.Rules())
+    def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
+        """Return what holds; None for a pod that is not known. `network` is "" for the cluster's own, else a name as a
+        network configuration has it."""
+        return None if self._table is None else pod_policies.of(self._table, namespace, pod, network)
 
-    async def known(self, namespace: str, pod: str, seconds: float) -> bool:
-        """Report whether the pod is in the table; the agent is asked for one that is not, and has these seconds."""
-        if self.rules_of(namespace, pod, "") is not None:
-            return True
-        if not (policy_changes.is_object_name(namespace) and policy_changes.is_object_name(pod)):
-            return False
+    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> pod_policies.PodPolicy | None:
+        """The same, and wait these seconds for a pod that is not known yet. The agent is asked for it."""
+        if not self._knows((namespace, pod)):
+            await self._wait((namespace, pod), seconds)
+        return self.rules_of(namespace, pod, network)
+
+    async def changed(self) -> None:
+        """Return when something has changed since the last return. For one caller at a time."""
+        await self._news.wait()
+        self._news.clear()
+
+    async def _wait(self, key: _Pod, seconds: float) -> None:
+        if not all(map(policy_changes.is_object_name, key)):
+            return
         came = asyncio.Event()
-        waiting = self._awaited.setdefault((namespace, pod), [])
+        waiting = self._awaited.setdefault(key, [])
         waiting.append(came)
+        if len(waiting) == 1:
+            self.ask(policy_frames.request(*key))
         try:
             async with asyncio.timeout(seconds):
-                if len(waiting) == 1:
-                    self.ask(policy_frames.request(namespace, pod))
                 await came.wait()
         except TimeoutError:
-            return False
+            pass
         finally:
             waiting.remove(came)
             if not waiting:
-                self._awaited.pop((namespace, pod), None)
-        return True
+                self._awaited.pop(key, None)
+
+    def _knows(self, key: _Pod) -> bool:
+        return self._table is not None and (*key, pod_policies.CLUSTER) in self._table.rules
 
     def subscribe(self, listener: Listener) -> None:
         """Have it hear of changes from now on; of those before, the table knows."""
@@ -81,9 +90,10 @@ class PolicyTables:
         return policy_changes.whole(self._table or policies.PolicyTable())
 
     def _tell(self, places: frozenset[policies.Place]) -> None:
-        for namespace, pod, _ in places:
-            if self.rules_of(namespace, pod, "") is not None:
-                for came in self._awaited.get((namespace, pod), ()):
+        for key in {place[:2] for place in places}:
+            if self._knows(key):
+                for came in self._awaited.get(key, ()):
                     came.set()
+        self._news.set()
         for listener in self._listeners:
             listener(places)

@@ -198,7 +198,7 @@ def test_multi_network_policies_are_watched_where_they_are_served(tmp_path: path
             api.absent.add("MultiNetworkPolicy")
         async with daemon.serving(), api.serving() as port, agent(tmp_path, port, "--policies=all"):
             await reaches(daemon, api, multi=is_served)
-            rules = daemon.held.rules_of("x", "a", "x/blue")
+            rules = daemon.held.rules_of("x", "a", "blue")
             assert rules is not None
             assert (rules.ingress is not None) == is_served
 
@@ -215,17 +215,17 @@ def test_a_pod_of_which_no_watch_tells_is_asked_for(tmp_path: pathlib.Path) -> N
             api.late.add("Pod")
             await api.put(copy.deepcopy(NEW))
             api.asked.clear()
-            assert await daemon.held.known("z", "new", 2)
+            assert await daemon.held.wait_for("z", "new", "", 2) is not None
             assert daemon.held.table == expected(api)
             assert [(what, options) for kind, what, options in api.asked if kind == "Pod"] == [
                 ("get", {"name": "z/new"})
             ]
-            assert not await daemon.held.known("z", "nobody", 0.5)
+            assert await daemon.held.wait_for("z", "nobody", "", 0.5) is None
             await loops.until(lambda: "the CNI daemon asks for pod z/nobody: getting Pod z/nobody" in log(tmp_path))
             await api.delete(copy.deepcopy(NEW))
             api.late.clear()
             await reaches(daemon, api)
-            assert not await daemon.held.known("z", "new", 0.5)
+            assert await daemon.held.wait_for("z", "new", "", 0.5) is None
 
     loops.run(body(), 60)
 

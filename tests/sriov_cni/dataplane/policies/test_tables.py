@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from sriov import errors
-from sriov.cluster import framing, policy_changes, policy_frames
+from sriov.cluster import framing, pod_policies, policy_changes, policy_frames
+from sriov.cluster.pod_policies import PodPolicy
 from sriov.cluster.policies import Grant, Opening, Place, PolicyChange, PolicyTable, Rules, SetChange
 from sriov.daemon import background
 from sriov_cni.dataplane.policies import reception, tables
@@ -81,6 +82,19 @@ def test_a_listener_hears_of_whom_a_change_concerns(tmp_path: pathlib.Path) -> N
     loops.run(body())
 
 
+def test_who_follows_all_changes_is_woken_by_those_that_concern_somebody(tmp_path: pathlib.Path) -> None:
+    async def body() -> None:
+        async with Node(tmp_path).open() as place:
+            for sent, wakes in (([WHOLE], True), ([WHOLE], False), ([WHOLE, PolicyChange(rules={A: Rules()})], True)):
+                async with place.agent(*map(encoded, sent)):
+                    waiting = asyncio.create_task(place.held.changed())
+                    await asyncio.wait([waiting], timeout=0.3)
+                    assert waiting.done() == wakes
+                    waiting.cancel()
+
+    loops.run(body())
+
+
 def test_a_table_that_comes_again_concerns_nobody(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         async with Node(tmp_path).open() as place:
@@ -104,10 +118,10 @@ def test_a_known_pod_without_a_policy_passes_everything_and_an_unknown_one_is_no
         with pytest.raises(errors.SriovError, match="a change of a table that is not there"):
             held.take(PolicyChange(rules={A: Rules()}))
         held.take(WHOLE)
-        assert held.rules_of("x", "a", "") == Rules(("in",))
-        assert held.rules_of("x", "a", "x/blue") == Rules(None, ("out",))
-        assert held.rules_of("x", "a", "x/red") == held.rules_of("x", "b", "") == Rules()
-        assert held.rules_of("x", "c", "") is held.rules_of("x", "c", "x/blue") is None
+        assert held.rules_of("x", "a", "") == PodPolicy((TABLE.grants["in"],), None, TABLE.sets)
+        assert held.rules_of("x", "a", "blue") == PodPolicy(None, (TABLE.grants["out"],))
+        assert held.rules_of("x", "a", "red") == held.rules_of("x", "b", "") == pod_policies.EVERYTHING
+        assert held.rules_of("x", "c", "") is held.rules_of("x", "c", "blue") is None
 
     loops.run(body())
 
@@ -116,15 +130,15 @@ def test_a_pod_that_is_not_known_is_asked_for_once_and_waited_for(tmp_path: path
     async def body() -> None:
         async with Node(tmp_path).open() as place, place.agent(encoded(WHOLE)) as (reader, writer):
             await loops.until(lambda: place.held.table is not None)
-            assert await place.held.known("x", "b", 0), "what is known is known at once"
-            waiting = [asyncio.create_task(place.held.known("y", "new", 5)) for _ in range(3)]
+            assert await place.held.wait_for("x", "b", "", 0), "what is known is known at once"
+            waiting = [asyncio.create_task(place.held.wait_for("y", "new", "", 5)) for _ in range(3)]
             size = policy_frames.request_length(await reader.readexactly(framing.HEAD.size))
             assert policy_frames.requested(await reader.readexactly(size)) == policy_frames.PodRequest("y", "new")
             writer.write(encoded(PolicyChange(rules={("y", "other", ""): Rules()})))
             await loops.until(lambda: place.held.rules_of("y", "other", "") is not None)
             assert not any(each.done() for each in waiting)
             writer.write(encoded(PolicyChange(rules={("y", "new", ""): Rules()})))
-            assert await asyncio.gather(*waiting) == [True] * 3
+            assert await asyncio.gather(*waiting) == [pod_policies.EVERYTHING] * 3
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.read(1), 0.1)
 
@@ -136,16 +150,16 @@ def test_a_pod_that_does_not_come_is_waited_for_as_long_as_said(tmp_path: pathli
 
     async def body() -> None:
         async with Node(tmp_path).open() as place:
-            assert not await place.held.known("y", "new", 0.1)
+            assert await place.held.wait_for("y", "new", "", 0.1) is None
             async with place.agent(encoded(WHOLE)):
                 await loops.until(lambda: place.held.table is not None)
                 began = asyncio.get_running_loop().time()
-                assert not await place.held.known("y", "new", 0.3)
+                assert await place.held.wait_for("y", "new", "", 0.3) is None
                 assert 0.3 <= asyncio.get_running_loop().time() - began < 1
                 for number in range(20_000):
-                    await place.held.known("y", f"new-{number}", 0)
-                assert await place.held.known("x", "a", 0)
-            assert not await place.held.known("..", "a/b", 10)
+                    await place.held.wait_for("y", f"new-{number}", "", 0)
+                assert await place.held.wait_for("x", "a", "", 0)
+            assert await place.held.wait_for("..", "a/b", "", 10) is None
 
     loops.run(body())
 
