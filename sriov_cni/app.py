@@ -208,13 +208,16 @@ def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path)
 
 
 def _end_services(options: argparse.Namespace) -> None:
-    """End what a former daemon has left of Services, its table too. Raises SriovError."""
+    """End what a former daemon has left of Services, and the tables of its agent. Raises SriovError."""
     if options.remove_services is None:
         return
     from sriov_cni.dataplane import services, table_store  # noqa: PLC0415
+    from sriov_cni.dataplane.policies import reception as policy_reception  # noqa: PLC0415
 
     services.remove(options.remove_services)
     table_store.Snapshot(options.cluster_snapshot).forget()
+    if options.policy_socket is None:
+        policy_reception.kept(options.policy_snapshot).forget()
     logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
 
 
@@ -342,7 +345,7 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group()
     text = "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"
     one.add_argument("--services", type=pathlib.Path, metavar="DIR", help=text)
-    text = "end what a former daemon with --services DIR has left there, and the table of Services"
+    text = "end what a former daemon with --services DIR has left there, and the tables of its agent"
     one.add_argument("--remove-services", type=pathlib.Path, metavar="DIR", help=text)
 
 

@@ -32,6 +32,7 @@ class Asking:
     def __init__(self, source: PodSource, seen: view.PolicyView, noted: Callable[[], None]) -> None:
         self._source, self._view, self._noted = source, seen, noted
         self._queue: asyncio.Queue[pods.Key] = asyncio.Queue(_MOST)
+        self._pending: set[pods.Key] = set()  # in the queue, or asked for
 
     async def listen(self, reader: asyncio.StreamReader) -> None:
         """Take requests until the daemon hangs up. Raises SriovError for what is none, EOFError for a part of one."""
@@ -47,17 +48,22 @@ class Asking:
                 group.create_task(self._answer())
 
     def _ask_for(self, key: pods.Key) -> None:
-        if key in self._view.awaited or self._queue.full():
+        """One request for a pod at a time: of two, an old answer could be taken for the new one."""
+        if key in self._pending or self._queue.full():
             return
+        self._pending.add(key)
         self._view.awaited.add(key)
         self._queue.put_nowait(key)
 
     async def _answer(self) -> None:
         while True:
             key = await self._queue.get()
-            if key in self._view.awaited:
-                await self._get(key)
-                await asyncio.sleep(_REST)
+            try:
+                if key in self._view.awaited:
+                    await self._get(key)
+                    await asyncio.sleep(_REST)
+            finally:
+                self._pending.discard(key)
 
     async def _get(self, key: pods.Key) -> None:
         """Of a pod of which an event has told meanwhile, the event is right: the answer may be older."""

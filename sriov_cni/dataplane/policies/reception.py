@@ -22,10 +22,15 @@ class PolicyPlaces(msgspec.Struct, frozen=True):
     uid: int = unix_sockets.AGENT_UID
 
 
+def kept(snapshot: pathlib.Path) -> table_store.TableFile[policies.PolicyChange]:
+    """Return the file for the last table."""
+    return table_store.TableFile(snapshot, policy_frames.FORMAT, "--policy-snapshot", _WITHOUT)
+
+
 def made(where: PolicyPlaces, held: tables.PolicyTables) -> receiver.TableReceiver[policies.PolicyChange]:
     """Return the receiver of the table, which also asks the agent."""
-    kept = table_store.TableFile(where.snapshot, policy_frames.FORMAT, "--policy-snapshot", _WITHOUT)
-    found = receiver.TableReceiver(policy_frames.FORMAT, held, kept, uid=where.uid, option="--policy-socket")
+    file = kept(where.snapshot)
+    found = receiver.TableReceiver(policy_frames.FORMAT, held, file, uid=where.uid, option="--policy-socket")
     held.ask = found.tell
     return found
 
