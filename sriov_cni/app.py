@@ -137,7 +137,7 @@ async def _run(
                     receiving.meter = monitor.count_services(receiving.receiver.silence)
                 await answering.enter_async_context(receiving.serving(daemon.tasks))
             if held is not None:
-                await answering.enter_async_context(_receiving_policies(options, held, daemon))
+                await answering.enter_async_context(_receiving_policies(options, held, daemon, monitor))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -268,12 +268,20 @@ def _policies(options: argparse.Namespace) -> "tables.PolicyTables | None":
 
 
 def _receiving_policies(
-    options: argparse.Namespace, held: "tables.PolicyTables", daemon: calls.Daemon
+    options: argparse.Namespace,
+    held: "tables.PolicyTables",
+    daemon: calls.Daemon,
+    monitor: "endpoint.DaemonMonitor | None",
 ) -> contextlib.AbstractAsyncContextManager[None]:
     from sriov_cni.dataplane.policies import reception  # noqa: PLC0415
 
     places = reception.PolicyPlaces(options.policy_socket, options.policy_snapshot, options.cluster_uid)
-    return reception.serving(places, held, daemon.tasks)
+    if monitor is None:
+        return reception.made(places, held).serving(places.socket, daemon.tasks)
+    meter = monitor.count_policies(held.usage)
+    receiving = reception.made(places, held, meter)
+    meter.silence = receiving.silence
+    return receiving.serving(places.socket, daemon.tasks)
 
 
 def _seconds(text: str) -> float:

@@ -5,5 +5,5 @@ from hack.benchmark.clusters import policies
 
 
 def measure(namespaces: int = policies.NAMESPACES, changes: int = policies.CHANGES) -> list[figures.Figure]:
-    """Measure with so many namespaces of a hundred pods and ten policies; takes half a minute with a hundred of them."""
+    """Measure with so many namespaces of a hundred pods and ten policies; takes half a minute with a hundred."""
     return policies.measure(namespaces, changes)

@@ -29,15 +29,19 @@ _REQUEST = msgspec.msgpack.Decoder(PodRequest)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def fitting(table: policies.PolicyTable) -> None:
-    """Raises SriovError if the table is larger than a node takes, or names what it does not have."""
-    counts = {
+def usage(table: policies.PolicyTable) -> dict[str, tuple[int, int]]:
+    """Return how many of each the table has, and how many a node takes."""
+    return {
         "sets": (len(table.sets), MOST_SETS),
         "addresses": (sum(map(len, table.sets.values())), MOST_ADDRESSES),
         "grants": (len(table.grants), MOST_GRANTS),
         "pods and networks": (len(table.rules), MOST_PLACES),
     }
-    for what, (count, most) in counts.items():
+
+
+def fitting(table: policies.PolicyTable) -> None:
+    """Raises SriovError if the table is larger than a node takes, or names what it does not have."""
+    for what, (count, most) in usage(table).items():
         if count > most:
             raise errors.SriovError(
                 f"table of policies: {count} {what} are too many",

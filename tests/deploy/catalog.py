@@ -11,7 +11,7 @@ from sriov.daemon import background, process_metrics
 from sriov_agent import agent, api, objects
 from sriov_agent import monitoring as agents
 from sriov_agent.policies import feed
-from sriov_cni.monitoring import attached_vfs, services_metrics
+from sriov_cni.monitoring import attached_vfs, policies_metrics, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
@@ -53,6 +53,7 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     services_metrics.ServicesCounter(made)
     made.register(services_metrics.AgentSilence(lambda: 0.0))
     made.register(services_metrics.ServicesInForce(_NoServices()))
+    policies_metrics.PoliciesMeter(made, dict)
     return made
 
 

@@ -98,5 +98,5 @@ class PolicyDaemon:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        async with reception.serving(self.where, self.held, background.Background()):
+        async with reception.made(self.where, self.held).serving(self.where.socket, background.Background()):
             yield

@@ -32,6 +32,10 @@ class PolicyTables:
         """None before there was one: then nothing is known of any pod, which is not that everything may pass."""
         return self._table
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Return how many of each the table has, and how many there is room for."""
+        return policy_frames.usage(self._table or policies.PolicyTable())
+
     def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
         """Return what holds; None for a pod that is not known. `network` is "" for the cluster's own, else a name as a
         network configuration has it."""

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import AsyncIterator
 
 import msgspec
+import prometheus_client
 import pytest
 
 from sriov import errors
@@ -15,6 +16,7 @@ from sriov.cluster.pod_policies import PodPolicy
 from sriov.cluster.policies import Grant, Opening, Place, PolicyChange, PolicyTable, Rules, SetChange
 from sriov.daemon import background
 from sriov_cni.dataplane.policies import reception, tables
+from sriov_cni.monitoring import policies_metrics
 from tests.deviceplugin import loops
 
 NAME = "0123456789abcdef"
@@ -42,7 +44,7 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Node"]:
-        async with reception.serving(self.where, self.held, background.Background()):
+        async with reception.made(self.where, self.held).serving(self.where.socket, background.Background()):
             yield self
 
     @contextlib.asynccontextmanager
@@ -258,3 +260,27 @@ def test_a_damaged_snapshot_is_said_and_nothing_is_known(
     )
     assert line.endswith("; pods keep the rules that they have, and nothing is known of new ones until the agent sends"
                          " the table")  # fmt: skip
+
+
+def test_the_meter_counts_what_the_agent_sends(tmp_path: pathlib.Path) -> None:
+    async def body() -> None:
+        place, where = Node(tmp_path), prometheus_client.CollectorRegistry()
+        meter = policies_metrics.PoliciesMeter(where, place.held.usage)
+        receiving = reception.made(place.where, place.held, meter)
+        meter.silence = receiving.silence
+
+        def sample(name: str, **labels: str) -> float | None:
+            return where.get_sample_value(f"sriov_policies_{name}", labels)
+
+        async with receiving.serving(place.where.socket, background.Background()):
+            assert (sample("agent_silence_seconds") or 0) > 0
+            async with place.agent(encoded(WHOLE), WRONG["a grant that is not there"][0]) as (reader, _):
+                await hung_up(reader)
+            assert (sample("change_duration_seconds_count"), sample("refused_changes_total")) == (1, 1)
+            assert [sample("entries", table=each) for each in ("sets", "addresses", "grants")] == [1, 1, 2]
+            assert sample("entries", table="pods and networks") == 3
+            assert sample("capacity", table="addresses") == policy_frames.MOST_ADDRESSES
+            async with place.agent(encoded(WHOLE)):
+                await loops.until(lambda: sample("agent_silence_seconds") == 0)
+
+    loops.run(body())
