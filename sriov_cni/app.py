@@ -22,7 +22,7 @@ from sriov import errors, versions
 from sriov.attachment import announcing, node
 from sriov.daemon import http_address, log_level, logs, signals, systemd, unix_sockets
 from sriov.hardware import sysfs
-from sriov.linux import kernel, netlink, netns, sysctls, sysfs_writes
+from sriov.linux import host_rules, kernel, netlink, netns, sysctls, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni import server
 from sriov_cni.context import calls, policy, run_directory
@@ -54,6 +54,8 @@ def main(
         writes = writer or sysfs_writes.Sysfs(options.sysfs)
         make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
         asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
+        if place.is_held():
+            _end_host_rules(open_kernel or open_netlink)
     except errors.SriovError as error:
         print(f"sriov-cni-daemon: {error}", file=sys.stderr)
         return 1
@@ -219,6 +221,18 @@ def _end_services(options: argparse.Namespace) -> None:
     if options.policy_socket is None:
         policy_reception.kept(options.policy_snapshot).forget()
     logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
+
+
+def _end_host_rules(open_kernel: KernelOpener) -> None:
+    """Remove the node's rules for host links if no pod has one: the next daemon makes them again for its first."""
+    log = logging.getLogger("sriov_cni")
+    try:
+        with open_kernel() as net:
+            if host_rules.is_unused(net):
+                host_rules.remove(net)
+                log.info("no pod has a host link: the table %s of nftables is removed", host_rules.TABLE)
+    except errors.SriovError as error:
+        log.warning("the table %s of nftables is left: %s", host_rules.TABLE, error)
 
 
 def _other_balancers(options: argparse.Namespace) -> calls.OtherBalancers:

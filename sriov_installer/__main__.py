@@ -67,8 +67,8 @@ def _uninstall(given: argparse.Namespace) -> int:
         if not given.shim_only:
             plan = _with_services(plan, systemd, _units(path for path in paths if plans.is_ours(there[path])))
             foreign = run_directory.foreign(run_dir) if run_dir.is_dir() else []
-            services_ = () if held else _ending_services(given)
-            plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign) + services_)
+            left = () if held else _ending_services(given) + _ending_rules(given)
+            plan = plans.InstallPlan(plan.steps + plans.run_folder(run_dir, held, foreign) + left)
         return _carry_out(given, plan)
 
 
@@ -76,6 +76,11 @@ def _ending_services(given: argparse.Namespace) -> plans.Steps:
     """Return the end of what the daemon leaves in the kernel and on the disk; its unit has been stopped by then."""
     pins, state = (flags.inside(given, each) for each in (given.services_dir, given.state_dir))
     return plans.services(pins, state, pinned=files.has_pins(pins), kept=files.has_state(state))
+
+
+def _ending_rules(given: argparse.Namespace) -> plans.Steps:
+    """Return the end of the node's rules for host links, which a daemon leaves that had pods when it ended."""
+    return (plans.RulesStep(),) if attachments.left_rules(given.root) else ()
 
 
 def _held_before(given: argparse.Namespace) -> list[ledger.Record]:

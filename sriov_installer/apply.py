@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sriov import errors
+from sriov.linux import host_rules, netlink
 from sriov_installer import files, plans
 
 _ACTIONS: Mapping[plans.Action, Callable[[Path], None]] = {
@@ -30,6 +31,8 @@ def apply(steps: plans.Steps) -> None:
     for step in steps:
         if isinstance(step, plans.Order):
             _run(step.command)
+        elif isinstance(step, plans.RulesStep):
+            _remove_rules()
         else:
             _ACTIONS[step.action](step.path)
 
@@ -39,6 +42,11 @@ def _run(command: tuple[str, ...]) -> None:
     if done.returncode != 0:
         said = done.stderr.strip().replace("\n", "; ") or f"exit status {done.returncode}"
         raise errors.SriovError(f"{' '.join(command)} failed: {said}", "fix that, then run the same command again")
+
+
+def _remove_rules() -> None:
+    with contextlib.closing(netlink.Netlink()) as net:
+        host_rules.remove(net)
 
 
 def _stage(steps: plans.Steps) -> None:

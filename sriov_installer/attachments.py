@@ -3,11 +3,13 @@
 Pods are named as the runtime named them in its call. Of what sriov-cni attached only the container is known.
 """
 
+import contextlib
 import os
 import pathlib
 import socket
 
 from sriov import layout
+from sriov.linux import host_rules, netlink
 from sriov.state import ledger, predecessor
 
 _MOST = 5  # pods that are listed
@@ -36,6 +38,15 @@ def is_served(run_dir: pathlib.Path) -> bool:
     """Report whether a daemon listens on the shims' socket."""
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(run_dir / "cni.sock")) == 0
+
+
+def left_rules(root: pathlib.Path) -> bool:
+    """Report whether the node has rules for host links, and no host link. They are the running kernel's: another
+    `root` has none. Raises SriovError."""
+    if root != pathlib.Path("/"):
+        return False
+    with contextlib.closing(netlink.Netlink()) as net:
+        return host_rules.is_unused(net)
 
 
 def problem(records: list[ledger.Record]) -> str:

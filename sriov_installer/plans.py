@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from sriov.linux import host_rules
 from sriov_installer import artifacts, files, marks
 
 Findings = Mapping[pathlib.Path, files.Found | None]
@@ -49,7 +50,14 @@ class Order(msgspec.Struct, frozen=True):
         return f"run {shlex.join(self.command)}"
 
 
-Steps = tuple[FileStep | Order, ...]
+class RulesStep(msgspec.Struct, frozen=True):
+    """Removal of the node's table of nftables for host links, in the namespace of this process."""
+
+    def __str__(self) -> str:
+        return f"remove the table {host_rules.TABLE} of nftables, as no pod has a host link"
+
+
+Steps = tuple[FileStep | Order | RulesStep, ...]
 
 
 class InstallPlan(msgspec.Struct, frozen=True):

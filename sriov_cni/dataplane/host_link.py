@@ -15,14 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from sriov import errors
-from sriov.linux import kernel
+from sriov.linux import host_rules, kernel
 from sriov.state import ledger
 from sriov_cni.spec import host_links
 
-PREFIX = "svl"
+PREFIX = host_rules.PREFIX
 """Names of links in the host begin with it; the masquerading rule goes by it."""
-TABLE_NAME = "sriov-underlay"
-TABLE = f"inet {TABLE_NAME}"
+TABLE_NAME = host_rules.TABLE_NAME
+TABLE = host_rules.TABLE
 """The table of nftables, in the host and in a pod, that nobody else writes."""
 NEXT_HOPS = {4: ipaddress.ip_address("169.254.1.1"), 6: ipaddress.ip_address("fe80::1")}
 """The host, as the pod's routes name it: no interface has these addresses, only the pod's neighbours."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sriovctl.checks import membership
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import attachments, cni_setup, facts
 
@@ -54,7 +55,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
     for line in found.trouble:
         if found.policy_problem and line.startswith(found.policy_problem):
             continue  # it is the evidence of policy-bad
-        yield Finding(Kind.DAEMON_TROUBLE, str(found.where.daemon_socket), line)
+        kind = Kind.SERVICES_DOWN if line.startswith(membership.TROUBLE) else Kind.DAEMON_TROUBLE
+        yield Finding(kind, str(found.where.daemon_socket), line)
     for network in found.networks:
         if network.problem:
             yield Finding(Kind.NETWORK_BAD, str(found.where.cni_conf / network.file), network.problem)

@@ -6,7 +6,6 @@ is the reason; the steps after it are shown all the same, since two things may b
 
 import collections
 import difflib
-import enum
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -15,27 +14,11 @@ from sriov import devices, layout
 from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
 from sriov.state import call_log
+from sriovctl.checks import membership
+from sriovctl.checks.chain import ChainLink, Reply
 from sriovctl.node import attachments, facts, pod_spec, snapshot
 
 _MOST = 5  # of what is listed in one piece of evidence
-
-
-class Reply(enum.Enum):
-    """Answer of a step; the value is what is shown."""
-
-    YES = "yes"
-    NO = "no"
-    UNSEEN = "cannot tell"
-
-
-class ChainLink(msgspec.Struct, frozen=True):
-    """One step of the chain. `name` is for scripts and never changes."""
-
-    name: str
-    question: str
-    answer: Reply
-    evidence: str
-    remedy: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -77,7 +60,7 @@ def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
     mine = [each for each in found.held if each.record.pci == pci]
     if pod is not None or mine or any(call.device == pci for call in found.seen.calls):
         steps += _added(found, mine, lambda call: call.device == pci)
-    return steps + [_state(each) for each in mine]
+    return [*steps, *(step for each in mine for step in (_state(each), *membership.of(found, each)))]
 
 
 def reason(steps: list[ChainLink]) -> ChainLink | None:
@@ -273,6 +256,7 @@ def _attached(case: Case, mine: list[attachments.ListedAttachment]) -> Iterator[
     """Report the records, and whether the VF carries traffic."""
     for each in mine:
         yield _state(each)
+        yield from membership.of(case.found, each)
         one = case.found.seen.catalog.candidates.get(each.record.pci)
         if one is not None:
             yield from _link(case.found, one)

@@ -60,6 +60,7 @@ class Kind(enum.Enum):
     )
     DAEMON_DOWN = ("daemon-down", Severity.ERROR, "start the CNI daemon: until then pods wait for their VF")
     DAEMON_TROUBLE = ("daemon-trouble", Severity.ERROR, "the daemon keeps retrying; its log has each trace")
+    SERVICES_DOWN = ("services-down", Severity.ERROR, "docs/services.md says what the daemon's proof looks at")
     PLUGIN_MISSING = ("plugin-missing", Severity.ERROR, "install the shim as `sriov` where the runtime looks")
     PLUGIN_FOREIGN = (
         "plugin-foreign",

@@ -6,7 +6,7 @@ import click
 
 from sriov import devices
 from sriovctl import completions, exit_codes, names, options, output, paths
-from sriovctl.checks import explain
+from sriovctl.checks import chain, explain
 from sriovctl.node import facts, pod_spec
 from sriovctl.views import documents, explanations
 
@@ -38,9 +38,9 @@ def _command(
     """Explain why a pod has no VF, or what became of a VF.
 
     POD is NAMESPACE/NAME, pod/NAME, or a NAME; VF is a PCI address, a netdev, or PF#INDEX. The steps are: requested,
-    scheduled, here, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached, link. The
-    first no is the reason, and ends with status 1. If there is no no, but something could not be seen that may be one,
-    it ends with status 3.
+    scheduled, here, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached, services,
+    node, link. The first no is the reason, and ends with status 1. If there is no no, but something could not be seen
+    that may be one, it ends with status 3.
     """
     found = facts.collect(where)
     vf = names.device(found.seen, what)
@@ -73,5 +73,5 @@ def _case(found: facts.Facts, pod: str, named: tuple[str, ...], pod_file: TextIO
     return explain.Case(found, pod, meant or (tuple(spec.requests) if spec else given), spec)
 
 
-def _item(one: explain.ChainLink) -> documents.ExplanationItem:
+def _item(one: chain.ChainLink) -> documents.ExplanationItem:
     return documents.ExplanationItem(one.name, one.question, one.answer.value, one.evidence, one.remedy or None)

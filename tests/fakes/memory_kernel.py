@@ -226,7 +226,8 @@ class MemoryKernel:
     def nft_comment(self, table: str) -> str:
         """Return what the last commands for it said."""
         self._world.count(f"show table {table} of nftables")
-        said = re.findall(rf'^add table inet {table} .*comment "([^"]*)"', "\n".join(self._nft()), re.MULTILINE)
+        pattern = rf'^(?:add table inet {table} .*comment "([^"]*)"|delete table inet {table}$)'
+        said = re.findall(pattern, "\n".join(self._nft()), re.MULTILINE)
         return said[-1] if said else ""
 
     def _nft(self) -> list[str]:

@@ -56,6 +56,7 @@ class Place:
     world: namespaces.Namespace
     home: netns.Netns
     client: harness.Client
+    daemon: subprocess.Popen[bytes]
 
     def add(self, **keys: Any) -> Any:
         answer = self.client.call("ADD", network(**keys))
@@ -98,7 +99,8 @@ def network(vf: str = VF, families: tuple[Addresses, ...] = (V4, V6), **keys: ob
 def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
     """The place, with a daemon that has `options`."""
     with (
-        test_gc.node(tmp_path, *options) as node,
+        contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=2)) as node,
+        test_gc.daemon(node, tmp_path, *options) as daemon,
         namespaces.made("pod") as pod,
         namespaces.made("world") as world,
         netns.open_path(f"/run/netns/{node.name}") as home,
@@ -122,7 +124,7 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
         with netns.entered(home):  # the bridges are the wire, which no rule of the node's sees
             for path in pathlib.Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
                 path.write_text("0")
-        yield Place(node, pod, world, home, harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path))
+        yield Place(node, pod, world, home, harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path), daemon)
 
 
 def ip(where: str, line: str, *further: str) -> None:

@@ -283,6 +283,8 @@ class LinkContract(abc.ABC):
                     f'add table inet ours\ndelete table inet ours\nadd table inet ours {{ comment "{said}"; }}'
                 )
                 assert (inner.nft_comment("ours"), inner.nft_comment("theirs")) == (said, "")
+            inner.run_nft("delete table inet ours")
+            assert inner.nft_comment("ours") == ""
 
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)

@@ -12,7 +12,7 @@ from typing import Any
 import click.testing
 
 from sriov.state import call_log, daemon_problems
-from sriov_cni.context import policy
+from sriov_cni.context import calls, policy
 from sriovctl import app
 from tests.fakes import bench, pod_resources, procfs
 from tests.sriov_cni import harness
@@ -54,6 +54,7 @@ class Node:
         self.proc = procfs.Procfs(folder / "proc")
         self.api = pod_resources.PodResources({})
         self.plugins = folder / "bin"
+        self.translation: calls.Translation | None = None
         harness.ipam_plugin(self.plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
         harness.ipam_plugin(self.plugins, "full", f"[ $CNI_COMMAND != ADD ] || {{ echo '{FULL}'; exit 1; }}")
         (folder / "kubelet/pod-resources").mkdir(parents=True)
@@ -96,6 +97,7 @@ class Node:
             "guard": policy.Guard(self.folder / "policy.json"),
             "calls_log": call_log.Recent(run_dir),
             "troubles": daemon_problems.Trouble(run_dir),
+            "translation": self.translation,
         }
         made = self.bench
         with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):

@@ -23,6 +23,7 @@ from sriovctl.checks.findings import Kind
 from sriovctl.node import pcie
 from tests.fakes import sysfs_tree
 from tests.sriov_cni import harness
+from tests.sriov_cni.commands import test_repair
 from tests.sriovctl import nodes
 
 PF = devices.pci_address("0000:01:00.0")
@@ -163,9 +164,19 @@ def no_ledger(sick: Sick) -> None:
     sick.write("run/vfs", "")
 
 
+class Untranslated(test_repair.Pods):
+    def problems(self) -> list[str]:
+        return ["programs for Services are attached but do not run: connect4"]
+
+
 def repair_fails(sick: Sick) -> None:
     """What cannot be read is no ledger: a running daemon says so."""
     (sick.folder / "run/vfs/0000:ff:00.0.json").mkdir()
+    sick.waits = True
+
+
+def nothing_is_translated(sick: Sick) -> None:
+    sick.node.translation = Untranslated()
     sick.waits = True
 
 
@@ -261,6 +272,7 @@ SCENARIOS: dict[Kind, tuple[Callable[[Sick], object], str]] = {
     Kind.NO_POD_RESOURCES: (without_pod_resources, "there is no"),
     Kind.DAEMON_DOWN: (without_a_daemon, "it is not running"),
     Kind.DAEMON_TROUBLE: (repair_fails, "repair: failed"),
+    Kind.SERVICES_DOWN: (nothing_is_translated, "attached but do not run"),
     Kind.PLUGIN_MISSING: (lambda sick: (sick.folder / "bin/sriov").unlink(), "not there"),
     Kind.PLUGIN_FOREIGN: (lambda sick: sick.write("bin/sriov", "\x7fELF"), "another CNI plugin"),
     Kind.PLUGIN_NOT_EXECUTABLE: (lambda sick: (sick.folder / "bin/sriov").chmod(0o644), "it is not executable"),

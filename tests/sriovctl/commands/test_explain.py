@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from sriov import devices
+from sriov.state import daemon_problems, ledger
 from sriovctl import exit_codes
 from tests.sriovctl import nodes
 from tests.sriovctl.commands import test_doctor
 
 PF = devices.pci_address("0000:01:00.0")
+LINK = ledger.HostLink(name="svl1", address="", inside="host0", inside_address="", nodes=())
+THERE = msgspec.structs.replace(LINK, name="svl2")
 STEPS = {"step", "question", "answer", "evidence", "remedy"}
 
 
@@ -57,11 +61,54 @@ def test_a_pod_that_has_its_vf(sick: test_doctor.Sick) -> None:
     answers = {each["step"]: each["answer"] for each in ran.document["items"]}
     assert answers == dict.fromkeys(
         [*("requested", "here", "pool", "devices", "healthy", "registered", "allocated", "network", "daemon", "added"),
-         *("attached", "link")], "yes")  # fmt: skip
+         *("attached", "services", "link")], "yes")  # fmt: skip
     assert (vf.status, {each["answer"] for each in vf.document["items"]}) == (0, {"yes"})
     assert "default/web, by the kubelet" in vf.out
     assert blind.status == 0
     assert blind.out.endswith("\ndefault/web: nothing is wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "trouble", "answers"),
+    [
+        ({"services_mode": "socket"}, "", {"services": ("yes", "socket: the daemon's programs connect")}),
+        (
+            {"services_mode": "socket"}, "programs for Services are attached but do not run: connect4",
+            {"services": ("no", "programs for Services are attached but do not run: connect4")},
+        ),
+        ({"services_mode": "socket"}, "it rains", {"services": ("yes", "socket: ")}),
+        (
+            {"services_mode": "off", "services_reason": "no --services, and no host link"}, "",
+            {"services": ("yes", "off; no --services, and no host link")},
+        ),
+        (
+            {"services_mode": "host", "host_link": LINK}, "",
+            {"services": ("yes", "host: they go by the host link"), "node": ("no", "svl1 on the node: that one is go")},
+        ),
+        ({"host_link": THERE}, "", {"node": ("yes", "by host0, which is svl2 on the node")}),
+    ],
+)  # fmt: skip
+def test_a_pods_way_to_services_and_to_its_node(
+    sick: test_doctor.Sick, recorded: dict[str, Any], trouble: str, answers: dict[str, tuple[str, str]]
+) -> None:
+    """From the daemon's record of the VF, and from what its proof has found."""
+    node = sick.node
+    (node.bench.node.tree.root / "class/net/svl2").mkdir(parents=True)
+    with node.serving(), node.kubelet():
+        assert node.cni("ADD").code == 0
+        book = ledger.Ledger(node.folder / "run")
+        record = book.read(devices.pci_address(node.vf))
+        assert record is not None
+        book.write(msgspec.structs.replace(record, **recorded))
+        daemon_problems.Trouble(node.folder / "run").tell([trouble] if trouble else [])
+        found = node.run("explain", "web", pod(node), "-o", "json").document["items"]
+        of_vf = node.run("explain", node.vf, "-o", "json").document["items"]
+    for steps in (found, of_vf):
+        seen = {each["step"]: (each["answer"], each["evidence"]) for each in steps}
+        for step, (answer, words) in answers.items():
+            assert seen[step][0] == answer
+            assert words in seen[step][1]
+        assert ("node" in seen) == ("host_link" in recorded)
 
 
 def test_1_a_resource_that_is_misspelt(sick: test_doctor.Sick) -> None:
