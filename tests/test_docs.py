@@ -55,12 +55,14 @@ def test_the_network_list_for_nodes_without_multus() -> None:
 
 
 def test_the_host_link() -> None:
-    first, second = (
+    first, datagrams, second = (
         vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
         for example in examples("docs/host-link.md")
     )
     assert first is not None
     assert (first.name, [*map(str, first.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+    assert datagrams is not None
+    assert (datagrams.name, datagrams.udp, first.udp) == ("host0", True, False)
     assert second is not None
     assert (second.name, second.via, second.services) == ("host0", (), True)
 

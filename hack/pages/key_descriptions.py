@@ -31,4 +31,5 @@ DEFAULTS = {
     "services": "how pods reach Services",
     "hostLink": "whether pods have a [host link](host-link.md), or its name",
     "viaHost": "networks that they reach through the node",
+    "hostLinkUdp": "whether answers to UDP that came in by the host go back by it",
 }

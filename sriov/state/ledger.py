@@ -58,7 +58,8 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
 
     `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
-    `by_default`: the node has it for all networks, and this one did not name it.
+    `by_default`: the node has it for all networks, and this one did not name it. `udp`: so that answers to datagrams go
+    back by it, the pod remembers who sent them.
     """
 
     name: str
@@ -69,6 +70,7 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     via: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
     by_default: bool = False
+    udp: bool = False
 
     @property
     def beyond(self) -> tuple[str, ...]:

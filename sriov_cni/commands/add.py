@@ -61,10 +61,14 @@ async def _attach(
         given, leased = await order(lease, request, pod, undo)
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
-        await _finish(daemon, pod, given, undo)
+        if given.announcer is not None:
+            undo.callback(given.announcer.close)
+        await readiness.addresses(daemon, pod, given.link, given.addresses)
         if not given.joined:
             given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
+    if given.announcer is not None:
+        daemon.later(announcements.announce(given.announcer))
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
@@ -91,15 +95,6 @@ async def _on_the_link(
     return given, await asyncio.shield(task)  # the undo waits for it
 
 
-async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: contextlib.AsyncExitStack) -> None:
-    """Finish when the pod has its addresses: wait until they can be used; they are announced after the answer."""
-    if given.announcer is not None:
-        undo.callback(given.announcer.close)
-    await readiness.addresses(daemon, pod, given.link, given.addresses)
-    if given.announcer is not None:
-        daemon.later(announcements.announce(given.announcer))
-
-
 class _Given(msgspec.Struct, frozen=True):
     """A VF in the pod, and the announcer of its addresses.
 
@@ -122,17 +117,19 @@ def _give(
     """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
     with joining.joining(daemon, request, pod) as joined:
         given = _attached(daemon, joined, pod, lease)
-    is_waiting = not given.addressed or any(each.version == 6 for each in given.addresses)
-    return given if is_waiting else _joined(daemon, request, pod, given)
-
-
-def _joined(daemon: Daemon, request: plans.Request, pod: netns.Netns, given: _Given) -> _Given:
-    """Finish when nobody has to wait for the pod's addresses any more, as IPv6 has to."""
+    if not given.addressed or any(each.version == 6 for each in given.addresses):
+        return given  # its addresses are not there yet, or not usable
     with contextlib.ExitStack() as undo:
         if given.announcer is not None:
             undo.callback(given.announcer.close)
-        link = joining.addressed(daemon, request, pod, given.link, given.addresses)
+        given = _joined(daemon, request, pod, given)
         undo.pop_all()
+    return given
+
+
+def _joined(daemon: Daemon, request: plans.Request, pod: netns.Netns, given: _Given) -> _Given:
+    """Finish when the pod's addresses can be used."""
+    link = joining.addressed(daemon, request, pod, given.link, given.addresses)
     return msgspec.structs.replace(given, joined=True, host_link=link)
 
 

@@ -134,7 +134,7 @@ def _compare_rdma(inner: kernel.Kernel, record: ledger.Record) -> None:
 def _compare_host_link(
     net: kernel.Kernel, inner: kernel.Kernel, link: ledger.HostLink, addresses: Sequence[kernel.IpInterface]
 ) -> None:
-    """Compare both ends, the pod's routes over the link, and the host's to the VF's addresses."""
+    """Compare both ends, the pod's routes over the link and its rules for UDP, and the host's routes to the pod."""
     # Only a pod with a host link pays for it.
     from sriov_cni.dataplane import host_link  # noqa: PLC0415
 
@@ -147,6 +147,8 @@ def _compare_host_link(
     ):
         if lacking := sorted(map(str, set(wanted) - {each.dst for each in found})):
             raise _differs(f"host link {end.name} has lost its route to {lacking[0]}")
+    if link.udp and inner.nft_comment(host_link.TABLE_NAME) != host_link.UDP_COMMENT:
+        raise _differs(f"host link {there.name} in the pod has lost its rules for answers to UDP")
 
 
 def _end(net: kernel.Kernel, name: str, address: str, where: str) -> kernel.Link:

@@ -56,6 +56,7 @@ class NetworkDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
     host_link: bool | str = msgspec.field(default=False, name="hostLink")
     via_host: tuple[str, ...] = msgspec.field(default=(), name="viaHost")
+    host_link_udp: bool = msgspec.field(default=False, name="hostLinkUdp")
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,8 +155,10 @@ def _check_defaults(defaults: NetworkDefaults) -> None:
         host_links.wish(defaults.host_link or True, defaults.via_host)
     except cni_errors.CniError as error:
         raise ValueError(f"defaults: {error.message}") from error
-    if defaults.via_host and not defaults.host_link and defaults.services is not service_modes.ServicesMode.HOST:
-        raise ValueError("defaults: viaHost needs hostLink")
+    is_linked = defaults.host_link or defaults.services is service_modes.ServicesMode.HOST
+    for key, value in (("viaHost", defaults.via_host), ("hostLinkUdp", defaults.host_link_udp)):
+        if value and not is_linked:
+            raise ValueError(f"defaults: {key} needs hostLink")
 
 
 def _span(text: str) -> range:

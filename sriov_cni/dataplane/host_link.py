@@ -4,7 +4,7 @@ The pod reaches its node's own addresses and what is behind the node through it,
 an address: the pod sends from its VF's addresses, the node from its own. All neighbours are permanent, so nobody asks
 for a MAC, and nothing in the pod can answer in the host's place. Packets that come in by the host are marked in the
 pod, and a TCP connection keeps the mark of its first packet: its answers go back by the host, whatever the
-VF's routes are.
+VF's routes are. Who sends datagrams by the host is remembered in a set of nftables, where that is asked for.
 """
 
 import hashlib
@@ -30,6 +30,11 @@ MARK = ROUTING_TABLE = PRIORITY = 0x5352
 """Of packets that came in by the host: the mark, the pod's routing table for it, and its rule's place."""
 _NAME_LENGTH = 15  # IFNAMSIZ less the NUL
 _HOST_MAC, _POD_MAC = "02:73:68", "02:73:70"  # locally administered
+_DATAGRAMS = {4: "ip", 6: "ip6"}
+_REMEMBERED = "timeout 3m; size 65536;"
+"""How long senders of datagrams are, longer than by the node's NAT (120 s, nf_conntrack-sysctl.rst), and how many."""
+PLAIN_COMMENT, UDP_COMMENT = "answers to TCP", "answers to TCP and UDP"
+"""Of the pod's table, by the rules that it has: CHECK looks for it."""
 _ANYWHERE = {4: kernel.EVERYWHERE_4, 6: kernel.EVERYWHERE_6}
 
 
@@ -72,6 +77,7 @@ def link(
         nodes=tuple(dict.fromkeys(map(str, nodes))),
         via=tuple(map(str, wish.via)),
         ranges=tuple(ranges) if wish.services else (),
+        udp=wish.udp,
     )
 
 
@@ -161,7 +167,7 @@ def plan(
         tuple(kernel.MarkRule(each, MARK, ROUTING_TABLE, PRIORITY) for each in families),
         _sysctls(link.inside, both),
     )
-    return LinkPlan(link, host, pod, _marking(link.inside))
+    return LinkPlan(link, host, pod, _marking(link.inside, families if link.udp else ()))
 
 
 def _check(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface], both: frozenset[int]) -> None:
@@ -211,12 +217,37 @@ def _sysctls(name: str, both: frozenset[int]) -> dict[str, str]:
     return wanted | ({"ipv6/fwmark_reflect": "1"} if 6 in both else {})
 
 
-def _marking(name: str) -> str:
+def _marking(name: str, udp: Iterable[int]) -> str:
+    """Return nft's commands that make the pod's table.
+
+    They delete nothing: the kernel then waits until no packet uses what is deleted, at each pod (synchronize_rcu).
+    """
+    remembered = [line for each in udp for line in _remembering(name, each)]
     return "\n".join(
         (
-            f"add table {TABLE}",
+            f'add table {TABLE} {{ comment "{UDP_COMMENT if remembered else PLAIN_COMMENT}"; }}',
             f"add chain {TABLE} marking {{ type filter hook prerouting priority mangle; }}",
-            f"flush chain {TABLE} marking",
             f'add rule {TABLE} marking iifname "{name}" meta mark set {MARK:#x}',
+            *remembered,
         )
+    )
+
+
+def _remembering(name: str, version: int) -> tuple[str, ...]:
+    """Remember the ends of each datagram that comes in by the host, and mark answers: those between the same ends.
+
+    No connection tracking: it would count, and could drop, what the pod sends by its VF, and switching it off there
+    (notrack) would take NAT from a pod that has some itself. The set is written where a socket of the pod gets the
+    datagram, and read where one sends, so that it does not matter whether there is NAT between.
+    """
+    ip, table = _DATAGRAMS[version], TABLE
+    ends, answered = (f"{ip} {a}addr . udp {a}port . {ip} {b}addr . udp {b}port" for a, b in ("ds", "sd"))
+    kind = f"ipv{version}_addr . inet_service"
+    again = f"update @senders{version} {{ {answered} }}"
+    return (
+        f"add set {table} senders{version} {{ type {kind} . {kind}; flags dynamic,timeout; {_REMEMBERED} }}",
+        f"add chain {table} remembering {{ type filter hook input priority 200; }}",
+        f'add rule {table} remembering iifname "{name}" update @senders{version} {{ {ends} }}',
+        f"add chain {table} answering {{ type route hook output priority mangle; }}",
+        f"add rule {table} answering {answered} @senders{version} {again} meta mark set {MARK:#x}",
     )

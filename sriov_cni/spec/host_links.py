@@ -1,4 +1,4 @@
-"""The keys `hostLink` and `viaHost` of a network configuration, and `services: "host"`, which needs them. Pure."""
+"""The keys of a host link in a network configuration, and `services: "host"`, which needs one. Pure."""
 
 import ipaddress
 import re
@@ -19,17 +19,24 @@ class HostLinkWish(msgspec.Struct, frozen=True):
     """A host link: the interface's name in the pod, and what is reached through the host besides the node itself.
 
     `services`: the cluster's service ranges are reached through it too, as far as the node knows them. `by_default`:
-    the node has it for all networks, and a pod that cannot have it goes without.
+    the node has it for all networks, and a pod that cannot have it goes without. `udp`: answers to datagrams go back by
+    the host, too, if they came in by it.
     """
 
     name: str
     via: tuple[kernel.IpNetwork, ...] = ()
     services: bool = False
     by_default: bool = False
+    udp: bool = False
 
 
 def read(
-    name: bool | str | None, via: Sequence[str] | None, services: ServicesMode | None, *, has_ipam: bool
+    name: bool | str | None,
+    via: Sequence[str] | None,
+    services: ServicesMode | None,
+    *,
+    udp: bool,
+    has_ipam: bool,
 ) -> HostLinkWish | None:
     """Return what is asked for; None for no host link. Services by the host need one. Raises CniError with code 7."""
     by_host = services is ServicesMode.HOST
@@ -37,10 +44,9 @@ def read(
         raise netconf.invalid('services "host" needs a host link, and hostLink is false', "leave hostLink out")
     name = name or by_host
     if not name:
-        if via:
-            raise netconf.invalid(
-                f"viaHost {', '.join(via)} needs a host link, and there is no hostLink", 'add "hostLink": true'
-            )
+        if via or udp:
+            key = f"viaHost {', '.join(via)}" if via else "hostLinkUdp true"
+            raise netconf.invalid(f"{key} needs a host link, and there is no hostLink", 'add "hostLink": true')
         return None
     if not has_ipam:
         key = 'services "host"' if by_host else "hostLink"
@@ -48,13 +54,15 @@ def read(
             f"{key} needs a pod with addresses, and the configuration has no ipam",
             "add ipam, or leave it out",
         )
-    return wish(name, via or (), services=by_host)
+    return wish(name, via or (), services=by_host, udp=udp)
 
 
-def wish(name: bool | str, via: Sequence[str], *, services: bool = False, by_default: bool = False) -> HostLinkWish:
+def wish(
+    name: bool | str, via: Sequence[str], *, services: bool = False, by_default: bool = False, udp: bool = False
+) -> HostLinkWish:
     """Raises CniError with code 7 for a name or a network that is none."""
     networks = tuple(dict.fromkeys(map(_network, via)))
-    return HostLinkWish(_DEFAULT if name is True else _checked(str(name)), networks, services, by_default)
+    return HostLinkWish(_DEFAULT if name is True else _checked(str(name)), networks, services, by_default, udp)
 
 
 def refuse_name_of_vf(wish: HostLinkWish, ifname: str) -> None:

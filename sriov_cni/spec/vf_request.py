@@ -49,6 +49,7 @@ class Asked(msgspec.Struct, frozen=True):
     services: str | None = None
     host_link: bool | str | None = msgspec.field(default=None, name="hostLink")
     via_host: list[str] | None = msgspec.field(default=None, name="viaHost")
+    host_link_udp: bool | None = msgspec.field(default=None, name="hostLinkUdp")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
     ipam: _Ipam | None = None
     dns: result.Dns | None = None
@@ -67,7 +68,8 @@ class VfRequest(msgspec.Struct, frozen=True):
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
     `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services;
-    `no_host_link` says that the network wants none, whatever the node's default is.
+    `no_host_link` says that the network wants none, whatever the node's default is, and `host_link_udp` None leaves
+    answers to datagrams to the node.
     """
 
     pci: devices.PciAddress | None
@@ -82,6 +84,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     services: service_modes.ServicesMode | None = None
     host_link: host_links.HostLinkWish | None = None
     no_host_link: bool = False
+    host_link_udp: bool | None = None
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -104,8 +107,15 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             asked.dns or result.Dns(),
             _pkey(asked.pkey),
             services,
-            host_links.read(asked.host_link, asked.via_host, services, has_ipam=bool(asked.ipam and asked.ipam.type)),
+            host_links.read(
+                asked.host_link,
+                asked.via_host,
+                services,
+                udp=bool(asked.host_link_udp),
+                has_ipam=bool(asked.ipam and asked.ipam.type),
+            ),
             asked.host_link in (False, ""),
+            asked.host_link_udp,
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

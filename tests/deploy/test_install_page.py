@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from sriov.pools import config as plugin_conf
-from sriov_cni.spec import environment, netconf, vf_request
+from sriov_cni.context import policy_rules
+from sriov_cni.spec import environment, netconf, service_modes, vf_request
 from tests.deploy import rendering, rules, test_rendering
 from tests.deploy.rendering import Object
 from tests.examples import pages
@@ -132,6 +133,19 @@ def test_the_table_of_services_is_what_they_add() -> None:
         assert said == [{path for path, read in new[name] if read is it} for it in (False, True)]
     daemons = [rendering.containers(each)["cni-daemon"]["securityContext"] for each in (before, after)]
     assert daemons[0] == daemons[1]
+
+
+def test_services_are_on_for_all_networks_by_the_policy_that_the_daemon_gets() -> None:
+    """With somebody's own rules from another file of values, as Helm puts both together."""
+    values = yaml.safe_load(FILES["services.yaml"])
+    rules_ = [{"vlans": ["100-199"]}]
+    objects = rendering.chart({**values, "policy": {**values["policy"], "rules": rules_}})
+    sound(objects)
+    [written] = [each for each in objects if each["metadata"]["name"] == "sriov-underlay-policy"]
+    text = written["data"]["policy.json"]
+    assert json.loads(text) == {"defaults": {"services": "auto", "hostLink": True}, "rules": rules_}
+    taken = policy_rules.parse(text.encode(), "policy.json")
+    assert taken.defaults == policy_rules.NetworkDefaults(service_modes.ServicesMode.AUTO, host_link=True)
 
 
 def folders(daemonset: Object, name: str) -> set[tuple[str, bool]]:

@@ -63,6 +63,10 @@ VARIANTS: dict[str, Object] = {
     "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
     "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
+    "services for all networks": {
+        "services": {"enabled": True},
+        "policy": {"defaults": {"services": "auto", "hostLink": True, "viaHost": ["169.254.20.10/32"]}},
+    },
     "from a registry": {
         "image": {"repository": "registry.example:5000/net/sriov-underlay", "tag": "1.2.3", "digest": DIGEST},
         "imagePullSecrets": [{"name": "registry"}],

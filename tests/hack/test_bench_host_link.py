@@ -17,5 +17,7 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     command = [*example.command.split(), "--small", "--json", str(tmp_path / "host-link.json")]
     subprocess.run(command, cwd=pages.ROOT, check=True)
     found = json.loads((tmp_path / "host-link.json").read_text())
-    assert 0 < found["add_ms_p50"] <= found["add_ms_p99"]
-    assert found["host_link_ratio_p50"] == pytest.approx(found["add_with_host_link_ms_p50"] / found["add_ms_p50"])
+    for family in ("", "ipv6_", "both_"):
+        add, linked = found[f"{family}add_ms_p50"], found[f"{family}add_with_host_link_ms_p50"]
+        assert 0 < add <= found[f"{family}add_ms_p99"]
+        assert found[f"{family}host_link_ratio_p50"] == pytest.approx(linked / add)

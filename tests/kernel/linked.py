@@ -107,7 +107,7 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
     ):
         ip(node.name, "link add eth0 type veth peer name up0 netns", world.name)
         ip(node.name, "link add port0 type veth peer name vf0 netns", world.name)
-        ip(node.name, "link add vlan0 type bridge")
+        ip(node.name, "link add vlan0 address 02:00:00:00:76:6c type bridge")
         for line in ("link set vlan0 up", "link set port0 master vlan0 up", "link set eth0 up", "link set lo up"):
             ip(node.name, line)
         for line in ("link set up0 up", "link set vf0 up", "link set lo up"):
@@ -129,6 +129,16 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
 
 def ip(where: str, line: str, *further: str) -> None:
     subprocess.run(["ip", "-n", where, *line.split(), *further], check=True)
+
+
+def run(line: str) -> None:
+    """In the caller's own namespace."""
+    subprocess.run(line.split(), check=True)
+
+
+def shown_here(*arguments: str) -> Any:
+    done = subprocess.run(["ip", "-json", *arguments], check=True, capture_output=True)
+    return json.loads(done.stdout or b"[]")
 
 
 def nodad(of: Addresses) -> list[str]:
@@ -185,13 +195,17 @@ def capture(where: netns.Netns, name: str) -> socket.socket:
     return made
 
 
-def answered(server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int], port: int = 0) -> str:
+def answered(
+    server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int], port: int = 0, *, own: str = ""
+) -> str:
     """Send a datagram to a server at the address, and get its answer; returns the client's address there.
 
     Raises OSError if there is no answer.
     """
     with datagrams(server, address) as answering, datagrams(client, address) as asking:
         answering.bind((address, port or to[1]))
+        if own:
+            asking.bind((own, 0))
         asking.connect(to)
         asking.send(b"ping")
         word, peer = answering.recvfrom(64)

@@ -215,6 +215,61 @@ def test_datagrams_of_others_arrive_by_the_host(place: linked.Place, of: linked.
 
 
 @linked.BOTH
+@pytest.mark.parametrize("way_back", ["1", "2"], ids=["strict", "loose"])
+def test_where_the_key_asks_answers_to_datagrams_go_back_by_the_host(
+    place: linked.Place, of: linked.Addresses, way_back: str
+) -> None:
+    """A foreign client keeps its own address; what comes in by the VF, also from the same client, goes back by it."""
+    place.add(hostLink=True, hostLinkUdp=True)
+    _check_the_way_back(place, way_back)
+    place.redirect((of.node, 30053), (of.pod, 5300), "udp")
+    world = place.world.handle
+    assert linked.answered(place.pod.handle, of.pod, world, (of.node, 30053), port=5300, own=of.far) == of.far
+    assert linked.answered(place.pod.handle, of.pod, place.world.handle, (of.pod, 5300)) == of.gateway
+    assert linked.answered(place.world.handle, of.far, place.pod.handle, (of.far, 5301)) == of.pod, "the pod asks"
+    with linked.datagrams(place.world.handle, of.far) as asking:
+        asking.bind((of.far, 0))
+        asking.connect((of.node, 30053))
+        asking.send(b"to nobody")
+        with pytest.raises(ConnectionRefusedError):
+            asking.recv(64)
+    assert linked.conntrack(place.pod.handle) == 0, "what the pod sends by its VF is not counted either"
+
+
+def _check_the_way_back(place: linked.Place, mode: str) -> None:
+    with netns.entered(place.pod.handle):
+        for name in ("all", "host0", "net1"):
+            (pathlib.Path("/proc/sys/net/ipv4/conf") / name / "rp_filter").write_text(mode)
+
+
+@linked.BOTH
+def test_a_pod_with_nat_of_its_own_keeps_it(place: linked.Place, of: linked.Addresses) -> None:
+    """Datagrams and connections that come in by the host go to another port of the pod."""
+    place.add(hostLink=True, hostLinkUdp=True)
+    place.redirect((of.node, 30053), (of.pod, 5300), "udp")
+    place.redirect((of.node, 30080), (of.pod, 5300))
+    family = "ip" if of is linked.V4 else "ip6"
+    chain = f"{family} sidecar prerouting"
+    rules = (f"add rule {chain} {each} dport 5300 dnat to :{to}" for each, to in (("udp", 5353), ("tcp", 8080)))
+    with netns.entered(place.pod.handle):
+        hook = "{ type nat hook prerouting priority dstnat; }"
+        nftables.run("\n".join((f"add table {family} sidecar", f"add chain {chain} {hook}", *rules)))
+    world = place.world.handle
+    assert linked.answered(place.pod.handle, of.pod, world, (of.node, 30053), port=5353, own=of.far) == of.far
+    assert linked.seen(place.pod.handle, of.pod, world, to=(of.node, 30080), own=of.far) == of.far
+
+
+@linked.BOTH
+def test_the_next_pod_of_a_namespace_has_no_rules_of_the_last(place: linked.Place, of: linked.Addresses) -> None:
+    place.add(hostLink=True, hostLinkUdp=True)
+    assert place.client.call("DEL", linked.network()).code == 0
+    place.add(hostLink=True)
+    place.redirect((of.node, 30053), (of.pod, 5300), "udp")
+    with pytest.raises(TimeoutError):
+        linked.answered(place.pod.handle, of.pod, place.world.handle, (of.node, 30053), port=5300, own=of.far)
+
+
+@linked.BOTH
 def test_a_node_local_dns_is_one_via_host_network(place: linked.Place, of: linked.Addresses) -> None:
     """Its address is on a dummy link of the node; not every kernel has those, and an address of a bridge is as good.
 
@@ -252,6 +307,16 @@ def test_check_sees_the_link_and_its_routes(place: linked.Place) -> None:
         answer = place.client.call("CHECK", checked)
         assert (answer.code, named in answer.message) == (101, True), answer
     assert place.client.call("DEL", linked.network()).code == 0, "the pod has hurt itself alone"
+
+
+def test_check_sees_the_rules_for_udp(place: linked.Place) -> None:
+    document = place.add(hostLink=True, hostLinkUdp=True)
+    checked = linked.network(hostLink=True, hostLinkUdp=True, prevResult=document, ipam=None)
+    assert place.client.call("CHECK", checked).code == 0
+    with netns.entered(place.pod.handle):
+        nftables.run("flush ruleset")
+    answer = place.client.call("CHECK", checked)
+    assert (answer.code, "host0 in the pod has lost its rules for answers to UDP" in answer.message) == (101, True)
 
 
 def test_del_leaves_nothing_and_so_does_a_namespace_that_dies(place: linked.Place) -> None:

@@ -115,6 +115,7 @@ def _name_on_the_node() -> str:
         ({"hostLink": True}, 7, "the pod has an interface of this name already"),
         ({"hostLink": "net1"}, 7, "hostLink 'net1' is the name of the VF's own interface"),
         ({"viaHost": ["10.0.0.0/8"]}, 7, "viaHost 10.0.0.0/8 needs a host link"),
+        ({"hostLinkUdp": True}, 7, "hostLinkUdp true needs a host link"),
         ({"hostLink": "host1", "viaHost": ["10.0.0.1/8"]}, 7, "viaHost '10.0.0.1/8' is not a network"),
         ({"hostLink": "host1", "viaHost": ["10.1.0.0/16"]}, 7, "viaHost 10.1.0.0/16 overlaps 10.1.0.0/24"),
         ({"hostLink": "host1", "viaHost": ["2001:db8:1::/48"]}, 7, "viaHost 2001:db8:1::/48 overlaps"),

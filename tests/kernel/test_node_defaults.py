@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sriov.linux import netns, nftables
+from sriov.state import ledger
 from tests.kernel import linked
 
 pytestmark = pytest.mark.root
@@ -86,3 +88,27 @@ def test_a_default_that_is_demanded_as_well_is_had_or_the_pod_is_refused(tmp_pat
     code, message, found = add(tmp_path, policy)
     assert (code, found) == (7, {})
     assert "'net1' is the name of the VF's own interface" in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "udp"),
+    [
+        ({}, True),
+        ({"hostLink": "mine"}, True),
+        ({"hostLinkUdp": False}, False),
+        ({"hostLink": True, "hostLinkUdp": False}, False),
+    ],
+)
+def test_answers_to_udp_go_by_the_host_unless_the_network_names_another(
+    tmp_path: pathlib.Path, keys: dict[str, Any], udp: bool
+) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text('{"defaults": {"hostLink": true, "hostLinkUdp": true}}')
+    with linked.opened(tmp_path, "--policy", str(path)) as place:
+        answer = place.client.call("ADD", linked.network(families=(linked.V4,), **keys))
+        assert answer.code == 0, answer
+        [record] = ledger.Ledger(tmp_path / "run").records()
+        assert record.host_link is not None
+        assert record.host_link.udp == udp
+        with netns.entered(place.pod.handle):
+            assert nftables.comment("sriov-underlay") == ("answers to TCP and UDP" if udp else "answers to TCP")

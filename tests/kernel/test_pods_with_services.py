@@ -6,6 +6,7 @@ import json
 import pathlib
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -298,6 +299,25 @@ def metrics(where: http_address.Address) -> dict[str, float]:
     assert code == 200
     lines = (line.removeprefix("sriov_services_") for line in text.splitlines() if line.startswith("sriov_services_"))
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_a_daemon_does_not_start_with_a_cgroup_below_the_root(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """As in a container without the host's: what is attached to its own cgroup would count for no pod."""
+    pins, options = places
+    below = pathlib.Path(options[-1]) / "not-the-root"
+    below.mkdir()
+    folders = [f"--{key}={tmp_path}/{key}" for key in ("run-dir", "sysfs", "policy", "predecessor-dir")]
+    command = [sys.executable, "-m", "sriov_cni", *folders, *options[:-1], str(below)]
+    try:
+        ended = subprocess.run(command, cwd=test_gc.PROJECT, capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        below.rmdir()
+    assert ended.returncode == 1
+    assert f"services: {below} is not the root of cgroup v2, so that no pod would reach Services" in ended.stderr
+    assert not (pins / services.LAYOUT).exists()
+    assert not (tmp_path / "run-dir/cni.sock").exists()
 
 
 def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> None:

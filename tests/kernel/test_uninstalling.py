@@ -12,6 +12,7 @@ from sriov.linux import netns, nftables
 from sriov_cni.dataplane import host_link, services
 from sriov_installer import __main__ as program
 from sriov_installer import flags
+from tests.examples import table
 from tests.kernel import linked, namespaces
 from tests.sriov_cni.dataplane import bpf
 from tests.sriov_installer import nodes, test_units
@@ -73,11 +74,16 @@ def has_rules(place: linked.Place) -> bool:
 
 
 def uninstall(place: linked.Place, folder: pathlib.Path, *further: str) -> str:
-    """In the node's namespace, whose file system is the machine's but for these folders; returns what it says."""
+    """In the node's namespace, whose file system is the machine's but for these folders; returns what it says.
+
+    By the command that docs/host-link.md has.
+    """
     given = vars(flags.parser(program.COMMANDS).parse_args(["uninstall"]))
     names = [name for name in given if name.endswith("_dir")]
     folders = [f"--{name.replace('_', '-')}={folder / 'none' / name}" for name in names]
-    command = place.node.command(sys.executable, "-P", "-m", "sriov_installer", "uninstall", *folders, *further)
+    [typed] = table.run_by(__file__, "test_the_nodes_rules_for_host_links_stay_as_long_as_a_pod_has_one")
+    words = typed.command.split()[1:]
+    command = place.node.command(sys.executable, "-P", "-m", "sriov_installer", *words, *folders, *further)
     env = {**os.environ, "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -107,6 +107,8 @@ def _make(
         plan = host_link.plan(link, addresses, sources, pending)
         node_rules.ensure(net, daemon.via_host, link.beyond, lambda: _recorded(daemon))
         net.add_pair(kernel.End(link.name, link.address), kernel.End(link.inside, link.inside_address), pod)
+        if inner.nft_comment(host_link.TABLE_NAME):  # of a former link of this pod, which had DEL
+            inner.run_nft(f"delete table {host_link.TABLE}")
         inner.run_nft(plan.marking)
         _set_sysctls(daemon, pod, plan)
         _set_up(net, link.name, plan.host)

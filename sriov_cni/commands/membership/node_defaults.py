@@ -22,7 +22,8 @@ def applied(
         log.warning('network %s: the node\'s default, services "%s", is left out: %s', network.name, services, why_not)
         services = ServicesMode.OFF
     if link is not None:
-        link = msgspec.structs.replace(link, services=services is ServicesMode.HOST)
+        udp = defaults.host_link_udp if wanted.host_link_udp is None else wanted.host_link_udp
+        link = msgspec.structs.replace(link, services=services is ServicesMode.HOST, udp=udp)
     return msgspec.structs.replace(wanted, services=services, host_link=link)
 
 

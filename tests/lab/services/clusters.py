@@ -24,7 +24,7 @@ PROJECT = pathlib.Path(__file__).parents[3]
 DNS, WEB = {"4": "10.96.0.10", "6": "fd00:96::10"}, {"4": "10.96.0.20", "6": "fd00:96::20"}
 DOMAIN = "default.svc.cluster.local"
 PORT, OTHER, NAME_PORT = 8080, 8081, 53
-_VFS = {"client": 4, "dns": 5, "web": 6}
+_VFS = {"linked": 3, "client": 4, "dns": 5, "web": 6}
 _ASK = """
 import json, socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 20) as made:

@@ -146,6 +146,13 @@ def test_a_changed_file_counts_at_once(tmp_path: pathlib.Path, vf: devices.VF) -
         ('{"defaults": {"hostLink": "a/b"}}', "defaults: hostLink 'a/b'"),
         ('{"defaults": {"hostLink": true, "viaHost": ["10.0.0/8"]}}', "defaults: viaHost '10.0.0/8'"),
         ('{"defaults": {"viaHost": ["10.0.0.0/8"]}}', "defaults: viaHost needs hostLink"),
+        ('{"defaults": {"hostLinkUdp": true}}', "defaults: hostLinkUdp needs hostLink"),
+        ('{"defaults": {"hostLink": true, "hostLinkUdp": "on"}}', "Expected `bool`, got `str`"),
+        (
+            '{"rules": [{"services": ["auto"]}]}',
+            'services "auto" is never in effect: name the modes that it may choose',
+        ),
+        ('{"rules": [{}, {"services": ["socket", "auto"]}]}', 'services "auto" is never in effect'),
         ('{"rules": [{"viaHost": ["10.0.0/8"]}]}', "'10.0.0/8' does not appear to be an IPv4 or IPv6 network"),
         ('{"rules": [{"vlan": ["1"]}]}', "unknown field `vlan`"),
         ('{"rules": [{"vlans": ["1-"]}]}', "vlans '1-' is neither a VLAN nor a range"),

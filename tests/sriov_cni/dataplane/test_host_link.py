@@ -3,6 +3,7 @@
 import ipaddress
 import pathlib
 
+import msgspec
 import pytest
 
 from sriov import errors
@@ -33,6 +34,14 @@ def test_only_versions_that_pod_and_node_have_are_set_up() -> None:
     plan = host_link.plan(link(nodes=(NODE4,)), [POD4, POD6], {})
     assert [each.dst.version for each in (*plan.host.routes, *plan.pod.routes)] == [4, 4, 4]
     assert [each.version for each in plan.pod.rules] == [4]
+
+
+def test_datagrams_are_remembered_only_where_that_is_asked_for_and_only_of_both_versions() -> None:
+    plain = host_link.plan(link(), [POD4, POD6], {}).marking
+    asked = msgspec.structs.replace(link(nodes=(NODE4,)), udp=True)
+    remembering = host_link.plan(asked, [POD4, POD6], {}).marking
+    assert "udp" not in plain
+    assert ("@senders4" in remembering, "@senders6" in remembering) == (True, False)
 
 
 def test_an_address_that_cannot_be_used_yet_is_no_source() -> None:

@@ -15,7 +15,9 @@ def read(**keys: object) -> object:
     return vf_request.read(netconf.decode(json.dumps(document).encode()), environment.Arguments()).host_link
 
 
-@pytest.mark.parametrize("keys", [{}, {"hostLink": False}, {"hostLink": ""}, {"hostLink": None, "viaHost": []}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"hostLink": False}, {"hostLink": ""}, {"hostLink": None, "viaHost": []}, {"hostLinkUdp": False}]
+)
 def test_without_the_key_there_is_none(keys: dict[str, object]) -> None:
     assert read(**keys) is None
 
@@ -25,6 +27,8 @@ def test_without_the_key_there_is_none(keys: dict[str, object]) -> None:
     [
         ({"hostLink": True}, host_links.HostLinkWish("host0")),
         ({"hostLink": "up", "services": "off"}, host_links.HostLinkWish("up")),
+        ({"hostLink": True, "hostLinkUdp": True}, host_links.HostLinkWish("host0", udp=True)),
+        ({"hostLink": True, "hostLinkUdp": False}, host_links.HostLinkWish("host0")),
         ({"services": "host"}, host_links.HostLinkWish("host0", services=True)),
         ({"services": "host", "hostLink": "up"}, host_links.HostLinkWish("up", services=True)),
         ({"services": "socket", "hostLink": True}, host_links.HostLinkWish("host0")),
@@ -42,6 +46,8 @@ def test_services_by_the_host_need_one_and_have_it(keys: dict[str, object], wish
     ("keys", "code", "named"),
     [
         ({"viaHost": ["10.0.0.0/8"]}, 7, "viaHost 10.0.0.0/8 needs a host link"),
+        ({"hostLinkUdp": True}, 7, "hostLinkUdp true needs a host link"),
+        ({"hostLinkUdp": "yes", "hostLink": True}, 6, "hostLinkUdp"),
         ({"hostLink": True, "ipam": None}, 7, "has no ipam"),
         ({"hostLink": True, "viaHost": ["10.0.0.1/8"]}, 7, "viaHost '10.0.0.1/8' is not a network"),
         ({"hostLink": True, "viaHost": ["everything"]}, 7, "viaHost 'everything' is not a network"),
