@@ -97,6 +97,8 @@ class StandIn:
         finally:
             server.close()
             self.cut()
+            async with self._news:  # watches notice at once that their connection has gone
+                self._news.notify_all()
 
     async def _tell(self, what: str, told: Json, now: bool = False) -> None:
         self.version += not now
