@@ -29,6 +29,7 @@ from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
     from sriov_cni.dataplane import reception, services
+    from sriov_cni.dataplane.policies import tables
     from sriov_cni.monitoring import endpoint
 
 _ENDING = 0.5  # seconds: a killed process closes its files one after the other
@@ -100,6 +101,7 @@ async def _run(
         monitor = _monitor(options)
         translation = _translation(options)
         receiving = _reception(options, book, translation)
+        held = _policies(options)
         daemon = calls.Daemon(
             here,
             book,
@@ -136,6 +138,8 @@ async def _run(
                 if monitor is not None:
                     receiving.meter = monitor.count_services(receiving.receiver.silence)
                 await answering.enter_async_context(receiving.serving(daemon.tasks))
+            if held is not None:
+                await answering.enter_async_context(_receiving_policies(options, held, daemon, monitor))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -206,13 +210,16 @@ def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path)
 
 
 def _end_services(options: argparse.Namespace) -> None:
-    """End what a former daemon has left of Services, its table too. Raises SriovError."""
+    """End what a former daemon has left of Services, and the tables of its agent. Raises SriovError."""
     if options.remove_services is None:
         return
     from sriov_cni.dataplane import services, table_store  # noqa: PLC0415
+    from sriov_cni.dataplane.policies import reception as policy_reception  # noqa: PLC0415
 
     services.remove(options.remove_services)
     table_store.Snapshot(options.cluster_snapshot).forget()
+    if options.policy_socket is None:
+        policy_reception.kept(options.policy_snapshot).forget()
     logging.getLogger("sriov_cni").info("nothing is left of Services in %s", options.remove_services)
 
 
@@ -265,6 +272,32 @@ def _reception(
     return reception.Reception(where, translation, book.records)
 
 
+def _policies(options: argparse.Namespace) -> "tables.PolicyTables | None":
+    """Return what knows the policies of the cluster's pods. A daemon without them imports nothing for them."""
+    if options.policy_socket is None:
+        return None
+    from sriov_cni.dataplane.policies import tables  # noqa: PLC0415
+
+    return tables.PolicyTables()
+
+
+def _receiving_policies(
+    options: argparse.Namespace,
+    held: "tables.PolicyTables",
+    daemon: calls.Daemon,
+    monitor: "endpoint.DaemonMonitor | None",
+) -> contextlib.AbstractAsyncContextManager[None]:
+    from sriov_cni.dataplane.policies import reception  # noqa: PLC0415
+
+    places = reception.PolicyPlaces(options.policy_socket, options.policy_snapshot, options.cluster_uid)
+    if monitor is None:
+        return reception.made(places, held).serving(places.socket, daemon.tasks)
+    meter = monitor.count_policies(held.usage)
+    receiving = reception.made(places, held, meter)
+    meter.silence = receiving.silence
+    return receiving.serving(places.socket, daemon.tasks)
+
+
 def _seconds(text: str) -> float:
     """Parse an interval of at least one second: a look takes a tenth of a millisecond for each VF."""
     try:
@@ -298,6 +331,12 @@ _PLACES = (
         "/var/lib/sriov-underlay/services",
         "with --cluster-socket: the last Services, for the next start (%(default)s)",
     ),
+    ("--policy-socket", None, "socket on which sriov-agent sends the cluster's network policies (off)"),
+    (
+        "--policy-snapshot",
+        "/var/lib/sriov-underlay/policies",
+        "with --policy-socket: the last policies, for the next start (%(default)s)",
+    ),
 )
 _POD_RESOURCES = "pod-resources/kubelet.sock"  # below the kubelet's root directory
 
@@ -316,7 +355,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=unix_sockets.AGENT_UID,
         metavar="UID",
-        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
+        help="with --cluster-socket and --policy-socket: the user that sriov-agent runs as, who may send beside root"
+        " (%(default)s)",
     )
     versions.add_flag(parser)
     _add_what_it_tells(parser)
@@ -327,7 +367,7 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group()
     text = "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"
     one.add_argument("--services", type=pathlib.Path, metavar="DIR", help=text)
-    text = "end what a former daemon with --services DIR has left there, and the table of Services"
+    text = "end what a former daemon with --services DIR has left there, and the tables of its agent"
     one.add_argument("--remove-services", type=pathlib.Path, metavar="DIR", help=text)
 
 

@@ -53,6 +53,7 @@ RUN_BY = {
         "tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken",
         "tests/deploy/test_metrics_page.py::installed",
     ],
+    ("docs/policy.md", "yaml"): ["tests/deploy/test_rendering.py::test_the_values_of_the_page_switch_policies_on"],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
     ("docs/services.md", "text"): [
         "tests/sriov_cni/dataplane/test_proof.py::test_another_program_of_the_cgroup_that_comes_after_ours"
