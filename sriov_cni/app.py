@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sriov import errors, versions
@@ -28,6 +28,7 @@ from sriov_cni import server
 from sriov_cni.context import calls, policy, run_directory
 
 if TYPE_CHECKING:
+    from sriov_cni.dataplane import reception
     from sriov_cni.monitoring import endpoint
 
 _ENDING = 0.5  # seconds: a killed process closes its files one after the other
@@ -95,6 +96,8 @@ async def _run(
             else pathlib.Path(inherited.getsockname())
         )
         monitor = _monitor(options)
+        translation = _translation(options, book)
+        receiving = _reception(options, book, translation)
         daemon = calls.Daemon(
             here,
             book,
@@ -106,8 +109,9 @@ async def _run(
             call_log.Recent(options.run_dir),
             daemon_problems.Trouble(options.run_dir),
             functools.partial(enable_ipv6, sysctls=options.net_sysctls),
-            _translation(options, book),
+            translation,
             functools.partial(set_sysctls, root=options.net_sysctls),
+            None if receiving is None else lambda: receiving.receiver.ranges,
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -122,8 +126,8 @@ async def _run(
             if monitor is not None and not answers:
                 await asyncio.sleep(_ENDING)
                 await _answer(answering, monitor.serving(daemon, path, place))
-            if options.cluster_socket is not None:
-                await answering.enter_async_context(_services(options, daemon))
+            if receiving is not None:
+                await answering.enter_async_context(receiving.serving(daemon.tasks))
             await _serve(server.Server(daemon, tell=tell, is_ours=place.is_held), inherited or path, place, stop)
 
 
@@ -177,6 +181,7 @@ def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Tran
     for record in book.records():
         if record.cookie:
             found.admit(record.cookie)
+    found.prove()
     return found
 
 
@@ -198,13 +203,16 @@ def _monitor(options: argparse.Namespace) -> "endpoint.DaemonMonitor | None":
     return endpoint.DaemonMonitor(options.http, options.counters_interval)
 
 
-def _services(options: argparse.Namespace, daemon: calls.Daemon) -> AbstractAsyncContextManager[None]:
-    """Have the agent send the cluster's Services. A daemon without them imports nothing for them."""
-    from sriov_cni.dataplane import receiver, table_store  # noqa: PLC0415
+def _reception(
+    options: argparse.Namespace, book: ledger.Ledger, translation: calls.Translation | None
+) -> "reception.Reception | None":
+    """Return what takes the cluster's Services from the agent. A daemon without them imports nothing for them."""
+    if options.cluster_socket is None:
+        return None
+    from sriov_cni.dataplane import reception  # noqa: PLC0415
 
-    apply = receiver.keep_only if daemon.translation is None else daemon.translation.apply
-    receiving = receiver.Receiver(table_store.Snapshot(options.cluster_snapshot), apply, options.cluster_uid)
-    return receiving.serving(options.cluster_socket, daemon.tasks)
+    where = reception.Where(options.cluster_socket, options.cluster_snapshot, options.cluster_uid)
+    return reception.Reception(where, translation, book.records)
 
 
 def _seconds(text: str) -> float:

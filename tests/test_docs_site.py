@@ -54,6 +54,9 @@ RUN_BY = {
         "tests/deploy/test_metrics_page.py::installed",
     ],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
+    ("docs/services.md", "text"): [
+        "tests/sriov_cni/dataplane/test_proof.py::test_another_program_of_the_cgroup_that_comes_after_ours"
+    ],
     ("docs/provisioning.md", "yaml"): ["tests/sriov/provisioning/test_docs.py::test_the_example"],
     ("docs/quickstart.md", "yaml"): ["tests/test_docs_site.py::test_the_values_of_the_quick_start"],
     ("docs/systemd.md", ""): ["tests/test_docs_site.py::test_the_variables_of_the_units"],

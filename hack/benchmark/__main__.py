@@ -50,7 +50,7 @@ def _rest(flags: argparse.Namespace) -> list[figures.Figure]:
 
 
 def _services(flags: argparse.Namespace) -> list[figures.Figure]:
-    return services.measure(*(100, 10, 50) if flags.small else ())
+    return services.measure(*(100, 10, 50, 3) if flags.small else ())
 
 
 _PARTS = {

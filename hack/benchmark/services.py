@@ -1,4 +1,5 @@
-"""Services at the socket: loading and changing the table, and what a connection by a Service costs beside a bare one.
+"""Services at the socket: loading and changing the table, a connection by a Service beside a bare one, an ADD with
+Services beside one without, agent and daemon with a table of that size, and a change on its way to 100 pods.
 
 Two namespaces with a veth pair are a pod and a backend. Bare connections and those by a Service alternate in one run,
 and the table is full meanwhile. Needs root and cgroup v2.
@@ -14,19 +15,33 @@ import time
 from collections.abc import Callable, Iterator
 
 from hack.benchmark import figures
+from hack.benchmark.clusters import adds as add_calls
+from hack.benchmark.clusters import changes as changes_of_a_cluster
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.linux import netns
 from sriov_cni.dataplane import services
 from tests.kernel import namespaces
 from tests.sriov_cni.dataplane import bpf
 
-SERVICES, BACKENDS, CHANGES, CONNECTIONS = 10_000, 10, 300, 3000
+SERVICES, BACKENDS, CHANGES, CONNECTIONS, ADDS = 10_000, 10, 300, 3000, 200
+_BURST = 50  # connections of which the rate is taken at once
 _POD, _FAR, _CLUSTER_IP = "10.244.0.2", "10.244.0.3", "10.96.255.1"
 
 
-def measure(count: int = SERVICES, changes: int = CHANGES, connections: int = CONNECTIONS) -> list[figures.Figure]:
-    """Measure with `count` Services; takes some seconds."""
-    with _pinned() as pins, bpf.translator(pins) as translator:
+def measure(
+    count: int = SERVICES, changes: int = CHANGES, connections: int = CONNECTIONS, adds: int = ADDS
+) -> list[figures.Figure]:
+    """Measure with `count` Services; takes a minute."""
+    with _pinned() as pins:
+        table = _of_the_table(pins, count, changes, connections)
+    with _pinned() as pins:
+        added = add_calls.measure(pins, adds)
+    with _pinned() as pins:
+        return [*table, *added, *changes_of_a_cluster.measure(pins, count, BACKENDS, changes)]
+
+
+def _of_the_table(pins: pathlib.Path, count: int, changes: int, connections: int) -> list[figures.Figure]:
+    with bpf.translator(pins) as translator:
         table = _table(count)
         loaded = _milliseconds(lambda: translator.apply(table))
         return [
@@ -65,23 +80,39 @@ def _changes(translator: services.Translator, table: TableChange, changes: int) 
 
 
 def _connections(translator: services.Translator, connections: int) -> list[figures.Figure]:
+    """Measure in bursts, in turns. A further way to a Service, such as the host's hop, is one more of `ways`."""
     with _network() as (pod, far), netns.entered(far.handle), socket.create_server((_FAR, 0), backlog=64) as server:
         port = server.getsockname()[1]
-        by_service, bare = (_CLUSTER_IP, 80), (_FAR, port)
-        translator.apply(TableChange((Service(Frontend(*by_service, Protocol.TCP), (Endpoint(*bare),)),)))
+        ways = {"bare": (_FAR, port), "service": (_CLUSTER_IP, 80)}
+        served = Service(Frontend(*ways["service"], Protocol.TCP), (Endpoint(*ways["bare"]),))
+        translator.apply(TableChange((served,)))
         admitted = _milliseconds(lambda: translator.admit(netns.cookie(pod.handle)))
-        taken: dict[tuple[str, int], list[float]] = {bare: [], by_service: []}
+        connects: dict[str, list[float]] = {way: [] for way in ways}
+        bursts: dict[str, list[float]] = {way: [] for way in ways}
         with netns.entered(pod.handle):
-            for _ in range(connections):
-                for where, times in taken.items():
-                    times.append(_connected(where, server))
-    [plain, translated] = [figures.percentile(times, 0.5) for times in taken.values()]
+            for _ in range(max(1, connections // _BURST)):
+                for way, where in ways.items():
+                    began = time.perf_counter()
+                    connects[way] += [_connected(where, server) for _ in range(_BURST)]
+                    bursts[way].append(time.perf_counter() - began)
     return [
         figures.Figure("admit_ms", admitted, None, "the part of an ADD, once"),
-        figures.Figure("bare_connect_us_p50", plain * 1000),
-        figures.Figure("service_connect_us_p50", translated * 1000),
-        figures.Figure("service_over_bare", translated / plain, 1.05, "connect, in one run"),
+        *_compared(connects, bursts),
     ]
+
+
+def _compared(connects: dict[str, list[float]], bursts: dict[str, list[float]]) -> Iterator[figures.Figure]:
+    """Return each way's figures, and how many times as long as the bare way the others take."""
+    for way, times in connects.items():
+        yield figures.Figure(f"{way}_connect_us_p50", figures.percentile(times, 0.5) * 1000)
+    for way, seconds in bursts.items():
+        yield figures.Figure(f"{way}_connections_per_s", _BURST / figures.percentile(seconds, 0.5))
+    for way in connects.keys() - {"bare"}:
+        one, whole = (
+            figures.percentile(taken[way], 0.5) / figures.percentile(taken["bare"], 0.5) for taken in (connects, bursts)
+        )
+        yield figures.Figure(f"{way}_over_bare", one, 1.05, "connect, in one run")
+        yield figures.Figure(f"bare_over_{way}_per_s", whole, 1.05, "connections per second, with accept and close")
 
 
 def _connected(where: tuple[str, int], server: socket.socket) -> float:

@@ -191,6 +191,9 @@ class Kernel(Protocol):
     def rules(self) -> tuple[MarkRule, ...]:
         """Return the rules by mark."""
 
+    def needs_nft(self, purpose: str) -> None:
+        """Raise UnsupportedError if the machine has no libnftables."""
+
     def nft_comment(self, table: str, chain: str = "") -> str:
         """Return the comment of an inet table of nftables, or of a chain in it; "" without one, or if it is not there.
 
@@ -207,7 +210,7 @@ class Kernel(Protocol):
         """Return the keys in a set of an inet table; none if there is no such set."""
 
     def run_nft(self, commands: str) -> None:
-        """Apply nft's commands in one transaction. UnsupportedError if the machine has no libnftables."""
+        """Apply nft's commands in one transaction."""
 
     def rdma_is_exclusive(self) -> bool:
         """Report whether every RDMA device is in one namespace only, as after `rdma system set netns exclusive`."""

@@ -221,6 +221,11 @@ class Netlink:
 
     # Only a network with a host link or a policy pays for nftables.
 
+    def needs_nft(self, purpose: str) -> None:
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        nftables.needed(purpose)
+
     def nft_comment(self, table: str, chain: str = "") -> str:
         from sriov.linux import nftables  # noqa: PLC0415
 

@@ -97,6 +97,15 @@ def entered(namespace: Netns) -> Iterator[None]:
                 os._exit(70)
 
 
+def created() -> Netns:
+    """Create a namespace, which lives as long as a descriptor of it. Raises NetnsError."""
+    with own() as home, entered(home):  # the way back
+        if _libc.unshare(_CLONE_NEWNET) != 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise errors.NetnsError(f"cannot create a network namespace: {reason}", "CAP_SYS_ADMIN is needed")
+        return own()
+
+
 def cookie(namespace: Netns) -> int:
     """Return the number by which BPF programs know the namespace. Raises NetnsError before Linux 5.14."""
     with entered(namespace), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:

@@ -63,9 +63,12 @@ class Socket:
 
         A request without ACK or DUMP is answered by one message.
         """
+        return [*self.answers(kind, flags, body)]
+
+    def answers(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
+        """Yield the same as they come. Who has enough of them may leave the rest."""
         self._sequence += 1
         self._socket.send(HEADER.pack(HEADER.size + len(body), kind, flags | _REQUEST, self._sequence, 0) + body)
-        found: list[bytes] = []
         while True:
             for message in self._received():
                 _, answer, answered, sequence, _ = HEADER.unpack_from(message)
@@ -73,10 +76,10 @@ class Socket:
                     continue  # the answer to an earlier request, which was given up
                 if answer in (_ERROR, _DONE):
                     _raise(message)
-                    return found
-                found.append(message)
+                    return
+                yield message
                 if not (flags & ACK or answered & _MULTI):
-                    return found
+                    return
 
     def rename_called(self, name: str, new: str) -> None:
         """Rename the link called `name` by ioctl; in `new`, %d becomes the first free number. Raises OSError."""

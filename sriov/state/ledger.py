@@ -57,7 +57,7 @@ UNKNOWN = Owner(container_id="", ifname="", network="", netns="")
 class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     """The veth pair between a pod and its host: name and MAC in the host, and `inside` the pod.
 
-    `nodes` are the node's own addresses and `via` the networks behind it to which the pod was given routes.
+    `nodes` are the node's own addresses, `via` the networks behind it that were named, and `ranges` those of Services.
     """
 
     name: str
@@ -66,6 +66,12 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     inside_address: str
     nodes: tuple[str, ...]
     via: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """What is reached through the node."""
+        return (*self.via, *self.ranges)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,8 +14,9 @@ from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.context import announcements, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, host_links, netconf, result, service_modes, typos, vf_request
+from sriov_cni.spec import cni_errors, host_links, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
+from sriov_cni.spec.service_modes import ServicesMode
 
 
 async def add(daemon: Daemon, call: Call) -> bytes:
@@ -218,28 +219,26 @@ def _request(
     if wanted.host_link is not None:
         from sriov_cni.commands import host_link_requests  # noqa: PLC0415
 
-        host_link_requests.check(call, vf, wanted.host_link)
+        host_link_requests.check(daemon, call, vf, wanted.host_link)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
-    through_sockets = services is service_modes.ServicesMode.SOCKET
+    through_sockets = services is ServicesMode.SOCKET
     return plans.Request(
         vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=through_sockets
     )
 
 
-def _services(
-    daemon: Daemon, network: netconf.Network, named: service_modes.ServicesMode | None
-) -> service_modes.ServicesMode:
+def _services(daemon: Daemon, network: netconf.Network, named: ServicesMode | None) -> ServicesMode:
     """Return the mode in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
-    if named is service_modes.ServicesMode.SOCKET:
+    if named is ServicesMode.SOCKET:
         _translation(daemon)
     if named is not None or daemon.guard is None:
-        return named or service_modes.ServicesMode.OFF
+        return named or ServicesMode.OFF
     default = daemon.guard.defaults.services
-    if default is service_modes.ServicesMode.SOCKET and daemon.translation is None:
+    if default is ServicesMode.SOCKET and daemon.translation is None:
         log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
-        return service_modes.ServicesMode.OFF
+        return ServicesMode.OFF
     return default
 
 

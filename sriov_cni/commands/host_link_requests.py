@@ -7,33 +7,54 @@ import contextlib
 import errno
 from collections.abc import Iterator, Sequence
 
-from sriov import devices, errors
-from sriov.linux import kernel, netns, nftables
+from sriov import devices, errors, polling
+from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.context.calls import Call, Daemon
 from sriov_cni.dataplane import host_link, node_rules
-from sriov_cni.spec import host_links
+from sriov_cni.spec import cni_errors, host_links, netconf
 
+_CARRIER_PATIENCE = 1.0  # seconds
 _COMING_UP = (kernel.Change(link_local=False), kernel.Change(up=True))
 
 
-def check(call: Call, vf: devices.VF, wish: host_links.HostLinkWish) -> None:
-    """Raise CniError or UnsupportedError if this VF or node cannot have a host link."""
+def check(daemon: Daemon, call: Call, vf: devices.VF, wish: host_links.HostLinkWish) -> None:
+    """Raise CniError or UnsupportedError if this VF or node cannot have such a host link."""
     host_links.refuse_name_of_vf(wish, call.invocation.ifname)
     if vf.userspace or vf.infiniband:
         kind = "an InfiniBand VF" if vf.infiniband else "a VF with a userspace driver"
         raise errors.UnsupportedError(
             f"hostLink {wish.name!r}: not for {kind}, which {vf.pci} is", "leave hostLink out, or use another VF"
         )
-    nftables.needed("hostLink")
+    if wish.services and not wish.via and not _ranges(daemon):
+        raise _unknown_ranges(daemon)
+
+
+def _ranges(daemon: Daemon) -> tuple[str, ...]:
+    return () if daemon.service_ranges is None else daemon.service_ranges()
+
+
+def _unknown_ranges(daemon: Daemon) -> cni_errors.CniError:
+    problem = 'services "host": this node does not know the networks that the cluster takes ClusterIPs from'
+    by_hand = 'or name them by hand, as in "viaHost": ["10.96.0.0/12"]'
+    if daemon.service_ranges is None:
+        return netconf.invalid(problem, f"start the daemon with --cluster-socket, and sriov-agent, {by_hand}")
+    return cni_errors.CniError(
+        cni_errors.Code.TRY_AGAIN, problem, f"sriov-agent has not sent them: see its log, {by_hand}"
+    )
 
 
 def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish) -> ledger.HostLink:
-    """Return the link, which is to be made. Raises SettingError if one of its names is taken. Blocks."""
+    """Return the link, which is to be made. Raises SettingError if one of its names is taken. Blocks.
+
+    Raises UnsupportedError if the machine has no libnftables.
+    """
     with daemon.node.kernel() as net, net.inside(pod) as inner:
+        net.needs_nft("hostLink")
         here = net.links()
         nodes = [address.ip for _, address in net.global_addresses(host_link.not_the_nodes(here))]
-        link = host_link.link(call.invocation.container_id, call.invocation.ifname, wish, nodes)
+        own = call.invocation
+        link = host_link.link(own.container_id, own.ifname, wish, nodes, _ranges(daemon))
         host_link.refuse_taken(link, here, inner.links())
     return link
 
@@ -46,17 +67,20 @@ def make(
         sources = {each.ip: net.source_to(each.ip) for each in addresses}
         pending = inner.pending(vf) if any(each.version == 6 for each in addresses) else ()
         plan = host_link.plan(link, addresses, sources, pending)
-        node_rules.ensure(net, daemon.via_host, link.via, lambda: _recorded(daemon))
+        node_rules.ensure(net, daemon.via_host, link.beyond, lambda: _recorded(daemon))
         net.add_pair(kernel.End(link.name, link.address), kernel.End(link.inside, link.inside_address), pod)
         inner.run_nft(plan.marking)
         _set_sysctls(daemon, pod, plan)
-        _set_up(inner, link.inside, plan.pod)
         _set_up(net, link.name, plan.host)
+        # The end that comes up last sends at once; the other one first drops what it is given, for a moment
+        # (noop_qdisc, until net/core/link_watch.c has seen the carrier).
+        _set_up(inner, link.inside, plan.pod)
+        polling.until(lambda: net.link(link.name), lambda seen: seen.running, _CARRIER_PATIENCE)
 
 
 def _recorded(daemon: Daemon) -> Iterator[str]:
     """Yield the networks that the pods of the ledger reach by the host."""
-    return (each for record in daemon.book.records() if record.host_link for each in record.host_link.via)
+    return (each for record in daemon.book.records() if record.host_link for each in record.host_link.beyond)
 
 
 def _set_sysctls(daemon: Daemon, pod: netns.Netns, plan: host_link.LinkPlan) -> None:

@@ -29,6 +29,8 @@ async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
 
 
 async def _tell(daemon: Daemon) -> None:
+    if daemon.translation is not None:
+        await asyncio.to_thread(daemon.translation.prove)
     if daemon.troubles is not None:
         daemon.troubles.tell(daemon.problems())
 

@@ -53,6 +53,10 @@ class Translation(Protocol):
 
     def dismiss(self, cookies: Iterable[int]) -> None: ...
 
+    def reached(self) -> Iterable[tuple[int, int, bytes, bytes]]: ...
+
+    def prove(self) -> None: ...
+
     def problems(self) -> list[str]: ...
 
 
@@ -73,7 +77,8 @@ class Daemon(msgspec.Struct, frozen=True):
     yet. `chores` holds what goes on after an answer, so that the daemon's end waits for it; `tasks` what goes on all
     along; `stuck` are VFs that repair has failed to restore. `ipam_patience` is how many seconds a VF's way home
     waits for an IPAM plugin that works on its link. `via_host` are the networks that the node's
-    rules for host links name.
+    rules for host links name; `service_ranges` returns those that the cluster takes ClusterIPs from, as far as they are
+    known, and is None if nobody could say.
     """
 
     node: Node
@@ -88,6 +93,7 @@ class Daemon(msgspec.Struct, frozen=True):
     enable_ipv6: EnableIpv6 | None = None
     translation: Translation | None = None
     set_sysctls: SetSysctls | None = None
+    service_ranges: Callable[[], tuple[str, ...]] | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)

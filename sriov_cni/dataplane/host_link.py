@@ -9,6 +9,7 @@ VF's routes are.
 
 import hashlib
 import ipaddress
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -51,9 +52,16 @@ class LinkPlan(msgspec.Struct, frozen=True):
 
 
 def link(
-    container_id: str, ifname: str, wish: host_links.HostLinkWish, nodes: Iterable[kernel.IpAddress]
+    container_id: str,
+    ifname: str,
+    wish: host_links.HostLinkWish,
+    nodes: Iterable[kernel.IpAddress],
+    ranges: Sequence[str] = (),
 ) -> ledger.HostLink:
-    """Return the link of one attachment: the same names and MACs whenever it is asked for."""
+    """Return the link of one attachment: the same names and MACs whenever it is asked for.
+
+    `ranges` are the cluster's service ranges, which only a pod that reaches Services by the host gets.
+    """
     digest = hashlib.sha256(f"{container_id}\0{ifname}".encode()).digest()
     own = digest[-3:].hex(":")
     return ledger.HostLink(
@@ -63,6 +71,7 @@ def link(
         inside_address=f"{_POD_MAC}:{own}",
         nodes=tuple(dict.fromkeys(map(str, nodes))),
         via=tuple(map(str, wish.via)),
+        ranges=tuple(ranges) if wish.services else (),
     )
 
 
@@ -98,8 +107,8 @@ def refuse_taken(link: ledger.HostLink, here: Iterable[kernel.Link], pod: Iterab
 
 def destinations(link: ledger.HostLink, versions: Iterable[int]) -> tuple[kernel.IpNetwork, ...]:
     """Return where the pod's routes over the link lead, of these IP versions."""
-    every = [ipaddress.ip_network(each) for each in (*link.nodes, *link.via)]
-    return tuple(each for each in every if each.version in set(versions))
+    every = [ipaddress.ip_network(each) for each in (*link.nodes, *link.beyond)]
+    return tuple(dict.fromkeys(each for each in every if each.version in set(versions)))
 
 
 def versions(link: ledger.HostLink, addresses: Iterable[kernel.IpInterface]) -> frozenset[int]:
@@ -153,11 +162,13 @@ def _check(link: ledger.HostLink, addresses: Sequence[kernel.IpInterface], both:
                 f"viaHost {via}: pod and node do not both have an IPv{via.version} address",
                 "leave it out, or give both such an address",
             )
-        for address in addresses:
-            if address.version == via.version and via.overlaps(address.network):
+
+    for key, networks in (("viaHost", link.via), ("service range", link.ranges)):
+        for network, address in itertools.product(map(ipaddress.ip_network, networks), addresses):
+            if address.version == network.version and network.overlaps(address.network):
                 raise errors.SettingError(
-                    f"viaHost {via} overlaps {address.network}, the VF's own network",
-                    "name only networks that the pod does not reach by its VF",
+                    f"{key} {network} overlaps {address.network}, the VF's own network",
+                    "let only networks go by the host that the pod does not reach by its VF",
                 )
 
 

@@ -35,7 +35,8 @@ def commands(via: Set[str]) -> str:
     """Return nft's commands that make the table, whatever was there.
 
     What does not have an address as its source that is routed by the link it came from is dropped: forged addresses,
-    and IPv6 router advertisements. What goes on to `via` networks is masqueraded.
+    and IPv6 router advertisements. What was sent to `via` networks and goes on is masqueraded, wherever kube-proxy has
+    it go instead: else a backend would answer the pod without the node, and the pod would not know the answer's source.
     """
     table = host_link.TABLE
     return "\n".join(
@@ -57,12 +58,13 @@ def _digest(via: Set[str]) -> str:
 
 def _masquerading(every: list[kernel.IpNetwork]) -> list[str]:
     table = host_link.TABLE
+    ours = f'{table} postrouting iifname "{host_link.PREFIX}*"'
     lines = [f"add chain {table} postrouting {{ type nat hook postrouting priority srcnat; }}"]
     for version, key, kind in ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr")):
         if elements := ", ".join(str(each) for each in every if each.version == version):
             lines += [
                 f"add set {table} via{version} {{ type {kind}; flags interval; auto-merge; }}",
                 f"add element {table} via{version} {{ {elements} }}",
-                f'add rule {table} postrouting iifname "{host_link.PREFIX}*" {key} daddr @via{version} masquerade',
+                f"add rule {ours} ct original {key} daddr @via{version} masquerade",
             ]
     return lines

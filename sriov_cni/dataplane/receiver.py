@@ -10,7 +10,9 @@ import contextlib
 import logging
 import pathlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -29,6 +31,24 @@ Apply = Callable[[services.TableChange], None]
 """Brings a change into force. Called in a thread, one change at a time, the first one whole. Raises SriovError."""
 
 
+class Witness(Protocol):
+    """Hears, on the loop, what becomes of the agent's frames. A snapshot is none: it may be older than the kernel's."""
+
+    def took(self, change: services.TableChange, seconds: float) -> None:
+        """Hear of a change that is in force, that many seconds after it was received."""
+
+    def refused(self) -> None:
+        """Hear of one that was not taken."""
+
+
+class Nobody:
+    def took(self, change: services.TableChange, seconds: float) -> None:
+        """Pass over it."""
+
+    def refused(self) -> None:
+        """Pass over it."""
+
+
 def keep_only(_change: services.TableChange) -> None:
     """For a daemon in which nothing acts on Services."""
 
@@ -40,10 +60,13 @@ class Receiver:
         apply: Apply = keep_only,
         uid: int = unix_sockets.AGENT_UID,
         patience: float = _PATIENCE,
+        witness: Witness = Nobody(),  # noqa: B008  # it has no state
     ) -> None:
         self._snapshot, self._apply, self._uid, self._patience = snapshot, apply, uid, patience
         self._table: dict[services.Frontend, services.Service] | None = None
         self._ranges: tuple[str, ...] = ()
+        self._witness = witness
+        self._seen = time.time()  # when an agent was there last, or we were not
         self._changed = asyncio.Event()
         self._working, self._writing = threading.Lock(), threading.Lock()
         self._turn = 0  # of the newest connection
@@ -56,6 +79,10 @@ class Receiver:
     @property
     def ranges(self) -> tuple[str, ...]:
         return self._ranges
+
+    def silence(self) -> float:
+        """Return for how many seconds no agent has been connected; 0 while one is."""
+        return 0.0 if self._present is not None and not self._present.done() else time.time() - self._seen
 
     @contextlib.asynccontextmanager
     async def serving(self, path: pathlib.Path, tasks: background.Background) -> AsyncIterator[None]:
@@ -115,6 +142,7 @@ class Receiver:
         except ConnectionError as error:
             self._refuse(f"the connection broke ({error})")
         finally:
+            self._seen = time.time()
             writer.transport.abort()
 
     async def _frames(self, reader: asyncio.StreamReader, turn: int) -> None:
@@ -125,22 +153,28 @@ class Receiver:
         while head:
             async with asyncio.timeout(self._patience):
                 body = await _rest(reader, head)
-            await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
+            received = time.monotonic()
+            taken = await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
+            if taken is not None:
+                self._witness.took(taken, time.monotonic() - received)
             self._changed.set()
             first = False
             head = await reader.read(1)
 
     def _refuse(self, why: str) -> None:
+        self._witness.refused()
         _log.error("Services from the agent: %s; its connection is closed, the table stays as it was", why)
 
-    def _take(self, body: bytes, first: bool, turn: int) -> None:
-        """Bring a frame into force, unless a newer connection has come. Raises SriovError."""
+    def _take(self, body: bytes, first: bool, turn: int) -> services.TableChange | None:
+        """Bring a frame into force, unless a newer connection has come: then None. Raises SriovError."""
         change = frames.decoded(body)
         if first and not change.whole:
             raise errors.SriovError("the first frame is not the whole table", "is the agent of another release?")
         with self._working:
-            if turn == self._turn:
-                self._into_force(change)
+            if turn != self._turn:
+                return None
+            self._into_force(change)
+            return change
 
     def _into_force(self, change: services.TableChange) -> None:
         """Raises SriovError, and then the table is as it was."""

@@ -10,9 +10,13 @@ from sriov.cluster import services
 _PROTOCOLS = {services.Protocol.TCP: 6, services.Protocol.UDP: 17}  # /etc/protocols
 _MAPPED = bytes(10) + b"\xff\xff"
 _SERVICE = struct.Struct("=IIIII")
+_ASKED, _TOLD = struct.Struct("=Q20s4x"), struct.Struct("=20s4xQ")
 
-POD, SERVICE, BACKEND, MEMBER = (8, 4), (20, 40), (4, 24), (24, 4)
+POD, SERVICE, BACKEND, MEMBER, FRONTEND = (8, 4), (20, 40), (4, 24), (24, 4), (32, 32)
 """Lengths in bytes of a map's keys and values."""
+
+PODS, PROOF = 0, 1
+"""Spaces: which namespaces a Service is for. Agents write in the pods' alone."""
 
 
 def address(endpoint: services.Endpoint | services.Frontend, protocol: services.Protocol) -> bytes:
@@ -22,9 +26,14 @@ def address(endpoint: services.Endpoint | services.Frontend, protocol: services.
     return mapped + struct.pack("!H", endpoint.port) + bytes((_PROTOCOLS[protocol], 0))
 
 
-def frontend(of: services.Frontend) -> bytes:
+def frontend(of: services.Frontend, space: int = PODS) -> bytes:
     """Key of `services`."""
-    return address(of, of.protocol)
+    return address(of, of.protocol)[:-1] + bytes((space,))
+
+
+def space(key: bytes) -> int:
+    """Return the space of a key of `services`."""
+    return key[19]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -69,3 +78,19 @@ def pod(cookie: int) -> bytes:
 
 def cookie(key: bytes) -> int:
     return int(struct.unpack("=Q", key)[0])
+
+
+def pod_space(number: int) -> bytes:
+    """Value of `pods`."""
+    return struct.pack("=I", number)
+
+
+Reached = tuple[int, int, bytes, bytes]
+"""Entry of `frontends`: a socket's cookie, its namespace's, the backend that it got, the frontend that it asked for.
+The socket may be closed by now, or reach another one."""
+
+
+def reached(key: bytes, value: bytes) -> Reached:
+    socket, backend = _ASKED.unpack(key)
+    asked, netns = _TOLD.unpack(value)
+    return socket, netns, backend, asked

@@ -33,7 +33,7 @@ static int (*const set_retval)(int value) = (void *)187;
 struct address {
     u32 ip[4];
     u16 port;
-    u8 protocol, unused;
+    u8 protocol, space; /* of a frontend: which namespaces have it. Of a backend 0 */
 };
 
 /* The backends of a Service are a range of the array. An entry that is not used any more may be another's a moment later,
@@ -65,6 +65,11 @@ struct asked {
     struct address backend;
     u32 unused;
 };
+struct told {
+    struct address frontend;
+    u32 unused;
+    u64 netns;
+};
 
 #define MAP(name, kind, key_type, value_type, most, flags)                                                             \
     struct {                                                                                                           \
@@ -75,12 +80,14 @@ struct asked {
         NUMBER(map_flags, flags);                                                                                      \
     } name SECTION(".maps")
 
+/* The value is the space of the namespace's Services: 0 for pods. The daemon's proof has another, whose four Services and
+ * their backends have the last places: no pod reaches them, and the proof reaches no others. */
 MAP(pods, HASH, u64, u32, 4096, NO_PREALLOC);
-MAP(services, HASH, struct address, struct service, 65536, NO_PREALLOC);
-MAP(backends, ARRAY, u32, struct backend, 262144, 0);
+MAP(services, HASH, struct address, struct service, 65536 + 4, NO_PREALLOC);
+MAP(backends, ARRAY, u32, struct backend, 262144 + 4, 0);
 MAP(members, HASH, struct member, u32, 16384, NO_PREALLOC);       /* of Services with affinity */
 MAP(affinity, LRU_HASH, struct client, struct kept, 8192, 0);     /* the backend that a pod keeps */
-MAP(frontends, LRU_HASH, struct asked, struct address, 16384, 0); /* what a socket asked for */
+MAP(frontends, LRU_HASH, struct asked, struct told, 16384, 0);    /* what a socket asked for */
 
 /* Whether this kernel lets a program choose the error (5.18). Otherwise it is EPERM. */
 const volatile u32 chooses_error = 1;
@@ -134,8 +141,10 @@ INLINE int refused(void)
 INLINE int translate(struct bpf_sock_addr *context, struct address *frontend, struct address *backend)
 {
     u64 netns = netns_cookie(context);
-    if (!lookup(&pods, &netns))
+    u32 *space = lookup(&pods, &netns);
+    if (!space)
         return GO_ON;
+    frontend->space = *space;
     for (int look = 0; look < 4; look++) {
         struct service *found = lookup(&services, frontend);
         if (!found)
@@ -150,7 +159,8 @@ INLINE int translate(struct bpf_sock_addr *context, struct address *frontend, st
             if (service.affinity)
                 keep(&client, backend);
             struct asked asked = {socket_cookie(context), *backend, 0};
-            update(&frontends, &asked, frontend, 0);
+            struct told told = {*frontend, 0, netns};
+            update(&frontends, &asked, &told, 0);
             return GO_ON;
         }
     }
@@ -161,7 +171,8 @@ INLINE int translate(struct bpf_sock_addr *context, struct address *frontend, st
 INLINE struct address *what_was_asked(struct bpf_sock_addr *context, struct address *backend)
 {
     struct asked asked = {socket_cookie(context), *backend, 0};
-    return lookup(&frontends, &asked);
+    struct told *told = lookup(&frontends, &asked);
+    return told ? &told->frontend : 0;
 }
 
 INLINE struct address named4(struct bpf_sock_addr *context)

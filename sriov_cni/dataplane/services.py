@@ -1,47 +1,29 @@
 """Services for pods whose only network is a VF: the cgroup programs of services.bpf.c, their table, and their pods.
 
-Programs, links and maps are pinned: everything goes on while the daemon is away, and the next one takes it over. A
-change of a Service is not seen half: its new backends are written to another place, then it points there, then the
-former place is free.
+Programs, links and maps are pinned: everything goes on while the daemon is away, and the next one takes it over.
 """
 
 import contextlib
-import itertools
+import logging
 import os
 import pathlib
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator
-
-import msgspec
 
 from sriov import errors
 from sriov.cluster import services
 from sriov.linux import libbpf
-from sriov_cni.dataplane import ranges, service_maps
+from sriov_cni.dataplane import proof, service_maps, service_table
+
+_log = logging.getLogger(__name__)
 
 OBJECT = pathlib.Path(__file__).with_name("services.bpf.o")
 LAYOUT = "services-1"
 """Folder of the pins: another layout of the maps has another one."""
-MOST_BACKENDS = 262144  # max_entries of that map
 _SET_RETVAL = 187  # bpf_set_retval(), from Linux 5.18 on
 _REMEDY = "check that the daemon has CAP_BPF and CAP_SYS_ADMIN"
-
-
-class _Known(msgspec.Struct):
-    """A Service as the maps have it. `members` are its keys in the map of that name."""
-
-    entry: service_maps.Entry
-    members: tuple[bytes, ...] = ()
-
-
-class _Writing(msgspec.Struct):
-    """What is to be written, by map, and what the Services are then, by key."""
-
-    backends: list[tuple[bytes, bytes]] = []
-    members: list[tuple[bytes, bytes]] = []
-    services: list[tuple[bytes, bytes]] = []
-    known: dict[bytes, _Known] = {}
 
 
 class Translator:
@@ -52,6 +34,7 @@ class Translator:
         root of cgroup v2. Raises SriovError, which says what is missing."""
         self._pins = pins / LAYOUT
         self._lock = threading.Lock()
+        self._told: list[str] = []
         self._cgroup = _opened(cgroup)
         chooses_error = int(libbpf.knows_helper(_SET_RETVAL)).to_bytes(4, "little")
         with _told(f"the programs for Services cannot be attached to {cgroup}, pinned in {self._pins}"):
@@ -67,11 +50,9 @@ class Translator:
         self._services = self._object.map("services", *service_maps.SERVICE)
         self._backends = self._object.map("backends", *service_maps.BACKEND)
         self._members = self._object.map("members", *service_maps.MEMBER)
-        found = {key: service_maps.read_entry(value) for key, value in self._services.entries()}
-        self._ranges = ranges.Ranges(MOST_BACKENDS, ((entry.first, entry.count) for entry in found.values()))
-        self._known = {key: _Known(entry) for key, entry in found.items()}
-        used = (max(entry.number, entry.identity) for entry in found.values())
-        self._numbers = itertools.count(max(used, default=0) + 1)
+        self._frontends = self._object.map("frontends", *service_maps.FRONTEND)
+        self._table = service_table.KernelTable(self._services, self._backends, self._members)
+        self._proof = proof.Prover(proof.Maps(self._pods, self._services, self._backends))
 
     def apply(self, change: services.TableChange) -> None:
         """Carry out a checked change; the next connect of a pod sees it. After an error the table is as before.
@@ -79,77 +60,40 @@ class Translator:
         Raises SriovError.
         """
         with self._lock, _told("the table of Services stays as it was"):
-            gone = {service_maps.frontend(each) for each in change.gone} & {*self._known}
-            if change.whole:
-                gone = {*self._known} - {service_maps.frontend(each.frontend) for each in change.services}
-            with contextlib.ExitStack() as undo:
-                new = _Writing()
-                undo.callback(lambda: self._give_back(new.known.values()))
-                self._plan(change.services, new)
-                self._write(new)
-                undo.pop_all()
-            self._services.delete([*gone])
-            self._forget(gone, new)
-            if change.whole:
-                self._sweep_members()
+            self._table.apply(change)
 
-    def _plan(self, wanted: Iterable[services.Service], new: _Writing) -> None:
-        for service in wanted:
-            key, number = service_maps.frontend(service.frontend), next(self._numbers)
-            first = self._ranges.take(len(service.backends))
-            if first is None:
-                raise _no_room(service, self._ranges.free)
-            before = self._known.get(key)
-            identity = number if before is None else before.entry.identity
-            entry = service_maps.Entry(first, len(service.backends), number, service.affinity, identity)
-            members = service_maps.members(service, identity)
-            new.known[key] = _Known(entry, tuple(key for key, _ in members))
-            new.backends += service_maps.backends(service, entry)
-            new.members += members
-            new.services.append((key, service_maps.entry(key, entry)))
-
-    def _write(self, new: _Writing) -> None:
-        try:
-            self._backends.update(new.backends)
-            self._members.update(new.members)
-            self._services.update(new.services)
-        except OSError:
-            before = {key: self._known[key] for key in new.known if key in self._known}
-            self._services.update([(key, service_maps.entry(key, known.entry)) for key, known in before.items()])
-            self._services.delete([key for key in new.known if key not in before])
-            left = {key for known in before.values() for key in known.members}
-            self._members.delete([key for key, _ in new.members if key not in left])
-            raise
-
-    def _forget(self, gone: Iterable[bytes], new: _Writing) -> None:
-        """Let go what Services had that are gone or other now: their backends, and which of them a pod may keep."""
-        left = {key for key, _ in new.members}
-        former = [known for key in (*gone, *new.known) if (known := self._known.pop(key, None)) is not None]
-        self._known |= new.known
-        self._give_back(former)
-        self._members.delete([key for known in former for key in known.members if key not in left])
-
-    def _give_back(self, former: Iterable[_Known]) -> None:
-        for known in former:
-            self._ranges.give(known.entry.first, known.entry.count)
-
-    def _sweep_members(self) -> None:
-        """The same of what a former daemon has left."""
-        used = {key for known in self._known.values() for key in known.members}
-        self._members.delete([key for key, _ in self._members.entries() if key not in used])
+    def reached(self) -> list[service_maps.Reached]:
+        """Return by which Service sockets have got which backend; the newest thousands. Raises OSError."""
+        return [service_maps.reached(*each) for each in self._frontends.copied()]
 
     def admit(self, cookie: int) -> None:
         """From now on the namespace's sockets reach Services. Raises SriovError if there is no room for another pod."""
         with _told("the pod gets no Services"):
-            self._pods.update([(service_maps.pod(cookie), bytes(4))])
+            self._pods.update([(service_maps.pod(cookie), service_maps.pod_space(service_maps.PODS))])
 
     def admitted(self) -> set[int]:
-        return {service_maps.cookie(key) for key, _ in self._pods.entries()}
+        """Return the pods' namespaces."""
+        pods = service_maps.pod_space(service_maps.PODS)
+        return {service_maps.cookie(key) for key, value in self._pods.entries() if value == pods}
 
     def dismiss(self, cookies: Iterable[int]) -> None:
         """Forget namespaces. A cookie is not used a second time (net/core/net_namespace.c)."""
         with _told("pods that are gone are not forgotten"):
             self._pods.delete([service_maps.pod(each) for each in cookies])
+
+    def prove(self) -> None:
+        """Make connections through the programs, unless that was done a moment ago; problems() then has what failed,
+        and the log what is new of it. Blocks, for a second at the most."""
+        if self._proof.prove(time.monotonic()):
+            self._tell(self.problems())
+
+    def _tell(self, problems: list[str]) -> None:
+        for each in problems:
+            if each not in self._told:
+                _log.error("%s", each)
+        if self._told and not problems:
+            _log.info("pods reach Services again")
+        self._told = problems
 
     def problems(self) -> list[str]:
         """Return why pods do not reach Services although everything is attached; the kernel is asked."""
@@ -157,12 +101,13 @@ class Translator:
             missing = self._object.ineffective(self._cgroup)
         except OSError as error:
             return [f"the kernel does not say which programs run for Services: {error.strerror}"]
-        if not missing:
-            return []
-        return [f"programs for Services are attached but do not run: {', '.join(missing)}"]
+        if missing:
+            return [f"programs for Services are attached but do not run: {', '.join(missing)}"]
+        return [self._proof.problem] if self._proof.problem else []
 
     def close(self) -> None:
         """What is pinned goes on."""
+        self._proof.close()
         self._object.close()
         os.close(self._cgroup)
 
@@ -179,14 +124,6 @@ def cgroup_root(mountinfo: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) 
         if after.startswith("cgroup2 "):
             return pathlib.Path(before.split()[4])
     raise errors.SriovError("services: cgroup v2 is not mounted", "mount it, or name it with --cgroup-root")
-
-
-def _no_room(service: services.Service, free: int) -> errors.SriovError:
-    return errors.SriovError(
-        f"services: the table of Services stays as it was: no room for the {len(service.backends)} backends of"
-        f" {service.frontend.address}, port {service.frontend.port}, among the {free} places that are free",
-        f"a node has room for {MOST_BACKENDS} backends of all Services, those of a changed Service twice",
-    )
 
 
 def _opened(cgroup: pathlib.Path) -> int:

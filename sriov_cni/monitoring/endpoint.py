@@ -34,6 +34,8 @@ class DaemonMonitor:
         async def problems() -> Sequence[str]:
             if place is not None and place.waits:
                 return [place.reason]
+            if daemon.translation is not None:
+                await asyncio.to_thread(daemon.translation.prove)
             return [*daemon.problems(), *await asyncio.to_thread(found, daemon, socket)]
 
         remedy = "give --http an address that is free, and a folder that exists"

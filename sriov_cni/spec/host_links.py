@@ -1,4 +1,4 @@
-"""The keys `hostLink` and `viaHost` of a network configuration, checked. Pure."""
+"""The keys `hostLink` and `viaHost` of a network configuration, and `services: "host"`, which needs them. Pure."""
 
 import ipaddress
 import re
@@ -8,6 +8,7 @@ import msgspec
 
 from sriov.linux import kernel
 from sriov_cni.spec import environment, netconf
+from sriov_cni.spec.service_modes import ServicesMode
 
 _DEFAULT = "host0"
 # Narrower than what the kernel takes: the name becomes part of a rule of nftables and of a path.
@@ -15,14 +16,24 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 
 
 class HostLinkWish(msgspec.Struct, frozen=True):
-    """A host link: the interface's name in the pod, and what is reached through the host besides the node itself."""
+    """A host link: the interface's name in the pod, and what is reached through the host besides the node itself.
+
+    `services`: the cluster's service ranges are reached through it too, as far as the node knows them.
+    """
 
     name: str
     via: tuple[kernel.IpNetwork, ...] = ()
+    services: bool = False
 
 
-def read(name: bool | str | None, via: Sequence[str] | None, *, has_ipam: bool) -> HostLinkWish | None:
-    """Return what is asked for; None for no host link. Raises CniError with code 7."""
+def read(
+    name: bool | str | None, via: Sequence[str] | None, services: ServicesMode | None, *, has_ipam: bool
+) -> HostLinkWish | None:
+    """Return what is asked for; None for no host link. Services by the host need one. Raises CniError with code 7."""
+    by_host = services is ServicesMode.HOST
+    if by_host and name is False:
+        raise netconf.invalid('services "host" needs a host link, and hostLink is false', "leave hostLink out")
+    name = name or by_host
     if not name:
         if via:
             raise netconf.invalid(
@@ -30,10 +41,13 @@ def read(name: bool | str | None, via: Sequence[str] | None, *, has_ipam: bool) 
             )
         return None
     if not has_ipam:
+        key = 'services "host"' if by_host else "hostLink"
         raise netconf.invalid(
-            "hostLink needs a pod with addresses, and the configuration has no ipam", "add ipam, or leave hostLink out"
+            f"{key} needs a pod with addresses, and the configuration has no ipam",
+            "add ipam, or leave it out",
         )
-    return HostLinkWish(_DEFAULT if name is True else _checked(name), tuple(dict.fromkeys(map(_network, via or ()))))
+    networks = tuple(dict.fromkeys(map(_network, via or ())))
+    return HostLinkWish(_DEFAULT if name is True else _checked(name), networks, by_host)
 
 
 def refuse_name_of_vf(wish: HostLinkWish, ifname: str) -> None:

@@ -4,7 +4,10 @@ import enum
 
 
 class ServicesMode(enum.StrEnum):
-    """`socket`: the pod's sockets are connected to a backend by programs of the kernel."""
+    """How a pod reaches the cluster's Services."""
 
     OFF = "off"
     SOCKET = "socket"
+    """The CNI daemon's programs put a backend in the place of a Service when a socket connects."""
+    HOST = "host"
+    """The cluster's service ranges go by the host link, and the node's kube-proxy does the rest."""

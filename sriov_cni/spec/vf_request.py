@@ -89,6 +89,7 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
     _refuse_trunk(asked)
     device = _device(asked)
     environment.refuse_invalid(args)
+    services = _services(asked.services)
     try:
         return VfRequest(
             None if device is None else devices.pci_address(device),
@@ -100,8 +101,8 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             asked.rdma_isolation,
             asked.dns or result.Dns(),
             _pkey(asked.pkey),
-            _services(asked.services),
-            host_links.read(asked.host_link, asked.via_host, has_ipam=bool(asked.ipam and asked.ipam.type)),
+            services,
+            host_links.read(asked.host_link, asked.via_host, services, has_ipam=bool(asked.ipam and asked.ipam.type)),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

@@ -56,6 +56,12 @@ def _clean(here: mortal.MortalNode, vf: devices.PciAddress) -> None:
         assert stated in _baselines(here, vf), f"I2: {vf} has kept {stated}"
 
 
+def assert_no_host_link(here: mortal.MortalNode) -> None:
+    """Once every container had its DEL, neither the host nor a pod has an end of one."""
+    every = [here.machine.home.identity, *here.machine.namespaces()]
+    assert [each.link.name for where in every for each in here.machine.here(where) if each.link.kind == "veth"] == []
+
+
 def state_of(here: mortal.MortalNode, vf: devices.PciAddress) -> settings.VfSettings:
     """What the PF has the VF at."""
     [device] = here.machine.netdevs(vf)

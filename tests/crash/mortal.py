@@ -5,6 +5,7 @@ The calls go to commands.run, as the server makes them; one event loop, no threa
 
 import asyncio
 import dataclasses
+import ipaddress
 import json
 import pathlib
 from collections.abc import Mapping
@@ -89,6 +90,12 @@ class MortalNode:
         """An RDMA device for every VF, each in one namespace alone."""
         self.machine.rdma_is_exclusive = True
         self.rdma = {vf: self.machine.add_rdma(vf) for vf in self.vfs}
+
+    def give_address(self) -> None:
+        """The node's own: without one there is no host link."""
+        index = self.machine.add_link("eth0", self.machine.home)
+        with memory_kernel.opener(self.machine)() as net:
+            net.add_address(index, ipaddress.ip_interface("192.0.2.10/24"))
 
     def declare(self, declared: settings.Switches) -> None:
         """What provisioning does: it is written down of every VF, and the VF is put to it."""

@@ -63,10 +63,13 @@ def node(
     *,
     rdma: bool = False,
     declared: settings.Switches | None = None,
+    addressed: bool = False,
 ) -> mortal.MortalNode:
     here = mortal.MortalNode(folder, profile, order)
     if declared is not None:
         here.declare(declared)
+    if addressed:
+        here.give_address()
     if rdma:
         here.give_rdma()
     for name in steps.CONTAINERS:
@@ -136,6 +139,15 @@ def test_a_death_at_every_point_of_a_vf_with_declared_defaults(folder: pathlib.P
 def test_a_death_at_every_point_with_an_rdma_device(folder: pathlib.Path, call: str, sequel: str) -> None:
     for here in deaths(folder, CALLS[call], "igb", "ipam_last", rdma=True):
         follow(here, SEQUELS[sequel])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sequel", SEQUELS)
+def test_a_death_at_every_point_with_a_host_link(folder: pathlib.Path, sequel: str, order: str) -> None:
+    linked = {**steps.KEYS, "hostLink": True, "viaHost": ["198.51.100.0/24"]}
+    for here in deaths(folder, Interrupted((), lambda here: here.add("c1", linked)), "igb", order, addressed=True):
+        follow(here, SEQUELS[sequel])
+        invariants.assert_no_host_link(here)
 
 
 def test_a_second_death_in_the_del_that_follows(folder: pathlib.Path) -> None:

@@ -220,6 +220,9 @@ class MemoryKernel:
         self._world.count("list rules")
         return tuple(self._world.rules.get(self._where, ()))
 
+    def needs_nft(self, purpose: str) -> None:
+        """This machine has it."""
+
     def nft_comment(self, table: str, chain: str = "") -> str:
         self._world.count(f"show table {table} of nftables")
         return self._nft.comment(table, chain)

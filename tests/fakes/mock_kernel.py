@@ -200,6 +200,9 @@ class MockKernel:
     def rules(self) -> tuple[kernel.MarkRule, ...]:
         return self._net.rules()
 
+    def needs_nft(self, purpose: str) -> None:
+        self._net.needs_nft(purpose)
+
     def nft_comment(self, table: str, chain: str = "") -> str:
         return self._net.nft_comment(table, chain)
 

@@ -21,3 +21,10 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     assert found["kernel_mb"] > 6, "the array of backends alone"
     assert 0 < found["change_ms_p50"] <= found["change_ms_p99"]
     assert found["service_over_bare"] > 0.2
+    assert 0.2 < found["bare_over_service_per_s"] < 5
+    assert min(found[f"{way}_connections_per_s"] for way in ("bare", "service")) > 0
+    for way in ("add", "services_add"):
+        assert 0 < found[f"{way}_ms_p50"] <= found[f"{way}_ms_p99"]
+    assert abs(found["services_add_more_cpu_ms_p50"]) < found["add_ms_p50"]
+    assert 0 < found["effect_ms_p50"] <= found["effect_ms_p99"]
+    assert 20 < found["agent_rss_mb"] <= found["agent_peak_mb"]

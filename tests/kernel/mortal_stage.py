@@ -99,25 +99,31 @@ class Stage:
     def records(self) -> set[str]:
         return {record.pci for record in ledger.Ledger(self.run_dir).records()}
 
-    def admitted(self) -> set[int]:
-        """The namespaces whose sockets reach Services, by the kernel's map."""
-        with bpf.translator(self.pins) as seen:
-            return seen.admitted()
+    def admitted(self) -> dict[bytes, bytes]:
+        """The kernel's map of the namespaces whose sockets reach Services."""
+        return self._entries("pods", service_maps.POD)
+
+    def assert_alone(self) -> None:
+        """The standing pod's namespace is the only one there: a daemon's own is, for a moment."""
+        wanted = {service_maps.pod(netns.cookie(self.pod.handle)): service_maps.pod_space(service_maps.PODS)}
+        assert namespaces.until(lambda: self.admitted() == wanted), self.admitted()
 
     def assert_whole(self, table: TableChange) -> None:
         """The kernel has the table and nothing else, the standing pod alone, and every pin once."""
-        with bpf.translator(self.pins) as seen:
-            assert seen.admitted() == {netns.cookie(self.pod.handle)}
-            known = {key: entry.entry for key, entry in seen._known.items()}
-            wanted = {service_maps.frontend(each.frontend): each for each in table.services}
-            assert {key: (each.count, each.affinity) for key, each in known.items()} == {
-                key: (len(each.backends), each.affinity) for key, each in wanted.items()
-            }
-            members = [service_maps.members(each, known[key].identity) for key, each in wanted.items()]
-            assert {key for key, _ in seen._members.entries()} == {key for each in members for key, _ in each}
-            assert seen.problems() == []
+        self.assert_alone()
+        found = self._entries("services", service_maps.SERVICE)
+        known = {key: service_maps.read_entry(value) for key, value in found.items() if not service_maps.space(key)}
+        wanted = {service_maps.frontend(each.frontend): each for each in table.services}
+        assert {key: (each.count, each.affinity) for key, each in known.items()} == {
+            key: (len(each.backends), each.affinity) for key, each in wanted.items()
+        }
+        members = [service_maps.members(each, known[key].identity) for key, each in wanted.items()]
+        assert {*self._entries("members", service_maps.MEMBER)} == {key for each in members for key, _ in each}
         assert {path.name for path in (self.pins / services.LAYOUT).iterdir()} == {*libbpf.ATTACH_TYPES} | MAPS
-        self.start()  # the translator that has looked is in the daemon's place
+
+    def _entries(self, name: str, lengths: tuple[int, int]) -> dict[bytes, bytes]:
+        with bpf.pinned(self.pins, name, lengths) as found:
+            return dict(found.entries())
 
     def written(self) -> TableChange | None:
         """The snapshot."""

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -29,10 +29,10 @@ def node(folder: pathlib.Path, *further: str) -> Iterator[mock_node.MockNode]:
 
 
 @contextlib.contextmanager
-def daemon(made: mock_node.MockNode, folder: pathlib.Path, *further: str) -> Iterator[None]:
-    """The node's daemon, which may be started again when it has ended."""
+def daemon(made: mock_node.MockNode, folder: pathlib.Path, *further: str, before: Sequence[str] = ()) -> Iterator[None]:
+    """The node's daemon, which may be started again when it has ended. The command line `before` starts it."""
     options = ["--sysfs", str(made.sysfs_root), "--run-dir", str(folder / "run"), *further]
-    command = made.command(sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
+    command = made.command(*before, sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
     with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}) as process:
         try:
             deadline = time.monotonic() + 20

@@ -1,19 +1,25 @@
 """`services: "socket"` from ADD to the end of the pod, on real interfaces: the daemon is a process (root)."""
 
+import asyncio
 import contextlib
 import json
 import pathlib
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from sriov.cluster import frames
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
+from sriov.daemon import http_address
 from sriov.linux import netns
-from sriov_cni.dataplane import services
+from sriov.state import daemon_problems
+from sriov_cni.dataplane import service_maps, services, table_store
 from tests.fakes import mock_node
 from tests.kernel import namespaces, test_gc
+from tests.sriov.daemon import clients
 from tests.sriov_cni import harness
 from tests.sriov_cni.dataplane import bpf
 
@@ -73,6 +79,57 @@ def test_a_daemon_that_starts_admits_the_pods_of_its_ledger(
             with bpf.translator(pins) as seen:
                 assert seen.admitted() == {netns.cookie(pod.handle)}
             assert client.call("DEL", NETWORK).code == 0
+
+
+def test_services_that_nobody_reaches_are_seen_everywhere(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """Somebody changes the table: the programs are attached and run all the same."""
+    pins, options = places
+    where = http_address.Unix(tmp_path / "http.sock")
+
+    def readiness() -> tuple[int, str]:
+        return asyncio.run(clients.get(where, "/readyz"))
+
+    with test_gc.node(tmp_path, *options, "--http", str(where)):
+        assert namespaces.until(lambda: readiness() == (200, "ok\n"))
+        with bpf.pinned(pins, "services", service_maps.SERVICE) as table:
+            table.delete([key for key, _ in table.entries()])
+        assert namespaces.until(lambda: readiness()[0] == 503)
+        code, said = readiness()
+        assert (code, said.count("\n")) == (503, 1)
+        assert "programs for Services are attached and run, but a TCP connection to 192.0.2.1 does not arrive" in said
+        trouble = daemon_problems.Trouble(tmp_path / "run")
+        assert namespaces.until(lambda: [*trouble.read()] == said.splitlines())
+
+
+def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
+    tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
+) -> None:
+    """The agent says that it goes; the table's snapshot is no word of the agent's."""
+    _, options = places
+    agent, snapshot = tmp_path / "agent.sock", tmp_path / "services"
+    options += ("--cluster-socket", str(agent), "--cluster-snapshot", str(snapshot))
+    dns = Frontend("10.96.0.10", 53, Protocol.UDP)
+    here, other = Service(dns, (Endpoint(ADDRESS, 53),)), Service(dns, (Endpoint(ADDRESS, 54),))
+    table_store.Snapshot(snapshot).write(TableChange((here,), whole=True))
+    with test_gc.node(tmp_path, *options), namespaces.made("pod") as pod:
+        subprocess.run(["ip", "-n", pod.name, "link", "set", "lo", "up"], check=True)
+        client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
+        assert client.call("ADD", NETWORK).code == 0
+        with socket_of(pod, socket.SOCK_DGRAM) as asking, socket.socket(socket.AF_UNIX) as sending:
+            asking.connect((dns.address, 53))
+            sending.connect(str(agent))
+            sending.sendall(frames.encoded(TableChange((here,), whole=True)))
+            time.sleep(0.5)
+            asking.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                asking.recv(1)
+            asking.settimeout(10)
+            sending.sendall(frames.encoded(TableChange((other,))))
+            with pytest.raises(ConnectionAbortedError):
+                asking.recv(1)
+        assert client.call("DEL", NETWORK).code == 0
 
 
 @pytest.mark.parametrize(
@@ -151,8 +208,8 @@ def reaches_itself(pod: namespaces.Namespace, table: services.Translator) -> Non
         server.accept()[0].close()
 
 
-def socket_of(pod: namespaces.Namespace) -> socket.socket:
+def socket_of(pod: namespaces.Namespace, kind: int = socket.SOCK_STREAM) -> socket.socket:
     with netns.entered(pod.handle):
-        made = socket.socket()
+        made = socket.socket(socket.AF_INET, kind)
     made.settimeout(5)
     return made

@@ -49,7 +49,7 @@ def gone(here: mortal_stage.Stage, pod: namespaces.Namespace) -> None:
         assert here.call("DEL", mortal_stage.PASSING, pod)
     assert not (here.records() - {mortal_stage.STANDING})
     here.start()
-    assert namespaces.until(lambda: not mortal_stage.is_translated(pod)), "its cookie is left"
+    here.assert_alone()
     assert here.served_by() == 0
 
 

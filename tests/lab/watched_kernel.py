@@ -11,7 +11,10 @@ from typing import Any, cast
 
 from sriov.linux import kernel, netns
 
-_QUESTIONS = {"link", "links", "vf", "addresses", "pending", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone"}
+_QUESTIONS = {
+    "link", "links", "vf", "addresses", "pending", "routes", "rdma_is_exclusive", "rdma_devices", "is_gone",
+    "global_addresses", "source_to", "neighbours", "rules", "needs_nft", "nft_comment",
+}  # fmt: skip
 
 Watch = Callable[[], AbstractContextManager[None]]
 

@@ -41,6 +41,7 @@ class StandIn:
         self.absent: set[str] = set()
         self.oldest = 0
         self._page = page
+        self._listed: dict[str, tuple[int, list[Json]]] = {}
         self._news = asyncio.Condition()
         self._writers: set[asyncio.StreamWriter] = set()
         self._watching: dict[asyncio.StreamWriter, str] = {}
@@ -133,9 +134,12 @@ class StandIn:
     async def _list(self, kind: str, options: dict[str, str], writer: asyncio.StreamWriter) -> bool:
         first = int(options.get("continue", 0))
         size = min(int(options.get("limit", self._page)), self._page)
-        found = [each for (its, _, _), each in sorted(self.objects.items()) if its == kind and _wanted(each, options)]
+        if not first:
+            wanted = (key for key, each in self.objects.items() if key[0] == kind and _wanted(each, options))
+            self._listed[kind] = self.version, [self.objects[key] for key in sorted(wanted)]
+        version, found = self._listed[kind]  # the further pages are of the same moment
         more = {"continue": str(first + size)} if first + size < len(found) else {}
-        metadata = {"resourceVersion": str(self.version), **more}
+        metadata = {"resourceVersion": str(version), **more}
         # The items of a real list have no kind of their own.
         items = [{key: value for key, value in each.items() if key != "kind"} for each in found[first : first + size]]
         await _send(writer, 200, {"kind": f"{kind}List", "metadata": metadata, "items": items})

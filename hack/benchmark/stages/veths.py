@@ -17,10 +17,12 @@ _MTU = 1500
 
 
 @contextlib.contextmanager
-def opened(count: int, pods: int | None = None, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
+def opened(
+    count: int, pods: int | None = None, beside: pathlib.Path | None = None, options: Sequence[str] = ()
+) -> Iterator[stage.Stage]:
     """Open a stage with that many links, each with a pod unless `pods` is their number. Needs root and iproute2.
 
-    `beside` is another checkout, whose daemon runs too.
+    `beside` is another checkout, whose daemon runs too. `options` are further ones of each daemon.
     """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(stage.folder())
@@ -33,7 +35,7 @@ def opened(count: int, pods: int | None = None, beside: pathlib.Path | None = No
         links = tuple(_link(stack, number, made[number % len(made)]) for number in range(count))
         _show(folder / "sys", links)
         own, other = stack.enter_context(
-            stage.daemons(folder, beside, "hack.benchmark.veth_daemon", "--sysfs", str(folder / "sys"))
+            stage.daemons(folder, beside, "hack.benchmark.veth_daemon", "--sysfs", str(folder / "sys"), *options)
         )
         yield stage.Stage(folder, handle, links, sysfs.Tree(folder / "sys"), own, other)
 

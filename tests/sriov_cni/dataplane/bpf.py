@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
 
+from sriov.linux.bpf import library, maps
 from sriov_cni.dataplane import services
 from tests import artefacts
 
@@ -28,6 +30,18 @@ def mounted(folder: pathlib.Path, kind: str = "bpf") -> Iterator[pathlib.Path]:
         yield folder
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def pinned(pins: pathlib.Path, name: str, lengths: tuple[int, int]) -> Iterator[maps.Map]:
+    """A map of a daemon that goes on with it."""
+    calls = library.opened().calls
+    descriptor = calls.bpf_obj_get(os.fsencode(pins / services.LAYOUT / name))
+    assert descriptor >= 0
+    try:
+        yield maps.Map(calls, descriptor, *lengths)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

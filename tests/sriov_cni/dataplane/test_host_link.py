@@ -66,6 +66,16 @@ def test_what_cannot_be_routed_is_refused(via: list[str], nodes: tuple[kernel.Ip
         host_link.plan(link(*via, nodes=nodes), [POD4], {})
 
 
+def test_ranges_of_services_are_routed_as_far_as_the_pod_has_their_version() -> None:
+    wish = host_links.HostLinkWish("host0", services=True)
+    linked = host_link.link("c1", "net1", wish, (NODE4, NODE6), ("10.96.0.0/12", "fd00:96::/112"))
+    routed = {str(each.dst) for each in host_link.plan(linked, [POD4], {}).pod.routes}
+    assert routed == {"192.0.2.10/32", "10.96.0.0/12", "0.0.0.0/0"}
+    overlapping = host_link.link("c1", "net1", wish, (NODE4,), ("10.1.0.0/16",))
+    with pytest.raises(errors.SettingError, match=r"service range 10\.1\.0\.0/16 overlaps 10\.1\.0\.0/24"):
+        host_link.plan(overlapping, [POD4], {})
+
+
 def test_masquerading_is_only_there_for_via_host() -> None:
     assert "masquerade" not in node_rules.commands(frozenset())
     assert "masquerade" in node_rules.commands({"198.51.100.0/24"})

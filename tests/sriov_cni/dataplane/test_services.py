@@ -274,11 +274,12 @@ def reaches(pod: namespaces.Namespace, server: socket.socket) -> None:
 
 
 def contents(pins: pathlib.Path) -> dict[str, int]:
-    """How many entries each map has."""
+    """How many entries each map has, without the proof's Services."""
     with bpf.translator(pins) as looking:
         found = (looking._services, looking._members, looking._pods)
         names = ("services", "members", "pods")
-        return {name: len(list(each.entries())) for name, each in zip(names, found, strict=True)}
+        counts = {name: len(list(each.entries())) for name, each in zip(names, found, strict=True)}
+        return {**counts, "services": counts["services"] - 4}
 
 
 def test_a_full_table_is_one_error_and_the_old_one_stays(

@@ -34,7 +34,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from sriov.cluster import pod_policies, policies
-from sriov_cni.dataplane import policy_matches
+from sriov_cni.dataplane.policies import policy_matches
 
 _PREFIX = "sriov-policy"
 STAMP = "enforced"

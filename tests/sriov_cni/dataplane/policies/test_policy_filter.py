@@ -8,7 +8,7 @@ import pytest
 
 from sriov.cluster import pod_policies, policies
 from sriov.cluster.policies import Grant, Opening, PortSpan, Span, Transport
-from sriov_cni.dataplane import policy_filter
+from sriov_cni.dataplane.policies import policy_filter
 
 NAME = "0123456789abcdef"
 SCOPE = policy_filter.Scope("net1", 7, "host0", ("192.0.2.10", "2001:db8:2::10"))

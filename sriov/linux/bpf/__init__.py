@@ -1,0 +1,1 @@
+"""libbpf and the maps that programs in the kernel have."""

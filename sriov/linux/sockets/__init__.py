@@ -1,0 +1,1 @@
+"""Sockets of other processes, by sock_diag: which there are, and their end."""
