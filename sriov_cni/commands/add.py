@@ -12,9 +12,10 @@ from sriov.attachment import announcing, attach, plans, rebound
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
+from sriov_cni.commands.membership import joining
 from sriov_cni.context import announcements, ipam, locks, steps
-from sriov_cni.context.calls import Call, Daemon, Translation, log
-from sriov_cni.spec import cni_errors, host_links, netconf, result, typos, vf_request
+from sriov_cni.context.calls import Call, Daemon, log
+from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.service_modes import ServicesMode
 
@@ -49,9 +50,7 @@ async def _attach(
     wanted: vf_request.VfRequest,
 ) -> tuple[tuple[result.Interface, ...], result.Result]:
     await _end_former_owner(daemon, held, call, request, pod)
-    if wanted.host_link is not None:
-        link = await _plan_host_link(daemon, held, call, pod, wanted.host_link)
-        request = msgspec.structs.replace(request, host_link=link)
+    request = await joining.planned(daemon, held, call, request, pod=pod, wanted=wanted)
     moving, nodes = await rdma_isolation.moving(daemon, held, call, request.vf, wanted.rdma)
     request = msgspec.structs.replace(request, rdma=moving, rdma_nodes=nodes)
     async with contextlib.AsyncExitStack() as undo:
@@ -61,9 +60,9 @@ async def _attach(
         if not given.addressed:
             given = await held.run(_address, daemon, pod, given.link, leased)
         await _finish(daemon, pod, given, undo)
-        await _make_host_link(daemon, held, request, pod, given)
+        await joining.addressed(daemon, held, request, pod, link=given.link, addresses=given.addresses)
         undo.pop_all()
-    return (_interface(call, request, given), *_ends(call, request.host_link)), leased
+    return (_interface(call, request, given), *joining.interfaces(call, request.host_link)), leased
 
 
 async def _beside(
@@ -98,35 +97,6 @@ async def _finish(daemon: Daemon, pod: netns.Netns, given: "_Given", undo: conte
         daemon.later(announcements.announce(given.announcer))
 
 
-# What follows imports only for a network with a host link: others pay for none of it.
-
-
-async def _plan_host_link(
-    daemon: Daemon, held: locks.Held, call: Call, pod: netns.Netns, wish: host_links.HostLinkWish
-) -> ledger.HostLink:
-    from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-    return await held.run(host_link_requests.planned, daemon, call, pod, wish)
-
-
-async def _make_host_link(
-    daemon: Daemon, held: locks.Held, request: plans.Request, pod: netns.Netns, given: "_Given"
-) -> None:
-    if request.host_link is not None and given.link is not None:
-        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-        with timing.timed(steps.CallStep.HOST_LINK):
-            await held.run(host_link_requests.make, daemon, pod, request.host_link, given.link.index, given.addresses)
-
-
-def _ends(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
-    """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
-    if link is None:
-        return ()
-    here = result.Interface(link.name, link.address)
-    return here, result.Interface(link.inside, link.inside_address, sandbox=call.invocation.netns)
-
-
 class _Given(msgspec.Struct, frozen=True):
     """A VF in the pod, and the announcer of its addresses.
 
@@ -144,13 +114,8 @@ def _give(
     daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
 ) -> _Given:
     """Attach; set the addresses at once if the IPAM plugin has already answered: it mostly is quicker than the move."""
-    if not request.services:
-        return _attached(daemon, request, pod, lease)
-    translation = _translation(daemon)
-    request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
-    given = _attached(daemon, request, pod, lease)
-    translation.admit(request.cookie)
-    return given
+    with joining.joining(daemon, request, pod) as joined:
+        return _attached(daemon, joined, pod, lease)
 
 
 def _attached(
@@ -200,7 +165,7 @@ def _request(
     if vf.driver is None:
         raise errors.DeviceError(f"VF {vf.pci} has no driver", "bind it to its kernel driver, such as igbvf or iavf")
     link_layers.check(daemon.node, vf, wanted)
-    services = _services(daemon, network, wanted.services)
+    services = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
         daemon.guard.check(vf, wanted.wanted, services)
     pf = daemon.node.uplink(vf)
@@ -216,10 +181,6 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
     )
-    if wanted.host_link is not None:
-        from sriov_cni.commands import host_link_requests  # noqa: PLC0415
-
-        host_link_requests.check(daemon, call, vf, wanted.host_link)
     declared = daemon.book.defaults.of(daemon.node.tree, pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
     named = (settings.asked(wanted.wanted) | wanted.named.settings()) & link_layers.known(vf)
@@ -227,30 +188,6 @@ def _request(
     return plans.Request(
         vf, owner, stated, wanted.mtu, wanted.allmulti, ipam=network.ipam or "", named=named, services=through_sockets
     )
-
-
-def _services(daemon: Daemon, network: netconf.Network, named: ServicesMode | None) -> ServicesMode:
-    """Return the mode in effect: the network's own, else the node's default, which fails no pod. Raises CniError."""
-    if named is ServicesMode.SOCKET:
-        _translation(daemon)
-    if named is not None or daemon.guard is None:
-        return named or ServicesMode.OFF
-    default = daemon.guard.defaults.services
-    if default is ServicesMode.SOCKET and daemon.translation is None:
-        log.warning("network %s: the node's default %s needs a daemon with --services", network.name, default)
-        return ServicesMode.OFF
-    return default
-
-
-def _translation(daemon: Daemon) -> Translation:
-    """Raises CniError if nothing on this node translates Services."""
-    if daemon.translation is None:
-        raise cni_errors.CniError(
-            Code.INVALID_CONFIG,
-            'services "socket": the daemon of this node does not translate Services',
-            "start it with --services DIR, or leave the key out",
-        )
-    return daemon.translation
 
 
 async def _end_former_owner(

@@ -1,0 +1,86 @@
+"""What an ADD does so that the pod is a member of its cluster, in four moments: the one door to it.
+
+Each part is imported only for a network that asks for it: others pay for none of it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from sriov import devices, timing
+from sriov.attachment import plans
+from sriov.linux import kernel, netns
+from sriov.state import ledger
+from sriov_cni.commands.membership import service_requests
+from sriov_cni.context import locks, steps
+from sriov_cni.context.calls import Call, Daemon
+from sriov_cni.spec import netconf, result, vf_request
+from sriov_cni.spec.service_modes import ServicesMode
+
+
+def check(
+    daemon: Daemon, call: Call, network: netconf.Network, vf: devices.VF, wanted: vf_request.VfRequest
+) -> ServicesMode:
+    """Refuse what this VF or node cannot have; returns the way to Services. Raises CniError, UnsupportedError."""
+    services = service_requests.mode(daemon, network, wanted.services)
+    if wanted.host_link is not None:
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+        host_link_requests.check(daemon, call, vf, wanted.host_link)
+    return services
+
+
+async def planned(
+    daemon: Daemon,
+    held: locks.Held,
+    call: Call,
+    request: plans.Request,
+    *,
+    pod: netns.Netns,
+    wanted: vf_request.VfRequest,
+) -> plans.Request:
+    """Return the request with what is looked up before anything is changed."""
+    if wanted.host_link is not None:
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+        link = await held.run(host_link_requests.planned, daemon, call, pod, wanted.host_link)
+        request = msgspec.structs.replace(request, host_link=link)
+    return request
+
+
+@contextlib.contextmanager
+def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterator[plans.Request]:
+    """Do what comes before the VF and, after the block, which attaches it, what comes when it is there. Blocks."""
+    if not request.services:
+        yield request
+        return
+    translation = service_requests.translation(daemon)
+    request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
+    yield request
+    translation.admit(request.cookie)
+
+
+async def addressed(
+    daemon: Daemon,
+    held: locks.Held,
+    request: plans.Request,
+    pod: netns.Netns,
+    *,
+    link: kernel.Link | None,
+    addresses: tuple[kernel.IpInterface, ...],
+) -> None:
+    """Do what comes when the VF's netdev has its addresses."""
+    if request.host_link is not None and link is not None:
+        from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
+
+        with timing.timed(steps.CallStep.HOST_LINK):
+            await held.run(host_link_requests.make, daemon, pod, request.host_link, link.index, addresses)
+
+
+def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:
+    """Return both ends of the host link for the result, the host's first, as the reference plugins have it."""
+    if link is None:
+        return ()
+    here = result.Interface(link.name, link.address)
+    return here, result.Interface(link.inside, link.inside_address, sandbox=call.invocation.netns)
