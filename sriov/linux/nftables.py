@@ -5,12 +5,15 @@ What is there is asked of the kernel itself, as that is 30 times quicker and in 
 Debian has it in libnftables1. A command line of nft's is a transaction: all of it is applied or nothing.
 """
 
-import contextlib
 import ctypes
 import errno
 import functools
+import math
+import re
 import struct
 import threading
+import time
+from collections.abc import Callable
 
 from sriov import errors
 from sriov.linux import nlsocket
@@ -68,7 +71,56 @@ def run(commands: str) -> None:
                 said = library.nft_ctx_get_error_buffer(context).decode(errors="replace").strip()
                 raise errors.KernelError("set rules of nftables", errno.EINVAL, said.split("\n", 1)[0])
         finally:
-            library.nft_ctx_free(context)
+            if _DELETING.search(commands):
+                _closing.deleted()
+            _closing.close(functools.partial(_free, context))
+
+
+def _free(context: int) -> None:
+    _library().nft_ctx_free(context)
+
+
+class _Closing:
+    """Sockets that are closed when it costs nothing.
+
+    Who closes one waits until all that was deleted in its namespace has been freed, which takes the kernel's RCU 10 ms
+    and more (nft_rcv_nl_event() in net/netfilter/nf_tables_api.c). The change itself is in force before that. So they
+    are closed a little later, and then at once.
+    """
+
+    _SECONDS = 0.1
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+        self._deleted = -math.inf
+        self._lock = threading.Lock()
+
+    def deleted(self) -> None:
+        self._deleted = time.monotonic()
+
+    def close(self, close: Callable[[], None]) -> None:
+        """At once if nothing was deleted just now. A context's is called with the library's lock held."""
+        if time.monotonic() - self._deleted > self._SECONDS:
+            close()
+            return
+        with self._lock:
+            self._waiting.append(close)
+            if len(self._waiting) > 1:
+                return
+        timer = threading.Timer(2 * self._SECONDS, self._close_all)
+        timer.daemon = True
+        timer.start()
+
+    def _close_all(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for close in waiting:
+            with _one_at_a_time:
+                close()
+
+
+_closing = _Closing()
+_DELETING = re.compile(r"^(delete|flush) ", re.MULTILINE)
 
 
 def comment(table: str, chain: str = "") -> str:
@@ -119,6 +171,9 @@ def _named(kind: int, name: str) -> bytes:
 
 def _asked(kind: int, family: int, request: bytes, flags: int = 0) -> list[bytes]:
     """Return the answers without their headers: attributes."""
-    with contextlib.closing(nlsocket.Socket(_NETFILTER)) as asked:
+    asked = nlsocket.Socket(_NETFILTER)
+    try:
         found = asked.ask(kind, flags, _FAMILY.pack(family, 0, 0) + request)
+    finally:
+        _closing.close(asked.close)
     return [each[nlsocket.HEADER.size + _FAMILY.size :] for each in found]
