@@ -42,9 +42,10 @@ def main(
     open_kernel: KernelOpener | None = None,
     patience: float = node.PATIENCE,
     writer: sysfs_writes.Attributes | None = None,
+    policies: calls.PolicySource | None = None,
 ) -> int:
     """Run until SIGTERM. Without arguments: the process's own command line, and the machine's kernel and sysfs; a test
-    passes others, and may shorten the patience."""
+    passes others, and may shorten the patience. `policies` are those of the cluster's pods."""
     options = _parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(options.log_level, options.log_format)
@@ -52,7 +53,7 @@ def main(
     try:
         writes = writer or sysfs_writes.Sysfs(options.sysfs)
         make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
-        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
+        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place, policies))
     except errors.SriovError as error:
         print(f"sriov-cni-daemon: {error}", file=sys.stderr)
         return 1
@@ -78,7 +79,10 @@ open_netlink = kept(netlink.Netlink)
 
 
 async def _run(
-    options: argparse.Namespace, node_of: Callable[[netns.Netns], node.Node], place: run_directory.RunDirectory
+    options: argparse.Namespace,
+    node_of: Callable[[netns.Netns], node.Node],
+    place: run_directory.RunDirectory,
+    policies: calls.PolicySource | None,
 ) -> None:
     inherited = systemd.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
@@ -112,6 +116,8 @@ async def _run(
             translation,
             functools.partial(set_sysctls, root=options.net_sysctls),
             None if receiving is None else lambda: receiving.receiver.ranges,
+            policies,
+            None if policies is None else _enforcement(here),
         )
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -183,6 +189,13 @@ def _translation(options: argparse.Namespace, book: ledger.Ledger) -> calls.Tran
             found.admit(record.cookie)
     found.prove()
     return found
+
+
+def _enforcement(here: node.Node) -> calls.Enforcement:
+    # A daemon without policies imports nothing for them.
+    from sriov_cni.dataplane.policies import policy_enforcer  # noqa: PLC0415
+
+    return policy_enforcer.Enforcer(here.kernel)
 
 
 def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 
 import msgspec
 
@@ -25,6 +25,10 @@ _KINDS = {
 }
 
 
+Arrived = Callable[[kernel.Kernel], None]
+"""Called with the pod's kernel."""
+
+
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
     """Attach the VF and return its netdev in the pod; `attached` has the guarantees on failure."""
     with attached(node, book, request, pod) as (_, link):
@@ -33,9 +37,11 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
 
 @contextlib.contextmanager
 def attached(
-    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, arrived: Arrived | None = None
 ) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
     """Write the record and carry out the plan; yields the pod's kernel, open inside the block, and the VF's netdev.
+
+    `arrived` is called when the netdev is in the pod and not up yet.
 
     After a failure, also one of the block, the VF is in the host again, at the baseline, and its record is removed. If
     taking it back fails as well, the record stays for the next call that sees the VF. Raises what the failed step
@@ -63,6 +69,8 @@ def attached(
         for step in planned:
             with timing.timed(_KINDS[type(step)]):
                 passed_over |= _carry_out(step, node, net, inner, pod)
+            if arrived is not None and isinstance(step, plans.Move):
+                arrived(inner)
         written.append(_noted(book, record, passed_over))
         yield inner, _with_its_mac(node, inner, request)
         stack.pop_all()
@@ -134,6 +142,7 @@ def _record(
         pinned=(target and home and plans.pinned(request, home.address)) or "",
         cookie=request.cookie,
         host_link=request.host_link,
+        policy=request.policy,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni.spec import cni_errors, environment, host_links, netconf, result, service_modes
+from sriov_cni.spec import cni_errors, environment, host_links, netconf, policy_modes, result, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 _PKEY = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}")
@@ -47,6 +47,9 @@ class Asked(msgspec.Struct, frozen=True):
     guid: str | None = None
     pkey: str | None = None
     services: str | None = None
+    policy: str | None = None
+    policy_unknown: str | None = msgspec.field(default=None, name="policyUnknown")
+    policy_raw: bool | None = msgspec.field(default=None, name="policyRaw")
     host_link: bool | str | None = msgspec.field(default=None, name="hostLink")
     via_host: list[str] | None = msgspec.field(default=None, name="viaHost")
     vlan_trunk: Any = msgspec.field(default=None, name="vlanTrunk")
@@ -66,7 +69,8 @@ class VfRequest(msgspec.Struct, frozen=True):
     """What ADD asks for, checked. `mtu` None keeps the VF's; `pci` None leaves it to the kubelet, by `resource`.
 
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
-    `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services.
+    `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services, `policy`
+    None whether policies hold.
     """
 
     pci: devices.PciAddress | None
@@ -80,6 +84,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     pkey: int | None = None
     services: service_modes.ServicesMode | None = None
     host_link: host_links.HostLinkWish | None = None
+    policy: policy_modes.PolicyWish | None = None
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -103,6 +108,12 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             _pkey(asked.pkey),
             services,
             host_links.read(asked.host_link, asked.via_host, services, has_ipam=bool(asked.ipam and asked.ipam.type)),
+            policy_modes.read(
+                asked.policy,
+                asked.policy_unknown,
+                asked.policy_raw,
+                ipam=asked.ipam.type if asked.ipam else None,
+            ),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

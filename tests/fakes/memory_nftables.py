@@ -31,6 +31,11 @@ class Ruleset:
         self.told: list[str] = []
         self.generation = 1
         self._tables: dict[str, Table] = {}
+        self._refused: list[str] = []
+
+    def refuse(self, *beginnings: str) -> None:
+        """Refuse so many transactions, each with a command of this beginning, as a kernel without memory does."""
+        self._refused = [*beginnings]
 
     def flush(self) -> None:
         """As `nft flush ruleset` does."""
@@ -40,6 +45,9 @@ class Ruleset:
 
     def run(self, commands: str) -> None:
         """All of it or nothing. Raises KernelError."""
+        if self._refused and any(each.startswith(self._refused[0]) for each in commands.splitlines()):
+            self._refused.pop(0)
+            raise errors.KernelError("set rules of nftables", errno.ENOMEM)
         before = copy.deepcopy(self._tables)
         try:
             for line in filter(None, map(str.strip, commands.splitlines())):
@@ -55,7 +63,11 @@ class Ruleset:
         family, name, *further = rest.split(" ", 2)
         table, said = f"{family} {name}", further[0] if further else ""
         comment = _COMMENT.findall(said) or [""]
-        if (verb, kind) == ("add", "table"):
+        if (verb, kind) == ("create", "table"):
+            if table in self._tables:
+                raise KeyError(table)
+            self._tables[table] = Table(comment[0])
+        elif (verb, kind) == ("add", "table"):
             self._tables.setdefault(table, Table(comment[0]))
         elif (verb, kind) == ("delete", "table"):
             del self._tables[table]

@@ -29,7 +29,9 @@ def node(folder: pathlib.Path, *further: str) -> Iterator[mock_node.MockNode]:
 
 
 @contextlib.contextmanager
-def daemon(made: mock_node.MockNode, folder: pathlib.Path, *further: str, before: Sequence[str] = ()) -> Iterator[None]:
+def daemon(
+    made: mock_node.MockNode, folder: pathlib.Path, *further: str, before: Sequence[str] = ()
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The node's daemon, which may be started again when it has ended. The command line `before` starts it."""
     options = ["--sysfs", str(made.sysfs_root), "--run-dir", str(folder / "run"), *further]
     command = made.command(*before, sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
@@ -40,7 +42,7 @@ def daemon(made: mock_node.MockNode, folder: pathlib.Path, *further: str, before
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            yield
+            yield process
         finally:
             process.terminate()
 

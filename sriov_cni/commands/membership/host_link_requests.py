@@ -8,6 +8,7 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from sriov import devices, errors, polling
+from sriov.attachment import attach
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.context.calls import Call, Daemon
@@ -60,7 +61,13 @@ def planned(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.HostL
 
 
 def make(
-    daemon: Daemon, pod: netns.Netns, link: ledger.HostLink, vf: int, addresses: Sequence[kernel.IpInterface]
+    daemon: Daemon,
+    pod: netns.Netns,
+    link: ledger.HostLink,
+    vf: int,
+    addresses: Sequence[kernel.IpInterface],
+    *,
+    arrived: attach.Arrived | None = None,
 ) -> None:
     """Make the pair, with all that hangs on it. The VF's netdev in the pod has index `vf` and `addresses`. Blocks."""
     with daemon.node.kernel() as net, net.inside(pod) as inner:
@@ -69,6 +76,8 @@ def make(
         plan = host_link.plan(link, addresses, sources, pending)
         node_rules.ensure(net, daemon.via_host, link.beyond, lambda: _recorded(daemon))
         net.add_pair(kernel.End(link.name, link.address), kernel.End(link.inside, link.inside_address), pod)
+        if arrived is not None:
+            arrived(inner)
         inner.run_nft(plan.marking)
         _set_sysctls(daemon, pod, plan)
         _set_up(net, link.name, plan.host)

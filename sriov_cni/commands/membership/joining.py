@@ -4,18 +4,20 @@ Each part is imported only for a network that asks for it: others pay for none o
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import msgspec
 
 from sriov import devices, timing
-from sriov.attachment import plans
+from sriov.attachment import attach, plans
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands.membership import service_requests
 from sriov_cni.context import locks, steps
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import netconf, result, vf_request
+from sriov_cni.spec import netconf, policy_modes, result, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 
 
@@ -28,7 +30,15 @@ def check(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         host_link_requests.check(daemon, call, vf, wanted.host_link)
+    if _wishes(wanted.policy):
+        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+        policy_requests.check(daemon, call, wanted.policy)
     return services
+
+
+def _wishes(policy: policy_modes.PolicyWish | None) -> TypeGuard[policy_modes.PolicyWish]:
+    return policy is not None and policy.mode is not policy_modes.PolicyMode.OFF
 
 
 async def planned(
@@ -46,12 +56,22 @@ async def planned(
 
         link = await held.run(host_link_requests.planned, daemon, call, pod, wanted.host_link)
         request = msgspec.structs.replace(request, host_link=link)
+    if _wishes(wanted.policy):
+        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+        hold = await policy_requests.planned(daemon, call, request.owner.network, request.vf, wanted.policy)
+        request = msgspec.structs.replace(request, policy=None if request.vf.userspace else hold)
     return request
 
 
 @contextlib.contextmanager
 def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterator[plans.Request]:
     """Do what comes before the VF and, after the block, which attaches it, what comes when it is there. Blocks."""
+    if request.policy is not None:
+        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+        with timing.timed(steps.CallStep.POLICY):
+            policy_requests.begin(daemon, request, pod, request.policy)
     if not request.services:
         yield request
         return
@@ -59,6 +79,22 @@ def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterato
     request = msgspec.structs.replace(request, cookie=netns.cookie(pod))
     yield request
     translation.admit(request.cookie)
+
+
+def arrival(daemon: Daemon, request: plans.Request, pod: netns.Netns, device: str) -> attach.Arrived | None:
+    """Return what is to be done when the device is in the pod and not up yet, or None."""
+    if request.policy is None or not request.policy.raw:
+        return None
+    from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+    key = (pod.identity, request.owner.ifname)
+    return functools.partial(policy_requests.arrived, daemon, key=key, device=device)
+
+
+def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Undo what came before the VF, which has left the pod or has not come. Blocks."""
+    if request.policy is not None and daemon.enforcement is not None:
+        daemon.enforcement.release((pod.identity, request.owner.ifname), pod)
 
 
 async def addressed(
@@ -75,7 +111,9 @@ async def addressed(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         with timing.timed(steps.CallStep.HOST_LINK):
-            await held.run(host_link_requests.make, daemon, pod, request.host_link, link.index, addresses)
+            arrived = arrival(daemon, request, pod, request.host_link.inside)
+            make = functools.partial(host_link_requests.make, arrived=arrived)
+            await held.run(make, daemon, pod, request.host_link, link.index, addresses)
 
 
 def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:

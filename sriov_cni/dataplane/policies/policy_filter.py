@@ -29,17 +29,18 @@ The digest of all of it but the mark is the comment of an empty chain: the only 
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from sriov.cluster import pod_policies, policies
 from sriov_cni.dataplane.policies import policy_matches
 
-_PREFIX = "sriov-policy"
+PREFIX = "sriov-policy-"
 STAMP = "enforced"
 """The chain whose comment has the digest."""
 _CONNECTED = "ct state established,related"
+_RAW_RULES = 3  # of each device
 _DISCOVERY = {  # RFC 4861; the hop limit shows that no router has forwarded it
     "ingress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } ip6 hoplimit 255",
     "egress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } ip6 hoplimit 255",
@@ -50,37 +51,12 @@ _LISTENERS = {  # RFC 2710 and 3810: a switch that snoops forgets who does not r
 }
 _HOOKS = {"ingress": ("input", "iif", "saddr", 0), "egress": ("output", "oif", "daddr", 1)}
 """Hook, word for the interface, word for the peer's address, and the place at the hook `forward`."""
-EVERY_MARK = range(1 << 16, 1 << 32)
-"""Marks to choose one from; those that people write are smaller."""
-
-
-class Scope(msgspec.Struct, frozen=True):
-    """Where a policy holds. `index` is the VF's in the host; the kernel keeps it in the pod if it is free there.
-
-    `host_link` is the name of the pod's end, "" for none, and `nodes` are the node's own addresses.
-    """
-
-    interface: str
-    index: int = 0
-    host_link: str = ""
-    nodes: tuple[str, ...] = ()
-    raw: bool = False
-
-    @property
-    def table(self) -> str:
-        """The name of the tables."""
-        return f"{_PREFIX}-{self.interface}"
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """The pod's interfaces in whose way the chains for `raw` are."""
-        return tuple(filter(None, (self.interface, self.host_link)))
 
 
 class Filter(msgspec.Struct, frozen=True):
     """What is to be in force. `lines` are chains and rules of the table, in which `{mark}` stands for the mark."""
 
-    scope: Scope
+    scope: pod_policies.Scope
     lines: tuple[str, ...]
     sets: Mapping[str, frozenset[bytes]]
     raw: bool = False
@@ -92,13 +68,17 @@ class Filter(msgspec.Struct, frozen=True):
             found.update(b"\0".join((name.encode(), *sorted(addresses))))
         return found.hexdigest()[:32]
 
-    @property
-    def rules(self) -> int:
-        """How many the inet table has."""
-        return sum(each.startswith("add rule inet ") for each in self.lines)
+    def rules(self, devices: Collection[str]) -> int:
+        """Return how many rules there are with these devices in the pod."""
+        return sum(each.startswith("add rule ") for each in self.lines) + (_RAW_RULES * len(devices) if self.raw else 0)
 
 
-def compiled(policy: pod_policies.PodPolicy, scope: Scope) -> Filter | None:
+def table_name(interface: str) -> str:
+    """Return the name of the tables, whose families are inet and, for packet sockets, netdev."""
+    return PREFIX + interface
+
+
+def compiled(policy: pod_policies.PodPolicy, scope: pod_policies.Scope) -> Filter | None:
     """Return the filter; None if no policy selects the pod."""
     if not policy.selected:
         return None
@@ -116,16 +96,17 @@ def compiled(policy: pod_policies.PodPolicy, scope: Scope) -> Filter | None:
     return Filter(scope, tuple(lines), named, raw)
 
 
-def commands(wanted: Filter, mark: int, devices: Iterable[str] = ()) -> str:
+def commands(wanted: Filter, mark: int, devices: Iterable[str] = (), *, fresh: bool = False) -> str:
     """Return nft's commands that put it in the place of whatever is there, in one transaction.
 
-    `devices` are those of the scope that are in the pod: an egress chain needs its device.
+    `devices` are those of the scope that are in the pod: an egress chain needs its device. With `fresh` they fail if
+    there is a table already.
     """
-    table = f"inet {wanted.scope.table}"
+    table = f"inet {table_name(wanted.scope.interface)}"
     return "\n".join(
         (
-            *_emptied(wanted.scope),
-            f"add table {table}",
+            *(() if fresh else _emptied(wanted.scope)),
+            f"create table {table}",
             f'add chain {table} {STAMP} {{ comment "{wanted.digest}"; }}',
             *_sets(table, wanted.sets),
             *(each.replace("{mark}", f"{mark:#x}") for each in wanted.lines),
@@ -134,7 +115,7 @@ def commands(wanted: Filter, mark: int, devices: Iterable[str] = ()) -> str:
     )
 
 
-def removal(scope: Scope) -> str:
+def removal(scope: pod_policies.Scope) -> str:
     """Return nft's commands that remove all of it, and succeed if there is nothing."""
     return "\n".join(_emptied(scope))
 
@@ -145,7 +126,7 @@ def change(before: Filter, wanted: Filter) -> str | None:
         return None
     if before.sets.keys() != wanted.sets.keys():
         return None
-    table = f"inet {wanted.scope.table}"
+    table = f"inet {table_name(wanted.scope.interface)}"
     lines = [f"delete chain {table} {STAMP}", f'add chain {table} {STAMP} {{ comment "{wanted.digest}"; }}']
     for name, addresses in wanted.sets.items():
         lines += _elements("delete", table, name, before.sets[name] - addresses)
@@ -153,19 +134,21 @@ def change(before: Filter, wanted: Filter) -> str | None:
     return "\n".join(lines)
 
 
-def raw_chain(scope: Scope, mark: int, device: str) -> str:
+def raw_chain(scope: pod_policies.Scope, mark: int, device: str) -> str:
     """Return nft's commands for one device that has come into the pod."""
-    return "\n".join((f"add table netdev {scope.table}", *_raw_chain(scope, mark, device)))
+    return "\n".join((f"add table netdev {table_name(scope.interface)}", *_raw_chain(scope, mark, device)))
 
 
-def _emptied(scope: Scope) -> tuple[str, ...]:
+def _emptied(scope: pod_policies.Scope) -> tuple[str, ...]:
     """To delete what is not there fails, and to add what is there does not."""
-    tables = (f"inet {scope.table}", *((f"netdev {scope.table}",) if scope.raw else ()))
+    tables = (f"inet {table_name(scope.interface)}", *((f"netdev {table_name(scope.interface)}",) if scope.raw else ()))
     return tuple(f"{verb} table {each}" for each in tables for verb in ("add", "delete"))
 
 
-def _direction(scope: Scope, direction: str, grants: Sequence[policies.Grant], accept: str) -> Iterator[str]:
-    table = f"inet {scope.table}"
+def _direction(
+    scope: pod_policies.Scope, direction: str, grants: Sequence[policies.Grant], accept: str
+) -> Iterator[str]:
+    table = f"inet {table_name(scope.interface)}"
     hook, way, peer, place = _HOOKS[direction]
     yield f"add counter {table} {direction}-dropped"
     yield f"add chain {table} {direction}"
@@ -183,14 +166,14 @@ def _direction(scope: Scope, direction: str, grants: Sequence[policies.Grant], a
             yield f"add rule {table} {name} {interface} jump {direction}"
 
 
-def _interfaces(scope: Scope, way: str) -> Iterator[str]:
+def _interfaces(scope: pod_policies.Scope, way: str) -> Iterator[str]:
     if scope.index:
         yield f"{way} {scope.index}"
     for name in scope.devices:
         yield f'{way}name "{name}"'
 
 
-def _node(scope: Scope, way: str, peer: str) -> Iterator[str]:
+def _node(scope: pod_policies.Scope, way: str, peer: str) -> Iterator[str]:
     if not scope.host_link:
         return
     for version in policy_matches.VERSIONS:
@@ -209,14 +192,14 @@ def _elements(verb: str, table: str, name: str, addresses: Iterable[bytes]) -> I
         yield f"{verb} element {table} {name} {{ {told} }}"
 
 
-def _raw(scope: Scope, mark: int, devices: Iterable[str]) -> Iterator[str]:
-    yield f"add table netdev {scope.table}"
+def _raw(scope: pod_policies.Scope, mark: int, devices: Iterable[str]) -> Iterator[str]:
+    yield f"create table netdev {table_name(scope.interface)}"
     for device in devices:
         yield from _raw_chain(scope, mark, device)
 
 
-def _raw_chain(scope: Scope, mark: int, device: str) -> Iterator[str]:
-    chain = f"netdev {scope.table} raw{scope.devices.index(device)}"
+def _raw_chain(scope: pod_policies.Scope, mark: int, device: str) -> Iterator[str]:
+    chain = f"netdev {table_name(scope.interface)} raw{scope.devices.index(device)}"
     yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; policy drop; }}'
     # Every route has a class, 0 mostly; the comparison is true of them all, and fails without a route.
     yield f"add rule {chain} meta mark {mark:#x} meta rtclassid != 4294967295 accept"

@@ -11,7 +11,7 @@ from sriov.cluster.policies import Grant, Opening, PortSpan, Span, Transport
 from sriov_cni.dataplane.policies import policy_filter
 
 NAME = "0123456789abcdef"
-SCOPE = policy_filter.Scope("net1", 7, "host0", ("192.0.2.10", "2001:db8:2::10"))
+SCOPE = pod_policies.Scope("net1", 7, "host0", ("192.0.2.10", "2001:db8:2::10"))
 ONE, OTHER, SIX = map(policies.packed, ("10.0.0.1", "10.0.0.2", "fd00::1"))
 WEB = (PortSpan(Transport.TCP, 80, 80), PortSpan(Transport.TCP, 81, 81), PortSpan(Transport.UDP))
 
@@ -20,7 +20,7 @@ def pod(*openings: Opening, addresses: frozenset[bytes] = frozenset({ONE, SIX}))
     return pod_policies.PodPolicy(ingress=(Grant("x/web", openings),), sets={NAME: addresses})
 
 
-def made(policy: pod_policies.PodPolicy, scope: policy_filter.Scope = SCOPE) -> policy_filter.Filter:
+def made(policy: pod_policies.PodPolicy, scope: pod_policies.Scope = SCOPE) -> policy_filter.Filter:
     found = policy_filter.compiled(policy, scope)
     assert found is not None
     return found
@@ -82,7 +82,7 @@ def test_the_node_passes_by_its_link_and_its_addresses_only() -> None:
     said = [each for each in lines if "192.0.2.10" in each or "2001:db8:2::10" in each]
     assert len(said) == 4
     assert all('ifname "host0"' in each for each in said)
-    assert not any("host0" in each for each in made(pod_policies.NOTHING, policy_filter.Scope("net1")).lines)
+    assert not any("host0" in each for each in made(pod_policies.NOTHING, pod_policies.Scope("net1")).lines)
 
 
 def test_a_change_of_addresses_is_elements_and_a_new_digest() -> None:
