@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, rest, scale, services
+from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, policy, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -45,6 +45,10 @@ def _host_link(flags: argparse.Namespace) -> list[figures.Figure]:
     return host_link.measure(*(5,) if flags.small else ())
 
 
+def _policy(flags: argparse.Namespace) -> list[figures.Figure]:
+    return policy.measure(*(5, 20, 100, 5) if flags.small else ())
+
+
 def _rest(flags: argparse.Namespace) -> list[figures.Figure]:
     return rest.measure(flags.beside, *(2, 1) if flags.small else ())
 
@@ -59,6 +63,7 @@ _PARTS = {
     "host": _host,
     "host-link": _host_link,
     "metrics": _metrics,
+    "policy": _policy,
     "rest": _rest,
     "scale": _scale,
     "services": _services,
