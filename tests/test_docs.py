@@ -11,7 +11,7 @@ import pytest
 
 from sriov.pools import config as plugin_conf
 from sriov_cni.context import policy_rules
-from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_cni.spec import cni_errors, environment, netconf, policy_modes, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 from sriov_installer import status
 
@@ -59,6 +59,13 @@ def test_the_host_link() -> None:
     wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments()).host_link
     assert wanted is not None
     assert (wanted.name, [*map(str, wanted.via)]) == ("host0", ["10.244.0.0/16", "169.254.20.10/32"])
+
+
+def test_the_network_policy() -> None:
+    [example] = examples("docs/policy.md")
+    wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments())
+    assert wanted.policy == policy_modes.PolicyWish(policy_modes.PolicyMode.KUBERNETES)
+    assert wanted.host_link is not None
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:

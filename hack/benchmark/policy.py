@@ -165,7 +165,7 @@ def _hold(enforcer: policy_enforcer.Enforcer, source: policy_source.TableSource,
     policy = source.rules_of(*place)
     assert policy is not None
     with contextlib.closing(netlink.Netlink()) as net, net.inside(pod.handle) as inner:
-        enforcer.hold(inner, pod_policies.Holding(place, scope, pod.path, pod.handle.identity), policy)
+        enforcer.hold(inner, pod_policies.PolicedPod(place, scope, pod.path, pod.handle.identity), policy)
 
 
 def _milliseconds(work: Callable[[], object]) -> float:

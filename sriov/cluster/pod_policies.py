@@ -41,7 +41,7 @@ class Scope(msgspec.Struct, frozen=True):
         return tuple(filter(None, (self.interface, self.host_link)))
 
 
-class Holding(msgspec.Struct, frozen=True):
+class PolicedPod(msgspec.Struct, frozen=True):
     """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are."""
 
     place: policies.Place

@@ -79,9 +79,11 @@ class Enforcement(Protocol):
     @property
     def repaired(self) -> int: ...
 
-    def adopt(self, holding: "pod_policies.Holding") -> None: ...
+    def adopt(self, holding: "pod_policies.PolicedPod") -> None: ...
 
-    def hold(self, inner: kernel.Kernel, holding: "pod_policies.Holding", policy: "pod_policies.PodPolicy") -> None: ...
+    def hold(
+        self, inner: kernel.Kernel, holding: "pod_policies.PolicedPod", policy: "pod_policies.PodPolicy"
+    ) -> None: ...
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
 
@@ -100,6 +102,9 @@ class Meter(Protocol):
 
     def repaired(self, *, restored: bool) -> None:
         """Count an attempt to detach a VF that was left without a DEL."""
+
+    def policies_repaired(self, count: int) -> None:
+        """Count pods whose rules for network policies had been changed and were restored."""
 
 
 class Daemon(msgspec.Struct, frozen=True):

@@ -51,6 +51,11 @@ class PrometheusMeter:
             ("result",),
             registry=where,
         )
+        self._policies = prometheus_client.Counter(
+            "sriov_cni_policy_repairs",
+            "Rules of pods for their network policies that were changed in the pod, and restored.",
+            registry=where,
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -69,6 +74,9 @@ class PrometheusMeter:
         for step, took in taken.seconds.items():
             self._steps.labels(known, step.name.lower()).observe(took)
         self._retries.inc(taken.retries)
+
+    def policies_repaired(self, count: int) -> None:
+        self._policies.inc(count)
 
     def repaired(self, *, restored: bool) -> None:
         self._repairs.labels("restored" if restored else "failed").inc()

@@ -19,6 +19,7 @@ _LAB_NETWORK = "tests/hack/test_lab.py::test_a_guest_with_a_network_reaches_this
 _LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that_the_daemons_of_one_node_follow"
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
+_POLICY = "tests/hack/test_bench_policy.py::test_a_short_run"
 _SERVICES = "tests/hack/test_bench_services.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
 _ON_A_NODE = "--field-selector spec.nodeName=node-1"
@@ -100,6 +101,7 @@ RUN = {
     ): _LEVEL,
     ("docs/metrics.md", f"{_ANNOTATE} sriov-underlay/log-level-"): _LEVEL,
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
+    ("docs/policy.md", "hack/bench policy"): _POLICY,
     ("docs/services.md", "hack/bench services"): _SERVICES,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,

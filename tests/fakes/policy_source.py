@@ -13,14 +13,14 @@ class TableSource:
 
     def __init__(self, table: policies.PolicyTable | None = None) -> None:
         self.table = table or policies.PolicyTable()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._version = self._told = 0
 
     def put(self, table: policies.PolicyTable) -> None:
         self.table = table
-        for loop, event in list(self._waiting):
-            loop.call_soon_threadsafe(event.set)
+        self._version += 1
 
     def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
+        self.look()
         return pod_policies.of(self.table, namespace, pod, network)
 
     async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> pod_policies.PodPolicy | None:
@@ -31,40 +31,31 @@ class TableSource:
         return found
 
     async def changed(self) -> None:
-        mine = (asyncio.get_running_loop(), asyncio.Event())
-        self._waiting.add(mine)
-        try:
-            await mine[1].wait()
-        finally:
-            self._waiting.discard(mine)
+        while self._told == self._version:
+            await asyncio.sleep(0.005)
+            self.look()
+        self._told = self._version
+
+    def look(self) -> None:
+        """See whether there is another table."""
 
 
 class FileSource(TableSource):
-    """The same of a file, which another process writes; it is looked at often. Without the file nobody is known."""
+    """The same of a file, which another process writes. Without the file nobody is known."""
 
     def __init__(self, path: pathlib.Path) -> None:
         super().__init__()
         self._path = path
         self._seen = 0
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
-        self._read()
-        return super().rules_of(namespace, pod, network)
-
-    async def changed(self) -> None:
-        while not self._read():
-            await asyncio.sleep(0.005)
-
-    def _read(self) -> bool:
+    def look(self) -> None:
         try:
             stamp = self._path.stat().st_mtime_ns
-            if stamp == self._seen:
-                return False
-            self.table = decoded(self._path.read_bytes())
+            if stamp != self._seen:
+                self.put(decoded(self._path.read_bytes()))
+                self._seen = stamp
         except FileNotFoundError:
-            return False
-        self._seen = stamp
-        return True
+            return
 
 
 def taken(options: list[str]) -> tuple[FileSource | None, list[str]]:

@@ -42,7 +42,7 @@ def in_force(stage: policy_stage.Stage, *said: Json) -> policy_enforcer.Enforcer
     found = pod_policies.of(table, "x", "a", "")
     assert found is not None
     scope = pod_policies.Scope("net1")
-    holding = pod_policies.Holding(("x", "a", ""), scope, stage.pod.path, stage.pod.handle.identity)
+    holding = pod_policies.PolicedPod(("x", "a", ""), scope, stage.pod.path, stage.pod.handle.identity)
     enforcer = policy_enforcer.Enforcer(lambda: contextlib.closing(netlink.Netlink()))
     with contextlib.closing(netlink.Netlink()) as net, net.inside(stage.pod.handle) as inner:
         enforcer.hold(inner, holding, found)

@@ -76,12 +76,12 @@ def arrived(daemon: Daemon, inner: kernel.Kernel, *, key: tuple[tuple[int, int],
 
 def of(
     owner: ledger.Owner, hold: ledger.PolicyHold, link: ledger.HostLink | None, where: tuple[int, int]
-) -> pod_policies.Holding:
+) -> pod_policies.PolicedPod:
     """Return what the daemon enforces for an attachment. The host link is the cluster's own network's."""
     scope = pod_policies.Scope(owner.ifname, hold.index, raw=hold.raw)
     if link is not None and hold.network == pod_policies.CLUSTER:
         scope = pod_policies.Scope(owner.ifname, hold.index, link.inside, link.nodes, hold.raw)
-    return pod_policies.Holding((owner.namespace, owner.pod, hold.network), scope, owner.netns, where)
+    return pod_policies.PolicedPod((owner.namespace, owner.pod, hold.network), scope, owner.netns, where)
 
 
 def _unknown(then: UnknownPolicy) -> pod_policies.PodPolicy:

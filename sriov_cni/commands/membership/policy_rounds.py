@@ -16,7 +16,7 @@ async def keep(daemon: Daemon, interval: float = INTERVAL) -> None:
         return
     await asyncio.to_thread(_adopt, daemon, daemon.enforcement)
     await daemon.tasks.keep(
-        "keeping policies in force", functools.partial(_keep, daemon.policies, daemon.enforcement, interval)
+        "keeping policies in force", functools.partial(_keep, daemon, daemon.policies, daemon.enforcement, interval)
     )
 
 
@@ -26,13 +26,18 @@ def _adopt(daemon: Daemon, enforcement: Enforcement) -> None:
             enforcement.adopt(policy_requests.of(record.owner, record.policy, record.host_link, record.netns))
 
 
-async def _keep(source: PolicySource, enforcement: Enforcement, interval: float) -> None:
+async def _keep(daemon: Daemon, source: PolicySource, enforcement: Enforcement, interval: float) -> None:
     clock = asyncio.get_running_loop().time
     looked = -interval
     while True:
         look = clock() - looked >= interval
         if look:
             looked = clock()
-        await asyncio.to_thread(enforcement.bring_all, source.rules_of, look=look)
+        before = enforcement.repaired
+        try:
+            await asyncio.to_thread(enforcement.bring_all, source.rules_of, look=look)
+        finally:
+            if daemon.meter is not None and enforcement.repaired > before:
+                daemon.meter.policies_repaired(enforcement.repaired - before)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(source.changed(), max(0.0, looked + interval - clock()))

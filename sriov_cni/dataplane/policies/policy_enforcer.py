@@ -32,7 +32,7 @@ class _Held(msgspec.Struct):
     `generation` is nftables' after that, `rules` those that were there then, as far as they were read.
     """
 
-    holding: pod_policies.Holding
+    holding: pod_policies.PolicedPod
     policy: pod_policies.PodPolicy | None = None
     wanted: policy_filter.Filter | None = None
     mark: int = 0
@@ -49,12 +49,12 @@ class Enforcer:
         self._lock = threading.Lock()
         self.repaired = 0
 
-    def adopt(self, holding: pod_policies.Holding) -> None:
+    def adopt(self, holding: pod_policies.PolicedPod) -> None:
         """Take over an attachment of a former daemon; what holds for it stays until its policy is known."""
         with self._lock:
             self._held.setdefault(holding.key, _Held(holding))
 
-    def hold(self, inner: kernel.Kernel, holding: pod_policies.Holding, policy: pod_policies.PodPolicy) -> None:
+    def hold(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, policy: pod_policies.PodPolicy) -> None:
         """Put the policy in force in the pod, whose VF is not there yet. Raises KernelError."""
         with self._lock:
             held = self._held.setdefault(holding.key, _Held(holding))

@@ -28,13 +28,13 @@ class Stage:
     def __init__(self, machine: world.World) -> None:
         self.machine = machine
         self.ruleset = machine.nft.setdefault(machine.home.identity, memory_nftables.Ruleset())
-        self.holding = pod_policies.Holding(("x", "a", ""), SCOPE, "/proc/self/ns/net", machine.home.identity)
+        self.holding = pod_policies.PolicedPod(("x", "a", ""), SCOPE, "/proc/self/ns/net", machine.home.identity)
         self.restart()
 
     def restart(self) -> None:
         self.enforcer = policy_enforcer.Enforcer(memory_kernel.opener(self.machine))
 
-    def hold(self, wanted: pod_policies.PodPolicy, holding: pod_policies.Holding | None = None) -> str | None:
+    def hold(self, wanted: pod_policies.PodPolicy, holding: pod_policies.PolicedPod | None = None) -> str | None:
         """What was told to nftables, None for nothing."""
         before = len(self.ruleset.told)
         with memory_kernel.opener(self.machine)() as net:
@@ -139,7 +139,7 @@ def test_what_could_not_be_put_in_force_is_tried_again(stage: Stage) -> None:
 def test_marks_differ_and_a_device_that_comes_gets_its_chain(stage: Stage) -> None:
     told = []
     for number in range(2):
-        holding = pod_policies.Holding(
+        holding = pod_policies.PolicedPod(
             ("x", "a", ""), msgspec.structs.replace(SCOPE, raw=True), "", (stage.machine.home.identity[0], number)
         )
         stage.hold(pod_policies.NOTHING, holding)
