@@ -55,35 +55,39 @@ def _address(number: int) -> bytes:
 
 def _adds(rounds: int) -> list[figures.Figure]:
     taken: dict[str, list[float]] = {way: [] for way in _WAYS}
+    spent: dict[str, list[float]] = {way: [] for way in _WAYS}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "policies")
         policy_source.write(path, _table(_PEERS))
         with veths.opened(1, options=("--policies", str(path))) as bench:
             for number in range(-_WARM, rounds):
                 for way, (keys, pod) in _WAYS.items():
-                    took = _pair(bench, keys, pod)
+                    took, computed = _pair(bench, keys, pod)
                     if number >= 0:
                         taken[way].append(took)
+                        spent[way].append(computed)
     plain = figures.percentile(taken["add"], 0.5)
     found = [figures.Figure(f"{way}_ms_p50", figures.percentile(each, 0.5)) for way, each in taken.items()]
     for way, target in (("unselected_add", 0.5), ("selected_add", 2.0)):
         more = figures.percentile(taken[way], 0.5) - plain
+        computed = figures.percentile(spent[way], 0.5) - figures.percentile(spent["add"], 0.5)
         found.append(figures.Figure(f"{way}_more_ms_p50", more, target, f"{_PEERS} addresses"))
+        found.append(figures.Figure(f"{way}_more_cpu_ms_p50", computed, None, "the daemon's, without waits for RCU"))
     return found
 
 
-def _pair(bench: stage.Stage, keys: dict[str, str], pod: str) -> float:
-    """Return milliseconds of the ADD."""
+def _pair(bench: stage.Stage, keys: dict[str, str], pod: str) -> tuple[float, float]:
+    """Return milliseconds of the ADD, and of the daemon's CPU time in it."""
     [link] = bench.links
     stdin = json.dumps(harness.configuration(link.pci, **keys)).encode()
     env = {"CONTAINERID": "c1", "IFNAME": "net1", "PATH": "/"}
     env["ARGS"] = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={pod}"
     with namespaces.made("fresh") as fresh:
-        began = time.perf_counter()
+        computed, began = bench.daemon.cpu(), time.perf_counter()
         harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="ADD", NETNS=fresh.path, **env)
-        took = (time.perf_counter() - began) * 1000
+        took, computed = (time.perf_counter() - began) * 1000, bench.daemon.cpu() - computed
         harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="DEL", NETNS=fresh.path, **env)
-    return took
+    return took, computed
 
 
 def _compiling(count: int, pods: int) -> list[figures.Figure]:

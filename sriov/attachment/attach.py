@@ -25,8 +25,15 @@ _KINDS = {
 }
 
 
-Arrived = Callable[[kernel.Kernel], None]
-"""Called with the pod's kernel."""
+class Guard(msgspec.Struct, frozen=True):
+    """Calls with the pod's kernel: `before` the netdev is there, and when it has `arrived` and is not up yet.
+
+    `link_arrived` is the same as `arrived` for the host link, which others make.
+    """
+
+    before: Callable[[kernel.Kernel], None]
+    arrived: Callable[[kernel.Kernel], None]
+    link_arrived: Callable[[kernel.Kernel], None]
 
 
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
@@ -37,11 +44,11 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
 
 @contextlib.contextmanager
 def attached(
-    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, arrived: Arrived | None = None
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, guard: Guard | None = None
 ) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
     """Write the record and carry out the plan; yields the pod's kernel, open inside the block, and the VF's netdev.
 
-    `arrived` is called when the netdev is in the pod and not up yet.
+    `guard` is what has to be done in the pod for it.
 
     After a failure, also one of the block, the VF is in the host again, at the baseline, and its record is removed. If
     taking it back fails as well, the record stays for the next call that sees the VF. Raises what the failed step
@@ -65,12 +72,14 @@ def attached(
         book.write(record)
         written = [record]
         stack.callback(lambda: undo(node, book, written[-1], pod))
+        if guard is not None:
+            guard.before(inner)
         passed_over: set[settings.Setting] = set()
         for step in planned:
             with timing.timed(_KINDS[type(step)]):
                 passed_over |= _carry_out(step, node, net, inner, pod)
-            if arrived is not None and isinstance(step, plans.Move):
-                arrived(inner)
+            if guard is not None and isinstance(step, plans.Move):
+                guard.arrived(inner)
         written.append(_noted(book, record, passed_over))
         yield inner, _with_its_mac(node, inner, request)
         stack.pop_all()

@@ -8,11 +8,8 @@ Debian has it in libnftables1. A command line of nft's is a transaction: all of 
 import ctypes
 import errno
 import functools
-import math
-import re
 import struct
 import threading
-import time
 from collections.abc import Callable
 
 from sriov import errors
@@ -71,8 +68,6 @@ def run(commands: str) -> None:
                 said = library.nft_ctx_get_error_buffer(context).decode(errors="replace").strip()
                 raise errors.KernelError("set rules of nftables", errno.EINVAL, said.split("\n", 1)[0])
         finally:
-            if _DELETING.search(commands):
-                _closing.deleted()
             _closing.close(functools.partial(_free, context))
 
 
@@ -84,30 +79,23 @@ class _Closing:
     """Sockets that are closed when it costs nothing.
 
     Who closes one waits until all that was deleted in its namespace has been freed, which takes the kernel's RCU 10 ms
-    and more (nft_rcv_nl_event() in net/netfilter/nf_tables_api.c). The change itself is in force before that. So they
-    are closed a little later, and then at once.
+    and more (nft_rcv_nl_event() in net/netfilter/nf_tables_api.c), and the next move of a netdev waits for what a
+    closed socket leaves to RCU. The change itself is in force before that. So they are closed a little later.
     """
 
-    _SECONDS = 0.1
+    _SECONDS = 0.2
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
-        self._deleted = -math.inf
         self._lock = threading.Lock()
 
-    def deleted(self) -> None:
-        self._deleted = time.monotonic()
-
     def close(self, close: Callable[[], None]) -> None:
-        """At once if nothing was deleted just now. A context's is called with the library's lock held."""
-        if time.monotonic() - self._deleted > self._SECONDS:
-            close()
-            return
+        """Have it called soon, with the library's lock held."""
         with self._lock:
             self._waiting.append(close)
             if len(self._waiting) > 1:
                 return
-        timer = threading.Timer(2 * self._SECONDS, self._close_all)
+        timer = threading.Timer(self._SECONDS, self._close_all)
         timer.daemon = True
         timer.start()
 
@@ -120,7 +108,6 @@ class _Closing:
 
 
 _closing = _Closing()
-_DELETING = re.compile(r"^(delete|flush) ", re.MULTILINE)
 
 
 def comment(table: str, chain: str = "") -> str:

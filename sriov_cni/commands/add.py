@@ -124,8 +124,8 @@ def _attached(
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True, mac=mac)
-    arrived = joining.arrival(daemon, request, pod, request.owner.ifname)
-    with attach.attached(daemon.node, daemon.book, request, pod, arrived) as (inner, link):
+    guard = joining.guard(daemon, request, pod)
+    with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):
         # The task is the event loop's, but any thread may read whether it is done, and its result.
         if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
             return _configure(daemon, pod, inner, link, lease.result())

@@ -5,10 +5,9 @@ It is undone with the VF: detach deletes the pair that the ledger's record names
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sriov import devices, errors, polling
-from sriov.attachment import attach
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.context.calls import Call, Daemon
@@ -67,7 +66,7 @@ def make(
     vf: int,
     addresses: Sequence[kernel.IpInterface],
     *,
-    arrived: attach.Arrived | None = None,
+    arrived: Callable[[kernel.Kernel], None] | None = None,
 ) -> None:
     """Make the pair, with all that hangs on it. The VF's netdev in the pod has index `vf` and `addresses`. Blocks."""
     with daemon.node.kernel() as net, net.inside(pod) as inner:

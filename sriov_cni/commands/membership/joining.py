@@ -67,11 +67,6 @@ async def planned(
 @contextlib.contextmanager
 def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterator[plans.Request]:
     """Do what comes before the VF and, after the block, which attaches it, what comes when it is there. Blocks."""
-    if request.policy is not None:
-        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
-
-        with timing.timed(steps.CallStep.POLICY):
-            policy_requests.begin(daemon, request, pod, request.policy)
     if not request.services:
         yield request
         return
@@ -81,14 +76,13 @@ def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterato
     translation.admit(request.cookie)
 
 
-def arrival(daemon: Daemon, request: plans.Request, pod: netns.Netns, device: str) -> attach.Arrived | None:
-    """Return what is to be done when the device is in the pod and not up yet, or None."""
-    if request.policy is None or not request.policy.raw:
+def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Guard | None:
+    """Return what is to be done in the pod before the VF is there, and when it is and not up yet, or None."""
+    if request.policy is None:
         return None
     from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
-    key = (pod.identity, request.owner.ifname)
-    return functools.partial(policy_requests.arrived, daemon, key=key, device=device)
+    return policy_requests.guard(daemon, request, pod.identity, request.policy)
 
 
 def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
@@ -111,8 +105,8 @@ async def addressed(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         with timing.timed(steps.CallStep.HOST_LINK):
-            arrived = arrival(daemon, request, pod, request.host_link.inside)
-            make = functools.partial(host_link_requests.make, arrived=arrived)
+            guarded = guard(daemon, request, pod)
+            make = functools.partial(host_link_requests.make, arrived=None if guarded is None else guarded.link_arrived)
             await held.run(make, daemon, pod, request.host_link, link.index, addresses)
 
 

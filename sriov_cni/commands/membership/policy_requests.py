@@ -1,12 +1,14 @@
 """Network policies of an ADD: what holds for the pod is found out first, and is in force before the VF comes."""
 
+import functools
 import re
 
-from sriov import devices, errors
-from sriov.attachment import plans
+from sriov import devices, errors, timing
+from sriov.attachment import attach, plans
 from sriov.cluster import pod_policies
-from sriov.linux import kernel, netns
+from sriov.linux import kernel
 from sriov.state import ledger
+from sriov_cni.context import steps
 from sriov_cni.context.calls import Call, Daemon, PolicySource
 from sriov_cni.spec import cni_errors, netconf
 from sriov_cni.spec.cni_errors import Code
@@ -58,20 +60,26 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
     return ledger.PolicyHold(name, index, wish.raw, wish.unknown.value)
 
 
-def begin(daemon: Daemon, request: plans.Request, pod: netns.Netns, hold: ledger.PolicyHold) -> None:
-    """Put it in force in the pod, before the VF is there. Raises KernelError. Blocks."""
-    holding = of(request.owner, hold, request.host_link, pod.identity)
+def guard(
+    daemon: Daemon, request: plans.Request, where: tuple[int, int], hold: ledger.PolicyHold
+) -> attach.Guard | None:
+    """Return what puts it in force in the pod, before the VF is there. Its calls raise KernelError."""
     source, enforcement = daemon.policies, daemon.enforcement
-    if source is not None and enforcement is not None:
-        policy = source.rules_of(*holding.place) or _unknown(UnknownPolicy(hold.unknown))
-        with daemon.node.kernel() as net, net.inside(pod) as inner:
-            enforcement.hold(inner, holding, policy)
+    if source is None or enforcement is None:
+        return None
+    policed = of(request.owner, hold, request.host_link, where)
 
+    def before(inner: kernel.Kernel) -> None:
+        with timing.timed(steps.CallStep.POLICY):
+            policy = source.rules_of(*policed.place) or _unknown(UnknownPolicy(hold.unknown))
+            enforcement.hold(inner, policed, policy)
 
-def arrived(daemon: Daemon, inner: kernel.Kernel, *, key: tuple[tuple[int, int], str], device: str) -> None:
-    """Hold packet sockets on a device that is in the pod and not up yet. Raises KernelError."""
-    if daemon.enforcement is not None:
-        daemon.enforcement.arrived(inner, key, device)
+    def arrived(device: str, inner: kernel.Kernel) -> None:
+        if hold.raw and device in policed.scope.devices:
+            enforcement.arrived(inner, policed.key, device)
+
+    link = request.host_link.inside if request.host_link else ""
+    return attach.Guard(before, functools.partial(arrived, policed.scope.interface), functools.partial(arrived, link))
 
 
 def of(
