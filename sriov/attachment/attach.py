@@ -28,10 +28,12 @@ _KINDS = {
 class Guard(msgspec.Struct, frozen=True):
     """Calls with the pod's kernel: `before` the netdev is there, and when it has `arrived` and is not up yet.
 
+    `before` is also given what is recorded.
+
     `link_arrived` is the same as `arrived` for the host link, which others make.
     """
 
-    before: Callable[[kernel.Kernel], None]
+    before: Callable[[kernel.Kernel, ledger.PolicyHold], None]
     arrived: Callable[[kernel.Kernel], None]
     link_arrived: Callable[[kernel.Kernel], None]
 
@@ -67,13 +69,14 @@ def attached(
         target = node.target(request.vf, home.address)
         heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
         planned = plans.plan(target, msgspec.structs.replace(netdev, address=home.address), request, heard=heard)
-        record = _record(node, request, pod, target, home=home)
+        hold = request.policy and _numbered(inner, request.policy)
+        record = _record(node, msgspec.structs.replace(request, policy=hold), pod, target, home=home)
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
         written = [record]
         stack.callback(lambda: undo(node, book, written[-1], pod))
-        if guard is not None:
-            guard.before(inner)
+        if guard is not None and hold is not None:
+            guard.before(inner, hold)
         passed_over: set[settings.Setting] = set()
         for step in planned:
             with timing.timed(_KINDS[type(step)]):
@@ -232,6 +235,12 @@ def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> N
     if link.name != step.name:
         inner.rename(link.index, step.name)
     netdevs.configure(inner, step.name, step.change, trial=step.trial)
+
+
+def _numbered(inner: kernel.Kernel, hold: ledger.PolicyHold) -> ledger.PolicyHold:
+    """Leave the VF's index out if another netdev in the pod has it: the VF gets another one then."""
+    taken = hold.index and netdevs.if_there(inner, hold.index) is not None
+    return msgspec.structs.replace(hold, index=0) if taken else hold
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:

@@ -23,7 +23,7 @@ class PodPolicy(msgspec.Struct, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Where a pod's policy holds. `index` is the VF's in the host: the kernel keeps it in the pod if it is free there.
+    """Where a pod's policy holds. `index` is the VF's in the pod, 0 if it is not known before the VF is there.
 
     `host_link` is the name of the pod's end, "" for none, and `nodes` are the node's own addresses. `raw`: packet
     sockets are held to it, too.

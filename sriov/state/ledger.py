@@ -77,7 +77,8 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
 class PolicyHold(msgspec.Struct, frozen=True):
     """What holds the pod to network policies: those for the cluster's own network ("") or another one.
 
-    `index` is the VF's in the host. `raw`: packet sockets too. `unknown` is what holds until the pod is known.
+    `index` is the VF's in the host, which it keeps in the pod, or 0 if it does not. `raw`: packet sockets too.
+    `unknown` is what holds until the pod is known.
     """
 
     network: str = ""

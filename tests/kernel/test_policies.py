@@ -1,6 +1,7 @@
 """Policies of a pod on a VF from its ADD to its end, with real packets: the daemon is a process (root)."""
 
 import pathlib
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -160,3 +161,24 @@ def test_a_daemon_without_policies_refuses_such_a_network(tmp_path: pathlib.Path
         client = harness.Client(tmp_path / "run/cni.sock", linked.PLUGINS, pod.path)
         answer = client.call("ADD", policed.network(), ARGS=policed.POD)
         assert (answer.code, "does not know the cluster's policies" in answer.message) == (7, True), answer
+
+
+def test_rules_do_not_meet_another_interface_that_has_the_vfs_index(stage: Stage) -> None:
+    """The VF gets another one then; without such an interface the rules name the VF by its index, too."""
+    stage.put(table(DENY))
+    place = stage.place
+    assert stage.add(families=(V4,)).code == 0
+    assert 'iif "net1"' in ruleset(place.pod)
+    assert stage.delete(families=(V4,)).code == 0
+    netdev = place.node.netdev(linked.VF)
+    assert netdev is not None
+    linked.ip(place.pod.name, f"link add other index {netdev.index} type bridge")
+    assert stage.add(families=(V4,)).code == 0
+    assert 'iif "' not in ruleset(place.pod)
+    assert 'iifname "net1"' in ruleset(place.pod)
+    assert not stage.reaches(V4, ingress=True)
+
+
+def ruleset(pod: namespaces.Namespace) -> str:
+    command = ["ip", "netns", "exec", pod.name, "nft", "list", "ruleset"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -69,7 +69,8 @@ def guard(
         return None
     policed = of(request.owner, hold, request.host_link, where)
 
-    def before(inner: kernel.Kernel) -> None:
+    def before(inner: kernel.Kernel, recorded: ledger.PolicyHold) -> None:
+        policed = of(request.owner, recorded, request.host_link, where)
         with timing.timed(steps.CallStep.POLICY):
             policy = source.rules_of(*policed.place) or _unknown(UnknownPolicy(hold.unknown))
             enforcement.hold(inner, policed, policy)

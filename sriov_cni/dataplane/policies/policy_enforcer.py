@@ -62,11 +62,12 @@ class Enforcer:
             self._bring(inner, held, policy)
 
     def arrived(self, inner: kernel.Kernel, key: Key, device: str) -> None:
-        """Hold packet sockets on a device that has come into the pod and is not up yet. Raises KernelError."""
+        """Hold packet sockets on a device that has come into the pod and is not up yet. Raises UnsupportedError."""
         with self._lock:
             held = self._held.get(key)
             if held is not None and held.wanted is not None and held.wanted.raw:
-                inner.run_nft(policy_filter.raw_chain(held.holding.scope, held.mark, device))
+                with _told_of_raw(device):
+                    inner.run_nft(policy_filter.raw_chain(held.holding.scope, held.mark, device))
                 _look(inner, held)
 
     def release(self, key: Key, pod: netns.Netns | None) -> None:
@@ -151,6 +152,17 @@ class Enforcer:
             _name(held),
         )
         return False
+
+
+@contextlib.contextmanager
+def _told_of_raw(device: str) -> Iterator[None]:
+    try:
+        yield
+    except errors.KernelError as error:
+        raise errors.UnsupportedError(
+            f"policyRaw: the kernel takes no rules for what leaves {device}: {error.message}",
+            "use Linux 5.16 or later, with NETFILTER_EGRESS; or leave policyRaw out",
+        ) from error
 
 
 def _placed(inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter) -> bool:

@@ -12,7 +12,7 @@ connection tracking. Only a direction that is isolated has chains. The order in 
 **What it holds for.** `policy: multi` is for the VF's own interface, `policy: kubernetes` for the VF and the host link:
 together they are the pod's way into the cluster's network. Interfaces of other networks that Multus adds are none of
 NetworkPolicy's, and their peers' addresses are in none of its sets. The VF is named by its index, which no renaming
-changes, and by its name, for the index may be another than the host's when the VF has come into the pod.
+changes, and by its name, as the kernel gives it another index if its own is taken in the pod.
 
 **The node.** Kubernetes: "traffic to and from the node where a Pod is running is always allowed". An address proves
 nothing, as any peer on the VF's network can forge it. What comes by the host link was sent by the node, which drops

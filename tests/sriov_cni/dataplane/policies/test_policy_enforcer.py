@@ -150,6 +150,14 @@ def test_marks_differ_and_a_device_that_comes_gets_its_chain(stage: Stage) -> No
     assert told[0] != told[1]
 
 
+def test_a_kernel_without_chains_at_the_egress_is_named(stage: Stage) -> None:
+    holding = pod_policies.PolicedPod(("x", "a", ""), msgspec.structs.replace(SCOPE, raw=True), "", (0, 1))
+    stage.hold(pod_policies.NOTHING, holding)
+    stage.ruleset.refuse("add chain netdev")
+    with memory_kernel.opener(stage.machine)() as net, pytest.raises(errors.UnsupportedError, match=r"policyRaw.*net1"):
+        stage.enforcer.arrived(net, holding.key, "net1")
+
+
 def test_release_ends_it_and_takes_the_rules(stage: Stage) -> None:
     stage.hold(policy(ONE))
     stage.enforcer.release(stage.holding.key, stage.machine.home)
