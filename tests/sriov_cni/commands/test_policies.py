@@ -139,3 +139,17 @@ def record_index(stage: Stage) -> int:
     [record] = stage.made.book.records()
     assert record.policy is not None
     return record.policy.index
+
+
+def test_a_vf_without_a_pf_is_not_up_before_packet_sockets_are_held(stage: Stage) -> None:
+    """Others come up by the move itself, which is one request less."""
+    machine = stage.made.machine
+    vf = machine.add_vf_without_pf("0000:00:05.0", "ens5")
+    network = harness.configuration(vf, policy="kubernetes", policyRaw=True)
+    assert stage.client.call("ADD", network, ARGS=POD + "a").code == 0
+    requests = machine.requests
+    moved = next(n for n, each in enumerate(requests) if each.startswith("move"))
+    rules = [n for n, each in enumerate(requests) if each.startswith("set rules")]
+    up = next(n for n, each in enumerate(requests) if n > moved and each.startswith("set link") and "up=True" in each)
+    assert rules[0] < moved < rules[1] < up
+    assert "netdev" in stage.ruleset.told[1]
