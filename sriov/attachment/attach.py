@@ -25,7 +25,7 @@ _KINDS = {
 }
 
 
-class Guard(msgspec.Struct, frozen=True):
+class Precautions(msgspec.Struct, frozen=True):
     """Calls with the pod's kernel: `before` the netdev is there, and when it has `arrived` and is not up yet.
 
     `before` is also given what is recorded.
@@ -46,7 +46,7 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
 
 @contextlib.contextmanager
 def attached(
-    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, guard: Guard | None = None
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, guard: Precautions | None = None
 ) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
     """Write the record and carry out the plan; yields the pod's kernel, open inside the block, and the VF's netdev.
 

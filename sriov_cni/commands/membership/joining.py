@@ -76,7 +76,7 @@ def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterato
     translation.admit(request.cookie)
 
 
-def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Guard | None:
+def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Precautions | None:
     """Return what is to be done in the pod before the VF is there, and when it is and not up yet, or None."""
     if request.policy is None:
         return None

@@ -62,7 +62,7 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
 
 def guard(
     daemon: Daemon, request: plans.Request, where: tuple[int, int], hold: ledger.PolicyHold
-) -> attach.Guard | None:
+) -> attach.Precautions | None:
     """Return what puts it in force in the pod, before the VF is there. Its calls raise KernelError."""
     source, enforcement = daemon.policies, daemon.enforcement
     if source is None or enforcement is None:
@@ -80,7 +80,9 @@ def guard(
             enforcement.arrived(inner, policed.key, device)
 
     link = request.host_link.inside if request.host_link else ""
-    return attach.Guard(before, functools.partial(arrived, policed.scope.interface), functools.partial(arrived, link))
+    return attach.Precautions(
+        before, functools.partial(arrived, policed.scope.interface), functools.partial(arrived, link)
+    )
 
 
 def of(
