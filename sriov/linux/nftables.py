@@ -29,7 +29,7 @@ _CHAIN_NAME = 3  # NFTA_CHAIN_NAME
 _TABLE_USERDATA, _CHAIN_USERDATA = 6, 12  # NFTA_TABLE_USERDATA, NFTA_CHAIN_USERDATA
 _ELEMENTS, _KEY, _VALUE = 3, 1, 1  # NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
 _GENERATION = 1  # NFTA_GEN_ID
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.RLock()
 """The library's parser and its tables of names are not made for several threads."""
 
 
@@ -80,10 +80,12 @@ class _Closing:
 
     Who closes one waits until all that was deleted in its namespace has been freed, which takes the kernel's RCU 10 ms
     and more (nft_rcv_nl_event() in net/netfilter/nf_tables_api.c), and the next move of a netdev waits for what a
-    closed socket leaves to RCU. The change itself is in force before that. So they are closed a little later.
+    closed socket leaves to RCU. The change itself is in force before that. So they are closed a little later, but not
+    more than a hundred: the library ends the process if its socket's number is 1024 or more (select(2)).
     """
 
     _SECONDS = 0.2
+    _MOST = 100
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
@@ -93,8 +95,13 @@ class _Closing:
         """Have it called soon, with the library's lock held."""
         with self._lock:
             self._waiting.append(close)
-            if len(self._waiting) > 1:
-                return
+            first = len(self._waiting) == 1
+            oldest = self._waiting.pop(0) if len(self._waiting) > self._MOST else None
+        if oldest is not None:
+            with _one_at_a_time:
+                oldest()
+        if not first:
+            return
         timer = threading.Timer(self._SECONDS, self._close_all)
         timer.daemon = True
         timer.start()
