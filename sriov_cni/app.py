@@ -43,9 +43,10 @@ def main(
     open_kernel: KernelOpener | None = None,
     patience: float = node.PATIENCE,
     writer: sysfs_writes.Attributes | None = None,
+    policies: calls.PolicySource | None = None,
 ) -> int:
     """Run until SIGTERM. Without arguments: the process's own command line, and the machine's kernel and sysfs; a test
-    passes others, and may shorten the patience."""
+    passes others, and may shorten the patience. `policies` are those of the cluster's pods."""
     options = _parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(options.log_level, options.log_format)
@@ -53,7 +54,7 @@ def main(
     try:
         writes = writer or sysfs_writes.Sysfs(options.sysfs)
         make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
-        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
+        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place, policies))
         if place.is_held():
             _end_host_rules(open_kernel or open_netlink)
     except errors.SriovError as error:
@@ -81,7 +82,10 @@ open_netlink = kept(netlink.Netlink)
 
 
 async def _run(
-    options: argparse.Namespace, node_of: Callable[[netns.Netns], node.Node], place: run_directory.RunDirectory
+    options: argparse.Namespace,
+    node_of: Callable[[netns.Netns], node.Node],
+    place: run_directory.RunDirectory,
+    policies: calls.PolicySource | None,
 ) -> None:
     inherited = systemd.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
@@ -116,6 +120,8 @@ async def _run(
             translation,
             functools.partial(set_sysctls, root=options.net_sysctls),
             None if receiving is None else lambda: receiving.receiver.ranges,
+            policies=policies or held,
+            enforcement=None if (policies or held) is None else _enforcement(here),
             other_balancers=_other_balancers(options),
         )
         tell = functools.partial(systemd.tell, os.environ)
@@ -198,6 +204,13 @@ def _start(translation: "services.Translator", book: ledger.Ledger) -> None:
         if record.cookie:
             translation.admit(record.cookie)
     translation.prove()
+
+
+def _enforcement(here: node.Node) -> calls.Enforcement:
+    # A daemon without policies imports nothing for them.
+    from sriov_cni.dataplane.policies import policy_enforcer  # noqa: PLC0415
+
+    return policy_enforcer.Enforcer(here.kernel)
 
 
 def set_sysctls(pod: netns.Netns, wanted: Mapping[str, str], root: pathlib.Path) -> None:

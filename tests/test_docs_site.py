@@ -42,6 +42,7 @@ RUN_BY = {
         "tests/test_docs.py::test_the_policy",
     ],
     ("docs/host-link.md", "json"): ["tests/test_docs.py::test_the_host_link"],
+    ("docs/policy.md", "json"): ["tests/test_docs.py::test_the_network_policy"],
     ("docs/install.md", "yaml"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
         "tests/deploy/test_install_page.py::test_openshift_admits_what_the_pods_ask_for_and_no_more",

@@ -22,6 +22,38 @@ class PodPolicy(msgspec.Struct, frozen=True):
         return self.ingress is not None or self.egress is not None
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """Where a pod's policy holds. `index` is the VF's in the pod, 0 if it is not known before the VF is there.
+
+    `host_link` is the name of the pod's end, "" for none, and `nodes` are the node's own addresses. `raw`: packet
+    sockets are held to it, too.
+    """
+
+    interface: str
+    index: int = 0
+    host_link: str = ""
+    nodes: tuple[str, ...] = ()
+    raw: bool = False
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The pod's interfaces for which it holds."""
+        return tuple(filter(None, (self.interface, self.host_link)))
+
+
+class PolicedPod(msgspec.Struct, frozen=True):
+    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are."""
+
+    place: policies.Place
+    scope: Scope
+    path: str
+    netns: tuple[int, int]
+
+    @property
+    def key(self) -> tuple[tuple[int, int], str]:
+        return self.netns, self.scope.interface
+
+
 EVERYTHING = PodPolicy()
 NOTHING = PodPolicy((), ())
 
