@@ -93,6 +93,7 @@ def test_pods_namespaces_and_policies_come_change_and_go(tmp_path: pathlib.Path)
         api, daemon = await filled(), PolicyDaemon(tmp_path)
         async with daemon.serving(), api.serving() as port, agent(tmp_path, port):
             await reaches(daemon, api)
+            await asyncio.sleep(0.1)
             assert len(daemon.heard) == 1, "the whole table, and not piece by piece as it is listed"
             moved = copy.deepcopy(PODS[4])
             moved["status"]["podIPs"] = [{"ip": "10.0.9.9"}]
