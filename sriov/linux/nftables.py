@@ -90,28 +90,39 @@ class _Closing:
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()
+        self._is_timed = False
 
     def close(self, close: Callable[[], None]) -> None:
         """Have it called soon, with the library's lock held."""
         with self._lock:
             self._waiting.append(close)
-            first = len(self._waiting) == 1
             oldest = self._waiting.pop(0) if len(self._waiting) > self._MOST else None
+            self._time()
         if oldest is not None:
             with _one_at_a_time:
                 oldest()
-        if not first:
+
+    def _time(self) -> None:
+        if self._is_timed or not self._waiting:
             return
+        self._is_timed = True
         timer = threading.Timer(self._SECONDS, self._close_all)
         timer.daemon = True
         timer.start()
 
     def _close_all(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for close in waiting:
-            with _one_at_a_time:
-                close()
+        """Close those that wait now. Each waits, and counts, until it is its turn: that takes long under load."""
+        try:
+            for _ in range(len(self._waiting)):
+                with self._lock:
+                    oldest = self._waiting.pop(0) if self._waiting else None
+                if oldest is not None:
+                    with _one_at_a_time:
+                        oldest()
+        finally:
+            with self._lock:
+                self._is_timed = False
+                self._time()
 
 
 _closing = _Closing()
