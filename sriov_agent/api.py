@@ -5,6 +5,7 @@ The client library reads configurations, tokens (again when one has expired) and
 
 import pathlib
 import socket
+import types
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -49,62 +50,59 @@ class GoneError(FailedError):
 
 
 class AbsentError(FailedError):
-    """The server does not serve this kind."""
-
-
-class _Services(objects.ServiceObject, resource.NamespacedResourceG, frozen=True, gc=True):
-    _api_info = resource.ApiInfo(resource.ResourceDef("", "v1", "Service"), "services", ["global_list", "global_watch"])
-
-
-class _Slices(objects.SliceObject, resource.NamespacedResourceG, frozen=True, gc=True):
-    _api_info = resource.ApiInfo(
-        resource.ResourceDef("discovery.k8s.io", "v1", "EndpointSlice"),
-        "endpointslices",
-        ["global_list", "global_watch"],
-    )
-
-
-class _Nodes(objects.NodeObject, resource.GlobalResource, frozen=True, gc=True):
-    _api_info = resource.ApiInfo(resource.ResourceDef("", "v1", "Node"), "nodes", ["list", "watch"])
-
-
-class _Ranges(objects.RangeObject, resource.GlobalResource, frozen=True, gc=True):
-    _api_info = resource.ApiInfo(
-        resource.ResourceDef("networking.k8s.io", "v1", "ServiceCIDR"), "servicecidrs", ["list", "watch"]
-    )
+    """The server does not serve this kind, or has no such object."""
 
 
 class WatchedKind(msgspec.Struct, frozen=True):
-    """A kind of objects, and which of them are wanted."""
+    """A kind of objects, where the API server has them, and which are wanted: `without` these labels, with `fields`.
+
+    `base` is what is read of one. An `optional` kind may not be served.
+    """
 
     name: str
     base: type[objects.AnyObject]
-    resource: type[_Services | _Slices | _Nodes | _Ranges]
-    labels: dict[str, operators.UnaryOperator] | None = None
+    plural: str
+    group: str = ""
+    version: str = "v1"
+    is_namespaced: bool = True
+    without: tuple[str, ...] = ()
     fields: dict[str, str] | None = None
     optional: bool = False
 
     @property
+    def resource(self) -> type[Any]:
+        """Return the class of the client library."""
+        place = resource.ResourceDef(self.group, self.version, self.name)
+        scope: type[resource.Resource] = resource.GlobalResource
+        verbs = ["list", "watch"]
+        if self.is_namespaced:
+            scope, verbs = resource.NamespacedResourceG, ["get", "global_list", "global_watch"]
+        known = {"_api_info": resource.ApiInfo(place, self.plural, verbs)}
+        return types.new_class(
+            self.name, (self.base, scope), {"frozen": True, "gc": True}, lambda own: own.update(known)
+        )
+
+    @property
     def selection(self) -> dict[str, Any]:
         """Return the client's arguments for those that are wanted."""
-        everywhere = {"namespace": "*"} if issubclass(self.resource, resource.NamespacedResourceG) else {}
-        return {"labels": self.labels, "fields": self.fields, **everywhere}
+        everywhere = {"namespace": "*"} if self.is_namespaced else {}
+        labels = {name: operators.not_exists() for name in self.without} or None
+        return {"labels": labels, "fields": self.fields, **everywhere}
 
 
 # As kube-proxy asks (cmd/kube-proxy/app/server.go): what is another proxy's is not even sent.
-_OURS = {
-    "service.kubernetes.io/service-proxy-name": operators.not_exists(),
-    "service.kubernetes.io/headless": operators.not_exists(),
-}
+_OURS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 
 
 def kinds(node: str) -> tuple[WatchedKind, ...]:
-    """Return what is watched for this node."""
+    """Return what is watched for this node's Services."""
     return (
-        WatchedKind("Service", objects.ServiceObject, _Services, labels=_OURS),
-        WatchedKind("EndpointSlice", objects.SliceObject, _Slices, labels=_OURS),
-        WatchedKind("Node", objects.NodeObject, _Nodes, fields={"metadata.name": node}),
-        WatchedKind("ServiceCIDR", objects.RangeObject, _Ranges, optional=True),
+        WatchedKind("Service", objects.ServiceObject, "services", without=_OURS),
+        WatchedKind("EndpointSlice", objects.SliceObject, "endpointslices", "discovery.k8s.io", without=_OURS),
+        WatchedKind("Node", objects.NodeObject, "nodes", is_namespaced=False, fields={"metadata.name": node}),
+        WatchedKind(
+            "ServiceCIDR", objects.RangeObject, "servicecidrs", "networking.k8s.io", is_namespaced=False, optional=True
+        ),
     )
 
 
@@ -143,10 +141,11 @@ class ApiServer:
         trust = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
         transport = _Transport(verify=trust, socket_options=_KEEPALIVE)
         self._client = async_client.AsyncClient(config, timeout=_TIMEOUT, trust_env=False, transport=transport)
+        self._resources: dict[str, type[Any]] = {}
 
     async def list(self, kind: WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
         """Have `put` take each object, and return the version of the list. Raises FailedError."""
-        found = self._client.list(kind.resource, chunk_size=_CHUNK, **kind.selection)
+        found = self._client.list(self._resource(kind), chunk_size=_CHUNK, **kind.selection)
         try:
             async for each in found:
                 put(each)
@@ -156,12 +155,25 @@ class ApiServer:
 
     async def watch(self, kind: WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
         """Yield what has happened since the version, and bookmarks. Ends with FailedError, and never without."""
-        found = self._client.watch(kind.resource, resource_version=version, server_timeout=_WATCH, **kind.selection)
+        found = self._client.watch(
+            self._resource(kind), resource_version=version, server_timeout=_WATCH, **kind.selection
+        )
         try:
             async for what, each in found:
                 yield what, each
         except Exception as error:
             raise _failed(f"watching {kind.name}s", error) from error
+
+    async def get(self, kind: WatchedKind, namespace: str, name: str) -> objects.AnyObject:
+        """Return one object of a namespace, by checked names. Raises FailedError; AbsentError if there is none."""
+        try:
+            found: objects.AnyObject = await self._client.get(self._resource(kind), name, namespace=namespace)
+        except Exception as error:
+            raise _failed(f"getting {kind.name} {namespace}/{name}", error) from error
+        return found
+
+    def _resource(self, kind: WatchedKind) -> type[Any]:
+        return self._resources.get(kind.name) or self._resources.setdefault(kind.name, kind.resource)
 
     async def aclose(self) -> None:
         await self._client.close()

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sriov import errors
 from sriov.daemon import background
-from sriov_agent import api, objects, view
+from sriov_agent import api, objects
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +21,16 @@ class ObjectSource(Protocol):
     def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> Awaitable[str]: ...
 
     def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]: ...
+
+
+class ClusterView(Protocol):
+    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list."""
+
+    def put(self, seen: objects.AnyObject) -> None: ...
+
+    def remove(self, kind: type[objects.AnyObject], key: tuple[str, str]) -> None: ...
+
+    def only(self, kind: type[objects.AnyObject], keys: set[tuple[str, str]]) -> None: ...
 
 
 class WatchTimings(background.RetryTimings, frozen=True):
@@ -44,7 +54,7 @@ class KindWatcher:
         self,
         kind: api.WatchedKind,
         source: ObjectSource,
-        seen: view.View,
+        seen: ClusterView,
         noted: Callable[[], None],
         timings: WatchTimings = WatchTimings(),  # noqa: B008  # frozen
     ) -> None:
@@ -114,7 +124,7 @@ class KindWatcher:
         self._failures, self.problem = 0, ""
 
     async def _absent(self, error: api.AbsentError) -> None:
-        """A cluster before 1.33 has no ServiceCIDRs; asked again now and then, since it may be upgraded."""
+        """A cluster before 1.33 has no ServiceCIDRs, most have no MultiNetworkPolicies; asked again now and then."""
         if not self._kind.optional:
             await self._failed(error, settled=False)
             return

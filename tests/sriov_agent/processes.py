@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 
 from sriov.cluster import services
+from sriov.cluster.policies import Place
 from sriov.daemon import background
 from sriov_cni.dataplane import receiver, table_store
+from sriov_cni.dataplane.policies import reception, tables
 from tests.sriov_agent import cluster
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,3 +85,18 @@ class Daemon:
             frontend.address: [each.address for each in service.backends]
             for frontend, service in self.receiver.table.items()
         }
+
+
+class PolicyDaemon:
+    """The same of policies, in an event loop. `heard` has whom the changes concerned."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.where = reception.PolicyPlaces(folder / "policies.sock", folder / "lib/policies", uid=0)
+        self.held = tables.PolicyTables()
+        self.heard: list[frozenset[Place]] = []
+        self.held.subscribe(self.heard.append)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        async with reception.made(self.where, self.held).serving(self.where.socket, background.Background()):
+            yield
