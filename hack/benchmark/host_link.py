@@ -1,33 +1,24 @@
-"""Host link: an ADD with `hostLink` beside one without, in one run, each into a namespace that is new, as a pod's is.
+"""Host link: an ADD with `hostLink` beside one without, in one run (`stages.rounds`).
 
-For pods with IPv4, IPv6, and both, in an order by chance: what an ADD and DEL leave to the kernel's RCU is the next
-one's to wait for. An ADD waits for it in steps of 4 ms, a tick of the kernel's, and half of them may take a step more
-than the other half: so it is the difference of two ADDs of one round whose median is taken, and not the difference of
-two medians, which jumps by a step.
-
-Veths are the VFs, and the answer of the IPAM plugin is there at once, so that nothing but the daemon and the kernel
-counts. Duplicate detection is off in the pods: with IPv6 it takes one to two seconds of each ADD, with a host link or
-without. Needs root.
+For pods with IPv4, IPv6, and both. Veths are the VFs, and the answer of the IPAM plugin is there at once, so that
+nothing but the daemon and the kernel counts. Duplicate detection is off in the pods: with IPv6 it takes one to two
+seconds of each ADD, with a host link or without. Needs root.
 """
 
-import contextlib
+import functools
 import json
-import operator
 import pathlib
-import random
-import statistics
 import subprocess
 import time
 
 from hack.benchmark import figures
-from hack.benchmark.stages import stage, veths
-from sriov.linux import netlink, netns
+from hack.benchmark.stages import rounds, stage, veths
+from sriov.linux import netns
 from tests.kernel import namespaces
 from tests.sriov_cni import harness
 
 PAIRS = 400
 _WARM = 5  # pairs, until the daemon has imported what it needs
-_AT_ONCE = 50  # pairs; a thousand namespaces would make each request slower
 _NODE = {4: "192.0.2.10/24", 6: "2001:db8:2::10/64"}
 _POD = {4: "10.123.0.5/16", 6: "2001:db8:1::5/64"}
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
@@ -39,27 +30,15 @@ _KINDS = ("without", "with")
 
 def measure(pairs: int = PAIRS) -> list[figures.Figure]:
     """Measure so many ADDs of each kind, in turns."""
-    taken: dict[tuple[str, str], list[float]] = {(family, kind): [] for family in _FAMILIES for kind in _KINDS}
     with veths.opened(1) as bench:
         _give_the_node_addresses()
-        _measure(bench, {each: [] for each in taken}, _WARM)
-        for begun in range(0, pairs, _AT_ONCE):
-            _measure(bench, taken, min(_AT_ONCE, pairs - begun))
+        ways = {
+            (family, kind): functools.partial(_add, bench, versions, kind == "with")
+            for family, versions in _FAMILIES.items()
+            for kind in _KINDS
+        }
+        taken = rounds.taken(ways, pairs, _WARM)
     return [each for family in _FAMILIES for each in _figures(family, *(taken[family, kind] for kind in _KINDS))]
-
-
-def _measure(bench: stage.Stage, taken: dict[tuple[str, str], list[float]], pairs: int) -> None:
-    """Measure some pairs. No namespace ends meanwhile: the kernel takes them apart in the background, under the lock
-    that all requests need."""
-    chance = random.Random(pairs)  # noqa: S311  # the same order in each run
-    with contextlib.closing(netlink.Netlink()) as net:
-        with contextlib.ExitStack() as pods:
-            for _ in range(pairs):
-                for (family, kind), spent in chance.sample(list(taken.items()), len(taken)):
-                    pod = pods.enter_context(namespaces.made("fresh"))
-                    spent.append(_add(bench, pod, _FAMILIES[family], linked=kind == "with"))
-            last = net.mark(pod.handle)
-        namespaces.until(lambda: last is None or net.is_gone(last))
 
 
 def _give_the_node_addresses() -> None:
@@ -69,8 +48,7 @@ def _give_the_node_addresses() -> None:
 
 
 def _figures(family: str, without: list[float], linked: list[float]) -> list[figures.Figure]:
-    added = statistics.median(map(operator.sub, linked, without))
-    found = [figures.Figure(f"{family}host_link_adds_ms_p50", added, 4.0)]
+    found = [figures.Figure(f"{family}host_link_adds_ms_p50", rounds.more(linked, without), 4.0)]
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         one, other = figures.percentile(without, share), figures.percentile(linked, share)
         found += [
@@ -81,7 +59,7 @@ def _figures(family: str, without: list[float], linked: list[float]) -> list[fig
     return found
 
 
-def _add(bench: stage.Stage, pod: namespaces.Namespace, versions: tuple[int, ...], *, linked: bool) -> float:
+def _add(bench: stage.Stage, versions: tuple[int, ...], linked: bool, pod: namespaces.Namespace) -> float:
     """Return milliseconds of the ADD."""
     [link] = bench.links
     with netns.entered(pod.handle):
