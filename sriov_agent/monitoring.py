@@ -60,7 +60,7 @@ class AgentMetrics(registry.Collector):
 
 
 def _of_policies(feed: "policy_feed.PolicyFeed") -> Iterator[core.Metric]:
-    rules, sets = feed.rules.rules, feed.rules.sets
+    held, rules, sets = feed.rules.fitted, feed.rules.rules, feed.rules.sets
     yield core.GaugeMetricFamily(
         "sriov_agent_policy_pods", "Pods of this node.", sum(1 for _, _, network in [*rules] if not network)
     )
@@ -68,6 +68,11 @@ def _of_policies(feed: "policy_feed.PolicyFeed") -> Iterator[core.Metric]:
         "sriov_agent_policy_addresses",
         "Addresses that their policies select.",
         sum(len(each) for each in sets.values()),
+    )
+    yield core.GaugeMetricFamily(
+        "sriov_agent_policy_oversized_pods",
+        "Pods of this node whose policies are more than it takes, so that they are closed or unknown.",
+        len(held.unknown | {place[:2] for place in held.closed}),
     )
     yield core.GaugeMetricFamily(
         "sriov_agent_policy_connected",

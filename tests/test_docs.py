@@ -70,10 +70,16 @@ def test_the_host_link() -> None:
 
 
 def test_the_network_policy() -> None:
-    [example] = examples("docs/policy.md")
+    example, for_all = examples("docs/policy.md")
     wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments())
     assert wanted.policy == policy_modes.PolicyWish(policy_modes.PolicyMode.KUBERNETES)
     assert wanted.host_link is not None
+    node = policy_rules.parse(json.dumps(for_all).encode(), "policy.json")
+    assert node.defaults == policy_rules.NetworkDefaults(policy=policy_modes.PolicyMode.KUBERNETES, policy_raw=True)
+    assert [(each.pfs, each.policy, each.policy_raw) for each in node.rules or ()] == [
+        (("ens1f0",), (policy_modes.PolicyMode.KUBERNETES,), (True,)),
+        (None, None, None),
+    ]
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:

@@ -33,7 +33,7 @@ def whole(table: policies.PolicyTable) -> policies.PolicyChange:
 
 def concerned(table: policies.PolicyTable, change: policies.PolicyChange) -> frozenset[policies.Place]:
     """Return the places whose rules, grants or sets are other than before. `table` has the change already."""
-    others = {name for name, each in table.grants.items() if not change.sets.keys().isdisjoint(_sets_of(each))}
+    others = {name for name, each in table.grants.items() if not change.sets.keys().isdisjoint(sets_of(each))}
     grants = others | change.grants.keys()
     places = {place for place, each in table.rules.items() if not grants.isdisjoint(grants_of(each))}
     return frozenset(places | change.rules.keys()).union(change.gone_rules)
@@ -61,7 +61,7 @@ def check_names(table: policies.PolicyTable) -> None:
             if name not in table.grants:
                 raise _wrong(f"pod {place[0]}/{place[1]}", f"the grant {name!r} is not in the table")
     for name, grant in table.grants.items():
-        for each in _sets_of(grant):
+        for each in sets_of(grant):
             if each not in table.sets:
                 raise _wrong(f"grant {name!r}", f"the set {each!r} is not in the table")
 
@@ -81,7 +81,7 @@ def _set_change(before: frozenset[bytes] | None, now: frozenset[bytes]) -> polic
     return policies.SetChange(tuple(sorted(now - known)), tuple(sorted(known - now)))
 
 
-def _sets_of(grant: policies.Grant) -> Iterator[str]:
+def sets_of(grant: policies.Grant) -> Iterator[str]:
     return (name for opening in grant.openings for name in opening.sets)
 
 

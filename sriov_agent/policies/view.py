@@ -12,7 +12,7 @@ import msgspec
 from sriov.cluster import policies, policy_changes
 from sriov.cluster.policies import PolicyDirection
 from sriov_agent import objects as watched
-from sriov_agent.policies import granting, objects, pods, reading, selectors
+from sriov_agent.policies import fitting, granting, objects, pods, reading, selectors
 
 _LONGEST = 400  # characters of the ports in a grant's name: a pod may have thousands of them
 
@@ -36,21 +36,22 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 class _Made(msgspec.Struct, frozen=True):
-    """A grant, the sets that it names, and the choices of pods whose ports it depends on."""
+    """A grant and its bytes in a frame, the sets that it names, and the choices of pods whose ports it depends on."""
 
     grant: policies.Grant
+    size: int
     sets: Mapping[str, granting.AddressSet]
     receivers: frozenset[pods.PodChoice]
 
 
 class PolicyView:
-    """`sets`, `grants` and `rules` are what the changes so far add up to.
+    """`fitted` is what the changes so far add up to, with `room` for so much.
 
     `awaited` are pods that are being asked for; one of which an event tells is none any more.
     """
 
-    def __init__(self, node: str, complain: Callable[[str], None]) -> None:
-        self._node, self._complain = node, complain
+    def __init__(self, node: str, complain: Callable[[str], None], room: fitting.TableRoom = fitting.ROOM) -> None:
+        self._node, self._complain, self._room = node, complain, room
         self._stale_choices: set[pods.PodChoice] = set()
         self._stale_policies: set[Named] = set()
         self._stale_pods: set[pods.Key] = set()
@@ -61,12 +62,25 @@ class PolicyView:
         self._sources: dict[pods.Key, dict[str, _Source]] = {}
         self._made: dict[str, _Made] = {}
         self.awaited: set[pods.Key] = set()
-        self.sets: dict[str, frozenset[bytes]] = {}
-        self.rules: dict[policies.Place, policies.Rules] = {}
+        self._sets: dict[str, frozenset[bytes]] = {}
+        self._rules: dict[policies.Place, policies.Rules] = {}
+        self.fitted = fitting.FittedTable(policies.PolicyTable())
+
+    @property
+    def table(self) -> policies.PolicyTable:
+        return self.fitted.table
+
+    @property
+    def sets(self) -> dict[str, frozenset[bytes]]:
+        return self.table.sets
 
     @property
     def grants(self) -> dict[str, policies.Grant]:
-        return {name: made.grant for name, made in self._made.items()}
+        return self.table.grants
+
+    @property
+    def rules(self) -> dict[policies.Place, policies.Rules]:
+        return self.table.rules
 
     def put(self, seen: watched.AnyObject) -> None:
         """Take note of an object that is new or changed."""
@@ -109,7 +123,7 @@ class PolicyView:
     def whole(self) -> policies.PolicyChange:
         """Return the table as it is now, with what has been noted since the last change."""
         self.change()
-        return policy_changes.whole(policies.PolicyTable(self.sets, self.grants, self.rules))
+        return policy_changes.whole(self.table)
 
     def put_namespace(self, seen: objects.NamespaceObject) -> None:
         self._population.put_namespace(seen.metadata.name, seen.metadata.labels)
@@ -139,29 +153,32 @@ class PolicyView:
 
     def change(self) -> policies.PolicyChange:
         """Bring the rules up to date, and return what has changed in them."""
-        rules = self._compile_rules()
-        made = self._compile_grants()
+        self._rules = self._compile_rules()
+        self._made = made = self._compile_grants()
         wanted = {name: one for each in made.values() for name, one in each.sets.items()}
-        sets = {name: self._addresses(name, each) for name, each in wanted.items()}
-        changed = policies.PolicyChange(
-            {
-                name: _difference(self.sets.get(name), each)
-                for name, each in sets.items()
-                if self.sets.get(name) != each
-            },
-            {name: each.grant for name, each in made.items() if _lacks(self._made.get(name), each)},
-            {place: each for place, each in rules.items() if self.rules.get(place) != each},
-            tuple(self.sets.keys() - sets.keys()),
-            tuple(self._made.keys() - made.keys()),
-            tuple(self.rules.keys() - rules.keys()),
-        )
-        self.rules, self._made, self.sets = rules, made, sets
+        self._sets = {name: self._addresses(name, each) for name, each in wanted.items()}
+        before = self.table
+        self._fit()
         self._population.keep(
             {each.choice for each in wanted.values()}.union(*(each.receivers for each in made.values()))
         )
         for stale in (self._stale_choices, self._stale_policies, self._stale_pods):
             stale.clear()
-        return changed
+        return policy_changes.difference(before, self.table)
+
+    def _fit(self) -> None:
+        table = policies.PolicyTable(self._sets, {name: each.grant for name, each in self._made.items()}, self._rules)
+        self.fitted = fitting.fitted(table, {name: each.size for name, each in self._made.items()}, self._room)
+        for namespace, pod, network in self.fitted.closed:
+            where = f" in network {network}" if network else ""
+            self._complain(
+                f"Pod {namespace}/{pod}: its policies{where} are more than a node takes; what they isolate is closed"
+            )
+        for namespace, pod in self.fitted.unknown:
+            self._complain(
+                f"Pod {namespace}/{pod}: its networks with policies are more than a node takes; the pod is left out,"
+                " so that it keeps the rules that it has, and is unknown when it starts"
+            )
 
     def _put_pod(self, key: pods.Key, pod: pods.PodFacts | None) -> None:
         self.awaited.discard(key)
@@ -181,7 +198,7 @@ class PolicyView:
 
     def _compile_rules(self) -> dict[policies.Place, policies.Rules]:
         """Work out again which grants the pods have that were touched, for each of their networks."""
-        rules = {place: each for place, each in self.rules.items() if place[:2] not in self._stale_pods}
+        rules = {place: each for place, each in self._rules.items() if place[:2] not in self._stale_pods}
         for key in self._stale_pods:
             self._sources.pop(key, None)
             if key in self._local[key[0]]:
@@ -217,20 +234,11 @@ class PolicyView:
         policy, sets = self._policies[source.policy], dict[str, granting.AddressSet]()
         made = granting.grant(policy, source.direction, source.ports, self._population, sets)
         receivers = granting.receivers(policy) if source.direction is PolicyDirection.EGRESS else ()
-        return _Made(made, sets, frozenset(receivers))
+        return _Made(made, fitting.size(source.name, made), sets, frozenset(receivers))
 
     def _addresses(self, name: str, wanted: granting.AddressSet) -> frozenset[bytes]:
-        before = self.sets.get(name)
+        before = self._sets.get(name)
         return wanted.addresses(self._population) if before is None or wanted.choice in self._stale_choices else before
-
-
-def _difference(before: frozenset[bytes] | None, now: frozenset[bytes]) -> policies.SetChange:
-    known = before or frozenset()
-    return policies.SetChange(tuple(sorted(now - known)), tuple(sorted(known - now)))
-
-
-def _lacks(before: _Made | None, now: _Made) -> bool:
-    return before is None or before.grant != now.grant
 
 
 def _named(key: pods.Key, multi: bool) -> Named:

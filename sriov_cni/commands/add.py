@@ -186,7 +186,7 @@ def _request(
     link_layers.check(daemon.node, vf, wanted)
     way = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted.host_link))
+        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(

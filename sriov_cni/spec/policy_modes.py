@@ -27,26 +27,48 @@ class UnknownPolicy(enum.StrEnum):
 
 
 class PolicyWish(msgspec.Struct, frozen=True):
-    """`raw`: a packet socket is held to the policies, too."""
+    """None is what nobody has named. `raw`: a packet socket is held to the policies, too."""
 
-    mode: PolicyMode
-    unknown: UnknownPolicy = UnknownPolicy.REFUSE
-    raw: bool = False
+    mode: PolicyMode | None = None
+    unknown: UnknownPolicy | None = None
+    raw: bool | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.mode not in (None, PolicyMode.OFF)
+
+    def over(self, defaults: "PolicyWish") -> "PolicyWish":
+        """Return it with the defaults for what it does not name."""
+        raw = defaults.raw if self.raw is None else self.raw
+        return PolicyWish(self.mode or defaults.mode, self.unknown or defaults.unknown, raw)
 
 
-def read(mode: str | None, unknown: str | None, raw: bool | None, *, ipam: str | None) -> PolicyWish | None:
-    """Return what is asked for; None if the network does not say. Raises CniError with code 2 or 7."""
-    chosen = _one_of(PolicyMode, "policy", mode) if mode else None
-    wish = PolicyWish(chosen or PolicyMode.OFF, _one_of(UnknownPolicy, "policyUnknown", unknown or "refuse"), bool(raw))
-    if wish.mode is PolicyMode.OFF and (unknown or raw):
+def read(mode: str | None, unknown: str | None, raw: bool | None, *, ipam: str | None) -> PolicyWish:
+    """Return what a network names. Raises CniError with code 2 or 7."""
+    wish = PolicyWish(
+        _one_of(PolicyMode, "policy", mode) if mode else None,
+        _one_of(UnknownPolicy, "policyUnknown", unknown) if unknown else None,
+        raw,
+    )
+    if not wish.holds and (unknown or raw):
         key = "policyRaw" if raw else "policyUnknown"
         raise netconf.invalid(f"{key} needs a policy, and there is none", 'add "policy": "kubernetes" or "multi"')
-    if raw and ipam == "dhcp":
+    refuse_dhcp(wish, ipam)
+    return wish
+
+
+def refuse_dhcp(wish: PolicyWish, ipam: str | None) -> None:
+    """Raise CniError with code 7 for an IPAM plugin that policies would keep from its work."""
+    if wish.raw and drops(ipam):
         raise netconf.invalid(
             "policyRaw would drop what the IPAM plugin dhcp sends: it has a packet socket in the pod",
             "use another IPAM plugin, or leave policyRaw out",
         )
-    return None if chosen is None else wish
+
+
+def drops(ipam: str | None) -> bool:
+    """Report whether packets of this IPAM plugin would not pass with `policyRaw`."""
+    return ipam == "dhcp"
 
 
 def _one_of(kind: type[_T], key: str, value: str) -> _T:

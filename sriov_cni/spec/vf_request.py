@@ -73,7 +73,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     `wanted` has the baseline if nothing is named; of what a node may declare, `named` is what the network names.
     `rdma` None leaves it to the node whether RDMA devices move, `services` None how the pod reaches Services;
     `no_host_link` says that the network wants none, whatever the node's default is, and `host_link_udp` None leaves
-    answers to datagrams to the node. `policy` None is that no policies hold.
+    answers to datagrams to the node.
     """
 
     pci: devices.PciAddress | None
@@ -89,7 +89,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     host_link: host_links.HostLinkWish | None = None
     no_host_link: bool = False
     host_link_udp: bool | None = None
-    policy: policy_modes.PolicyWish | None = None
+    policy: policy_modes.PolicyWish = policy_modes.PolicyWish()
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:

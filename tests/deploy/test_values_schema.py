@@ -86,6 +86,9 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "spoofchkOff": st.booleans(),
     "pfs": st.lists(TEXT, max_size=2),
     "services": st.lists(st.sampled_from(["off", "socket", "Off", ""]), max_size=2),
+    "policy": st.lists(st.sampled_from(["off", "kubernetes", "multi", "calico"]), max_size=2),
+    "policyUnknown": st.lists(st.sampled_from(["refuse", "deny", "allow", ""]), max_size=2),
+    "policyRaw": st.lists(st.booleans(), max_size=2),
     "vlans": st.lists(st.sampled_from(["0", "100-199", "9-1", "12345", "1-", "", "a"]), max_size=2),
     "macPrefixes": st.lists(st.sampled_from(["02", "02:0a", "02:", "0A", "02:00:00:00:00:00:00"]), max_size=2),
 }

@@ -119,6 +119,21 @@ def test_the_node_reaches_a_pod_that_denies_everything_by_the_host_link_and_nobo
     assert linked.seen(place.pod.handle, of.pod, place.world.handle, to=(of.node, 30080), own=of.far) == of.far
 
 
+def test_a_pod_is_held_by_the_nodes_default(tmp_path: pathlib.Path) -> None:
+    node_policy = tmp_path / "node.json"
+    node_policy.write_text(
+        '{"defaults": {"policy": "kubernetes", "policyRaw": true}, "rules": [{"policyRaw": [true]}]}'
+    )
+    with policed.opened(tmp_path, "--policy", str(node_policy)) as stage:
+        stage.put(table(DENY))
+        for keys, passes in (({"policy": None}, False), ({"policy": "off"}, True)):
+            assert stage.add(families=(V4,), **keys).code == 0
+            assert (stage.reaches(V4, ingress=True), 'device "net1"' in ruleset(stage.place.pod)) == (
+                passes, not passes
+            )  # fmt: skip
+            assert stage.delete(families=(V4,), **keys).code == 0
+
+
 def test_rules_do_not_name_a_default_link_that_the_pod_cannot_have(tmp_path: pathlib.Path) -> None:
     """It could give that name to another link, and whoever has the node's address there would pass."""
     node_policy = tmp_path / "node.json"

@@ -5,7 +5,6 @@ Each part is imported only for a network that asks for it: others pay for none o
 
 import contextlib
 from collections.abc import Iterator
-from typing import TypeGuard
 
 import msgspec
 
@@ -16,7 +15,7 @@ from sriov.state import ledger
 from sriov_cni.commands.membership import service_requests
 from sriov_cni.context import locks, policy_rules, steps
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import host_links, netconf, policy_modes, result, vf_request
+from sriov_cni.spec import netconf, result, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 
 
@@ -32,22 +31,19 @@ def check(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         host_link_requests.check(daemon, call, vf, wanted.host_link)
-    if _wishes(wanted.policy):
+    if wanted.policy.holds:
         from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
-        policy_requests.check(daemon, call, wanted.policy)
+        policy_requests.check(daemon, call, vf, wanted.policy)
     return way
 
 
-def membership(services: ServicesMode, link: host_links.HostLinkWish | None) -> policy_rules.Membership:
+def membership(services: ServicesMode, wanted: vf_request.VfRequest) -> policy_rules.Membership:
     """Return what the node's policy judges."""
+    link = wanted.host_link
     if link is None:
-        return policy_rules.Membership(services)
-    return policy_rules.Membership(services, True, link.via, link.addresses)
-
-
-def _wishes(policy: policy_modes.PolicyWish | None) -> TypeGuard[policy_modes.PolicyWish]:
-    return policy is not None and policy.mode is not policy_modes.PolicyMode.OFF
+        return policy_rules.Membership(services, policy=wanted.policy)
+    return policy_rules.Membership(services, True, link.via, link.addresses, wanted.policy)
 
 
 async def planned(
@@ -76,7 +72,7 @@ async def planned(
             request = msgspec.structs.replace(
                 request, services_mode=ServicesMode.OFF, services_reason=service_requests.NO_LINK
             )
-    if _wishes(wanted.policy):
+    if wanted.policy.holds:
         from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
         hold = await policy_requests.planned(daemon, call, request.owner.network, request.vf, wanted.policy)

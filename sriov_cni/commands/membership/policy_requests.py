@@ -18,20 +18,26 @@ PATIENCE = 2.0  # seconds for a pod that the agent has not sent yet: the schedul
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")  # it becomes part of nft's commands
 
 
-def check(daemon: Daemon, call: Call, wish: PolicyWish) -> None:
-    """Raise CniError if this node cannot hold the pod to policies."""
+def check(daemon: Daemon, call: Call, vf: devices.VF, wish: PolicyWish) -> None:
+    """Raise CniError if this node cannot hold the pod to policies, or not surely where the node's policy demands it."""
     _source(daemon, wish)
+    if vf.userspace and demands(daemon, vf):
+        raise cni_errors.CniError(
+            Code.INVALID_CONFIG,
+            f"the node's policy demands network policies, and {unseen(vf)}",
+            "use a VF with its kernel driver, or ask the node's administrator",
+        )
     who, ifname = call.invocation.args, call.invocation.ifname
     if not (who.namespace and who.pod):
         raise cni_errors.CniError(
             Code.INVALID_ENVIRONMENT,
-            f"policy {wish.mode.value!r} needs the pod's name, and CNI_ARGS has no K8S_POD_NAMESPACE and K8S_POD_NAME",
+            f"{_named(wish)} needs the pod's name, and CNI_ARGS has no K8S_POD_NAMESPACE and K8S_POD_NAME",
             "a runtime of Kubernetes passes them; leave policy out for others",
         )
     if not _NAME.fullmatch(ifname):
         raise cni_errors.CniError(
             Code.INVALID_ENVIRONMENT,
-            f"policy {wish.mode.value!r}: CNI_IFNAME {ifname!r} must hold only letters, digits, '_', '.', '-'",
+            f"{_named(wish)}: CNI_IFNAME {ifname!r} must hold only letters, digits, '_', '.', '-'",
             'name the interface as in "net1"',
         )
 
@@ -44,20 +50,33 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
     found = source.rules_of(who.namespace, who.pod, name)
     if found is None:
         found = await source.wait_for(who.namespace, who.pod, name, PATIENCE)
-    if found is None and wish.unknown is UnknownPolicy.REFUSE:
+    unknown = wish.unknown or UnknownPolicy.REFUSE
+    if found is None and unknown is UnknownPolicy.REFUSE:
         raise cni_errors.CniError(
             Code.TRY_AGAIN,
-            f"policy {wish.mode.value!r}: the policies of pod {who.namespace}/{who.pod} are not known on this node",
+            f"{_named(wish)}: the policies of pod {who.namespace}/{who.pod} are not known on this node",
             "the kubelet tries again; if it stays so, look at sriov-agent's log, or set policyUnknown",
         )
-    if vf.userspace and (found or _unknown(wish.unknown)).selected:
+    if vf.userspace and (found or _unknown(unknown)).selected:
         raise errors.UnsupportedError(
-            f"policy {wish.mode.value!r}: a policy selects pod {who.namespace}/{who.pod}, and the kernel sees no packet"
-            f" of VF {vf.pci}, which has the userspace driver {vf.driver}",
+            f"{_named(wish)}: a policy selects pod {who.namespace}/{who.pod}, and {unseen(vf)}",
             "use a VF with its kernel driver, or policies that do not select the pod",
         )
     index = daemon.node.tree.ifindex(vf.pci) or 0
-    return ledger.PolicyHold(name, index, wish.raw, wish.unknown.value)
+    return ledger.PolicyHold(name, index, bool(wish.raw), unknown.value)
+
+
+def demands(daemon: Daemon, vf: devices.VF) -> bool:
+    """Report whether the node's policy demands network policies for a pod with this VF."""
+    return daemon.guard is not None and daemon.guard.demands_policy(vf)
+
+
+def unseen(vf: devices.VF) -> str:
+    return f"the kernel sees no packet of VF {vf.pci}, which has the userspace driver {vf.driver}"
+
+
+def _named(wish: PolicyWish) -> str:
+    return f"policy {wish.mode.value!r}" if wish.mode else "policy"
 
 
 def guard(
@@ -102,7 +121,7 @@ def _unknown(then: UnknownPolicy) -> pod_policies.PodPolicy:
 def _source(daemon: Daemon, wish: PolicyWish) -> PolicySource:
     if daemon.policies is None or daemon.enforcement is None:
         raise netconf.invalid(
-            f"policy {wish.mode.value!r}: the daemon of this node does not know the cluster's policies",
+            f"{_named(wish)}: the daemon of this node does not know the cluster's policies",
             "start it with --policy-socket, and sriov-agent with --policies; or leave the key out",
         )
     return daemon.policies

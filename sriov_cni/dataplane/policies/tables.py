@@ -1,4 +1,4 @@
-"""The table of policies in force: who asks for a pod's rules, who waits for a pod, and who hears of changes.
+"""The table of policies in force: who asks for a pod's rules, who waits for a pod, and who follows the changes.
 
 The table is replaced and never changed, so that any thread may read it. It stays as it was whatever happens to the
 agent: a change that is not taken leaves the former table.
@@ -10,20 +10,16 @@ from collections.abc import Callable
 from sriov import errors
 from sriov.cluster import pod_policies, policies, policy_changes, policy_frames
 
-Listener = Callable[[frozenset[policies.Place]], None]
-"""Hears, on the loop, of which pods and networks something has changed. The table has the change already."""
-
 _Pod = tuple[str, str]
 
 
 class PolicyTables:
-    """Made in an event loop, in which listeners are called. `ask` sends the agent a request for a pod."""
+    """Made in an event loop, in which those who wait are. `ask` sends the agent a request for a pod."""
 
     def __init__(self) -> None:
         self.ask: Callable[[bytes], None] = lambda _frame: None
         self._table: policies.PolicyTable | None = None
         self._loop = asyncio.get_running_loop()
-        self._listeners: list[Listener] = []
         self._awaited: dict[_Pod, list[asyncio.Event]] = {}
         self._news = asyncio.Event()
 
@@ -48,7 +44,7 @@ class PolicyTables:
         return self.rules_of(namespace, pod, network)
 
     async def changed(self) -> None:
-        """Return when something has changed since the last return. For one caller at a time."""
+        """Return when something has changed for some pod since the last return. For one caller at a time."""
         await self._news.wait()
         self._news.clear()
 
@@ -73,10 +69,6 @@ class PolicyTables:
     def _knows(self, key: _Pod) -> bool:
         return self._table is not None and (*key, pod_policies.CLUSTER) in self._table.rules
 
-    def subscribe(self, listener: Listener) -> None:
-        """Have it hear of changes from now on; of those before, the table knows."""
-        self._listeners.append(listener)
-
     def take(self, change: policies.PolicyChange) -> None:
         """Bring a change into force. Raises SriovError, and then the table is as it was. For one thread at a time."""
         if self._table is None and not change.whole:
@@ -99,5 +91,3 @@ class PolicyTables:
                 for came in self._awaited.get(key, ()):
                     came.set()
         self._news.set()
-        for listener in self._listeners:
-            listener(places)

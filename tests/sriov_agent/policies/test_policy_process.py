@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from sriov.cluster import framing, policies, policy_frames
+from sriov.cluster import framing, pod_policies, policies, policy_frames
 from sriov.daemon import http_address
 from sriov_agent.policies import objects, view
 from tests.deviceplugin import loops
@@ -93,6 +93,7 @@ def test_pods_namespaces_and_policies_come_change_and_go(tmp_path: pathlib.Path)
         api, daemon = await filled(), PolicyDaemon(tmp_path)
         async with daemon.serving(), api.serving() as port, agent(tmp_path, port):
             await reaches(daemon, api)
+            await asyncio.sleep(0.1)
             assert len(daemon.heard) == 1, "the whole table, and not piece by piece as it is listed"
             moved = copy.deepcopy(PODS[4])
             moved["status"]["podIPs"] = [{"ip": "10.0.9.9"}]
@@ -185,6 +186,29 @@ def test_a_snapshot_that_is_damaged_leaves_everything_to_the_agent(tmp_path: pat
                 await reaches(again, api)
 
     loops.run(body(), 60)
+
+
+def test_policies_of_one_namespace_that_are_too_many_keep_nothing_from_the_others(tmp_path: pathlib.Path) -> None:
+    many = [{"podSelector": {"matchLabels": {"number": str(number)}}} for number in range(policy_frames.MOST_SETS + 1)]
+    large = of("NetworkPolicy", small_cluster.policy("z", "large", podSelector=A, ingress=[{"from": many}]))
+
+    async def body() -> None:
+        api, daemon = await filled(), PolicyDaemon(tmp_path)
+        async with daemon.serving(), api.serving() as port, agent(tmp_path, port):
+            await reaches(daemon, api)
+            await api.put(large)
+            await loops.until(lambda: "Pod z/a: its policies are more than a node takes" in log(tmp_path), 30)
+            for event in (NEW, of("NetworkPolicy", small_cluster.policy("y", "third", egress=[]))):
+                await api.put(copy.deepcopy(event))
+                await reaches(daemon, api)
+            assert daemon.held.rules_of("z", "a", "") == pod_policies.PodPolicy(())
+            assert daemon.held.rules_of("z", "new", "") == pod_policies.EVERYTHING
+            await api.delete(large)
+            await reaches(daemon, api)
+            assert daemon.held.rules_of("z", "a", "") == pod_policies.EVERYTHING
+        assert "does not take policies" not in log(tmp_path)
+
+    loops.run(body(), 90)
 
 
 @pytest.mark.parametrize("is_served", [True, False])
@@ -291,6 +315,7 @@ def test_it_answers_whether_the_daemon_has_the_policies(tmp_path: pathlib.Path) 
             'sriov_agent_objects{kind="NetworkPolicy"} 2.0',
             "sriov_agent_policy_pods 10.0",
             f"sriov_agent_policy_addresses {float(addresses)}",
+            "sriov_agent_policy_oversized_pods 0.0",
             "sriov_agent_policy_connected 1.0",
             "sriov_agent_policy_send_seconds_count 1.0",
         ):

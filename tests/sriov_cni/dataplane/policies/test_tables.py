@@ -1,4 +1,4 @@
-"""The daemon's table of policies: what comes from the agent's socket, who waits for a pod, who hears of changes."""
+"""The daemon's table of policies: what comes from the agent's socket, who waits for a pod, who follows the changes."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,7 @@ from sriov.daemon import background
 from sriov_cni.dataplane.policies import reception, tables
 from sriov_cni.monitoring import policies_metrics
 from tests.deviceplugin import loops
+from tests.sriov_agent import processes
 
 NAME = "0123456789abcdef"
 A: Place = ("x", "a", "")
@@ -34,17 +35,20 @@ encoded = policy_frames.FORMAT.encoded
 
 
 class Node:
-    """`heard` has what a listener was told."""
+    """`heard` has whom the changes concerned, as one hears who follows them."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.where = reception.PolicyPlaces(folder / "policies.sock", folder / "lib/policies", 0)
         self.held = tables.PolicyTables()
         self.heard: list[frozenset[Place]] = []
-        self.held.subscribe(self.heard.append)
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator["Node"]:
-        async with reception.made(self.where, self.held).serving(self.where.socket, background.Background()):
+    async def open(self, *, is_followed: bool = True) -> AsyncIterator["Node"]:
+        async with contextlib.AsyncExitStack() as stack:
+            receiving = reception.made(self.where, self.held)
+            await stack.enter_async_context(receiving.serving(self.where.socket, background.Background()))
+            if is_followed:
+                await stack.enter_async_context(processes.followed(self.held, self.heard))
             yield self
 
     @contextlib.asynccontextmanager
@@ -63,7 +67,7 @@ async def hung_up(reader: asyncio.StreamReader) -> None:
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
-def test_a_listener_hears_of_whom_a_change_concerns(tmp_path: pathlib.Path) -> None:
+def test_who_follows_hears_of_whom_a_change_concerns(tmp_path: pathlib.Path) -> None:
     changes = {
         "a set": (PolicyChange({NAME: SetChange((bytes(4),))}), {A}),
         "a grant": (PolicyChange(grants={"out": Grant("x/q", (Opening(),))}), {BLUE}),
@@ -86,7 +90,7 @@ def test_a_listener_hears_of_whom_a_change_concerns(tmp_path: pathlib.Path) -> N
 
 def test_who_follows_all_changes_is_woken_by_those_that_concern_somebody(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
-        async with Node(tmp_path).open() as place:
+        async with Node(tmp_path).open(is_followed=False) as place:
             for sent, wakes in (([WHOLE], True), ([WHOLE], False), ([WHOLE, PolicyChange(rules={A: Rules()})], True)):
                 async with place.agent(*map(encoded, sent)):
                     waiting = asyncio.create_task(place.held.changed())
@@ -217,7 +221,7 @@ def test_a_gone_set_that_a_grant_names_is_refused(tmp_path: pathlib.Path) -> Non
 
 
 def test_the_next_daemon_has_the_table_and_nobody_is_concerned_when_the_agent_comes(tmp_path: pathlib.Path) -> None:
-    """The listener hears of the snapshot once: whether a pod's rules are what they should be is to be looked at."""
+    """Who follows hears of the snapshot once: whether a pod's rules are what they should be is to be looked at."""
 
     async def body() -> None:
         async with Node(tmp_path).open() as place, place.agent(encoded(WHOLE)):
