@@ -36,10 +36,10 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 class _Made(msgspec.Struct, frozen=True):
-    """A grant and its bytes in a frame, the sets that it names, and the choices of pods whose ports it depends on."""
+    """A grant and what it takes, the sets that it names, and the choices of pods whose ports it depends on."""
 
     grant: policies.Grant
-    size: int
+    size: fitting.GrantSize
     sets: Mapping[str, granting.AddressSet]
     receivers: frozenset[pods.PodChoice]
 
@@ -234,7 +234,7 @@ class PolicyView:
         policy, sets = self._policies[source.policy], dict[str, granting.AddressSet]()
         made = granting.grant(policy, source.direction, source.ports, self._population, sets)
         receivers = granting.receivers(policy) if source.direction is PolicyDirection.EGRESS else ()
-        return _Made(made, fitting.size(source.name, made), sets, frozenset(receivers))
+        return _Made(made, fitting.measured(source.name, made), sets, frozenset(receivers))
 
     def _addresses(self, name: str, wanted: granting.AddressSet) -> frozenset[bytes]:
         before = self._sets.get(name)
