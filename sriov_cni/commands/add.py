@@ -67,7 +67,7 @@ async def _attach(
             given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
     if given.announcer is not None:
-        daemon.later(announcements.announce(given.announcer))
+        daemon.later(announcements.announce(given.announcer, joining.pass_mark(daemon, request, pod)))
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 

@@ -4,7 +4,8 @@ Each part is imported only for a network that asks for it: others pay for none o
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -99,6 +100,13 @@ def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Pr
     from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
     return policy_requests.guard(daemon, request, pod.identity, request.policy)
+
+
+def pass_mark(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Callable[[], int]:
+    """Return what says which mark the daemon's own frames need in the pod; 0 is none."""
+    if request.policy is None or daemon.enforcement is None:
+        return int
+    return functools.partial(daemon.enforcement.mark_of, (pod.identity, request.owner.ifname))
 
 
 def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:

@@ -71,6 +71,12 @@ class Enforcer:
                     inner.run_nft(policy_filter.raw_chain(held.holding.scope, held.mark, device))
                 _look(inner, held)
 
+    def mark_of(self, key: Key) -> int:
+        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
+        with self._lock:
+            held = self._held.get(key)
+            return 0 if held is None else held.mark
+
     def release(self, key: Key, pod: netns.Netns | None) -> None:
         """End it: the VF has left. What is in the namespace goes with that at the latest."""
         with self._lock:

@@ -110,6 +110,9 @@ class Mending:
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
         raise AssertionError(device)
 
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
+        raise AssertionError(key)
+
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
         raise AssertionError(key)
 
