@@ -137,6 +137,7 @@ def _attached(
 ) -> _Given:
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
+        joining.unseen(daemon, request, pod)
         return _Given(None, addressed=True, mac=mac)
     guard = joining.guard(daemon, request, pod)
     with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):

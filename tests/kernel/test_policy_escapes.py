@@ -3,7 +3,6 @@
 Each is seen to pass in a pod that no policy selects, so that a test that sends nothing fails.
 """
 
-import contextlib
 import functools
 import socket
 import struct
@@ -21,7 +20,6 @@ from tests.kernel.policed import UNSELECTED, Stage, table
 
 pytestmark = pytest.mark.root
 HOST = "host0"
-_QUIET = 0.05  # seconds: nothing more is on the way
 WEB = (PortSpan(Transport.TCP, OPENED, OPENED), PortSpan(Transport.UDP, OPENED, OPENED))
 
 
@@ -53,32 +51,14 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield started(made, opened())
 
 
-@contextlib.contextmanager
-def watched(where: netns.Netns, device: str) -> Iterator[socket.socket]:
-    """Every frame that comes by the device."""
-    with linked.capture(where, device) as made:
-        made.settimeout(_QUIET)
-        yield made
-
-
-def comes(listening: socket.socket) -> bool:
-    """Whether one with the marker comes before nothing more does."""
-    with contextlib.suppress(TimeoutError):
-        while True:
-            data, whence = listening.recvfrom(4096)
-            if MARKER in data and whence[2] != socket.PACKET_OUTGOING:
-                return True
-    return False
-
-
 def escapes(here: Stage, way: ways_out.Way, *frames: bytes, device: str = "net1") -> bool:
     """Whether anything with the marker leaves the pod when it sends these."""
     where, out = (here.place.world.handle, "vf0") if device == "net1" else (here.place.home, far_end(here))
-    with watched(where, out) as listening:
+    with ways_out.watched(where, out) as listening:
         with netns.entered(here.place.pod.handle):
             for each in frames:
                 way(device, each)
-        return comes(listening)
+        return ways_out.comes(listening, MARKER)
 
 
 def far_end(here: Stage) -> str:

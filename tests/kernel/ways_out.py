@@ -1,6 +1,7 @@
 """Ways of a program in a pod to send what it likes: packet sockets, raw sockets of IP, io_uring, and AF_XDP.
 
-By bare system calls, as such a program would do it. Each is called in the pod's namespace.
+By bare system calls, as such a program would do it. Each is called in the pod's namespace. Beside them who watches what
+comes at the other end.
 """
 
 import contextlib
@@ -11,6 +12,10 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
+from sriov.linux import netns
+from tests.kernel import linked
+
+_QUIET = 0.05  # seconds: nothing more is on the way
 SO_MARK = 36  # include/uapi/asm-generic/socket.h
 _SOL_PACKET, _QDISC_BYPASS, _TX_RING = 263, 20, 13  # include/uapi/linux/if_packet.h
 _IP_HDRINCL, _IP_NODEFRAG, _IPV6_HDRINCL = 3, 22, 36
@@ -131,3 +136,21 @@ def by_xdp(device: str, frame: bytes) -> None:
             ring[producer : producer + 4] = struct.pack("=I", 1)
             with contextlib.suppress(OSError):
                 sender.send(b"", socket.MSG_DONTWAIT)
+
+
+@contextlib.contextmanager
+def watched(where: netns.Netns, device: str) -> Iterator[socket.socket]:
+    """Every frame that comes by the device."""
+    with linked.capture(where, device) as made:
+        made.settimeout(_QUIET)
+        yield made
+
+
+def comes(listening: socket.socket, marker: bytes) -> bool:
+    """Whether one with the marker comes before nothing more does."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            data, whence = listening.recvfrom(4096)
+            if marker in data and whence[2] != socket.PACKET_OUTGOING:
+                return True
+    return False

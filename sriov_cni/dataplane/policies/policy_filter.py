@@ -49,7 +49,7 @@ STAMP = "enforced"
 """The chain whose comment has the digest."""
 _CONNECTED = "ct state established,related ct label {label}"
 _LABELS = 128  # NF_CT_LABELS_MAX_SIZE, in bits
-_RAW_RULES = 4  # of each device
+_RAW_RULES = 5  # of each device
 _PROGRAMS = "meta skuid != 4294967295"
 """A socket of a program sent it: the kernel's own have no owner, and no owner has this number."""
 _ELSEWHERE = ("exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists")
@@ -238,9 +238,10 @@ def _raw(scope: pod_policies.Scope, mark: int, devices: Iterable[str]) -> Iterat
 
 def _raw_chain(scope: pod_policies.Scope, mark: int, device: str) -> Iterator[str]:
     chain = f"netdev {table_name(scope.interface)} raw{scope.devices.index(device)}"
-    yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; policy drop; }}'
+    yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; }}'
     # Every route has a class, 0 mostly; the comparison is true of them all, and fails without a route.
     yield f"add rule {chain} meta mark {mark:#x} meta rtclassid != 4294967295 accept"
     yield f"add rule {chain} meta mark != {mark:#x} {_PROGRAMS} drop"
     yield f"add rule {chain} ether type arp accept"
     yield f"add rule {chain} {_DISCOVERY['egress']} accept"
+    yield f"add rule {chain} drop"  # a chain's policy can be changed without a trace in its rules

@@ -147,7 +147,7 @@ def test_raw_is_only_for_isolated_egress_and_devices_that_are_there() -> None:
     deny = made(pod_policies.NOTHING, raw)
     assert "hook egress" not in policy_filter.commands(deny, 1 << 20)
     assert policy_filter.commands(deny, 1 << 20, ["net1", "host0"]).count("hook egress") == 2
-    assert policy_filter.raw_chain(raw, 1 << 20, "host0").count(" raw1 ") == 5
+    assert policy_filter.raw_chain(raw, 1 << 20, "host0").count(" raw1 ") == 6
 
 
 @pytest.mark.parametrize(
