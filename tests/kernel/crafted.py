@@ -99,7 +99,7 @@ def discovery(kind: int, target: str, source: str = V6.pod) -> bytes:
     return ipv6(summed(head + MARKER, 2, ICMP6, source, target), ICMP6, source, target, hops=hops)
 
 
-def ethernet(packet: bytes, *tags: int, kind: int = 0) -> bytes:
-    """A frame to everybody; `tags` are EtherTypes and identifiers of VLANs in turn."""
+def ethernet(packet: bytes, *tags: int, kind: int = 0, target: bytes = BROADCAST) -> bytes:
+    """A frame, to everybody unless told; `tags` are EtherTypes and identifiers of VLANs in turn."""
     kind = kind or (0x0800 if packet[0] >> 4 == 4 else 0x86DD)
-    return BROADCAST + SENDER + struct.pack(f"!{len(tags) + 1}H", *tags, kind) + packet
+    return target + SENDER + struct.pack(f"!{len(tags) + 1}H", *tags, kind) + packet
