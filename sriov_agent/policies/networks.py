@@ -71,6 +71,7 @@ def _decoded(
         return decoder.decode(text) if text else ()
     except (msgspec.MsgspecError, RecursionError) as error:
         complain(
-            f"Pod {'/'.join(pod.key)}: its annotation {what} cannot be read: {error}; policies of all networks hold for it"
+            f"Pod {'/'.join(pod.key)}: its annotation {what} cannot be read: {error};"
+            " policies of all networks hold for it"
         )
         return ()
