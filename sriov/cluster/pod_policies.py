@@ -42,12 +42,16 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class PolicedPod(msgspec.Struct, frozen=True):
-    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are."""
+    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are.
+
+    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet.
+    """
 
     place: policies.Place
     scope: Scope
     path: str
     netns: tuple[int, int]
+    driver: str = ""
 
     @property
     def key(self) -> tuple[tuple[int, int], str]:

@@ -93,11 +93,15 @@ class Enforcement(Protocol):
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
 
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int: ...
+
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
 
     def bring_all(
         self, rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]", *, look: bool
     ) -> None: ...
+
+    def problems(self) -> list[str]: ...
 
 
 class Meter(Protocol):
@@ -156,7 +160,8 @@ class Daemon(msgspec.Struct, frozen=True):
         """Return the problems of background tasks, policy and Services, a line for each. Only for the loop's thread."""
         policy_problem = None if self.guard is None else self.guard.problem()
         translation = [] if self.translation is None else self.translation.problems()
-        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation]
+        unheld = [] if self.enforcement is None else self.enforcement.problems()
+        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation, *unheld]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this after the call."""

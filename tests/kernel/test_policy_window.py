@@ -22,6 +22,7 @@ from tests.sriov_cni import harness
 
 pytestmark = pytest.mark.root
 STARTS = 10_000 if tiers.LONG else 200
+REPLACED = 1_000 if tiers.LONG else 100
 MAC = "02:00:00:00:dd:05"
 PORT = 7777
 _FLOOD = """
@@ -126,7 +127,7 @@ def test_no_frame_passes_while_policies_are_replaced(stage: Stage) -> None:
     stage.put(table(DENY))
     with both_ways(stage) as (inside, outside):
         start(stage, 0)
-        for _ in range(25):
+        for _ in range(REPLACED // 2):
             for rules in (OPEN, DENY):
                 before = stage.digest
                 stage.put(table(rules))

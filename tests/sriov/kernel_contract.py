@@ -319,6 +319,10 @@ class LinkContract(abc.ABC):
             inner.run_nft("flush chain inet ours one\nadd rule inet ours one tcp dport 81 accept")
             assert len(inner.nft_rules("ours")) == 1
             assert inner.nft_rules("ours") != before
+            inner.run_nft("add table netdev ours\nadd chain netdev ours one\nadd rule netdev ours one drop")
+            assert len(inner.nft_rules("ours")) == 2, "of both families"
+            inner.run_nft("add table inet ours { flags dormant; }")
+            assert len(inner.nft_rules("ours")) == 1, "and those that are in force"
 
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)

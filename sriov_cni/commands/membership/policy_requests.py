@@ -105,13 +105,20 @@ def guard(
 
 
 def of(
-    owner: ledger.Owner, hold: ledger.PolicyHold, link: ledger.HostLink | None, where: tuple[int, int]
+    owner: ledger.Owner,
+    hold: ledger.PolicyHold,
+    link: ledger.HostLink | None,
+    where: tuple[int, int],
+    driver: str = "",
 ) -> pod_policies.PolicedPod:
-    """Return what the daemon enforces for an attachment. The host link is the cluster's own network's."""
+    """Return what the daemon enforces for an attachment. The host link is the cluster's own network's.
+
+    `driver` is a userspace driver of the VF, "" for none.
+    """
     scope = pod_policies.Scope(owner.ifname, hold.index, raw=hold.raw)
     if link is not None and hold.network == pod_policies.CLUSTER:
         scope = pod_policies.Scope(owner.ifname, hold.index, link.inside, link.nodes, hold.raw)
-    return pod_policies.PolicedPod((owner.namespace, owner.pod, hold.network), scope, owner.netns, where)
+    return pod_policies.PolicedPod((owner.namespace, owner.pod, hold.network), scope, owner.netns, where, driver)
 
 
 def _unknown(then: UnknownPolicy) -> pod_policies.PodPolicy:

@@ -14,16 +14,18 @@ async def keep(daemon: Daemon, interval: float = INTERVAL) -> None:
     """Take over the attachments of the ledger, then put every change in force, until cancelled."""
     if daemon.policies is None or daemon.enforcement is None:
         return
-    await asyncio.to_thread(_adopt, daemon, daemon.enforcement)
+    await asyncio.to_thread(adopt, daemon, daemon.enforcement)
     await daemon.tasks.keep(
         "keeping policies in force", functools.partial(_keep, daemon, daemon.policies, daemon.enforcement, interval)
     )
 
 
-def _adopt(daemon: Daemon, enforcement: Enforcement) -> None:
+def adopt(daemon: Daemon, enforcement: Enforcement) -> None:
+    """Take over the attachments of the ledger. Blocks."""
     for record in daemon.book.records():
         if record.policy is not None:
-            enforcement.adopt(policy_requests.of(record.owner, record.policy, record.host_link, record.netns))
+            driver = record.driver if record.home is None else ""
+            enforcement.adopt(policy_requests.of(record.owner, record.policy, record.host_link, record.netns, driver))
 
 
 async def _keep(daemon: Daemon, source: PolicySource, enforcement: Enforcement, interval: float) -> None:

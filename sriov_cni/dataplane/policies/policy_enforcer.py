@@ -17,7 +17,7 @@ import msgspec
 from sriov import errors
 from sriov.cluster import pod_policies
 from sriov.linux import kernel, netns
-from sriov_cni.dataplane.policies import policy_filter
+from sriov_cni.dataplane.policies import policy_filter, whereabouts
 
 _log = logging.getLogger(__name__)
 _LEAST_MARK = 1 << 16  # those that people write are smaller
@@ -29,7 +29,8 @@ RulesOf = Callable[[str, str, str], pod_policies.PodPolicy | None]
 class _Held(msgspec.Struct):
     """An attachment, and what was last done for it. `policy` None: it is not known yet, and nothing was done.
 
-    `generation` is nftables' after that, `rules` those that were there then, as far as they were read.
+    `generation` is nftables' after that, `rules` those that were there then, None before they were read. `chained`
+    are the interfaces whose packet sockets are held. `unheld` is why the policy cannot be in force.
     """
 
     holding: pod_policies.PolicedPod
@@ -38,6 +39,9 @@ class _Held(msgspec.Struct):
     mark: int = 0
     generation: int = 0
     rules: tuple[bytes, ...] | None = None
+    chained: list[str] = []
+    seen: whereabouts.Seen = msgspec.field(default_factory=whereabouts.Seen)
+    unheld: str = ""
 
 
 class Enforcer:
@@ -69,19 +73,29 @@ class Enforcer:
             if held is not None and held.wanted is not None and held.wanted.raw:
                 with _told_of_raw(device):
                     inner.run_nft(policy_filter.raw_chain(held.holding.scope, held.mark, device))
-                _look(inner, held)
+                _look(inner, held, held.mark, [*held.chained, device])
+
+    def mark_of(self, key: Key) -> int:
+        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
+        with self._lock:
+            held = self._held.get(key)
+            return 0 if held is None else held.mark
 
     def release(self, key: Key, pod: netns.Netns | None) -> None:
         """End it: the VF has left. What is in the namespace goes with that at the latest."""
         with self._lock:
             held = self._held.pop(key, None)
-            if pod is None or held is None or pod.identity != key[0]:
+            if pod is None or held is None or held.holding.driver or pod.identity != key[0]:
                 return
             try:
                 with self._open() as net, net.inside(pod) as inner:
                     inner.run_nft(policy_filter.removal(held.holding.scope))
             except errors.SriovError as error:
                 _log.warning("policies of %s stay in its namespace until that ends: %s", _name(held), error)
+
+    def problems(self) -> list[str]:
+        """Return a line for each pod that a policy selects and that nothing can hold to it."""
+        return [_unheld(each) for each in list(self._held.values()) if each.unheld]
 
     def bring_all(self, rules_of: RulesOf, *, look: bool) -> None:
         """Put in force what has changed; with `look`, see also whether it is still there. Raises the last failure."""
@@ -103,9 +117,25 @@ class Enforcer:
             policy = rules_of(*held.holding.place) or held.policy
             if policy is None or (policy == held.policy and not (look and held.wanted)):
                 return
+            if held.holding.driver:
+                held.policy = policy
+                _report(held, whereabouts.unseen(held.holding.driver) if policy.selected else "")
+                return
             with self._inside(held) as inner:
                 if inner is not None:
+                    self._look_for(inner, held, policy)
                     self._bring(inner, held, policy)
+
+    def _look_for(self, inner: kernel.Kernel, held: _Held, policy: pod_policies.PodPolicy) -> None:
+        """See whether the rules still meet the pod's interfaces, which root in the pod can rename and move."""
+        if not policy.selected:
+            _report(held, "")
+            return
+        renamed, missing = whereabouts.look(inner, held.holding.scope, held.seen)
+        for name, was in renamed:
+            self.repaired += 1
+            _log.error("interface %s of %s was renamed to %s in the pod: it has its name again", name, _name(held), was)
+        _report(held, missing)
 
     @contextlib.contextmanager
     def _inside(self, held: _Held) -> Iterator[kernel.Kernel | None]:
@@ -140,11 +170,13 @@ class Enforcer:
         digest = inner.nft_comment(policy_filter.table_name(held.holding.scope.interface), policy_filter.STAMP)
         if digest == "" or wanted is None or digest != wanted.digest:
             return digest == "" and wanted is None
+        held.chained = _devices(inner, wanted)
         return _is_whole(inner, held, wanted)
 
     def _intact(self, inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter) -> bool:
         """Report whether nobody has changed the table since; count and log it if somebody has."""
-        if inner.nft_generation() == held.generation or _is_whole(inner, held, wanted):
+        as_before = {*_devices(inner, wanted)} == {*held.chained}
+        if as_before and (inner.nft_generation() == held.generation or _is_whole(inner, held, wanted)):
             return True
         self.repaired += 1
         _log.error(
@@ -168,13 +200,12 @@ def _told_of_raw(device: str) -> Iterator[None]:
 
 def _placed(inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter) -> bool:
     """Put it in a namespace that has none yet, which is quicker; report whether that was so."""
-    mark = _mark()
+    mark, devices = _mark(), _devices(inner, wanted)
     try:
-        inner.run_nft(policy_filter.commands(wanted, mark, _devices(inner, wanted), fresh=True))
+        inner.run_nft(policy_filter.commands(wanted, mark, devices, fresh=True))
     except errors.KernelError:  # whatever is there is not of ours, or of before
         return False
-    held.mark = mark
-    _look(inner, held)
+    _look(inner, held, mark, devices)
     return True
 
 
@@ -183,19 +214,20 @@ def _replace(inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter | N
     if wanted is None:
         inner.run_nft(policy_filter.removal(held.holding.scope))
         return
-    mark = _mark()
-    inner.run_nft(policy_filter.commands(wanted, mark, _devices(inner, wanted)))
-    held.mark = mark
-    _look(inner, held)
+    mark, devices = _mark(), _devices(inner, wanted)
+    inner.run_nft(policy_filter.commands(wanted, mark, devices))
+    _look(inner, held, mark, devices)
 
 
 def _mark() -> int:
     return _LEAST_MARK + secrets.randbelow((1 << 32) - _LEAST_MARK)
 
 
-def _look(inner: kernel.Kernel, held: _Held) -> None:
-    """Note what is there; the rules are read when there is time for it."""
-    held.generation, held.rules = inner.nft_generation(), None
+def _look(inner: kernel.Kernel, held: _Held, mark: int, devices: list[str]) -> None:
+    """Note what is there, before anybody in the pod can have changed it."""
+    held.mark, held.chained = mark, devices
+    held.generation = inner.nft_generation()
+    held.rules = inner.nft_rules(policy_filter.table_name(held.holding.scope.interface))
 
 
 def _changed(
@@ -235,6 +267,19 @@ def _devices(inner: kernel.Kernel, wanted: policy_filter.Filter) -> list[str]:
     """Return those of the scope's interfaces that are in the pod, if it matters."""
     there = {each.name for each in inner.links()} if wanted.raw else frozenset[str]()
     return [each for each in wanted.scope.devices if each in there]
+
+
+def _report(held: _Held, why: str) -> None:
+    """Note why the policy is not in force, "" if it is, and log it once."""
+    before, held.unheld = held.unheld, why
+    if why and why != before:
+        _log.error("%s", _unheld(held))
+    elif before and not why:
+        _log.info("policies of %s are in force again, or select it no more", _name(held))
+
+
+def _unheld(held: _Held) -> str:
+    return f"policies of {_name(held)} are not in force: {held.unheld}"
 
 
 def _name(held: _Held) -> str:

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from sriov.cluster import pod_policies, policies
@@ -13,6 +14,7 @@ from sriov.state import ledger
 from sriov_cni.commands.membership import policy_rounds
 from sriov_cni.context import calls
 from sriov_cni.dataplane.policies import policy_enforcer
+from sriov_cni.monitoring import policies_metrics
 from tests.fakes import bench, memory_nftables, policy_source
 from tests.sriov_cni import harness
 from tests.sriov_cni.monitoring import test_metrics
@@ -94,6 +96,56 @@ def test_a_vf_whose_packets_the_kernel_does_not_see_is_refused_where_a_policy_se
     assert stage.call("ADD", "free").code == 0
 
 
+def test_a_policy_that_comes_to_select_a_vf_that_the_kernel_does_not_see_is_said_aloud(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the log, /readyz and a metric, by the next daemon, too, until no policy selects it or the pod has ended."""
+    made, source = bench.make(tmp_path), policy_source.TableSource(TABLE)
+    vf, enforcer = made.vfs[0], policy_enforcer.Enforcer(made.node.kernel)
+    made.machine.node.set_driver(vf, "vfio-pci")
+    made.machine.node.set_netdev(vf)
+    call_by(made, source, enforcer, tmp_path / "cni.sock", "ADD")
+    enforcer.bring_all(source.rules_of, look=True)
+    assert enforcer.problems() == []
+    selected = msgspec.structs.replace(TABLE, rules={**TABLE.rules, ("x", "free", ""): policies.Rules((), None)})
+    source.put(selected)
+    said = "policies of x/free (net1) are not in force: the kernel sees no packet of its VF"
+    for number in range(2):
+        daemon = calls.Daemon(made.node, made.book, policies=source, enforcement=enforcer)
+        policy_rounds.adopt(daemon, enforcer)
+        for look in (True, False, True):
+            enforcer.bring_all(source.rules_of, look=look)
+        assert [each.startswith(said) for each in daemon.problems()] == [True]
+        assert sum(said in each.message for each in caplog.records) == number + 1, "once, and not at every look"
+        [[metric]] = [each.samples for each in policies_metrics.Unenforced(enforcer.problems).collect()]
+        assert metric.value == 1
+        enforcer = policy_enforcer.Enforcer(made.node.kernel)
+    policy_rounds.adopt(daemon, enforcer)
+    for table, wrong in ((TABLE, 0), (selected, 1)):
+        source.put(table)
+        enforcer.bring_all(source.rules_of, look=False)
+        assert len(enforcer.problems()) == wrong
+    call_by(made, source, enforcer, tmp_path / "cni.sock", "DEL")
+    assert enforcer.problems() == []
+    made.pod.close()
+    made.machine.close()
+
+
+def call_by(
+    made: bench.Bench,
+    source: policy_source.TableSource,
+    enforcer: policy_enforcer.Enforcer,
+    socket: pathlib.Path,
+    command: str,
+) -> None:
+    """For the pod that no policy of TABLE selects."""
+    further: dict[str, Any] = {"policies": source, "enforcement": enforcer}
+    network = harness.configuration(made.vfs[0], policy="kubernetes")
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt, **further):
+        client = harness.Client(socket, "/", made.machine.path("pod"))
+        assert client.call(command, network, ARGS=POD + "free").code == 0
+
+
 class Mending:
     """An enforcement that always finds one pod changed."""
 
@@ -110,8 +162,14 @@ class Mending:
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
         raise AssertionError(device)
 
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
+        raise AssertionError(key)
+
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
         raise AssertionError(key)
+
+    def problems(self) -> list[str]:
+        return []
 
     def bring_all(self, rules_of: object, *, look: bool) -> None:
         self.repaired += look
