@@ -36,6 +36,9 @@ class TableSource:
             self.look()
         self._told = self._version
 
+    def silence(self) -> float:
+        return 0.0
+
     def look(self) -> None:
         """See whether there is another table."""
 
