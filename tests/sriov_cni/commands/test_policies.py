@@ -178,13 +178,6 @@ class Mending:
         raise AssertionError(holding)
 
 
-class Waiting(policy_source.TableSource):
-    """No agent has been there for a minute."""
-
-    def silence(self) -> float:
-        return 60.0
-
-
 def test_a_daemon_takes_over_what_the_ledger_has_counts_repairs_and_writes_down_what_holds(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
@@ -193,7 +186,7 @@ def test_a_daemon_takes_over_what_the_ledger_has_counts_repairs_and_writes_down_
     mending, counted, notes = Mending(), test_metrics.Counted(), policy_notes.NoteFile(tmp_path)
     daemon = calls.Daemon(
         stage.made.node, stage.made.book, meter=counted,
-        policies=Waiting(TABLE), enforcement=mending, notes=notes,
+        policies=policy_source.TableSource(TABLE, 60.0), enforcement=mending, notes=notes,
     )  # fmt: skip
 
     async def for_a_while() -> None:
