@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from sriov import errors
 from sriov.cluster import policies, policy_changes
 from sriov.linux import netns, nftables
+from sriov.state import policy_notes
 from sriov_cni.commands.membership import policy_rounds
 from sriov_cni.dataplane.policies import reception
+from sriovctl.node.policies import standing
 from tests.kernel import linked, namespaces, policed
 from tests.kernel.linked import V4, V6
 from tests.kernel.policed import DENY, OPEN, TABLE, UNSELECTED, Stage, table
@@ -36,12 +39,13 @@ def put(stage: Stage, wanted: policies.PolicyTable) -> None:
     reception.kept(stage.place.node.folder / "snapshot").write(policy_changes.whole(wanted))
 
 
-def sriovctl(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The program as a process of this machine, with nothing but the node's own places."""
+def sriovctl(stage: Stage, *arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """The program as a process of this machine, with nothing but the node's own places. `before` starts it."""
     node = stage.place.node
     places = {"sysfs": node.sysfs_root, "run-dir": node.folder / "run", "policy-snapshot": node.folder / "snapshot"}
     places |= dict.fromkeys(("etc", "boot", "run", "kubelet", "cni-conf", "config"), node.folder / "nothing")
-    command = [sys.executable, "-m", "sriovctl", *(f"--{name}={path}" for name, path in places.items()), *arguments]
+    given = (f"--{name}={path}" for name, path in places.items())
+    command = [*before, sys.executable, "-m", "sriovctl", *given, *arguments]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
@@ -85,6 +89,48 @@ def test_rules_for_packet_sockets_and_the_host_link_are_counted(stage: Stage) ->
     assert ran.returncode == 0
     explained = json.loads(sriovctl(stage, "explain", "x/a", "-o", "json").stdout)["items"]
     assert [each["answer"] for each in explained if each["step"] == "policy"] == ["yes"]
+
+
+def test_without_a_capability_as_in_the_daemonsets_container_the_daemons_word_is_taken(stage: Stage) -> None:
+    put(stage, table(OPEN))
+    assert stage.add(families=(V4,)).code == 0
+    notes = policy_notes.NoteFile(stage.place.node.folder / "run")
+    assert namespaces.until(
+        lambda: (found := notes.read()) is not None and stage.digest in {one.digest for one in found.pods}
+    )
+    ran = sriovctl(stage, "policy", "x/a", before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    told = (
+        rf"^net1: in force: the table {TABLE} is in the pod, with the digest {stage.digest}, as the CNI daemon saw at 2"
+    )
+    assert re.search(told, ran.stdout, re.MULTILINE), ran
+    assert ran.returncode == 0
+    stage.place.daemon.send_signal(signal.SIGSTOP)
+    put(stage, table(DENY))
+    ran = sriovctl(stage, "policy", "x/a", before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    stage.place.daemon.send_signal(signal.SIGCONT)
+    assert re.search(r"^net1: not in force: the CNI daemon has put other rules in force", ran.stdout, re.MULTILINE), ran
+    ran = sriovctl(stage, "policy", "x/a", "--from", "a", before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    assert (ran.returncode, "write the address of a itself" in ran.stderr) == (2, True), ran
+
+
+def test_a_namespace_that_has_taken_the_place_of_the_pods_is_not_looked_into(stage: Stage) -> None:
+    pod = stage.place.pod
+    with standing.entered(pod.path, pod.handle.identity) as inner:
+        assert "lo" in {each.name for each in inner.links()}
+    with (
+        pytest.raises(errors.NetnsError, match="is another namespace by now"),
+        standing.entered(stage.place.world.path, pod.handle.identity),
+    ):
+        pass
+
+
+def test_a_peer_may_be_a_pod_of_the_node(stage: Stage) -> None:
+    put(stage, table(OPEN, peers=frozenset({policies.packed(V4.pod), policies.packed(V6.pod)})))
+    assert stage.add().code == 0
+    items = json.loads(sriovctl(stage, "policy", "x/a", "--from", "x/a", "--port", "8080", "-o", "json").stdout)[
+        "items"
+    ]
+    assert {(*each["peers"], each["passes"]) for each in items} == {(V4.pod, True), (V6.pod, True)}
 
 
 def harmed(stage: Stage, commands: str) -> None:

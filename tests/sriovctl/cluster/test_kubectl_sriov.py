@@ -183,9 +183,11 @@ def guarded(cluster: clusters.Cluster) -> Iterator[nodes.Node]:
                 spec = {"containers": [{"name": "c", "image": "busybox:1.37"}]}
                 addresses = [{"ip": "10.1.0.9"}, {"ip": "2001:db8::9"}]
                 cluster.create("default", "front", {}, spec, {"phase": "Running", "podIPs": addresses})
+                cluster.create("kube-system", "dns", {}, spec, {"phase": "Running", "podIPs": [{"ip": "10.1.0.53"}]})
                 cluster.create("default", "young", {}, spec, {"phase": "Pending"})
                 yield machine
                 del cluster.kubelets.machines["node-3"]
+                cluster.objects.delete(kinds.POD, "kube-system", "dns")
                 for name in ("db", "front", "young"):
                     cluster.objects.delete(kinds.POD, "default", name)
 
@@ -202,6 +204,8 @@ def test_what_may_pass_is_asked_on_the_pods_node_and_peers_are_pods_of_the_clust
     assert len(re.findall(r"^net1 +egress +\S+ +all +yes +no policy selects it for egress$", ran.stdout, re.M)) == 2, (
         ran
     )
+    ran = cluster.sriov("policy", "db", "-n", "default", "--to", "kube-system/dns")
+    assert re.search(r"^net1 +egress +10\.1\.0\.53 +all +yes ", ran.stdout, re.M), ran
     for arguments, status, says in (
         (["db", "--from", "young"], 3, "pod young has no address yet; write the address itself"),
         (["db", "--from", "nobody"], 3, 'pods "nobody" not found'),

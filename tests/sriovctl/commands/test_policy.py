@@ -285,6 +285,17 @@ def test_a_pod_of_which_the_agent_tells_nothing_has_what_its_network_says(
     assert (found["inForce"], "the agent tells nothing of this pod" in found["evidence"]) == (in_force, True), found
 
 
+def test_a_pod_of_which_the_agent_tells_nothing_any_more_may_keep_what_it_had(node: nodes.Node) -> None:
+    node.put_policies(selecting(Rules(("any",))))
+    with node.serving():
+        assert node.cni("ADD", policy="kubernetes", policyUnknown="allow").code == 0
+        node.put_policies(policies.PolicyTable())
+        ran = node.run("policy", "web", "-o", "json")
+    [found] = ran.document["interfaces"]
+    assert (ran.status, found["inForce"]) == (exit_codes.Exit.UNREADABLE, None), found
+    assert "the agent tells nothing of this pod, policyUnknown is allow; the table" in found["evidence"]
+
+
 def test_a_pod_without_policies_in_its_network_is_told_so(node: nodes.Node) -> None:
     with node.serving():
         assert node.cni("ADD").code == 0
@@ -316,7 +327,8 @@ def test_the_node_reaches_the_pod_by_the_host_link(held: nodes.Node) -> None:
 
 def test_a_peer_may_be_a_pod_of_this_node(held: nodes.Node) -> None:
     with held.enter(held.bench.machine.path("pod"), held.bench.pod.identity) as inner:
-        inner.add_address(inner.link("net1").index, ipaddress.IPv4Interface("10.1.0.9/24"))
+        for each in ("10.1.0.9/24", "fe80::1/64"):
+            inner.add_address(inner.link("net1").index, ipaddress.ip_interface(each))
     [found] = asked(held, "--from", "web", "--port", "80")
     assert found[1:4] == (["10.1.0.9"], ["TCP 80"], True)
     ran = nodes.run(*held.places, "policy", "web", "--from", "web", enter=refusing)
