@@ -40,7 +40,7 @@ def _by(one: documents.PodPolicyItem) -> str:
         case "policy":
             return ", ".join(one.policies)
         case "isolated":
-            return f"none of {', '.join(one.policies)}" if one.policies else "no policy is known yet"
+            return f"none of {', '.join(one.policies)}" if one.policies else "closed, whatever its policies are"
         case "node":
             return "the node, by the host link"
         case "unselected":

@@ -285,6 +285,16 @@ def test_a_pod_of_which_the_agent_tells_nothing_has_what_its_network_says(
     assert (found["inForce"], "the agent tells nothing of this pod" in found["evidence"]) == (in_force, True), found
 
 
+def test_a_pod_that_is_closed_has_no_policy_that_would_say_so(node: nodes.Node) -> None:
+    """As one with more policies than a node takes: the agent lets nothing pass, by none of them."""
+    node.put_policies(policies.PolicyTable(rules={("default", "web", ""): Rules(())}))
+    with node.serving():
+        assert node.cni("ADD", policy="kubernetes").code == 0
+        ran = node.run("policy", "web", "--from", "10.1.0.9")
+    assert re.search(r"^net1 +ingress +10\.1\.0\.9 +all +no +closed, whatever its policies are$", ran.out, re.M), ran
+    assert "net1: in force: " in ran.out
+
+
 def test_a_pod_of_which_the_agent_tells_nothing_any_more_may_keep_what_it_had(node: nodes.Node) -> None:
     node.put_policies(selecting(Rules(("any",))))
     with node.serving():
