@@ -21,6 +21,9 @@ class PodPolicy(msgspec.Struct, frozen=True):
     def selected(self) -> bool:
         return self.ingress is not None or self.egress is not None
 
+    def of(self, direction: policies.PolicyDirection) -> tuple[policies.Grant, ...] | None:
+        return self.ingress if direction is policies.PolicyDirection.INGRESS else self.egress
+
 
 class Scope(msgspec.Struct, frozen=True):
     """Where a pod's policy holds. `index` is the VF's in the pod, 0 if it is not known before the VF is there.

@@ -22,6 +22,7 @@ from sriov_cni.spec.cni_errors import Code
 
 if TYPE_CHECKING:  # a daemon without Services imports nothing for them
     from sriov.cluster import pod_policies, services
+    from sriov.state import policy_notes
 
 log = logging.getLogger("sriov_cni")
 _T = TypeVar("_T")
@@ -78,6 +79,9 @@ class PolicySource(Protocol):
     async def changed(self) -> None:
         """Return when something may have changed since the last return."""
 
+    def silence(self) -> float:
+        """Return for how many seconds nobody has been there to tell of changes; 0 while somebody is."""
+
 
 class Enforcement(Protocol):
     """What keeps policies in force: dataplane.policies.policy_enforcer.Enforcer, with the promises of each call."""
@@ -102,6 +106,14 @@ class Enforcement(Protocol):
     ) -> None: ...
 
     def problems(self) -> list[str]: ...
+    def notes(self) -> "tuple[policy_notes.PolicyNote, ...]": ...
+
+    def difference(
+        self,
+        inner: kernel.Kernel,
+        holding: "pod_policies.PolicedPod",
+        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+    ) -> str: ...
 
 
 class Meter(Protocol):
@@ -118,6 +130,9 @@ class Meter(Protocol):
 
     def policies_repaired(self, count: int) -> None:
         """Count pods whose rules for network policies had been changed and were restored."""
+
+    def policies_failing(self, count: int) -> None:
+        """Show for how many attachments the rules could not be made as they are to be."""
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -147,6 +162,7 @@ class Daemon(msgspec.Struct, frozen=True):
     other_balancers: OtherBalancers | None = None
     policies: PolicySource | None = None
     enforcement: Enforcement | None = None
+    notes: "policy_notes.NoteFile | None" = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)

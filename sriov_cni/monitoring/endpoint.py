@@ -55,8 +55,6 @@ class DaemonMonitor:
                 self._registry.register(services_metrics.ServicesInForce(daemon.translation))
             if daemon.guard is not None:
                 self._registry.register(metrics.PolicyInForce(daemon.guard.problem))
-            if daemon.enforcement is not None:
-                self._registry.register(policies_metrics.Unenforced(daemon.enforcement.problems))
             looking = asyncio.create_task(
                 daemon.tasks.every(self._interval, "reading what pods hold", watcher.look_again)
             )

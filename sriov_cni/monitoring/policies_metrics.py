@@ -1,6 +1,6 @@
 """Metrics of policies: how full the table is, what comes from the agent, and whom nothing holds to them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import prometheus_client
 from prometheus_client import core, registry
@@ -45,18 +45,4 @@ class PoliciesMeter(registry.Collector):
             "sriov_policies_agent_silence_seconds",
             "Seconds since the agent was connected, which is the age of the table; 0 while it is.",
             self.silence(),
-        )
-
-
-class Unenforced(registry.Collector):
-    """How many attachments nothing holds to the policies that select them; `problems` has a line for each."""
-
-    def __init__(self, problems: Callable[[], Sequence[str]]) -> None:
-        self._problems = problems
-
-    def collect(self) -> Iterator[core.Metric]:
-        yield core.GaugeMetricFamily(
-            "sriov_cni_policy_unenforced",
-            "VFs in pods that a policy selects and that nothing can hold to it.",
-            len(self._problems()),
         )

@@ -106,10 +106,10 @@ def unseen(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
     """Watch that no policy comes to select a pod whose packets the kernel does not see."""
     if request.policy is None or daemon.enforcement is None:
         return
-    from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+    from sriov_cni.dataplane.policies import policy_holdings  # noqa: PLC0415
 
     driver = request.vf.driver or ""
-    daemon.enforcement.adopt(policy_requests.of(request.owner, request.policy, None, pod.identity, driver))
+    daemon.enforcement.adopt(policy_holdings.of(request.owner, request.policy, None, pod.identity, driver))
 
 
 def pass_mark(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Callable[[], int]:
