@@ -14,6 +14,7 @@ import pytest
 from sriov.cluster.policies import Rules
 from sriov.linux import netns
 from tests.kernel import crafted, linked, namespaces, test_policy_window, ways_out
+from tests.lab import igb
 from tests.lab.policies import vf_pods
 from tests.lab.policies.vf_pods import Node, Pod, address
 
@@ -105,6 +106,17 @@ def _flooded(whence: Pod, to: Pod) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def test_a_namespace_with_rules_ends_and_its_vf_comes_home(node: Node) -> None:
+    """Nobody holds it: no socket that rules would need, and none of the daemon's."""
+    node.tell({"a": DENY}, {})
+    with vf_pods.pod("a") as first:
+        node.call("ADD", first, policyRaw=True)
+        subprocess.run(["ip", "netns", "del", first.namespace.name], check=True)
+        first.namespace.handle.close()
+        assert namespaces.until(lambda: igb.TREE.netdev(igb.vf(first.number).pci) is not None, 60)
+        node.call("DEL", first, policyRaw=True)
 
 
 BUILT = {
