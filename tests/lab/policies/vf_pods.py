@@ -57,9 +57,13 @@ class Node:
         """As a shim does it, without a process: those take long to start here."""
         given = [{"address": address(pod.number, version) + length} for version, length in (("4", "/24"), ("6", "/64"))]
         network = harness.configuration(
-            igb.vf(pod.number).pci, cniVersion="1.0.0", mac=mac(pod.number), policy="kubernetes", ipam={"type": "static"},
+            igb.vf(pod.number).pci,
+            cniVersion="1.0.0",
+            mac=mac(pod.number),
+            policy="kubernetes",
+            ipam={"type": "static"},
             **keys,
-        )  # fmt: skip
+        )
         harness.call_without_a_process(
             self._folder / "run/cni.sock",
             json.dumps(network).encode(),
