@@ -14,6 +14,7 @@ import pytest
 from sriov.cluster.policies import Rules
 from sriov.linux import netns
 from tests.kernel import crafted, linked, namespaces, test_policy_window, ways_out
+from tests.lab import igb
 from tests.lab.policies import vf_pods
 from tests.lab.policies.vf_pods import Node, Pod, address
 
@@ -60,34 +61,22 @@ def test_a_pod_reaches_only_whom_policies_let_it(node: Node) -> None:
 
 def test_no_frame_passes_from_before_the_add_until_after_the_del(node: Node) -> None:
     with vf_pods.pod("a") as first, vf_pods.with_vf(node, "b") as peer:
-        for where, of in ((peer, first), (first, peer)):
-            _knows(where, of)
+        known = f"neigh replace {address(first.number, '4')} lladdr {vf_pods.mac(first.number)} dev net1 nud permanent"
+        linked.ip(peer.namespace.name, known)
         with _flooded(peer, first), _flooded(first, peer):
             ends = [vf_pods.packets(each.namespace.handle) for each in (first, peer)]
             node.tell({"a": FREE, "b": FREE}, {})
-            _start(node, first, peer, 0)
+            node.call("ADD", first, "c0")
             assert namespaces.until(lambda: all(_got(each) for each in ends)), "else this would show nothing"
             node.call("DEL", first, "c0")
             node.tell({"a": DENY, "b": FREE}, {})
             assert namespaces.until(lambda: not any(_got(each) for each in ends))
             for number in range(STARTS):
-                _start(node, first, peer, number)
+                node.call("ADD", first, f"c{number}")
                 node.call("DEL", first, f"c{number}")
             assert [_got(each) for each in ends] == [0, 0]
             for each in ends:
                 each.close()
-
-
-def _start(node: Node, first: Pod, peer: Pod, number: int) -> None:
-    node.call("ADD", first, f"c{number}")
-    _knows(first, peer)
-
-
-def _knows(where: Pod, of: Pod) -> None:
-    """Nobody has to ask for the other's MAC."""
-    words = f"neigh replace {address(of.number, '4')} lladdr {vf_pods.mac(of.number)} dev net1 nud permanent"
-    with contextlib.suppress(subprocess.CalledProcessError):  # its VF is not there yet
-        linked.ip(where.namespace.name, words)
 
 
 def _got(listening: socket.socket) -> int:
@@ -105,6 +94,17 @@ def _flooded(whence: Pod, to: Pod) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def test_a_namespace_with_rules_ends_and_its_vf_comes_home(node: Node) -> None:
+    """Nobody holds it: no socket that rules would need, and none of the daemon's."""
+    node.tell({"a": DENY}, {})
+    with vf_pods.pod("a") as first:
+        node.call("ADD", first, policyRaw=True)
+        subprocess.run(["ip", "netns", "del", first.namespace.name], check=True)
+        first.namespace.handle.close()
+        assert namespaces.until(lambda: igb.TREE.netdev(igb.vf(first.number).pci) is not None, 60)
+        node.call("DEL", first, policyRaw=True)
 
 
 BUILT = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 import socket
 import subprocess
@@ -52,17 +53,28 @@ class Node:
             agent.shutdown(socket.SHUT_WR)
             assert agent.recv(1) == b"", "the daemon hangs up when it has taken everything"
 
-    def call(self, command: str, pod: "Pod", container: str = "", **keys: Any) -> harness.Answer:
-        client = harness.Client(self._folder / "run/cni.sock", "/usr/lib/cni", pod.namespace.path)
+    def call(self, command: str, pod: "Pod", container: str = "", **keys: Any) -> None:
+        """As a shim does it, without a process: those take long to start here."""
         given = [{"address": address(pod.number, version) + length} for version, length in (("4", "/24"), ("6", "/64"))]
         network = harness.configuration(
-            igb.vf(pod.number).pci, cniVersion="1.0.0", mac=mac(pod.number), policy="kubernetes",
-            ipam={"type": "static", "addresses": given}, **keys,
-        )  # fmt: skip
-        who = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={pod.name}"
-        answer = client.call(command, network, ARGS=who, CONTAINERID=container or pod.name)
-        assert answer.code == 0, answer
-        return answer
+            igb.vf(pod.number).pci,
+            cniVersion="1.0.0",
+            mac=mac(pod.number),
+            policy="kubernetes",
+            ipam={"type": "static"},
+            **keys,
+        )
+        harness.call_without_a_process(
+            self._folder / "run/cni.sock",
+            json.dumps(network).encode(),
+            json.dumps({"cniVersion": "1.0.0", "ips": given}),
+            COMMAND=command,
+            CONTAINERID=container or pod.name,
+            NETNS=pod.namespace.path,
+            IFNAME="net1",
+            PATH="/usr/lib/cni",
+            ARGS=f"IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={pod.name}",
+        )
 
 
 def mac(number: int) -> str:
