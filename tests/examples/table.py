@@ -108,6 +108,7 @@ RUN = {
     ("docs/services.md", "hack/bench services"): _SERVICES,
     ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
     ("docs/policy.md", "hack/bench policy"): _POLICY,
+    ("docs/policy.md", "sriovctl doctor"): _POLICY_PAGE,
     ("docs/policy.md", "sriovctl policy web"): _POLICY_PAGE,
     ("docs/policy.md", "sriovctl policy web --from 10.1.0.9 --port 80"): _POLICY_PAGE,
     ("docs/policy.md", "sriovctl policy web --from 10.1.0.20 --to 192.0.2.53 --port 53/udp"): _POLICY_PAGE,

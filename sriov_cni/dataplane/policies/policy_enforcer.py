@@ -33,7 +33,7 @@ class _Held(msgspec.Struct):
 
     `generation` is nftables' after that, `rules` those that were there then, None before they were read. `chained`
     are the interfaces whose packet sockets are held. `problem` is why the last change is not in force, `unheld` why
-    nothing can be.
+    nothing can be, `digest` that of `digested`.
     """
 
     holding: pod_policies.PolicedPod
@@ -48,17 +48,19 @@ class _Held(msgspec.Struct):
     problem: str = ""
     repairs: int = 0
     repaired: float = 0.0  # seconds since 1970
+    digest: str = ""
+    digested: policy_filter.Filter | None = None
 
-    @property
     def note(self) -> policy_notes.PolicyNote:
         namespace, pod, _ = self.holding.place
-        digest = "" if self.wanted is None else self.wanted.digest
+        if self.digested is not self.wanted:  # of many addresses it takes time, which is none of an ADD's
+            self.digest, self.digested = "" if self.wanted is None else self.wanted.digest, self.wanted
         return policy_notes.PolicyNote(
             namespace=namespace,
             pod=pod,
             interface=self.holding.scope.interface,
             netns=self.holding.netns,
-            digest=None if self.policy is None else digest,
+            digest=None if self.policy is None else self.digest,
             problem=self.problem or self.unheld,
             repairs=self.repairs,
             repaired=self.repaired,
@@ -124,8 +126,7 @@ class Enforcer:
 
     def notes(self) -> tuple[policy_notes.PolicyNote, ...]:
         """Return what holds for each attachment, and since when it does not."""
-        with self._lock:
-            return tuple(held.note for held in self._held.values())
+        return tuple(filter(None, map(self._note, list(self._held))))
 
     def difference(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, rules_of: RulesOf) -> str:
         """Return in words what in the pod is not as it was put in force; "" if all is. Raises KernelError."""
@@ -133,7 +134,7 @@ class Enforcer:
         with self._lock:
             held = self._held.get(holding.key)
             if held is not None and held.policy is not None:
-                return held.note.problem or policy_sight.difference(inner, interface, held.wanted, held.rules)
+                return held.problem or held.unheld or policy_sight.difference(inner, interface, held.wanted, held.rules)
         policy = rules_of(*holding.place)  # of a former daemon's, which is not taken over yet
         if policy is None:
             return ""
@@ -151,6 +152,12 @@ class Enforcer:
                 failure = error
         if failure is not None:
             raise failure
+
+    def _note(self, key: Key) -> policy_notes.PolicyNote | None:
+        """Take the lock for one alone: an ADD may wait for it."""
+        with self._lock:
+            held = self._held.get(key)
+            return None if held is None else held.note()
 
     def _failed(self, key: Key, problem: str) -> None:
         with self._lock:

@@ -1,5 +1,6 @@
 """policy answers what may pass and by which policy, by the daemon's table, and whether the kernel has just that."""
 
+import contextlib
 import ipaddress
 import re
 import time
@@ -17,7 +18,10 @@ from sriov.linux import kernel
 from sriov.state import ledger, policy_notes
 from sriovctl import exit_codes
 from tests.examples import pages, table
+from tests.fakes import policy_source
+from tests.kernel import namespaces
 from tests.sriovctl import nodes, test_page
+from tests.sriovctl.commands import test_doctor
 
 FRONT, SIX = map(policies.packed, ("10.1.0.9", "2001:db8::9"))
 TABLE = "sriov-policy-net1"
@@ -137,8 +141,13 @@ def test_blocks_sets_and_all_protocols(node: nodes.Node) -> None:
 )
 def test_the_page_shows_what_is_printed(node: nodes.Node, example: pages.Example) -> None:
     node.put_policies(test_page.web_policies())
-    with node.serving():
+    if "doctor" in example.command:  # a pod has changed its rules, which takes a namespace that is one
+        about = {"namespace": "default", "pod": "web", "interface": "net1", "netns": (0, 0)}
+        note = msgspec.convert({**about, "repairs": 3, "repaired": time.time()}, policy_notes.PolicyNote)
+        node.enforcement = policy_source.NotedEnforcement(note)
+    with contextlib.closing(test_doctor.Sick(node)), node.kubelet(), node.serving():
         assert node.cni("ADD", policy="kubernetes").code == 0
+        assert namespaces.until(lambda: policy_notes.NoteFile(node.folder / "run").read() is not None)
         if "not in force" in example.printed:
             node.bench.machine.nft[node.bench.pod.identity].flush()
         ran = node.run(*example.command.split()[1:])
