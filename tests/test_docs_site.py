@@ -41,6 +41,7 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
+    ("docs/dra.md", "json"): ["tests/sriov_dra/test_docs.py::test_the_configuration"],
     ("docs/host-link.md", "json"): ["tests/test_docs.py::test_the_host_link"],
     ("docs/install.md", "yaml"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",

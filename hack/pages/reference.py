@@ -80,6 +80,7 @@ def _resources(explained: str) -> str:
         "checkHealthOnCleanup": read.checks.cleanup,
         "allocationPolicy": f"`{read.policy.value}`",
         "offerHostAddresses": read.host_addresses,
+        "publish": f"`{read.publish.value}`",
     }
     told = _told(explained, "Keys of a resource", "deviceplugin.md")
     hints = typing.get_type_hints(plugin_conf._RawResource)
