@@ -5,8 +5,9 @@ import logging
 import pathlib
 from collections.abc import Callable
 
+from sriov.apiserver import watching
 from sriov.daemon import background
-from sriov_agent import api, sending, view, watching
+from sriov_agent import api, sending, view
 
 _log = logging.getLogger(__name__)
 

@@ -1,55 +1,10 @@
-"""Door to the API server: the kinds that are watched, one list and one watch of each, and their failures.
+"""Kinds of objects that the agent watches, and which of them, as the API server is asked for them."""
 
-The client library reads configurations, tokens (again when one has expired) and certificates, and frames what it gets.
-"""
-
-import pathlib
-import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-
-import httpx2
-import msgspec
 from lightkube import operators
-from lightkube.config import client_adapter, kubeconfig, models
-from lightkube.core import async_client, exceptions, resource
+from lightkube.core import resource
 
-from sriov import errors
+from sriov.apiserver import connection
 from sriov_agent import objects
-
-_CHUNK = 100  # objects of a page: what a page takes stays taken
-_TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
-_WATCH = 600  # seconds that one watch lasts: the server ends it then
-_KEEPALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
-]
-"""A server that has gone without a word is noticed in half a minute."""
-
-BOOKMARK, DELETED = "BOOKMARK", "DELETED"
-
-
-class FailedError(errors.SriovError):
-    """A request failed. `pause` is how many seconds the server wants to be left alone."""
-
-    def __init__(self, message: str, remedy: str = "", pause: float = 0.0) -> None:
-        super().__init__(message, remedy)
-        self.pause = pause
-
-
-class EndedError(FailedError):
-    """The server ended a watch in good order, or cut it: it is taken up where it ended."""
-
-
-class GoneError(FailedError):
-    """The server does not know the version any more: everything has to be listed again."""
-
-
-class AbsentError(FailedError):
-    """The server does not serve this kind."""
 
 
 class _Services(objects.ServiceObject, resource.NamespacedResourceG, frozen=True, gc=True):
@@ -74,23 +29,6 @@ class _Ranges(objects.RangeObject, resource.GlobalResource, frozen=True, gc=True
     )
 
 
-class WatchedKind(msgspec.Struct, frozen=True):
-    """A kind of objects, and which of them are wanted."""
-
-    name: str
-    base: type[objects.AnyObject]
-    resource: type[_Services | _Slices | _Nodes | _Ranges]
-    labels: dict[str, operators.UnaryOperator] | None = None
-    fields: dict[str, str] | None = None
-    optional: bool = False
-
-    @property
-    def selection(self) -> dict[str, Any]:
-        """Return the client's arguments for those that are wanted."""
-        everywhere = {"namespace": "*"} if issubclass(self.resource, resource.NamespacedResourceG) else {}
-        return {"labels": self.labels, "fields": self.fields, **everywhere}
-
-
 # As kube-proxy asks (cmd/kube-proxy/app/server.go): what is another proxy's is not even sent.
 _OURS = {
     "service.kubernetes.io/service-proxy-name": operators.not_exists(),
@@ -98,120 +36,11 @@ _OURS = {
 }
 
 
-def kinds(node: str) -> tuple[WatchedKind, ...]:
+def kinds(node: str) -> tuple[connection.WatchedKind, ...]:
     """Return what is watched for this node."""
     return (
-        WatchedKind("Service", objects.ServiceObject, _Services, labels=_OURS),
-        WatchedKind("EndpointSlice", objects.SliceObject, _Slices, labels=_OURS),
-        WatchedKind("Node", objects.NodeObject, _Nodes, fields={"metadata.name": node}),
-        WatchedKind("ServiceCIDR", objects.RangeObject, _Ranges, optional=True),
+        connection.WatchedKind("Service", objects.ServiceObject, _Services, labels=_OURS),
+        connection.WatchedKind("EndpointSlice", objects.SliceObject, _Slices, labels=_OURS),
+        connection.WatchedKind("Node", objects.NodeObject, _Nodes, fields={"metadata.name": node}),
+        connection.WatchedKind("ServiceCIDR", objects.RangeObject, _Ranges, optional=True),
     )
-
-
-class _Transport(httpx2.AsyncHTTPTransport):
-    """Asks for bookmarks, which the library cannot, and tells the end of a watch, after which it would ask at once."""
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        watches = request.url.params.get("watch") == "true"
-        if watches:
-            request.url = request.url.copy_add_param("allowWatchBookmarks", "true")
-        response = await super().handle_async_request(request)
-        if watches and response.status_code == httpx2.codes.OK:
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _Watched(response.stream)
-        return response
-
-
-class _Watched(httpx2.AsyncByteStream):
-    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._inner:
-            yield part
-        raise httpx2.RemoteProtocolError("the server ended the watch")
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class ApiServer:
-    """The API server. For one event loop."""
-
-    def __init__(self, config: kubeconfig.SingleConfig) -> None:
-        assert config.user is not None
-        trust = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
-        transport = _Transport(verify=trust, socket_options=_KEEPALIVE)
-        self._client = async_client.AsyncClient(config, timeout=_TIMEOUT, trust_env=False, transport=transport)
-
-    async def list(self, kind: WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
-        """Have `put` take each object, and return the version of the list. Raises FailedError."""
-        found = self._client.list(kind.resource, chunk_size=_CHUNK, **kind.selection)
-        try:
-            async for each in found:
-                put(each)
-            return found.resourceVersion
-        except Exception as error:
-            raise _failed(f"listing {kind.name}s", error) from error
-
-    async def watch(self, kind: WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
-        """Yield what has happened since the version, and bookmarks. Ends with FailedError, and never without."""
-        found = self._client.watch(kind.resource, resource_version=version, server_timeout=_WATCH, **kind.selection)
-        try:
-            async for what, each in found:
-                yield what, each
-        except Exception as error:
-            raise _failed(f"watching {kind.name}s", error) from error
-
-    async def aclose(self) -> None:
-        await self._client.close()
-
-
-def configuration(path: pathlib.Path | None, account: pathlib.Path) -> kubeconfig.SingleConfig:
-    """Return where the API server is and who asks: of a kubeconfig, or of this pod. Raises SriovError."""
-    try:
-        if path is None:
-            found = kubeconfig.KubeConfig.from_service_account(account).get()
-        else:
-            found = kubeconfig.KubeConfig.from_file(path).get()
-    except KeyError as error:
-        raise errors.SriovError(
-            f"the API server cannot be found: {error} is not there", "run in a pod, or give a --kubeconfig"
-        ) from error
-    except Exception as error:  # whatever the library finds wrong with the files
-        raise errors.SriovError(
-            f"{path or account} does not say how to reach the API server: {error}",
-            "mount the service account's token there, or give a --kubeconfig",
-        ) from error
-    assert found is not None
-    return found._replace(user=found.user or models.User())
-
-
-def _failed(doing: str, error: Exception) -> FailedError:
-    if isinstance(error, httpx2.HTTPStatusError):
-        return _refused(doing, error)
-    text = f"{doing}: {error or type(error).__name__}"
-    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
-        return EndedError(text)
-    return FailedError(text, "is the API server reachable from this node?")
-
-
-def _refused(doing: str, error: httpx2.HTTPStatusError) -> FailedError:
-    if isinstance(error, exceptions.ApiError) and error.status is not None:
-        code, said = error.status.code or 0, error.status.message or error.status.reason
-        pause = error.status.details.retryAfterSeconds if error.status.details else None
-    else:
-        code, said, pause = error.response.status_code, "", None
-    text = f"{doing}: the API server answers {code}{f' ({said})' if said else ''}"
-    if code == httpx2.codes.GONE:
-        return GoneError(text)
-    if code == httpx2.codes.NOT_FOUND:
-        return AbsentError(text)
-    remedy = "may its service account list and watch these?" if code in (401, 403) else ""
-    return FailedError(text, remedy, max(float(pause or 0), _retry_after(error)))
-
-
-def _retry_after(error: httpx2.HTTPStatusError) -> float:
-    response: httpx2.Response | None = getattr(error, "response", None)
-    said = response.headers.get("Retry-After", "") if response is not None else ""
-    return float(said) if said.isdecimal() else 0.0

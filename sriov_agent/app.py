@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from sriov import errors, versions
+from sriov.apiserver import connection
 from sriov.daemon import http_address, log_level, logs, signals
-from sriov_agent import agent, api
+from sriov_agent import agent
 
 _log = logging.getLogger("sriov_agent")
 
@@ -47,7 +48,7 @@ async def _run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = api.ApiServer(api.configuration(options.kubeconfig, options.service_account_dir))
+    server = connection.ApiServer(connection.configuration(options.kubeconfig, options.service_account_dir))
     running = agent.Agent(options.node, server, options.cluster_socket)
     gc.freeze()
     async with (

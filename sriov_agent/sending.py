@@ -10,8 +10,8 @@ import pathlib
 from collections.abc import Callable
 
 from sriov import errors
+from sriov.apiserver import watching
 from sriov.cluster import frames, services
-from sriov_agent import watching
 
 _log = logging.getLogger(__name__)
 

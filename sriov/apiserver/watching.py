@@ -6,11 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from sriov import errors
+from sriov.apiserver import connection
 from sriov.daemon import background
-from sriov_agent import api, objects, view
 
 _log = logging.getLogger(__name__)
 
@@ -18,9 +18,20 @@ _log = logging.getLogger(__name__)
 class ObjectSource(Protocol):
     """What the watcher asks of the API server."""
 
-    def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> Awaitable[str]: ...
+    def list(self, kind: connection.WatchedKind, put: Callable[[Any], None]) -> Awaitable[str]: ...
 
-    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]: ...
+    def watch(self, kind: connection.WatchedKind, version: str) -> AsyncIterator[tuple[str, Any]]: ...
+
+
+class ObjectStore(Protocol):
+    """What keeps the objects; `base` is the kind's type, and a key an object's namespace and name."""
+
+    def put(self, found: Any) -> None: ...
+
+    def remove(self, base: type[Any], key: tuple[str, str]) -> None: ...
+
+    def only(self, base: type[Any], keys: set[tuple[str, str]]) -> None:
+        """Forget all of this kind that are not named: everything has been listed."""
 
 
 class WatchTimings(background.RetryTimings, frozen=True):
@@ -42,9 +53,9 @@ class KindWatcher:
 
     def __init__(
         self,
-        kind: api.WatchedKind,
+        kind: connection.WatchedKind,
         source: ObjectSource,
-        seen: view.View,
+        seen: ObjectStore,
         noted: Callable[[], None],
         timings: WatchTimings = WatchTimings(),  # noqa: B008  # frozen
     ) -> None:
@@ -71,15 +82,15 @@ class KindWatcher:
                 await self._watch()
             except TimeoutError:
                 self._fine()
-            except api.AbsentError as error:
+            except connection.AbsentError as error:
                 await self._absent(error)
-            except api.FailedError as error:
+            except connection.FailedError as error:
                 await self._failed(error, settled=loop.time() - began >= self._timings.settled)
 
     async def _list(self) -> None:
         keys = set()
 
-        def put(found: objects.AnyObject) -> None:
+        def put(found: Any) -> None:
             keys.add(found.metadata.key)
             self._view.put(found)
 
@@ -95,9 +106,9 @@ class KindWatcher:
                 what, found = await anext(events)
             self._fine()
             self._version = found.metadata.resourceVersion
-            if what == api.BOOKMARK:
+            if what == connection.BOOKMARK:
                 continue
-            if what == api.DELETED:
+            if what == connection.DELETED:
                 self._view.remove(self._kind.base, found.metadata.key)
             else:
                 self._view.put(found)
@@ -113,7 +124,7 @@ class KindWatcher:
             _log.info("watching %ss again", self.name)
         self._failures, self.problem = 0, ""
 
-    async def _absent(self, error: api.AbsentError) -> None:
+    async def _absent(self, error: connection.AbsentError) -> None:
         """A cluster before 1.33 has no ServiceCIDRs; asked again now and then, since it may be upgraded."""
         if not self._kind.optional:
             await self._failed(error, settled=False)
@@ -123,15 +134,15 @@ class KindWatcher:
         self.listed.set()
         await asyncio.sleep(self._timings.absent)
 
-    async def _failed(self, error: api.FailedError, settled: bool) -> None:
+    async def _failed(self, error: connection.FailedError, settled: bool) -> None:
         """Wait before the next try. An old version, or a watch that ended after a while, is nobody's failure."""
-        if isinstance(error, api.GoneError):
+        if isinstance(error, connection.GoneError):
             self._version = ""
         if settled:
             self._fine()
         self._failures += 1
         pause = max(min(error.pause, 60.0), self._timings.drawn_pause(self._failures))
-        if self._failures > 1 or not isinstance(error, api.GoneError | api.EndedError):
+        if self._failures > 1 or not isinstance(error, connection.GoneError | connection.EndedError):
             self._complain(error, pause)
         await asyncio.sleep(pause)
 
