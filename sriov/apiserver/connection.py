@@ -179,12 +179,12 @@ def configuration(path: pathlib.Path | None, account: pathlib.Path) -> kubeconfi
             found = kubeconfig.KubeConfig.from_file(path).get()
     except KeyError as error:
         raise errors.SriovError(
-            f"the API server cannot be found: {error} is not there", "run in a pod, or give a --kubeconfig"
+            f"the API server cannot be found: {error} is not there", "run in a pod, or name a kubeconfig"
         ) from error
     except Exception as error:  # whatever the library finds wrong with the files
         raise errors.SriovError(
             f"{path or account} does not say how to reach the API server: {error}",
-            "mount the service account's token there, or give a --kubeconfig",
+            "mount the service account's token there, or name a kubeconfig",
         ) from error
     assert found is not None
     return found._replace(user=found.user or models.User())

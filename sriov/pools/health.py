@@ -15,7 +15,7 @@ from sriov.hardware import node_devices
 from sriov.pools import resources
 
 
-class Trouble(enum.Enum):
+class AilmentKind(enum.Enum):
     """Kind of what is wrong with a device; the value is the name of its taint."""
 
     NO_DRIVER = "no-driver"
@@ -28,7 +28,7 @@ class Trouble(enum.Enum):
 class Ailment(msgspec.Struct, frozen=True):
     """What is wrong with a device; the text goes on from "it"."""
 
-    trouble: Trouble
+    kind: AilmentKind
     text: str
 
 
@@ -55,21 +55,21 @@ NONE = Conditions()
 def ailments(checks: resources.Checks, one: node_devices.Candidate, now: Conditions) -> Iterator[Ailment]:
     """Yield what is wrong with a device, the worst first. A netdev that is absent may be in a pod: that is nothing."""
     if checks.driver and one.driver is None:
-        yield Ailment(Trouble.NO_DRIVER, "has no driver")
+        yield Ailment(AilmentKind.NO_DRIVER, "has no driver")
     elif checks.driver and one.role is node_devices.Role.VF and one.without_netdev:
-        yield Ailment(Trouble.NO_DRIVER, f"has no netdev: its driver {one.driver} has brought none")
+        yield Ailment(AilmentKind.NO_DRIVER, f"has no netdev: its driver {one.driver} has brought none")
     if one.id in now.foreign:
-        yield Ailment(Trouble.IN_USE, now.foreign[one.id])
+        yield Ailment(AilmentKind.IN_USE, now.foreign[one.id])
     if checks.cleanup and one.id in now.dirty:
-        yield Ailment(Trouble.UNCLEAN, now.dirty[one.id])
+        yield Ailment(AilmentKind.UNCLEAN, now.dirty[one.id])
     if checks.pf and one.pf is not None and one.pf in now.down:
-        yield Ailment(Trouble.LINK_DOWN, now.down[one.pf])
+        yield Ailment(AilmentKind.LINK_DOWN, now.down[one.pf])
 
 
 def held(publish: resources.Publication, one: node_devices.Candidate, now: Conditions) -> Ailment | None:
     """Report a device that a pod has in the other way: the kubelet and the scheduler each count by themselves."""
     holders = now.unclaimed if publish is resources.Publication.DRA else now.claimed
-    return Ailment(Trouble.HELD, holders[one.id]) if one.id in holders else None
+    return Ailment(AilmentKind.HELD, holders[one.id]) if one.id in holders else None
 
 
 def down(catalog: node_devices.Catalog) -> dict[str, str]:

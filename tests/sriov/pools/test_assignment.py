@@ -177,5 +177,5 @@ def test_every_ailment_is_told_with_its_kind() -> None:
     one = facts.vf(driver=None)
     checks = resources.Checks(pf=True)
     now = health.Conditions(down={"0000:01:00.0": "down"}, dirty={one.id: "dirty"}, foreign={one.id: "open"})
-    told = [(each.trouble.value, each.text) for each in health.ailments(checks, one, now)]
+    told = [(each.kind.value, each.text) for each in health.ailments(checks, one, now)]
     assert told == [("no-driver", "has no driver"), ("in-use", "open"), ("unclean", "dirty"), ("link-down", "down")]

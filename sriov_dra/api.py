@@ -1,0 +1,39 @@
+"""Kinds of objects that the DRA driver reads and writes, as the API server is asked for them."""
+
+from lightkube.core import resource
+
+from sriov.apiserver import connection
+from sriov_dra.claims import claim_objects
+from sriov_dra.publishing import slice_objects
+
+_DRA = ("resource.k8s.io", "v1")
+
+
+class ResourceSlice(slice_objects.DeviceSlice, resource.GlobalResource, frozen=True, gc=True):
+    _api_info = resource.ApiInfo(
+        resource.ResourceDef(*_DRA, "ResourceSlice"),
+        "resourceslices",
+        ["list", "watch", "post", "put", "delete"],
+    )
+
+
+class ResourceClaim(claim_objects.ClaimObject, resource.NamespacedResourceG, frozen=True, gc=True):
+    _api_info = resource.ApiInfo(resource.ResourceDef(*_DRA, "ResourceClaim"), "resourceclaims", ["get"])
+
+
+class PublishingNode(claim_objects.OwnNode, resource.GlobalResource, frozen=True, gc=True):
+    _api_info = resource.ApiInfo(resource.ResourceDef("", "v1", "Node"), "nodes", ["get"])
+
+
+def slices(driver: str, node: str) -> connection.WatchedKind:
+    """Return what is watched: the driver's own slices of this node. Both are field selectors of resource.k8s.io/v1."""
+    return connection.WatchedKind(
+        "ResourceSlice",
+        slice_objects.DeviceSlice,
+        ResourceSlice,
+        fields={"spec.driver": driver, "spec.nodeName": node},
+    )
+
+
+def as_slice(wanted: slice_objects.DeviceSlice) -> ResourceSlice:
+    return ResourceSlice(wanted.metadata, wanted.spec)
