@@ -35,5 +35,27 @@ def slices(driver: str, node: str) -> connection.WatchedKind:
     )
 
 
-def as_slice(wanted: slice_objects.DeviceSlice) -> ResourceSlice:
+def _as_slice(wanted: slice_objects.DeviceSlice) -> ResourceSlice:
     return ResourceSlice(wanted.metadata, wanted.spec)
+
+
+class DraServer:
+    """What the driver asks of the API server: slices written, a claim and its node read. All raise FailedError."""
+
+    def __init__(self, server: connection.ApiServer) -> None:
+        self._server = server
+
+    async def create(self, wanted: slice_objects.DeviceSlice) -> slice_objects.DeviceSlice:
+        return await self._server.create(_as_slice(wanted))
+
+    async def replace(self, wanted: slice_objects.DeviceSlice) -> slice_objects.DeviceSlice:
+        return await self._server.replace(_as_slice(wanted), wanted.metadata.name)
+
+    async def delete(self, name: str) -> None:
+        await self._server.delete(ResourceSlice, name)
+
+    async def claim(self, namespace: str, name: str) -> claim_objects.ClaimObject:
+        return await self._server.get(ResourceClaim, name, namespace)
+
+    async def node_uid(self, name: str) -> str:
+        return (await self._server.get(PublishingNode, name)).metadata.uid

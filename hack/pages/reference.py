@@ -60,6 +60,9 @@ def page(docs: pathlib.Path) -> str:
             "## Flags of the agent\n",
             "`sriov-agent`, or `python -m sriov_agent`. In parentheses: the default.\n",
             _flags("sriov_agent"),
+            "## Flags of the DRA driver\n",
+            "`sriov-dra-driver`, or `python -m sriov_dra`. In parentheses: the default.\n",
+            _flags("sriov_dra"),
         ]
     )
 

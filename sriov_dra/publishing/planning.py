@@ -28,7 +28,7 @@ class Delete(msgspec.Struct, frozen=True):
 Step = Create | Replace | Delete
 
 
-class Publisher(msgspec.Struct, frozen=True):
+class Issuer(msgspec.Struct, frozen=True):
     """Who publishes: the driver's name, the node's, and the node as the slices' owner."""
 
     driver: str
@@ -36,7 +36,7 @@ class Publisher(msgspec.Struct, frozen=True):
     owner: slice_objects.OwnerNode
 
 
-def plan(who: Publisher, there: Sequence[DeviceSlice], wanted: Sequence[slicing.PoolSlices]) -> tuple[Step, ...]:
+def plan(who: Issuer, there: Sequence[DeviceSlice], wanted: Sequence[slicing.PoolSlices]) -> tuple[Step, ...]:
     """Return the steps in their order; none if all is as it should be."""
     by_pool: dict[str, list[DeviceSlice]] = {each.name: [] for each in wanted}
     surplus: list[DeviceSlice] = []
@@ -46,7 +46,7 @@ def plan(who: Publisher, there: Sequence[DeviceSlice], wanted: Sequence[slicing.
     return (*steps, *(Delete(each.metadata.name) for each in surplus))
 
 
-def _pool(who: Publisher, there: list[DeviceSlice], wanted: slicing.PoolSlices) -> Iterator[Step]:
+def _pool(who: Issuer, there: list[DeviceSlice], wanted: slicing.PoolSlices) -> Iterator[Step]:
     newest = max((each.spec.pool.generation for each in there), default=0)
     pool = slice_objects.SlicePool(wanted.name, newest, len(wanted.slices))
     whole = len(there) == len(wanted.slices) and all(each.spec.pool == pool for each in there)
@@ -81,7 +81,7 @@ def timeless(device: slice_objects.SliceDevice) -> slice_objects.SliceDevice:
 
 
 def _replaced(
-    who: Publisher, old: DeviceSlice, pool: slice_objects.SlicePool, devices: Sequence[slice_objects.SliceDevice]
+    who: Issuer, old: DeviceSlice, pool: slice_objects.SlicePool, devices: Sequence[slice_objects.SliceDevice]
 ) -> DeviceSlice:
     """A taint that stays keeps its time: tolerations count from it."""
     since = {each.name: {one.key: one for one in each.taints} for each in old.spec.devices}
@@ -103,7 +103,7 @@ def _kept(
 
 
 def _made(
-    who: Publisher, number: int, pool: slice_objects.SlicePool, devices: Sequence[slice_objects.SliceDevice]
+    who: Issuer, number: int, pool: slice_objects.SlicePool, devices: Sequence[slice_objects.SliceDevice]
 ) -> DeviceSlice:
     """The name begins with the slice's place: the allocator sorts slices by name."""
     metadata = slice_objects.SliceMetadata(

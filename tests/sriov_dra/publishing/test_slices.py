@@ -16,7 +16,7 @@ from tests.sriov.pools import facts
 from tests.sriov_dra import rules
 
 DRIVER, NODE = "sriov-underlay", "worker-1"
-WHO = planning.Publisher(DRIVER, NODE, slice_objects.OwnerNode(NODE, "node-uid"))
+WHO = planning.Issuer(DRIVER, NODE, slice_objects.OwnerNode(NODE, "node-uid"))
 BRIDGES = ("pci0000:00", "0000:00:01.0", "0000:02:00.0", "0000:03:01.0")
 
 
