@@ -20,7 +20,8 @@ class KubeletPods(msgspec.Struct, frozen=True):
 
     async def holding(self, ids: frozenset[str]) -> Mapping[str, str]:
         """Return those of the devices that a pod has, with the pod. Raises BusyError if the kubelet does not answer."""
-        asked = ids & (checkpoint.read(self.file) or {}).keys() if self.file.exists() else frozenset()
+        known = checkpoint.read(self.file) if self.file.exists() else {}
+        asked = ids if known is None else ids & known.keys()
         if not asked:
             return {}
         from sriov.kubelet import podresources  # noqa: PLC0415  # most drivers never ask

@@ -16,6 +16,7 @@ from sriov_dra.publishing import planning, slice_objects, slicing
 
 _log = logging.getLogger(__name__)
 
+_OUTRUN = 5  # conflicts in a row that are nobody's failure
 _GATHER = 0.05  # seconds: what deletes one slice mostly deletes all
 
 Build = Callable[[bool], tuple[slicing.PoolSlices, ...]]
@@ -132,13 +133,19 @@ class SlicePublisher:
             self._wake.set()
 
     async def _failed(self, error: errors.SriovError, failures: int) -> None:
-        """Try again after a pause. What somebody else has changed, the watch tells of."""
-        pause = self._timings.drawn_pause(failures)
-        if str(error) != self.problem and not (isinstance(error, connection.ConflictError) and failures == 1):
+        """Try again after a pause, a short one if somebody else has been quicker: the watch tells of that."""
+        outrun = isinstance(error, connection.ConflictError | connection.AbsentError) and failures <= _OUTRUN
+        pause = _GATHER if outrun else max(min(_pause_of(error), 60.0), self._timings.drawn_pause(failures))
+        if str(error) != self.problem and not outrun:
             _log.warning("the slices cannot be published: %s; next try in %.1f s", error, pause)
         self.problem = str(error)
         await asyncio.sleep(pause)
         self._wake.set()
+
+
+def _pause_of(error: errors.SriovError) -> float:
+    """Return how many seconds the server wants to be left alone."""
+    return error.pause if isinstance(error, connection.FailedError) else 0.0
 
 
 def _told(pool: slicing.PoolSlices) -> str:

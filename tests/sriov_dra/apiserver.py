@@ -77,7 +77,7 @@ class ApiServer(apiserver.StandIn):
         key = ("ResourceClaim", claim[1], claim[2]) if claim else ("Node", "", node)
         found = self.objects.get(key)
         if found is None:
-            return await self._refuse(writer, 404, f"{path} not found")
+            return await apiserver._refuse(writer, 404, f"{path} not found")
         await apiserver._send(writer, 200, found)
         return True
 

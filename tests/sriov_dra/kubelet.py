@@ -96,7 +96,9 @@ class Kubelet:
         await self.start()
 
     async def until_registered(self, timeout: float = 15.0) -> None:
-        await loops.until(lambda: self._stub is not None, timeout)
+        await loops.until(lambda: self._stub is not None or self._tasks[0].done(), timeout)
+        if self._tasks[0].done():
+            self._tasks[0].result()  # what it ended with
 
     async def prepare(self, pod: str, *claims: tuple[str, str]) -> dict[str, list[str]]:
         """Prepare the claims (namespace, name) of a pod, by its UID; returns the CDI names by request of all of them.
@@ -158,16 +160,17 @@ class Kubelet:
         """Dial every socket that is new, hidden ones excepted (pkg/kubelet/pluginmanager/pluginwatcher)."""
         while True:
             for path in sorted(self.plugins.iterdir()):
-                found = path.stat()
-                known = (found.st_ino, found.st_mtime_ns)
-                if (
-                    not path.name.startswith(".")
-                    and stat.S_ISSOCK(found.st_mode)
-                    and self._seen.get(path.name) != known
-                ):
-                    self._seen[path.name] = known
-                    await self._meet(path)
+                with contextlib.suppress(FileNotFoundError):
+                    if not path.name.startswith("."):
+                        await self._see(path)
             await asyncio.sleep(0.02)
+
+    async def _see(self, path: pathlib.Path) -> None:
+        found = path.stat()
+        known = (found.st_ino, found.st_mtime_ns)
+        if stat.S_ISSOCK(found.st_mode) and self._seen.get(path.name) != known:
+            self._seen[path.name] = known
+            await self._meet(path)
 
     async def _meet(self, path: pathlib.Path) -> None:
         async with grpc.aio.insecure_channel(f"unix:{path}") as channel:

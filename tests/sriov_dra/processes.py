@@ -34,7 +34,7 @@ class Node:
         self.sys = sysfs_tree.SysfsTree(root / "sys")
         self.sys.add_pf(PF, sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500), numvfs=3)
         self.api = ApiServer(claims.NODE)
-        self.kubelet = Kubelet(root / "kubelet", self.api, claims.NODE, versions)
+        self.kubelet = Kubelet(root / "k", self.api, claims.NODE, versions)
         self.book = ledger.Ledger(root / "run")
         self.book.create()
         self.grants = grants.Grants(root / "run")
@@ -77,19 +77,20 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def driver(
-        self, port: int, *flags: str, before: Sequence[str] = ()
+        self, port: int, *flags: str, before: Sequence[str] = (), in_pod: bool = False
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         root = self.root
         folders = {"sysfs": "sys", "procfs": "proc", "dev": "dev", "run-dir": "run", "cdi-dir": "cdi"}
-        folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "kubelet", "config-file": "etc/config.json"}
+        folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "k", "config-file": "etc/config.json"}
         paths = [f"--{name}={root / path}" for name, path in folders.items()]
         command = [
             *(*before, sys.executable, "-P", "-W", "error", "-m", "sriov_dra", f"--node={claims.NODE}"),
-            *(agents.kubeconfig(root, port), *paths, *flags),
+            *(f"--service-account-dir={root}" if in_pod else agents.kubeconfig(root, port), *paths, *flags),
         ]
+        pod = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)} if in_pod else {}
         with (root / "driver.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stderr=log
+                *command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), **pod}, stderr=log
             )
         try:
             yield process
