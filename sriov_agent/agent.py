@@ -1,13 +1,17 @@
-"""The agent: watchers of all kinds, the view that they fill, and the sender that follows it."""
+"""The agent: what it feeds, and what it has complained of."""
 
 import asyncio
 import logging
 import pathlib
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sriov.apiserver import watching
+from sriov.cluster import frames
 from sriov.daemon import background
-from sriov_agent import api, sending, view
+from sriov_agent import api, feeding, view
+
+if TYPE_CHECKING:  # an agent without policies imports nothing for them
+    from sriov_agent.policies import feed
 
 _log = logging.getLogger(__name__)
 
@@ -15,42 +19,33 @@ _MOST_COMPLAINTS = 10_000  # lines that are remembered, so that each is logged o
 
 
 class Agent:
-    """For one event loop. `latency` is called with the seconds from an event to the frame that it led to."""
+    """For one event loop. `policies` is None if they are not asked for."""
 
     def __init__(
         self,
         node: str,
         source: watching.ObjectSource,
         socket: pathlib.Path,
-        timings: watching.WatchTimings = watching.WatchTimings(),  # noqa: B008  # frozen
+        policies: "feed.PolicyFeed | None" = None,
     ) -> None:
         self.tasks = background.Background()
         self.view = view.View(node, Complaints().once)
-        self.sender = sending.Sender(socket, self.view.whole, self.view.change, self._sent)
-        self.watchers = [
-            watching.KindWatcher(kind, source, self.view, self.sender.note, timings) for kind in api.kinds(node)
-        ]
-        self.latency: Callable[[float], None] = lambda _seconds: None
+        self.services = feeding.Feed(frames.FORMAT, self.view, api.kinds(node), source, socket)
+        self.policies = policies
+
+    @property
+    def feeds(self) -> list[feeding.Feed[Any]]:
+        return [self.services, *([] if self.policies is None else [self.policies])]
 
     async def run(self) -> None:
-        """Run until cancelled. Nothing is sent before everything has been listed: half a table would close the rest."""
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for each in self.watchers:
-                group.create_task(self.tasks.keep(f"watching {each.name}s", each.run))
-            for each in self.watchers:
-                await each.listed.wait()
-            _log.info("listed %s", ", ".join(f"{count} {kind}s" for kind, count in self.view.counts().items()))
-            group.create_task(self.tasks.keep("sending Services", self.sender.run))
+            for each in self.feeds:
+                group.create_task(each.run(self.tasks))
 
     def problems(self) -> list[str]:
-        """Return what keeps the daemon from having the cluster's present Services, a line for each."""
-        unlisted = [f"{each.name}s have not been listed yet" for each in self.watchers if not each.listed.is_set()]
-        failing = [each.problem for each in self.watchers if each.problem]
-        sending_ = [self.sender.problem] if self.sender.problem else []
-        return [*self.tasks.problems(), *failing, *unlisted, *sending_]
-
-    def _sent(self, since: float) -> None:
-        self.latency(asyncio.get_running_loop().time() - since)
+        """Return what keeps the daemon from having what the cluster has, a line for each."""
+        return [*self.tasks.problems(), *(problem for each in self.feeds for problem in each.problems())]
 
 
 class Complaints:

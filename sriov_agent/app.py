@@ -15,11 +15,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from sriov import errors, versions
 from sriov.apiserver import connection
 from sriov.daemon import http_address, log_level, logs, signals
 from sriov_agent import agent
+
+if TYPE_CHECKING:
+    from sriov_agent.policies import feed as policy_feed
 
 _log = logging.getLogger("sriov_agent")
 
@@ -49,7 +53,7 @@ async def _run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = connection.ApiServer(connection.configuration(options.kubeconfig, options.service_account_dir))
-    running = agent.Agent(options.node, server, options.cluster_socket)
+    running = agent.Agent(options.node, server, options.cluster_socket, _policies(options, server))
     gc.freeze()
     async with (
         log_level.followed(options.log_level, options.log_level_file, running.tasks),
@@ -63,7 +67,17 @@ async def _run(options: argparse.Namespace) -> None:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    _log.info("stopped; the daemon keeps the Services that it has")
+    _log.info("stopped; the daemon keeps what it has")
+
+
+def _policies(options: argparse.Namespace, server: connection.ApiServer) -> "policy_feed.PolicyFeed | None":
+    if options.policies == "off":
+        return None
+    # An agent without policies imports nothing for them.
+    from sriov_agent.policies import feed as policy_feed  # noqa: PLC0415
+
+    where = policy_feed.FeedTarget(options.node, options.policy_socket, multi=options.policies == "all")
+    return policy_feed.PolicyFeed(where, server, agent.Complaints().once)
 
 
 def _answering(running: agent.Agent, where: http_address.Address | None) -> AbstractAsyncContextManager[None]:
@@ -78,7 +92,7 @@ def _answering(running: agent.Agent, where: http_address.Address | None) -> Abst
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sriov-agent",
-        description="Tells the CNI daemon of this node which Services the cluster has. Needs no privilege.",
+        description="Tells the CNI daemon of this node which Services and policies the cluster has; no privilege.",
     )
     parser.add_argument(
         "--node", default=os.environ.get("NODE_NAME", ""), metavar="NAME", help="this node's name (NODE_NAME)"
@@ -89,6 +103,19 @@ def _parser() -> argparse.ArgumentParser:
         default=pathlib.Path("/run/sriov/cluster/agent.sock"),
         metavar="FILE",
         help="socket of sriov-cni-daemon, as its flag of this name (%(default)s)",
+    )
+    parser.add_argument(
+        "--policies",
+        choices=("off", "kubernetes", "all"),
+        default="off",
+        help="watch NetworkPolicies, or all: MultiNetworkPolicies, too; and what they select (%(default)s)",
+    )
+    parser.add_argument(
+        "--policy-socket",
+        type=pathlib.Path,
+        default=pathlib.Path("/run/sriov/cluster/policies.sock"),
+        metavar="FILE",
+        help="with --policies: socket of sriov-cni-daemon, as its flag of this name (%(default)s)",
     )
     parser.add_argument(
         "--kubeconfig", type=pathlib.Path, metavar="FILE", help="how to reach the API server (as the pod that this is)"

@@ -4,7 +4,24 @@ Everything else of an object is passed over while it is decoded, so that a list 
 those of the API (core/v1, discovery.k8s.io/v1, networking.k8s.io/v1).
 """
 
+from typing import Protocol
+
 import msgspec
+
+
+class AnyMetadata(Protocol):
+    @property
+    def resourceVersion(self) -> str: ...  # noqa: N802  # the client library reads it by this name
+
+    @property
+    def key(self) -> tuple[str, str]: ...
+
+
+class AnyObject(Protocol):
+    """What is asked of an object, of whatever kind, to follow it. `key` is its namespace and name."""
+
+    @property
+    def metadata(self) -> AnyMetadata: ...
 
 
 class Labels(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -129,6 +146,3 @@ class RangeSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class RangeObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     metadata: Metadata
     spec: RangeSpec = RangeSpec()
-
-
-AnyObject = ServiceObject | SliceObject | NodeObject | RangeObject

@@ -40,9 +40,10 @@ def main(
     open_kernel: KernelOpener | None = None,
     patience: float = node.PATIENCE,
     writer: sysfs_writes.Attributes | None = None,
+    policies: calls.PolicySource | None = None,
 ) -> int:
     """Run until SIGTERM. Without arguments: the process's own command line, and the machine's kernel and sysfs; a test
-    passes others, and may shorten the patience."""
+    passes others, and may shorten the patience. `policies` are those of the cluster's pods."""
     options = flags.parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(options.log_level, options.log_format)
@@ -50,7 +51,7 @@ def main(
     try:
         writes = writer or sysfs_writes.Sysfs(options.sysfs)
         make = functools.partial(node.Node, sysfs.Tree(options.sysfs), open_kernel or open_netlink)
-        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place))
+        asyncio.run(_run(options, functools.partial(make, patience=patience, writer=writes), place, policies))
         if place.is_held():
             cluster_parts.end_host_rules(open_kernel or open_netlink)
     except errors.SriovError as error:
@@ -78,7 +79,10 @@ open_netlink = kept(netlink.Netlink)
 
 
 async def _run(
-    options: argparse.Namespace, node_of: Callable[[netns.Netns], node.Node], place: run_directory.RunDirectory
+    options: argparse.Namespace,
+    node_of: Callable[[netns.Netns], node.Node],
+    place: run_directory.RunDirectory,
+    policies: calls.PolicySource | None,
 ) -> None:
     inherited = systemd.inherited_socket(os.environ)
     book = ledger.Ledger(options.run_dir)
@@ -96,7 +100,7 @@ async def _run(
             else pathlib.Path(inherited.getsockname())
         )
         monitor = _monitor(options)
-        parts = cluster_parts.ClusterParts(options, book)
+        parts = cluster_parts.ClusterParts(options, here, book, policies)
         daemon = _daemon(options, here, book, monitor, parts)
         tell = functools.partial(systemd.tell, os.environ)
         gc.freeze()  # what exists now stays: no pod has to wait while it is searched for garbage
@@ -136,6 +140,8 @@ def _daemon(
         translation=parts.translation,
         set_sysctls=functools.partial(set_sysctls, root=options.net_sysctls),
         service_ranges=parts.service_ranges,
+        policies=parts.policies,
+        enforcement=parts.enforcement,
         other_balancers=parts.other_balancers,
     )
 

@@ -42,6 +42,12 @@ _PLACES = (
         "/var/lib/sriov-underlay/services",
         "with --cluster-socket: the last Services, for the next start (%(default)s)",
     ),
+    ("--policy-socket", None, "socket on which sriov-agent sends the cluster's network policies (off)"),
+    (
+        "--policy-snapshot",
+        "/var/lib/sriov-underlay/policies",
+        "with --policy-socket: the last policies, for the next start (%(default)s)",
+    ),
 )
 _POD_RESOURCES = "pod-resources/kubelet.sock"  # below the kubelet's root directory
 
@@ -60,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=unix_sockets.AGENT_UID,
         metavar="UID",
-        help="with --cluster-socket: the user that sriov-agent runs as, who may send beside root (%(default)s)",
+        help="with --cluster-socket and --policy-socket: the user that sriov-agent runs as, who may send beside root"
+        " (%(default)s)",
     )
     versions.add_flag(made)
     _add_what_it_tells(made)
@@ -71,7 +78,7 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group()
     text = "folder for the programs that translate Services, such as /sys/fs/bpf/sriov-underlay (off)"
     one.add_argument("--services", type=pathlib.Path, metavar="DIR", help=text)
-    text = "end what a former daemon with --services DIR has left there, and the table of Services"
+    text = "end what a former daemon with --services DIR has left there, and the tables of its agent"
     one.add_argument("--remove-services", type=pathlib.Path, metavar="DIR", help=text)
 
 

@@ -13,7 +13,7 @@ class ResourceSlice(slice_objects.DeviceSlice, resource.GlobalResource, frozen=T
     _api_info = resource.ApiInfo(
         resource.ResourceDef(*_DRA, "ResourceSlice"),
         "resourceslices",
-        ["list", "watch", "post", "put", "delete"],
+        ["post", "put", "delete"],
     )
 
 
@@ -30,7 +30,9 @@ def slices(driver: str, node: str) -> connection.WatchedKind:
     return connection.WatchedKind(
         "ResourceSlice",
         slice_objects.DeviceSlice,
-        ResourceSlice,
+        "resourceslices",
+        _DRA[0],
+        is_namespaced=False,
         fields={"spec.driver": driver, "spec.nodeName": node},
     )
 
@@ -55,7 +57,7 @@ class DraServer:
         await self._server.delete(ResourceSlice, name)
 
     async def claim(self, namespace: str, name: str) -> claim_objects.ClaimObject:
-        return await self._server.get(ResourceClaim, name, namespace)
+        return await self._server.read(ResourceClaim, name, namespace)
 
     async def node_uid(self, name: str) -> str:
-        return (await self._server.get(PublishingNode, name)).metadata.uid
+        return (await self._server.read(PublishingNode, name)).metadata.uid

@@ -11,7 +11,7 @@ import pytest
 
 from sriov.pools import config as plugin_conf
 from sriov_cni.context import policy_rules
-from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_cni.spec import cni_errors, environment, netconf, policy_modes, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 from sriov_installer import status
 
@@ -67,6 +67,19 @@ def test_the_host_link() -> None:
     assert (second.name, second.via, second.services) == ("host0", (), True)
     assert addressed is not None
     assert [*map(str, addressed.addresses)] == ["192.168.77.5/32"]
+
+
+def test_the_network_policy() -> None:
+    example, for_all = examples("docs/policy.md")
+    wanted = vf_request.read(netconf.decode(json.dumps(example).encode()), environment.Arguments())
+    assert wanted.policy == policy_modes.PolicyWish(policy_modes.PolicyMode.KUBERNETES)
+    assert wanted.host_link is not None
+    node = policy_rules.parse(json.dumps(for_all).encode(), "policy.json")
+    assert node.defaults == policy_rules.NetworkDefaults(policy=policy_modes.PolicyMode.KUBERNETES, policy_raw=True)
+    assert [(each.pfs, each.policy, each.policy_raw) for each in node.rules or ()] == [
+        (("ens1f0",), (policy_modes.PolicyMode.KUBERNETES,), (True,)),
+        (None, None, None),
+    ]
 
 
 def test_the_policy(tmp_path: pathlib.Path) -> None:

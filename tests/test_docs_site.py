@@ -43,6 +43,7 @@ RUN_BY = {
     ],
     ("docs/dra.md", "json"): ["tests/sriov_dra/test_docs.py::test_the_configuration"],
     ("docs/host-link.md", "json"): ["tests/test_docs.py::test_the_host_link"],
+    ("docs/policy.md", "json"): ["tests/test_docs.py::test_the_network_policy"],
     ("docs/install.md", "yaml"): [
         "tests/deploy/test_typed_at_a_cluster.py::test_what_is_typed_does_what_the_page_says",
         "tests/deploy/test_install_page.py::test_openshift_admits_what_the_pods_ask_for_and_no_more",
@@ -54,6 +55,7 @@ RUN_BY = {
         "tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken",
         "tests/deploy/test_metrics_page.py::installed",
     ],
+    ("docs/policy.md", "yaml"): ["tests/deploy/test_rendering.py::test_the_values_of_the_page_switch_policies_on"],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
     ("docs/services.md", "text"): [
         "tests/sriov_cni/dataplane/test_proof.py::test_another_program_of_the_cgroup_that_comes_after_ours"

@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, rest, scale, services
+from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, policy, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -53,12 +53,17 @@ def _services(flags: argparse.Namespace) -> list[figures.Figure]:
     return services.measure(*(100, 10, 50, 3) if flags.small else ())
 
 
+def _policy(flags: argparse.Namespace) -> list[figures.Figure]:
+    return policy.measure(*(5, 2, 10, 5) if flags.small else ())
+
+
 _PARTS = {
     "attach": _attach,
     "deviceplugin": _deviceplugin,
     "host": _host,
     "host-link": _host_link,
     "metrics": _metrics,
+    "policy": _policy,
     "rest": _rest,
     "scale": _scale,
     "services": _services,

@@ -13,6 +13,7 @@ import msgspec
 
 from sriov.linux import kernel, netlink, netns
 from sriov_cni import app as daemon
+from tests.fakes import policy_source
 
 Shown = Mapping[int, tuple[pathlib.Path, pathlib.Path]]
 """By a link's index: its folder in sysfs while in the host, and the place of that folder meanwhile."""
@@ -55,7 +56,8 @@ def shown(sysfs: pathlib.Path) -> Shown:
 def main(arguments: list[str]) -> int:
     index = arguments.index("--sysfs")
     every = shown(pathlib.Path(arguments[index + 1]))
-    return daemon.main(arguments, daemon.kept(lambda: VethKernel(every)))
+    source, options = policy_source.taken(arguments)
+    return daemon.main(options, daemon.kept(lambda: VethKernel(every)), policies=source)
 
 
 if __name__ == "__main__":

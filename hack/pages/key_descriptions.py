@@ -27,10 +27,16 @@ POLICY = {
     "hostLink": "whether there may be a host link: `[false]` forbids it, `[true]` demands it",
     "viaHost": "networks that every network of `viaHost` has to be in",
     "hostLinkAddresses": "networks that every address of `hostLinkAddresses` has to be in",
+    "policy": "modes that may be in effect: without `off` [network policies](policy.md) are demanded",
+    "policyUnknown": "values that may be in effect where policies hold: without `allow`, no pod passes them unknown",
+    "policyRaw": "whether policies may hold for packet sockets: `[true]` demands it where policies hold",
 }
 DEFAULTS = {
     "services": "how pods reach Services",
     "hostLink": "whether pods have a [host link](host-link.md), or its name",
     "viaHost": "networks that they reach through the node",
     "hostLinkUdp": "whether answers to UDP that came in by the host go back by it",
+    "policy": "which [network policies](policy.md) hold for pods",
+    "policyUnknown": "what happens where policies hold, while the node does not know the pod's",
+    "policyRaw": "whether policies hold for packet sockets, where they hold",
 }

@@ -6,6 +6,7 @@ The client library reads configurations, tokens (again when one has expired) and
 import contextlib
 import pathlib
 import socket
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -60,20 +61,40 @@ _T = TypeVar("_T")
 
 
 class WatchedKind(msgspec.Struct, frozen=True):
-    """A kind of objects, and which of them are wanted. `base` is the type as whoever keeps the objects knows it."""
+    """A kind of objects, where the API server has them, and which are wanted: `without` these labels, with `fields`.
+
+    `base` is what is read of one. An `optional` kind may not be served.
+    """
 
     name: str
     base: type[Any]
-    resource: type[Any]
-    labels: dict[str, operators.UnaryOperator] | None = None
+    plural: str
+    group: str = ""
+    version: str = "v1"
+    is_namespaced: bool = True
+    without: tuple[str, ...] = ()
     fields: dict[str, str] | None = None
     optional: bool = False
 
     @property
+    def resource(self) -> type[Any]:
+        """Return the class of the client library."""
+        place = resource.ResourceDef(self.group, self.version, self.name)
+        scope: type[resource.Resource] = resource.GlobalResource
+        verbs = ["list", "watch"]
+        if self.is_namespaced:
+            scope, verbs = resource.NamespacedResourceG, ["get", "global_list", "global_watch"]
+        known = {"_api_info": resource.ApiInfo(place, self.plural, verbs)}
+        return types.new_class(
+            self.name, (self.base, scope), {"frozen": True, "gc": True}, lambda own: own.update(known)
+        )
+
+    @property
     def selection(self) -> dict[str, Any]:
         """Return the client's arguments for those that are wanted."""
-        everywhere = {"namespace": "*"} if issubclass(self.resource, resource.NamespacedResourceG) else {}
-        return {"labels": self.labels, "fields": self.fields, **everywhere}
+        everywhere = {"namespace": "*"} if self.is_namespaced else {}
+        labels = {name: operators.not_exists() for name in self.without} or None
+        return {"labels": labels, "fields": self.fields, **everywhere}
 
 
 class _Transport(httpx2.AsyncHTTPTransport):
@@ -111,10 +132,11 @@ class ApiServer:
         trust = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
         transport = _Transport(verify=trust, socket_options=_KEEPALIVE)
         self._client = async_client.AsyncClient(config, timeout=_TIMEOUT, trust_env=False, transport=transport)
+        self._resources: dict[str, type[Any]] = {}
 
     async def list(self, kind: WatchedKind, put: Callable[[Any], None]) -> str:
         """Have `put` take each object, and return the version of the list. Raises FailedError."""
-        found = self._client.list(kind.resource, chunk_size=_CHUNK, **kind.selection)
+        found = self._client.list(self._resource(kind), chunk_size=_CHUNK, **kind.selection)
         try:
             async for each in found:
                 put(each)
@@ -124,16 +146,22 @@ class ApiServer:
 
     async def watch(self, kind: WatchedKind, version: str) -> AsyncIterator[tuple[str, Any]]:
         """Yield what has happened since the version, and bookmarks. Ends with FailedError, and never without."""
-        found = self._client.watch(kind.resource, resource_version=version, server_timeout=_WATCH, **kind.selection)
+        found = self._client.watch(
+            self._resource(kind), resource_version=version, server_timeout=_WATCH, **kind.selection
+        )
         try:
             async for what, each in found:
                 yield what, each
         except Exception as error:
             raise _failed(f"watching {kind.name}s", error) from error
 
-    async def get(self, resource: type[_T], name: str, namespace: str | None = None) -> _T:
+    async def get(self, kind: WatchedKind, namespace: str, name: str) -> Any:
+        """Return one object of a kind that is watched, by checked names. Raises FailedError, AbsentError as `read`."""
+        return await self.read(self._resource(kind), name, namespace)
+
+    async def read(self, resource: type[_T], name: str, namespace: str | None = None) -> _T:
         """Return one object. Raises FailedError, or AbsentError if there is none."""
-        with _failing(f"reading {_called(resource, name, namespace)}"):
+        with _failing(f"getting {_called(resource, name, namespace)}"):
             found: _T = await self._client.get(resource, name, namespace=namespace)  # type: ignore[type-var]
             return found
 
@@ -153,6 +181,9 @@ class ApiServer:
         """Delete one object; one that is gone already is no failure. Raises FailedError."""
         with contextlib.suppress(AbsentError), _failing(f"deleting {_called(resource, name)}"):
             await self._client.delete(resource, name)
+
+    def _resource(self, kind: WatchedKind) -> type[Any]:
+        return self._resources.get(kind.name) or self._resources.setdefault(kind.name, kind.resource)
 
     async def aclose(self) -> None:
         await self._client.close()

@@ -23,15 +23,14 @@ class ObjectSource(Protocol):
     def watch(self, kind: connection.WatchedKind, version: str) -> AsyncIterator[tuple[str, Any]]: ...
 
 
-class ObjectStore(Protocol):
-    """What keeps the objects; `base` is the kind's type, and a key an object's namespace and name."""
+class ClusterView(Protocol):
+    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list."""
 
-    def put(self, found: Any) -> None: ...
+    def put(self, seen: Any) -> None: ...
 
-    def remove(self, base: type[Any], key: tuple[str, str]) -> None: ...
+    def remove(self, kind: type[Any], key: tuple[str, str]) -> None: ...
 
-    def only(self, base: type[Any], keys: set[tuple[str, str]]) -> None:
-        """Forget all of this kind that are not named: everything has been listed."""
+    def only(self, kind: type[Any], keys: set[tuple[str, str]]) -> None: ...
 
 
 class WatchTimings(background.RetryTimings, frozen=True):
@@ -55,7 +54,7 @@ class KindWatcher:
         self,
         kind: connection.WatchedKind,
         source: ObjectSource,
-        seen: ObjectStore,
+        seen: ClusterView,
         noted: Callable[[], None],
         timings: WatchTimings = WatchTimings(),  # noqa: B008  # frozen
     ) -> None:
@@ -125,7 +124,7 @@ class KindWatcher:
         self._failures, self.problem = 0, ""
 
     async def _absent(self, error: connection.AbsentError) -> None:
-        """A cluster before 1.33 has no ServiceCIDRs; asked again now and then, since it may be upgraded."""
+        """A cluster before 1.33 has no ServiceCIDRs, most have no MultiNetworkPolicies; asked again now and then."""
         if not self._kind.optional:
             await self._failed(error, settled=False)
             return

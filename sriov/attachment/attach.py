@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 
 import msgspec
 
@@ -25,6 +25,19 @@ _KINDS = {
 }
 
 
+class Precautions(msgspec.Struct, frozen=True):
+    """Calls with the pod's kernel: `before` the netdev is there, and when it has `arrived` and is not up yet.
+
+    `before` is also given what is recorded.
+
+    `link_arrived` is the same as `arrived` for the host link, which others make.
+    """
+
+    before: Callable[[kernel.Kernel, ledger.PolicyHold], None]
+    arrived: Callable[[kernel.Kernel], None]
+    link_arrived: Callable[[kernel.Kernel], None]
+
+
 def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns) -> kernel.Link:
     """Attach the VF and return its netdev in the pod; `attached` has the guarantees on failure."""
     with attached(node, book, request, pod) as (_, link):
@@ -33,9 +46,11 @@ def attach(node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.N
 
 @contextlib.contextmanager
 def attached(
-    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns
+    node: Node, book: ledger.Ledger, request: plans.Request, pod: netns.Netns, guard: Precautions | None = None
 ) -> Iterator[tuple[kernel.Kernel, kernel.Link]]:
     """Write the record and carry out the plan; yields the pod's kernel, open inside the block, and the VF's netdev.
+
+    `guard` is what has to be done in the pod for it.
 
     After a failure, also one of the block, the VF is in the host again, at the baseline, and its record is removed. If
     taking it back fails as well, the record stays for the next call that sees the VF. Raises what the failed step
@@ -54,15 +69,20 @@ def attached(
         target = node.target(request.vf, home.address)
         heard = netdev.address == home.address and node.heard.is_heard(node.tree, request.vf)
         planned = plans.plan(target, msgspec.structs.replace(netdev, address=home.address), request, heard=heard)
-        record = _record(node, request, pod, target, home=home)
+        hold = request.policy and _numbered(inner, request.policy)
+        record = _record(node, msgspec.structs.replace(request, policy=hold), pod, target, home=home)
         _refuse_taken_name(inner, request.owner.ifname)
         book.write(record)
         written = [record]
         stack.callback(lambda: undo(node, book, written[-1], pod))
+        if guard is not None and hold is not None:
+            guard.before(inner, hold)
         passed_over: set[settings.Setting] = set()
         for step in planned:
             with timing.timed(_KINDS[type(step)]):
                 passed_over |= _carry_out(step, node, net, inner, pod)
+            if guard is not None and isinstance(step, plans.Move):
+                guard.arrived(inner)
         written.append(_noted(book, record, passed_over))
         yield inner, _with_its_mac(node, inner, request)
         stack.pop_all()
@@ -136,6 +156,7 @@ def _record(
         services_mode=request.services_mode,
         services_reason=request.services_reason,
         host_link=request.host_link,
+        policy=request.policy,
     )
 
 
@@ -216,6 +237,12 @@ def _finish_move(step: plans.Move, inner: kernel.Kernel, link: kernel.Link) -> N
     if link.name != step.name:
         inner.rename(link.index, step.name)
     netdevs.configure(inner, step.name, step.change, trial=step.trial)
+
+
+def _numbered(inner: kernel.Kernel, hold: ledger.PolicyHold) -> ledger.PolicyHold:
+    """Leave the VF's index out if another netdev in the pod has it: the VF gets another one then."""
+    taken = hold.index and netdevs.if_there(inner, hold.index) is not None
+    return msgspec.structs.replace(hold, index=0) if taken else hold
 
 
 def _refuse_taken_name(inner: kernel.Kernel, name: str) -> None:

@@ -25,7 +25,8 @@ class Request(msgspec.Struct, frozen=True):
     fails nothing. `ipam` is the plugin that gives the pod its addresses; nothing in this package runs it.
     `services_mode` is the way to Services in effect and `services_reason` why, `cookie` the number by which the kernel
     knows the pod's namespace if its sockets reach Services. `host_link` is what others make when the pod has its
-    addresses; it goes with the VF.
+    addresses; it goes with the VF. `policy` is what others hold the pod to; if it is for packet sockets, the VF comes
+    up in a request of its own.
     """
 
     vf: devices.VF
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True):
     services_reason: str = ""
     cookie: int = 0
     host_link: ledger.HostLink | None = None
+    policy: ledger.PolicyHold | None = None
 
     @property
     def asked(self) -> frozenset[settings.Setting]:
@@ -229,6 +231,9 @@ def _into_pod(
     its place. So the move changes nothing, the RDMA devices follow, and the change comes last.
     """
     pci, name = request.vf.pci, request.owner.ifname
+    if not request.rdma and change.up and request.policy is not None and request.policy.raw:
+        moved = Move(pci, netdev.index, netdev.name, name, msgspec.structs.replace(change, up=None), trial)
+        return (moved, Configure(name, kernel.Change(up=True)))
     if not request.rdma:
         return (Move(pci, netdev.index, netdev.name, name, change, trial),)
     follow = (MoveRdma(device, pci, request.rdma_nodes) for device in request.rdma)

@@ -196,8 +196,20 @@ class Kernel(Protocol):
     def needs_nft(self, purpose: str) -> None:
         """Raise UnsupportedError if the machine has no libnftables."""
 
-    def nft_comment(self, table: str) -> str:
-        """Return the comment of an inet table of nftables; "" without one, or without the table."""
+    def nft_comment(self, table: str, chain: str = "") -> str:
+        """Return the comment of an inet table of nftables, or of a chain in it; "" without one, or if it is not there.
+
+        A chain without rules can be replaced within a transaction, and its comment with it; a table's comment stays.
+        """
+
+    def nft_generation(self) -> int:
+        """Return a number that is another one after each change of nftables in this namespace, whoever makes it."""
+
+    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+        """Return every rule of the tables of this name, of all families, each as the kernel shows it, in order."""
+
+    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+        """Return the keys in a set of an inet table; none if there is no such set."""
 
     def run_nft(self, commands: str) -> None:
         """Apply nft's commands in one transaction."""

@@ -220,17 +220,36 @@ class Netlink:
     def _rules(self, version: int) -> list[bytes]:
         return self._route.ask(_GETRULE, nlsocket.DUMP, neighbours.every_rule(version))
 
+    # Only a network with a host link or a policy pays for nftables.
+
     def needs_nft(self, purpose: str) -> None:
-        # Only a network with a host link pays for the library.
         from sriov.linux import nftables  # noqa: PLC0415
 
         nftables.needed(purpose)
 
-    def nft_comment(self, table: str) -> str:
+    def nft_comment(self, table: str, chain: str = "") -> str:
         from sriov.linux import nftables  # noqa: PLC0415
 
         with refusals(f"show table {table} of nftables"), self._entered():
-            return nftables.comment(table)
+            return nftables.comment(table, chain)
+
+    def nft_generation(self) -> int:
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        with refusals("show whether nftables has changed"), self._entered():
+            return nftables.generation()
+
+    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        with refusals(f"show the rules of table {table}"), self._entered():
+            return nftables.rules(table)
+
+    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+        from sriov.linux import nftables  # noqa: PLC0415
+
+        with refusals(f"show set {name} of table {table}"), self._entered():
+            return nftables.elements(table, name)
 
     def run_nft(self, commands: str) -> None:
         from sriov.linux import nftables  # noqa: PLC0415

@@ -43,7 +43,7 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     network: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     """A claim that is prepared: who it is for, and its devices."""
 
     version: int = FORMAT
@@ -57,7 +57,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         return f"claim {self.namespace}/{self.name}"
 
 
-_GRANT = msgspec.json.Decoder(Grant)
+_GRANT = msgspec.json.Decoder(ClaimGrant)
 
 
 class Grants:
@@ -70,10 +70,10 @@ class Grants:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
         run_files.make_folder(self._folder)
 
-    def write(self, grant: Grant) -> None:
+    def write(self, grant: ClaimGrant) -> None:
         run_files.write(self._path(grant.uid), msgspec.json.encode(grant))
 
-    def read(self, uid: str) -> Grant | None:
+    def read(self, uid: str) -> ClaimGrant | None:
         data = run_files.read(self._path(uid))
         return None if data is None else self._decoded(self._path(uid), data)
 
@@ -83,12 +83,12 @@ class Grants:
         with run_files.refusals(path):
             path.unlink(missing_ok=True)
 
-    def all(self) -> list[Grant]:
+    def all(self) -> list[ClaimGrant]:
         """Return every grant. One that cannot be read is an error: it may be about any device."""
         found = ((path, run_files.read(path)) for path in run_files.listed(self._folder, ".json"))
         return [self._decoded(path, data) for path, data in found if data is not None]
 
-    def by_device(self) -> dict[str, Grant]:
+    def by_device(self) -> dict[str, ClaimGrant]:
         """Return the grants by the IDs of their devices."""
         return {device.id: grant for grant in self.all() for device in grant.devices}
 
@@ -98,7 +98,7 @@ class Grants:
             raise errors.LedgerError(f"{uid!r} is not the UID of a claim", "letters, digits, '-', '_' and '.' are")
         return self._folder / f"{uid}.json"
 
-    def _decoded(self, path: pathlib.Path, data: bytes) -> Grant:
+    def _decoded(self, path: pathlib.Path, data: bytes) -> ClaimGrant:
         try:
             grant = _GRANT.decode(data)
         except msgspec.MsgspecError as error:

@@ -81,6 +81,19 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.via, *self.ranges)
 
 
+class PolicyHold(msgspec.Struct, frozen=True):
+    """What holds the pod to network policies: those for the cluster's own network ("") or another one.
+
+    `index` is the VF's in the host, which it keeps in the pod, or 0 if it does not. `raw`: packet sockets too.
+    `unknown` is what holds until the pod is known.
+    """
+
+    network: str = ""
+    index: int = 0
+    raw: bool = False
+    unknown: str = "refuse"
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Record of one VF in use. `netns` is device and inode of the namespace, the same for every handle of it.
 
@@ -93,8 +106,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     none. `host_mac` is the MAC that a VF without a netdev had before, None if it was not read; `host_guid` is the same
     of an InfiniBand VF, "" for none. `cookie` is the number by which the kernel knows the namespace if its
     sockets reach Services, or else 0. `services_mode` is the way to Services in effect, "" if nobody asked for one,
-    and `services_reason` why `auto` chose it. `host_link` is None without one. Records of older versions lack some of
-    these.
+    and `services_reason` why `auto` chose it. `host_link` and `policy` are None without one. Records of older
+    versions lack some of these.
     """
 
     version: int = FORMAT
@@ -118,6 +131,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     services_mode: str = ""
     services_reason: str = ""
     host_link: HostLink | None = None
+    policy: PolicyHold | None = None
 
     def belongs_to(self, container_id: str, ifname: str) -> bool:
         return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)

@@ -138,7 +138,8 @@ def _attached(
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
         return _Given(None, addressed=True, mac=mac)
-    with attach.attached(daemon.node, daemon.book, request, pod) as (inner, link):
+    guard = joining.guard(daemon, request, pod)
+    with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):
         # The task is the event loop's, but any thread may read whether it is done, and its result.
         if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
             return _configure(daemon, pod, inner, link, lease.result())
@@ -185,7 +186,7 @@ def _request(
     link_layers.check(daemon.node, vf, wanted)
     way = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted.host_link))
+        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(
@@ -265,3 +266,5 @@ async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, p
     record = daemon.book.read(request.vf.pci)
     if record is not None and record.owner == request.owner:
         await held.run(attach.undo, daemon.node, daemon.book, record, pod)
+    if request.policy is not None:
+        await held.run(joining.left, daemon, request, pod)

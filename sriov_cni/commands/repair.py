@@ -24,6 +24,10 @@ async def keep_repairing(daemon: Daemon, interval: float = INTERVAL) -> None:
         group.create_task(work.keep("noting the VFs' own addresses", functools.partial(get_to_know, daemon)))
         patiently = functools.partial(repair, daemon, only_due=True, at_once=_AT_ONCE)
         group.create_task(work.every(interval, "repair", patiently))
+        if daemon.policies is not None:
+            from sriov_cni.commands.membership import policy_rounds  # noqa: PLC0415
+
+            group.create_task(policy_rounds.keep(daemon))
         if daemon.troubles is not None:
             group.create_task(work.every(_TELLING, "reporting problems", functools.partial(_tell, daemon)))
 

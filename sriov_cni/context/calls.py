@@ -21,7 +21,7 @@ from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
 
 if TYPE_CHECKING:  # a daemon without Services imports nothing for them
-    from sriov.cluster import services
+    from sriov.cluster import pod_policies, services
 
 log = logging.getLogger("sriov_cni")
 _T = TypeVar("_T")
@@ -66,6 +66,40 @@ OtherBalancers = Callable[[], tuple[str, ...]]
 """Returns the programs of another balancer that serve all pods' sockets: dataplane.modes.other_balancers.CiliumLook."""
 
 
+class PolicySource(Protocol):
+    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own."""
+
+    def rules_of(self, namespace: str, pod: str, network: str) -> "pod_policies.PodPolicy | None":
+        """Return what holds; None for a pod that is not known. For any thread."""
+
+    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> "pod_policies.PodPolicy | None":
+        """The same, and wait for a pod that is not known yet."""
+
+    async def changed(self) -> None:
+        """Return when something may have changed since the last return."""
+
+
+class Enforcement(Protocol):
+    """What keeps policies in force: dataplane.policies.policy_enforcer.Enforcer, with the promises of each call."""
+
+    @property
+    def repaired(self) -> int: ...
+
+    def adopt(self, holding: "pod_policies.PolicedPod") -> None: ...
+
+    def hold(
+        self, inner: kernel.Kernel, holding: "pod_policies.PolicedPod", policy: "pod_policies.PodPolicy"
+    ) -> None: ...
+
+    def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
+
+    def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
+
+    def bring_all(
+        self, rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]", *, look: bool
+    ) -> None: ...
+
+
 class Meter(Protocol):
     """Counter of what the daemon does."""
 
@@ -77,6 +111,9 @@ class Meter(Protocol):
 
     def chose(self, mode: str) -> None:
         """Count what `services: "auto"` was for a pod."""
+
+    def policies_repaired(self, count: int) -> None:
+        """Count pods whose rules for network policies had been changed and were restored."""
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -104,6 +141,8 @@ class Daemon(msgspec.Struct, frozen=True):
     set_sysctls: SetSysctls | None = None
     service_ranges: Callable[[], tuple[str, ...]] | None = None
     other_balancers: OtherBalancers | None = None
+    policies: PolicySource | None = None
+    enforcement: Enforcement | None = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)
@@ -154,6 +193,8 @@ class Daemon(msgspec.Struct, frozen=True):
         self.fresh.end((record.owner.container_id, record.owner.ifname))
         with _where_it_went(record, pod) as place:
             detach.detach(self.node, self.book, record, place)
+            if record.policy is not None and self.enforcement is not None:  # rules go after the VF, never before
+                self.enforcement.release((record.netns, record.owner.ifname), place)
         if self.upstream is not None:
             self.upstream.end(record)
 

@@ -15,6 +15,7 @@ from sriov import devices, files, settings
 from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors
 from sriov_cni.spec.cni_errors import Code
+from sriov_cni.spec.policy_modes import PolicyMode
 from sriov_cni.spec.service_modes import ServicesMode
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,16 @@ class Guard:
         """Report whether a pod with this VF is refused without a way to Services."""
         rule = self._rule(vf)
         return rule is not None and rule.services is not None and ServicesMode.OFF not in rule.services
+
+    def demands_policy(self, vf: devices.VF) -> bool:
+        """Report whether a pod with this VF is refused without network policies."""
+        rule = self._rule(vf)
+        return rule is not None and rule.policy is not None and PolicyMode.OFF not in rule.policy
+
+    def demands_policy_raw(self, vf: devices.VF) -> bool:
+        """Report whether a pod with this VF is refused if policies hold, and do not for packet sockets."""
+        rule = self._rule(vf)
+        return rule is not None and rule.policy_raw == (True,)
 
     def _rule(self, vf: devices.VF) -> policy_rules.Rule | None:
         now = self._current()

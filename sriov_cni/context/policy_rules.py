@@ -18,7 +18,7 @@ import msgspec
 
 from sriov import devices, settings
 from sriov.linux import kernel
-from sriov_cni.spec import cni_errors, host_links, service_modes
+from sriov_cni.spec import cni_errors, host_links, policy_modes, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
@@ -26,12 +26,13 @@ PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,5}")
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """What a pod would have of its cluster: the way to Services in effect, and its host link."""
+    """What a pod would have of its cluster: the way to Services in effect, its host link, and network policies."""
 
     services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
     host_link: bool = False
     via: tuple[kernel.IpNetwork, ...] = ()
     addresses: tuple[kernel.IpInterface, ...] = ()
+    policy: policy_modes.PolicyWish = policy_modes.PolicyWish()
 
 
 NOTHING = Membership()
@@ -40,7 +41,8 @@ NOTHING = Membership()
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """VLAN 0 is untagged. `spoofchk_off`: whether spoof checking may be switched off. `services` are the modes that may
     be in effect, and `host_link` whether there may be one: a value alone is demanded. `via_host` are networks that
-    viaHost has to be in, `host_link_addresses` those of a link's own addresses."""
+    viaHost has to be in, `host_link_addresses` those of a link's own addresses. `policy` are the modes that may be in
+    effect, and the other two what may be of a network whose pods are held to policies."""
 
     pfs: tuple[str, ...] | None = None
     vlans: tuple[str, ...] | None = None
@@ -51,6 +53,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host_link: tuple[bool, ...] | None = msgspec.field(default=None, name="hostLink")
     via_host: tuple[str, ...] | None = msgspec.field(default=None, name="viaHost")
     host_link_addresses: tuple[str, ...] | None = msgspec.field(default=None, name="hostLinkAddresses")
+    policy: tuple[policy_modes.PolicyMode, ...] | None = None
+    policy_unknown: tuple[policy_modes.UnknownPolicy, ...] | None = msgspec.field(default=None, name="policyUnknown")
+    policy_raw: tuple[bool, ...] | None = msgspec.field(default=None, name="policyRaw")
 
 
 class NetworkDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +65,15 @@ class NetworkDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host_link: bool | str = msgspec.field(default=False, name="hostLink")
     via_host: tuple[str, ...] = msgspec.field(default=(), name="viaHost")
     host_link_udp: bool = msgspec.field(default=False, name="hostLinkUdp")
+    policy: policy_modes.PolicyMode = policy_modes.PolicyMode.OFF
+    policy_unknown: policy_modes.UnknownPolicy = msgspec.field(
+        default=policy_modes.UnknownPolicy.REFUSE, name="policyUnknown"
+    )
+    policy_raw: bool = msgspec.field(default=False, name="policyRaw")
+
+    @property
+    def of_policy(self) -> policy_modes.PolicyWish:
+        return policy_modes.PolicyWish(self.policy, self.policy_unknown, self.policy_raw)
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,7 +124,11 @@ def refusal(policy: Policy, vf: devices.VF, wanted: settings.VfSettings, members
     rule = rule_of(policy, vf)
     if rule is None:
         return f"every VF of PF {vf.pf_netdev or vf.pf}: no rule names it"
-    return _refused_membership(rule, membership) or _refused_setting(rule, wanted)
+    return (
+        _refused_membership(rule, membership)
+        or _refused_policy(rule, membership.policy)
+        or _refused_setting(rule, wanted)
+    )
 
 
 def _refused_membership(rule: Rule, wanted: Membership) -> str | None:
@@ -126,6 +144,20 @@ def _refused_membership(rule: Rule, wanted: Membership) -> str | None:
         for each in networks if allowed is not None else ():
             if not any(_is_inside(each, ipaddress.ip_network(one)) for one in allowed or ()):
                 return f"{key} {each}: it allows {', '.join(allowed or ()) or 'none'}"
+    return None
+
+
+def _refused_policy(rule: Rule, wanted: policy_modes.PolicyWish) -> str | None:
+    mode = wanted.mode or policy_modes.PolicyMode.OFF
+    if rule.policy is not None and mode not in rule.policy:
+        return f'policy "{mode}": it allows {", ".join(rule.policy)}'
+    if not wanted.holds:
+        return None
+    unknown = wanted.unknown or policy_modes.UnknownPolicy.REFUSE
+    if rule.policy_unknown is not None and unknown not in rule.policy_unknown:
+        return f'policyUnknown "{unknown}": it allows {", ".join(rule.policy_unknown)}'
+    if rule.policy_raw is not None and bool(wanted.raw) not in rule.policy_raw:
+        return "policyRaw" if wanted.raw else "a policy without policyRaw"
     return None
 
 

@@ -11,4 +11,5 @@ class CallStep(timing.Step):
     IPAM = "IPAM"
     ADDRESSES = "addresses"
     HOST_LINK = "host link"
+    POLICY = "policy"
     ANSWER = "answer"

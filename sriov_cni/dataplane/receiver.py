@@ -1,4 +1,4 @@
-"""Receiver of the Services' table: a unix socket on which the agent, and nobody else, sends it and what changes it.
+"""Receiver of a table: a unix socket on which the agent, and nobody else, sends it and what changes it.
 
 The daemon holds no token and asks nobody. What it was sent stays while no agent is there, and after a restart of its
 own (`table_store`). A connection begins with the whole table; of what the daemon has already, only the difference is
@@ -11,13 +11,12 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
-
-import msgspec
+from collections.abc import AsyncIterator
+from typing import Generic, Protocol, TypeVar
 
 from sriov import errors
-from sriov.cluster import frames, services
+from sriov.cluster import frames, framing, services
+from sriov.cluster.framing import ChangeT
 from sriov.daemon import background, unix_sockets
 from sriov_cni.dataplane import table_store
 
@@ -26,15 +25,25 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 10.0  # seconds for a connection's first frame, and for a frame that has begun
 _REST = 1.0  # seconds between two writes of the snapshot
 _MODE = 0o666  # the agent is another user; who it is, the kernel says
+_MOST_UNSENT = 1 << 16  # bytes of requests to an agent that does not read them
 
-Apply = Callable[[services.TableChange], None]
-"""Brings a change into force. Called in a thread, one change at a time, the first one whole. Raises SriovError."""
+_Taken_contra = TypeVar("_Taken_contra", contravariant=True)
 
 
-class FrameObserver(Protocol):
+class HeldTable(Protocol[ChangeT]):
+    """Table that a change goes to. Called in a thread, one at a time."""
+
+    def take(self, change: ChangeT) -> None:
+        """Bring it into force; the first one is whole. Raises SriovError, and then the table is as it was."""
+
+    def whole(self) -> ChangeT:
+        """Return the change that makes the table in force of none."""
+
+
+class FrameObserver(Protocol[_Taken_contra]):
     """Called on the loop with the fate of each frame. A snapshot is none: it may be older than the kernel's table."""
 
-    def took(self, change: services.TableChange, seconds: float) -> None:
+    def took(self, change: _Taken_contra, seconds: float) -> None:
         """A change is in force, that many seconds after it was received."""
 
     def refused(self) -> None:
@@ -44,7 +53,7 @@ class FrameObserver(Protocol):
 class Unobserved:
     """For a receiver that nobody counts."""
 
-    def took(self, change: services.TableChange, seconds: float) -> None:
+    def took(self, change: object, seconds: float) -> None:
         """Pass over it."""
 
     def refused(self) -> None:
@@ -55,36 +64,38 @@ def keep_only(_change: services.TableChange) -> None:
     """For a daemon in which nothing acts on Services."""
 
 
-class Receiver:
+class TableReceiver(Generic[ChangeT]):
+    """For one event loop. `option` names the socket in a command line."""
+
     def __init__(
         self,
-        snapshot: table_store.Snapshot,
-        apply: Apply = keep_only,
+        format_: framing.FrameFormat[ChangeT],
+        held: HeldTable[ChangeT],
+        snapshot: table_store.TableFile[ChangeT],
+        *,
         uid: int = unix_sockets.AGENT_UID,
         patience: float = _PATIENCE,
-        observer: FrameObserver = Unobserved(),  # noqa: B008  # it has no state
+        observer: FrameObserver[ChangeT] = Unobserved(),  # noqa: B008  # it has no state
+        option: str = "--cluster-socket",
     ) -> None:
-        self._snapshot, self._apply, self._uid, self._patience = snapshot, apply, uid, patience
-        self._table: dict[services.Frontend, services.Service] | None = None
-        self._ranges: tuple[str, ...] = ()
-        self._observer = observer
+        self._format, self._held, self._snapshot, self._option = format_, held, snapshot, option
+        self._uid, self._patience, self._observer = uid, patience, observer
         self._seen = time.time()  # when an agent was there last, or we were not
         self._changed = asyncio.Event()
         self._working, self._writing = threading.Lock(), threading.Lock()
         self._turn = 0  # of the newest connection
         self._present: asyncio.Task[None] | None = None
-
-    @property
-    def table(self) -> services.Table:
-        return self._table or {}
-
-    @property
-    def ranges(self) -> tuple[str, ...]:
-        return self._ranges
+        self._writer: asyncio.StreamWriter | None = None
 
     def silence(self) -> float:
         """Return for how many seconds no agent has been connected; 0 while one is."""
         return 0.0 if self._present is not None and not self._present.done() else time.time() - self._seen
+
+    def tell(self, frame: bytes) -> None:
+        """Send the agent something, if it is there and reads. Only for the loop's thread."""
+        writer = self._writer
+        if writer is not None and not writer.is_closing() and writer.transport.get_write_buffer_size() < _MOST_UNSENT:
+            writer.write(frame)
 
     @contextlib.asynccontextmanager
     async def serving(self, path: pathlib.Path, tasks: background.Background) -> AsyncIterator[None]:
@@ -96,10 +107,11 @@ class Receiver:
             path.chmod(_MODE)
         except OSError as error:
             raise errors.SriovError(
-                f"cannot listen at {path}: {error.strerror}", "give --cluster-socket a folder that can be made"
+                f"cannot listen at {path}: {error.strerror}", f"give {self._option} a folder that can be made"
             ) from error
         server = await asyncio.start_unix_server(self._accept, sock=listening)
-        keeping = asyncio.create_task(tasks.keep("keeping the Services' table", self._keep))
+        name = f"keeping the {self._format.name}' table"
+        keeping = asyncio.create_task(tasks.keep(name, self._keep))
         try:
             yield
         finally:
@@ -109,26 +121,28 @@ class Receiver:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
             if self._changed.is_set():
-                await tasks.once("keeping the Services' table", asyncio.to_thread(self._write))
+                await tasks.once(name, asyncio.to_thread(self._write))
 
     def _restore(self) -> None:
         change = self._snapshot.read()
         try:
             if change is not None:
-                self._into_force(change)
+                self._held.take(change)
         except errors.SriovError as error:
-            _log.error("the Services of the snapshot are not in force: %s", error)
+            _log.error("the %s of the snapshot are not in force: %s", self._format.name, error)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle a connection. The newest of the agent's is the one that counts: an older one is left over."""
         uid = unix_sockets.peer_uid(writer.get_extra_info("socket"))
         if uid not in (0, self._uid):
-            _log.error("user %d may not send Services, only user %d may; its connection is closed", uid, self._uid)
+            text = "user %d may not send %s, only user %d may; its connection is closed"
+            _log.error(text, uid, self._format.name, self._uid)
             writer.transport.abort()
             return
         if self._present is not None:
             self._present.cancel()
         self._turn += 1
+        self._writer = writer
         self._present = asyncio.create_task(self._receive(reader, writer, self._turn))
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turn: int) -> None:
@@ -154,7 +168,7 @@ class Receiver:
         first = True
         while head:
             async with asyncio.timeout(self._patience):
-                body = await _rest(reader, head)
+                body = await self._rest(reader, head)
             received = time.monotonic()
             taken = await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
             if taken is not None:
@@ -165,29 +179,19 @@ class Receiver:
 
     def _refuse(self, why: str) -> None:
         self._observer.refused()
-        _log.error("Services from the agent: %s; its connection is closed, the table stays as it was", why)
+        text = "%s from the agent: %s; its connection is closed, the table stays as it was"
+        _log.error(text, self._format.name, why)
 
-    def _take(self, body: bytes, first: bool, turn: int) -> services.TableChange | None:
+    def _take(self, body: bytes, first: bool, turn: int) -> ChangeT | None:
         """Bring a frame into force, unless a newer connection has come: then None. Raises SriovError."""
-        change = frames.decoded(body)
+        change = self._format.decoded(body)
         if first and not change.whole:
             raise errors.SriovError("the first frame is not the whole table", "is the agent of another release?")
         with self._working:
             if turn != self._turn:
                 return None
-            self._into_force(change)
+            self._held.take(change)
             return change
-
-    def _into_force(self, change: services.TableChange) -> None:
-        """Raises SriovError, and then the table is as it was."""
-        table = services.applied(self.table, change)
-        frames.fitting(table)
-        ranges = self._ranges if change.ranges is None else change.ranges
-        if self._table is None:
-            self._apply(change)
-        elif (news := _news(self._table, table, change, self._ranges)) != services.TableChange():
-            self._apply(news)
-        self._table, self._ranges = table, ranges
 
     async def _keep(self) -> None:
         """Write the snapshot whenever something has changed, at most once a second."""
@@ -202,7 +206,7 @@ class Receiver:
 
     def _write(self) -> None:
         with self._working:
-            change = services.TableChange(tuple(self.table.values()), whole=True, ranges=self._ranges)
+            change = self._held.whole()
         with self._writing:
             self._snapshot.write(change)
 
@@ -211,16 +215,30 @@ class Receiver:
             self._present.cancel()
             await asyncio.wait([self._present])
 
-
-def _news(
-    old: services.Table, new: services.Table, change: services.TableChange, ranges: tuple[str, ...]
-) -> services.TableChange:
-    """Return what of the change the daemon does not have."""
-    news = services.difference(old, new) if change.whole else change
-    return msgspec.structs.replace(news, ranges=None if change.ranges == ranges else change.ranges)
+    async def _rest(self, reader: asyncio.StreamReader, head: bytes) -> bytes:
+        """Return a frame's body. Raises SriovError for a length that is not taken."""
+        head += await reader.readexactly(framing.HEAD.size - len(head))
+        return await reader.readexactly(self._format.length(head))
 
 
-async def _rest(reader: asyncio.StreamReader, head: bytes) -> bytes:
-    """Return a frame's body. Raises SriovError for a length that is not taken."""
-    head += await reader.readexactly(frames.HEAD.size - len(head))
-    return await reader.readexactly(frames.length(head))
+class Receiver(TableReceiver[services.TableChange]):
+    """Of the Services' table."""
+
+    def __init__(
+        self,
+        snapshot: table_store.Snapshot,
+        apply: table_store.Apply = keep_only,
+        uid: int = unix_sockets.AGENT_UID,
+        patience: float = _PATIENCE,
+        observer: FrameObserver[services.TableChange] = Unobserved(),  # noqa: B008  # it has no state
+    ) -> None:
+        self._services = table_store.HeldServices(apply)
+        super().__init__(frames.FORMAT, self._services, snapshot, uid=uid, patience=patience, observer=observer)
+
+    @property
+    def table(self) -> services.Table:
+        return self._services.table
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        return self._services.ranges

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from sriov import errors
 from sriov.daemon import endpoint, http_address, pages, process_metrics
 from sriov_cni.context import calls, run_directory
-from sriov_cni.monitoring import attached_vfs, counters, metrics, services_metrics
+from sriov_cni.monitoring import attached_vfs, counters, metrics, policies_metrics, services_metrics
 
 
 class DaemonMonitor:
@@ -25,6 +25,10 @@ class DaemonMonitor:
         """Return the counter of what the agent sends; `silence` is called by scrapes."""
         self._registry.register(services_metrics.AgentSilence(silence))
         return services_metrics.ServicesCounter(self._registry)
+
+    def count_policies(self, usage: Callable[[], Mapping[str, tuple[int, int]]]) -> policies_metrics.PoliciesMeter:
+        """Return the meter of the table of policies; `usage` is called by scrapes."""
+        return policies_metrics.PoliciesMeter(self._registry, usage)
 
     @contextlib.asynccontextmanager
     async def serving(

@@ -54,6 +54,11 @@ class PrometheusMeter:
         self._choices = prometheus_client.Counter(
             "sriov_services_auto_choices", 'What services: "auto" was for pods.', ("mode",), registry=where
         )
+        self._policies = prometheus_client.Counter(
+            "sriov_cni_policy_repairs",
+            "Rules of pods for their network policies that were changed in the pod, and restored.",
+            registry=where,
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -74,6 +79,9 @@ class PrometheusMeter:
         for step, took in taken.seconds.items():
             self._steps.labels(known, step.name.lower()).observe(took)
         self._retries.inc(taken.retries)
+
+    def policies_repaired(self, count: int) -> None:
+        self._policies.inc(count)
 
     def repaired(self, *, restored: bool) -> None:
         self._repairs.labels("restored" if restored else "failed").inc()

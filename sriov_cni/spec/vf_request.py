@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sriov import devices, errors, settings
-from sriov_cni.spec import cni_errors, environment, host_links, netconf, result, service_modes
+from sriov_cni.spec import cni_errors, environment, host_links, netconf, policy_modes, result, service_modes
 from sriov_cni.spec.cni_errors import Code
 
 _PKEY = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}")
@@ -47,6 +47,9 @@ class Asked(msgspec.Struct, frozen=True):
     guid: str | None = None
     pkey: str | None = None
     services: str | None = None
+    policy: str | None = None
+    policy_unknown: str | None = msgspec.field(default=None, name="policyUnknown")
+    policy_raw: bool | None = msgspec.field(default=None, name="policyRaw")
     host_link: bool | str | None = msgspec.field(default=None, name="hostLink")
     via_host: list[str] | None = msgspec.field(default=None, name="viaHost")
     host_link_udp: bool | None = msgspec.field(default=None, name="hostLinkUdp")
@@ -86,6 +89,7 @@ class VfRequest(msgspec.Struct, frozen=True):
     host_link: host_links.HostLinkWish | None = None
     no_host_link: bool = False
     host_link_udp: bool | None = None
+    policy: policy_modes.PolicyWish = policy_modes.PolicyWish()
 
 
 def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
@@ -118,6 +122,12 @@ def read(document: netconf.Document, args: environment.Arguments) -> VfRequest:
             ),
             asked.host_link in (False, ""),
             asked.host_link_udp,
+            policy_modes.read(
+                asked.policy,
+                asked.policy_unknown,
+                asked.policy_raw,
+                ipam=asked.ipam.type if asked.ipam else None,
+            ),
         )
     except errors.SriovError as error:
         raise cni_errors.from_sriov(error) from error

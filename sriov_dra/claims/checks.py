@@ -10,7 +10,7 @@ _LETS = {health.AilmentKind.LINK_DOWN}
 """Ailments that do not keep a claim from being prepared: a link comes back, and the taint keeps new claims away."""
 
 
-def pods(claim: claim_objects.ClaimObject, before: grants.Grant | None) -> tuple[grants.GrantedPod, ...]:
+def pods(claim: claim_objects.ClaimObject, before: grants.ClaimGrant | None) -> tuple[grants.GrantedPod, ...]:
     """Return the pod that the claim is for. A VF is in one pod, so a claim that several share is refused.
 
     If the claim is prepared already, it stays with its pod: the kubelet asks again when it starts. Raises ClaimError.
@@ -35,7 +35,7 @@ def pods(claim: claim_objects.ClaimObject, before: grants.Grant | None) -> tuple
 def refuse_taken(
     device: str,
     uid: str,
-    granted: Mapping[str, grants.Grant],
+    granted: Mapping[str, grants.ClaimGrant],
     record: ledger.Record | None,
     ailments: Iterable[health.Ailment],
 ) -> None:

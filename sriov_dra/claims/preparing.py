@@ -119,7 +119,7 @@ class Preparer:
         _log.info("prepared %s for pod %s: %s", grant, grant.pods[0].name, ", ".join(each.id for each in grant.devices))
         return _answers(self._files.driver, grant.uid, given)
 
-    def _grant(self, uid: str) -> grants.Grant | None:
+    def _grant(self, uid: str) -> grants.ClaimGrant | None:
         return self._here.grants.read(uid)
 
     def _found(self, given: tuple[reading.GivenDevice, ...]) -> list[edits.PreparedDevice]:
@@ -142,15 +142,15 @@ class Preparer:
     def _granted(
         self,
         claim: claim_objects.ClaimObject,
-        before: grants.Grant | None,
+        before: grants.ClaimGrant | None,
         given: tuple[reading.GivenDevice, ...],
         found: list[edits.PreparedDevice],
-    ) -> grants.Grant:
+    ) -> grants.ClaimGrant:
         listed = tuple(self._device(one, each) for one, each in zip(given, found, strict=True))
         checks.refuse_one_name(each.interface for each in listed)
         told = claim.metadata
         pods = checks.pods(claim, before)
-        return grants.Grant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
+        return grants.ClaimGrant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
 
     def _device(self, one: reading.GivenDevice, found: edits.PreparedDevice) -> grants.GrantedDevice:
         settings = found.pool.settings
@@ -175,7 +175,7 @@ class Preparer:
             self.unprepared += 1
             _log.info("unprepared %s", grant)
 
-    def _wait_for_vfs(self, grant: grants.Grant) -> None:
+    def _wait_for_vfs(self, grant: grants.ClaimGrant) -> None:
         """The ledger proves that a VF is home. One that does not come is tainted, and its claim is let go."""
         away = [each.id for each in grant.devices if self._here.ledger.read(devices.PciAddress(each.id)) is not None]
         if not away:
@@ -186,7 +186,7 @@ class Preparer:
         _log.error("%s did not come home in %.0f s; letting %s go", ", ".join(away), self._here.patience, grant)
 
 
-_NOBODY = grants.Grant(uid="", namespace="", name="")
+_NOBODY = grants.ClaimGrant(uid="", namespace="", name="")
 
 
 def _same(wanted: ClaimReference, claim: claim_objects.ClaimObject) -> None:

@@ -11,7 +11,8 @@ from sriov.apiserver import connection
 from sriov.daemon import background, process_metrics
 from sriov_agent import agent, objects
 from sriov_agent import monitoring as agents
-from sriov_cni.monitoring import attached_vfs, services_metrics
+from sriov_agent.policies import feed
+from sriov_cni.monitoring import attached_vfs, policies_metrics, services_metrics
 from sriov_cni.monitoring import metrics as daemons
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
@@ -53,6 +54,7 @@ def _daemon() -> prometheus_client.CollectorRegistry:
     services_metrics.ServicesCounter(made)
     made.register(services_metrics.AgentSilence(lambda: 0.0))
     made.register(services_metrics.ServicesInForce(_NoServices()))
+    policies_metrics.PoliciesMeter(made, dict)
     return made
 
 
@@ -79,9 +81,14 @@ class _NoCluster:
     async def list(self, kind: connection.WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
         raise NotImplementedError(kind, put)
 
+    async def get(self, kind: connection.WatchedKind, namespace: str, name: str) -> objects.AnyObject:
+        raise NotImplementedError(kind, namespace, name)
+
     def watch(self, kind: connection.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
         raise NotImplementedError(kind, version)
 
 
 def _agent() -> prometheus_client.CollectorRegistry:
-    return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock")))
+    where = feed.FeedTarget("node", pathlib.Path("policies.sock"))
+    policies = feed.PolicyFeed(where, _NoCluster(), print)
+    return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock"), policies))

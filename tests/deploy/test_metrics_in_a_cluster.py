@@ -30,6 +30,7 @@ from tests.lab.scraping import servers
 from tests.sriov.daemon import clients
 from tests.sriov_agent import apiserver, processes
 from tests.sriov_agent import cluster as small
+from tests.sriov_agent.policies import test_policy_process
 from tests.sriov_cni import harness
 from tests.sriov_cni.commands import test_repair
 
@@ -93,6 +94,7 @@ class Node:
         socket = self.folder / "cni.sock"
         services = monitor.count_services(lambda: 0.0)
         services.changed(0.01)
+        monitor.count_policies(lambda: {"sets": (1, 16384)}).took(None, 0.01)
         further: dict[str, Any] = {"guard": policy.Guard(self.folder / "policy.json"), "translation": Translated()}
         with harness.daemon(self.bench.node, self.bench.book, socket, self.bench.machine.adopt, monitor, **further):
             monitor.meter.chose("socket")
@@ -100,14 +102,17 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
-        """With a cluster of one Service, and the CNI daemon's receiver."""
+        """With a cluster of one Service and a pod with a policy, and the CNI daemon's receivers."""
         api = apiserver.StandIn()
         await api.put(small.service(), small.endpoint_slice(small.endpoint()), small.node())
+        await api.put(*test_policy_process.NAMESPACES, *test_policy_process.PODS, test_policy_process.DENY)
         http = f"--http=127.0.0.1:{self.ports[9559]}"
+        policed = ("--policies=kubernetes", f"--policy-socket={self.folder / 'policies.sock'}")
         async with (
             api.serving() as port,
             processes.Daemon(self.folder).serving(),
-            processes.agent(self.folder, processes.kubeconfig(self.folder, port), http),
+            processes.PolicyDaemon(self.folder).serving(),
+            processes.agent(self.folder, processes.kubeconfig(self.folder, port), http, *policed),
         ):
             yield
 

@@ -19,7 +19,16 @@ PARSERS: dict[str, argparse.ArgumentParser] = {
     "cni-daemon": cni_flags.parser(),
     "agent": agent._parser(),
 }
-_FILES = ("config_file", "policy", "pod_resources_socket", "log_level_file", "cluster_socket", "cluster_snapshot")
+_FILES = (
+    "config_file",
+    "policy",
+    "pod_resources_socket",
+    "log_level_file",
+    "cluster_socket",
+    "cluster_snapshot",
+    "policy_socket",
+    "policy_snapshot",
+)
 
 
 def parsed(container: Object) -> dict[str, object]:
@@ -44,11 +53,14 @@ def wanted(given: dict[str, object]) -> set[pathlib.Path]:
     found = {key: value for key, value in given.items() if isinstance(value, pathlib.Path)}
     for own in ("sysfs", "procfs", "dev"):
         found.pop(own, None)
-    if "cluster_snapshot" in found:
-        if socket := found.pop("cluster_socket", None):  # the daemon's own, in its run directory
-            assert socket.parent.parent == found["run_dir"]
-        elif not given["remove_services"]:
-            found.pop("cluster_snapshot")
+    for table, is_removed in (("cluster", given.get("remove_services")), ("policy", None)):
+        if f"{table}_snapshot" in found:
+            if socket := found.pop(f"{table}_socket", None):  # the daemon's own, in its run directory
+                assert socket.parent.parent == found["run_dir"]
+            elif not is_removed:
+                found.pop(f"{table}_snapshot")
+    if given.get("policies") == "off":
+        found.pop("policy_socket")
     for file in _FILES:
         if file in found:
             found[file] = found[file].parent

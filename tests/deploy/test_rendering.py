@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import tomllib
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from sriov_agent import api
+from sriov_agent.policies import kinds as policy_kinds
 from sriovctl import options
 from tests.deploy import rendering, rules
 from tests.deploy.rendering import Object
@@ -50,6 +52,11 @@ VARIANTS: dict[str, Object] = {
         "rules": {"enabled": True},
         "dashboard": {"enabled": True},
     }},
+    "services, and policies": {"services": {"enabled": True}, "policies": {"enabled": True}},
+    "services, and policies of all networks": {
+        "services": {"enabled": True},
+        "policies": {"enabled": True, "multi": True},
+    },
     "services without probes": {"services": {"enabled": True}, "http": {"enabled": False}},
     "services are ended": {"services": {"uninstall": True}},
     "services are removed with the shim": {"services": {"enabled": True}, "cni": {"uninstall": True}},
@@ -142,6 +149,8 @@ REFUSED: list[tuple[Object, str]] = [
         {"services": {"enabled": True, "uninstall": True}},
         "services.uninstall ends what services.enabled starts: set one of them to false",
     ),
+    ({"policies": {"enabled": True}}, "policies.enabled needs the agent: set services.enabled to true, too"),
+    ({"policies": {"multi": True}}, "policies.multi without policies.enabled watches nothing: set both to true"),
     ({"services": {"enable": True}}, "at '/services': additional properties 'enable' not allowed"),
     ({"config": {"resourceList": [{"selectors": {}}]}}, "at '/config/resourceList/0': missing property 'resourceName'"),
     ({"config": None}, "missing property 'config'"),
@@ -241,6 +250,7 @@ def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
     [
         ("services", ["services"]),
         ("services, and metrics", ["services", "metrics", "services/metrics"]),
+        ("services, and policies", ["services", "services/policies"]),
         ("services are ended", ["services/removal"]),
     ],
 )
@@ -278,13 +288,32 @@ def test_a_removal_of_the_shim_ends_services_too() -> None:
     assert removed["install-shim"]["args"][0] == "uninstall"
 
 
-def test_the_agent_may_read_what_it_watches_and_nothing_else() -> None:
-    role = by_name(rendering.chart(VARIANTS["services"]))["ClusterRole", "sriov-underlay-agent"]
+def test_the_values_of_the_page_switch_policies_on() -> None:
+    """docs/policy.md."""
+    [values] = re.findall(r"```yaml\n(.*?)```", (rendering.ROOT / "docs/policy.md").read_text(), re.DOTALL)
+    objects = rendering.chart(yaml.safe_load(values))
+    agent = rendering.containers(rendering.only(objects, "DaemonSet"))["agent"]
+    assert "--policies=all" in agent["args"]
+
+
+@pytest.mark.parametrize("more", ["", ", and policies", ", and policies of all networks"])
+def test_the_agent_may_read_what_it_watches_and_nothing_else(more: str) -> None:
+    """Of pods also one by its name, for the CNI daemon."""
+    role = by_name(rendering.chart(VARIANTS[f"services{more}"]))["ClusterRole", "sriov-underlay-agent"]
     may = {(*each["apiGroups"], *each["resources"], *each["verbs"]) for each in role["rules"]}
     watched = [kind.resource._api_info for kind in api.kinds("here")]
+    policies = {
+        "": [],
+        ", and policies": policy_kinds.kinds(multi=False),
+        ", and policies of all networks": policy_kinds.kinds(multi=True),
+    }
+    others = {
+        (each.group, each.plural, *(["get"] * (each == policy_kinds.POD)), "list", "watch") for each in policies[more]
+    }
     assert may == {
         ("", "services", "nodes", "list", "watch"),
         *((each.resource.group, each.plural, "list", "watch") for each in watched if each.resource.group),
+        *others,
     }
 
 

@@ -20,6 +20,7 @@ _LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
 _HOST_LINK = "tests/hack/test_bench_host_link.py::test_a_short_run"
+_POLICY = "tests/hack/test_bench_policy.py::test_a_short_run"
 _UNINSTALLING = "tests/kernel/test_uninstalling.py::test_the_nodes_rules_for_host_links_stay_as_long_as_a_pod_has_one"
 _SERVICES = "tests/hack/test_bench_services.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
@@ -105,6 +106,7 @@ RUN = {
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/services.md", "hack/bench services"): _SERVICES,
     ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
+    ("docs/policy.md", "hack/bench policy"): _POLICY,
     ("docs/host-link.md", "sriov-underlay uninstall"): _UNINSTALLING,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import itertools
-import re
 import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from sriov.linux import kernel, netns, nsid
 from sriov.linux.messages import links
 from sriov.linux.netdev import netdev_settings
 from sriov.settings import Setting
+from tests.fakes import memory_nftables
 from tests.fakes.world import Device, Identity, Pf, Profile, Rdma, World
 
 _SHOWN = ("promisc", "allmulti", "noarp")
@@ -224,20 +224,29 @@ class MemoryKernel:
     def needs_nft(self, purpose: str) -> None:
         """This machine has it."""
 
-    def nft_comment(self, table: str) -> str:
-        """Return what the last commands for it said."""
+    def nft_comment(self, table: str, chain: str = "") -> str:
         self._world.count(f"show table {table} of nftables")
-        pattern = rf'^(?:add table inet {table} .*comment "([^"]*)"|delete table inet {table}$)'
-        said = re.findall(pattern, "\n".join(self._nft()), re.MULTILINE)
-        return said[-1] if said else ""
+        return self._nft.comment(table, chain)
 
-    def _nft(self) -> list[str]:
-        return self._world.nft.setdefault(self._where, [])
+    def nft_generation(self) -> int:
+        self._world.count("show whether nftables has changed")
+        return self._nft.generation
+
+    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+        self._world.count(f"show the rules of table {table}")
+        return self._nft.rules(table)
+
+    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+        self._world.count(f"show set {name} of table {table}")
+        return self._nft.elements(table, name)
+
+    @property
+    def _nft(self) -> memory_nftables.Ruleset:
+        return self._world.nft.setdefault(self._where, memory_nftables.Ruleset())
 
     def run_nft(self, commands: str) -> None:
-        """Note them: nothing here has packets."""
         self._world.count("set rules of nftables")
-        self._nft().append(commands)
+        self._nft.run(commands)
 
     def rdma_is_exclusive(self) -> bool:
         self._world.count("show how namespaces share RDMA devices")

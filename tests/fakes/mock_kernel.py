@@ -203,8 +203,17 @@ class MockKernel:
     def needs_nft(self, purpose: str) -> None:
         self._net.needs_nft(purpose)
 
-    def nft_comment(self, table: str) -> str:
-        return self._net.nft_comment(table)
+    def nft_comment(self, table: str, chain: str = "") -> str:
+        return self._net.nft_comment(table, chain)
+
+    def nft_generation(self) -> int:
+        return self._net.nft_generation()
+
+    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+        return self._net.nft_rules(table)
+
+    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+        return self._net.nft_elements(table, name)
 
     def run_nft(self, commands: str) -> None:
         self._net.run_nft(commands)

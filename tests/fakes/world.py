@@ -19,7 +19,7 @@ from sriov import devices, errors, settings
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netns
 from sriov.settings import Setting
-from tests.fakes import life, sysfs_tree
+from tests.fakes import life, memory_nftables, sysfs_tree
 
 Identity = tuple[int, int]
 
@@ -160,7 +160,7 @@ class World:
         self.restless: set[str] = set()
         """Settings that differ at each read."""
         self.rules: dict[Identity, list[kernel.MarkRule]] = {}
-        self.nft: dict[Identity, list[str]] = {}
+        self.nft: dict[Identity, memory_nftables.Ruleset] = {}
         self.numbers: dict[Identity, tuple[int, int]] = {}
         self._handles: list[netns.Netns] = []
         weakref.finalize(self, _close, self._handles)  # tests make hundreds of machines

@@ -171,10 +171,12 @@ def test_a_daemon_that_waits_for_another_leaves_its_programs_alone(
 def test_a_daemon_that_is_told_so_ends_what_the_one_before_has_left_once_that_has_ended(
     tmp_path: pathlib.Path, places: tuple[pathlib.Path, tuple[str, ...]]
 ) -> None:
-    """Links, programs, maps and the table; what is another's stays."""
+    """Links, programs, maps and the tables; what is another's stays."""
     pins, options = places
-    ending = ("--remove-services", str(pins), "--cluster-snapshot", str(tmp_path / "services"))
-    (tmp_path / "services").write_text("a table")
+    kept = [tmp_path / name for name in ("services", "policies")]
+    ending = ("--remove-services", str(pins), "--cluster-snapshot", str(kept[0]), "--policy-snapshot", str(kept[1]))
+    for each in kept:
+        each.write_text("a table")
     (pins / "others").mkdir()
     made = contextlib.closing(mock_node.MockNode(tmp_path, pfs=1, vfs=1))
     with made as node, contextlib.ExitStack() as first, namespaces.made("pod") as pod:
@@ -188,7 +190,7 @@ def test_a_daemon_that_is_told_so_ends_what_the_one_before_has_left_once_that_ha
             assert namespaces.until(lambda: "do not run" in "".join(seen.problems()))
             client = harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path)
             assert namespaces.until(lambda: client.call("ADD", NETWORK).code == 7)
-            assert not (tmp_path / "services").exists()
+            assert [each.exists() for each in kept] == [False, False]
 
 
 @pytest.mark.parametrize(

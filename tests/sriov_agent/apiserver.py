@@ -1,4 +1,4 @@
-"""Stand-in for kube-apiserver on a loopback socket: lists in pages and watches of four kinds, and its faults.
+"""Stand-in for kube-apiserver on a loopback socket: lists in pages and watches, one pod, and its faults.
 
 It is no API server: it knows no schema. It takes one token, if it was given one, and the agent's selectors.
 """
@@ -6,6 +6,7 @@ It is no API server: it knows no schema. It takes one token, if it was given one
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator
@@ -18,14 +19,20 @@ PATHS = {
     "/apis/discovery.k8s.io/v1/endpointslices": "EndpointSlice",
     "/api/v1/nodes": "Node",
     "/apis/networking.k8s.io/v1/servicecidrs": "ServiceCIDR",
+    "/api/v1/pods": "Pod",
+    "/api/v1/namespaces": "Namespace",
+    "/apis/networking.k8s.io/v1/networkpolicies": "NetworkPolicy",
+    "/apis/k8s.cni.cncf.io/v1beta1/multi-networkpolicies": "MultiNetworkPolicy",
 }
+_ONE = re.compile("/api/v1/namespaces/([^/]+)/pods/([^/]+)")
 
 
 class StandIn:
     """`asked` has each request as its kind, "list" or "watch", and its options.
 
     Faults: `answers` are HTTP statuses for the next requests (with `headers`), `hangs` keeps requests waiting,
-    `absent` kinds are not served, `oldest` is the first version that a watch may begin at.
+    `absent` kinds are not served, of `late` kinds watches tell nothing, `oldest` is the first version that a watch may
+    begin at.
     """
 
     def __init__(self, page: int = 1000) -> None:
@@ -39,6 +46,7 @@ class StandIn:
         self.headers = ""
         self.hangs = False
         self.absent: set[str] = set()
+        self.late: set[str] = set()
         self.oldest = 0
         self.paths = dict(PATHS)
         self._page = page
@@ -90,6 +98,8 @@ class StandIn:
         finally:
             server.close()
             self.cut()
+            async with self._news:  # watches notice at once that their connection has gone
+                self._news.notify_all()
 
     async def _tell(self, what: str, told: Json, now: bool = False) -> None:
         self.version += not now
@@ -119,8 +129,12 @@ class StandIn:
         body = await reader.readexactly(int(_header(head, "content-length") or 0))
         kind = self.paths.get(url.path, "")
         listing = method == "GET" and kind
-        what = ("watch" if "watch" in options else "list") if listing else method
-        self.asked.append((kind or url.path, what, options))
+        if one := _ONE.fullmatch(url.path):
+            self.asked.append(("Pod", method.lower(), {"name": "/".join(one.groups())}))
+        else:
+            self.asked.append(
+                (kind or url.path, ("watch" if "watch" in options else "list") if listing else method, options)
+            )
         token = _header(head, "authorization")
         self.tokens.add(token)
         while self.hangs:
@@ -146,8 +160,12 @@ class StandIn:
     async def _one_object(
         self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes, content: str
     ) -> bool:
-        """Answer a request about one object: none of these four kinds is asked for so."""
-        return await _refuse(writer, 405, f"{method} {path}: {content}")
+        """Answer a request about one object: of these kinds only a pod is asked for so."""
+        one = _ONE.fullmatch(path)
+        if method != "GET" or one is None:
+            return await _refuse(writer, 405, f"{method} {path}: {content}, {len(body)} bytes")
+        found = self.objects.get(("Pod", one[1], one[2]))
+        return await (_send(writer, 200, found) if found else _refuse(writer, 404, "not found"))
 
     def _unselectable(self, kind: str, options: dict[str, str]) -> str | None:
         """Return why the kind cannot be selected so, None if it can."""
@@ -183,7 +201,7 @@ class StandIn:
         while not writer.is_closing():
             async with self._news:
                 new = self.changes[done:]
-                if not new:
+                if not new or kind in self.late:
                     with contextlib.suppress(TimeoutError):
                         # In this task: asyncio.wait_for() has one of its own, which may keep the lock, or an end.
                         async with asyncio.timeout(0.5):
@@ -209,17 +227,18 @@ def _header(head: str, name: str) -> str:
 
 
 async def _refuse(writer: asyncio.StreamWriter, code: int, message: str, headers: str = "") -> bool:
-    await _send(writer, code, {"kind": "Status", "status": "Failure", "code": code, "message": message}, headers)
-    return True
+    told = {"kind": "Status", "status": "Failure", "code": code, "message": message}
+    return await _send(writer, code, told, headers)
 
 
-async def _send(writer: asyncio.StreamWriter, code: int, told: Any, headers: str = "") -> None:
+async def _send(writer: asyncio.StreamWriter, code: int, told: Any, headers: str = "") -> bool:
     body = json.dumps(told).encode()
     writer.write(
         f"HTTP/1.1 {code} x\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode()
         + body
     )
     await writer.drain()
+    return True
 
 
 def _chunk(data: bytes) -> bytes:

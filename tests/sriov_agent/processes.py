@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 
-from sriov.cluster import services
+from sriov.cluster import policies, policy_changes, services
+from sriov.cluster.policies import Place
 from sriov.daemon import background
 from sriov_cni.dataplane import receiver, table_store
+from sriov_cni.dataplane.policies import reception, tables
 from tests.sriov_agent import cluster
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,3 +85,39 @@ class Daemon:
             frontend.address: [each.address for each in service.backends]
             for frontend, service in self.receiver.table.items()
         }
+
+
+class PolicyDaemon:
+    """The same of policies, in an event loop. `heard` has whom the changes concerned, as one hears who follows them."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.where = reception.PolicyPlaces(folder / "policies.sock", folder / "lib/policies", uid=0)
+        self.held = tables.PolicyTables()
+        self.heard: list[frozenset[Place]] = []
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        async with (
+            reception.made(self.where, self.held).serving(self.where.socket, background.Background()),
+            followed(self.held, self.heard),
+        ):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def followed(held: tables.PolicyTables, heard: list[frozenset[Place]]) -> AsyncIterator[None]:
+    """Note whom each change of the table concerns."""
+
+    async def follow() -> None:
+        before = policies.PolicyTable()
+        while True:
+            await held.changed()
+            now = held.table or policies.PolicyTable()
+            heard.append(policy_changes.concerned(now, policy_changes.difference(before, now)))
+            before = now
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()

@@ -90,13 +90,13 @@ def measure(pins: pathlib.Path, services: int, backends: int, changes: int) -> l
         options = (f"--services={pins}", f"--cgroup-root={bpf.cgroup()}", "--sysfs=/nowhere", *places)
         [daemon, _] = stack.enter_context(stage.daemons(folder, None, "sriov_cni", *options))
         port = stack.enter_context(made.serving(folder))
-        agent = stack.enter_context(_agent(folder, port))
+        pid = stack.enter_context(agent(folder, port))
         sockets = stack.enter_context(_pods(pins, ledger.Ledger(folder / "run")))
         taken = [_change(made, sockets, there=not number % 2) for number in range(changes + 1)]
         return [
-            figures.Figure("agent_rss_mb", _memory(agent, "VmRSS"), 80, f"{services} Services of {backends} endpoints"),
-            figures.Figure("agent_peak_mb", _memory(agent, "VmHWM")),
-            figures.Figure("daemon_rss_mb", _memory(daemon.pid, "VmRSS"), None, "with the same table"),
+            figures.Figure("agent_rss_mb", memory(pid, "VmRSS"), 80, f"{services} Services of {backends} endpoints"),
+            figures.Figure("agent_peak_mb", memory(pid, "VmHWM")),
+            figures.Figure("daemon_rss_mb", memory(daemon.pid, "VmRSS"), None, "with the same table"),
             figures.Figure("effect_ms_p50", figures.percentile(taken[1:], 0.5)),
             figures.Figure("effect_ms_p99", figures.percentile(taken[1:], 0.99), 50, f"API server to {PODS} pods"),
         ]
@@ -111,13 +111,13 @@ def _endpoints(number: int, count: int) -> list[cluster.Json]:
 
 
 @contextlib.contextmanager
-def _agent(folder: pathlib.Path, port: int) -> Iterator[int]:
-    """Yield its PID."""
+def agent(folder: pathlib.Path, port: int, *more: str) -> Iterator[int]:
+    """Start one, with these flags too; yields its PID."""
     (folder / "token").write_text("token")
     (folder / "namespace").write_text("kube-system")
     options = (f"--node={cluster.NODE}", f"--cluster-socket={folder / 'agent.sock'}", f"--service-account-dir={folder}")
     environment = {"KUBERNETES_SERVICE_HOST": _LOOPBACK, "KUBERNETES_SERVICE_PORT": str(port), "PYTHONPATH": "."}
-    command = [sys.executable, "-P", "-m", "sriov_agent", *options, "--log-level=error"]
+    command = [sys.executable, "-P", "-m", "sriov_agent", *options, *more, "--log-level=error"]
     with subprocess.Popen(command, cwd=stage.ROOT, env=environment) as process:
         try:
             yield process.pid
@@ -167,7 +167,7 @@ def _is_served(client: socket.socket) -> bool:
     return True
 
 
-def _memory(pid: int, what: str) -> float:
+def memory(pid: int, what: str) -> float:
     """MB of 2^20 bytes, by proc_pid_status(5)."""
     [found] = re.findall(rf"^{what}:\s+(\d+) kB$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found) / 1024

@@ -5,7 +5,7 @@ It is undone with the VF: detach deletes the pair that the ledger's record names
 
 import contextlib
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -76,7 +76,13 @@ def if_possible(daemon: Daemon, call: Call, pod: netns.Netns, wish: host_links.H
 
 
 def make(
-    daemon: Daemon, pod: netns.Netns, request: plans.Request, vf: int, addresses: Sequence[kernel.IpInterface]
+    daemon: Daemon,
+    pod: netns.Netns,
+    request: plans.Request,
+    vf: int,
+    addresses: Sequence[kernel.IpInterface],
+    *,
+    arrived: Callable[[kernel.Kernel], None] | None = None,
 ) -> ledger.HostLink | None:
     """Make the pair, with all that hangs on it; returns it. The VF's netdev in the pod has index `vf` and `addresses`.
 
@@ -88,7 +94,7 @@ def make(
     if link is None:
         return None
     try:
-        _make(daemon, pod, link, vf, addresses)
+        _make(daemon, pod, link, vf, addresses, arrived=arrived)
     except errors.SriovError as error:
         if not link.by_default:
             raise
@@ -129,7 +135,13 @@ def _fitted(
 
 
 def _make(
-    daemon: Daemon, pod: netns.Netns, link: ledger.HostLink, vf: int, addresses: Sequence[kernel.IpInterface]
+    daemon: Daemon,
+    pod: netns.Netns,
+    link: ledger.HostLink,
+    vf: int,
+    addresses: Sequence[kernel.IpInterface],
+    *,
+    arrived: Callable[[kernel.Kernel], None] | None,
 ) -> None:
     with daemon.node.kernel() as net, net.inside(pod) as inner:
         sources = {each.ip: net.source_to(each.ip) for each in (*addresses, *host_link.own_addresses(link))}
@@ -137,6 +149,8 @@ def _make(
         plan = host_link.plan(link, addresses, sources, pending)
         node_rules.ensure(net, daemon.via_host, link.beyond, lambda: _recorded(daemon))
         net.add_pair(kernel.End(link.name, link.address), kernel.End(link.inside, link.inside_address), pod)
+        if arrived is not None:
+            arrived(inner)
         if inner.nft_comment(host_link.TABLE_NAME):  # of a former link of this pod, which had DEL
             inner.run_nft(f"delete table {host_link.TABLE}")
         inner.run_nft(plan.marking)

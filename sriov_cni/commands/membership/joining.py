@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import msgspec
 
 from sriov import devices, timing
-from sriov.attachment import plans
+from sriov.attachment import attach, plans
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands.membership import service_requests
 from sriov_cni.context import locks, policy_rules, steps
 from sriov_cni.context.calls import Call, Daemon
-from sriov_cni.spec import host_links, netconf, result, vf_request
+from sriov_cni.spec import netconf, result, vf_request
 from sriov_cni.spec.service_modes import ServicesMode
 
 
@@ -31,14 +31,19 @@ def check(
         from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
         host_link_requests.check(daemon, call, vf, wanted.host_link)
+    if wanted.policy.holds:
+        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+        policy_requests.check(daemon, call, vf, wanted.policy)
     return way
 
 
-def membership(services: ServicesMode, link: host_links.HostLinkWish | None) -> policy_rules.Membership:
+def membership(services: ServicesMode, wanted: vf_request.VfRequest) -> policy_rules.Membership:
     """Return what the node's policy judges."""
+    link = wanted.host_link
     if link is None:
-        return policy_rules.Membership(services)
-    return policy_rules.Membership(services, True, link.via, link.addresses)
+        return policy_rules.Membership(services, policy=wanted.policy)
+    return policy_rules.Membership(services, True, link.via, link.addresses, wanted.policy)
 
 
 async def planned(
@@ -67,6 +72,11 @@ async def planned(
             request = msgspec.structs.replace(
                 request, services_mode=ServicesMode.OFF, services_reason=service_requests.NO_LINK
             )
+    if wanted.policy.holds:
+        from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+        hold = await policy_requests.planned(daemon, call, request.owner.network, request.vf, wanted.policy)
+        request = msgspec.structs.replace(request, policy=None if request.vf.userspace else hold)
     return request
 
 
@@ -82,6 +92,21 @@ def joining(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Iterato
     translation.admit(request.cookie)
 
 
+def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Precautions | None:
+    """Return what is to be done in the pod before the VF is there, and when it is and not up yet, or None."""
+    if request.policy is None:
+        return None
+    from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
+
+    return policy_requests.guard(daemon, request, pod.identity, request.policy)
+
+
+def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Undo what came before the VF, which has left the pod or has not come. Blocks."""
+    if request.policy is not None and daemon.enforcement is not None:
+        daemon.enforcement.release((pod.identity, request.owner.ifname), pod)
+
+
 def addressed(
     daemon: Daemon,
     request: plans.Request,
@@ -95,7 +120,21 @@ def addressed(
     from sriov_cni.commands.membership import host_link_requests  # noqa: PLC0415
 
     with timing.timed(steps.CallStep.HOST_LINK):
-        return host_link_requests.make(daemon, pod, request, link.index, addresses)
+        guarded = guard(daemon, request, pod)
+        arrived = None if guarded is None else guarded.link_arrived
+        made = host_link_requests.make(daemon, pod, request, link.index, addresses, arrived=arrived)
+        if made is None and request.policy is not None:
+            _hold_without_link(daemon, request, pod)
+        return made
+
+
+def _hold_without_link(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Have policies hold for the VF alone: nothing may pass by a name that the pod could give another link."""
+    record, alone = daemon.book.read(request.vf.pci), msgspec.structs.replace(request, host_link=None)
+    guarded = guard(daemon, alone, pod)
+    if guarded is not None and record is not None and record.policy is not None:
+        with daemon.node.kernel() as net, net.inside(pod) as inner:
+            guarded.before(inner, record.policy)
 
 
 def interfaces(call: Call, link: ledger.HostLink | None) -> tuple[result.Interface, ...]:

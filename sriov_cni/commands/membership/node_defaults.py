@@ -25,7 +25,12 @@ def applied(
         udp = defaults.host_link_udp if wanted.host_link_udp is None else wanted.host_link_udp
         by_host, by_default = services is ServicesMode.HOST, wanted.services is None
         link = msgspec.structs.replace(link, services=by_host, udp=udp, ranges_by_default=by_host and by_default)
-    return msgspec.structs.replace(wanted, services=services, host_link=link)
+    policy = wanted.policy.over(defaults.of_policy)
+    if policy.holds:
+        from sriov_cni.commands.membership import policy_defaults  # noqa: PLC0415  # other networks do not pay for it
+
+        policy = policy_defaults.possible(daemon, call, network, vf, named=wanted.policy, wish=policy)
+    return msgspec.structs.replace(wanted, services=services, host_link=link, policy=policy)
 
 
 def _can_have_link(wanted: vf_request.VfRequest, vf: devices.VF, network: netconf.Network) -> bool:

@@ -235,7 +235,7 @@ def granted(node: Node, *pcis: devices.PciAddress) -> None:
     book = grants.Grants(node.machine.root / "run")
     book.create()
     listed = tuple(grants.GrantedDevice(pci, "vf", "node/intel.com/every", "x") for pci in pcis)
-    book.write(grants.Grant(uid="u1", namespace="ml", name="rails", devices=listed))
+    book.write(grants.ClaimGrant(uid="u1", namespace="ml", name="rails", devices=listed))
 
 
 def test_switched_to_claims_what_old_pods_hold_is_given_to_none_until_it_is_home(node: Node) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sriov import errors
 from sriov.state import grants
 
-GRANT = grants.Grant(
+GRANT = grants.ClaimGrant(
     uid="8d1b7a5e-0001",
     namespace="ml",
     name="rails",

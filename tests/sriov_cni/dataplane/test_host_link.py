@@ -11,7 +11,7 @@ from sriov.linux import kernel
 from sriov.state import ledger
 from sriov_cni.dataplane import host_link, node_rules
 from sriov_cni.spec import host_links
-from tests.fakes import memory_kernel, world
+from tests.fakes import memory_kernel, memory_nftables, world
 
 NODE4, NODE6 = map(ipaddress.ip_address, ("192.0.2.10", "2001:db8:2::10"))
 POD4, POD6 = map(ipaddress.ip_interface, ("10.1.0.5/24", "2001:db8:1::5/64"))
@@ -92,20 +92,20 @@ def test_masquerading_is_only_there_for_via_host() -> None:
 
 def test_the_nodes_rules_are_installed_once_for_all_pods(folder: pathlib.Path) -> None:
     machine = world.World(folder)
-    installed = machine.nft.setdefault(machine.home.identity, [])
+    installed = machine.nft.setdefault(machine.home.identity, memory_nftables.Ruleset())
     known: set[str] = set()
 
     def ensure(*wanted: str, recorded: tuple[str, ...] = ()) -> int:
         with memory_kernel.opener(machine)() as net:
             node_rules.ensure(net, known, wanted, lambda: recorded)
-        return len(installed)
+        return len(installed.told)
 
     assert [ensure(), ensure(), ensure("10.0.0.0/8"), ensure(), ensure("10.0.0.0/8")] == [1, 1, 2, 2, 2]
     known.clear()  # the next daemon
     assert ensure("192.0.2.0/24", recorded=("10.0.0.0/8",)) == 3
     assert [ensure("10.0.0.0/8"), ensure()] == [3, 3]
-    installed.clear()  # nft flush ruleset
+    installed.flush()
     assert ensure() == 1
-    assert "10.0.0.0/8" in installed[0]
-    assert "192.0.2.0/24" in installed[0]
+    assert "10.0.0.0/8" in installed.told[0]
+    assert "192.0.2.0/24" in installed.told[0]
     machine.close()

@@ -52,7 +52,7 @@ class MortalGrants(grants.Grants):
         super().__init__(run_dir)
         self._life = until
 
-    def write(self, grant: grants.Grant) -> None:
+    def write(self, grant: grants.ClaimGrant) -> None:
         self._life.effect("write grant")
         super().write(grant)
 

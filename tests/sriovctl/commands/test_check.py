@@ -54,6 +54,8 @@ def test_each_kind_is_told_by_its_keys(found: object, kind: files.FileKind) -> N
     [
         ({"resourceList": [{"resourceName": "rail a"}]}, "resourceName"),
         ({"rules": [{"vlan": ["1"]}]}, "unknown field `vlan`"),
+        ({"defaults": {"policy": "on"}}, "Invalid enum value 'on'"),
+        ({"rules": [{"policyRaw": ["true"]}]}, "Expected `bool`, got `str`"),
         ({"rules": [{"vlans": ["x"]}]}, "vlans 'x' is neither a VLAN nor a range"),
         ({**NETWORK, "vlan": 5000}, "vlan id 5000 invalid"),
         ({"cniVersion": "1.0.0", "name": "n1", "type": "bridge"}, "no plugin of type sriov"),

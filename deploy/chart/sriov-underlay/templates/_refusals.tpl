@@ -12,6 +12,12 @@
 {{- if and .Values.services.enabled .Values.services.uninstall }}
 {{- fail "services.uninstall ends what services.enabled starts: set one of them to false" }}
 {{- end }}
+{{- if and .Values.policies.enabled (not .Values.services.enabled) }}
+{{- fail "policies.enabled needs the agent: set services.enabled to true, too" }}
+{{- end }}
+{{- if and .Values.policies.multi (not .Values.policies.enabled) }}
+{{- fail "policies.multi without policies.enabled watches nothing: set both to true" }}
+{{- end }}
 {{- if hasKey .Values.nodeSelector .Values.nodeGroupLabel }}
 {{- fail (printf "nodeSelector has %s, the label of nodeGroups: only one of them can choose the nodes, name the group in nodeGroups" .Values.nodeGroupLabel) }}
 {{- end }}

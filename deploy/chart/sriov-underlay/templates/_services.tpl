@@ -18,6 +18,10 @@ remove
 - --remove-services=/host/sys/fs/bpf/sriov-underlay
 {{- end }}
 - --cluster-snapshot=/var/lib/sriov-underlay/services
+{{- if and .Values.policies.enabled (eq (include "sriov-underlay.services" .) "serve") }}
+- --policy-socket=/run/sriov/cluster/policies.sock
+- --policy-snapshot=/var/lib/sriov-underlay/policies
+{{- end }}
 {{- end -}}
 
 {{- define "sriov-underlay.servicesMounts" -}}
@@ -45,6 +49,10 @@ remove
     - --log-format={{ .Values.log.format }}
     {{- if .Values.http.enabled }}
     - --http=127.0.0.1:{{ .Values.http.agentPort }}
+    {{- end }}
+    {{- if .Values.policies.enabled }}
+    - --policies={{ ternary "all" "kubernetes" .Values.policies.multi }}
+    - --policy-socket=/run/sriov/cluster/policies.sock
     {{- end }}
     {{- with .Values.services.extraArgs }}
     {{- toYaml . | nindent 4 }}

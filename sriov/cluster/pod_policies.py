@@ -1,0 +1,99 @@
+"""What a table of policies says of one pod in one of its networks. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sriov.cluster import policies
+
+CLUSTER = ""
+"""The cluster's own network, as a Place names it."""
+
+
+class PodPolicy(msgspec.Struct, frozen=True):
+    """Grants for each direction, None for one that no policy isolates; `sets` are those that the grants name."""
+
+    ingress: tuple[policies.Grant, ...] | None = None
+    egress: tuple[policies.Grant, ...] | None = None
+    sets: Mapping[str, frozenset[bytes]] = {}
+
+    @property
+    def selected(self) -> bool:
+        return self.ingress is not None or self.egress is not None
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Where a pod's policy holds. `index` is the VF's in the pod, 0 if it is not known before the VF is there.
+
+    `host_link` is the name of the pod's end, "" for none, and `nodes` are the node's own addresses. `raw`: packet
+    sockets are held to it, too.
+    """
+
+    interface: str
+    index: int = 0
+    host_link: str = ""
+    nodes: tuple[str, ...] = ()
+    raw: bool = False
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The pod's interfaces for which it holds."""
+        return tuple(filter(None, (self.interface, self.host_link)))
+
+
+class PolicedPod(msgspec.Struct, frozen=True):
+    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are."""
+
+    place: policies.Place
+    scope: Scope
+    path: str
+    netns: tuple[int, int]
+
+    @property
+    def key(self) -> tuple[tuple[int, int], str]:
+        return self.netns, self.scope.interface
+
+
+EVERYTHING = PodPolicy()
+NOTHING = PodPolicy((), ())
+
+
+def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> PodPolicy | None:
+    """Return None for a pod that is not in the table. `network` is "" for the cluster's own, else a name as a network
+    configuration has it, without a namespace: the pod's own namespace is looked at first.
+
+    What a rule names and the table lacks lets nothing pass.
+    """
+    if (namespace, pod, CLUSTER) not in table.rules:
+        return None
+    rules = (
+        table.rules.get((namespace, pod, CLUSTER)) if network == CLUSTER else _by_name(table, namespace, pod, network)
+    )
+    if rules is None:
+        return EVERYTHING
+    ingress, egress = (_granted(table, rules.of(each)) for each in policies.PolicyDirection)
+    named = {name for grant in (*(ingress or ()), *(egress or ())) for each in grant.openings for name in each.sets}
+    return PodPolicy(ingress, egress, {name: table.sets.get(name, frozenset()) for name in sorted(named)})
+
+
+def _granted(table: policies.PolicyTable, names: tuple[str, ...] | None) -> tuple[policies.Grant, ...] | None:
+    return None if names is None else tuple(table.grants.get(each, policies.Grant(each)) for each in names)
+
+
+def _by_name(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> policies.Rules | None:
+    """A network of another namespace may have the same name, and the configuration does not say which is meant: then
+    the pod's rules for all of them are one, so that none is left out."""
+    own = table.rules.get((namespace, pod, f"{namespace}/{network}"))
+    if own is not None:
+        return own
+    others = [each for place, each in table.rules.items() if place[:2] == (namespace, pod) and _is(place[2], network)]
+    return None if not others else policies.Rules(*(_joined(others, each) for each in policies.PolicyDirection))
+
+
+def _is(place: str, network: str) -> bool:
+    return place.partition("/")[2] == network
+
+
+def _joined(found: list[policies.Rules], direction: policies.PolicyDirection) -> tuple[str, ...] | None:
+    named = [each for rules in found if (each := rules.of(direction)) is not None]
+    return tuple(dict.fromkeys(name for each in named for name in each)) if named else None

@@ -1,0 +1,1 @@
+"""Policies of pods, as rules in their namespaces."""

@@ -1,0 +1,78 @@
+"""Policies of the cluster's pods in memory, behind the Protocol that the daemon has for what the agent sends."""
+
+import asyncio
+import pathlib
+
+import msgspec
+
+from sriov.cluster import pod_policies, policies
+
+
+class TableSource:
+    """What `table` says. `put` may be called by any thread."""
+
+    def __init__(self, table: policies.PolicyTable | None = None) -> None:
+        self.table = table or policies.PolicyTable()
+        self._version = self._told = 0
+
+    def put(self, table: policies.PolicyTable) -> None:
+        self.table = table
+        self._version += 1
+
+    def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
+        self.look()
+        return pod_policies.of(self.table, namespace, pod, network)
+
+    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> pod_policies.PodPolicy | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (found := self.rules_of(namespace, pod, network)) is None and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        return found
+
+    async def changed(self) -> None:
+        while self._told == self._version:
+            await asyncio.sleep(0.005)
+            self.look()
+        self._told = self._version
+
+    def look(self) -> None:
+        """See whether there is another table."""
+
+
+class FileSource(TableSource):
+    """The same of a file, which another process writes. Without the file nobody is known."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        super().__init__()
+        self._path = path
+        self._seen = 0
+
+    def look(self) -> None:
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._seen:
+                self.put(decoded(self._path.read_bytes()))
+                self._seen = stamp
+        except FileNotFoundError:
+            return
+
+
+def taken(options: list[str]) -> tuple[FileSource | None, list[str]]:
+    """Take `--policies FILE` from a daemon's options."""
+    if "--policies" not in options:
+        return None, options
+    at = options.index("--policies")
+    return FileSource(pathlib.Path(options[at + 1])), [*options[:at], *options[at + 2 :]]
+
+
+def write(path: pathlib.Path, table: policies.PolicyTable) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(msgspec.msgpack.encode((table.sets, table.grants, list(table.rules.items()))))
+    draft.rename(path)
+
+
+def decoded(data: bytes) -> policies.PolicyTable:
+    shape = tuple[dict[str, frozenset[bytes]], dict[str, policies.Grant], list[tuple[policies.Place, policies.Rules]]]
+    sets, grants, rules = msgspec.msgpack.decode(data, type=shape)
+    return policies.PolicyTable(sets, grants, dict(rules))

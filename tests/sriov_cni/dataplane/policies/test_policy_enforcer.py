@@ -1,0 +1,176 @@
+"""What the enforcer does to a namespace: as little as it can, in one transaction, and again after others' changes."""
+
+import pathlib
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from sriov import errors
+from sriov.cluster import pod_policies, policies
+from sriov.cluster.policies import Grant, Opening, PortSpan, Transport
+from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
+from tests.fakes import memory_kernel, memory_nftables, world
+
+NAME = "0123456789abcdef"
+ONE, OTHER = map(policies.packed, ("10.0.0.1", "10.0.0.2"))
+SCOPE = pod_policies.Scope("net1", 7)
+
+
+def policy(*addresses: bytes, ports: tuple[PortSpan, ...] | None = None) -> pod_policies.PodPolicy:
+    grant = Grant("x/web", (Opening((NAME,), ports=ports),))
+    return pod_policies.PodPolicy((grant,), None, {NAME: frozenset(addresses)})
+
+
+class Stage:
+    """A namespace in memory, and an enforcer that may be replaced by the next daemon's."""
+
+    def __init__(self, machine: world.World) -> None:
+        self.machine = machine
+        self.ruleset = machine.nft.setdefault(machine.home.identity, memory_nftables.Ruleset())
+        self.holding = pod_policies.PolicedPod(("x", "a", ""), SCOPE, "/proc/self/ns/net", machine.home.identity)
+        self.restart()
+
+    def restart(self) -> None:
+        self.enforcer = policy_enforcer.Enforcer(memory_kernel.opener(self.machine))
+
+    def hold(self, wanted: pod_policies.PodPolicy, holding: pod_policies.PolicedPod | None = None) -> str | None:
+        """What was told to nftables, None for nothing."""
+        before = len(self.ruleset.told)
+        with memory_kernel.opener(self.machine)() as net:
+            self.enforcer.hold(net, holding or self.holding, wanted)
+        told = self.ruleset.told[before:]
+        assert len(told) <= 1, "one transaction"
+        return told[0] if told else None
+
+    @property
+    def digest(self) -> str:
+        return self.ruleset.comment(policy_filter.table_name("net1"), policy_filter.STAMP)
+
+
+@pytest.fixture
+def stage(folder: pathlib.Path) -> Iterator[Stage]:
+    machine = world.World(folder)
+    yield Stage(machine)
+    machine.close()
+
+
+def test_a_pod_that_no_policy_selects_costs_no_rule(stage: Stage) -> None:
+    assert stage.hold(pod_policies.EVERYTHING) is None
+    assert stage.hold(pod_policies.EVERYTHING) is None
+
+
+def test_what_is_in_force_is_not_told_again_by_the_next_daemon_either(stage: Stage) -> None:
+    assert stage.hold(policy(ONE)) is not None
+    assert stage.hold(policy(ONE)) is None
+    stage.restart()
+    assert stage.hold(policy(ONE)) is None
+    stage.restart()
+    assert stage.hold(policy(OTHER)) is not None
+
+
+def test_a_change_of_addresses_is_told_as_such_and_all_else_replaces_the_table(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    first = stage.digest
+    told = stage.hold(policy(ONE, OTHER))
+    assert told is not None
+    assert "table" not in told
+    assert stage.digest != first
+    assert stage.ruleset.elements("sriov-policy-net1", f"s4_{NAME}") == {ONE, OTHER}
+    told = stage.hold(policy(ONE, OTHER, ports=(PortSpan(Transport.TCP, 80, 80),)))
+    assert told is not None
+    assert told.startswith("add table inet sriov-policy-net1\ndelete table inet sriov-policy-net1\ncreate table")
+
+
+def test_a_pod_that_is_not_selected_any_more_loses_its_table(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    assert stage.hold(pod_policies.EVERYTHING) is not None
+    assert stage.ruleset.rules("sriov-policy-net1") == ()
+    assert stage.hold(policy(ONE)) is not None
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "delete table inet sriov-policy-net1",
+        "flush chain inet sriov-policy-net1 ingress",
+        "add rule inet sriov-policy-net1 ingress accept",
+        f"add element inet sriov-policy-net1 s4_{NAME} {{ 10.0.0.66 }}",
+    ],
+)
+def test_what_a_pod_does_to_its_rules_is_undone_counted_and_told(
+    stage: Stage, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.hold(policy(ONE))
+    stage.ruleset.run(harm)
+    assert stage.hold(policy(ONE)) is not None
+    assert stage.enforcer.repaired == 1
+    assert "the rules of x/a (net1) for its network policies were changed in its namespace" in caplog.text
+    assert stage.ruleset.elements("sriov-policy-net1", f"s4_{NAME}") == {ONE}
+    assert stage.hold(policy(ONE)) is None
+    stage.restart()
+    stage.ruleset.run(harm)
+    assert stage.hold(policy(ONE)) is not None, "by the next daemon, too"
+
+
+def test_rules_of_others_are_no_harm(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    stage.ruleset.run("add table inet theirs\nadd chain inet theirs one\nadd rule inet theirs one drop")
+    assert stage.hold(policy(ONE)) is None
+    assert stage.hold(policy(OTHER)) is not None
+    assert stage.enforcer.repaired == 0
+
+
+def test_a_change_that_the_kernel_refuses_is_made_whole_by_replacing_all(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    stage.ruleset.refuse("delete element")
+    with memory_kernel.opener(stage.machine)() as net:
+        stage.enforcer.hold(net, stage.holding, policy(OTHER))
+    assert stage.ruleset.elements("sriov-policy-net1", f"s4_{NAME}") == {OTHER}
+
+
+def test_what_could_not_be_put_in_force_is_tried_again(stage: Stage) -> None:
+    stage.ruleset.refuse("create table", "create table")
+    with pytest.raises(errors.KernelError):
+        stage.hold(policy(ONE))
+    assert stage.hold(policy(ONE)) is not None
+
+
+def test_marks_differ_and_a_device_that_comes_gets_its_chain(stage: Stage) -> None:
+    told = []
+    for number in range(2):
+        holding = pod_policies.PolicedPod(
+            ("x", "a", ""), msgspec.structs.replace(SCOPE, raw=True), "", (stage.machine.home.identity[0], number)
+        )
+        stage.hold(pod_policies.NOTHING, holding)
+        with memory_kernel.opener(stage.machine)() as net:
+            stage.enforcer.arrived(net, holding.key, "net1")
+        told.append(stage.ruleset.told[-1])
+    assert all('device "net1"' in each for each in told)
+    assert told[0] != told[1]
+
+
+def test_a_kernel_without_chains_at_the_egress_is_named(stage: Stage) -> None:
+    holding = pod_policies.PolicedPod(("x", "a", ""), msgspec.structs.replace(SCOPE, raw=True), "", (0, 1))
+    stage.hold(pod_policies.NOTHING, holding)
+    stage.ruleset.refuse("add chain netdev")
+    with memory_kernel.opener(stage.machine)() as net, pytest.raises(errors.UnsupportedError, match=r"policyRaw.*net1"):
+        stage.enforcer.arrived(net, holding.key, "net1")
+
+
+def test_release_ends_it_and_takes_the_rules(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    stage.enforcer.release(stage.holding.key, stage.machine.home)
+    assert stage.ruleset.rules("sriov-policy-net1") == ()
+    stage.enforcer.release(stage.holding.key, stage.machine.home)
+    stage.enforcer.bring_all(lambda *_: policy(ONE), look=True)
+    assert stage.ruleset.rules("sriov-policy-net1") == ()
+
+
+def test_what_is_not_known_stays_as_it_is(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    before = stage.ruleset.generation
+    stage.restart()
+    stage.enforcer.adopt(stage.holding)
+    stage.enforcer.bring_all(lambda *_: None, look=True)
+    assert stage.ruleset.generation == before
