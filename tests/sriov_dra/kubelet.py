@@ -85,7 +85,9 @@ class Kubelet:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
         if self._channel is not None:
             await self._channel.close()
         self._channel = self._stub = None

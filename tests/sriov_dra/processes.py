@@ -118,6 +118,7 @@ def on_node(
             await node.kubelet.until_registered()
             await loops.until(lambda: bool(node.published()), 15)
             await body(node)
+            await node.kubelet.stop()  # before the driver: what gRPC does about a lost peer takes its time
         assert "Traceback" not in node.log
         assert node.api.refused == []
 
