@@ -97,7 +97,7 @@ class Kubelet:
         await self.stop()
         await self.start()
 
-    async def until_registered(self, timeout: float = 15.0) -> None:
+    async def until_registered(self, timeout: float = 30.0) -> None:
         await loops.until(lambda: self._stub is not None or self._tasks[0].done(), timeout)
         if self._tasks[0].done():
             self._tasks[0].result()  # what it ended with

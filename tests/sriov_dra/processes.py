@@ -116,7 +116,7 @@ def on_node(
         await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
         async with node.api.serving() as port, node.kubelet.running(), node.driver(port, *flags):
             await node.kubelet.until_registered()
-            await loops.until(lambda: bool(node.published()), 15)
+            await loops.until(lambda: bool(node.published()), 30)
             await body(node)
             await node.kubelet.stop()  # before the driver: what gRPC does about a lost peer takes its time
         assert "Traceback" not in node.log
