@@ -30,6 +30,7 @@ class PublishedNodeOptions(msgspec.Struct, frozen=True):
     observed: observer.ObservedNode = msgspec.field(default_factory=observer.ObservedNode)
     patience: observer.Patience = msgspec.field(default_factory=observer.Patience)
     debounce: float = 0.1
+    links: float = 0.1
     resync: float = 30.0
     poll: float = 1.0
     look: float = 15.0
@@ -72,7 +73,7 @@ class PublishedNode:
         async with asyncio.TaskGroup() as group:
             for name, work in (
                 ("listening for uevents", self._listen),
-                ("listening for link changes", self._observer.listen_to_links),
+                ("looking at links", functools.partial(self._observer.poll_links, self._options.links)),
                 (f"watching {folder}", watch),
             ):
                 group.create_task(self._tasks.keep(name, work))

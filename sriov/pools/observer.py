@@ -54,6 +54,7 @@ class Observer:
         self._unclaimed: health.Settling | None = None
         self._given: dict[str, str] = {}
         self._managed: frozenset[devices.PciAddress] = frozenset()
+        self._uplinks_known: dict[devices.PciAddress, node_devices.Uplink] = {}
         self.ordinary: Collection[str] = ()
         """VFs whose netdevs come and go with pods, so that such events are ignored."""
         self._memory: discovery.Memory = {}
@@ -144,12 +145,20 @@ class Observer:
         except errors.KernelError as error:
             log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
-        known: dict[devices.PciAddress, node_devices.Uplink] = {}
         async for _ in link_events.changes(heard):
-            now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
-            if now != known:
-                known = now
-                self.wake()
+            self._compare_links()
+
+    async def poll_links(self, seconds: float) -> None:
+        """As listen_to_links, for a program that is not in the host's network namespace: it hears of no link there."""
+        while True:
+            self._compare_links()
+            await asyncio.sleep(seconds)
+
+    def _compare_links(self) -> None:
+        now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+        if now != self._uplinks_known:
+            self._uplinks_known = now
+            self.wake()
 
     def _uplinks(self) -> dict[devices.PciAddress, str]:
         named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)

@@ -153,10 +153,7 @@ class Preparer:
         return grants.ClaimGrant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
 
     def _device(self, one: reading.GivenDevice, found: edits.PreparedDevice) -> grants.GrantedDevice:
-        settings = found.pool.settings
-        network = networks.read(
-            one.request, one.parameters, found.device.id, (settings.prefix, settings.name), self._here.named
-        )
+        network = networks.read(one.request, one.parameters, found.device.id, self._here.named)
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
             network.configuration,

@@ -85,7 +85,9 @@ class Kubelet:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
         if self._channel is not None:
             await self._channel.close()
         self._channel = self._stub = None
@@ -95,7 +97,7 @@ class Kubelet:
         await self.stop()
         await self.start()
 
-    async def until_registered(self, timeout: float = 15.0) -> None:
+    async def until_registered(self, timeout: float = 30.0) -> None:
         await loops.until(lambda: self._stub is not None or self._tasks[0].done(), timeout)
         if self._tasks[0].done():
             self._tasks[0].result()  # what it ended with

@@ -29,10 +29,13 @@ NAMES = ["0000-01-10-0", "0000-01-10-2", "0000-01-10-4"]
 class Node:
     """A node whose PF has 3 VFs. Everything is below `root`; `driver` starts the process."""
 
-    def __init__(self, root: pathlib.Path, versions: tuple[str, ...] = NEW) -> None:
+    def __init__(
+        self, root: pathlib.Path, versions: tuple[str, ...] = NEW, sys: sysfs_tree.SysfsTree | None = None
+    ) -> None:
         self.root = root
-        self.sys = sysfs_tree.SysfsTree(root / "sys")
-        self.sys.add_pf(PF, sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500), numvfs=3)
+        self.sys = sys or sysfs_tree.SysfsTree(root / "sys")
+        if sys is None:
+            self.sys.add_pf(PF, sysfs.Netdev("enp1s0", 2, "52:54:00:00:00:01", 1500), numvfs=3)
         self.api = ApiServer(claims.NODE)
         self.kubelet = Kubelet(root / "k", self.api, claims.NODE, versions)
         self.book = ledger.Ledger(root / "run")
@@ -80,9 +83,9 @@ class Node:
         self, port: int, *flags: str, before: Sequence[str] = (), in_pod: bool = False
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         root = self.root
-        folders = {"sysfs": "sys", "procfs": "proc", "dev": "dev", "run-dir": "run", "cdi-dir": "cdi"}
+        folders = {"procfs": "proc", "dev": "dev", "run-dir": "run", "cdi-dir": "cdi"}
         folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "k", "config-file": "etc/config.json"}
-        paths = [f"--{name}={root / path}" for name, path in folders.items()]
+        paths = [f"--sysfs={self.sys.root}", *(f"--{name}={root / path}" for name, path in folders.items())]
         command = [
             *(*before, sys.executable, "-P", "-W", "error", "-m", "sriov_dra", f"--node={claims.NODE}"),
             *(f"--service-account-dir={root}" if in_pod else agents.kubeconfig(root, port), *paths, *flags),
@@ -113,8 +116,9 @@ def on_node(
         await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
         async with node.api.serving() as port, node.kubelet.running(), node.driver(port, *flags):
             await node.kubelet.until_registered()
-            await loops.until(lambda: bool(node.published()), 15)
+            await loops.until(lambda: bool(node.published()), 30)
             await body(node)
+            await node.kubelet.stop()  # before the driver: what gRPC does about a lost peer takes its time
         assert "Traceback" not in node.log
         assert node.api.refused == []
 

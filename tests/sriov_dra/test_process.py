@@ -194,7 +194,7 @@ def test_a_pf_that_goes_down_taints_its_vfs_and_is_told_to_the_kubelet(tmp_path:
         await loops.until(lambda: node.published() == NAMES, 10)
         assert {each["spec"]["pool"]["generation"] for each in node.api.slices} == {1}
 
-    on_node(tmp_path, body, "--resync-interval=0.2")
+    on_node(tmp_path, body)
 
 
 def test_a_cluster_whose_server_drops_taints_is_not_told_of_ailing_vfs(tmp_path: pathlib.Path) -> None:
