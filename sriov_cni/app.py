@@ -142,6 +142,7 @@ def _daemon(
         service_ranges=parts.service_ranges,
         policies=parts.policies,
         enforcement=parts.enforcement,
+        notes=parts.notes,
         claims=claims.PodClaims(options.run_dir),
         other_balancers=parts.other_balancers,
     )

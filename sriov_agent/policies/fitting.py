@@ -17,13 +17,16 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class TableRoom(msgspec.Struct, frozen=True):
-    """How much a node takes; `size` in bytes."""
+    """How much a node takes; `size` in bytes. The last two are of one pod: what loads its rules takes up to 5 kB of
+    memory for a part, and 0.6 kB for an address."""
 
     sets: int = policy_frames.MOST_SETS
     addresses: int = policy_frames.MOST_ADDRESSES
     grants: int = policy_frames.MOST_GRANTS
     places: int = policy_frames.MOST_PLACES
     size: int = policy_frames.MOST_BYTES
+    pod_parts: int = 1 << 14
+    pod_addresses: int = 1 << 17
 
 
 ROOM = TableRoom()
@@ -37,25 +40,51 @@ class FittedTable(msgspec.Struct, frozen=True):
     unknown: frozenset[tuple[str, str]] = frozenset()
 
 
-def size(name: str, grant: policies.Grant) -> int:
-    """Return how many bytes a grant takes in a frame."""
-    return len(_encode((name, grant)))
+class GrantSize(msgspec.Struct, frozen=True):
+    """What a grant takes: bytes in a frame, and openings with their peers and ports."""
+
+    size: int
+    parts: int
 
 
-def fitted(table: PolicyTable, sizes: Mapping[str, int], room: TableRoom = ROOM) -> FittedTable:
-    """Return as much of the table as there is room for; mostly that is all. `sizes` are those of its grants."""
-    if len(table.rules) <= room.places and _is_roomy(table, sizes, room):
+Sizes = Mapping[str, GrantSize]
+"""Of grants, by name."""
+
+
+def measured(name: str, grant: policies.Grant) -> GrantSize:
+    parts = sum(1 + len(each.sets) + len(each.blocks) + len(each.ports or ()) for each in grant.openings)
+    return GrantSize(len(_encode((name, grant))), parts)
+
+
+def fitted(table: PolicyTable, sizes: Sizes, room: TableRoom = ROOM) -> FittedTable:
+    """Return as much of the table as there is room for; mostly that is all."""
+    large = frozenset(_too_large(table, sizes, room))
+    if not large and len(table.rules) <= room.places and _is_roomy(table, sizes, room):
         return FittedTable(table)
     unknown = frozenset(_with_most_networks(table, room.places))
     known = {place: each for place, each in table.rules.items() if place[:2] not in unknown}
-    closed = frozenset(_closed(table, known, sizes, room))
+    shut = {place: _shut(each) for place, each in known.items() if place in large}
+    closed = frozenset(_closed(table, known | shut, sizes, room)).union(shut)
     rules = {place: _shut(each) if place in closed else each for place, each in known.items()}
     return FittedTable(_with(table, rules), closed, unknown)
 
 
-def _is_roomy(table: PolicyTable, sizes: Mapping[str, int], room: TableRoom) -> bool:
+def _too_large(table: PolicyTable, sizes: Sizes, room: TableRoom) -> Iterator[Place]:
+    has_many = sum(map(len, table.sets.values())) > room.pod_addresses
+    for place, rules in table.rules.items():
+        parts = sum(sizes[name].parts for name in policy_changes.grants_of(rules))
+        if parts > room.pod_parts or (has_many and _addresses(table, rules) > room.pod_addresses):
+            yield place
+
+
+def _addresses(table: PolicyTable, rules: Rules) -> int:
+    grants = map(table.grants.__getitem__, policy_changes.grants_of(rules))
+    return sum(len(table.sets[name]) for name in {name for each in grants for name in policy_changes.sets_of(each)})
+
+
+def _is_roomy(table: PolicyTable, sizes: Sizes, room: TableRoom) -> bool:
     addresses = sum(map(len, table.sets.values()))
-    rest = sum(sizes.values()) + sum(len(_encode(each)) for each in table.rules.items())
+    rest = sum(each.size for each in sizes.values()) + sum(len(_encode(each)) for each in table.rules.items())
     return _share(room, len(table.sets), addresses, len(table.grants), rest) <= 1
 
 
@@ -68,7 +97,7 @@ def _share(room: TableRoom, sets: int, addresses: int, grants: int, rest: int) -
 class _Load:
     """What rules take, and each of their grants and sets once. `rest` as above."""
 
-    def __init__(self, table: PolicyTable, sizes: Mapping[str, int], rest: int = 0) -> None:
+    def __init__(self, table: PolicyTable, sizes: Sizes, rest: int = 0) -> None:
         self._table, self._sizes = table, sizes
         self._grants, self._sets = set[str](), set[str]()
         self._addresses, self._rest = 0, rest
@@ -78,7 +107,7 @@ class _Load:
         grants = {*policy_changes.grants_of(rules)} - self._grants
         sets = {each for name in grants for each in policy_changes.sets_of(self._table.grants[name])} - self._sets
         addresses = self._addresses + sum(len(self._table.sets[each]) for each in sets)
-        rest = self._rest + sum(self._sizes[name] for name in grants) + len(_encode((place, rules)))
+        rest = self._rest + sum(self._sizes[name].size for name in grants) + len(_encode((place, rules)))
         share = _share(room, len(self._sets) + len(sets), addresses, len(self._grants) + len(grants), rest)
         if share > most:
             return None
@@ -98,9 +127,7 @@ def _with_most_networks(table: PolicyTable, most: int) -> Iterator[tuple[str, st
             yield pod
 
 
-def _closed(
-    table: PolicyTable, known: Mapping[Place, Rules], sizes: Mapping[str, int], room: TableRoom
-) -> Iterator[Place]:
+def _closed(table: PolicyTable, known: Mapping[Place, Rules], sizes: Sizes, room: TableRoom) -> Iterator[Place]:
     spaces = collections.defaultdict[str, _Load](lambda: _Load(table, sizes))
     of_space, own = dict[str, float](), dict[Place, float]()
     for place, rules in known.items():

@@ -36,10 +36,10 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 class _Made(msgspec.Struct, frozen=True):
-    """A grant and its bytes in a frame, the sets that it names, and the choices of pods whose ports it depends on."""
+    """A grant and what it takes, the sets that it names, and the choices of pods whose ports it depends on."""
 
     grant: policies.Grant
-    size: int
+    size: fitting.GrantSize
     sets: Mapping[str, granting.AddressSet]
     receivers: frozenset[pods.PodChoice]
 
@@ -207,7 +207,7 @@ class PolicyView:
 
     def _of_pod(self, pod: pods.PodFacts) -> Iterator[tuple[policies.Place, policies.Rules]]:
         sources = self._sources[pod.key] = {}
-        for network in dict.fromkeys(("", *pod.asked, *pod.addresses)):
+        for network in dict.fromkeys(("", *pod.asked, *pod.addresses, *self._named_by_policies(pod))):
             found = []
             for direction in PolicyDirection:
                 named = {each.name: each for each in self._selecting(pod, network, direction)}
@@ -215,6 +215,12 @@ class PolicyView:
                 found.append(tuple(sorted(named)) or None)
             if network == "" or found != [None, None]:
                 yield (*pod.key, network), policies.Rules(*found)
+
+    def _named_by_policies(self, pod: pods.PodFacts) -> Iterator[str]:
+        """Yield every network that it may have, of a pod whose annotations cannot be read."""
+        if pod.unread:
+            for name in sorted(self._in[pod.key[0]]):
+                yield from self._policies[name].networks
 
     def _selecting(self, pod: pods.PodFacts, network: str, direction: PolicyDirection) -> Iterator[_Source]:
         for name in self._in[pod.key[0]]:
@@ -234,7 +240,7 @@ class PolicyView:
         policy, sets = self._policies[source.policy], dict[str, granting.AddressSet]()
         made = granting.grant(policy, source.direction, source.ports, self._population, sets)
         receivers = granting.receivers(policy) if source.direction is PolicyDirection.EGRESS else ()
-        return _Made(made, fitting.size(source.name, made), sets, frozenset(receivers))
+        return _Made(made, fitting.measured(source.name, made), sets, frozenset(receivers))
 
     def _addresses(self, name: str, wanted: granting.AddressSet) -> frozenset[bytes]:
         before = self._sets.get(name)

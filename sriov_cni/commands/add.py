@@ -70,7 +70,7 @@ async def _attach(
             given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
     if given.announcer is not None:
-        daemon.later(announcements.announce(given.announcer))
+        daemon.later(announcements.announce(given.announcer, joining.pass_mark(daemon, request, pod)))
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
@@ -140,6 +140,7 @@ def _attached(
 ) -> _Given:
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
+        joining.unseen(daemon, request, pod)
         return _Given(None, addressed=True, mac=mac)
     guard = joining.guard(daemon, request, pod)
     with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):

@@ -22,7 +22,7 @@ _TICK = 0.05  # seconds: a folder that has changed just now may change again wit
 class GrantedVf(msgspec.Struct, frozen=True):
     """A VF of a claim."""
 
-    grant: grants.Grant
+    grant: grants.ClaimGrant
     device: grants.GrantedDevice
 
 
@@ -62,7 +62,7 @@ class PodClaims:
         return self._known
 
 
-def _is_for(grant: grants.Grant, args: environment.Arguments) -> bool:
+def _is_for(grant: grants.ClaimGrant, args: environment.Arguments) -> bool:
     """By the pod's UID if the runtime passes it: a pod that is made again has the same name."""
     if args.uid:
         return any(pod.uid == args.uid for pod in grant.pods)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sriovctl.checks import membership
+from sriovctl.checks import membership, policies
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import attachments, cni_setup, facts
 
@@ -57,6 +57,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
     for line in found.trouble:
         if found.policy_problem and line.startswith(found.policy_problem):
             continue  # it is the evidence of policy-bad
+        if line.startswith(policies.SAID) and any(each.agrees is False for each in found.policies.standings):
+            continue  # and this of policy-not-in-force
         kind = Kind.SERVICES_DOWN if line.startswith(membership.TROUBLE) else Kind.DAEMON_TROUBLE
         yield Finding(kind, str(found.where.daemon_socket), line)
     for network in found.networks:

@@ -23,7 +23,14 @@ NAMED = {
         "python3 -IS -c pass",
         "hack/lab run --netdevsim",
     ),
-    *("sriovctl provision", "sriovctl explain", "sriovctl attachments release", "devlink dev info", "ip link show"),
+    *(
+        "sriovctl provision",
+        "sriovctl explain",
+        "sriovctl policy",
+        "sriovctl attachments release",
+        "devlink dev info",
+        "ip link show",
+    ),
     *("helm upgrade", "kubectl apply -k", "kubectl sriov"),
 }
 """In the prose they are what something is called, and nobody is told to type them."""

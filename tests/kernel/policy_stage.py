@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import ipaddress
 import itertools
 import select
 import socket
@@ -56,14 +58,24 @@ def staged(own: tuple[str, ...], others: Iterable[str]) -> Iterator[Stage]:
                 *(f"address add {each} dev {link}" + " nodad" * (":" in each) for each in addresses),
                 *(f"route add {each} dev {link}" for each in ("0.0.0.0/0", "::/0")),
             )
-        assert namespaces.until(lambda: _is_running(pod, "net1") and _is_running(rest, "far"))
+        for where, link, addresses in ((pod, "net1", own), (rest, "far", others)):
+            assert namespaces.until(functools.partial(_is_reached, where, link, tuple(addresses)))
         yield Stage(pod, rest, own)
 
 
-def _is_running(where: namespaces.Namespace, link: str) -> bool:
-    """Before the kernel's link watch has seen the carrier, it drops what is sent (noop_qdisc)."""
+def _is_reached(where: namespaces.Namespace, link: str, addresses: Iterable[str]) -> bool:
+    """The kernel sends when its link watch has seen the carrier (else noop_qdisc), and hears a neighbour's question
+    when a worker has joined its group (net/ipv6/addrconf.c, addrconf_dad_begin)."""
     with contextlib.closing(netlink.Netlink()) as net, net.inside(where.handle) as inner:
-        return inner.link(link).running
+        is_running = inner.link(link).running
+    command = ["ip", "-n", where.name, "-6", "maddress", "show", "dev", link]
+    joined = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return is_running and all(_group(each) in joined for each in addresses if ":" in each)
+
+
+def _group(address: str) -> str:
+    """The solicited-node multicast address (RFC 4291, 2.7.1)."""
+    return str(ipaddress.ip_address("ff02::1:ff00:0") + (int(ipaddress.ip_address(address)) & 0xFFFFFF))
 
 
 def _ip(where: namespaces.Namespace, *lines: str) -> None:

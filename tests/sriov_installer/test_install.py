@@ -93,7 +93,8 @@ def test_services_come_where_asked_for_and_stay_until_uninstall(
     assert node.files() == whole
     state = node.root / "var/lib/sriov-underlay"
     state.mkdir(parents=True)
-    (state / "services").write_text("the last table")
+    for name in ("services", "policies", ".policies.draft"):
+        (state / name).write_text("the last table")
     assert node.run("uninstall", "--dry-run") == 0
     assert f"would remove the last Services in {state}" in capsys.readouterr().out
     assert node.run("uninstall") == 0

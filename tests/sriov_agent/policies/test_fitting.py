@@ -35,13 +35,14 @@ def tables(draw: st.DrawFn) -> PolicyTable:
 ROOMS = st.builds(
     fitting.TableRoom,
     st.integers(1, 8), st.integers(1, 30), st.integers(1, 6), st.integers(1, 8), st.integers(2500, 4000),
+    st.integers(2, 20), st.integers(3, 15),
 )  # fmt: skip
 
 
 @hypothesis.settings(max_examples=400, deadline=None)
 @hypothesis.given(tables(), ROOMS)
 def test_what_is_left_fits_and_says_of_each_pod_all_or_nothing(table: PolicyTable, room: fitting.TableRoom) -> None:
-    made = fitting.fitted(table, {name: fitting.size(name, each) for name, each in table.grants.items()}, room)
+    made = fitting.fitted(table, {name: fitting.measured(name, each) for name, each in table.grants.items()}, room)
     left = made.table
     policy_changes.check_names(left)
     assert len(left.sets) <= room.sets
@@ -51,6 +52,9 @@ def test_what_is_left_fits_and_says_of_each_pod_all_or_nothing(table: PolicyTabl
     assert len(policy_frames.FORMAT.encoded(policy_changes.whole(left))) <= room.size
     assert {place for place in table.rules if place[:2] not in made.unknown} == left.rules.keys()
     for place, rules in left.rules.items():
+        sets = {each for name in policy_changes.grants_of(rules) for each in policy_changes.sets_of(left.grants[name])}
+        assert sum(len(left.sets[each]) for each in sets) <= room.pod_addresses
+        assert sum(_parts(left.grants[name]) for name in policy_changes.grants_of(rules)) <= room.pod_parts
         if place in made.closed:
             for direction in policies.PolicyDirection:
                 assert rules.of(direction) == (None if table.rules[place].of(direction) is None else ())
@@ -61,6 +65,10 @@ def test_what_is_left_fits_and_says_of_each_pod_all_or_nothing(table: PolicyTabl
         assert all(left.sets[each] == table.sets[each] for each in policy_changes.sets_of(grant))
     if not (made.closed or made.unknown):
         assert left == table
+
+
+def _parts(grant: Grant) -> int:
+    return sum(1 + len(each.sets) + len(each.blocks) for each in grant.openings)
 
 
 def crowded(*crowds: str) -> PolicyTable:
@@ -74,7 +82,7 @@ def crowded(*crowds: str) -> PolicyTable:
 
 
 def of(table: PolicyTable, **room: int) -> fitting.FittedTable:
-    sizes = {name: fitting.size(name, each) for name, each in table.grants.items()}
+    sizes = {name: fitting.measured(name, each) for name, each in table.grants.items()}
     return fitting.fitted(table, sizes, fitting.TableRoom(**room))
 
 
@@ -104,6 +112,17 @@ def test_addresses_count_by_their_bytes_too() -> None:
     made = of(table, size=18_000)
     assert made.closed == {("x", "a", "")}
     assert made.table == PolicyTable(rules={("x", "a", ""): Rules(())})
+
+
+def test_a_pod_whose_own_rules_are_too_long_is_closed_and_no_other() -> None:
+    """Whatever the node has room for: the daemon has all of a pod's rules in memory at once, as text and as objects."""
+    blocks = tuple(policies.Span(bytes((9, 0, each, 0)), bytes((9, 0, each, 9))) for each in range(50))
+    grants = {"long": Grant("x/long", (Opening((), blocks),)), "short": Grant("x/short", (Opening((), blocks[:20]),))}
+    rules = {("x", pod, ""): Rules((grant,)) for pod, grant in (("a", "long"), ("b", "short"))}
+    made = of(PolicyTable({}, grants, rules), pod_parts=50)
+    assert made.closed == {("x", "a", "")}
+    assert made.table == PolicyTable({}, {"short": grants["short"]}, {**rules, ("x", "a", ""): Rules(())})
+    assert not of(PolicyTable({}, grants, rules), pod_parts=51).closed
 
 
 def test_a_pod_of_too_many_networks_is_left_out_and_no_other() -> None:

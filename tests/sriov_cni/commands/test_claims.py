@@ -39,10 +39,10 @@ def claimed(tmp_path: pathlib.Path) -> Iterator[tuple[CniNode, grants.Grants]]:
         yield made
 
 
-def grant(pci: str, uid: str = "u1", pod: str = "pod-uid", **other: Any) -> grants.Grant:
+def grant(pci: str, uid: str = "u1", pod: str = "pod-uid", **other: Any) -> grants.ClaimGrant:
     device = grants.GrantedDevice(pci, "vf", "node/intel.com/a", "x", **other)
     pods = (grants.GrantedPod("train-0", pod),)
-    return grants.Grant(uid=uid, namespace="ml", name="rails", pods=pods, devices=(device,))
+    return grants.ClaimGrant(uid=uid, namespace="ml", name="rails", pods=pods, devices=(device,))
 
 
 def test_a_granted_vf_goes_to_its_claims_pod_and_home_again(claimed: tuple[CniNode, grants.Grants]) -> None:
