@@ -13,7 +13,7 @@ class ResourceSlice(slice_objects.DeviceSlice, resource.GlobalResource, frozen=T
     _api_info = resource.ApiInfo(
         resource.ResourceDef(*_DRA, "ResourceSlice"),
         "resourceslices",
-        ["post", "put", "delete"],
+        ["list", "watch", "post", "put", "delete"],
     )
 
 
