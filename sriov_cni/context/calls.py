@@ -16,6 +16,7 @@ from sriov.daemon import background
 from sriov.linux import kernel, netns
 from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni.context import attempts, ipam, locks, policy, rdma_promises, unconfirmed
+from sriov_cni.context import claims as pod_claims
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
@@ -159,6 +160,7 @@ class Daemon(msgspec.Struct, frozen=True):
     translation: Translation | None = None
     set_sysctls: SetSysctls | None = None
     service_ranges: Callable[[], tuple[str, ...]] | None = None
+    claims: pod_claims.PodClaims | None = None
     other_balancers: OtherBalancers | None = None
     policies: PolicySource | None = None
     enforcement: Enforcement | None = None

@@ -32,6 +32,8 @@ def kubelet(found: facts.Facts) -> Iterator[Finding]:
     if told.trouble and "pods" not in found.seen.hidden:
         yield Finding(Kind.NO_POD_RESOURCES, str(found.where.pod_resources), told.trouble)
     for pool in found.seen.dealt:
+        if pool.resource in found.seen.by_claims:
+            continue
         if pool.resource not in found.sockets:
             yield Finding(Kind.NOT_REGISTERED, pool.resource, f"it has no socket in {folder}/device-plugins")
         elif not told.trouble and pool.resource not in told.allocatable:

@@ -160,6 +160,8 @@ def _health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLi
 
 def _registered(found: facts.Facts, resource: str) -> ChainLink:
     question = f"does the kubelet know {resource}?"
+    if resource in found.seen.by_claims:
+        return ChainLink("registered", question, Reply.YES, "published for claims (DRA), which the scheduler counts")
     if found.seen.told.trouble:
         return ChainLink("registered", question, Reply.UNSEEN, found.seen.told.trouble)
     known = found.seen.told.allocatable.get(resource)
@@ -176,7 +178,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[ChainLink]:
     registered = _registered(case.found, resource)
     yield registered
     told = case.found.seen.told
-    if registered.answer is not Reply.YES:
+    if registered.answer is not Reply.YES or resource in case.found.seen.by_claims:
         return
     given = [device for device, holder in told.held_by(case.pod).items() if holder.resource == resource]
     wanted = case.spec.requests.get(resource, 1) if case.spec else 1

@@ -340,6 +340,13 @@ def test_a_node_that_is_in_order(sick: Sick) -> None:
     assert (ran.status, ran.out, ran.err) == (0, "nothing is wrong\n", "")
 
 
+def test_a_resource_that_is_published_for_claims_needs_no_socket(sick: Sick) -> None:
+    sick.node.configure([{**entry, "publish": "dra"} for entry in nodes.CONFIG])
+    for each in (sick.folder / "kubelet/device-plugins").glob("intel.com_*"):
+        each.unlink()
+    assert set(sick.found()) == ALWAYS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.title)
 def test_every_finding_is_found(sick: Sick, kind: Kind) -> None:
