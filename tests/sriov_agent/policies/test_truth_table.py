@@ -184,6 +184,7 @@ def some_policies(draw: st.DrawFn) -> list[Json]:
     return made
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=100_000 if tiers.LONG else 2_000, deadline=None)
 @hypothesis.given(some_policies())
 def test_any_policies(policies: list[Json]) -> None:
