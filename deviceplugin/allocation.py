@@ -4,16 +4,12 @@ Nothing is remembered: the kubelet asks again for the same VF when a pod's next 
 and never reports that one is free (pkg/kubelet/cm/devicemanager/manager.go, devicesToAllocate).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from sriov import errors
-from sriov.kubelet import names
 from sriov.pools import assignment, cdi, device_nodes
-
-_GO_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})  # encoding/json, HTMLEscape
 
 
 class AllocationError(errors.SriovError):
@@ -39,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True):
 def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = cdi.Delivery.NODES) -> Answer:
     """Return the answer for one container that gets these devices, in the request's order. Raises AllocationError."""
     chosen = select(pool, ids)
-    envs = environment(pool, chosen)
+    envs = device_nodes.environment(pool.settings, chosen, pool.shared)
     if delivery is cdi.Delivery.NODES:
         every = (node for device in chosen for node in device_nodes.nodes(device, pool.shared))
         return Answer(envs, tuple({node.host: node for node in every}.values()))
@@ -47,18 +43,6 @@ def answer(pool: assignment.Pool, ids: Sequence[str], delivery: cdi.Delivery = c
     if delivery is cdi.Delivery.FIELD:
         return Answer(envs, cdi_devices=qualified)
     return Answer(envs, annotations=cdi.annotations(pool.settings, qualified))
-
-
-def environment(pool: assignment.Pool, chosen: Sequence[assignment.Device]) -> dict[str, str]:
-    """Return the variables: `PCIDEVICE_<PREFIX>_<NAME>` has the devices' IDs, separated by commas; that with `_INFO`
-    is JSON with an object of properties for each device, in Go's spelling: sorted keys, no spaces."""
-    settings = pool.settings
-    info = {device.id: device_nodes.info(device, settings, pool.shared) for device in chosen}
-    encoded = json.dumps(info, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return {
-        names.variable(settings.prefix, settings.name): ",".join(device.id for device in chosen),
-        names.info_variable(settings.prefix, settings.name): encoded.translate(_GO_ESCAPES),
-    }
 
 
 def select(pool: assignment.Pool, ids: Sequence[str]) -> tuple[assignment.Device, ...]:

@@ -94,7 +94,7 @@ class Plugin:
 
     def status(self) -> status.Status:
         """Return the status, for the endpoint."""
-        waiting = [each.full_name for each in self._configuration.resources if each.full_name not in self._served]
+        waiting = [each.full_name for each in self._ours if each.full_name not in self._served]
         listed = (
             *(_status(one.registration) for one in self._served.values()),
             *(status.ResourceStatus(name, 0, 0, registered=False, watched=0) for name in waiting),
@@ -107,6 +107,11 @@ class Plugin:
             self._refused_reloads,
             tuple(self.tasks.problems()),
         )
+
+    @property
+    def _ours(self) -> tuple[resources.Resource, ...]:
+        """The resources that the kubelet is told of. The others take their devices, so that no device is in two."""
+        return self._configuration.published(resources.Publication.DEVICE_PLUGIN)
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -156,14 +161,15 @@ class Plugin:
         except errors.SriovError as error:
             # Temporary, and no reason to stop. New resources are served all the same, but empty.
             log.error("cannot read the hardware; keeping the last known state: %s", error)
-            self._serve(group, tuple(self._known(each) for each in self._configuration.resources))
+            self._serve(group, tuple(self._known(each) for each in self._ours))
             return
         dealt = assignment.assign(catalog, self._configuration, now, self._where)
         where = {device.id: pool.resource for pool in dealt for device in pool.devices}
         await self._take_back({name for name in where if self._where.get(name, where[name]) != where[name]})
         self._where = where
         self._log(catalog, dealt)
-        self._serve(group, dealt)
+        ours = {each.full_name for each in self._ours}
+        self._serve(group, tuple(pool for pool in dealt if pool.resource in ours))
 
     async def _take_back(self, moving: set[str]) -> None:
         """Take devices out of their old resource before they are in another, so that no two pods are given one."""

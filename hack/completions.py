@@ -16,6 +16,7 @@ from deviceplugin import flags as deviceplugin
 from sriov.daemon import logs
 from sriov_agent import app as sriov_agent
 from sriov_cni import flags as cni_flags
+from sriov_dra import flags as dra_flags
 from sriov_installer import __main__ as installer
 from sriov_installer import artifacts
 from sriov_installer import flags as sriov_installer
@@ -27,6 +28,7 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "sriov-device-plugin": deviceplugin.parser,
     "sriov-cni-daemon": cni_flags.parser,
     "sriov-agent": sriov_agent._parser,
+    "sriov-dra-driver": dra_flags.parser,
     "sriov-underlay": lambda: sriov_installer.parser(installer.COMMANDS),
 }
 _CHOICES = {

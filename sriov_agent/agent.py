@@ -5,9 +5,10 @@ import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from sriov.apiserver import watching
 from sriov.cluster import frames
 from sriov.daemon import background
-from sriov_agent import api, feeding, view, watching
+from sriov_agent import api, feeding, view
 
 if TYPE_CHECKING:  # an agent without policies imports nothing for them
     from sriov_agent.policies import feed

@@ -18,8 +18,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from sriov import errors, versions
+from sriov.apiserver import connection
 from sriov.daemon import http_address, log_level, logs, signals
-from sriov_agent import agent, api
+from sriov_agent import agent
 
 if TYPE_CHECKING:
     from sriov_agent.policies import feed as policy_feed
@@ -51,7 +52,7 @@ async def _run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = api.ApiServer(api.configuration(options.kubeconfig, options.service_account_dir))
+    server = connection.ApiServer(connection.configuration(options.kubeconfig, options.service_account_dir))
     running = agent.Agent(options.node, server, options.cluster_socket, _policies(options, server))
     gc.freeze()
     async with (
@@ -69,7 +70,7 @@ async def _run(options: argparse.Namespace) -> None:
     _log.info("stopped; the daemon keeps what it has")
 
 
-def _policies(options: argparse.Namespace, server: api.ApiServer) -> "policy_feed.PolicyFeed | None":
+def _policies(options: argparse.Namespace, server: connection.ApiServer) -> "policy_feed.PolicyFeed | None":
     if options.policies == "off":
         return None
     # An agent without policies imports nothing for them.

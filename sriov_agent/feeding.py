@@ -6,10 +6,11 @@ import pathlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
+from sriov.apiserver import connection, watching
 from sriov.cluster import framing
 from sriov.cluster.framing import ChangeT
 from sriov.daemon import background
-from sriov_agent import api, sending, watching
+from sriov_agent import sending
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Feed(Generic[ChangeT]):
         self,
         frames: framing.FrameFormat[ChangeT],
         view: FedView[ChangeT],
-        kinds: Iterable[api.WatchedKind],
+        kinds: Iterable[connection.WatchedKind],
         source: watching.ObjectSource,
         socket: pathlib.Path,
         *,

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Generic
 
 from sriov import errors
+from sriov.apiserver import watching
 from sriov.cluster import framing
 from sriov.cluster.framing import ChangeT
-from sriov_agent import watching
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from sriov.hardware import sysfs
 from sriov.linux import kernel, netlink, netns, sysctls, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni import cluster_parts, flags, server
-from sriov_cni.context import calls, policy, run_directory
+from sriov_cni.context import calls, claims, policy, run_directory
 
 if TYPE_CHECKING:
     from sriov_cni.monitoring import endpoint
@@ -142,6 +142,8 @@ def _daemon(
         service_ranges=parts.service_ranges,
         policies=parts.policies,
         enforcement=parts.enforcement,
+        notes=parts.notes,
+        claims=claims.PodClaims(options.run_dir),
         other_balancers=parts.other_balancers,
     )
 

@@ -17,6 +17,7 @@ from sriov.state import ledger
 from sriov_cni.context import calls
 
 if TYPE_CHECKING:
+    from sriov.state import policy_notes
     from sriov_cni.dataplane import reception, services
     from sriov_cni.dataplane.policies import tables
     from sriov_cni.monitoring import endpoint
@@ -43,6 +44,7 @@ class ClusterParts:
         self._tables = self._policy_tables()
         self.policies = policies or self._tables
         self.enforcement = None if self.policies is None else _enforcement(here)
+        self.notes = None if self.policies is None else self._note_file()
 
     @property
     def service_ranges(self) -> Callable[[], tuple[str, ...]] | None:
@@ -98,6 +100,11 @@ class ClusterParts:
         from sriov_cni.dataplane.policies import tables  # noqa: PLC0415
 
         return tables.PolicyTables()
+
+    def _note_file(self) -> "policy_notes.NoteFile":
+        from sriov.state import policy_notes  # noqa: PLC0415
+
+        return policy_notes.NoteFile(self._options.run_dir)
 
     def _receiving_policies(
         self, held: "tables.PolicyTables", daemon: calls.Daemon, monitor: "endpoint.DaemonMonitor | None"

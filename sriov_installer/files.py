@@ -16,8 +16,8 @@ from sriov import errors, files
 from sriov.linux.bpf import pinned
 from sriov_installer import run_directory
 
-_STATE = ("services", ".services.draft")
-"""What the CNI daemon keeps of Services (--cluster-snapshot), and what it leaves if it dies meanwhile."""
+_STATE = ("services", ".services.draft", "policies", ".policies.draft")
+"""What the CNI daemon keeps of the agent's tables (--cluster-snapshot, --policy-snapshot), and leaves if it dies."""
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -27,7 +27,8 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
         "sriov-underlay",
         description="Installs sriov-underlay on a node, and removes it.",
         epilog="Beside it, each with --help: the daemons sriov-device-plugin and sriov-cni-daemon,\n"
-        "the agent sriov-agent, and sriovctl, which shows what they know and why a pod has no VF.",
+        "the agent sriov-agent, sriov-dra-driver, which serves claims, and sriovctl, which shows what they\n"
+        "know and why a pod has no VF.",
         formatter_class=argparse.RawDescriptionHelpFormatter,  # others break a name at its hyphen
         allow_abbrev=False,
     )

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from sriov import devices, errors
 
-_CLUSTER = "cluster"  # of the agent's socket, in a DaemonSet
+_CLUSTER = "cluster"  # of the agent's sockets, in a DaemonSet
 _FOLDERS = ("vfs", "homes", "defaults", _CLUSTER)
 _OF_A_VF = (".json", ".tmp")
-_OF_THE_AGENT = re.compile(r"agent\.sock|\.agent\.sock\.\d+")
-_FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|trouble\.(json|tmp)|[\w-]+\.lock")
+_OF_THE_AGENT = re.compile(r"(agent|policies)\.sock|\.(agent|policies)\.sock\.\d+")
+_FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|(trouble|policies)\.(json|tmp)|[\w-]+\.lock")
 
 
 def foreign(run_dir: pathlib.Path) -> list[str]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import click
 
 from sriovctl import exit_codes, groups, options, paths
-from sriovctl.commands import attachments, check, doctor, explain, inventory, provision, topology
+from sriovctl.commands import attachments, check, doctor, explain, inventory, policy, provision, topology
+from sriovctl.node.policies import standing
 from sriovctl.views import documents
 
 _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
@@ -19,6 +20,7 @@ _COMMANDS: tuple[Callable[[click.Group], None], ...] = (
     attachments.register,
     doctor.register,
     explain.register,
+    policy.register,
     topology.register,
     provision.register,
     check.register,
@@ -48,6 +50,7 @@ def program(context: click.Context, /, **given: object) -> None:
     Nothing is changed without being shown first. Options may stand before the command or behind it. Those below can
     also be environment variables, as in SRIOVCTL_RUN_DIR.
     """
+    context.meta[options.ENTER] = context.obj or standing.entered
     context.obj = paths.Places(**given)  # type: ignore[arg-type]
 
 
@@ -64,6 +67,8 @@ for _register in _COMMANDS:
     _register(program)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns one of exit_codes.Exit."""
-    return exit_codes.ended(lambda: program.main(arguments, prog_name="sriovctl", standalone_mode=False), "sriovctl")
+def main(arguments: Sequence[str] | None = None, enter: standing.Enter | None = None) -> int:
+    """Run the command line; returns one of exit_codes.Exit. Pods are entered by the machine's kernel, or by `enter`."""
+    return exit_codes.ended(
+        lambda: program.main(arguments, prog_name="sriovctl", standalone_mode=False, obj=enter), "sriovctl"
+    )

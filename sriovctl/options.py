@@ -14,6 +14,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 pass_places = click.make_pass_decorator(paths.Places)
 """Gives a command the node's places as its first argument."""
 
+ENTER = "sriovctl.enter"
+pass_enter = click.decorators.pass_meta_key(ENTER, doc_description="the way into a pod's namespace")
+"""Gives a command what enters a pod's namespace (node.policies.standing.Enter) as its next argument."""
+
 # By field of paths.Places: the flags, of which the first is the daemons' own, and what is found there.
 _PLACES = {
     "prefix": (("--resource-prefix", "--prefix"), "prefix of resources that state none in config.json"),
@@ -26,6 +30,7 @@ _PLACES = {
     "run_dir": (("--run-dir",), "the CNI daemon's run directory: ledger, socket, recent calls"),
     "config": (("--config-file", "--config"), "the device plugin's config.json"),
     "policy": (("--policy",), "the node's policy"),
+    "policies": (("--policy-snapshot",), "the CNI daemon's table of network policies"),
     "predecessor": (("--predecessor-dir",), "records of pods that sriov-cni attached"),
     "kubelet": (("--kubelet-root-dir", "--kubelet"), "the kubelet's root directory"),
     "cni_bin": (("--cni-bin-dir", "--cni-bin"), "where the runtime looks for CNI plugins"),

@@ -18,6 +18,7 @@ class Places(msgspec.Struct, frozen=True):
     config: pathlib.Path = pathlib.Path("/etc/pcidp/config.json")
     prefix: str = "intel.com"
     policy: pathlib.Path = pathlib.Path("/etc/sriov-underlay/policy.json")
+    policies: pathlib.Path = pathlib.Path("/var/lib/sriov-underlay/policies")
     predecessor: pathlib.Path = pathlib.Path("/var/lib/cni/sriov")
     kubelet: pathlib.Path = pathlib.Path("/var/lib/kubelet")
     cni_bin: pathlib.Path = pathlib.Path("/opt/cni/bin")

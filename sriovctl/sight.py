@@ -53,6 +53,7 @@ def hidden(sight: Visibility, where: paths.Places) -> Mapping[str, str]:
     asked = {
         "configuration": [where.config],
         "policy": [where.policy],
+        "policies": [where.policies],
         "kubelet": [where.kubelet / "device-plugins", where.kubelet / "plugins_registry"],
         "pods": [where.pod_resources],
         "daemon": [where.run_dir],

@@ -41,6 +41,11 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
+    ("docs/dra.md", "json"): ["tests/sriov_dra/test_docs.py::test_the_configuration"],
+    ("docs/dra.md", "yaml"): [
+        "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
+        "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",
+    ],
     ("docs/host-link.md", "json"): ["tests/test_docs.py::test_the_host_link"],
     ("docs/policy.md", "json"): ["tests/test_docs.py::test_the_network_policy"],
     ("docs/install.md", "yaml"): [

@@ -11,7 +11,7 @@ import tomllib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROGRAMS = ("sriov", "deviceplugin", "sriov_agent", "sriov_cni", "sriov_installer", "sriovctl")
+PROGRAMS = ("sriov", "deviceplugin", "sriov_agent", "sriov_cni", "sriov_dra", "sriov_installer", "sriovctl")
 
 
 @pytest.mark.parametrize("check", ["ruff", "format", "mypy", "imports"])

@@ -13,6 +13,7 @@ import pytest
 from deviceplugin import flags as deviceplugin
 from sriov_agent import app as sriov_agent
 from sriov_cni import flags as cni_flags
+from sriov_dra import flags as dra_flags
 from sriov_installer import __main__ as installer
 from sriov_installer import artifacts
 from sriov_installer import flags as sriov_installer
@@ -34,18 +35,19 @@ ALIKE = {
 }
 """The name of each thing, and other names that programs have for it or had before."""
 SHARED = {
-    "--config-file": {"sriov-device-plugin", "sriovctl"},
-    "--resource-prefix": {"sriov-device-plugin", "sriovctl"},
-    "--procfs": {"sriov-device-plugin", "sriovctl"},
-    "--kubelet-root-dir": {"sriov-device-plugin", "sriov-cni-daemon", "sriovctl"},
-    "--sysfs": {"sriov-device-plugin", "sriov-cni-daemon", "sriovctl"},
-    "--run-dir": {"sriov-device-plugin", "sriov-cni-daemon", "sriovctl", "sriov-underlay"},
+    "--config-file": {"sriov-device-plugin", "sriov-dra-driver", "sriovctl"},
+    "--resource-prefix": {"sriov-device-plugin", "sriov-dra-driver", "sriovctl"},
+    "--procfs": {"sriov-device-plugin", "sriov-dra-driver", "sriovctl"},
+    "--kubelet-root-dir": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriovctl"},
+    "--sysfs": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriovctl"},
+    "--run-dir": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriovctl", "sriov-underlay"},
     "--policy": {"sriov-cni-daemon", "sriovctl"},
     "--cni-bin-dir": {"sriovctl", "sriov-underlay"},
-    "--http": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
+    "--http": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriov-agent"},
+    "--cni-conf-dir": {"sriov-dra-driver", "sriovctl"},
     "--cluster-socket": {"sriov-cni-daemon", "sriov-agent"},
-    "--log-level": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
-    "--log-format": {"sriov-device-plugin", "sriov-cni-daemon", "sriov-agent"},
+    "--log-level": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriov-agent"},
+    "--log-format": {"sriov-device-plugin", "sriov-dra-driver", "sriov-cni-daemon", "sriov-agent"},
 }
 """By thing, the programs that have to do with it."""
 
@@ -69,6 +71,7 @@ def flags() -> dict[str, set[str]]:
         "sriov-device-plugin": deviceplugin.parser(),
         "sriov-cni-daemon": cni_flags.parser(),
         "sriov-agent": sriov_agent._parser(),
+        "sriov-dra-driver": dra_flags.parser(),
         "sriov-underlay": sriov_installer.parser(installer.COMMANDS),
     }
     found = {name: set(_long(parser)) for name, parser in parsers.items()}
@@ -216,7 +219,7 @@ def test_kubectl_is_told_what_may_come() -> None:
 
 def test_no_daemon_imports_what_only_people_need() -> None:
     listing = "import sys; import {}; print(*sys.modules)"
-    for module in ("deviceplugin.app", "sriov_agent.app", "sriov_cni.app"):
+    for module in ("deviceplugin.app", "sriov_agent.app", "sriov_cni.app", "sriov_dra.app"):
         done = subprocess.run(
             [sys.executable, "-P", "-c", listing.format(module)],
             env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,

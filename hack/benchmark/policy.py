@@ -1,9 +1,10 @@
 """Policies: an ADD with `policy` beside one without, compiling a large cluster's, and a change in force in 100 pods.
 
-Veths are the VFs of the ADDs, each into a namespace that is new, as a pod's is. Needs root.
+Veths are the VFs of the ADDs (`stages.rounds`). Needs root.
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import tempfile
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from hack.benchmark import figures
 from hack.benchmark.clusters import policies as policy_clusters
-from hack.benchmark.stages import stage, veths
+from hack.benchmark.stages import rounds, stage, veths
 from sriov.cluster import pod_policies, policies
 from sriov.linux import netlink
 from sriov_cni.dataplane.policies import policy_enforcer
@@ -20,7 +21,7 @@ from tests.fakes import policy_source
 from tests.kernel import namespaces
 from tests.sriov_cni import harness
 
-ADDS, HELD = 200, 100
+ADDS, HELD = 300, 100
 _CHANGES, _PEERS = 50, 200
 _WARM = 10  # rounds, until the daemon has imported what it needs
 _SET = "0123456789abcdef"
@@ -54,40 +55,33 @@ def _address(number: int) -> bytes:
     return bytes((10, 200, number >> 8, number & 255))
 
 
-def _adds(rounds: int) -> list[figures.Figure]:
-    taken: dict[str, list[float]] = {way: [] for way in _WAYS}
-    spent: dict[str, list[float]] = {way: [] for way in _WAYS}
+def _adds(count: int) -> list[figures.Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "policies")
         policy_source.write(path, _table(_PEERS))
         with veths.opened(1, options=("--policies", str(path))) as bench:
-            for number in range(-_WARM, rounds):
-                for way, (keys, pod) in _WAYS.items():
-                    took, computed = _pair(bench, keys, pod)
-                    if number >= 0:
-                        taken[way].append(took)
-                        spent[way].append(computed)
-    plain = figures.percentile(taken["add"], 0.5)
+            ways = {way: functools.partial(_add, bench, *asked) for way, asked in _WAYS.items()}
+            measured = rounds.taken(ways, count, _WARM)
+    taken = {way: [took for took, _ in each] for way, each in measured.items()}
+    spent = {way: [computed for _, computed in each] for way, each in measured.items()}
     found = [figures.Figure(f"{way}_ms_p50", figures.percentile(each, 0.5)) for way, each in taken.items()]
     for way, target in (("unselected_add", 0.5), ("selected_add", 2.0)):
-        more = figures.percentile(taken[way], 0.5) - plain
-        computed = figures.percentile(spent[way], 0.5) - figures.percentile(spent["add"], 0.5)
+        more, computed = (rounds.more(each[way], each["add"]) for each in (taken, spent))
         found.append(figures.Figure(f"{way}_more_ms_p50", more, target, f"{_PEERS} addresses"))
         found.append(figures.Figure(f"{way}_more_cpu_ms_p50", computed, None, "the daemon's, without waits for RCU"))
     return found
 
 
-def _pair(bench: stage.Stage, keys: dict[str, str], pod: str) -> tuple[float, float]:
+def _add(bench: stage.Stage, keys: dict[str, str], name: str, pod: namespaces.Namespace) -> tuple[float, float]:
     """Return milliseconds of the ADD, and of the daemon's CPU time in it."""
     [link] = bench.links
     stdin = json.dumps(harness.configuration(link.pci, **keys)).encode()
-    env = {"CONTAINERID": "c1", "IFNAME": "net1", "PATH": "/"}
-    env["ARGS"] = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={pod}"
-    with namespaces.made("fresh") as fresh:
-        computed, began = bench.daemon.cpu(), time.perf_counter()
-        harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="ADD", NETNS=fresh.path, **env)
-        took, computed = (time.perf_counter() - began) * 1000, bench.daemon.cpu() - computed
-        harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="DEL", NETNS=fresh.path, **env)
+    env = {"CONTAINERID": "c1", "IFNAME": "net1", "PATH": "/", "NETNS": pod.path}
+    env["ARGS"] = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={name}"
+    computed, began = bench.daemon.cpu(), time.perf_counter()
+    harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="ADD", **env)
+    took, computed = (time.perf_counter() - began) * 1000, bench.daemon.cpu() - computed
+    harness.call_without_a_process(bench.daemon.socket, stdin, COMMAND="DEL", **env)
     return took, computed
 
 

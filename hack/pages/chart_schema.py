@@ -59,6 +59,7 @@ def _resource() -> Schema:
         "resourcePrefix": {**prefix, "not": {"type": "string", "pattern": r"(kubernetes\.io$|^requests\.)"}},
         "deviceType": _one_of(resources.DeviceType),
         "allocationPolicy": _one_of(resources.AllocationPolicy),
+        "publish": _one_of(resources.Publication),
         "selectors": {"type": ["object", "array", "null"]},
     }
     others = {"if": _has("deviceType", _AUXILIARY.value), "then": _taking(_AUXILIARY), "else": _taking(_NET)}

@@ -60,6 +60,9 @@ def page(docs: pathlib.Path) -> str:
             "## Flags of the agent\n",
             "`sriov-agent`, or `python -m sriov_agent`. In parentheses: the default.\n",
             _flags("sriov_agent"),
+            "## Flags of the DRA driver\n",
+            "`sriov-dra-driver`, or `python -m sriov_dra`. In parentheses: the default.\n",
+            _flags("sriov_dra"),
         ]
     )
 
@@ -80,6 +83,7 @@ def _resources(explained: str) -> str:
         "checkHealthOnCleanup": read.checks.cleanup,
         "allocationPolicy": f"`{read.policy.value}`",
         "offerHostAddresses": read.host_addresses,
+        "publish": f"`{read.publish.value}`",
     }
     told = _told(explained, "Keys of a resource", "deviceplugin.md")
     hints = typing.get_type_hints(plugin_conf._RawResource)

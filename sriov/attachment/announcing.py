@@ -20,6 +20,7 @@ SYSCTLS = pathlib.Path("/proc/sys/net")
 """Read-only in a container. Whatever the mount, it shows the calling thread's network namespace (proc_sysctl.c)."""
 _ETH_P_ARP = 0x0806
 _SIOCGIFFLAGS = 0x8913
+_SO_MARK = 36  # include/uapi/asm-generic/socket.h
 _IFF_RUNNING = 0x40
 _MAC = 6  # octets
 _BROADCAST = b"\xff" * 6
@@ -78,7 +79,10 @@ class Announcer:
         answer = fcntl.ioctl(self._socket, _SIOCGIFFLAGS, request)
         return bool(struct.unpack_from("16xH", answer)[0] & _IFF_RUNNING)
 
-    def send(self) -> None:
+    def send(self, mark: int = 0) -> None:
+        """`mark` is for the pod's own rules, which may hold back what packet sockets send."""
+        if mark:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_MARK, struct.pack("=I", mark))
         for frame in self._frames:
             self._socket.send(frame)
 

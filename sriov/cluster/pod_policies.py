@@ -21,6 +21,9 @@ class PodPolicy(msgspec.Struct, frozen=True):
     def selected(self) -> bool:
         return self.ingress is not None or self.egress is not None
 
+    def of(self, direction: policies.PolicyDirection) -> tuple[policies.Grant, ...] | None:
+        return self.ingress if direction is policies.PolicyDirection.INGRESS else self.egress
+
 
 class Scope(msgspec.Struct, frozen=True):
     """Where a pod's policy holds. `index` is the VF's in the pod, 0 if it is not known before the VF is there.
@@ -42,12 +45,16 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class PolicedPod(msgspec.Struct, frozen=True):
-    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are."""
+    """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are.
+
+    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet.
+    """
 
     place: policies.Place
     scope: Scope
     path: str
     netns: tuple[int, int]
+    driver: str = ""
 
     @property
     def key(self) -> tuple[tuple[int, int], str]:

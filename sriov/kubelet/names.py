@@ -30,6 +30,14 @@ def resource(prefix: str, name: str) -> str:
     return f"{prefix}/{name}"
 
 
+def pool(prefix: str, name: str) -> str:
+    """Return the resource's part of its DRA pool's name: two DNS subdomains, so without capitals and underscores.
+
+    What the API server accepts: ValidatePoolName in kubernetes pkg/apis/resource/validation/validation.go.
+    """
+    return f"{prefix}/{name.lower().replace('_', '-')}"
+
+
 def variable(prefix: str, name: str) -> str:
     """Return the environment variable: upper case, dots become underscores, hyphens stay, as upstream."""
     return f"PCIDEVICE_{prefix}_{name}".upper().replace(".", "_")

@@ -206,7 +206,10 @@ class Kernel(Protocol):
         """Return a number that is another one after each change of nftables in this namespace, whoever makes it."""
 
     def nft_rules(self, table: str) -> tuple[bytes, ...]:
-        """Return every rule of the tables of this name, of all families, each as the kernel shows it, in order."""
+        """Return every rule of the inet and netdev tables of this name, as the kernel shows it, in order.
+
+        A table that is switched off has none.
+        """
 
     def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
         """Return the keys in a set of an inet table; none if there is no such set."""

@@ -22,7 +22,8 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE = _SUBSYSTEM | 1, _SUBSYSTEM | 4, _SUBSYSTEM | 7  # NFT_MSG_*
 _GET_ELEMENTS, _GET_GENERATION = _SUBSYSTEM | 13, _SUBSYSTEM | 16
 _FAMILY = struct.Struct("=BBH")  # struct nfgenmsg
-_ANY, _INET = 0, 1  # NFPROTO_UNSPEC, NFPROTO_INET
+_ANY, _INET, _NETDEV = 0, 1, 5  # NFPROTO_UNSPEC, NFPROTO_INET, NFPROTO_NETDEV
+_FLAGS, _DORMANT = 2, 1  # NFTA_TABLE_FLAGS, NFT_TABLE_F_DORMANT
 _TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_TABLE
 _SET = 2  # NFTA_SET_ELEM_LIST_SET
 _CHAIN_NAME = 3  # NFTA_CHAIN_NAME
@@ -147,9 +148,25 @@ def generation() -> int:
 
 
 def rules(table: str) -> tuple[bytes, ...]:
-    """Return every rule of the tables of this name, of all families, each as the kernel shows it, in order."""
-    found = _asked(_GET_RULE, _ANY, _named(_TABLE, table), nlsocket.DUMP)
-    return tuple(each for each in found if _attributes(each)[_TABLE].rstrip(b"\0") == table.encode())
+    """Return every rule of the inet and netdev tables of this name, as the kernel shows it, in order.
+
+    A table that is switched off has none. A request for all families would end after the first table.
+    """
+    named = _named(_TABLE, table)
+    return tuple(
+        each
+        for family in (_INET, _NETDEV)
+        if not _is_dormant(family, named)
+        for each in _asked(_GET_RULE, family, named, nlsocket.DUMP)
+    )
+
+
+def _is_dormant(family: int, named: bytes) -> bool:
+    try:
+        [found] = _asked(_GET_TABLE, family, named)
+    except FileNotFoundError:
+        return False
+    return bool(int.from_bytes(_attributes(found).get(_FLAGS, b"")) & _DORMANT)
 
 
 def elements(table: str, name: str) -> frozenset[bytes]:

@@ -94,8 +94,14 @@ def _members(
         chosen = choose(resource, one, now, stays=before.get(one.id) == resource.full_name)
         if chosen is not None:
             numa_node = None if resource.exclude_topology else one.numa_node
-            ails = _elsewhere(resource, one, now) or ailment(resource.checks, one, now)
+            ails = _elsewhere(resource, one, now) or next((each.text for each in ailments(resource, one, now)), None)
             yield Device(one.id, one, chosen, numa_node, ails)
+
+
+def ailments(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> list[health.Ailment]:
+    """Return everything that is wrong with a device of the resource."""
+    held = health.held(resource.publish, one, now)
+    return [*([] if held is None else [held]), *health.ailments(resource.checks, one, now)]
 
 
 def _elsewhere(resource: resources.Resource, one: node_devices.Candidate, now: health.Conditions) -> str | None:
@@ -151,18 +157,8 @@ def _barred(
 
 
 def ailment(checks: resources.Checks, one: node_devices.Candidate, now: health.Conditions) -> str | None:
-    """Return why a device is unhealthy. A netdev that is absent may be in a pod, so that is no reason."""
-    if checks.driver and one.driver is None:
-        return "has no driver"
-    if checks.driver and one.role is node_devices.Role.VF and one.without_netdev:
-        return f"has no netdev: its driver {one.driver} has brought none"
-    if one.id in now.foreign:
-        return now.foreign[one.id]
-    if checks.cleanup and one.id in now.dirty:
-        return now.dirty[one.id]
-    if checks.pf and one.pf is not None:
-        return now.down.get(one.pf)
-    return None
+    """Return why a device is unhealthy, whoever has it."""
+    return next((each.text for each in health.ailments(checks, one, now)), None)
 
 
 def shared_groups(dealt: Sequence[Pool]) -> dict[str, str]:

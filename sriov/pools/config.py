@@ -45,6 +45,7 @@ class _RawResource(msgspec.Struct, rename="camel"):
     check_health_on_cleanup: bool = True
     allocation_policy: str = ""
     offer_host_addresses: bool = False
+    publish: str = ""
 
 
 RESOURCE_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_RawResource))
@@ -73,6 +74,7 @@ def parse(text: bytes, source: str, default_prefix: str) -> resources.Configurat
     raw = reader.struct(_RawFile, value, "").resource_list or []
     read = [_resource(reader, item, f"resourceList[{number}]", default_prefix) for number, item in enumerate(raw)]
     _check_unique(reader, read)
+    _check_pools(reader, read)
     if reader.problems:
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in reader.problems))
     if not read:
@@ -86,6 +88,7 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
     _check_name(reader, path, prefix, raw.resource_name)
     kind = _one_of(reader, resources.DeviceType, raw.device_type, f"{path}.deviceType") or resources.DeviceType.NET
     policy = _one_of(reader, resources.AllocationPolicy, raw.allocation_policy, f"{path}.allocationPolicy")
+    publish = _one_of(reader, resources.Publication, raw.publish, f"{path}.publish")
     return resources.Resource(
         prefix,
         raw.resource_name,
@@ -96,6 +99,7 @@ def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: 
         policy=policy or resources.AllocationPolicy.SPREAD,
         checks=resources.Checks(raw.check_health_on_pf, raw.check_health_on_driver, raw.check_health_on_cleanup),
         host_addresses=raw.offer_host_addresses,
+        publish=publish or resources.Publication.DEVICE_PLUGIN,
     )
 
 
@@ -131,6 +135,17 @@ def _check_unique(reader: go_json.Reader, read: list[resources.Resource]) -> Non
             other = variables.setdefault(variable, name)
             if other != name:
                 reader.warn(f"{other} and {name} both set {variable}, a container that asks for both sees one")
+
+
+def _check_pools(reader: go_json.Reader, read: list[resources.Resource]) -> None:
+    """Check that no two resources have one pool of ResourceSlices: pools' names have no capitals and no _."""
+    pools: dict[str, str] = {}
+    for resource in (one for one in read if one.publish is resources.Publication.DRA):
+        pool = names.pool(resource.prefix, resource.name)
+        other = pools.setdefault(pool, resource.full_name)
+        if other != resource.full_name:
+            remedy = "give one of them a name that differs in more than capitals, - and _"
+            reader.refuse("resourceList", resource.full_name, f"{other} has the same DRA pool, {pool}", remedy)
 
 
 def _selectors(

@@ -1,19 +1,22 @@
-"""Device nodes that a container needs to use a device, and their description in `_INFO`. Pure.
+"""Device nodes that a container needs to use a device, and the variables that describe its devices. Pure.
 
 Sections and keys of `_INFO`, and the order of the nodes, are those of upstream's info providers.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from sriov.hardware import node_devices
+from sriov.kubelet import names
 from sriov.pools import assignment, resources
 
 _VFIO, _IOMMUFD = "/dev/vfio/vfio", "/dev/iommu"
 _VHOST_NET, _TUN = "/dev/vhost-net", "/dev/net/tun"
 _RDMA_CM = "/dev/infiniband/rdma_cm"
 _UIO_DRIVERS = ("uio", "igb_uio")  # with uio_pci_generic upstream gives nothing
+_GO_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})  # encoding/json, HTMLEscape
 
 Info = dict[str, dict[str, str]]
 
@@ -44,6 +47,19 @@ def info(device: assignment.Device, resource: resources.Resource, shared: frozen
     if resource.additional_info is not None:
         found["extra"] = _extra(resource.additional_info, device)
     return found
+
+
+def environment(
+    resource: resources.Resource, chosen: Sequence[assignment.Device], shared: frozenset[str]
+) -> dict[str, str]:
+    """Return the variables: `PCIDEVICE_<PREFIX>_<NAME>` has the devices' IDs, separated by commas; that with `_INFO`
+    is JSON with an object of properties for each device, in Go's spelling: sorted keys, no spaces."""
+    described = {device.id: info(device, resource, shared) for device in chosen}
+    encoded = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return {
+        names.variable(resource.prefix, resource.name): ",".join(device.id for device in chosen),
+        names.info_variable(resource.prefix, resource.name): encoded.translate(_GO_ESCAPES),
+    }
 
 
 def _sections(device: assignment.Device, shared: frozenset[str]) -> Iterator[_Section]:

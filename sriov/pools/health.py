@@ -5,12 +5,31 @@ VF's record from shortly before it leaves the host until just after it is back. 
 have lasted, in both directions.
 """
 
-from collections.abc import Collection, Mapping
+import enum
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
 from sriov import devices
 from sriov.hardware import node_devices
+from sriov.pools import resources
+
+
+class AilmentKind(enum.Enum):
+    """Kind of what is wrong with a device; the value is the name of its taint."""
+
+    NO_DRIVER = "no-driver"
+    IN_USE = "in-use"
+    UNCLEAN = "unclean"
+    LINK_DOWN = "link-down"
+    HELD = "held"
+
+
+class Ailment(msgspec.Struct, frozen=True):
+    """What is wrong with a device; the text goes on from "it"."""
+
+    kind: AilmentKind
+    text: str
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -18,6 +37,7 @@ class Conditions(msgspec.Struct, frozen=True):
 
     Both have the reason as value. `foreign`: devices opened by a program that is no pod's. `managed`: PFs whose VFs
     are, or were, given to pods, so that the PF itself never is. `given`: the resource as which a held VF was given.
+    `claimed`: devices that are prepared for a claim, with it as value; `unclaimed`: devices that a pod has otherwise.
     """
 
     down: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -25,9 +45,31 @@ class Conditions(msgspec.Struct, frozen=True):
     managed: frozenset[devices.PciAddress] = frozenset()
     foreign: Mapping[str, str] = msgspec.field(default_factory=dict)
     given: Mapping[str, str] = msgspec.field(default_factory=dict)
+    claimed: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unclaimed: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 NONE = Conditions()
+
+
+def ailments(checks: resources.Checks, one: node_devices.Candidate, now: Conditions) -> Iterator[Ailment]:
+    """Yield what is wrong with a device, the worst first. A netdev that is absent may be in a pod: that is nothing."""
+    if checks.driver and one.driver is None:
+        yield Ailment(AilmentKind.NO_DRIVER, "has no driver")
+    elif checks.driver and one.role is node_devices.Role.VF and one.without_netdev:
+        yield Ailment(AilmentKind.NO_DRIVER, f"has no netdev: its driver {one.driver} has brought none")
+    if one.id in now.foreign:
+        yield Ailment(AilmentKind.IN_USE, now.foreign[one.id])
+    if checks.cleanup and one.id in now.dirty:
+        yield Ailment(AilmentKind.UNCLEAN, now.dirty[one.id])
+    if checks.pf and one.pf is not None and one.pf in now.down:
+        yield Ailment(AilmentKind.LINK_DOWN, now.down[one.pf])
+
+
+def held(publish: resources.Publication, one: node_devices.Candidate, now: Conditions) -> Ailment | None:
+    """Report a device that a pod has in the other way: the kubelet and the scheduler each count by themselves."""
+    holders = now.unclaimed if publish is resources.Publication.DRA else now.claimed
+    return Ailment(AilmentKind.HELD, holders[one.id]) if one.id in holders else None
 
 
 def down(catalog: node_devices.Catalog) -> dict[str, str]:

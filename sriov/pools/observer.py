@@ -15,7 +15,7 @@ from sriov import devices, errors
 from sriov.hardware import ddp, discovery, link_events, node_devices, sysfs, uevents
 from sriov.kubelet import checkpoint
 from sriov.pools import health
-from sriov.state import ledger
+from sriov.state import grants, ledger
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,10 @@ class Observer:
         self.wake = wake
         self._links: health.Settling | None = None
         self._leftovers = self._foreign = health.Settling()
+        self._unclaimed: health.Settling | None = None
         self._given: dict[str, str] = {}
         self._managed: frozenset[devices.PciAddress] = frozenset()
+        self._uplinks_known: dict[devices.PciAddress, node_devices.Uplink] = {}
         self.ordinary: Collection[str] = ()
         """VFs whose netdevs come and go with pods, so that such events are ignored."""
         self._memory: discovery.Memory = {}
@@ -70,21 +72,41 @@ class Observer:
         if with_profiles:
             catalog = await self._with_profiles(catalog)
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
+        claimed = await asyncio.to_thread(self._claimed)
         held, kubelet = await asyncio.to_thread(self._holders)
         seen = health.down(catalog)
         # A PF that is down from the start has been down for long enough.
         before = self._links or health.Settling(told=seen)
         self._links = health.settle(before, seen, now, self._patience.link)
         self._leftovers = health.settle(self._leftovers, left, now, self._patience.cleanup)
-        others = health.foreign(catalog, held, kubelet)
+        others = health.foreign(catalog, {*held, *claimed}, kubelet)
         self._foreign = health.settle(self._foreign, others, now, self._patience.cleanup)
         self._given = health.given(self._given, held, where or {}, kubelet or {})
+        # A claim's pod is in the ledger only while the claim is prepared, but the two are not read in one moment.
+        otherwise = {pci: "is in a pod that has it by no claim" for pci in held if pci not in claimed}
+        had = self._unclaimed or health.Settling(told=otherwise)
+        self._unclaimed = health.settle(had, otherwise, now, self._patience.link)
         self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
         vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
         self.ordinary = {one.id for one in vfs if not one.without_netdev}  # a netdev that comes late is news
         return catalog, health.Conditions(
-            self._links.told, self._leftovers.told, self._managed, self._foreign.told, self._given
+            self._links.told,
+            self._leftovers.told,
+            self._managed,
+            self._foreign.told,
+            self._given,
+            claimed,
+            self._unclaimed.told,
         )
+
+    def _claimed(self) -> dict[str, str]:
+        """Return the devices of prepared claims; none if grants cannot be read, which preparing and ADD refuse."""
+        try:
+            known = grants.Grants(self._node.run_dir).by_device()
+        except errors.LedgerError as error:
+            log.warning("%s", error)
+            return {}
+        return {device: f"is prepared for {grant}" for device, grant in known.items()}
 
     def _holders(self) -> tuple[Collection[str], checkpoint.Given | None]:
         """Return the VFs in the ledger and the devices that the kubelet gave; none for a ledger that is unreadable."""
@@ -105,9 +127,9 @@ class Observer:
     @property
     def next_look(self) -> float | None:
         """When some state may have lasted long enough, by the clock of `look`."""
-        doubts = (self._links or health.Settling()).next_look(self._patience.link)
+        quick = ((each or health.Settling()).next_look(self._patience.link) for each in (self._links, self._unclaimed))
         slower = (each.next_look(self._patience.cleanup) for each in (self._leftovers, self._foreign))
-        return min((each for each in (doubts, *slower) if each is not None), default=None)
+        return min((each for each in (*quick, *slower) if each is not None), default=None)
 
     async def listen(self, monitor: uevents.Monitor) -> None:
         """Wake at uevents, without end. Raises KernelError if the kernel reports no more."""
@@ -123,12 +145,20 @@ class Observer:
         except errors.KernelError as error:
             log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
-        known: dict[devices.PciAddress, node_devices.Uplink] = {}
         async for _ in link_events.changes(heard):
-            now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
-            if now != known:
-                known = now
-                self.wake()
+            self._compare_links()
+
+    async def poll_links(self, seconds: float) -> None:
+        """As listen_to_links, for a program that is not in the host's network namespace: it hears of no link there."""
+        while True:
+            self._compare_links()
+            await asyncio.sleep(seconds)
+
+    def _compare_links(self) -> None:
+        now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+        if now != self._uplinks_known:
+            self._uplinks_known = now
+            self.wake()
 
     def _uplinks(self) -> dict[devices.PciAddress, str]:
         named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)

@@ -26,6 +26,13 @@ class AllocationPolicy(enum.Enum):
     PCIE = "pcie"
 
 
+class Publication(enum.Enum):
+    """Way in which the cluster learns of a resource's devices; the value is `publish`."""
+
+    DEVICE_PLUGIN = "device-plugin"
+    DRA = "dra"
+
+
 class Checks(msgspec.Struct, frozen=True):
     """Checks of a device's health. `pf`: its PF is down or has no carrier; `driver`: it has none; `cleanup`: a pod
     is gone and the CNI has not taken the device back clean."""
@@ -50,6 +57,7 @@ class Resource(msgspec.Struct, frozen=True):
     policy: AllocationPolicy = AllocationPolicy.SPREAD
     checks: Checks = msgspec.field(default_factory=Checks)
     host_addresses: bool = False
+    publish: Publication = Publication.DEVICE_PLUGIN
 
     @property
     def full_name(self) -> str:
@@ -62,6 +70,10 @@ class Configuration(msgspec.Struct, frozen=True):
 
     resources: tuple[Resource, ...]
     warnings: tuple[str, ...] = ()
+
+    def published(self, way: Publication) -> tuple[Resource, ...]:
+        """Return the resources that are published in this way."""
+        return tuple(each for each in self.resources if each.publish is way)
 
     @property
     def asks_for_profiles(self) -> bool:

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from sriov.apiserver import connection
 from sriov.cluster import framing, policy_frames
-from sriov_agent import api, objects
+from sriov_agent import objects
 from sriov_agent.policies import kinds, pods, view
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _PATIENCE = 5.0  # seconds: the pod's ADD waits for two
 class PodSource(Protocol):
     """What is asked of the API server."""
 
-    def get(self, kind: api.WatchedKind, namespace: str, name: str) -> Awaitable[objects.AnyObject]: ...
+    def get(self, kind: connection.WatchedKind, namespace: str, name: str) -> Awaitable[objects.AnyObject]: ...
 
 
 class Asking:
@@ -73,7 +74,7 @@ class Asking:
             if key in self._view.awaited:
                 self._view.put(found)
                 self._noted()
-        except (TimeoutError, api.FailedError) as error:
+        except (TimeoutError, connection.FailedError) as error:
             _log.warning("the CNI daemon asks for pod %s/%s: %s", *key, error or f"no answer in {_PATIENCE:g} s")
         finally:
             self._view.awaited.discard(key)

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import msgspec
 
+from sriov.apiserver import watching
 from sriov.cluster import policies, policy_frames
 from sriov.daemon import background
-from sriov_agent import feeding, watching
+from sriov_agent import feeding
 from sriov_agent.policies import asking, kinds, view
 
 

@@ -1,15 +1,15 @@
 """Kinds of objects that rules are made of, as the API server has them."""
 
-from sriov_agent import api
+from sriov.apiserver import connection
 from sriov_agent.policies import objects
 
-POD = api.WatchedKind("Pod", objects.PodObject, "pods")
+POD = connection.WatchedKind("Pod", objects.PodObject, "pods")
 _ALWAYS = (
     POD,
-    api.WatchedKind("Namespace", objects.NamespaceObject, "namespaces", is_namespaced=False),
-    api.WatchedKind("NetworkPolicy", objects.PolicyObject, "networkpolicies", "networking.k8s.io"),
+    connection.WatchedKind("Namespace", objects.NamespaceObject, "namespaces", is_namespaced=False),
+    connection.WatchedKind("NetworkPolicy", objects.PolicyObject, "networkpolicies", "networking.k8s.io"),
 )
-_MULTI = api.WatchedKind(
+_MULTI = connection.WatchedKind(
     "MultiNetworkPolicy",
     objects.MultiPolicyObject,
     "multi-networkpolicies",
@@ -19,6 +19,6 @@ _MULTI = api.WatchedKind(
 )
 
 
-def kinds(*, multi: bool) -> tuple[api.WatchedKind, ...]:
+def kinds(*, multi: bool) -> tuple[connection.WatchedKind, ...]:
     """Return what is watched, all of it cluster-wide: a policy may mean pods of any node."""
     return (*_ALWAYS, _MULTI) if multi else _ALWAYS

@@ -70,5 +70,8 @@ def _decoded(
     try:
         return decoder.decode(text) if text else ()
     except (msgspec.MsgspecError, RecursionError) as error:
-        complain(f"Pod {'/'.join(pod.key)}: its annotation {what} cannot be read: {error}; it counts as none")
+        complain(
+            f"Pod {'/'.join(pod.key)}: its annotation {what} cannot be read: {error};"
+            " policies of all networks hold for it"
+        )
         return ()

@@ -23,7 +23,10 @@ class NamedPort(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class PodFacts(msgspec.Struct, frozen=True):
-    """`addresses` are by network, as namespace/name; "" is the cluster's own. `asked` are the networks besides."""
+    """`addresses` are by network, as namespace/name; "" is the cluster's own. `asked` are the networks besides.
+
+    `unread`: its annotations cannot be read, and nobody knows which networks it has.
+    """
 
     key: Key
     uid: str
@@ -32,6 +35,7 @@ class PodFacts(msgspec.Struct, frozen=True):
     addresses: Mapping[str, tuple[bytes, ...]]
     ports: tuple[NamedPort, ...]
     asked: tuple[str, ...] = ()
+    unread: bool = False
 
 
 def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts | None:
@@ -39,7 +43,10 @@ def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts 
     if seen.spec.host_network or seen.status.phase in _ENDED:
         return None
     own = tuple(_packed((each.ip for each in seen.status.pod_ips or ()), seen, complain))
-    others = networks.status(seen.metadata, complain)
+    wrong: list[str] = []
+    others, asked = networks.status(seen.metadata, wrong.append), networks.asked(seen.metadata, wrong.append)
+    for each in wrong:
+        complain(each)
     addresses = {name: tuple(_packed(ips, seen, complain)) for name, ips in others.items()}
     return PodFacts(
         seen.metadata.key,
@@ -48,7 +55,8 @@ def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts 
         seen.metadata.labels,
         {"": own, **addresses},
         tuple(_ports(seen.spec)),
-        networks.asked(seen.metadata, complain),
+        asked,
+        bool(wrong),
     )
 
 

@@ -207,7 +207,7 @@ class PolicyView:
 
     def _of_pod(self, pod: pods.PodFacts) -> Iterator[tuple[policies.Place, policies.Rules]]:
         sources = self._sources[pod.key] = {}
-        for network in dict.fromkeys(("", *pod.asked, *pod.addresses)):
+        for network in dict.fromkeys(("", *pod.asked, *pod.addresses, *self._named_by_policies(pod))):
             found = []
             for direction in PolicyDirection:
                 named = {each.name: each for each in self._selecting(pod, network, direction)}
@@ -215,6 +215,12 @@ class PolicyView:
                 found.append(tuple(sorted(named)) or None)
             if network == "" or found != [None, None]:
                 yield (*pod.key, network), policies.Rules(*found)
+
+    def _named_by_policies(self, pod: pods.PodFacts) -> Iterator[str]:
+        """Yield every network that it may have, of a pod whose annotations cannot be read."""
+        if pod.unread:
+            for name in sorted(self._in[pod.key[0]]):
+                yield from self._policies[name].networks
 
     def _selecting(self, pod: pods.PodFacts, network: str, direction: PolicyDirection) -> Iterator[_Source]:
         for name in self._in[pod.key[0]]:

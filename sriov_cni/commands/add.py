@@ -13,7 +13,7 @@ from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
 from sriov_cni.commands.membership import joining, node_defaults, service_requests
-from sriov_cni.context import announcements, ipam, locks, steps
+from sriov_cni.context import announcements, claims, ipam, locks, steps
 from sriov_cni.context.calls import Call, Daemon, log
 from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
@@ -28,6 +28,9 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         _needs_cni_path(call, network)
         pod = call.needs_pod(daemon.node.home)
         pci = await device.choose(daemon, call, wanted)
+        granted = None if daemon.claims is None else daemon.claims.of(pci, call.invocation)
+        if granted is not None and granted.device.network:
+            wanted = vf_request.read(claims.merged(call.document, granted), call.invocation.args)
         vf = _looked_up(daemon, pci)
         wanted = node_defaults.applied(daemon, call, network, vf, wanted)
         request = _request(daemon, call, network, vf, wanted)
@@ -67,7 +70,7 @@ async def _attach(
             given = await held.run(_joined, daemon, request, pod, given)
         undo.pop_all()
     if given.announcer is not None:
-        daemon.later(announcements.announce(given.announcer))
+        daemon.later(announcements.announce(given.announcer, joining.pass_mark(daemon, request, pod)))
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
@@ -137,6 +140,7 @@ def _attached(
 ) -> _Given:
     if request.vf.userspace:
         mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
+        joining.unseen(daemon, request, pod)
         return _Given(None, addressed=True, mac=mac)
     guard = joining.guard(daemon, request, pod)
     with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):

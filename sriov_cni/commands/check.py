@@ -42,6 +42,8 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     async with daemon.vf_locks.of(record.pci) as held:
         await held.run(_compare, daemon.node, record, pod, previous)
         await held.run(_check_services, daemon, record)
+        if record.policy is not None:
+            await held.run(_check_policies, daemon, record, record.policy, pod)
     await call.hand_to_ipam(network)
     return b""
 
@@ -74,6 +76,29 @@ def _check_services(daemon: Daemon, record: ledger.Record) -> None:
     if record.cookie and (daemon.translation is None or record.cookie not in daemon.translation.admitted()):
         raise cni_errors.CniError(
             Code.CHECK, "the pod's sockets do not reach Services", "start the daemon with --services DIR"
+        )
+
+
+def _check_policies(daemon: Daemon, record: ledger.Record, hold: ledger.PolicyHold, pod: netns.Netns) -> None:
+    """Raises CniError with code 101 if the pod's rules for its network policies are not what was put in force."""
+    # Only a pod that is held to policies pays for it.
+    from sriov_cni.dataplane.policies import policy_holdings  # noqa: PLC0415
+
+    name = record.owner.ifname
+    if daemon.policies is None or daemon.enforcement is None:
+        raise cni_errors.CniError(
+            Code.CHECK,
+            f"nobody keeps the rules of interface {name} for its network policies",
+            "start the daemon with --policy-socket, and sriov-agent",
+        )
+    holding = policy_holdings.of(record.owner, hold, record.host_link, record.netns)
+    with daemon.node.kernel() as net, net.inside(pod) as inner:
+        found = daemon.enforcement.difference(inner, holding, daemon.policies.rules_of)
+    if found:
+        raise cni_errors.CniError(
+            Code.CHECK,
+            f"interface {name} is not held to its network policies: {found}",
+            "the daemon restores rules within 5 seconds; if it stays so, see `sriovctl doctor` on the node",
         )
 
 

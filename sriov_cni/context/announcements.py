@@ -6,6 +6,7 @@ pod dies in that time, its VF comes back that much later.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from sriov.attachment import announcing
 
@@ -15,15 +16,18 @@ _POLL = 0.02
 _PAUSES = (0.0, 0.2, 0.6)  # seconds before each of the announcements
 
 
-async def announce(announcer: announcing.Announcer) -> None:
-    """Wait for the carrier, announce three times, close. Failures are only logged."""
+async def announce(announcer: announcing.Announcer, mark: Callable[[], int] = int) -> None:
+    """Wait for the carrier, announce three times, close. Failures are only logged.
+
+    `mark` is asked each time what lets it pass the pod's rules; 0 is none.
+    """
     try:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
         while not announcer.is_ready() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_POLL)
         for pause in _PAUSES:
             await asyncio.sleep(pause)
-            announcer.send()
+            announcer.send(mark())
     except OSError as error:
         log.info("not announced: %s", error)
     finally:

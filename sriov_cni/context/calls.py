@@ -16,12 +16,14 @@ from sriov.daemon import background
 from sriov.linux import kernel, netns
 from sriov.state import call_log, daemon_problems, ledger, predecessor
 from sriov_cni.context import attempts, ipam, locks, policy, rdma_promises, unconfirmed
+from sriov_cni.context import claims as pod_claims
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
 
 if TYPE_CHECKING:  # a daemon without Services imports nothing for them
     from sriov.cluster import pod_policies, services
+    from sriov.state import policy_notes
 
 log = logging.getLogger("sriov_cni")
 _T = TypeVar("_T")
@@ -78,6 +80,9 @@ class PolicySource(Protocol):
     async def changed(self) -> None:
         """Return when something may have changed since the last return."""
 
+    def silence(self) -> float:
+        """Return for how many seconds nobody has been there to tell of changes; 0 while somebody is."""
+
 
 class Enforcement(Protocol):
     """What keeps policies in force: dataplane.policies.policy_enforcer.Enforcer, with the promises of each call."""
@@ -93,11 +98,23 @@ class Enforcement(Protocol):
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
 
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int: ...
+
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
 
     def bring_all(
         self, rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]", *, look: bool
     ) -> None: ...
+
+    def problems(self) -> list[str]: ...
+    def notes(self) -> "tuple[policy_notes.PolicyNote, ...]": ...
+
+    def difference(
+        self,
+        inner: kernel.Kernel,
+        holding: "pod_policies.PolicedPod",
+        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+    ) -> str: ...
 
 
 class Meter(Protocol):
@@ -114,6 +131,9 @@ class Meter(Protocol):
 
     def policies_repaired(self, count: int) -> None:
         """Count pods whose rules for network policies had been changed and were restored."""
+
+    def policies_failing(self, count: int) -> None:
+        """Show for how many attachments the rules could not be made as they are to be."""
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -140,9 +160,11 @@ class Daemon(msgspec.Struct, frozen=True):
     translation: Translation | None = None
     set_sysctls: SetSysctls | None = None
     service_ranges: Callable[[], tuple[str, ...]] | None = None
+    claims: pod_claims.PodClaims | None = None
     other_balancers: OtherBalancers | None = None
     policies: PolicySource | None = None
     enforcement: Enforcement | None = None
+    notes: "policy_notes.NoteFile | None" = None
     ipam_patience: float = 5.0
     fresh: unconfirmed.Unheard = msgspec.field(default_factory=unconfirmed.Unheard)
     vf_locks: locks.VfLocks = msgspec.field(default_factory=locks.VfLocks)
@@ -156,7 +178,8 @@ class Daemon(msgspec.Struct, frozen=True):
         """Return the problems of background tasks, policy and Services, a line for each. Only for the loop's thread."""
         policy_problem = None if self.guard is None else self.guard.problem()
         translation = [] if self.translation is None else self.translation.problems()
-        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation]
+        unheld = [] if self.enforcement is None else self.enforcement.problems()
+        return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation, *unheld]
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this after the call."""

@@ -34,15 +34,21 @@ class TableFile(Generic[ChangeT]):
     def read(self) -> ChangeT | None:
         """Return the whole table; None if there is none, or none that can be used, which is logged."""
         try:
+            return self.loaded()
+        except errors.SriovError as error:
+            text = "snapshot of %s %s cannot be used: %s; %s"
+            _log.error(text, self._frames.name, self._path, error.message, self._without)
+        return None
+
+    def loaded(self) -> ChangeT | None:
+        """Return the whole table; None if there is no file. Raises SriovError for one that cannot be used."""
+        try:
             with files.opened(self._path) as file:
                 return self._table(file.read(len(self._mark) + _SUM.size + self._frames.most + 1))
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._complain(error.strerror or str(error))
-        except errors.SriovError as error:
-            self._complain(error.message)
-        return None
+            raise errors.SriovError(error.strerror or str(error)) from error
 
     def write(self, change: ChangeT) -> None:
         """Replace the file. Raises SriovError."""
@@ -66,9 +72,6 @@ class TableFile(Generic[ChangeT]):
                 f"cannot remove the snapshot of {self._frames.name} {self._path}: {error.strerror}",
                 f"as root: rm {self._path}",
             ) from error
-
-    def _complain(self, why: str) -> None:
-        _log.error("snapshot of %s %s cannot be used: %s; %s", self._frames.name, self._path, why, self._without)
 
     def _table(self, content: bytes) -> ChangeT:
         """Raises SriovError."""

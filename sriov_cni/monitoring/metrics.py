@@ -59,6 +59,11 @@ class PrometheusMeter:
             "Rules of pods for their network policies that were changed in the pod, and restored.",
             registry=where,
         )
+        self._failing = prometheus_client.Gauge(
+            "sriov_cni_policies_failing",
+            "Interfaces of pods whose rules for network policies are not what they are to be.",
+            registry=where,
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -82,6 +87,9 @@ class PrometheusMeter:
 
     def policies_repaired(self, count: int) -> None:
         self._policies.inc(count)
+
+    def policies_failing(self, count: int) -> None:
+        self._failing.set(count)
 
     def repaired(self, *, restored: bool) -> None:
         self._repairs.labels("restored" if restored else "failed").inc()

@@ -1,4 +1,4 @@
-"""Metrics of the table of policies: how full it is, and what comes from the agent."""
+"""Metrics of policies: how full the table is, what comes from the agent, and whom nothing holds to them."""
 
 from collections.abc import Callable, Iterator, Mapping
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sriovctl.checks import membership
+from sriovctl.checks import membership, policies
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import attachments, cni_setup, facts
 
@@ -32,6 +32,8 @@ def kubelet(found: facts.Facts) -> Iterator[Finding]:
     if told.trouble and "pods" not in found.seen.hidden:
         yield Finding(Kind.NO_POD_RESOURCES, str(found.where.pod_resources), told.trouble)
     for pool in found.seen.dealt:
+        if pool.resource in found.seen.by_claims:
+            continue
         if pool.resource not in found.sockets:
             yield Finding(Kind.NOT_REGISTERED, pool.resource, f"it has no socket in {folder}/device-plugins")
         elif not told.trouble and pool.resource not in told.allocatable:
@@ -55,6 +57,8 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
     for line in found.trouble:
         if found.policy_problem and line.startswith(found.policy_problem):
             continue  # it is the evidence of policy-bad
+        if line.startswith(policies.SAID) and any(each.agrees is False for each in found.policies.standings):
+            continue  # and this of policy-not-in-force
         kind = Kind.SERVICES_DOWN if line.startswith(membership.TROUBLE) else Kind.DAEMON_TROUBLE
         yield Finding(kind, str(found.where.daemon_socket), line)
     for network in found.networks:

@@ -14,7 +14,7 @@ from sriov import devices, layout
 from sriov.hardware import node_devices
 from sriov.pools import assignment, resources
 from sriov.state import call_log
-from sriovctl.checks import membership
+from sriovctl.checks import membership, policies
 from sriovctl.checks.chain import ChainLink, Reply
 from sriovctl.node import attachments, facts, pod_spec, snapshot
 
@@ -60,7 +60,7 @@ def of_vf(found: facts.Facts, pci: devices.PciAddress) -> list[ChainLink]:
     mine = [each for each in found.held if each.record.pci == pci]
     if pod is not None or mine or any(call.device == pci for call in found.seen.calls):
         steps += _added(found, mine, lambda call: call.device == pci)
-    return [*steps, *(step for each in mine for step in (_state(each), *membership.of(found, each)))]
+    return [*steps, *(step for each in mine for step in (_state(each), *_member(found, each)))]
 
 
 def reason(steps: list[ChainLink]) -> ChainLink | None:
@@ -160,6 +160,8 @@ def _health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLi
 
 def _registered(found: facts.Facts, resource: str) -> ChainLink:
     question = f"does the kubelet know {resource}?"
+    if resource in found.seen.by_claims:
+        return ChainLink("registered", question, Reply.YES, "published for claims (DRA), which the scheduler counts")
     if found.seen.told.trouble:
         return ChainLink("registered", question, Reply.UNSEEN, found.seen.told.trouble)
     known = found.seen.told.allocatable.get(resource)
@@ -176,7 +178,7 @@ def _kubelet(case: Case, resource: str) -> Iterator[ChainLink]:
     registered = _registered(case.found, resource)
     yield registered
     told = case.found.seen.told
-    if registered.answer is not Reply.YES:
+    if registered.answer is not Reply.YES or resource in case.found.seen.by_claims:
         return
     given = [device for device, holder in told.held_by(case.pod).items() if holder.resource == resource]
     wanted = case.spec.requests.get(resource, 1) if case.spec else 1
@@ -256,7 +258,7 @@ def _attached(case: Case, mine: list[attachments.ListedAttachment]) -> Iterator[
     """Report the records, and whether the VF carries traffic."""
     for each in mine:
         yield _state(each)
-        yield from membership.of(case.found, each)
+        yield from _member(case.found, each)
         one = case.found.seen.catalog.candidates.get(each.record.pci)
         if one is not None:
             yield from _link(case.found, one)
@@ -267,6 +269,14 @@ def _attached(case: Case, mine: list[attachments.ListedAttachment]) -> Iterator[
             text = f"{device} was given to it and is in the host as {one.netdevs[0]}: no ADD has attached it"
             remedy = "have a network of the pod name its resource: Multus reads that from the network's annotation"
             yield ChainLink("attached", "is it with its pod?", Reply.NO, text, remedy)
+
+
+def _member(found: facts.Facts, one: attachments.ListedAttachment) -> Iterator[ChainLink]:
+    """Report whether it is the member of its cluster that it was to be, and held to policies if it was to be."""
+    yield from membership.of(found, one)
+    standing = found.policies.of(one)
+    if standing is not None:
+        yield policies.step(standing)
 
 
 def _state(one: attachments.ListedAttachment) -> ChainLink:

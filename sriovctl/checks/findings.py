@@ -61,6 +61,26 @@ class Kind(enum.Enum):
     DAEMON_DOWN = ("daemon-down", Severity.ERROR, "start the CNI daemon: until then pods wait for their VF")
     DAEMON_TROUBLE = ("daemon-trouble", Severity.ERROR, "the daemon keeps retrying; its log has each trace")
     SERVICES_DOWN = ("services-down", Severity.ERROR, "docs/services.md says what the daemon's proof looks at")
+    POLICY_NOT_IN_FORCE = (
+        "policy-not-in-force",
+        Severity.ERROR,
+        "the CNI daemon restores rules within 5 seconds; if it stays so, its log says what the kernel refuses",
+    )
+    POLICY_CHANGED = (
+        "policy-changed",
+        Severity.WARNING,
+        "its rules were restored; take NET_ADMIN from a pod that is to obey network policies",
+    )
+    POLICIES_SILENT = (
+        "policies-silent",
+        Severity.ERROR,
+        "start sriov-agent with --policies: pods keep the rules they have, new ones may not start",
+    )
+    POLICIES_UNKEPT = (
+        "policies-unkept",
+        Severity.ERROR,
+        "start the CNI daemon with --policy-socket: rules stay as they are, and are not restored",
+    )
     PLUGIN_MISSING = ("plugin-missing", Severity.ERROR, "install the shim as `sriov` where the runtime looks")
     PLUGIN_FOREIGN = (
         "plugin-foreign",

@@ -29,6 +29,8 @@ def of(found: facts.Facts) -> Iterator[Gap]:
     for about, (name, severity) in _HIDES.items():
         if about in found.seen.hidden:
             yield Gap(f"{name}: {found.seen.hidden[about]}", severity)
+    if found.policies.trouble:
+        yield Gap(f"network policies: {found.policies.trouble}", Severity.ERROR)
     if "kernel" in found.seen.hidden and not found.kernel.config:
         yield Gap(f"the kernel's configuration: {found.seen.hidden['kernel']}", Severity.INFO)
     closed = [pci for pci, one in found.functions.items() if one.redirects is None and _is_between(found, one)]

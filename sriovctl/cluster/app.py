@@ -4,14 +4,13 @@ On one node that is named, a command of sriovctl runs as it is. On several, the 
 """
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import click
 
 from sriov import command_lines, errors, layout
 from sriovctl import exit_codes, groups, output
-from sriovctl.cluster import asking, kubectl, merging, options, pods, workloads
+from sriovctl.cluster import asking, kubectl, merging, options, placing, pods, workloads
 from sriovctl.views import documents, explanations
 
 _MERGED = {"inventory": "Inventory", "attachments": "Attachments", "doctor": "Findings"}
@@ -48,9 +47,9 @@ def _add_merged(name: str) -> None:
         named: tuple[str, ...], form: output.OutputFormat, namespace: str | None, arguments: tuple[str, ...]
     ) -> int:
         client = options.client()
-        chosen = _chosen(_pods(client, namespace), named)
+        chosen = placing.chosen(placing.found(client, namespace), named)
         if len(chosen) == len(named) == 1:
-            return _attach(client, chosen[0], [name, f"--output={form.value}", *arguments])
+            return placing.attach(client, chosen[0], [name, f"--output={form.value}", *arguments])
         if {"--watch", "-w"} & set(arguments):
             raise click.UsageError("--watch is for one node: name it with --node")
         if "release" in arguments:
@@ -69,8 +68,8 @@ def _help(name: str) -> str:
 def _topology(node: str, namespace: str | None, arguments: tuple[str, ...]) -> int:
     """Run `sriovctl topology` on one node."""
     client = options.client()
-    [chosen] = _chosen(_pods(client, namespace), [node])
-    return _attach(client, chosen, ["topology", *arguments])
+    [chosen] = placing.chosen(placing.found(client, namespace), [node])
+    return placing.attach(client, chosen, ["topology", *arguments])
 
 
 @program.command("explain", context_settings=options.OPEN)
@@ -88,17 +87,50 @@ def _explain(
     """
     client = options.client()
     if node is not None:
-        [chosen] = _chosen(_pods(client, None), [node])
-        return _attach(client, chosen, ["explain", what, f"--output={form.value}", *arguments])
+        [chosen] = placing.chosen(placing.found(client, None), [node])
+        return placing.attach(client, chosen, ["explain", what, f"--output={form.value}", *arguments])
     place, name = workloads.named(what, namespace)
     found = client.get(f"pod/{name}", *place)
     if unplaced := workloads.unplaced(found):
         output.complain(unplaced)
         return exit_codes.Exit.TROUBLE
-    [chosen] = _chosen(_pods(client, None), [found["spec"]["nodeName"]])
+    [chosen] = placing.chosen(placing.found(client, None), [found["spec"]["nodeName"]])
     about = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
     command = ["explain", about, "--pod-file=-", "--output=json", *arguments]
     return _explained(form, chosen, client.execute(chosen, command, json.dumps(found)))
+
+
+@program.command("policy", context_settings=options.OPEN)
+@click.argument("what", metavar="POD")
+@click.option("--from", "sources", multiple=True, metavar="PEER", help="May it reach the pod? An address, or a pod.")
+@click.option("--to", "targets", multiple=True, metavar="PEER", help="May the pod reach it?")
+@options.form
+@click.option("--namespace", "-n", help="kubectl's own: of the pods.")
+@options.common
+def _policy(
+    what: str,
+    *,
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
+    form: output.OutputFormat,
+    namespace: str | None,
+    arguments: tuple[str, ...],
+) -> int:
+    """Run `sriovctl policy` on the pod's node: what may pass to and from it, and by which network policy.
+
+    Pods are NAMESPACE/NAME, pod/NAME or NAME. Of a peer that is a pod the addresses in the cluster's network count.
+    """
+    client = options.client()
+    place, name = workloads.named(what, namespace)
+    found = client.get(f"pod/{name}", *place)
+    if unplaced := workloads.unplaced(found):
+        output.complain(unplaced)
+        return exit_codes.Exit.TROUBLE
+    asked = [f"--from={each}" for peer in sources for each in placing.addresses(client, peer, namespace)]
+    asked += [f"--to={each}" for peer in targets for each in placing.addresses(client, peer, namespace)]
+    [chosen] = placing.chosen(placing.found(client, None), [found["spec"]["nodeName"]])
+    about = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+    return placing.attach(client, chosen, ["policy", about, *asked, f"--output={form.value}", *arguments])
 
 
 def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Execution) -> int:
@@ -112,37 +144,6 @@ def _explained(form: output.OutputFormat, pod: pods.NodePod, answer: kubectl.Exe
         explanations.conclude(explanation)
         output.say(f"on node {pod.node}")
     return answer.status or exit_codes.Exit.FINE
-
-
-def _pods(client: kubectl.Kubectl, namespace: str | None) -> dict[str, pods.NodePod]:
-    """Return the DaemonSet's pods by node. Raises SriovError if there is none, or if it may be somebody else's."""
-    meta = click.get_current_context().meta
-    selector, within = meta["selector"], meta["daemonset_namespace"] or namespace
-    listed = client.get("pods", f"--namespace={within}" if within else "--all-namespaces", f"--selector={selector}")
-    if len(spaces := pods.namespaces(listed)) > 1:
-        raise errors.SriovError(
-            f"pods with the label {selector} are in several namespaces, and anybody may set a label: "
-            f"{layout.some(spaces, 8)}",
-            "name that of the DaemonSet by --daemonset-namespace",
-        )
-    if not (found := pods.by_node(listed)):
-        remedy = "is it installed? --selector and --daemonset-namespace say where it is"
-        raise errors.SriovError(f"there is no pod of the DaemonSet, with the label {selector}", remedy)
-    return found
-
-
-def _chosen(found: Mapping[str, pods.NodePod], named: Sequence[str]) -> list[pods.NodePod]:
-    for node in named:
-        if node not in found:
-            there = layout.some(list(found), 8)
-            raise click.UsageError(f"the DaemonSet has no pod on a node {node!r}: it is on {there}")
-    return [found[node] for node in dict.fromkeys(named)] or list(found.values())
-
-
-def _attach(client: kubectl.Kubectl, pod: pods.NodePod, command: Sequence[str]) -> int:
-    if pod.trouble:
-        raise errors.SriovError(f"node {pod.node} cannot be asked: {pod.trouble}", "see `kubectl describe pod`")
-    return client.attach(pod, command, terminal=sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Report]) -> int:

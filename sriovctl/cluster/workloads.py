@@ -1,5 +1,6 @@
 """Pods of users, as kubectl names and prints them. Pure."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,27 @@ def named(what: str, namespace: str | None) -> tuple[list[str], str]:
         raise click.UsageError(f"{what} is a device: name its node with --node")
     where = inside or namespace
     return [f"--namespace={where}"] if where else [], name
+
+
+def peer(what: str, namespace: str | None) -> tuple[list[str], str]:
+    """Return the same of a pod beside the one that a command is about, whose namespace may be another."""
+    for kind in _KINDS:
+        what = what.removeprefix(kind)
+    return named(what, None if "/" in what else namespace)
+
+
+def is_address(text: str) -> bool:
+    """Report whether it is an IP address, and so no name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def addresses(pod: Mapping[str, Any]) -> list[str]:
+    """Return the pod's addresses in the cluster's own network; none before it has some."""
+    return [each["ip"] for each in pod.get("status", {}).get("podIPs", []) if "ip" in each]
 
 
 def unplaced(pod: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from sriovctl import exit_codes, options, output, paths
-from sriovctl.checks import cluster, gaps, hardware, kernel
+from sriovctl.checks import cluster, gaps, hardware, kernel, policies
 from sriovctl.checks.findings import Finding, Severity
 from sriovctl.node import facts
 from sriovctl.views import documents, findings
@@ -14,7 +14,7 @@ CHECKS: tuple[Callable[[facts.Facts], Iterator[Finding]], ...] = (
     *(hardware.pfs, hardware.links, hardware.vfs, hardware.iommu, hardware.acs),
     *(kernel.kernel, kernel.drivers, kernel.waiting),
     *(cluster.configuration, cluster.kubelet, cluster.cni, cluster.ledger),
-    cluster.managers,
+    *(policies.doctor, cluster.managers),
 )
 
 _ORDER = list(Severity)

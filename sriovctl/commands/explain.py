@@ -3,11 +3,13 @@
 from typing import TextIO
 
 import click
+import msgspec
 
 from sriov import devices
 from sriovctl import completions, exit_codes, names, options, output, paths
 from sriovctl.checks import chain, explain
 from sriovctl.node import facts, pod_spec
+from sriovctl.node.policies import standing
 from sriovctl.views import documents, explanations
 
 
@@ -31,20 +33,29 @@ def register(program: click.Group) -> None:
     type=click.File("r"),
     help="What `kubectl get pod POD -o json` prints; - is stdin. Only the API server knows what a pod asks for.",
 )
+@options.pass_enter
 @options.pass_places
 def _command(
-    where: paths.Places, what: str, form: output.OutputFormat, named: tuple[str, ...], pod_file: TextIO | None
+    where: paths.Places,
+    enter: standing.Enter,
+    *,
+    what: str,
+    form: output.OutputFormat,
+    named: tuple[str, ...],
+    pod_file: TextIO | None,
 ) -> int:
     """Explain why a pod has no VF, or what became of a VF.
 
     POD is NAMESPACE/NAME, pod/NAME, or a NAME; VF is a PCI address, a netdev, or PF#INDEX. The steps are: requested,
     scheduled, here, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached, services,
-    node, link. The first no is the reason, and ends with status 1. If there is no no, but something could not be seen
-    that may be one, it ends with status 3.
+    node, policy, link. The first no is the reason, and ends with status 1. If there is no no, but something could not
+    be seen that may be one, it ends with status 3.
     """
     found = facts.collect(where)
     vf = names.device(found.seen, what)
     about = names.pod(found.seen, what) if vf is None else vf
+    mine = tuple(each for each in found.held if about in (each.record.pci, each.pod, each.kubelet))
+    found = msgspec.structs.replace(found, policies=standing.look(where, found.seen, mine, enter))
     if vf is None:
         steps = explain.of_pod(_case(found, about, named, pod_file))
     elif named or pod_file:

@@ -12,6 +12,7 @@ from sriov.pools import assignment
 from sriov.state import daemon_problems
 from sriovctl import paths, sight
 from sriovctl.node import attachments, cni_client, cni_setup, kernel_facts, network_managers, pcie, snapshot
+from sriovctl.node.policies import standing
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True):
     kubelet_there: bool
     sockets: frozenset[str]
     held: tuple[attachments.ListedAttachment, ...]
+    policies: standing.PolicyStandings
     passed_through: tuple[str, ...]
 
     @property
@@ -57,6 +59,7 @@ def collect(where: paths.Places) -> Facts:
     versions = {each: sysfs.text(where.sysfs / "module" / each / "version") for each in sorted(drivers)}
     vfs = [one.pci for one in seen.catalog.candidates.values() if one.role is node_devices.Role.VF]
     vf_netdevs = [netdev for netdev in map(tree.netdev, vfs) if netdev is not None]
+    held = tuple(attachments.listed(seen))
     unreachable = cni_client.trouble(where.daemon_socket)
     networks, multus = cni_setup.networks(where.cni_conf)
     return Facts(
@@ -77,7 +80,8 @@ def collect(where: paths.Places) -> Facts:
         daemon_problems.Trouble(where.run_dir).read() if unreachable is None else (),
         _has_kubelet(where, seen.sight),
         _sockets(where, seen),
-        tuple(attachments.listed(seen)),
+        held,
+        standing.look(where, seen, held, None),
         tuple(one.id for one in seen.catalog.candidates.values() if _is_passed_through(tree, one)),
     )
 

@@ -54,6 +54,11 @@ class Survey(msgspec.Struct, frozen=True):
     sight: sight.Visibility
     hidden: Mapping[str, str]
 
+    @property
+    def by_claims(self) -> frozenset[str]:
+        """The resources that are published for claims, and not by the device plugin."""
+        return frozenset(pool.resource for pool in self.dealt if pool.settings.publish is resources.Publication.DRA)
+
     def pod_of(self, device: str) -> str | None:
         """Return the device's pod as namespace/name: by the kubelet, else by the call that attached it."""
         holder = self.told.holders.get(device)

@@ -97,6 +97,31 @@ class ExplanationItem(msgspec.Struct, frozen=True):
     remedy: str | None
 
 
+class PodPolicyItem(msgspec.Struct, frozen=True, rename="camel"):
+    """Packets that may pass to or from a pod, or may not. `peers` and `ports` null are all, or all that are left.
+
+    `policies` let them pass or, if they do not pass, select the pod. `passes` is null if that is not known.
+    """
+
+    interface: str
+    network: str | None
+    direction: Literal["ingress", "egress"]
+    peers: list[str] | None
+    ports: list[str] | None
+    passes: bool | None
+    reason: Literal["policy", "isolated", "unselected", "node", "off", "unknown"]
+    policies: list[str]
+
+
+class PodPolicyInterface(msgspec.Struct, frozen=True, rename="camel"):
+    """An interface, and whether the kernel has just what its policies say; null if that cannot be told."""
+
+    interface: str
+    device: str
+    in_force: bool | None
+    evidence: str
+
+
 class TopologyItem(msgspec.Struct, frozen=True):
     """A thing on PCIe, and what is below it."""
 
@@ -159,6 +184,14 @@ class ExplanationDocument(PrintedDocument, frozen=True, tag="Explanation"):
     items: list[ExplanationItem]
 
 
+class PodPolicyDocument(PrintedDocument, frozen=True, tag="PodPolicy"):
+    """What `policy` prints. `about` is the pod."""
+
+    about: str
+    interfaces: list[PodPolicyInterface]
+    items: list[PodPolicyItem]
+
+
 class TopologyDocument(PrintedDocument, frozen=True, tag="Topology"):
     """What `topology` prints."""
 
@@ -196,8 +229,8 @@ def explanation(text: str) -> ExplanationDocument:
 
 
 KINDS = (
-    *(InventoryDocument, AttachmentsDocument, FindingsDocument, ExplanationDocument, TopologyDocument),
-    *(ProvisionPlanDocument, ChecksDocument, dry_run.DryRunDocument),
+    *(InventoryDocument, AttachmentsDocument, FindingsDocument, ExplanationDocument, PodPolicyDocument),
+    *(TopologyDocument, ProvisionPlanDocument, ChecksDocument, dry_run.DryRunDocument),
 )
 
 

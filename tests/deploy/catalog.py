@@ -7,8 +7,9 @@ import prometheus_client
 from prometheus_client import core
 
 from deviceplugin import monitoring as plugins
+from sriov.apiserver import connection
 from sriov.daemon import background, process_metrics
-from sriov_agent import agent, api, objects
+from sriov_agent import agent, objects
 from sriov_agent import monitoring as agents
 from sriov_agent.policies import feed
 from sriov_cni.monitoring import attached_vfs, policies_metrics, services_metrics
@@ -77,13 +78,13 @@ def _plugin() -> prometheus_client.CollectorRegistry:
 class _NoCluster:
     """Nothing is asked."""
 
-    async def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
+    async def list(self, kind: connection.WatchedKind, put: Callable[[objects.AnyObject], None]) -> str:
         raise NotImplementedError(kind, put)
 
-    async def get(self, kind: api.WatchedKind, namespace: str, name: str) -> objects.AnyObject:
+    async def get(self, kind: connection.WatchedKind, namespace: str, name: str) -> objects.AnyObject:
         raise NotImplementedError(kind, namespace, name)
 
-    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
+    def watch(self, kind: connection.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]:
         raise NotImplementedError(kind, version)
 
 

@@ -44,7 +44,7 @@ HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
     "pins": (r"/sys/fs/bpf/sriov-underlay", {"cni-daemon": WRITE}),
     "cgroup": (r"/sys/fs/cgroup", {"cni-daemon": READ}),
     "cluster": (r"/run/sriov/cluster", {"agent": READ}),
-    "state": (r"/var/lib/sriov-underlay", {"cni-daemon": WRITE}),
+    "state": (r"/var/lib/sriov-underlay", {"cni-daemon": WRITE, "sriovctl": READ}),
     "netns": (r"/run/netns", {"cni-daemon": READ, "sriovctl": READ}),
 }
 """The node's folders by the volume's name: what the path has to be, who may see it, and whether only to read it."""

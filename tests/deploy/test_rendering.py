@@ -11,7 +11,7 @@ import yaml
 
 from sriov_agent import api
 from sriov_agent.policies import kinds as policy_kinds
-from sriovctl import options
+from sriovctl import options, paths
 from tests.deploy import rendering, rules
 from tests.deploy.rendering import Object
 from tests.fakes.cluster import kinds
@@ -438,6 +438,18 @@ def test_sriovctl_finds_in_its_container_what_the_values_say(variant: str) -> No
     assert {f"{root}/pod-resources", given["SRIOVCTL_CNI_BIN_DIR"], given["SRIOVCTL_CNI_CONF_DIR"]} <= mounted
     variables = {flag for flags, _ in options._PLACES.values() for flag in options.variables(flags)}
     assert set(given) <= variables, "sriovctl reads no other"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sriovctl_sees_the_table_of_policies_where_there_is_one(variant: str) -> None:
+    """It may not enter a pod, and says what may pass by what the daemon keeps. Without policies it sees none of it."""
+    daemonset = next(each for each in rendering.chart(VARIANTS[variant]) if each["kind"] == "DaemonSet")
+    found = rendering.containers(daemonset)
+    keeps = [each for each in found["cni-daemon"].get("args", []) if each.startswith("--policy-snapshot=")]
+    mounts = found.get("sriovctl", {"volumeMounts": []})["volumeMounts"]
+    seen = [each for each in mounts if each["mountPath"] == str(paths.Places().policies.parent)]
+    assert [each["readOnly"] for each in seen] == [True] * ("sriovctl" in found and bool(keeps))
+    assert keeps in ([], [f"--policy-snapshot={paths.Places().policies}"])
 
 
 def test_two_releases_do_not_share_an_object() -> None:

@@ -81,6 +81,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     ),
     "deviceType": st.sampled_from([*KINDS, "", "netdevice"]),
     "allocationPolicy": st.sampled_from(["numa", "packed", "Numa"]),
+    "publish": st.sampled_from(["dra", "device-plugin", "DRA"]),
     "additionalInfo": st.dictionaries(st.sampled_from(["*", "01:00.0", "x"]), st.dictionaries(TEXT, TEXT | st.none())),
     "trust": st.booleans(),
     "spoofchkOff": st.booleans(),

@@ -270,6 +270,26 @@ def test_a_file_that_is_gone_for_a_while_keeps_the_old_configuration(tmp_path: p
     on_node(tmp_path, body, resync=0.1)
 
 
+def test_a_resource_that_is_published_for_claims_is_not_advertised_and_keeps_its_devices(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Switched over, its allocatable goes to 0 and its VFs are in no other resource; switched back, they are there."""
+    claimed = [{"resourceName": "first", "selectors": {"pfNames": ["enp1s0#0-1"]}, "publish": "dra"}, CONFIG[2]]
+
+    async def body(node: Node) -> None:
+        await node.kubelet.wait_for("intel.com/first", 2)
+        node.configure(*claimed)
+        await node.kubelet.wait_for("intel.com/first", 0)
+        await node.kubelet.wait_for("intel.com/rest", 2)
+        assert [each.name for each in node.plugin.status().resources] == ["intel.com/rest"]
+        assert node.plugin.status().problems == []
+        node.configure(CONFIG[0], CONFIG[2])
+        await node.kubelet.wait_for("intel.com/first", 2)
+        assert list(node.kubelet.resources["intel.com/rest"]) == ["0000:01:10.4", "0000:01:10.6"]
+
+    on_node(tmp_path, body, entries=[CONFIG[0], CONFIG[2]])
+
+
 CHECKED = [{"resourceName": "first", "checkHealthOnPf": True}]
 
 

@@ -20,10 +20,18 @@ NAMED = {
         "python -m deviceplugin",
         "python -m sriov_cni",
         "python -m sriov_agent",
+        "python -m sriov_dra",
         "python3 -IS -c pass",
         "hack/lab run --netdevsim",
     ),
-    *("sriovctl provision", "sriovctl explain", "sriovctl attachments release", "devlink dev info", "ip link show"),
+    *(
+        "sriovctl provision",
+        "sriovctl explain",
+        "sriovctl policy",
+        "sriovctl attachments release",
+        "devlink dev info",
+        "ip link show",
+    ),
     *("helm upgrade", "kubectl apply -k", "kubectl sriov"),
 }
 """In the prose they are what something is called, and nobody is told to type them."""

@@ -31,6 +31,7 @@ _README = "tests/examples/test_readme_on_a_node.py::test_what_root_types_does_wh
 _REST = "tests/hack/test_bench_rest.py::test_a_short_run_beside_another_checkout"
 _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
+_POLICY_PAGE = "tests/sriovctl/commands/test_policy.py::test_the_page_shows_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
 _UNITS = "tests/lab/installing/test_services.py::test_services_by_the_page"
 _UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
@@ -107,6 +108,10 @@ RUN = {
     ("docs/services.md", "hack/bench services"): _SERVICES,
     ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
     ("docs/policy.md", "hack/bench policy"): _POLICY,
+    ("docs/policy.md", "sriovctl doctor"): _POLICY_PAGE,
+    ("docs/policy.md", "sriovctl policy web"): _POLICY_PAGE,
+    ("docs/policy.md", "sriovctl policy web --from 10.1.0.9 --port 80"): _POLICY_PAGE,
+    ("docs/policy.md", "sriovctl policy web --from 10.1.0.20 --to 192.0.2.53 --port 53/udp"): _POLICY_PAGE,
     ("docs/host-link.md", "sriov-underlay uninstall"): _UNINSTALLING,
     ("docs/metrics.md", "ip -s link show PF"): _GUEST,
     ("docs/migration.md", "sriov-device-plugin --dry-run --config-file /etc/pcidp/config.json"): _NODE,
@@ -150,6 +155,7 @@ RUN = {
     ("docs/sriovctl.md", "sriovctl doctor"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl explain default/late"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl explain 0000:01:10.0"): _SRIOVCTL,
+    ("docs/sriovctl.md", "sriovctl policy default/web"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl topology"): _SRIOVCTL,
     ("docs/sriovctl.md", "sriovctl check deploy/kustomize/configmap.yaml"): _SRIOVCTL,
     (
@@ -160,6 +166,7 @@ RUN = {
     ("docs/sriovctl.md", "kubectl sriov doctor --node node-1"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov topology --node node-1"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov explain web --namespace default"): _KUBECTL,
+    ("docs/sriovctl.md", "kubectl sriov policy web --from 10.1.0.9 --port 80"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov inventory --pool rail_a"): _KUBECTL,
     ("docs/sriovctl.md", "sriov-underlay check"): (
         "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"

@@ -18,6 +18,7 @@ _COMMENT = re.compile(r'comment "([^"]*)"')
 @dataclasses.dataclass(slots=True)
 class Table:
     comment: str = ""
+    dormant: bool = False
     chains: dict[str, str] = dataclasses.field(default_factory=dict)
     """Comments by name."""
     rules: list[str] = dataclasses.field(default_factory=list)
@@ -68,7 +69,7 @@ class Ruleset:
                 raise KeyError(table)
             self._tables[table] = Table(comment[0])
         elif (verb, kind) == ("add", "table"):
-            self._tables.setdefault(table, Table(comment[0]))
+            self._tables.setdefault(table, Table(comment[0])).dormant = "flags dormant" in said
         elif (verb, kind) == ("delete", "table"):
             del self._tables[table]
         else:
@@ -99,7 +100,8 @@ class Ruleset:
         return found.chains.get(chain, "") if chain else found.comment
 
     def rules(self, table: str) -> tuple[bytes, ...]:
-        named = (each for name, each in self._tables.items() if name.split(" ", 1)[1] == table)
+        every = ((name, each) for name, each in self._tables.items() if not each.dormant)
+        named = (each for name, each in every if name.split(" ", 1)[1] == table)
         return tuple(rule.encode() for each in named for rule in each.rules)
 
     def elements(self, table: str, name: str) -> frozenset[bytes]:

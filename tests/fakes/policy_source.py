@@ -5,14 +5,18 @@ import pathlib
 
 import msgspec
 
+from sriov import errors
 from sriov.cluster import pod_policies, policies
+from sriov.linux import kernel, netns
+from sriov.state import policy_notes
 
 
 class TableSource:
-    """What `table` says. `put` may be called by any thread."""
+    """What `table` says. `put` may be called by any thread. `quiet` is for how many seconds no agent has been there."""
 
-    def __init__(self, table: policies.PolicyTable | None = None) -> None:
+    def __init__(self, table: policies.PolicyTable | None = None, quiet: float = 0.0) -> None:
         self.table = table or policies.PolicyTable()
+        self.quiet = quiet
         self._version = self._told = 0
 
     def put(self, table: policies.PolicyTable) -> None:
@@ -36,8 +40,51 @@ class TableSource:
             self.look()
         self._told = self._version
 
+    def silence(self) -> float:
+        return self.quiet
+
     def look(self) -> None:
         """See whether there is another table."""
+
+
+class NotedEnforcement:
+    """An enforcement that does nothing, says what it was told to, and fails if it is to."""
+
+    def __init__(self, *notes: policy_notes.PolicyNote, failure: errors.SriovError | None = None) -> None:
+        self.repaired = 0
+        self._notes, self._failure = notes, failure
+
+    def adopt(self, holding: pod_policies.PolicedPod) -> None:
+        """Nothing is held."""
+
+    def hold(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, policy: pod_policies.PodPolicy) -> None:
+        """Nothing is held."""
+
+    def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
+        """Nothing is held."""
+
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
+        return 0
+
+    def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
+        """Nothing is held."""
+
+    def problems(self) -> list[str]:
+        """What nothing can hold; what the kernel refuses is the failing task's to say."""
+        if self._failure is not None:
+            return []
+        wrong = (each for each in self._notes if each.problem)
+        return [f"policies of {e.namespace}/{e.pod} ({e.interface}) are not in force: {e.problem}" for e in wrong]
+
+    def bring_all(self, rules_of: object, *, look: bool) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def notes(self) -> tuple[policy_notes.PolicyNote, ...]:
+        return self._notes
+
+    def difference(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, rules_of: object) -> str:
+        return ""
 
 
 class FileSource(TableSource):

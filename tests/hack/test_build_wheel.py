@@ -78,6 +78,7 @@ def test_its_top_level_names_are_its_own(wheel: pathlib.Path) -> None:
         "sriov",
         "sriov_agent",
         "sriov_cni",
+        "sriov_dra",
         "sriov_installer",
         "sriovctl",
     }

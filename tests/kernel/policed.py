@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,13 @@ class Stage:
         except OSError:
             return False
         return True
+
+
+def shown(here: Stage, family: str = "inet") -> str:
+    """The pod's table, as nft shows it."""
+    with netns.entered(here.place.pod.handle):
+        command = ["nft", "list", "table", family, TABLE]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def network(**keys: Any) -> dict[str, object]:

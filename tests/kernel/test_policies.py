@@ -1,6 +1,7 @@
 """Policies of a pod on a VF from its ADD to its end, with real packets: the daemon is a process (root)."""
 
 import pathlib
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -157,6 +158,14 @@ def test_packets_by_the_host_link_pass_with_policy_raw_too(stage: Stage) -> None
         assert linked.seen(place.pod.handle, of.pod, place.home) == of.node
         assert linked.seen(place.home, of.node, place.pod.handle) == of.pod
     assert not stage.reaches(V4, ingress=False)
+
+
+def test_its_addresses_are_announced_although_packet_sockets_are_held(stage: Stage) -> None:
+    stage.put(table(DENY))
+    with linked.capture(stage.place.world.handle, "vf0") as listening:
+        assert stage.add(families=(V4,), policyRaw=True).code == 0
+        own = socket.inet_aton(V4.pod)
+        assert any(data[14:18] == data[24:28] == own for data in iter(lambda: listening.recv(2048), b""))
 
 
 @pytest.mark.parametrize(

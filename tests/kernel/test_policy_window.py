@@ -22,6 +22,7 @@ from tests.sriov_cni import harness
 
 pytestmark = pytest.mark.root
 STARTS = 10_000 if tiers.LONG else 200
+REPLACED = 1_000 if tiers.LONG else 100
 MAC = "02:00:00:00:dd:05"
 PORT = 7777
 _FLOOD = """
@@ -35,6 +36,19 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
         except OSError:
             pass
 """
+_FRAMES = """
+import socket, sys
+frame = b"\\xff" * 6 + b"\\x02shp\\xff\\xff" + b"\\x88\\xb5" + sys.argv[1].encode() + bytes(60)
+print(flush=True)
+while True:
+    try:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as flood:
+            flood.bind(("net1", 0))
+            while True:
+                flood.send(frame)
+    except OSError:
+        pass
+"""
 _SO_MARK = 36  # include/uapi/asm-generic/socket.h
 
 
@@ -45,8 +59,8 @@ def stage(tmp_path: pathlib.Path) -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
-def flooding(where: namespaces.Namespace, target: str) -> Iterator[None]:
-    command = ["ip", "netns", "exec", where.name, sys.executable, "-c", _FLOOD, target, str(PORT)]
+def flooding(where: namespaces.Namespace, target: str, program: str = _FLOOD) -> Iterator[None]:
+    command = ["ip", "netns", "exec", where.name, sys.executable, "-c", program, target, str(PORT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -88,8 +102,8 @@ def got(listening: socket.socket) -> int:
     return found
 
 
-def start(here: Stage, number: int) -> None:
-    keys = {"families": (V4,), "mac": MAC}
+def start(here: Stage, number: int, **further: object) -> None:
+    keys = {"families": (V4,), "mac": MAC, **further}
     who = {"CONTAINERID": f"c{number}"}
     answer = here.place.client.call("ADD", policed.network(**keys), ARGS=policed.POD, **who)
     assert answer.code == 0, answer
@@ -121,12 +135,37 @@ def test_no_frame_passes_from_before_the_add_until_after_the_del(stage: Stage) -
     assert seen == [0, 0]
 
 
+def test_no_frame_of_a_packet_socket_passes_from_before_the_add_until_after_the_del(stage: Stage) -> None:
+    """It is opened on the VF as soon as that is there, and sends all the time."""
+    name = "pkt-flood"
+    with linked.capture(stage.place.world.handle, "vf0") as listening, flooding(stage.place.pod, name, _FRAMES):
+        listening.setblocking(False)
+        stage.put(table(UNSELECTED))
+        start(stage, 0, policyRaw=True)
+        assert namespaces.until(lambda: came(listening, name) > 0), "else this would show nothing"
+        end(stage, 0)
+        stage.put(table(DENY))
+        came(listening, name)
+        for number in range(STARTS // 4):
+            start(stage, number, policyRaw=True)
+            end(stage, number)
+            assert came(listening, name) == 0
+
+
+def came(listening: socket.socket, name: str) -> int:
+    found = 0
+    with contextlib.suppress(BlockingIOError):
+        while data := listening.recv(2048):
+            found += name.encode() in data
+    return found
+
+
 def test_no_frame_passes_while_policies_are_replaced(stage: Stage) -> None:
     """Each denies the flood, and none is a change of addresses alone."""
     stage.put(table(DENY))
     with both_ways(stage) as (inside, outside):
         start(stage, 0)
-        for _ in range(25):
+        for _ in range(REPLACED // 2):
             for rules in (OPEN, DENY):
                 before = stage.digest
                 stage.put(table(rules))

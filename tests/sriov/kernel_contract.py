@@ -319,6 +319,22 @@ class LinkContract(abc.ABC):
             inner.run_nft("flush chain inet ours one\nadd rule inet ours one tcp dport 81 accept")
             assert len(inner.nft_rules("ours")) == 1
             assert inner.nft_rules("ours") != before
+            inner.run_nft("add table netdev ours\nadd chain netdev ours one\nadd rule netdev ours one drop")
+            assert len(inner.nft_rules("ours")) == 2, "of both families"
+            inner.run_nft("add table inet ours { flags dormant; }")
+            assert len(inner.nft_rules("ours")) == 1, "and those that are in force"
+
+    def test_rules_of_tables_of_one_name_are_shown_of_every_family_that_a_pod_has(self, bench: Bench) -> None:
+        with bench.net.inside(bench.pod) as inner:
+            inner.run_nft("add table inet ours\nadd chain inet ours one\nadd rule inet ours one tcp dport 80 accept")
+            before = inner.nft_rules("ours")
+            inner.run_nft(
+                "add table netdev ours\nadd chain netdev ours raw\nadd rule netdev ours raw ether type arp accept"
+            )
+            assert len(inner.nft_rules("ours")) == 2
+            assert {*before} < {*inner.nft_rules("ours")}
+            inner.run_nft("delete table netdev ours")
+            assert inner.nft_rules("ours") == before
 
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)

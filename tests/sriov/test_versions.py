@@ -13,6 +13,7 @@ PROGRAMS = {
     "sriov_installer": "sriov-underlay",
     "sriov_agent": "sriov-agent (sriov-underlay)",
     "sriov_cni": "sriov-cni-daemon (sriov-underlay)",
+    "sriov_dra": "sriov-dra-driver (sriov-underlay)",
     "sriovctl": "sriovctl (sriov-underlay)",
 }
 """By module, the name of the program, and of the package where that is another."""

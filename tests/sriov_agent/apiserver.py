@@ -48,6 +48,7 @@ class StandIn:
         self.absent: set[str] = set()
         self.late: set[str] = set()
         self.oldest = 0
+        self.paths = dict(PATHS)
         self._page = page
         self._listed: dict[str, tuple[int, list[Json]]] = {}
         self._news = asyncio.Condition()
@@ -122,15 +123,19 @@ class StandIn:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        url = urllib.parse.urlsplit(head.split(" ")[1])
+        method, where = head.split(" ")[:2]
+        url = urllib.parse.urlsplit(where)
         options = dict(urllib.parse.parse_qsl(url.query))
-        one = _ONE.fullmatch(url.path)
-        kind = PATHS[url.path] if one is None else "Pod"
-        what = "get" if one else "watch" if "watch" in options else "list"
-        self.asked.append((kind, what, {"name": "/".join(one.groups())} if one else options))
-        [token] = [
-            line.partition(" ")[2] for line in head.splitlines() if line.lower().startswith("authorization: ")
-        ] or [""]
+        body = await reader.readexactly(int(_header(head, "content-length") or 0))
+        kind = self.paths.get(url.path, "")
+        listing = method == "GET" and kind
+        if one := _ONE.fullmatch(url.path):
+            self.asked.append(("Pod", method.lower(), {"name": "/".join(one.groups())}))
+        else:
+            self.asked.append(
+                (kind or url.path, ("watch" if "watch" in options else "list") if listing else method, options)
+            )
+        token = _header(head, "authorization")
         self.tokens.add(token)
         while self.hangs:
             await asyncio.sleep(0.05)
@@ -140,19 +145,40 @@ class StandIn:
             return await _refuse(writer, self.answers.pop(0), "a fault", self.headers)
         if kind in self.absent:
             return await _refuse(writer, 404, "the server could not find the requested resource")
-        if one is not None:
-            found = self.objects.get((kind, one[1], one[2]))
-            return await (_send(writer, 200, found) if found else _refuse(writer, 404, "not found"))
+        if not listing:
+            return await self._one_object(writer, method, url.path, body, _header(head, "content-type"))
+        return await self._many(kind, options, writer)
+
+    async def _many(self, kind: str, options: dict[str, str], writer: asyncio.StreamWriter) -> bool:
+        if (told := self._unselectable(kind, options)) is not None:
+            return await _refuse(writer, 400, told)
         if "watch" in options:
             await self._watch(kind, options, writer)
             return False
         return await self._list(kind, options, writer)
 
+    async def _one_object(
+        self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes, content: str
+    ) -> bool:
+        """Answer a request about one object: of these kinds only a pod is asked for so."""
+        one = _ONE.fullmatch(path)
+        if method != "GET" or one is None:
+            return await _refuse(writer, 405, f"{method} {path}: {content}, {len(body)} bytes")
+        found = self.objects.get(("Pod", one[1], one[2]))
+        return await (_send(writer, 200, found) if found else _refuse(writer, 404, "not found"))
+
+    def _unselectable(self, kind: str, options: dict[str, str]) -> str | None:
+        """Return why the kind cannot be selected so, None if it can."""
+        return None
+
+    def _wanted(self, told: Json, options: dict[str, str]) -> bool:
+        return _wanted(told, options)
+
     async def _list(self, kind: str, options: dict[str, str], writer: asyncio.StreamWriter) -> bool:
         first = int(options.get("continue", 0))
         size = min(int(options.get("limit", self._page)), self._page)
         if not first:
-            wanted = (key for key, each in self.objects.items() if key[0] == kind and _wanted(each, options))
+            wanted = (key for key, each in self.objects.items() if key[0] == kind and self._wanted(each, options))
             self._listed[kind] = self.version, [self.objects[key] for key in sorted(wanted)]
         version, found = self._listed[kind]  # the further pages are of the same moment
         more = {"continue": str(first + size)} if first + size < len(found) else {}
@@ -183,7 +209,7 @@ class StandIn:
                     continue
                 done += len(new)
             for version, what, told in new:
-                wanted = what == "BOOKMARK" or _wanted(told, options)
+                wanted = what == "BOOKMARK" or self._wanted(told, options)
                 if version > since and told["kind"] == kind and wanted:
                     writer.write(_chunk(json.dumps({"type": what, "object": told}).encode() + b"\n"))
             await writer.drain()
@@ -194,6 +220,10 @@ def _wanted(told: Json, options: dict[str, str]) -> bool:
     without = [each.removeprefix("!") for each in options.get("labelSelector", "").split(",") if each]
     name = options.get("fieldSelector", "").removeprefix("metadata.name=")
     return not any(each in labels for each in without) and name in ("", told["metadata"]["name"])
+
+
+def _header(head: str, name: str) -> str:
+    return next((line[len(name) + 2 :] for line in head.splitlines() if line.lower().startswith(f"{name}: ")), "")
 
 
 async def _refuse(writer: asyncio.StreamWriter, code: int, message: str, headers: str = "") -> bool:

@@ -93,7 +93,8 @@ def test_services_come_where_asked_for_and_stay_until_uninstall(
     assert node.files() == whole
     state = node.root / "var/lib/sriov-underlay"
     state.mkdir(parents=True)
-    (state / "services").write_text("the last table")
+    for name in ("services", "policies", ".policies.draft"):
+        (state / name).write_text("the last table")
     assert node.run("uninstall", "--dry-run") == 0
     assert f"would remove the last Services in {state}" in capsys.readouterr().out
     assert node.run("uninstall") == 0
@@ -255,7 +256,7 @@ def test_completions_come_where_shells_look_and_go_again(node: nodes.Node, capsy
     shared.mkdir(parents=True)
     before = node.files()
     assert node.run("install") == 0
-    names = ("sriovctl", "sriov-underlay", "sriov-agent", "sriov-cni-daemon", "sriov-device-plugin")
+    names = ("sriovctl", "sriov-underlay", "sriov-agent", "sriov-cni-daemon", "sriov-device-plugin", "sriov-dra-driver")
     places = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
     assert {str(path.relative_to(shared)) for path in shared.rglob("*") if path.is_file()} == {
         place.format(name) for place in places for name in names
@@ -294,7 +295,7 @@ def test_an_init_container_installs_no_completions(node: nodes.Node) -> None:
 def test_a_folder_of_completions_that_is_elsewhere_or_read_only(node: nodes.Node) -> None:
     (node.root / "share").mkdir()
     assert node.run("install", "--completions-dir=/share") == 0
-    assert len(list((node.root / "share").rglob("*sriov*"))) == 15
+    assert len(list((node.root / "share").rglob("*sriov*"))) == 18
     assert node.run("uninstall", "--completions-dir=/share") == 0
     assert list((node.root / "share").rglob("*sriov*")) == []
     assert [node.run("install", "--completions-dir=/nowhere"), (node.root / "nowhere").exists()] == [0, False]

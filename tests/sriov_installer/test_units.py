@@ -258,7 +258,14 @@ def test_of_the_run_directory_what_is_ours_goes_and_nothing_else(
     outside = node.root / "outside.json"
     outside.write_text("x")
     (shared / "homes/0000:01:10.1.json").symlink_to(outside)
-    for name in ("homes/0000:01:10.0.json", "vfs/.try", "vfs/0000:01:10.0.tmp", "recent.jsonl", "trouble.json"):
+    for name in (
+        "homes/0000:01:10.0.json",
+        "vfs/.try",
+        "vfs/0000:01:10.0.tmp",
+        "recent.jsonl",
+        "trouble.json",
+        "policies.json",
+    ):
         (shared / name).write_text("{}")
     assert node.run("uninstall", "--run-dir", "/var/lib/shared", "--dry-run") == 0
     assert f"would remove our files, and leave those of others, in {shared}" in capsys.readouterr().out
@@ -286,7 +293,7 @@ def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path:
     assert (run_dir / "cni.sock").is_socket()
     (run_dir / "homes/0000:01:10.0.json").write_text("{}")
     (run_dir / "cluster").mkdir()
-    for name in ("agent.sock", ".agent.sock.4711"):
+    for name in ("agent.sock", ".agent.sock.4711", "policies.sock", ".policies.sock.4711"):
         (run_dir / "cluster" / name).touch()
     assert node.run("install") == 0
     assert node.run("uninstall") == 0

@@ -11,10 +11,15 @@ from typing import Any
 
 import click.testing
 
-from sriov.state import call_log, daemon_problems
+from sriov import errors
+from sriov.cluster import policies, policy_changes
+from sriov.linux import kernel
+from sriov.state import call_log, daemon_problems, policy_notes
 from sriov_cni.context import calls, policy
+from sriov_cni.dataplane.policies import policy_enforcer, reception
 from sriovctl import app
-from tests.fakes import bench, pod_resources, procfs
+from sriovctl.node.policies import standing
+from tests.fakes import bench, memory_kernel, pod_resources, policy_source, procfs
 from tests.sriov_cni import harness
 
 RAIL = "intel.com/rail_a"
@@ -36,10 +41,10 @@ class Ran:
         return json.loads(self.out)
 
 
-def run(*arguments: str, answers: str = "") -> Ran:
+def run(*arguments: str, answers: str = "", enter: standing.Enter | None = None) -> Ran:
     """The program, in this process. `answers` are what a person types."""
     with click.testing.CliRunner().isolation(answers) as (out, err, _):
-        status = app.main(arguments)
+        status = app.main(arguments, enter)
         sys.stdout.flush()
         sys.stderr.flush()
         return Ran(status, out.getvalue().decode(), err.getvalue().decode())
@@ -55,6 +60,8 @@ class Node:
         self.api = pod_resources.PodResources({})
         self.plugins = folder / "bin"
         self.translation: calls.Translation | None = None
+        self.policies: policy_source.TableSource | None = None
+        self.enforcement: calls.Enforcement = policy_enforcer.Enforcer(self.bench.node.kernel)
         harness.ipam_plugin(self.plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{IPAM}'")
         harness.ipam_plugin(self.plugins, "full", f"[ $CNI_COMMAND != ADD ] || {{ echo '{FULL}'; exit 1; }}")
         (folder / "kubelet/pod-resources").mkdir(parents=True)
@@ -77,6 +84,7 @@ class Node:
             "run-dir": "run",
             "config": "config.json",
             "policy": "policy.json",
+            "policy-snapshot": "policies",
             "predecessor-dir": "cache",
             "cni-bin": "bin",
             "cni-conf": "net.d",
@@ -87,7 +95,20 @@ class Node:
         (self.folder / "config.json").write_text(json.dumps({"resourceList": resources}))
 
     def run(self, *arguments: str, answers: str = "") -> Ran:
-        return run(*self.places, *arguments, answers=answers)
+        return run(*self.places, *arguments, answers=answers, enter=self.enter)
+
+    @contextlib.contextmanager
+    def enter(self, path: str, identity: tuple[int, int]) -> Iterator[kernel.Kernel]:
+        """The kernel in memory has no namespace that a process could enter."""
+        status = pathlib.Path(path).stat()
+        if (status.st_dev, status.st_ino) != identity:
+            raise errors.NetnsError(f"{path} is another namespace by now", "is the pod gone?")
+        yield memory_kernel.MemoryKernel(self.bench.machine, identity)
+
+    def put_policies(self, table: policies.PolicyTable) -> None:
+        """What the agent has sent, as the daemon writes it down."""
+        self.policies = policy_source.TableSource(table)
+        reception.kept(self.folder / "policies").write(policy_changes.whole(table))
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -99,6 +120,12 @@ class Node:
             "troubles": daemon_problems.Trouble(run_dir),
             "translation": self.translation,
         }
+        if self.policies is not None:
+            further |= {
+                "policies": self.policies,
+                "enforcement": self.enforcement,
+                "notes": policy_notes.NoteFile(run_dir),
+            }
         made = self.bench
         with harness.daemon(made.node, made.book, run_dir / "cni.sock", made.machine.adopt, **further):
             yield

@@ -20,8 +20,13 @@ COMMANDS = {
     "Attachments": ["attachments"],
     "Findings": ["doctor", "--all"],
     "Explanation": ["explain", "default/late"],
+    "PodPolicy": ["policy", "web"],
     "Topology": ["topology"],
 }
+
+
+INNER = {"Inventory": "OwnerItem", "PodPolicy": "PodPolicyInterface"}
+"""What is inside an item, or beside the items."""
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +81,5 @@ def test_the_page_has_every_key() -> None:
     for kind in COMMANDS:
         named = set(re.findall(r"`(\w+)`", rows[kind])) - {"unseen"}
         beside = set(parts[f"{kind}Document"]["properties"]) - {"apiVersion", "kind", "items", "unseen"}
-        owner = set(parts["OwnerItem"]["properties"]) if kind == "Inventory" else set()
-        assert named == set(parts[f"{kind}Item"]["properties"]) | beside | owner, kind
+        inner = set(parts[INNER[kind]]["properties"]) if kind in INNER else set()
+        assert named == set(parts[f"{kind}Item"]["properties"]) | beside | inner, kind

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov.cluster import policies
 from sriovctl import app, exit_codes
 from sriovctl.checks import findings
 from sriovctl.node import attachments
@@ -40,19 +41,30 @@ def normal(text: str, folder: pathlib.Path) -> str:
         ("ns-pod", "/run/netns/web"),
     ):
         text = text.replace(f"{folder}/{here}", there)
+    text = re.sub(r"\b[0-9a-f]{32}\b", "1c6f0e9a5d3b47a28e0f6c1d92b7a354", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-03-01T03:00:00Z", text)
     return "\n".join(line.rstrip() for line in re.sub(r"in [\d.]+ ms", "in 14.2 ms", text).splitlines()) + "\n"
 
 
+def web_policies() -> policies.PolicyTable:
+    """Pod web takes TCP 80 of two peers."""
+    peers = frozenset(map(policies.packed, ("10.1.0.9", "10.1.0.12")))
+    opening = policies.Opening(("0123456789abcdef",), ports=(policies.PortSpan(policies.Transport.TCP, 80, 80),))
+    grants = {"front": policies.Grant("default/from-front", (opening,)), "none": policies.Grant("default/quiet")}
+    rules = {("default", "web", ""): policies.Rules(("front", "none"))}
+    return policies.PolicyTable({"0123456789abcdef": peers}, grants, rules)
+
+
 @contextlib.contextmanager
 def telling(node: nodes.Node) -> Iterator[None]:
-    """Pod web has a VF with VLAN 100; VF 6 has no driver; a pod `late` was refused its VLAN."""
+    """Pod web has a VF with VLAN 100, and policies; VF 6 has no driver; a pod `late` was refused its VLAN."""
+    node.put_policies(web_policies())
     sick = test_doctor.Sick(node)
     node.bench.machine.unbind(node.bench.vfs[6])
     node.give("web", node.vf)
     node.give("late", node.bench.vfs[1])
     with node.serving(), node.kubelet():
-        assert node.cni("ADD", vlan=100).code == 0
+        assert node.cni("ADD", vlan=100, policy="kubernetes").code == 0
         assert node.cni("ADD", pod="late", deviceID=node.bench.vfs[1], vlan=5000).code == 7
         yield
     sick.close()

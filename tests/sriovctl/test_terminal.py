@@ -4,10 +4,12 @@ import pathlib
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from sriov.state import policy_notes
 from tests import terminals
 from tests.sriovctl import nodes, test_page
 
@@ -26,6 +28,8 @@ WHOLE = {
     ("doctor",): ("vf-no-driver", "0000:01:11.4", "echo PCI > /sys/bus/pci/drivers_probe"),
     ("explain", "default/late"): ("intel.com/rail_a", "0000:01:10.2", "10-sriov.conf", "0-4094"),
     ("explain", "01:10.0"): ("0000:01:10.0", "default/web"),
+    ("policy", "web"): ("10.1.0.9", "10.1.0.12", "default/from-front", "default/quiet"),
+    ("policy", "web", "--from", "10.1.0.20", "--port", "80"): ("10.1.0.20", "default/from-front", "default/quiet"),
 }
 
 
@@ -33,6 +37,9 @@ WHOLE = {
 def told() -> Iterator[nodes.Node]:
     """The node of the page, with its story; whatever is asked is asked once more in a terminal."""
     with tempfile.TemporaryDirectory(prefix="ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
+        notes = policy_notes.NoteFile(node.folder / "run")
+        while (found := notes.read()) is None or not any(each.digest for each in found.pods):
+            time.sleep(0.05)  # a process cannot enter the pod in memory: it takes the daemon's word
         yield node
 
 
@@ -51,7 +58,7 @@ def test_what_is_copied_is_whole(told: nodes.Node, command: tuple[str, ...], wid
     shown = _ESCAPE.sub("", screen(told, width, *command))
     assert [each for each in WHOLE[command] if each not in shown] == []
     table = shown.partition("\n\n")[0].splitlines()
-    if table[0].split()[0] in ("DEVICE", "SEVERITY", "QUESTION") and len(table[0].split()) > 2:
+    if table[0].split()[0] in ("DEVICE", "SEVERITY", "QUESTION", "INTERFACE") and len(table[0].split()) > 2:
         assert max(map(len, table)) <= width
 
 

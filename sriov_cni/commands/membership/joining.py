@@ -4,7 +4,8 @@ Each part is imported only for a network that asks for it: others pay for none o
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -76,7 +77,7 @@ async def planned(
         from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
         hold = await policy_requests.planned(daemon, call, request.owner.network, request.vf, wanted.policy)
-        request = msgspec.structs.replace(request, policy=None if request.vf.userspace else hold)
+        request = msgspec.structs.replace(request, policy=hold)
     return request
 
 
@@ -99,6 +100,23 @@ def guard(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> attach.Pr
     from sriov_cni.commands.membership import policy_requests  # noqa: PLC0415
 
     return policy_requests.guard(daemon, request, pod.identity, request.policy)
+
+
+def unseen(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Watch that no policy comes to select a pod whose packets the kernel does not see."""
+    if request.policy is None or daemon.enforcement is None:
+        return
+    from sriov_cni.dataplane.policies import policy_holdings  # noqa: PLC0415
+
+    driver = request.vf.driver or ""
+    daemon.enforcement.adopt(policy_holdings.of(request.owner, request.policy, None, pod.identity, driver))
+
+
+def pass_mark(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Callable[[], int]:
+    """Return what says which mark the daemon's own frames need in the pod; 0 is none."""
+    if request.policy is None or daemon.enforcement is None:
+        return int
+    return functools.partial(daemon.enforcement.mark_of, (pod.identity, request.owner.ifname))
 
 
 def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:

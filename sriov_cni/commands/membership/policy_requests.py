@@ -10,6 +10,7 @@ from sriov.linux import kernel
 from sriov.state import ledger
 from sriov_cni.context import steps
 from sriov_cni.context.calls import Call, Daemon, PolicySource
+from sriov_cni.dataplane.policies import policy_holdings
 from sriov_cni.spec import cni_errors, netconf
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.policy_modes import PolicyMode, PolicyWish, UnknownPolicy
@@ -57,7 +58,7 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
             f"{_named(wish)}: the policies of pod {who.namespace}/{who.pod} are not known on this node",
             "the kubelet tries again; if it stays so, look at sriov-agent's log, or set policyUnknown",
         )
-    if vf.userspace and (found or _unknown(unknown)).selected:
+    if vf.userspace and (found or policy_holdings.unless_known(unknown)).selected:
         raise errors.UnsupportedError(
             f"{_named(wish)}: a policy selects pod {who.namespace}/{who.pod}, and {unseen(vf)}",
             "use a VF with its kernel driver, or policies that do not select the pod",
@@ -86,12 +87,12 @@ def guard(
     source, enforcement = daemon.policies, daemon.enforcement
     if source is None or enforcement is None:
         return None
-    policed = of(request.owner, hold, request.host_link, where)
+    policed = policy_holdings.of(request.owner, hold, request.host_link, where)
 
     def before(inner: kernel.Kernel, recorded: ledger.PolicyHold) -> None:
-        policed = of(request.owner, recorded, request.host_link, where)
+        policed = policy_holdings.of(request.owner, recorded, request.host_link, where)
         with timing.timed(steps.CallStep.POLICY):
-            policy = source.rules_of(*policed.place) or _unknown(UnknownPolicy(hold.unknown))
+            policy = source.rules_of(*policed.place) or policy_holdings.unless_known(UnknownPolicy(hold.unknown))
             enforcement.hold(inner, policed, policy)
 
     def arrived(device: str, inner: kernel.Kernel) -> None:
@@ -102,20 +103,6 @@ def guard(
     return attach.Precautions(
         before, functools.partial(arrived, policed.scope.interface), functools.partial(arrived, link)
     )
-
-
-def of(
-    owner: ledger.Owner, hold: ledger.PolicyHold, link: ledger.HostLink | None, where: tuple[int, int]
-) -> pod_policies.PolicedPod:
-    """Return what the daemon enforces for an attachment. The host link is the cluster's own network's."""
-    scope = pod_policies.Scope(owner.ifname, hold.index, raw=hold.raw)
-    if link is not None and hold.network == pod_policies.CLUSTER:
-        scope = pod_policies.Scope(owner.ifname, hold.index, link.inside, link.nodes, hold.raw)
-    return pod_policies.PolicedPod((owner.namespace, owner.pod, hold.network), scope, owner.netns, where)
-
-
-def _unknown(then: UnknownPolicy) -> pod_policies.PodPolicy:
-    return pod_policies.EVERYTHING if then is UnknownPolicy.ALLOW else pod_policies.NOTHING
 
 
 def _source(daemon: Daemon, wish: PolicyWish) -> PolicySource:

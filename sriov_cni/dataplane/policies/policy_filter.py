@@ -3,11 +3,16 @@
 One table of family inet for each VF of a pod that a policy selects; a pod that none selects has none, and so no
 connection tracking. Only a direction that is isolated has chains. The order in each:
 
-1. What belongs to a connection that was let pass, ICMP errors about it, and neighbour discovery. ARP is no IP.
-2. The node (below).
-3. The openings of the pod's grants: one rule for each set of addresses, IP version and protocol. Sets are shared by
+1. Out of the pod nothing goes that names another destination than its address says: source routes and routing headers.
+2. What belongs to a connection that was let pass, ICMP errors about it, and neighbour discovery. ARP is no IP.
+3. The node (below).
+4. The openings of the pod's grants: one rule for each set of addresses, IP version and protocol. Sets are shared by
    rules, so that a pod that comes or goes is one element.
-4. All else is dropped and counted.
+5. All else is dropped and counted.
+
+**Connections.** The kernel tracks them by namespace, not by interface, so that a pod could make one up on `lo`, both
+directions forged, and then have it let pass here. So a connection has a label that says by which of the pod's policed
+interfaces it was let pass: chains behind the others set it. It is no mark, as service meshes use those.
 
 **What it holds for.** `policy: multi` is for the VF's own interface, `policy: kubernetes` for the VF and the host link:
 together they are the pod's way into the cluster's network. Interfaces of other networks that Multus adds are none of
@@ -22,11 +27,14 @@ What the node masquerades before it forwards it (externalTrafficPolicy Cluster) 
 
 **`policyRaw`.** A packet socket's frames pass no hook of IP. A chain at the device's egress drops what has not been let
 pass by the rules above: that has a mark, random for each pod, and a route (`meta rtclassid`), which no frame of a
-packet socket has, so that a guessed mark is worth nothing. ARP and neighbour discovery pass without.
+packet socket has, so that a guessed mark is worth nothing. The kernel's own ARP and neighbour discovery pass without;
+those of a program's socket do not, as they carry what the program likes. Programs' packets with a source that is not
+the pod's do not pass either. What announces the pod's addresses has the mark.
 
 The digest of all of it but the mark is the comment of an empty chain: the only comment that a transaction can replace.
 """
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -39,8 +47,12 @@ from sriov_cni.dataplane.policies import policy_matches
 PREFIX = "sriov-policy-"
 STAMP = "enforced"
 """The chain whose comment has the digest."""
-_CONNECTED = "ct state established,related"
-_RAW_RULES = 3  # of each device
+_CONNECTED = "ct state established,related ct label {label}"
+_LABELS = 128  # NF_CT_LABELS_MAX_SIZE, in bits
+_RAW_RULES = 5  # of each device
+_PROGRAMS = "meta skuid != 4294967295"
+"""A socket of a program sent it: the kernel's own have no owner, and no owner has this number."""
+_ELSEWHERE = ("exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists")
 _DISCOVERY = {  # RFC 4861; the hop limit shows that no router has forwarded it
     "ingress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } ip6 hoplimit 255",
     "egress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } ip6 hoplimit 255",
@@ -83,7 +95,7 @@ def compiled(policy: pod_policies.PodPolicy, scope: pod_policies.Scope) -> Filte
     if not policy.selected:
         return None
     raw = scope.raw and policy.egress is not None
-    lines: list[str] = []
+    lines = list(_labelling(scope))
     for direction, grants in (("ingress", policy.ingress), ("egress", policy.egress)):
         if grants is not None:
             accept = "meta mark set {mark} accept" if raw and direction == "egress" else "accept"
@@ -152,7 +164,10 @@ def _direction(
     hook, way, peer, place = _HOOKS[direction]
     yield f"add counter {table} {direction}-dropped"
     yield f"add chain {table} {direction}"
-    for match in (_CONNECTED, _DISCOVERY[direction], _LISTENERS[direction], *_node(scope, way, peer)):
+    for match in _refused(scope) if direction == "egress" else ():
+        yield f"add rule {table} {direction} {match} counter name {direction}-dropped drop"
+    connected = _CONNECTED.format(label=_label(scope))
+    for match in (connected, _DISCOVERY[direction], _LISTENERS[direction], *_node(scope, way, peer)):
         yield f"add rule {table} {direction} {match} {accept}"
     for each in dict.fromkeys(
         match for grant in grants for opening in grant.openings for match in policy_matches.matches(opening, peer)
@@ -164,6 +179,29 @@ def _direction(
         yield f"add chain {table} {name} {{ type filter hook {at} priority {priority}; }}"
         for interface in _interfaces(scope, way):
             yield f"add rule {table} {name} {interface} jump {direction}"
+
+
+def _refused(scope: pod_policies.Scope) -> tuple[str, ...]:
+    """What leaves no pod, or none whose raw sockets are held."""
+    if not scope.raw:
+        return _ELSEWHERE
+    forged = f"{_PROGRAMS} fib saddr type != local"
+    return (*_ELSEWHERE, *(f"{each} {_PROGRAMS}" for each in (_DISCOVERY["egress"], _LISTENERS["egress"])), forged)
+
+
+def _labelling(scope: pod_policies.Scope) -> Iterator[str]:
+    """Chains behind all others: what comes here by the interface was let pass."""
+    table = f"inet {table_name(scope.interface)}"
+    for hook, ways, priority in (("input", ("iif",), 1), ("output", ("oif",), 1), ("forward", ("iif", "oif"), 2)):
+        yield f"add chain {table} passed-{hook} {{ type filter hook {hook} priority {priority}; }}"
+        for interface in (each for way in ways for each in _interfaces(scope, way)):
+            yield f"add rule {table} passed-{hook} {interface} ct state new ct label set {_label(scope)}"
+
+
+def _label(scope: pod_policies.Scope) -> int:
+    """Another one for each VF of a pod: names that differ in the last two digits never have the same."""
+    number = functools.reduce(lambda before, each: before * 10 + each, scope.interface.encode(), 0)
+    return 1 + number % (_LABELS - 1)
 
 
 def _interfaces(scope: pod_policies.Scope, way: str) -> Iterator[str]:
@@ -200,8 +238,10 @@ def _raw(scope: pod_policies.Scope, mark: int, devices: Iterable[str]) -> Iterat
 
 def _raw_chain(scope: pod_policies.Scope, mark: int, device: str) -> Iterator[str]:
     chain = f"netdev {table_name(scope.interface)} raw{scope.devices.index(device)}"
-    yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; policy drop; }}'
+    yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; }}'
     # Every route has a class, 0 mostly; the comparison is true of them all, and fails without a route.
     yield f"add rule {chain} meta mark {mark:#x} meta rtclassid != 4294967295 accept"
+    yield f"add rule {chain} meta mark != {mark:#x} {_PROGRAMS} drop"
     yield f"add rule {chain} ether type arp accept"
     yield f"add rule {chain} {_DISCOVERY['egress']} accept"
+    yield f"add rule {chain} drop"  # a chain's policy can be changed without a trace in its rules

@@ -160,3 +160,22 @@ def test_the_first_selector_of_a_list_that_fits_counts() -> None:
         facts.node(facts.vf(), facts.vf(1, vendor="15b3")), resources.Configuration((resource,))
     )
     assert [device.selector.need_vhost_net for device in pool.devices] == [False, True]
+
+
+def test_a_device_that_a_pod_has_in_the_other_way_is_not_given() -> None:
+    """The kubelet and the scheduler each count by themselves, so a resource that is switched over knows of both."""
+    found = facts.node(facts.vf(), facts.vf(1), facts.vf(2))
+    claimed, other, _ = found.candidates
+    now = health.Conditions(claimed={claimed: "is prepared for claim a/b"}, unclaimed={other: "is in a pod otherwise"})
+    by_claims = msgspec.structs.replace(EVERY, publish=resources.Publication.DRA)
+    for wanted, ill in ((EVERY, {claimed: "is prepared for claim a/b"}), (by_claims, {other: "is in a pod otherwise"})):
+        [pool] = assignment.assign(found, resources.Configuration((wanted,)), now)
+        assert {one.id: one.ailment for one in pool.devices if one.ailment} == ill
+
+
+def test_every_ailment_is_told_with_its_kind() -> None:
+    one = facts.vf(driver=None)
+    checks = resources.Checks(pf=True)
+    now = health.Conditions(down={"0000:01:00.0": "down"}, dirty={one.id: "dirty"}, foreign={one.id: "open"})
+    told = [(each.kind.value, each.text) for each in health.ailments(checks, one, now)]
+    assert told == [("no-driver", "has no driver"), ("in-use", "open"), ("unclean", "dirty"), ("link-down", "down")]

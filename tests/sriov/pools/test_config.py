@@ -213,6 +213,21 @@ def test_our_own_keys() -> None:
     )
 
 
+def test_a_resource_is_published_by_the_device_plugin_unless_it_says_dra() -> None:
+    read = parse({"resourceName": "a"}, {"resourceName": "b", "publish": "dra"})
+    assert [each.name for each in read.published(resources.Publication.DEVICE_PLUGIN)] == ["a"]
+    assert [each.name for each in read.published(resources.Publication.DRA)] == ["b"]
+
+
+def test_two_resources_that_would_have_one_pool_of_slices_are_refused() -> None:
+    """The device plugin has names of their own for them, so it takes both."""
+    both = [{"resourceName": name, "publish": "dra"} for name in ("Igb_vf", "igb-vf")]
+    assert '"intel.com/igb-vf": intel.com/Igb_vf has the same DRA pool, intel.com/igb-vf; give one' in refused(
+        json.dumps({"resourceList": both}).encode()
+    )
+    assert len(parse(both[0], {"resourceName": "igb-vf"}).resources) == 2
+
+
 @pytest.mark.parametrize("kind", list(resources.DeviceType))
 def test_every_kind_of_resource(kind: resources.DeviceType) -> None:
     assert only({"resourceName": "a", "deviceType": kind.value, "selectors": {"auxTypes": ["sf"]}}).kind is kind
@@ -257,6 +272,10 @@ def test_a_value_that_no_device_has_still_constrains_and_is_told(key: str, value
         (
             {"resourceName": "a", "allocationPolicy": "best"},
             'allocationPolicy is "best": there is no such value; write packed, spread, numa, pcie',
+        ),
+        (
+            {"resourceName": "a", "publish": "DRA"},
+            'publish is "DRA": there is no such value; write device-plugin, dra, exactly as written here',
         ),
         ({"resourceName": "a", "additionalInfo": {"*": {"k": 7}}}, "additionalInfo"),
         ({"resourceName": 7}, "resourceList[0].resourceName is 7: expected `str`, got `int`"),

@@ -10,7 +10,7 @@ from sriov import devices, settings
 from sriov.hardware import node_devices, sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import assignment, cdi, device_nodes, health, observer, resources, selectors
-from sriov.state import ledger
+from sriov.state import grants, ledger
 from tests.sriov.pools import facts
 
 VFS = tuple(devices.pci_address(f"0000:01:10.{number}") for number in (0, 2, 4))
@@ -226,3 +226,40 @@ def test_vfio_devices_of_one_group_are_warned_of() -> None:
     [text] = assignment.shared_groups(both).values()
     assert text.startswith("IOMMU group 7 holds 0000:01:10.0, 0000:01:10.1: a pod that has one keeps other pods from")
     assert assignment.shared_groups(both[:1]) == {}
+
+
+BY_CLAIMS = resources.Resource("intel.com", "every", publish=resources.Publication.DRA)
+
+
+def granted(node: Node, *pcis: devices.PciAddress) -> None:
+    book = grants.Grants(node.machine.root / "run")
+    book.create()
+    listed = tuple(grants.GrantedDevice(pci, "vf", "node/intel.com/every", "x") for pci in pcis)
+    book.write(grants.ClaimGrant(uid="u1", namespace="ml", name="rails", devices=listed))
+
+
+def test_switched_to_claims_what_old_pods_hold_is_given_to_none_until_it_is_home(node: Node) -> None:
+    """From the first look on; a claim's own pod is no reason, and the end of an attachment takes a moment."""
+    node.hold(VFS[0])
+    node.hold(VFS[1])
+    granted(node, VFS[1])
+    held = {VFS[0]: "is in a pod that has it by no claim", VFS[1]: None, VFS[2]: None}
+    assert node.deal(BY_CLAIMS) == held
+    node.book.remove(VFS[0])
+    assert node.deal(BY_CLAIMS, after=0.1) == held
+    assert node.deal(BY_CLAIMS, after=1.0) == dict.fromkeys(VFS)
+
+
+def test_a_vf_that_comes_into_a_pod_just_before_its_grant_is_seen_is_no_other_pods(node: Node) -> None:
+    assert node.deal(BY_CLAIMS) == dict.fromkeys(VFS)
+    node.hold(VFS[0])
+    assert node.deal(BY_CLAIMS, after=0.1) == dict.fromkeys(VFS)
+    granted(node, VFS[0])
+    assert node.deal(BY_CLAIMS, after=2.0) == dict.fromkeys(VFS)
+
+
+def test_switched_back_what_claims_hold_is_not_the_device_plugins_until_they_are_unprepared(node: Node) -> None:
+    granted(node, VFS[0])
+    assert node.deal(EVERY) == {VFS[0]: "is prepared for claim ml/rails", VFS[1]: None, VFS[2]: None}
+    grants.Grants(node.machine.root / "run").remove("u1")
+    assert node.deal(EVERY) == dict.fromkeys(VFS)

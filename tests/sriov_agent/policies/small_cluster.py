@@ -3,6 +3,7 @@
 (kubernetes-sigs/network-policy-api, cmd/policy-assistant; kubernetes/test/e2e/network/netpol.)
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -66,37 +67,40 @@ def compile_all(policies: list[Json], pods: list[Json] = PODS) -> tuple[view.Pol
 
 def passes(made: view.PolicyView, direction: str, pod_: Json, other: Json | str, port: Port) -> set[bool]:
     """What the compiled rules say, for each of the peer's addresses."""
+    return {_passes(made, direction, pod_, address, port) for address in oracle.addresses(other)}
+
+
+def _passes(made: view.PolicyView, direction: str, pod_: Json, address: str, port: Port) -> bool:
     place = (pod_["metadata"]["namespace"], pod_["metadata"]["name"], "")
     names = made.rules[place].of(compiled.PolicyDirection(direction.lower()))
     if names is None:
-        return {True}
-    grants = [made.grants[name] for name in names]
-    return {bool(compiled.passing(grants, made.sets, packet(address, port))) for address in oracle.addresses(other)}
+        return True
+    return bool(compiled.passing([made.grants[name] for name in names], made.sets, packet(address, port)))
 
 
+@functools.cache
 def packet(address: str, port: Port) -> compiled.Packet:
     return compiled.Packet(compiled.packed(address), compiled.Transport(port[0]), port[1])
 
 
 def differences(made: view.PolicyView, policies: list[Json], pods: list[Json] = PODS) -> list[str]:
     """Every pod with every pod and stranger, both directions, all protocols and ports: where both do not agree."""
-    world = oracle.World(NAMESPACES, pods, policies)
-    found = []
-    others: list[Json | str] = [*pods, *STRANGERS]
-    for direction, one, other, protocol, port in itertools.product(
-        ("Ingress", "Egress"), pods, others, PROTOCOLS, PORTS
-    ):
-        for address in oracle.addresses(other):
-            said = passes(made, direction, one, _at(other, address), (protocol, port))
-            if said != {world.passes(direction, one, _at(other, address), protocol, port)}:
-                names = [
-                    each if isinstance(each, str) else "/".join(each["metadata"][key] for key in ("namespace", "name"))
-                    for each in (one, other)
-                ]
-                found.append(f"{direction} of {names[0]} with {names[1]} at {address}, {protocol} {port}: {said}")
+    world, found = oracle.World(NAMESPACES, pods, policies), []
+    peers: list[Json | str] = [*pods, *STRANGERS]
+    others = [(other, address) for other in peers for address in oracle.addresses(other)]
+    for (other, address), one, direction in itertools.product(others, pods, ("Ingress", "Egress")):
+        peer = _at(other, address)
+        for port in itertools.product(PROTOCOLS, PORTS):
+            said = _passes(made, direction, one, address, port)
+            if said != world.passes(direction, one, peer, *port):
+                found.append(f"{direction} of {name(one)} with {name(other)} at {address}, {port}: {said}")
     return found
 
 
 def _at(other: Json | str, address: str) -> Json | str:
     """The same peer with this address alone: an ipBlock may have one of a pod's and not the other."""
     return other if isinstance(other, str) else {**other, "status": {"podIPs": [{"ip": address}]}}
+
+
+def name(pod_: Json | str) -> str:
+    return pod_ if isinstance(pod_, str) else "/".join(pod_["metadata"][key] for key in ("namespace", "name"))

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
+from sriov.apiserver import connection
 from sriov.cluster import policy_frames
-from sriov_agent import api
 from sriov_agent import objects as watched
 from sriov_agent.policies import asking, objects, view
 from tests.deviceplugin import loops
@@ -22,9 +22,9 @@ class Slow:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.answer = asyncio.Event()
-        self.error: api.FailedError | None = None
+        self.error: connection.FailedError | None = None
 
-    async def get(self, kind: api.WatchedKind, namespace: str, name: str) -> watched.AnyObject:
+    async def get(self, kind: connection.WatchedKind, namespace: str, name: str) -> watched.AnyObject:
         self.asked.append((namespace, name))
         await self.answer.wait()
         if self.error is not None:
@@ -53,7 +53,7 @@ def test_the_answer_counts_only_if_no_event_has_told_of_the_pod(event: str) -> N
                 seen.put(NEW)
                 seen.remove(objects.PodObject, KEY)
             case "failed":
-                source.error = api.AbsentError("getting Pod: 404")
+                source.error = connection.AbsentError("getting Pod: 404")
         if event == "gone and asked for again":
             reader.feed_data(policy_frames.request(*KEY))
             await asyncio.sleep(0.1)

@@ -261,6 +261,28 @@ def test_annotations_that_cannot_be_read_are_said() -> None:
     assert [each.partition(":")[0] for each in complaints] == ["Pod x/a", "Pod x/a", "Pod x/b"]
 
 
+@pytest.mark.parametrize("before", [{}, {"k8s.v1.cni.cncf.io/networks": "blue"}])
+def test_a_bad_annotation_of_a_pod_takes_it_out_of_no_policy(before: Json) -> None:
+    """Whichever network it has: it may run already, on one that nobody can read any more."""
+    pod = {**PODS[0], "metadata": {**PODS[0]["metadata"], "annotations": before}}
+    made, complaints = small_cluster.compile_all([], [pod])
+    made.put_policy(msgspec.convert(multi("blue", policyTypes=["Ingress"]), objects.PolicyObject), multi=True)
+    bad = {"k8s.v1.cni.cncf.io/networks": "[[[", "k8s.v1.cni.cncf.io/network-status": "[{"}
+    spoilt = {**pod, "metadata": {**pod["metadata"], "annotations": bad}}
+    made.put(msgspec.convert(spoilt, objects.PodObject))
+    made.change()
+    assert made.rules["x", "a", "x/blue"].ingress is not None
+    later = multi("red", policyTypes=["Egress"])
+    later["metadata"]["name"] = "later"
+    made.put_policy(msgspec.convert(later, objects.PolicyObject), multi=True)
+    made.change()
+    assert made.rules["x", "a", "x/red"].egress is not None
+    assert len(complaints) == 2
+    made.put(msgspec.convert(pod, objects.PodObject))
+    made.change()
+    assert [place for place in made.rules if place[2]] == ([("x", "a", "x/blue")] if before else [])
+
+
 def test_a_policy_for_no_network_is_said() -> None:
     complaints: list[str] = []
     made = view.PolicyView("here", complaints.append)

@@ -1,11 +1,13 @@
 """Compiled policies say of every packet of a small cluster what Kubernetes' own words say of it."""
 
+import itertools
 from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tests import tiers
 from tests.sriov_agent.policies import small_cluster
 from tests.sriov_agent.policies.oracle import Json
 from tests.sriov_agent.policies.small_cluster import policy
@@ -78,6 +80,27 @@ def test_peers_and_ports(peers: str, ports: str, direction: str) -> None:
     one = rule(direction, PEERS[peers], PORTS[ports])
     spec: Json = {"podSelector": A, "policyTypes": [direction.title()], direction: [one]}
     agree(policy(**spec))
+
+
+KINDS = (
+    "all pods here", "one pod here", "all pods anywhere", "pods of another namespace", "one pod of another namespace",
+    "NotIn", "Exists", "a block", "a block with exceptions", "IPv6",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(KINDS, 2)))
+def test_two_kinds_of_peers(one: str, other: str, direction: str) -> None:
+    """In one rule, and in two of which the second is for another port."""
+    both = [*(PEERS[one] or ()), *(PEERS[other] or ())]
+    together = rule(direction, both, PORTS["a number"])
+    apart = [
+        rule(direction, PEERS[one], PORTS["a number"]),
+        rule(direction, PEERS[other], PORTS["a number and its protocol"]),
+    ]
+    for rules in ([together], apart):
+        spec: Json = {"podSelector": A, "policyTypes": [direction.title()], direction: rules}
+        agree(policy(**spec))
 
 
 SPECS: dict[str, list[Json]] = {
@@ -161,7 +184,8 @@ def some_policies(draw: st.DrawFn) -> list[Json]:
     return made
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@hypothesis.settings(max_examples=100_000 if tiers.LONG else 2_000, deadline=None)
 @hypothesis.given(some_policies())
 def test_any_policies(policies: list[Json]) -> None:
     agree(*policies)

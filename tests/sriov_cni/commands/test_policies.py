@@ -2,14 +2,16 @@
 
 import asyncio
 import pathlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from sriov.cluster import pod_policies, policies
 from sriov.linux import kernel, netns
-from sriov.state import ledger
+from sriov.state import ledger, policy_notes
 from sriov_cni.commands.membership import policy_rounds
 from sriov_cni.context import calls
 from sriov_cni.dataplane.policies import policy_enforcer
@@ -30,8 +32,8 @@ class Stage:
         self.client = harness.Client(socket, "/", made.machine.path("pod"))
         self.ruleset = made.machine.nft.setdefault(made.pod.identity, memory_nftables.Ruleset())
 
-    def call(self, command: str, pod: str = "a") -> harness.Answer:
-        network = harness.configuration(self.made.vfs[0], policy="kubernetes")
+    def call(self, command: str, pod: str = "a", **keys: object) -> harness.Answer:
+        network = harness.configuration(self.made.vfs[0], policy="kubernetes", **keys)
         return self.client.call(command, network, ARGS=POD + pod)
 
     @property
@@ -94,6 +96,108 @@ def test_a_vf_whose_packets_the_kernel_does_not_see_is_refused_where_a_policy_se
     assert stage.call("ADD", "free").code == 0
 
 
+def test_a_policy_that_comes_to_select_a_vf_that_the_kernel_does_not_see_is_said_aloud(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the log, /readyz and a metric, by the next daemon, too, until no policy selects it or the pod has ended."""
+    made, source = bench.make(tmp_path), policy_source.TableSource(TABLE)
+    vf, enforcer = made.vfs[0], policy_enforcer.Enforcer(made.node.kernel)
+    made.machine.node.set_driver(vf, "vfio-pci")
+    made.machine.node.set_netdev(vf)
+    call_by(made, source, enforcer, tmp_path / "cni.sock", "ADD")
+    enforcer.bring_all(source.rules_of, look=True)
+    assert enforcer.problems() == []
+    selected = msgspec.structs.replace(TABLE, rules={**TABLE.rules, ("x", "free", ""): policies.Rules((), None)})
+    source.put(selected)
+    said = "policies of x/free (net1) are not in force: the kernel sees no packet of its VF"
+    for number in range(2):
+        daemon = calls.Daemon(made.node, made.book, policies=source, enforcement=enforcer)
+        policy_rounds.adopt(daemon, enforcer)
+        for look in (True, False, True):
+            enforcer.bring_all(source.rules_of, look=look)
+        assert [each.startswith(said) for each in daemon.problems()] == [True]
+        assert sum(said in each.message for each in caplog.records) == number + 1, "once, and not at every look"
+        [note] = enforcer.notes()
+        assert note.problem.startswith("the kernel sees no packet of its VF"), "the metric counts it"
+        enforcer = policy_enforcer.Enforcer(made.node.kernel)
+    policy_rounds.adopt(daemon, enforcer)
+    for table, wrong in ((TABLE, 0), (selected, 1)):
+        source.put(table)
+        enforcer.bring_all(source.rules_of, look=False)
+        assert len(enforcer.problems()) == wrong
+    call_by(made, source, enforcer, tmp_path / "cni.sock", "DEL")
+    assert enforcer.problems() == []
+    made.pod.close()
+    made.machine.close()
+
+
+def call_by(
+    made: bench.Bench,
+    source: policy_source.TableSource,
+    enforcer: policy_enforcer.Enforcer,
+    socket: pathlib.Path,
+    command: str,
+) -> None:
+    """For the pod that no policy of TABLE selects."""
+    further: dict[str, Any] = {"policies": source, "enforcement": enforcer}
+    network = harness.configuration(made.vfs[0], policy="kubernetes")
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt, **further):
+        client = harness.Client(socket, "/", made.machine.path("pod"))
+        assert client.call(command, network, ARGS=POD + "free").code == 0
+
+
+def flushed(stage: Stage) -> str:
+    stage.ruleset.flush()
+    return "the table sriov-policy-net1 is not there"
+
+
+def unstamped(stage: Stage) -> str:
+    stage.ruleset.run("delete chain inet sriov-policy-net1 enforced")
+    return "the table sriov-policy-net1 has no digest, not "
+
+
+def another(stage: Stage) -> str:
+    made = 'add chain inet sriov-policy-net1 enforced { comment "abc"; }'
+    stage.ruleset.run(f"delete chain inet sriov-policy-net1 enforced\n{made}")
+    return "the table sriov-policy-net1 has the digest abc, not "
+
+
+def emptied(stage: Stage) -> str:
+    before = stage.rules
+    stage.ruleset.run("flush chain inet sriov-policy-net1 ingress")
+    return f"the table sriov-policy-net1 has {stage.rules} rules, not {before}"
+
+
+@pytest.mark.parametrize("change", [flushed, unstamped, another, emptied])
+def test_check_finds_rules_that_are_not_as_they_were_made(stage: Stage, change: Callable[[Stage], str]) -> None:
+    added = stage.call("ADD")
+    previous = {"prevResult": added.document}
+    assert stage.call("CHECK", **previous).code == 0
+    why = change(stage)
+    answer = stage.call("CHECK", **previous)
+    assert (answer.code, f"interface net1 is not held to its network policies: {why}" in answer.message) == (101, True)
+    assert "see `sriovctl doctor`" in answer.message
+
+
+def test_check_of_a_pod_that_no_policy_selects_finds_only_a_table_that_is_there(stage: Stage) -> None:
+    previous = {"prevResult": stage.call("ADD", "free").document}
+    assert stage.call("CHECK", "free", **previous).code == 0
+    stage.ruleset.run("create table inet sriov-policy-net1\nadd chain inet sriov-policy-net1 c\n"
+                      "add rule inet sriov-policy-net1 c drop")  # fmt: skip
+    answer = stage.call("CHECK", "free", **previous)
+    assert (answer.code, "is there, and no policy selects the pod" in answer.message) == (101, True), answer
+
+
+def test_check_by_a_daemon_without_policies_says_so(stage: Stage, tmp_path: pathlib.Path) -> None:
+    previous = {"prevResult": stage.call("ADD").document}
+    made = stage.made
+    with harness.daemon(made.node, made.book, tmp_path / "other.sock", made.machine.adopt):
+        client = harness.Client(tmp_path / "other.sock", "/", made.machine.path("pod"))
+        network = harness.configuration(made.vfs[0], policy="kubernetes", **previous)
+        answer = client.call("CHECK", network, ARGS=f"{POD}a")
+    assert (answer.code, "start the daemon with --policy-socket" in answer.message) == (101, True), answer
+
+
 class Mending:
     """An enforcement that always finds one pod changed."""
 
@@ -110,19 +214,35 @@ class Mending:
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
         raise AssertionError(device)
 
+    def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
+        raise AssertionError(key)
+
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
         raise AssertionError(key)
+
+    def problems(self) -> list[str]:
+        return []
 
     def bring_all(self, rules_of: object, *, look: bool) -> None:
         self.repaired += look
 
+    def notes(self) -> tuple[policy_notes.PolicyNote, ...]:
+        first = policy_notes.PolicyNote(namespace="x", pod="a", interface="net1", netns=(1, 2), problem="it rains")
+        return first, msgspec.structs.replace(first, problem="")
 
-def test_a_daemon_takes_over_what_the_ledger_has_and_counts_repairs(stage: Stage) -> None:
+    def difference(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, rules_of: object) -> str:
+        raise AssertionError(holding)
+
+
+def test_a_daemon_takes_over_what_the_ledger_has_counts_repairs_and_writes_down_what_holds(
+    stage: Stage, tmp_path: pathlib.Path
+) -> None:
+    begun = time.time()
     assert stage.call("ADD").code == 0
-    mending, counted = Mending(), test_metrics.Counted()
+    mending, counted, notes = Mending(), test_metrics.Counted(), policy_notes.NoteFile(tmp_path)
     daemon = calls.Daemon(
         stage.made.node, stage.made.book, meter=counted,
-        policies=policy_source.TableSource(TABLE), enforcement=mending,
+        policies=policy_source.TableSource(TABLE, 60.0), enforcement=mending, notes=notes,
     )  # fmt: skip
 
     async def for_a_while() -> None:
@@ -132,6 +252,12 @@ def test_a_daemon_takes_over_what_the_ledger_has_and_counts_repairs(stage: Stage
     asyncio.run(for_a_while())
     assert mending.adopted == [("x", "a", "")]
     assert counted.policies == mending.repaired > 1
+    assert counted.failing == 1
+    told = notes.read()
+    assert told is not None
+    assert told.silent_since is not None
+    assert begun - 60 <= told.silent_since <= told.looked - 60 + 0.001 <= time.time() - 60
+    assert told.pods == mending.notes()
     assert [each.policy for each in stage.made.book.records()] == [ledger.PolicyHold(index=record_index(stage))]
 
 

@@ -216,7 +216,7 @@ def test_a_policy_that_turns_bad_is_said_and_the_last_good_one_judges(tmp_path: 
 class Counted:
     def __init__(self) -> None:
         self.repairs: list[bool] = []
-        self.policies = 0
+        self.policies = self.failing = 0
 
     def call(self, command: str, code: int, seconds: float, taken: timing.Steps) -> None:
         raise AssertionError(command)
@@ -229,6 +229,9 @@ class Counted:
 
     def policies_repaired(self, count: int) -> None:
         self.policies += count
+
+    def policies_failing(self, count: int) -> None:
+        self.failing = count
 
 
 def test_repairs_are_counted_also_those_that_fail(tmp_path: pathlib.Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sriov.cluster import policies
 from sriovctl.cluster import kubectl
 from sriovctl.views import documents
 from tests import terminals
@@ -156,6 +157,63 @@ def test_what_cannot_be_done_is_said_once(
     assert (ran.returncode, ran.stdout) == (status, ""), ran
     assert says in ran.stderr
     assert len(ran.stderr.splitlines()) == (4 if status == 2 else 1)
+
+
+@pytest.fixture
+def guarded(cluster: clusters.Cluster) -> Iterator[nodes.Node]:
+    """Pod db on node-3 takes TCP 5432 of default/front, which is somewhere, and is held to that."""
+    with tempfile.TemporaryDirectory(prefix="ks-") as folder:
+        machine = nodes.Node(pathlib.Path(folder))
+        with contextlib.closing(machine), contextlib.closing(test_doctor.Sick(machine)):
+            opening = policies.Opening(
+                ("0123456789abcdef",), ports=(policies.PortSpan(policies.Transport.TCP, 5432, 5432),)
+            )
+            machine.put_policies(
+                policies.PolicyTable(
+                    {"0123456789abcdef": frozenset({policies.packed("10.1.0.9")})},
+                    {"front": policies.Grant("default/from-front", (opening,))},
+                    {("default", "db", ""): policies.Rules(("front",))},
+                )
+            )
+            machine.give("db", machine.vf)
+            with machine.serving(), machine.kubelet():
+                assert machine.cni("ADD", pod="db", policy="kubernetes").code == 0
+                cluster.kubelets.machines["node-3"] = machine
+                cluster.wants("db", "node-3")
+                spec = {"containers": [{"name": "c", "image": "busybox:1.37"}]}
+                addresses = [{"ip": "10.1.0.9"}, {"ip": "2001:db8::9"}]
+                cluster.create("default", "front", {}, spec, {"phase": "Running", "podIPs": addresses})
+                cluster.create("kube-system", "dns", {}, spec, {"phase": "Running", "podIPs": [{"ip": "10.1.0.53"}]})
+                cluster.create("default", "young", {}, spec, {"phase": "Pending"})
+                yield machine
+                del cluster.kubelets.machines["node-3"]
+                cluster.objects.delete(kinds.POD, "kube-system", "dns")
+                for name in ("db", "front", "young"):
+                    cluster.objects.delete(kinds.POD, "default", name)
+
+
+@pytest.mark.usefixtures("guarded")
+def test_what_may_pass_is_asked_on_the_pods_node_and_peers_are_pods_of_the_cluster(cluster: clusters.Cluster) -> None:
+    ran = cluster.sriov("policy", "db", "--from", "front", "--from=10.1.0.20", "--port=5432", "-o", "json")
+    items = json.loads(ran.stdout)["items"]
+    assert [(each["peers"], each["passes"]) for each in items] == [
+        *((["10.1.0.9"], True), (["2001:db8::9"], False), (["10.1.0.20"], False))
+    ]
+    assert ran.returncode == 1
+    ran = cluster.sriov("policy", "default/db", "--to", "pod/front", "-n", "default")
+    assert len(re.findall(r"^net1 +egress +\S+ +all +yes +no policy selects it for egress$", ran.stdout, re.M)) == 2, (
+        ran
+    )
+    ran = cluster.sriov("policy", "db", "-n", "default", "--to", "kube-system/dns")
+    assert re.search(r"^net1 +egress +10\.1\.0\.53 +all +yes ", ran.stdout, re.M), ran
+    for arguments, status, says in (
+        (["db", "--from", "young"], 3, "pod young has no address yet; write the address itself"),
+        (["db", "--from", "nobody"], 3, 'pods "nobody" not found'),
+        (["nobody"], 3, 'pods "nobody" not found'),
+        (["db", "--port=80"], 2, "--port asks about a peer: name it with --from or --to"),
+    ):
+        ran = cluster.sriov("policy", *arguments)
+        assert (ran.returncode, says in ran.stderr, ran.stdout) == (status, True, ""), ran
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ A kind without its scenario here fails the tests: what nobody has triggered is o
 """
 
 import contextlib
+import errno
 import gzip
 import json
 import pathlib
@@ -15,13 +16,14 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from sriov import devices
-from sriov.state import daemon_problems, ledger
+from sriov import devices, errors
+from sriov.cluster import policies
+from sriov.state import daemon_problems, ledger, policy_notes
 from sriov_installer import artifacts
 from sriovctl.checks import findings
 from sriovctl.checks.findings import Kind
 from sriovctl.node import pcie
-from tests.fakes import sysfs_tree
+from tests.fakes import policy_source, sysfs_tree
 from tests.sriov_cni import harness
 from tests.sriov_cni.commands import test_repair
 from tests.sriovctl import nodes
@@ -47,7 +49,7 @@ class Sick:
         self.sys = node.bench.machine.node
         self.folder = node.folder
         self.serves = True
-        self.waits = False
+        self.waits = self.noted = False
         self.kubelet = True
         self._stack = contextlib.ExitStack()
         self.sys.set_attribute(PF, "sriov_drivers_autoprobe", 1)
@@ -107,6 +109,8 @@ class Sick:
             if self.serves:
                 stack.enter_context(self.node.serving())
                 while self.waits and not daemon_problems.Trouble(self.folder / "run").read():
+                    time.sleep(0.05)
+                while self.noted and policy_notes.NoteFile(self.folder / "run").read() is None:
                     time.sleep(0.05)
             if self.kubelet:
                 stack.enter_context(self.node.kubelet())
@@ -178,6 +182,41 @@ def repair_fails(sick: Sick) -> None:
 def nothing_is_translated(sick: Sick) -> None:
     sick.node.translation = Untranslated()
     sick.waits = True
+
+
+def held(sick: Sick) -> policy_notes.PolicyNote:
+    """Pod web is held to policies; returns what a daemon notes that has put others in force."""
+    rules = policies.Rules(("none",))
+    sick.node.put_policies(
+        policies.PolicyTable({}, {"none": policies.Grant("default/none")}, {("default", "web", ""): rules})
+    )
+    with sick.node.serving():
+        assert sick.node.cni("ADD", policy="kubernetes").code == 0
+    (sick.folder / "run/policies.json").unlink(missing_ok=True)
+    sick.noted = True
+    [record] = sick.node.bench.book.records()
+    return policy_notes.PolicyNote(
+        namespace="default", pod="web", interface="net1", netns=record.netns, digest="0123456789abcdef"
+    )
+
+
+def others_in_force(sick: Sick) -> None:
+    sick.node.enforcement = policy_source.NotedEnforcement(held(sick))
+
+
+def changed_by_a_pod(sick: Sick) -> None:
+    note = msgspec.structs.replace(held(sick), digest=None, repairs=3, repaired=86400.0)
+    sick.node.enforcement = policy_source.NotedEnforcement(note)
+
+
+def without_an_agent(sick: Sick) -> None:
+    sick.node.policies = policy_source.TableSource(quiet=90.0)
+    sick.noted = True
+
+
+def unkept(sick: Sick) -> None:
+    held(sick)
+    sick.node.policies, sick.noted = None, False
 
 
 def without_a_registration(sick: Sick) -> None:
@@ -273,6 +312,10 @@ SCENARIOS: dict[Kind, tuple[Callable[[Sick], object], str]] = {
     Kind.DAEMON_DOWN: (without_a_daemon, "it is not running"),
     Kind.DAEMON_TROUBLE: (repair_fails, "repair: failed"),
     Kind.SERVICES_DOWN: (nothing_is_translated, "attached but do not run"),
+    Kind.POLICY_NOT_IN_FORCE: (others_in_force, "the CNI daemon has put other rules in force, as of 20"),
+    Kind.POLICY_CHANGED: (changed_by_a_pod, "3 times since the daemon's start, last at 1970-01-02T00:00:00Z"),
+    Kind.POLICIES_SILENT: (without_an_agent, "no agent has been connected since 20"),
+    Kind.POLICIES_UNKEPT: (unkept, "as default/web net1 is, and no daemon keeps them"),
     Kind.PLUGIN_MISSING: (lambda sick: (sick.folder / "bin/sriov").unlink(), "not there"),
     Kind.PLUGIN_FOREIGN: (lambda sick: sick.write("bin/sriov", "\x7fELF"), "another CNI plugin"),
     Kind.PLUGIN_NOT_EXECUTABLE: (lambda sick: (sick.folder / "bin/sriov").chmod(0o644), "it is not executable"),
@@ -295,6 +338,13 @@ def test_a_node_that_is_in_order(sick: Sick) -> None:
     with sick.node.serving(), sick.node.kubelet():
         ran = sick.node.run("doctor")
     assert (ran.status, ran.out, ran.err) == (0, "nothing is wrong\n", "")
+
+
+def test_a_resource_that_is_published_for_claims_needs_no_socket(sick: Sick) -> None:
+    sick.node.configure([{**entry, "publish": "dra"} for entry in nodes.CONFIG])
+    for each in (sick.folder / "kubelet/device-plugins").glob("intel.com_*"):
+        each.unlink()
+    assert set(sick.found()) == ALWAYS
 
 
 @pytest.mark.slow
@@ -375,6 +425,36 @@ def test_a_configuration_space_that_is_cut_or_odd_redirects_nothing(space: bytes
 
 def test_names_are_unlike() -> None:
     assert len({kind.title for kind in findings.Kind}) == len(findings.Kind)
+
+
+@pytest.mark.slow
+def test_what_the_kernel_refuses_of_a_policy_is_one_finding_that_names_the_pod(sick: Sick) -> None:
+    problem = "the kernel refused to set rules of nftables"
+    note = msgspec.structs.replace(held(sick), problem=problem)
+    failure = errors.KernelError("set rules of nftables", errno.ENOMEM)
+    sick.node.enforcement = policy_source.NotedEnforcement(note, failure=failure)
+    sick.waits = True
+    found = sick.found()
+    assert found["policy-not-in-force"]["subject"] == "default/web net1"
+    assert problem in found["policy-not-in-force"]["evidence"]
+    assert "daemon-trouble" not in found
+
+
+@pytest.mark.slow
+def test_what_nothing_can_hold_is_one_finding_that_names_the_pod(sick: Sick) -> None:
+    """The daemon's /readyz says it, too."""
+    note = msgspec.structs.replace(held(sick), problem="the kernel sees no packet of its VF")
+    sick.node.enforcement = policy_source.NotedEnforcement(note)
+    sick.waits = True
+    found = sick.found()
+    assert found["policy-not-in-force"]["subject"] == "default/web net1"
+    assert "sees no packet" in found["policy-not-in-force"]["evidence"]
+    assert "daemon-trouble" not in found
+
+
+def test_a_short_silence_of_the_agent_is_no_finding(sick: Sick) -> None:
+    sick.node.policies, sick.noted = policy_source.TableSource(quiet=30.0), True
+    assert set(sick.found()) == ALWAYS
 
 
 @pytest.mark.slow

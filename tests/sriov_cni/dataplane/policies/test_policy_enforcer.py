@@ -1,6 +1,7 @@
 """What the enforcer does to a namespace: as little as it can, in one transaction, and again after others' changes."""
 
 import pathlib
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from sriov import errors
 from sriov.cluster import pod_policies, policies
 from sriov.cluster.policies import Grant, Opening, PortSpan, Transport
+from sriov.linux import netns
 from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
 from tests.fakes import memory_kernel, memory_nftables, world
 
@@ -134,6 +136,77 @@ def test_what_could_not_be_put_in_force_is_tried_again(stage: Stage) -> None:
     with pytest.raises(errors.KernelError):
         stage.hold(policy(ONE))
     assert stage.hold(policy(ONE)) is not None
+
+
+def seen(stage: Stage, rules: pod_policies.PodPolicy | None = None) -> str:
+    """What is not as it was put in force."""
+    with memory_kernel.opener(stage.machine)() as net:
+        return stage.enforcer.difference(net, stage.holding, lambda *_: rules)
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("delete table inet sriov-policy-net1", "is not there"),
+        (f"add element inet sriov-policy-net1 s4_{NAME} {{ 10.0.0.66 }}", "has 1 addresses too many"),
+        (f"delete element inet sriov-policy-net1 s4_{NAME} {{ 10.0.0.1 }}", "lacks 1 addresses"),
+        ("add rule inet sriov-policy-net1 ingress accept", "rules, not "),
+    ],
+)
+def test_a_difference_is_told_in_words_and_left_as_it_is(stage: Stage, harm: str, told: str) -> None:
+    stage.hold(policy(ONE))
+    assert seen(stage) == ""
+    stage.ruleset.run(harm)
+    before = stage.ruleset.generation
+    assert told in seen(stage)
+    stage.restart()
+    assert seen(stage) == "", "of a former daemon's, as long as its policy is not known"
+    assert told in seen(stage, policy(ONE))
+    assert stage.ruleset.generation == before
+
+
+def test_a_rule_in_the_place_of_another_is_a_difference_once_they_were_read(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    stage.ruleset.run("add table inet theirs")
+    assert stage.hold(policy(ONE)) is None, "now they are read"
+    last = stage.ruleset.rules("sriov-policy-net1")[-1].decode()
+    stage.ruleset.run(f"flush chain inet sriov-policy-net1 {last.split(' ', 1)[0]}\n"
+                      f"add rule inet sriov-policy-net1 {last}")  # fmt: skip
+    count = len(stage.ruleset.rules("sriov-policy-net1"))
+    stage.ruleset.run("\n".join(["add rule inet sriov-policy-net1 ingress accept"] * (whole() - count)))
+    assert seen(stage).endswith("has other rules than were made")
+
+
+def whole() -> int:
+    """How many rules are to be there."""
+    wanted = policy_filter.compiled(policy(ONE), SCOPE)
+    assert wanted is not None
+    return wanted.rules([])
+
+
+def test_notes_tell_what_is_in_force_what_is_not_and_what_was_repaired(stage: Stage) -> None:
+    with netns.own() as here:  # that the enforcer finds by its path
+        holding = msgspec.structs.replace(stage.holding, path="/proc/thread-self/ns/net", netns=here.identity)
+    ruleset = stage.machine.nft.setdefault(holding.netns, memory_nftables.Ruleset())
+    stage.enforcer.adopt(holding)
+    assert [each.digest for each in stage.enforcer.notes()] == [None], "nothing was done yet"
+    stage.enforcer.bring_all(lambda *_: policy(ONE), look=True)
+    [note] = stage.enforcer.notes()
+    assert (note.namespace, note.pod, note.interface, note.netns) == ("x", "a", "net1", holding.netns)
+    assert note.digest == ruleset.comment("sriov-policy-net1", policy_filter.STAMP) != ""
+    assert (note.problem, note.repairs, note.repaired) == ("", 0, 0.0)
+    ruleset.flush()
+    ruleset.refuse("create table")
+    with pytest.raises(errors.KernelError):
+        stage.enforcer.bring_all(lambda *_: policy(OTHER), look=False)
+    [note] = stage.enforcer.notes()
+    assert (note.repairs, "set rules of nftables" in note.problem) == (1, True)
+    assert time.time() - 60 < note.repaired <= time.time()
+    with memory_kernel.opener(stage.machine)() as net:
+        assert stage.enforcer.difference(net, holding, lambda *_: None) == note.problem
+    stage.enforcer.bring_all(lambda *_: policy(OTHER), look=False)
+    [note] = stage.enforcer.notes()
+    assert (note.problem, note.digest) == ("", ruleset.comment("sriov-policy-net1", policy_filter.STAMP))
 
 
 def test_marks_differ_and_a_device_that_comes_gets_its_chain(stage: Stage) -> None:

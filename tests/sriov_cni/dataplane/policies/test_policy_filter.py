@@ -30,7 +30,11 @@ def openings(found: policy_filter.Filter, chain: str = "ingress") -> list[str]:
     """The rules of the grants, which are between those that every pod has."""
     start = f"add rule inet sriov-policy-net1 {chain} "
     rules = [each.removeprefix(start) for each in found.lines if each.startswith(start)]
-    return [each for each in rules[:-1] if not each.startswith(("ct ", "icmpv6 ", "iifname ", "oifname "))]
+    return [
+        each
+        for each in rules[:-1]
+        if not each.startswith(("ct ", "icmpv6 ", "iifname ", "oifname ", "exthdr ", "ip option "))
+    ]
 
 
 def test_a_pod_that_no_policy_selects_has_no_table() -> None:
@@ -39,12 +43,36 @@ def test_a_pod_that_no_policy_selects_has_no_table() -> None:
 
 def test_only_an_isolated_direction_has_chains() -> None:
     ingress, egress = made(pod_policies.PodPolicy(ingress=())), made(pod_policies.PodPolicy(egress=()))
-    hooks = [{each.split("hook ")[1].split()[0] for each in one.lines if " hook " in each} for one in (ingress, egress)]
+    hooks = [
+        {each.split("hook ")[1].split()[0] for each in deciding(one) if " hook " in each} for one in (ingress, egress)
+    ]
     assert hooks == [{"input", "forward"}, {"output", "forward"}]
     for one, chain in ((ingress, "ingress"), (egress, "egress")):
         assert openings(one, chain) == []
         last = [each for each in one.lines if f"net1 {chain} " in each][-1]
         assert last.endswith(f"counter name {chain}-dropped drop")
+
+
+def deciding(found: policy_filter.Filter) -> list[str]:
+    """All but the chains behind them, which note what was let pass."""
+    return [each for each in found.lines if " passed-" not in each]
+
+
+def test_what_was_let_pass_is_noted_in_both_directions_and_lets_nothing_pass_itself() -> None:
+    found = made(pod_policies.PodPolicy(ingress=()))
+    noting = [each for each in found.lines if " passed-" in each]
+    assert {each.split("hook ")[1].split()[0] for each in noting if " hook " in each} == {"input", "output", "forward"}
+    assert all(each.endswith(" ct state new ct label set 25") for each in noting if " hook " not in each)
+    assert [each for each in found.lines if "established" in each] == [
+        "add rule inet sriov-policy-net1 ingress ct state established,related ct label 25 accept"
+    ]
+
+
+def test_labels_of_a_pods_vfs_differ() -> None:
+    found = [made(pod_policies.NOTHING, pod_policies.Scope(f"net{number}")).lines for number in range(10)]
+    labels = {next(each for each in lines if " label set " in each).rpartition(" ")[2] for lines in found}
+    assert len(labels) == 10
+    assert all(0 < int(each) < 128 for each in labels)
 
 
 def test_an_opening_is_a_rule_for_each_version_and_protocol() -> None:
@@ -119,7 +147,7 @@ def test_raw_is_only_for_isolated_egress_and_devices_that_are_there() -> None:
     deny = made(pod_policies.NOTHING, raw)
     assert "hook egress" not in policy_filter.commands(deny, 1 << 20)
     assert policy_filter.commands(deny, 1 << 20, ["net1", "host0"]).count("hook egress") == 2
-    assert policy_filter.raw_chain(raw, 1 << 20, "host0").count(" raw1 ") == 4
+    assert policy_filter.raw_chain(raw, 1 << 20, "host0").count(" raw1 ") == 6
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,7 @@ def test_the_meter_counts_what_the_agent_sends(tmp_path: pathlib.Path) -> None:
 
         async with receiving.serving(place.where.socket, background.Background()):
             assert (sample("agent_silence_seconds") or 0) > 0
+            assert place.held.silence() > 0
             async with place.agent(encoded(WHOLE), WRONG["a grant that is not there"][0]) as (reader, _):
                 await hung_up(reader)
             assert (sample("change_duration_seconds_count"), sample("refused_changes_total")) == (1, 1)
@@ -286,5 +287,6 @@ def test_the_meter_counts_what_the_agent_sends(tmp_path: pathlib.Path) -> None:
             assert sample("capacity", table="addresses") == policy_frames.MOST_ADDRESSES
             async with place.agent(encoded(WHOLE)):
                 await loops.until(lambda: sample("agent_silence_seconds") == 0)
+                assert place.held.silence() == 0
 
     loops.run(body())

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from sriov import errors
+from sriov.apiserver import connection
 from sriov.daemon import background
-from sriov_agent import api, objects
 
 _log = logging.getLogger(__name__)
 
@@ -18,19 +18,19 @@ _log = logging.getLogger(__name__)
 class ObjectSource(Protocol):
     """What the watcher asks of the API server."""
 
-    def list(self, kind: api.WatchedKind, put: Callable[[objects.AnyObject], None]) -> Awaitable[str]: ...
+    def list(self, kind: connection.WatchedKind, put: Callable[[Any], None]) -> Awaitable[str]: ...
 
-    def watch(self, kind: api.WatchedKind, version: str) -> AsyncIterator[tuple[str, objects.AnyObject]]: ...
+    def watch(self, kind: connection.WatchedKind, version: str) -> AsyncIterator[tuple[str, Any]]: ...
 
 
 class ClusterView(Protocol):
     """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list."""
 
-    def put(self, seen: objects.AnyObject) -> None: ...
+    def put(self, seen: Any) -> None: ...
 
-    def remove(self, kind: type[objects.AnyObject], key: tuple[str, str]) -> None: ...
+    def remove(self, kind: type[Any], key: tuple[str, str]) -> None: ...
 
-    def only(self, kind: type[objects.AnyObject], keys: set[tuple[str, str]]) -> None: ...
+    def only(self, kind: type[Any], keys: set[tuple[str, str]]) -> None: ...
 
 
 class WatchTimings(background.RetryTimings, frozen=True):
@@ -52,7 +52,7 @@ class KindWatcher:
 
     def __init__(
         self,
-        kind: api.WatchedKind,
+        kind: connection.WatchedKind,
         source: ObjectSource,
         seen: ClusterView,
         noted: Callable[[], None],
@@ -81,15 +81,15 @@ class KindWatcher:
                 await self._watch()
             except TimeoutError:
                 self._fine()
-            except api.AbsentError as error:
+            except connection.AbsentError as error:
                 await self._absent(error)
-            except api.FailedError as error:
+            except connection.FailedError as error:
                 await self._failed(error, settled=loop.time() - began >= self._timings.settled)
 
     async def _list(self) -> None:
         keys = set()
 
-        def put(found: objects.AnyObject) -> None:
+        def put(found: Any) -> None:
             keys.add(found.metadata.key)
             self._view.put(found)
 
@@ -105,9 +105,9 @@ class KindWatcher:
                 what, found = await anext(events)
             self._fine()
             self._version = found.metadata.resourceVersion
-            if what == api.BOOKMARK:
+            if what == connection.BOOKMARK:
                 continue
-            if what == api.DELETED:
+            if what == connection.DELETED:
                 self._view.remove(self._kind.base, found.metadata.key)
             else:
                 self._view.put(found)
@@ -123,7 +123,7 @@ class KindWatcher:
             _log.info("watching %ss again", self.name)
         self._failures, self.problem = 0, ""
 
-    async def _absent(self, error: api.AbsentError) -> None:
+    async def _absent(self, error: connection.AbsentError) -> None:
         """A cluster before 1.33 has no ServiceCIDRs, most have no MultiNetworkPolicies; asked again now and then."""
         if not self._kind.optional:
             await self._failed(error, settled=False)
@@ -133,15 +133,15 @@ class KindWatcher:
         self.listed.set()
         await asyncio.sleep(self._timings.absent)
 
-    async def _failed(self, error: api.FailedError, settled: bool) -> None:
+    async def _failed(self, error: connection.FailedError, settled: bool) -> None:
         """Wait before the next try. An old version, or a watch that ended after a while, is nobody's failure."""
-        if isinstance(error, api.GoneError):
+        if isinstance(error, connection.GoneError):
             self._version = ""
         if settled:
             self._fine()
         self._failures += 1
         pause = max(min(error.pause, 60.0), self._timings.drawn_pause(self._failures))
-        if self._failures > 1 or not isinstance(error, api.GoneError | api.EndedError):
+        if self._failures > 1 or not isinstance(error, connection.GoneError | connection.EndedError):
             self._complain(error, pause)
         await asyncio.sleep(pause)
 

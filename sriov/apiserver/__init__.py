@@ -1,0 +1,1 @@
+"""API server: one client for the programs that ask it, with its failures, and watches that go on."""

@@ -1,0 +1,85 @@
+"""Claims of pods (DRA): whom a VF is granted to, and what its claim wants of it.
+
+The DRA driver has written the grant before the pod's sandbox is made, so an ADD for another pod is refused: a pod that
+was given the VF in the other way, a second pod of the claim, or one whose network names the VF. A node without claims
+has no folder of grants, and pays one look for it.
+"""
+
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from sriov import devices, errors
+from sriov.state import grants
+from sriov_cni.spec import environment, netconf
+
+_TICK = 0.05  # seconds: a folder that has changed just now may change again without another time
+
+
+class GrantedVf(msgspec.Struct, frozen=True):
+    """A VF of a claim."""
+
+    grant: grants.ClaimGrant
+    device: grants.GrantedDevice
+
+
+class PodClaims:
+    """The grants of the run directory, read again whenever the folder has changed. For one thread."""
+
+    def __init__(self, run_dir: pathlib.Path) -> None:
+        self._folder = run_dir / "claims"
+        self._grants = grants.Grants(run_dir)
+        self._stamp: tuple[int, int] | None = None
+        self._known: Mapping[str, GrantedVf] = {}
+
+    def of(self, pci: devices.PciAddress, invocation: environment.Invocation) -> GrantedVf | None:
+        """Return the VF's claim, None if it has none. Raises BusyError if that is another pod's, LedgerError."""
+        found = self._by_device().get(pci)
+        if found is None or _is_for(found.grant, invocation.args):
+            return None if found is None else _named_right(found, invocation)
+        pods = ", ".join(f"{found.grant.namespace}/{pod.name}" for pod in found.grant.pods)
+        asked = (
+            f"{invocation.args.namespace}/{invocation.args.pod}" if invocation.args.pod else "this call, without a pod"
+        )
+        raise errors.BusyError(
+            f"VF {pci} is granted to {found.grant} of pod {pods}, and not to {asked}",
+            "give the pod a claim of its own; the VF is free once the kubelet has unprepared that one",
+        )
+
+    def _by_device(self) -> Mapping[str, GrantedVf]:
+        try:
+            seen = os.stat(self._folder)  # noqa: PTH116  # on every ADD's way
+        except FileNotFoundError:
+            return {}
+        stamp = (seen.st_ino, seen.st_mtime_ns)
+        if stamp != self._stamp:
+            known = {each.id: GrantedVf(grant, each) for grant in self._grants.all() for each in grant.devices}
+            settled = time.time() - seen.st_mtime > _TICK
+            self._known, self._stamp = known, stamp if settled else None
+        return self._known
+
+
+def _is_for(grant: grants.ClaimGrant, args: environment.Arguments) -> bool:
+    """By the pod's UID if the runtime passes it: a pod that is made again has the same name."""
+    if args.uid:
+        return any(pod.uid == args.uid for pod in grant.pods)
+    return args.namespace == grant.namespace and any(pod.name == args.pod for pod in grant.pods)
+
+
+def _named_right(found: GrantedVf, invocation: environment.Invocation) -> GrantedVf:
+    wanted = found.device.interface
+    if wanted and wanted != invocation.ifname:
+        raise netconf.invalid(
+            f"{found.grant} names the interface {wanted!r}, and the call {invocation.ifname!r}",
+            "give both the same name, or leave `interface` of the VfNetwork out",
+        )
+    return found
+
+
+def merged(document: netconf.Document, granted: GrantedVf) -> netconf.Document:
+    """Return the configuration with what the claim wants; keys of the configuration itself win."""
+    wanted = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in granted.device.network.items()}
+    return msgspec.structs.replace(document, values={**wanted, **document.values})

@@ -1,0 +1,69 @@
+"""ResourceClaim (resource.k8s.io/v1) and Node, as much of them as the driver reads. Pure."""
+
+from typing import Any
+
+import msgspec
+
+
+class ClaimMetadata(msgspec.Struct, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resourceVersion: str = ""  # noqa: N815  # the client library reads it by this name
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class DeviceResult(msgspec.Struct, frozen=True, rename="camel"):
+    """A device that the claim was given. `request` is its name, with a subrequest as `request/subrequest`."""
+
+    request: str
+    driver: str
+    pool: str
+    device: str
+    share_id: str | None = msgspec.field(name="shareID", default=None)
+    admin_access: bool | None = None
+
+
+class Opaque(msgspec.Struct, frozen=True):
+    driver: str
+    parameters: Any = None
+
+
+class ClaimConfiguration(msgspec.Struct, frozen=True):
+    """Parameters for a driver. Without `requests` they are for all."""
+
+    source: str = "FromClaim"
+    requests: tuple[str, ...] = ()
+    opaque: Opaque | None = None
+
+
+class DeviceAllocation(msgspec.Struct, frozen=True):
+    results: tuple[DeviceResult, ...] = ()
+    config: tuple[ClaimConfiguration, ...] = ()
+
+
+class Allocation(msgspec.Struct, frozen=True):
+    devices: DeviceAllocation = DeviceAllocation()
+
+
+class Consumer(msgspec.Struct, frozen=True):
+    """What the claim is reserved for: a pod has the resource `pods` and no group."""
+
+    resource: str
+    name: str
+    uid: str
+    api_group: str = msgspec.field(name="apiGroup", default="")
+
+
+class ClaimStatus(msgspec.Struct, frozen=True, rename="camel"):
+    allocation: Allocation | None = None
+    reserved_for: tuple[Consumer, ...] = ()
+
+
+class ClaimObject(msgspec.Struct, frozen=True):
+    metadata: ClaimMetadata
+    status: ClaimStatus = ClaimStatus()
+
+
+class OwnNode(msgspec.Struct, frozen=True):
+    metadata: ClaimMetadata

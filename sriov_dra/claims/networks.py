@@ -1,0 +1,86 @@
+"""Network of a claim's VF: the keys of a VfNetwork, checked by the CNI plugin's own reader before anything is changed.
+
+A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and two of its own: `interface` is the
+pod's name for the VF, and `network` names a network of the node whose keys are used where the VfNetwork has none. At
+the ADD they count where the network configuration of the call has none; addresses come by that one's `ipam`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_dra.claims import reading
+
+_OWN = ("interface", "network")
+_DRIVERS = ("cniVersion", "name", "type", "deviceID", "resourceName", "prevResult", "runtimeConfig", "ipam", "dns")
+"""Keys that only the network configuration of the call has."""
+_KEYS = vf_request.KEYS - set(_DRIVERS)
+
+_SOME_IPAM = {"type": "host-local"}  # whether the call's configuration has one is not known here
+
+Keys = Mapping[str, Any]
+
+
+class ClaimNetwork(msgspec.Struct, frozen=True):
+    """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys."""
+
+    interface: str = ""
+    configuration: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+NONE = ClaimNetwork()
+"""No VfNetwork: the CNI call brings its own configuration, as that of Multus."""
+
+
+def read(request: str, given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
+    """Check the keys for a VF; `named` finds a network of the node.
+
+    Raises ClaimError that names request, key, value and remedy. `named` raises LookupError if there is none.
+    """
+    if not given:
+        return NONE
+    try:
+        return _read(given, pci, named)
+    except cni_errors.CniError as error:
+        text = f"{error.message}; {error.details}" if error.details else error.message
+        raise reading.ClaimError(f"request {request!r}: {reading.KIND}: {text}") from error
+
+
+def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
+    _refuse_unknown(given)
+    interface = _interface(given.get("interface", ""))
+    keys = {key: value for key, value in given.items() if key not in _OWN}
+    if given.get("network"):
+        keys = {**_named(given["network"], named), **keys}
+    document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": _SOME_IPAM}))
+    vf_request.read(document, environment.Arguments())
+    return ClaimNetwork(interface, keys)
+
+
+def _refuse_unknown(given: Keys) -> None:
+    for key in given:
+        if key in _DRIVERS:
+            raise netconf.invalid(
+                f"{key} {given[key]!r} is not the claim's to say",
+                "write it in the network configuration of the CNI call",
+            )
+        if key not in _KEYS and key not in _OWN:
+            known = ", ".join(sorted({*_KEYS, *_OWN}))
+            raise netconf.invalid(f"{key} {given[key]!r}: there is no such key", f"use {known}")
+
+
+def _interface(name: Any) -> str:
+    problem = "must be a string" if not isinstance(name, str) else name and environment.ifname_problem(name)
+    if problem:
+        raise netconf.invalid(f"interface {name!r} {problem}", "give a name as in net1, or leave it out")
+    return str(name)
+
+
+def _named(network: Any, named: Callable[[str], Keys]) -> dict[str, Any]:
+    try:
+        found = named(network)
+    except LookupError as error:
+        raise netconf.invalid(f"network {network!r}: {error.args[0]}", "name a network of the node, or none") from error
+    return {key: value for key, value in found.items() if key in _KEYS}

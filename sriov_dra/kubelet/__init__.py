@@ -1,0 +1,1 @@
+"""The kubelet's side of the driver: its calls, the health of devices, sockets and registration."""

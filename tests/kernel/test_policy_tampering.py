@@ -1,0 +1,148 @@
+"""What root in a pod does to its rules and interfaces, on the real kernel, and what the next look makes of it."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sriov.cluster import pod_policies
+from sriov.linux import netlink, netns
+from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
+from tests.kernel import crafted, namespaces, policy_stage, ways_out
+
+pytestmark = pytest.mark.root
+OWN, PEER = "10.0.0.1", "10.0.0.2"
+TABLE = policy_filter.table_name("net1")
+PACKET = crafted.ipv4(crafted.MARKER, 253, OWN, PEER)
+ACTS = {
+    "all rules are flushed": "nft flush ruleset",
+    "packet sockets are let out": f"nft delete table netdev {TABLE}",
+    "hooks are flushed": f"nft flush chain inet {TABLE} output",
+    "a hook is left out": f"nft delete rule inet {TABLE} output handle"
+    f" $(nft -a list chain inet {TABLE} output | awk '/jump egress/ {{print $NF; exit}}')",
+    "a rule is inserted": f"nft insert rule inet {TABLE} egress accept",
+    "a rule is inserted for packet sockets": f"nft insert rule netdev {TABLE} raw0 accept",
+    "connections are not noted": f"nft flush chain inet {TABLE} passed-output",
+    "a rule is replaced": f"nft replace rule inet {TABLE} egress handle"
+    f" $(nft -a list chain inet {TABLE} egress | awk '/drop # handle/ {{n=$NF}} END {{print n}}') accept",
+    "the rules sleep": f"nft 'add table inet {TABLE} {{ flags dormant; }}'",
+    "packet sockets' rules sleep": f"nft 'add table netdev {TABLE} {{ flags dormant; }}'",
+    "the digest is another one": f"nft 'delete chain inet {TABLE} enforced;"
+    f' add chain inet {TABLE} enforced {{ comment "0"; }}\'',
+    "the interface is renamed": "ip link set net1 name other",
+}
+UNSEEN = "a rule is replaced"
+"""While no daemon runs, this is not seen: the number of rules is the same, and so is the digest."""
+
+
+class Pod:
+    """A pod that denies everything, to packet sockets too, and who holds it to that."""
+
+    def __init__(self, stage: policy_stage.Stage) -> None:
+        self.inside, self._others = stage.pod, stage.others
+        with self._kernel() as inner:
+            scope = pod_policies.Scope("net1", inner.link("net1").index, raw=True)
+        self.holding = pod_policies.PolicedPod(("x", "a", ""), scope, stage.pod.path, stage.pod.handle.identity)
+        self.enforcer = self.restarted()
+        with self._kernel() as inner:
+            self.enforcer.hold(inner, self.holding, pod_policies.NOTHING)
+        self.look()
+
+    @contextlib.contextmanager
+    def _kernel(self) -> Iterator[netlink.Netlink]:
+        with contextlib.closing(netlink.Netlink()) as net, net.inside(self.inside.handle) as inner:
+            yield inner
+
+    def restarted(self) -> policy_enforcer.Enforcer:
+        made = policy_enforcer.Enforcer(lambda: contextlib.closing(netlink.Netlink()))
+        made.adopt(self.holding)
+        return made
+
+    def look(self) -> None:
+        self.enforcer.bring_all(lambda *_: pod_policies.NOTHING, look=True)
+
+    def does(self, act: str) -> str:
+        command = ["ip", "netns", "exec", self.inside.name, "sh", "-ec", act]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def rules(self) -> str:
+        """Without counters and marks, which are others each time."""
+        said = self.does("nft -s list ruleset")
+        return " ".join(word for word in said.split() if not word.startswith("0x"))
+
+    def lets_out(self, device: str = "net1") -> bool:
+        with ways_out.watched(self._others.handle, "far") as listening:
+            with netns.entered(self.inside.handle):
+                ways_out.by_packet_socket(device, crafted.ethernet(PACKET))
+                ways_out.by_raw_ip(device, PACKET)
+            return ways_out.comes(listening, crafted.MARKER)
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    with policy_stage.staged((OWN,), [PEER]) as stage:
+        yield Pod(stage)
+
+
+@pytest.mark.parametrize(
+    ("act", "restarted"),
+    [(act, after) for act in ACTS for after in (False, True) if (act, after) != (UNSEEN, True)],
+)
+def test_what_is_changed_is_restored_and_counted(pod: Pod, act: str, restarted: bool) -> None:
+    before = pod.rules()
+    assert not pod.lets_out()
+    pod.does(ACTS[act])
+    if restarted:
+        pod.enforcer = pod.restarted()
+    pod.look()
+    assert pod.rules() == before
+    assert not pod.lets_out()
+    assert "net1" in pod.does("ip -o link show up")
+    assert pod.enforcer.repaired == (0 if restarted and "renamed" not in act else 1)
+    pod.look()
+    assert (pod.enforcer.repaired, pod.enforcer.problems()) == (pod.enforcer.repaired, [])
+
+
+def test_rules_of_the_pods_own_neither_open_nor_are_touched(pod: Pod) -> None:
+    """An accept ends only its own chain; the look leaves others' tables alone."""
+    pod.does(
+        "nft 'add table inet own; add chain inet own out { type filter hook output priority -500; };"
+        " add rule inet own out meta mark set 0x1 accept;"
+        " add chain inet own late { type filter hook output priority 500; }; add rule inet own late accept;"
+        " add table netdev own;"
+        ' add chain netdev own out { type filter hook egress device "net1" priority -500; };'
+        " add rule netdev own out accept'"
+    )
+    pod.does(f"nft 'add chain netdev {TABLE} raw0 {{ policy accept; }}'")
+    assert not pod.lets_out()
+    pod.look()
+    assert pod.enforcer.repaired == 0
+    assert "table inet own" in pod.rules()
+
+
+def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod) -> None:
+    pod.does("ip link set net1 name other; ip link add net1 type bridge")
+    pod.look()
+    [said] = pod.enforcer.problems()
+    assert said.startswith(
+        "policies of x/a (net1) are not in force: its interface net1 was renamed to other in the pod"
+    )
+    pod.does("ip link del net1")
+    pod.look()
+    assert (pod.enforcer.problems(), pod.lets_out()) == ([], False)
+
+
+def test_a_vf_that_the_pod_moves_away_is_said_and_its_end_is_not(pod: Pod) -> None:
+    with namespaces.made("child") as child:
+        pod.does(f"ip link set net1 netns {child.name}")
+        pod.look()
+        assert pod.enforcer.problems() == [], "a DEL, it seems"
+        pod.look()
+        [said] = pod.enforcer.problems()
+        assert "its VF net1 is not in its namespace any more: root in the pod has moved it" in said
+        subprocess.run(["ip", "-n", child.name, "link", "set", "net1", "netns", pod.inside.name], check=True)
+        pod.look()
+        assert pod.enforcer.problems() == []
+    pod.enforcer.release(pod.holding.key, None)
+    assert pod.enforcer.problems() == []

@@ -1,0 +1,53 @@
+"""docs/dra.md: its examples are what the page says they are."""
+
+import pathlib
+import re
+
+import pytest
+import yaml
+
+from sriov.pools import config, health, resources
+from sriov_dra.claims import networks, reading
+from sriov_dra.publishing import attributes
+from tests.fakes.cluster import kinds
+from tests.sriov_dra.publishing import test_slices
+
+PAGE = (pathlib.Path(__file__).parents[2] / "docs/dra.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_configuration() -> None:
+    read = config.parse(blocks("json")[0].encode(), "docs/dra.md", "intel.com")
+    assert [each.full_name for each in read.published(resources.Publication.DRA)] == ["intel.com/rail_a"]
+    assert read.warnings == ()
+
+
+def objects() -> list[dict[str, object]]:
+    return [each for block in blocks("yaml") for each in yaml.safe_load_all(block)]
+
+
+@pytest.mark.parametrize("version", ["1.34", "1.37"])
+def test_a_cluster_takes_the_objects(version: str) -> None:
+    """The DeviceClass for old pods has a field that 1.34 knows, too: its gate is another matter."""
+    assert [kinds.violation(each, version) for each in objects()] == [None] * 5
+
+
+def test_the_vf_network_is_one() -> None:
+    [claim] = [each for each in objects() if each["kind"] == "ResourceClaim"]
+    [told] = claim["spec"]["devices"]["config"]  # type: ignore[index]
+    given = reading._checked("config", told["opaque"]["parameters"])
+    assert networks.read("vf", given, "0000:01:10.0", lambda _: {}).configuration == {"vlan": 100, "trust": "on"}
+
+
+def test_attributes_and_taints_are_those_that_are_published() -> None:
+    one = test_slices.vfs(1, bridges=test_slices.BRIDGES, numa_node=0)
+    dealt = test_slices.pool(one)
+    found = attributes.attributes(dealt.devices[0], dealt)
+    named = re.findall(r"`([^`]+)`", PAGE[PAGE.index("## Attributes") : PAGE.index("## Taints")])
+    assert set(found) <= set(named)
+    assert set(re.findall(r"^\| `sriov-underlay/([a-z-]+)` \|", PAGE, re.MULTILINE)) == {
+        each.value for each in health.AilmentKind
+    }
