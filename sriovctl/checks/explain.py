@@ -69,9 +69,12 @@ def reason(steps: list[ChainLink]) -> ChainLink | None:
 
 
 def unseen(steps: list[ChainLink]) -> list[ChainLink]:
-    """Return the steps that leave open whether all is well: none if a VF is with its pod, which proves the others."""
+    """Return the steps that leave open whether all is well.
+
+    A VF that is with its pod proves the others, but not that the pod is held to its policies.
+    """
     proven = any(each.name == "attached" and each.answer is Reply.YES for each in steps)
-    return [] if proven else [each for each in steps if each.answer is Reply.UNSEEN]
+    return [each for each in steps if each.answer is Reply.UNSEEN and (each.name == "policy" or not proven)]
 
 
 def _requested(case: Case) -> Iterator[ChainLink]:

@@ -269,6 +269,9 @@ def test_a_table_that_cannot_be_read_leaves_the_answer_open(held: nodes.Node, co
     text = held.run("policy", "web").out
     assert f"net1: cannot tell whether it is in force: {told}" in text
     assert re.search(r"^net1 +ingress +all +all +cannot tell +its policies are not known$", text, re.M), text
+    explained = held.run("explain", held.vf)
+    assert explained.status == exit_codes.Exit.UNREADABLE
+    assert explained.out.endswith("no fault was found, but this cannot be told from here: policy\n"), explained.out
     doctor = held.run("doctor", "-o", "json").document["unseen"]
     assert [each for each in doctor if each.startswith("network policies: ") and told in each] != [], doctor
 
