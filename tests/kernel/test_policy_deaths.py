@@ -81,7 +81,7 @@ class Cluster:
         await loops.until(lambda: self.stage.digest != before, 30)
 
     async def begin(self, number: int) -> None:
-        await asyncio.to_thread(start, self.stage, number)
+        await asyncio.to_thread(start, self.stage, number, 10)
 
     async def end(self, number: int) -> None:
         await asyncio.to_thread(end, self.stage, number)

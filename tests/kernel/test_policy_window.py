@@ -102,10 +102,14 @@ def got(listening: socket.socket) -> int:
     return found
 
 
-def start(here: Stage, number: int, **further: object) -> None:
+def start(here: Stage, number: int, tries: int = 1, **further: object) -> None:
+    """`tries` of a kubelet, while the daemon does not know the pod."""
     keys = {"families": (V4,), "mac": MAC, **further}
     who = {"CONTAINERID": f"c{number}"}
-    answer = here.place.client.call("ADD", policed.network(**keys), ARGS=policed.POD, **who)
+    for left in reversed(range(tries)):
+        answer = here.place.client.call("ADD", policed.network(**keys), ARGS=policed.POD, **who)
+        if not (answer.code == 11 and left):
+            break
     assert answer.code == 0, answer
 
 
