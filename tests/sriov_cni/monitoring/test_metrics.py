@@ -8,18 +8,21 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from sriov import errors, timing
+from sriov.cluster import policies
 from sriov.daemon import http_address
 from sriov.state import ledger
 from sriov_cni.commands import repair
 from sriov_cni.context import calls, policy
+from sriov_cni.dataplane.policies import policy_enforcer
 from sriov_cni.monitoring import attached_vfs, counters, endpoint
 from tests.deviceplugin import loops
-from tests.fakes import bench
+from tests.fakes import bench, policy_source
 from tests.sriov.daemon import clients
 from tests.sriov_cni import conftest, harness
 
@@ -175,6 +178,34 @@ def test_a_scrape_while_pods_come_and_go_is_whole(watched: Watched) -> None:
 def test_a_pods_name_is_cut_where_it_is_no_name(watched: Watched) -> None:
     watched.client.call("ADD", watched.conf(), ARGS=f'IgnoreUnknown=1;K8S_POD_NAME={"p" * 5000}"\\')
     watched.until(lambda now: clients.values(now, "sriov_vf_attached", pod="p" * 253) == [1])
+
+
+def test_a_network_policy_that_nothing_enforces_is_a_metric_and_not_ready(tmp_path: pathlib.Path) -> None:
+    made, where = bench.make(tmp_path), http_address.Unix(tmp_path / "http.sock")
+    source = policy_source.TableSource(policies.PolicyTable(rules={("x", "free", ""): policies.Rules()}))
+    enforcer = policy_enforcer.Enforcer(made.node.kernel)
+    made.machine.node.set_driver(made.vfs[0], "vfio-pci")
+    made.machine.node.set_netdev(made.vfs[0])
+    monitor = endpoint.DaemonMonitor(where, 0.02, Traffic().of)
+    further: dict[str, Any] = {"policies": source, "enforcement": enforcer}
+    with harness.daemon(made.node, made.book, tmp_path / "cni.sock", made.machine.adopt, monitor, **further):
+        client = harness.Client(tmp_path / "cni.sock", "", made.machine.path("pod"))
+        network = harness.configuration(made.vfs[0], policy="kubernetes")
+        who = "IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME=free"
+        assert client.call("ADD", network, ARGS=who).code == 0
+        for rules, metric, code, said in (
+            (policies.Rules(), 0, 200, "ok"),
+            (policies.Rules((), None), 1, 503, "policies of x/free (net1) are not in force: the kernel sees no packet"),
+        ):
+            source.put(policies.PolicyTable(rules={("x", "free", ""): rules}))
+            enforcer.bring_all(source.rules_of, look=False)
+            assert clients.value(asyncio.run(clients.scrape(where)), "sriov_cni_policy_unenforced") == metric
+            answer = asyncio.run(clients.get(where, "/readyz"))
+            assert (answer[0], said in answer[1]) == (code, True), answer
+        assert client.call("DEL", network, ARGS=who).code == 0
+        assert asyncio.run(clients.get(where, "/readyz")) == (200, "ok\n")
+    made.pod.close()
+    made.machine.close()
 
 
 def test_a_policy_that_turns_bad_is_said_and_the_last_good_one_judges(tmp_path: pathlib.Path) -> None:
