@@ -70,9 +70,6 @@ class NotedEnforcement:
         """Nothing is held."""
 
     def problems(self) -> list[str]:
-        """What nothing can hold; what the kernel refuses is the failing task's to say."""
-        if self._failure is not None:
-            return []
         wrong = (each for each in self._notes if each.problem)
         return [f"policies of {e.namespace}/{e.pod} ({e.interface}) are not in force: {e.problem}" for e in wrong]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov import errors
 from sriov.cluster import pod_policies
 from sriov.linux import netlink, netns
 from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
@@ -131,6 +132,27 @@ def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod) -> Non
     pod.does("ip link del net1")
     pod.look()
     assert (pod.enforcer.problems(), pod.lets_out()) == ([], False)
+
+
+def test_rules_that_cannot_be_restored_are_said_until_they_can(pod: Pod) -> None:
+    """While a process of the pod owns a table of their name."""
+    before = pod.rules()
+    pod.does(f"nft delete table inet {TABLE}")
+    command = ["ip", "netns", "exec", pod.inside.name, "nft", "-i"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write(f"add table inet {TABLE} {{ flags owner; }}\n")
+        owner.stdin.flush()
+        assert namespaces.until(lambda: "flags owner" in pod.rules())
+        for _ in range(2):
+            with pytest.raises(errors.KernelError):
+                pod.look()
+            [said] = pod.enforcer.problems()
+            assert said.startswith("policies of x/a (net1) are not in force: ")
+        owner.kill()
+    assert namespaces.until(lambda: "flags owner" not in pod.rules())
+    pod.look()
+    assert (pod.enforcer.problems(), pod.rules()) == ([], before)
 
 
 def test_a_vf_that_the_pod_moves_away_is_said_and_its_end_is_not(pod: Pod) -> None:

@@ -32,8 +32,8 @@ class _Held(msgspec.Struct):
     """An attachment, and what was last done for it. `policy` None: it is not known yet, and nothing was done.
 
     `generation` is nftables' after that, `rules` those that were there then, None before they were read. `chained`
-    are the interfaces whose packet sockets are held. `problem` is why the last change is not in force, `unheld` why
-    nothing can be, `digest` that of `digested`.
+    are the interfaces whose packet sockets are held. `problem` is why what is wanted is not in force, `digest`
+    that of `digested`.
     """
 
     holding: pod_policies.PolicedPod
@@ -44,7 +44,6 @@ class _Held(msgspec.Struct):
     rules: tuple[bytes, ...] | None = None
     chained: list[str] = []
     seen: whereabouts.Seen = msgspec.field(default_factory=whereabouts.Seen)
-    unheld: str = ""
     problem: str = ""
     repairs: int = 0
     repaired: float = 0.0  # seconds since 1970
@@ -61,7 +60,7 @@ class _Held(msgspec.Struct):
             interface=self.holding.scope.interface,
             netns=self.holding.netns,
             digest=None if self.policy is None else self.digest,
-            problem=self.problem or self.unheld,
+            problem=self.problem,
             repairs=self.repairs,
             repaired=self.repaired,
         )
@@ -92,6 +91,7 @@ class Enforcer:
             if held is None or held.holding != holding:
                 held = self._held[holding.key] = _Held(holding)
             self._bring(inner, held, policy)
+            held.problem = ""
 
     def arrived(self, inner: kernel.Kernel, key: Key, device: str) -> None:
         """Hold packet sockets on a device that has come into the pod and is not up yet. Raises UnsupportedError."""
@@ -121,8 +121,8 @@ class Enforcer:
                 _log.warning("policies of %s stay in its namespace until that ends: %s", _name(held), error)
 
     def problems(self) -> list[str]:
-        """Return a line for each pod that a policy selects and that nothing can hold to it."""
-        return [_unheld(each) for each in list(self._held.values()) if each.unheld]
+        """Return a line for each pod that is not held to a policy that selects it."""
+        return [_unheld(each) for each in list(self._held.values()) if each.problem]
 
     def notes(self) -> tuple[policy_notes.PolicyNote, ...]:
         """Return what holds for each attachment, and since when it does not."""
@@ -134,7 +134,7 @@ class Enforcer:
         with self._lock:
             held = self._held.get(holding.key)
             if held is not None and held.policy is not None:
-                return held.problem or held.unheld or policy_sight.difference(inner, interface, held.wanted, held.rules)
+                return held.problem or policy_sight.difference(inner, interface, held.wanted, held.rules)
         policy = rules_of(*holding.place)  # of a former daemon's, which is not taken over yet
         if policy is None:
             return ""
@@ -178,20 +178,21 @@ class Enforcer:
                 return
             with self._inside(held) as inner:
                 if inner is not None:
-                    self._look_for(inner, held, policy)
+                    why = self._look_for(inner, held, policy)
                     self._bring(inner, held, policy)
+                    _report(held, why)
 
-    def _look_for(self, inner: kernel.Kernel, held: _Held, policy: pod_policies.PodPolicy) -> None:
-        """See whether the rules still meet the pod's interfaces, which root in the pod can rename and move."""
+    def _look_for(self, inner: kernel.Kernel, held: _Held, policy: pod_policies.PodPolicy) -> str:
+        """See whether the rules still meet the pod's interfaces, which root in the pod can rename and move. Returns why
+        they do not, "" if they do."""
         if not policy.selected:
-            _report(held, "")
-            return
+            return ""
         renamed, missing = whereabouts.look(inner, held.holding.scope, held.seen)
         for name, was in renamed:
             self.repaired += 1
             held.mended()
             _log.error("interface %s of %s was renamed to %s in the pod: it has its name again", name, _name(held), was)
-        _report(held, missing)
+        return missing
 
     @contextlib.contextmanager
     def _inside(self, held: _Held) -> Iterator[kernel.Kernel | None]:
@@ -219,7 +220,7 @@ class Enforcer:
             done = self._intact(inner, held, held.wanted) and _changed(inner, held, held.wanted, wanted)
         if not done and not (first and wanted is not None and _placed(inner, held, wanted)):
             _replace(inner, held, wanted)
-        held.policy, held.wanted, held.problem = policy, wanted, ""
+        held.policy, held.wanted = policy, wanted
 
     def _found(self, inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter | None) -> bool:
         """Report whether what is there, of a former daemon, is what is wanted."""
@@ -317,7 +318,7 @@ def _is_whole(inner: kernel.Kernel, held: _Held, wanted: policy_filter.Filter) -
 
 def _report(held: _Held, why: str) -> None:
     """Note why the policy is not in force, "" if it is, and log it once."""
-    before, held.unheld = held.unheld, why
+    before, held.problem = held.problem, why
     if why and why != before:
         _log.error("%s", _unheld(held))
     elif before and not why:
@@ -325,7 +326,7 @@ def _report(held: _Held, why: str) -> None:
 
 
 def _unheld(held: _Held) -> str:
-    return f"policies of {_name(held)} are not in force: {held.unheld}"
+    return f"policies of {_name(held)} are not in force: {held.problem}"
 
 
 def _name(held: _Held) -> str:
