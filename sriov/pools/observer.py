@@ -61,15 +61,24 @@ class Observer:
         self._said = ""
 
     async def look(
-        self, now: float, where: Mapping[str, str] | None = None, *, with_profiles: bool = False
+        self,
+        now: float,
+        where: Mapping[str, str] | None = None,
+        *,
+        with_profiles: bool = False,
+        known: node_devices.Catalog | None = None,
     ) -> tuple[node_devices.Catalog, health.Conditions]:
         """Read everything. `now` is in seconds of any steady clock, `where` the resource of each listed device.
 
+        With `known` devices, of a look shortly before, only the PFs' links and the run directory are read again.
         Raises SriovError.
         """
         node = self._node
-        catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
-        if with_profiles:
+        if known is not None:
+            catalog = msgspec.structs.replace(known, uplinks=self._links_now())
+        else:
+            catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
+        if with_profiles and known is None:
             catalog = await self._with_profiles(catalog)
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
         claimed = await asyncio.to_thread(self._claimed)
@@ -146,19 +155,22 @@ class Observer:
             log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
         async for _ in link_events.changes(heard):
-            self._compare_links()
+            self._compare_links(self.wake)
 
-    async def poll_links(self, seconds: float) -> None:
+    async def poll_links(self, seconds: float, changed: Callable[[], None]) -> None:
         """As listen_to_links, for a program that is not in the host's network namespace: it hears of no link there."""
         while True:
-            self._compare_links()
+            self._compare_links(changed)
             await asyncio.sleep(seconds)
 
-    def _compare_links(self) -> None:
-        now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+    def _compare_links(self, changed: Callable[[], None]) -> None:
+        now = self._links_now()
         if now != self._uplinks_known:
             self._uplinks_known = now
-            self.wake()
+            changed()
+
+    def _links_now(self) -> dict[devices.PciAddress, node_devices.Uplink]:
+        return {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
 
     def _uplinks(self) -> dict[devices.PciAddress, str]:
         named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)
