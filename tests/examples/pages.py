@@ -20,6 +20,7 @@ NAMED = {
         "python -m deviceplugin",
         "python -m sriov_cni",
         "python -m sriov_agent",
+        "python -m sriov_dra",
         "python3 -IS -c pass",
         "hack/lab run --netdevsim",
     ),
