@@ -5,7 +5,6 @@ moment keeps its claims.
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import pathlib
@@ -15,6 +14,7 @@ import msgspec
 
 from sriov import errors
 from sriov.daemon import background, folder_watch
+from sriov.hardware import node_devices
 from sriov.pools import assignment, config, observer, resources
 from sriov_dra import snapshot
 
@@ -30,7 +30,7 @@ class PublishedNodeOptions(msgspec.Struct, frozen=True):
     observed: observer.ObservedNode = msgspec.field(default_factory=observer.ObservedNode)
     patience: observer.Patience = msgspec.field(default_factory=observer.Patience)
     debounce: float = 0.1
-    links: float = 0.1
+    links: float = 0.05
     resync: float = 30.0
     poll: float = 1.0
     look: float = 15.0
@@ -52,6 +52,8 @@ class PublishedNode:
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.observed, options.patience, self._wake.set)
         self._where: dict[str, str] = {}
+        self._catalog: node_devices.Catalog | None = None
+        self._due = asyncio.Event()
         self.config_error = ""
 
     @property
@@ -73,7 +75,7 @@ class PublishedNode:
         async with asyncio.TaskGroup() as group:
             for name, work in (
                 ("listening for uevents", self._listen),
-                ("looking at links", functools.partial(self._observer.poll_links, self._options.links)),
+                ("looking at links", functools.partial(self._observer.poll_links, self._options.links, self._hurry)),
                 (f"watching {folder}", watch),
             ):
                 group.create_task(self._tasks.keep(name, work))
@@ -85,25 +87,38 @@ class PublishedNode:
             self.wake()  # what has happened before
             await self._observer.listen(monitor)
 
+    def _hurry(self) -> None:
+        """Look at once: a link has changed, and nothing else."""
+        self._due.set()
+
     async def _follow(self) -> None:
+        """Look at everything for an event and now and then; only at links and states when one of those is due."""
+        clock = asyncio.get_running_loop().time
+        resync = clock() + self._options.resync
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._rest()):
-                    await self._wake.wait()
-            await asyncio.sleep(self._options.debounce)
-            self._wake.clear()
-            self._reload()
-            await self._tasks.keep("reading the node", self._look)
+            await self._until_something(resync)
+            if self._wake.is_set() or clock() >= resync:
+                await asyncio.sleep(self._options.debounce)
+                self._wake.clear()
+                self._reload()
+                resync = clock() + self._options.resync
+                await self._tasks.keep("reading the node", self._look)
+            else:
+                await self._tasks.keep("reading the node", functools.partial(self._look, self._catalog))
 
-    def _rest(self) -> float:
-        due = self._observer.next_look
-        if due is None:
-            return self._options.resync
-        return min(self._options.resync, max(0.0, due - asyncio.get_running_loop().time()))
+    async def _until_something(self, resync: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = min(resync, self._observer.next_look or resync)
+        waiting = [loop.create_task(each.wait()) for each in (self._wake, self._due)]
+        await asyncio.wait(waiting, timeout=max(0.0, due - loop.time()), return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        self._due.clear()
 
-    async def _look(self) -> None:
+    async def _look(self, known: node_devices.Catalog | None = None) -> None:
         clock, profiled = asyncio.get_running_loop().time(), self._configuration.asks_for_profiles
-        catalog, now = await self._observer.look(clock, self._where, with_profiles=profiled)
+        catalog, now = await self._observer.look(clock, self._where, with_profiles=profiled, known=known)
+        self._catalog = catalog
         dealt = assignment.assign(catalog, self._configuration, now, self._where)
         self._where = {device.id: pool.resource for pool in dealt for device in pool.devices}
         self._changed(snapshot.taken(self._options.node, catalog, now, dealt))

@@ -8,7 +8,7 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, figures, host_link, hostsettings, metrics, policy, rest, scale, services
+from hack.benchmark import deviceplugin, dra, figures, host_link, hostsettings, metrics, policy, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
@@ -27,6 +27,10 @@ def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
 
 def _deviceplugin(flags: argparse.Namespace) -> list[figures.Figure]:
     return deviceplugin.measure(*(32, 2) if flags.small else ())
+
+
+def _dra(flags: argparse.Namespace) -> list[figures.Figure]:
+    return dra.measure(*(70, 10) if flags.small else ())
 
 
 def _scale(flags: argparse.Namespace) -> list[figures.Figure]:
@@ -60,6 +64,7 @@ def _policy(flags: argparse.Namespace) -> list[figures.Figure]:
 _PARTS = {
     "attach": _attach,
     "deviceplugin": _deviceplugin,
+    "dra": _dra,
     "host": _host,
     "host-link": _host_link,
     "metrics": _metrics,

@@ -61,18 +61,27 @@ class Observer:
         self._said = ""
 
     async def look(
-        self, now: float, where: Mapping[str, str] | None = None, *, with_profiles: bool = False
+        self,
+        now: float,
+        where: Mapping[str, str] | None = None,
+        *,
+        with_profiles: bool = False,
+        known: node_devices.Catalog | None = None,
     ) -> tuple[node_devices.Catalog, health.Conditions]:
         """Read everything. `now` is in seconds of any steady clock, `where` the resource of each listed device.
 
+        With `known` devices, of a look shortly before, only the PFs' links and the run directory are read again.
         Raises SriovError.
         """
         node = self._node
-        catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
-        if with_profiles:
+        if known is not None:
+            catalog = msgspec.structs.replace(known, uplinks=self._links_now())
+        else:
+            catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
+        if with_profiles and known is None:
             catalog = await self._with_profiles(catalog)
         left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
-        claimed = await asyncio.to_thread(self._claimed)
+        claimed = await asyncio.to_thread(claims, node.run_dir)
         held, kubelet = await asyncio.to_thread(self._holders)
         seen = health.down(catalog)
         # A PF that is down from the start has been down for long enough.
@@ -83,7 +92,7 @@ class Observer:
         self._foreign = health.settle(self._foreign, others, now, self._patience.cleanup)
         self._given = health.given(self._given, held, where or {}, kubelet or {})
         # A claim's pod is in the ledger only while the claim is prepared, but the two are not read in one moment.
-        otherwise = {pci: "is in a pod that has it by no claim" for pci in held if pci not in claimed}
+        otherwise = by_no_claim(held, claimed)
         had = self._unclaimed or health.Settling(told=otherwise)
         self._unclaimed = health.settle(had, otherwise, now, self._patience.link)
         self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
@@ -98,15 +107,6 @@ class Observer:
             claimed,
             self._unclaimed.told,
         )
-
-    def _claimed(self) -> dict[str, str]:
-        """Return the devices of prepared claims; none if grants cannot be read, which preparing and ADD refuse."""
-        try:
-            known = grants.Grants(self._node.run_dir).by_device()
-        except errors.LedgerError as error:
-            log.warning("%s", error)
-            return {}
-        return {device: f"is prepared for {grant}" for device, grant in known.items()}
 
     def _holders(self) -> tuple[Collection[str], checkpoint.Given | None]:
         """Return the VFs in the ledger and the devices that the kubelet gave; none for a ledger that is unreadable."""
@@ -146,19 +146,22 @@ class Observer:
             log.warning("cannot receive link changes, they are seen at the next resync: %s", error)
             return
         async for _ in link_events.changes(heard):
-            self._compare_links()
+            self._compare_links(self.wake)
 
-    async def poll_links(self, seconds: float) -> None:
+    async def poll_links(self, seconds: float, changed: Callable[[], None]) -> None:
         """As listen_to_links, for a program that is not in the host's network namespace: it hears of no link there."""
         while True:
-            self._compare_links()
+            self._compare_links(changed)
             await asyncio.sleep(seconds)
 
-    def _compare_links(self) -> None:
-        now = {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
+    def _compare_links(self, changed: Callable[[], None]) -> None:
+        now = self._links_now()
         if now != self._uplinks_known:
             self._uplinks_known = now
-            self.wake()
+            changed()
+
+    def _links_now(self) -> dict[devices.PciAddress, node_devices.Uplink]:
+        return {pf: discovery.uplink(self._node.tree, pf, netdev) for pf, netdev in self._uplinks().items()}
 
     def _uplinks(self) -> dict[devices.PciAddress, str]:
         named = ((pf, self._node.tree.netdev_name(pf)) for pf in self._managed)
@@ -180,6 +183,21 @@ def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, s
     vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
     found = ((one.id, _leftover(book, one)) for one in vfs)
     return {name: why for name, why in found if why is not None}
+
+
+def claims(run_dir: pathlib.Path) -> dict[str, str]:
+    """Return the devices of prepared claims; none if grants cannot be read, which preparing and ADD refuse."""
+    try:
+        known = grants.Grants(run_dir).by_device()
+    except errors.LedgerError as error:
+        log.warning("%s", error)
+        return {}
+    return {device: f"is prepared for {grant}" for device, grant in known.items()}
+
+
+def by_no_claim(held: Collection[str], claimed: Collection[str]) -> dict[str, str]:
+    """Return the devices that a pod has, but not by a claim."""
+    return {pci: "is in a pod that has it by no claim" for pci in held if pci not in claimed}
 
 
 def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:

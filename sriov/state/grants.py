@@ -60,11 +60,19 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
 _GRANT = msgspec.json.Decoder(ClaimGrant)
 
 
+_Stamp = tuple[int, int]
+"""Inode and time of a file: each write makes another file."""
+
+
 class Grants:
-    """The grants below `run_dir`. Raises LedgerError if the directory cannot be used or a file cannot be read."""
+    """The grants below `run_dir`. Raises LedgerError if the directory cannot be used or a file cannot be read.
+
+    For one thread: what was read is kept as long as its file stays.
+    """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
         self._folder = run_dir / "claims"
+        self._kept: dict[pathlib.Path, tuple[_Stamp, ClaimGrant]] = {}
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
@@ -85,8 +93,22 @@ class Grants:
 
     def all(self) -> list[ClaimGrant]:
         """Return every grant. One that cannot be read is an error: it may be about any device."""
-        found = ((path, run_files.read(path)) for path in run_files.listed(self._folder, ".json"))
-        return [self._decoded(path, data) for path, data in found if data is not None]
+        found = {path: each for path in run_files.listed(self._folder, ".json") if (each := self._known(path))}
+        self._kept = found
+        return [grant for _, grant in found.values()]
+
+    def _known(self, path: pathlib.Path) -> tuple[_Stamp, ClaimGrant] | None:
+        """Return the file's grant with its stamp; None if it has gone meanwhile."""
+        try:
+            seen = path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (seen.st_ino, seen.st_mtime_ns)
+        kept = self._kept.get(path)
+        if kept is not None and kept[0] == stamp:
+            return kept
+        data = run_files.read(path)
+        return None if data is None else (stamp, self._decoded(path, data))
 
     def by_device(self) -> dict[str, ClaimGrant]:
         """Return the grants by the IDs of their devices."""

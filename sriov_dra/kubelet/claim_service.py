@@ -53,6 +53,9 @@ class ClaimService:
         except errors.SriovError as error:
             _log.warning("cannot prepare claim %s/%s: %s", claim.namespace, claim.name, error)
             return self._pb.NodePrepareResourceResponse(error=str(error))
+        except Exception as error:  # the edge of the process: one claim's failure keeps no other from its answer
+            _log.exception("claim %s/%s: an unexpected failure", claim.namespace, claim.name)
+            return self._pb.NodePrepareResourceResponse(error=f"unexpected {type(error).__name__}: {error}")
         return self._pb.NodePrepareResourceResponse(devices=[self._device(each) for each in answers])
 
     async def _unprepare(self, claim: _Claim) -> object:
@@ -61,6 +64,9 @@ class ClaimService:
         except errors.SriovError as error:
             _log.warning("cannot unprepare claim %s/%s yet: %s", claim.namespace, claim.name, error)
             return self._pb.NodeUnprepareResourceResponse(error=str(error))
+        except Exception as error:
+            _log.exception("claim %s/%s: an unexpected failure", claim.namespace, claim.name)
+            return self._pb.NodeUnprepareResourceResponse(error=f"unexpected {type(error).__name__}: {error}")
         return self._pb.NodeUnprepareResourceResponse()
 
     def _device(self, one: preparing.PreparedAnswer) -> object:

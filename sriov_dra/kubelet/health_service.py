@@ -42,8 +42,10 @@ class HealthBoard:
         self.over = True
         self._wake()
 
-    async def news(self) -> None:
-        """Wait until there is another snapshot, or it is time to send the present one again."""
+    async def news(self, told: snapshot.NodeSnapshot | None) -> None:
+        """Wait until there is another snapshot than the one that was told, or it is time to send that again."""
+        if self.over or self.latest is not told:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._again):
                 await self._changed.wait()
@@ -61,9 +63,10 @@ class HealthService:
 
     async def NodeWatchResources(self, request: object, context: _Context) -> None:  # noqa: ARG002, N802
         while not self._board.over:
-            if self._board.latest is not None:
-                await context.write(self._list(self._board.latest))
-            await self._board.news()
+            latest = self._board.latest
+            if latest is not None:
+                await context.write(self._list(latest))
+            await self._board.news(latest)
 
     def _list(self, latest: snapshot.NodeSnapshot) -> object:
         now = int(time.time())

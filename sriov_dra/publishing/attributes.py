@@ -5,13 +5,14 @@ Attributes do not change while pods come and go, so that no slice is written the
 Multus finds a claim's device. A name without a domain is the driver's own.
 """
 
+import functools
 import re
 
 from sriov.hardware import node_devices
 from sriov.pools import assignment, health
 from sriov_dra.publishing import slice_objects
 
-_STRING_MAX = 64  # bytes of a string (kubernetes pkg/apis/resource/types.go, DeviceAttributeMaxValueLength)
+_STRING_MAX = 64  # bytes (kubernetes pkg/apis/resource/types.go, DeviceAttributeMaxValueLength)
 _NO_LABEL = re.compile(r"[^a-z0-9-]")
 _SWITCHED = 4  # host bridge, root port, and both ends of a switch
 
@@ -48,14 +49,23 @@ def attributes(one: assignment.Device, pool: assignment.Pool) -> slice_objects.A
         "pcieSwitch": _switch(facts),
     }
     found: slice_objects.Attributes = {
-        key: {"string": text} for key, text in texts.items() if text and len(text.encode()) <= _STRING_MAX
+        key: _string(text) for key, text in texts.items() if text and len(text) <= _STRING_MAX
     }
-    found["rdma"] = {"bool": facts.rdma is not None}
+    found["rdma"] = _RDMA[facts.rdma is not None]
     if facts.index is not None:
         found["vfIndex"] = {"int": facts.index}
     if one.numa_node is not None:
         found["resource.kubernetes.io/numaNode"] = {"int": one.numa_node}
     return found
+
+
+_RDMA = ({"bool": False}, {"bool": True})
+
+
+@functools.lru_cache(8192)
+def _string(text: str) -> dict[str, str]:
+    """Most values are those of many devices, and a node has a thousand: nobody changes one."""
+    return {"string": text}
 
 
 def _root(facts: node_devices.Candidate) -> str | None:

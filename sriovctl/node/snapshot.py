@@ -87,7 +87,14 @@ def take(where: paths.Places) -> Survey:
     if configuration is not None and configuration.asks_for_profiles:
         catalog, _ = ddp.fill_in(catalog, ddp.of_this_machine)
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
-    now = health.Conditions(health.down(catalog), observer.leftovers(catalog, book), managed)
+    claimed = observer.claims(where.run_dir)
+    now = health.Conditions(
+        health.down(catalog),
+        observer.leftovers(catalog, book),
+        managed,
+        claimed=claimed,
+        unclaimed=observer.by_no_claim(_in_pods(book), claimed),
+    )
     told = kubelet.Told(trouble=hidden["pods"]) if "pods" in hidden else kubelet.ask(where.pod_resources)
     held, ledger_trouble = _held(book, hidden)
     older, older_trouble = _held_before(predecessor.Upstream(where.predecessor), catalog, hidden)
@@ -109,6 +116,13 @@ def take(where: paths.Places) -> Survey:
         seeing,
         hidden,
     )
+
+
+def _in_pods(book: ledger.Ledger) -> frozenset[str]:
+    try:
+        return book.held()
+    except errors.LedgerError:
+        return frozenset()  # which is told with what the ledger's records are
 
 
 def _configuration(where: paths.Places, hidden: Mapping[str, str]) -> tuple[resources.Configuration | None, str]:

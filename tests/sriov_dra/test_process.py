@@ -3,13 +3,16 @@
 import asyncio
 import json
 import pathlib
+import re
 import shutil
 import ssl
 from typing import Any
 
 import pytest
 
+from sriov.daemon import http_address
 from tests.deviceplugin import loops
+from tests.sriov.daemon import clients
 from tests.sriov_agent import processes as agents
 from tests.sriov_dra import kubelet, processes
 from tests.sriov_dra.claims import claims
@@ -381,3 +384,48 @@ def test_what_it_cannot_begin_with_ends_it_with_one_sentence(
         assert "Traceback" not in node.log
 
     loops.run(whole(), 30)
+
+
+def test_it_is_ready_once_it_is_registered_and_published(tmp_path: pathlib.Path) -> None:
+    where = http_address.Unix(tmp_path / "http.sock")
+    page = (processes.ROOT / "docs/dra.md").read_text()
+
+    async def whole() -> None:
+        node = Node(tmp_path)
+        await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
+        node.api.hangs = True
+        async with node.api.serving() as port, node.driver(port, f"--http={where}"):
+            await loops.until(where.path.exists, 20)
+            code, said = await clients.get(where, "/readyz")
+            assert code == 503
+            assert "the kubelet has not registered the driver yet" in said
+            node.api.hangs = False
+            async with node.kubelet.running():
+                await node.kubelet.until_registered()
+                await node.kubelet.prepare("pod-uid", await node.claim())
+                while (await clients.get(where, "/readyz"))[0] != 200:
+                    await asyncio.sleep(0.05)
+                _, told = await clients.get(where, "/metrics")
+        assert 'sriov_dra_claims_total{result="prepared"} 1.0' in told
+        assert "sriov_dra_registered 1.0" in told
+        named = {line.split("{")[0].split()[0] for line in told.splitlines() if line.startswith("sriov_dra_")}
+        assert {each for each in named if not each.endswith("_created")} == set(re.findall(r"`(sriov_dra_\w+)`", page))
+
+    loops.run(whole(), 60)
+
+
+def test_switched_over_the_vfs_of_old_pods_are_tainted_until_they_are_home(tmp_path: pathlib.Path) -> None:
+    """They got them by the device plugin, so there is no grant; what a claim has is not tainted."""
+
+    async def body(node: Node) -> None:
+        node.configure({"resourceName": "rail_a"})
+        await loops.until(lambda: node.api.slices == [], 10)
+        node.hold(VFS[0])
+        node.configure(*processes.CONFIG)
+        await loops.until(lambda: node.published() == [f"{NAMES[0]}:sriov-underlay/held", *NAMES[1:]], 10)
+        await refused(node, f"{VFS[0]} is held by container c1 as net1, which has it by no claim", of(NAMES[0]))
+        node.book.remove(VFS[0])
+        await loops.until(lambda: node.published() == NAMES, 10)
+        await node.kubelet.prepare("pod-uid", await node.claim())
+
+    on_node(tmp_path, body, "--resync-interval=0.2")

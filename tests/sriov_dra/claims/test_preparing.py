@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from sriov import devices, errors, settings
+from sriov.kubelet._pb import drav1_pb2
 from sriov.pools import assignment, health, resources
 from sriov.state import grants, ledger
 from sriov_dra import snapshot
 from sriov_dra.claims import claim_files, claim_objects, edits, node_networks, preparing, reading
+from sriov_dra.kubelet import claim_service
 from tests.fakes import life
 from tests.sriov.pools import facts
 from tests.sriov_agent.cluster import Json
@@ -274,3 +276,15 @@ def test_of_claims_that_come_at_once_one_gets_the_device(bench: Bench) -> None:
     answers = asyncio.run(all_at_once())
     assert sum(isinstance(each, tuple) for each in answers) == 1
     assert len(bench.grants.all()) == 1
+
+
+def test_a_claim_whose_preparing_fails_in_a_way_that_nobody_thought_of_keeps_no_other_from_its_answer(
+    bench: Bench,
+) -> None:
+    bench.put()
+    service = claim_service.ClaimService(bench.preparer, drav1_pb2)
+    listed = [drav1_pb2.Claim(namespace="ml", name=name, uid=uid) for name, uid in (("rails", "claim-uid"), ("?", "x"))]
+    request = drav1_pb2.NodePrepareResourcesRequest(claims=listed)
+    answer: Any = asyncio.run(service.NodePrepareResources(request, None))
+    assert [len(answer.claims["claim-uid"].devices), answer.claims["claim-uid"].error] == [1, ""]
+    assert answer.claims["x"].error.startswith("unexpected KeyError")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sriov import devices
-from sriov.state import daemon_problems, ledger
+from sriov.state import daemon_problems, grants, ledger
 from sriovctl import exit_codes
 from tests.sriovctl import nodes
 from tests.sriovctl.commands import test_doctor
@@ -340,3 +340,15 @@ def test_a_vf_that_could_not_be_taken_back(sick: test_doctor.Sick) -> None:
     assert "could not be taken back from its pod: the kernel refused to move link 7" in of_vf["evidence"]
     [attached] = [each for each in ran.document["items"] if each["step"] == "attached"]
     assert (attached["answer"], "has failed: the kernel refused to move link 7" in attached["evidence"]) == ("no", True)
+
+
+def test_a_vf_that_a_claim_has_is_not_the_device_plugins(sick: test_doctor.Sick) -> None:
+    """After its resource was switched back from claims, until that claim is unprepared."""
+    vf = sick.node.bench.vfs[2]
+    book = grants.Grants(sick.folder / "run")
+    book.create()
+    device = grants.GrantedDevice(vf, "vf", "node/intel.com/rail-a", "x")
+    book.write(grants.Grant(uid="u1", namespace="ml", name="rails", devices=(device,)))
+    with sick.node.serving(), sick.node.kubelet():
+        reason = explained(sick.node, vf)
+    assert (reason["step"], reason["evidence"]) == ("healthy", "0 of 1; 1 is prepared for claim ml/rails")
