@@ -348,7 +348,7 @@ def test_a_vf_that_a_claim_has_is_not_the_device_plugins(sick: test_doctor.Sick)
     book = grants.Grants(sick.folder / "run")
     book.create()
     device = grants.GrantedDevice(vf, "vf", "node/intel.com/rail-a", "x")
-    book.write(grants.Grant(uid="u1", namespace="ml", name="rails", devices=(device,)))
+    book.write(grants.ClaimGrant(uid="u1", namespace="ml", name="rails", devices=(device,)))
     with sick.node.serving(), sick.node.kubelet():
         reason = explained(sick.node, vf)
     assert (reason["step"], reason["evidence"]) == ("healthy", "0 of 1; 1 is prepared for claim ml/rails")
