@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import time
 
 from sriov import errors
@@ -18,9 +17,10 @@ async def keep(daemon: Daemon, interval: float = INTERVAL) -> None:
     if daemon.policies is None or daemon.enforcement is None:
         return
     await asyncio.to_thread(adopt, daemon, daemon.enforcement)
-    await daemon.tasks.keep(
-        "keeping policies in force", functools.partial(_keep, daemon, daemon.policies, daemon.enforcement, interval)
-    )
+    rounds = _Rounds(daemon, daemon.policies, daemon.enforcement, interval)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.tasks.keep("following policies", rounds.run))
+        group.create_task(daemon.tasks.every(interval, "keeping policies in force", rounds.tell_failure))
 
 
 def adopt(daemon: Daemon, enforcement: Enforcement) -> None:
@@ -31,23 +31,40 @@ def adopt(daemon: Daemon, enforcement: Enforcement) -> None:
             enforcement.adopt(policy_holdings.of(record.owner, record.policy, record.host_link, record.netns, driver))
 
 
-async def _keep(daemon: Daemon, source: PolicySource, enforcement: Enforcement, interval: float) -> None:
-    clock = asyncio.get_running_loop().time
-    looked = -interval
-    while True:
-        look = clock() - looked >= interval
-        if look:
-            looked = clock()
-        before, failure = enforcement.repaired, None
+class _Rounds:
+    """Each is for all pods. One whose rules cannot be made, which may be its own doing, must not delay the others: the
+    next round comes when it is due, and the failure is told beside."""
+
+    def __init__(self, daemon: Daemon, source: PolicySource, enforcement: Enforcement, interval: float) -> None:
+        self._daemon, self._source, self._enforcement, self._interval = daemon, source, enforcement, interval
+        self._failure: errors.SriovError | None = None
+
+    async def run(self) -> None:
+        """Put every change in force, until cancelled."""
+        clock, source = asyncio.get_running_loop().time, self._source
+        looked = -self._interval
+        while True:
+            look = clock() - looked >= self._interval
+            if look:
+                looked = clock()
+            await self._round(look=look)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(source.changed(), max(0.0, looked + self._interval - clock()))
+
+    async def tell_failure(self) -> None:
+        """Raise the failure of the last round, if there was one."""
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    async def _round(self, *, look: bool) -> None:
+        source, enforcement = self._source, self._enforcement
+        before = enforcement.repaired
         try:
             await asyncio.to_thread(enforcement.bring_all, source.rules_of, look=look)
+            self._failure = None
         except errors.SriovError as error:
-            failure = error
-        await asyncio.to_thread(_tell, daemon, source, enforcement, enforcement.repaired - before)
-        if failure is not None:
-            raise failure
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(source.changed(), max(0.0, looked + interval - clock()))
+            self._failure = error
+        await asyncio.to_thread(_tell, self._daemon, source, enforcement, enforcement.repaired - before)
 
 
 def _tell(daemon: Daemon, source: PolicySource, enforcement: Enforcement, repaired: int) -> None:

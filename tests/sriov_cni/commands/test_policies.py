@@ -1,6 +1,8 @@
 """Policies of a pod in the course of a call: before the VF, after it, and never in its place."""
 
 import asyncio
+import errno
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from sriov import errors
 from sriov.cluster import pod_policies, policies
 from sriov.linux import kernel, netns
 from sriov.state import ledger, policy_notes
 from sriov_cni.commands.membership import policy_rounds
 from sriov_cni.context import calls
 from sriov_cni.dataplane.policies import policy_enforcer
+from tests.deviceplugin import loops
 from tests.fakes import bench, memory_nftables, policy_source
 from tests.sriov_cni import harness
 from tests.sriov_cni.monitoring import test_metrics
@@ -259,6 +263,41 @@ def test_a_daemon_takes_over_what_the_ledger_has_counts_repairs_and_writes_down_
     assert begun - 60 <= told.silent_since <= told.looked - 60 + 0.001 <= time.time() - 60
     assert told.pods == mending.notes()
     assert [each.policy for each in stage.made.book.records()] == [ledger.PolicyHold(index=record_index(stage))]
+
+
+class Failing(Mending):
+    """One that cannot do it for one pod, as when that pod owns a table of the name, until the tenth round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = 0
+
+    def has_done(self, rounds: int) -> bool:
+        return self.rounds >= rounds
+
+    def bring_all(self, rules_of: object, *, look: bool) -> None:
+        self.rounds += 1
+        if self.rounds < 10:
+            raise errors.KernelError("set rules of nftables", errno.EPERM)
+
+
+def test_a_pod_whose_rules_cannot_be_made_delays_no_other(stage: Stage) -> None:
+    """It is a problem of the daemon's until it is over; rounds go on as they are due, and with each change."""
+    failing, source = Failing(), policy_source.TableSource(TABLE)
+    daemon = calls.Daemon(stage.made.node, stage.made.book, policies=source, enforcement=failing)
+
+    async def body() -> None:
+        keeping = asyncio.create_task(policy_rounds.keep(daemon, interval=0.3))
+        await loops.until(lambda: failing.rounds > 1, 5)
+        await loops.until(lambda: bool(daemon.tasks.problems()), 5)
+        assert failing.rounds < 9
+        for number in range(failing.rounds, 10):
+            source.put(TABLE)
+            await loops.until(functools.partial(failing.has_done, number + 1), 0.9)
+        await loops.until(lambda: not daemon.tasks.problems(), 10)
+        keeping.cancel()
+
+    loops.run(body(), 30)
 
 
 def record_index(stage: Stage) -> int:
