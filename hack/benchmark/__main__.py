@@ -8,8 +8,9 @@ import json
 import pathlib
 import sys
 
-from hack.benchmark import deviceplugin, dra, figures, host_link, hostsettings, metrics, policy, rest, scale, services
+from hack.benchmark import figures, host_link, hostsettings, metrics, policy, rest, scale, services
 from hack.benchmark.attach import contenders, contest, plot, report
+from hack.benchmark.kubelet import deviceplugin, dra
 from hack.benchmark.stages import igbs, veths
 from hack.guest import errors
 from sriov.hardware import sysfs

@@ -12,7 +12,8 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 
-from hack.benchmark import deviceplugin, figures
+from hack.benchmark import figures
+from hack.benchmark.kubelet import deviceplugin
 from sriov import devices, settings
 from sriov.attachment import node
 from sriov.daemon import http_address

@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from hack.benchmark import deviceplugin, figures
+from hack.benchmark import figures
+from hack.benchmark.kubelet import deviceplugin
 from hack.guest import errors
 
 SECONDS = 60

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from hack.benchmark import deviceplugin
+from hack.benchmark.kubelet import deviceplugin
 from tests.examples import pages, table
 
 

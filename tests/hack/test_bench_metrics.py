@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from hack.benchmark import deviceplugin, metrics
+from hack.benchmark import metrics
+from hack.benchmark.kubelet import deviceplugin
 from tests.examples import pages, table
 
 

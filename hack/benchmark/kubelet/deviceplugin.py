@@ -25,7 +25,7 @@ from tests.fakes import kubelet as fake
 from tests.fakes import procfs, sysfs_tree
 
 MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 (as sysfs and /run are on a node: not on a disk)
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PFS = 8
 SMALL, LARGE = 16, 128  # VFs of each PF
 CHANGES = 25
