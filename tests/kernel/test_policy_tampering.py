@@ -149,6 +149,7 @@ def test_rules_that_cannot_be_restored_are_said_until_they_can(pod: Pod) -> None
                 pod.look()
             [said] = pod.enforcer.problems()
             assert said.startswith("policies of x/a (net1) are not in force: ")
+            assert "Operation not permitted" in said
         owner.kill()
     assert namespaces.until(lambda: "flags owner" not in pod.rules())
     pod.look()

@@ -26,10 +26,11 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
     print(flush=True)
     while True:
         try:
-            flood.sendto(b"flood", (sys.argv[1], int(sys.argv[2])))
+            for _ in range(5):
+                flood.sendto(b"flood", (sys.argv[1], int(sys.argv[2])))
         except OSError:
             pass
-        time.sleep(0.005)
+        time.sleep(0.02)
 """
 
 
