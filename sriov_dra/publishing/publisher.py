@@ -7,7 +7,7 @@ as it should be writes nothing.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from sriov import errors
@@ -16,6 +16,7 @@ from sriov_dra.publishing import planning, slice_objects, slicing
 
 _log = logging.getLogger(__name__)
 
+_AT_ONCE = 4  # writes that wait for the API server
 _OUTRUN = 5  # conflicts in a row that are nobody's failure
 _GATHER = 0.05  # seconds: what deletes one slice mostly deletes all
 
@@ -104,11 +105,34 @@ class SlicePublisher:
         if self._build is None:
             return
         wanted = self._build(self._with_taints)
-        for step in planning.plan(self._who, list(self.store.slices.values()), wanted):
-            await self._take(step)
+        steps = planning.plan(self._who, list(self.store.slices.values()), wanted)
+        if all(self._stays_in_its_generation(step) for step in steps):
+            await self._take_together(steps)
+        else:
+            for step in steps:
+                await self._take(step)
         if self.problem:
             _log.info("published %s", ", ".join(_told(each) for each in wanted) or "nothing: no resource is for claims")
         self.problem = ""
+
+    def _stays_in_its_generation(self, step: planning.Step) -> bool:
+        if not isinstance(step, planning.Replace):
+            return False
+        known = self.store.slices.get(step.wanted.metadata.name)
+        return known is not None and known.spec.pool == step.wanted.spec.pool
+
+    async def _take_together(self, steps: Sequence[planning.Step]) -> None:
+        """Write some at a time, in no order: no device moves. Raises the first failure, when all have ended."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(step: planning.Step) -> None:
+            async with room:
+                await self._take(step)
+
+        ended = await asyncio.gather(*map(one, steps), return_exceptions=True)
+        for failure in ended:
+            if failure is not None:
+                raise failure
 
     async def _take(self, step: planning.Step) -> None:
         self.writes += 1

@@ -19,6 +19,7 @@ _LAB_NETWORK = "tests/hack/test_lab.py::test_a_guest_with_a_network_reaches_this
 _LEVEL = "tests/deploy/test_metrics_page.py::test_an_annotation_is_the_file_that_the_daemons_of_one_node_follow"
 _MANAGERS = "tests/lab/managers/test_managers.py::test_f18_vfs_are_taken_and_let_go_when_our_files_come"
 _METRICS = "tests/hack/test_bench_metrics.py::test_a_short_run"
+_DRA = "tests/hack/test_bench_dra.py::test_a_short_run"
 _HOST_LINK = "tests/hack/test_bench_host_link.py::test_a_short_run"
 _POLICY = "tests/hack/test_bench_policy.py::test_a_short_run"
 _UNINSTALLING = "tests/kernel/test_uninstalling.py::test_the_nodes_rules_for_host_links_stay_as_long_as_a_pod_has_one"
@@ -106,6 +107,7 @@ RUN = {
     ("docs/metrics.md", f"{_ANNOTATE} sriov-underlay/log-level-"): _LEVEL,
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/services.md", "hack/bench services"): _SERVICES,
+    ("docs/dra.md", "hack/bench dra"): _DRA,
     ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
     ("docs/policy.md", "hack/bench policy"): _POLICY,
     ("docs/policy.md", "sriovctl doctor"): _POLICY_PAGE,

@@ -238,13 +238,13 @@ def test_slices_that_somebody_changes_or_deletes_are_put_right(tmp_path: pathlib
         foreign = json.loads(json.dumps(kept))
         foreign["spec"]["devices"] = foreign["spec"]["devices"][:1]
         await node.api.put(foreign)
-        await loops.until(lambda: node.published() == NAMES, 2)
+        await loops.until(lambda: node.published() == NAMES, 5)
         await node.api.wipe(claims.NODE)
-        await loops.until(lambda: node.published() == NAMES, 1)
+        await loops.until(lambda: node.published() == NAMES, 5)
         node.api.forget()
         node.api.cut()
         await node.api.wipe(claims.NODE)
-        await loops.until(lambda: node.published() == NAMES, 5)
+        await loops.until(lambda: node.published() == NAMES, 15)
 
     on_node(tmp_path, body)
 
