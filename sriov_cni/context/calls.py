@@ -83,6 +83,9 @@ class PolicySource(Protocol):
     def silence(self) -> float:
         """Return for how many seconds nobody has been there to tell of changes; 0 while somebody is."""
 
+    def confirmed(self) -> bool:
+        """Report whether this daemon was told it: what a former one has left may be older than what is in force."""
+
 
 class Enforcement(Protocol):
     """What keeps policies in force: dataplane.policies.policy_enforcer.Enforcer, with the promises of each call."""
@@ -103,7 +106,11 @@ class Enforcement(Protocol):
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
 
     def bring_all(
-        self, rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]", *, look: bool
+        self,
+        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+        *,
+        look: bool,
+        confirmed: bool = True,
     ) -> None: ...
 
     def problems(self) -> list[str]: ...

@@ -84,12 +84,17 @@ class TableReceiver(Generic[ChangeT]):
         self._changed = asyncio.Event()
         self._working, self._writing = threading.Lock(), threading.Lock()
         self._turn = 0  # of the newest connection
+        self._confirmed = False
         self._present: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     def silence(self) -> float:
         """Return for how many seconds no agent has been connected; 0 while one is."""
         return 0.0 if self._present is not None and not self._present.done() else time.time() - self._seen
+
+    def confirmed(self) -> bool:
+        """Report whether the table is what an agent has sent, and not only that of the snapshot, which may be older."""
+        return self._confirmed
 
     def tell(self, frame: bytes) -> None:
         """Send the agent something, if it is there and reads. Only for the loop's thread."""
@@ -191,6 +196,7 @@ class TableReceiver(Generic[ChangeT]):
             if turn != self._turn:
                 return None
             self._held.take(change)
+            self._confirmed = True
             return change
 
     async def _keep(self) -> None:

@@ -43,6 +43,9 @@ class TableSource:
     def silence(self) -> float:
         return self.quiet
 
+    def confirmed(self) -> bool:
+        return True
+
     def look(self) -> None:
         """See whether there is another table."""
 
@@ -73,7 +76,7 @@ class NotedEnforcement:
         wrong = (each for each in self._notes if each.problem)
         return [f"policies of {e.namespace}/{e.pod} ({e.interface}) are not in force: {e.problem}" for e in wrong]
 
-    def bring_all(self, rules_of: object, *, look: bool) -> None:
+    def bring_all(self, rules_of: object, *, look: bool, confirmed: bool = True) -> None:
         if self._failure is not None:
             raise self._failure
 

@@ -144,6 +144,20 @@ async def the_daemon_is_replaced_by_one_with_other_rules(here: Cluster) -> None:
     await loops.until(lambda: here.stage.digest not in ("other", ""), 30)
 
 
+async def the_daemon_is_killed_before_it_has_written(here: Cluster) -> None:
+    """The next one knows the table of before, and leaves alone what is newer until the agent tells it anew."""
+    older = here.snapshot.read_bytes()
+    await here.is_in_force()
+    newer = here.stage.digest
+    await here.kill_agent()
+    here.kill_daemon()
+    here.snapshot.write_bytes(older)
+    await here.start_daemon()
+    await asyncio.sleep(1)
+    assert here.stage.digest == newer
+    await here.start_agent()
+
+
 async def the_daemon_has_forgotten_everything(here: Cluster) -> None:
     """Until the agent tells it anew, nothing is known of any pod, and the rules of those that run stay."""
     await here.kill_agent()
@@ -159,6 +173,7 @@ DEATHS: tuple[Callable[[Cluster], Awaitable[None]], ...] = (
     the_daemon_is_killed,
     both_are_killed,
     the_daemon_is_replaced_by_one_with_other_rules,
+    the_daemon_is_killed_before_it_has_written,
     the_daemon_has_forgotten_everything,
 )
 

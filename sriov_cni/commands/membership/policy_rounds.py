@@ -60,7 +60,7 @@ class _Rounds:
         source, enforcement = self._source, self._enforcement
         before = enforcement.repaired
         try:
-            await asyncio.to_thread(enforcement.bring_all, source.rules_of, look=look)
+            await asyncio.to_thread(enforcement.bring_all, source.rules_of, look=look, confirmed=source.confirmed())
             self._failure = None
         except errors.SriovError as error:
             self._failure = error

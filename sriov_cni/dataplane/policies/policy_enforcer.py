@@ -140,12 +140,15 @@ class Enforcer:
             return ""
         return policy_sight.difference(inner, interface, policy_filter.compiled(policy, holding.scope))
 
-    def bring_all(self, rules_of: RulesOf, *, look: bool) -> None:
-        """Put in force what has changed; with `look`, see also whether it is still there. Raises the last failure."""
+    def bring_all(self, rules_of: RulesOf, *, look: bool, confirmed: bool = True) -> None:
+        """Put in force what has changed; with `look`, see also whether it is still there. Raises the last failure.
+
+        What is not `confirmed` may be older than what a former daemon has put in force: that is left as it is then.
+        """
         failure: errors.SriovError | None = None
         for key in list(self._held):
             try:
-                self._bring_one(key, rules_of, look)
+                self._bring_one(key, rules_of, look, confirmed)
             except errors.SriovError as error:
                 _log.error("policies of %s are not in force as they should be: %s", key[1], error)
                 self._failed(key, str(error))
@@ -164,7 +167,7 @@ class Enforcer:
             if (held := self._held.get(key)) is not None:
                 held.problem = problem
 
-    def _bring_one(self, key: Key, rules_of: RulesOf, look: bool) -> None:
+    def _bring_one(self, key: Key, rules_of: RulesOf, look: bool, confirmed: bool) -> None:
         with self._lock:
             held = self._held.get(key)
             if held is None:
@@ -177,7 +180,8 @@ class Enforcer:
                 _report(held, whereabouts.unseen(held.holding.driver) if policy.selected else "")
                 return
             with self._inside(held) as inner:
-                if inner is not None:
+                first = held.policy is None
+                if inner is not None and not (first and not confirmed and _is_anothers(inner, held, policy)):
                     why = self._look_for(inner, held, policy)
                     self._bring(inner, held, policy)
                     _report(held, why)
@@ -243,6 +247,13 @@ class Enforcer:
             _name(held),
         )
         return False
+
+
+def _is_anothers(inner: kernel.Kernel, held: _Held, policy: pod_policies.PodPolicy) -> bool:
+    """Report whether there are rules, of another policy than this."""
+    scope, wanted = held.holding.scope, policy_filter.compiled(policy, held.holding.scope)
+    digest = inner.nft_comment(policy_filter.table_name(scope.interface), policy_filter.STAMP)
+    return digest not in ("", wanted.digest if wanted else "")
 
 
 @contextlib.contextmanager

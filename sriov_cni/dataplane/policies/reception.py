@@ -35,5 +35,5 @@ def made(
     found = receiver.TableReceiver(
         policy_frames.FORMAT, held, file, uid=where.uid, observer=observer, option="--policy-socket"
     )
-    held.ask, held.silence = found.tell, found.silence
+    held.ask, held.silence, held.confirmed = found.tell, found.silence, found.confirmed
     return found

@@ -16,12 +16,14 @@ _Pod = tuple[str, str]
 class PolicyTables:
     """Made in an event loop, in which those who wait are.
 
-    `ask` sends the agent a request for a pod; `silence` is for how many seconds it has not been connected.
+    `ask` sends the agent a request for a pod; `silence` is for how many seconds it has not been connected; `confirmed`
+    is whether it has sent the table to this daemon.
     """
 
     def __init__(self) -> None:
         self.ask: Callable[[bytes], None] = lambda _frame: None
         self.silence: Callable[[], float] = lambda: 0.0
+        self.confirmed: Callable[[], bool] = lambda: False
         self._table: policies.PolicyTable | None = None
         self._loop = asyncio.get_running_loop()
         self._awaited: dict[_Pod, list[asyncio.Event]] = {}

@@ -227,7 +227,7 @@ class Mending:
     def problems(self) -> list[str]:
         return []
 
-    def bring_all(self, rules_of: object, *, look: bool) -> None:
+    def bring_all(self, rules_of: object, *, look: bool, confirmed: bool = True) -> None:
         self.repaired += look
 
     def notes(self) -> tuple[policy_notes.PolicyNote, ...]:
@@ -275,7 +275,7 @@ class Failing(Mending):
     def has_done(self, rounds: int) -> bool:
         return self.rounds >= rounds
 
-    def bring_all(self, rules_of: object, *, look: bool) -> None:
+    def bring_all(self, rules_of: object, *, look: bool, confirmed: bool = True) -> None:
         self.rounds += 1
         if self.rounds < 10:
             raise errors.KernelError("set rules of nftables", errno.EPERM)

@@ -240,10 +240,62 @@ def test_release_ends_it_and_takes_the_rules(stage: Stage) -> None:
     assert stage.ruleset.rules("sriov-policy-net1") == ()
 
 
-def test_what_is_not_known_stays_as_it_is(stage: Stage) -> None:
-    stage.hold(policy(ONE))
-    before = stage.ruleset.generation
-    stage.restart()
-    stage.enforcer.adopt(stage.holding)
-    stage.enforcer.bring_all(lambda *_: None, look=True)
-    assert stage.ruleset.generation == before
+class Reached:
+    """The same, for an attachment whose namespace the enforcer finds by its path."""
+
+    def __init__(self, stage: Stage) -> None:
+        with netns.own() as here:
+            self.holding = msgspec.structs.replace(stage.holding, path="/proc/thread-self/ns/net", netns=here.identity)
+        self.stage = stage
+        self.ruleset = stage.machine.nft.setdefault(self.holding.netns, memory_nftables.Ruleset())
+        self.stage.enforcer.adopt(self.holding)
+
+    def next_daemon(self) -> None:
+        self.stage.restart()
+        self.stage.enforcer.adopt(self.holding)
+
+    def bring(self, wanted: pod_policies.PodPolicy | None, *, confirmed: bool = True) -> None:
+        self.stage.enforcer.bring_all(lambda *_: wanted, look=True, confirmed=confirmed)
+
+    @property
+    def digest(self) -> str:
+        return self.ruleset.comment("sriov-policy-net1", policy_filter.STAMP)
+
+
+@pytest.fixture
+def reached(stage: Stage) -> Reached:
+    return Reached(stage)
+
+
+@pytest.mark.parametrize("older", [policy(OTHER), pod_policies.EVERYTHING, pod_policies.NOTHING])
+def test_a_snapshot_that_may_be_older_replaces_nothing(reached: Reached, older: pod_policies.PodPolicy) -> None:
+    """A daemon that was killed may have put more in force than it has written down. The agent's own word counts."""
+    reached.bring(policy(ONE))
+    before, newer = reached.ruleset.generation, reached.digest
+    assert newer
+    reached.next_daemon()
+    for _ in range(2):
+        reached.bring(older, confirmed=False)
+        assert (reached.ruleset.generation, reached.digest) == (before, newer)
+    reached.bring(older)
+    assert reached.digest != newer
+
+
+def test_a_snapshot_counts_where_nothing_is_in_force_or_the_same(reached: Reached) -> None:
+    reached.bring(policy(ONE), confirmed=False)
+    digest, before = reached.digest, reached.ruleset.generation
+    assert digest
+    reached.next_daemon()
+    reached.bring(policy(ONE), confirmed=False)
+    assert reached.ruleset.generation == before
+    reached.ruleset.flush()
+    reached.bring(policy(ONE), confirmed=False)
+    assert reached.digest == digest
+
+
+def test_what_is_not_known_stays_as_it_is(reached: Reached) -> None:
+    reached.bring(policy(ONE))
+    before = reached.ruleset.generation
+    reached.next_daemon()
+    reached.bring(None)
+    assert (reached.ruleset.generation, reached.digest != "") == (before, True)
