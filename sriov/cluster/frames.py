@@ -1,5 +1,7 @@
 """Frames of the Services' table, and how large it may be. Pure."""
 
+import msgspec
+
 from sriov import errors
 from sriov.cluster import framing, services
 
@@ -10,7 +12,8 @@ MOST_SERVICES = 1 << 16
 MOST_BACKENDS = 1 << 17
 """Of a whole table: what the daemon holds, and half of what the kernel has room for, where a change is there twice."""
 
-FORMAT = framing.FrameFormat("Services", services.TableChange, services.check, MOST_BYTES)
+_CHANGE = msgspec.msgpack.Decoder(services.TableChange)
+FORMAT = framing.FrameFormat("Services", services.TableChange(), _CHANGE, services.check, MOST_BYTES)
 encoded, length, decoded = FORMAT.encoded, FORMAT.length, FORMAT.decoded
 
 

@@ -28,12 +28,19 @@ ChangeT = TypeVar("ChangeT", bound=AnyChange)
 
 
 class FrameFormat(Generic[ChangeT]):
-    """`name` is what a table is of, as messages have it. `check` raises SriovError for what no cluster has."""
+    """`name` is what a table is of, as messages have it. `check` raises SriovError for what no cluster has. `nothing`
+    is a change that changes nothing."""
 
-    def __init__(self, name: str, kind: type[ChangeT], check: Callable[[ChangeT], None], most: int) -> None:
-        self.name, self.nothing, self.most = name, kind(), most
-        self._check = check
-        self._decoder = msgspec.msgpack.Decoder(kind)
+    def __init__(
+        self,
+        name: str,
+        nothing: ChangeT,
+        decoder: msgspec.msgpack.Decoder[ChangeT],
+        check: Callable[[ChangeT], None],
+        most: int,
+    ) -> None:
+        self.name, self.nothing, self.most = name, nothing, most
+        self._decoder, self._check = decoder, check
 
     def encoded(self, change: ChangeT) -> bytes:
         """Return the frame. Raises SriovError for one that no daemon takes."""

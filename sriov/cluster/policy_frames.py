@@ -15,7 +15,8 @@ MOST_PLACES = 1 << 13
 """Pods of the node, once for each of their networks with rules."""
 MOST_REQUEST = 1024  # bytes: two names of at most 253
 
-FORMAT = framing.FrameFormat("policies", policies.PolicyChange, policy_changes.check, MOST_BYTES)
+_CHANGE = msgspec.msgpack.Decoder(policies.PolicyChange)
+FORMAT = framing.FrameFormat("policies", policies.PolicyChange(), _CHANGE, policy_changes.check, MOST_BYTES)
 
 
 class PodRequest(msgspec.Struct, frozen=True):

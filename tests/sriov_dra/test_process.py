@@ -296,9 +296,9 @@ def test_a_driver_that_starts_again_writes_nothing_and_knows_its_claims(tmp_path
     loops.run(whole(), 90)
 
 
-def test_both_drivers_of_an_update_have_sockets_of_their_own(tmp_path: pathlib.Path) -> None:
+def test_both_drivers_of_an_update_have_sockets_of_their_own(folder: pathlib.Path) -> None:
     async def whole() -> None:
-        node = Node(tmp_path)
+        node = Node(folder)
         await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
         async with (
             node.api.serving() as port,
@@ -311,7 +311,7 @@ def test_both_drivers_of_an_update_have_sockets_of_their_own(tmp_path: pathlib.P
             node.kubelet._stub = None
             async with node.driver(port, "--pod-uid=new"):
                 await node.kubelet.until_registered()
-                names = {path.name for path in (tmp_path / "k/plugins/sriov-underlay").glob("*.sock")}
+                names = {path.name for path in (folder / "k/plugins/sriov-underlay").glob("*.sock")}
                 assert names == {"dra-old.sock", "dra-new.sock"}
                 old.terminate()
                 assert await old.wait() == 0
