@@ -13,7 +13,6 @@ from typing import Protocol
 import msgspec
 
 from sriov import devices, errors
-from sriov.daemon import logs
 from sriov.state import grants, ledger
 from sriov_dra import snapshot
 from sriov_dra.claims import checks, claim_files, claim_objects, edits, networks, reading
@@ -79,7 +78,6 @@ class Preparer:
 
     async def prepare(self, wanted: ClaimReference) -> tuple[PreparedAnswer, ...]:
         """Prepare a claim; one that is prepared is prepared again. Raises SriovError."""
-        logs.about(claim=str(wanted))
         try:
             claim = await self._here.source.claim(wanted.namespace, wanted.name)
             _same(wanted, claim)
@@ -161,7 +159,6 @@ class Preparer:
 
     def unprepare(self, wanted: ClaimReference) -> None:
         """Take a claim back; one that is unknown is taken back already. Raises BusyError while a VF is not home."""
-        logs.about(claim=str(wanted))
         grant = self._grant(wanted.uid)
         if grant is not None:
             self._wait_for_vfs(grant)

@@ -12,6 +12,7 @@ from typing import Protocol
 import grpc
 
 from sriov import errors
+from sriov.daemon import logs
 from sriov.kubelet._pb import drav1_pb2, drav1_pb2_grpc, drav1beta1_pb2, drav1beta1_pb2_grpc
 from sriov_dra.claims import preparing
 
@@ -48,6 +49,7 @@ class ClaimService:
         return self._pb.NodeUnprepareResourcesResponse(claims=named)
 
     async def _prepare(self, claim: _Claim) -> object:
+        logs.about(claim=str(_reference(claim)))
         try:
             answers = await self._preparer.prepare(_reference(claim))
         except errors.SriovError as error:
@@ -59,6 +61,7 @@ class ClaimService:
         return self._pb.NodePrepareResourceResponse(devices=[self._device(each) for each in answers])
 
     async def _unprepare(self, claim: _Claim) -> object:
+        logs.about(claim=str(_reference(claim)))
         try:
             self._preparer.unprepare(_reference(claim))
         except errors.SriovError as error:
