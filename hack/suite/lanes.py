@@ -39,8 +39,8 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane(FIRST, ("tests/lab", *others)),
-        Lane("guest 2", (*installed, OWN_GUESTS, "-m", "lab"), after=WITHOUT),
-        Lane("guest 3", in_a_container, after=FIRST),
+        Lane("guest 2", installed, after=WITHOUT),
+        Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab"), after=FIRST),
     )
 
 
