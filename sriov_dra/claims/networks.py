@@ -16,6 +16,8 @@ from sriov_dra.claims import reading
 _OWN = ("interface", "network")
 _DRIVERS = ("cniVersion", "name", "type", "deviceID", "resourceName", "prevResult", "runtimeConfig", "ipam", "dns")
 """Keys that only the network configuration of the call has."""
+_NODES = ("policy", "policyUnknown", "policyRaw")
+"""Keys by which a pod is held to network policies: who may write a claim must not take them off. A network may."""
 _KEYS = vf_request.KEYS - set(_DRIVERS)
 
 _SOME_IPAM = {"type": "host-local"}  # whether the call's configuration has one is not known here
@@ -61,13 +63,13 @@ def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
 
 def _refuse_unknown(given: Keys) -> None:
     for key in given:
-        if key in _DRIVERS:
+        if key in _DRIVERS or key in _NODES:
             raise netconf.invalid(
                 f"{key} {given[key]!r} is not the claim's to say",
                 "write it in the network configuration of the CNI call",
             )
         if key not in _KEYS and key not in _OWN:
-            known = ", ".join(sorted({*_KEYS, *_OWN}))
+            known = ", ".join(sorted({*_KEYS, *_OWN} - {*_NODES}))
             raise netconf.invalid(f"{key} {given[key]!r}: there is no such key", f"use {known}")
 
 

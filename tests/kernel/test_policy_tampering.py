@@ -102,8 +102,9 @@ def test_what_is_changed_is_restored_and_counted(pod: Pod, act: str, restarted: 
     assert not pod.lets_out()
     assert "net1" in pod.does("ip -o link show up")
     assert pod.enforcer.repaired == (0 if restarted and "renamed" not in act else 1)
+    count = pod.enforcer.repaired
     pod.look()
-    assert (pod.enforcer.repaired, pod.enforcer.problems()) == (pod.enforcer.repaired, [])
+    assert (pod.enforcer.repaired, pod.enforcer.problems()) == (count, [])
 
 
 def test_rules_of_the_pods_own_neither_open_nor_are_touched(pod: Pod) -> None:

@@ -43,8 +43,9 @@ def look(inner: kernel.Kernel, scope: pod_policies.Scope, seen: Seen) -> tuple[l
     for name, index in seen.indexes.items():
         was = there.get(index, name)
         if was != name:
-            reason = _rename(inner, index, name, was)
-            renamed += [] if reason else [(name, was)]
+            failed = _rename(inner, index, name, was)
+            renamed += [] if failed else [(name, was)]
+            reason = reason or failed
     missing = scope.interface in seen.indexes and seen.indexes[scope.interface] not in there
     seen.missed = seen.missed + 1 if missing else 0
     if seen.missed >= _LOOKS:

@@ -117,6 +117,11 @@ def test_a_network_of_the_node_is_meant_by_its_name_and_the_claims_own_keys_win(
         ({"trust": "yes"}, "trust 'yes' is neither on nor off"),
         ({"deviceID": "0000:01:10.1"}, "deviceID '0000:01:10.1' is not the claim's to say; write it in the"),
         ({"ipam": {"type": "static"}}, "ipam {'type': 'static'} is not the claim's to say; write it in the network"),
+        (
+            {"policy": "off"},
+            "policy 'off' is not the claim's to say; write it in the network configuration of the CNI call",
+        ),
+        ({"policyRaw": False}, "policyRaw False is not the claim's to say"),
         ({"interface": "a/b"}, "interface 'a/b' must not hold '/'"),
         ({"interface": 7}, "interface 7 must be a string"),
         ({"network": "red"}, "network 'red': there is none of this name in /etc/cni/net.d; name a network of the node"),
