@@ -48,7 +48,6 @@ class Pod:
         self.enforcer = self.restarted()
         with self._kernel() as inner:
             self.enforcer.hold(inner, self.holding, pod_policies.NOTHING)
-        self.enforcer.remember(self.holding.key)  # as at the end of an ADD
         self.look()
 
     @contextlib.contextmanager

@@ -49,12 +49,6 @@ def arrived(inner: kernel.Kernel, held: HeldPod, device: str) -> None:
     _look(inner, held, held.mark, [*held.chained, device])
 
 
-def remember(inner: kernel.Kernel, held: HeldPod) -> None:
-    """Read the rules that are there, if they have not been read since they were made."""
-    if held.wanted is not None and held.rules is None:
-        _is_whole(inner, held, held.wanted)
-
-
 def is_anothers(inner: kernel.Kernel, held: HeldPod, policy: pod_policies.PodPolicy) -> bool:
     """Report whether there are rules, of another policy than this."""
     scope, wanted = held.holding.scope, policy_filter.compiled(policy, held.holding.scope)
@@ -75,7 +69,6 @@ def _intact(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -
     """Report whether nobody has changed the table since; count and log it if somebody has."""
     as_before = {*policy_sight.devices(inner, wanted)} == {*held.chained}
     if as_before and (inner.nft_generation() == held.generation or _is_whole(inner, held, wanted)):
-        remember(inner, held)
         return True
     held.mended()
     _log.error(
@@ -112,9 +105,10 @@ def _mark() -> int:
 
 
 def _look(inner: kernel.Kernel, held: HeldPod, mark: int, devices: list[str]) -> None:
-    """Note what is there; the rules are read when no ADD waits for it (`remember`)."""
+    """Note what is there, before anybody in the pod can have changed it."""
     held.mark, held.chained = mark, devices
-    held.generation, held.rules = inner.nft_generation(), None
+    held.generation = inner.nft_generation()
+    held.rules = inner.nft_rules(held.table)
 
 
 def _changed(

@@ -55,15 +55,6 @@ class Enforcer:
             if held is not None and held.wanted is not None and held.wanted.raw:
                 pod_tables.arrived(inner, held, device)
 
-    def remember(self, key: Key) -> None:
-        """Read an attachment's rules at the end of its ADD, when no container of the pod can have changed them."""
-        with self._lock:
-            held = self._held.get(key)
-            if held is not None and not held.holding.driver:
-                with self._inside(held) as inner:
-                    if inner is not None:
-                        pod_tables.remember(inner, held)
-
     def mark_of(self, key: Key) -> int:
         """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
         with self._lock:
