@@ -24,6 +24,7 @@ class AskedNetwork(msgspec.Struct, frozen=True, gc=False):
     namespace: str = ""
 
 
+_MOST = 16  # addresses of a pod in one network: who may write the annotation could name any number
 _STATUS = msgspec.json.Decoder(tuple[AttachedNetwork, ...])
 _ASKED = msgspec.json.Decoder(tuple[AskedNetwork, ...])
 
@@ -37,7 +38,7 @@ def status(pod: objects.LabelledMetadata, complain: Complain) -> dict[str, tuple
     for each in _decoded(_STATUS, pod.annotations.network_status, "network-status", pod, complain):
         if not each.default and each.name:
             name = qualified(each.name, pod.namespace)
-            found[name] = (*found.get(name, ()), *(each.ips or ()))
+            found[name] = (*found.get(name, ()), *(each.ips or ()))[:_MOST]
     return found
 
 

@@ -207,10 +207,12 @@ class PolicyView:
 
     def _of_pod(self, pod: pods.PodFacts) -> Iterator[tuple[policies.Place, policies.Rules]]:
         sources = self._sources[pod.key] = {}
+        selecting = [each for each in self._in[pod.key[0]] if self._selects(each, pod)]
+        meant = {name: frozenset(self._policies[name].networks) for name in selecting}  # a tenant may name thousands
         for network in dict.fromkeys(("", *pod.asked, *pod.addresses, *self._named_by_policies(pod))):
             found = []
             for direction in PolicyDirection:
-                named = {each.name: each for each in self._selecting(pod, network, direction)}
+                named = {each.name: each for each in self._sourced(pod, meant, network, direction)}
                 sources |= named
                 found.append(tuple(sorted(named)) or None)
             if network == "" or found != [None, None]:
@@ -222,11 +224,14 @@ class PolicyView:
             for name in sorted(self._in[pod.key[0]]):
                 yield from self._policies[name].networks
 
-    def _selecting(self, pod: pods.PodFacts, network: str, direction: PolicyDirection) -> Iterator[_Source]:
-        for name in self._in[pod.key[0]]:
-            policy = self._policies[name]
-            is_meant = direction in policy.rules and network in policy.networks
-            if is_meant and selectors.takes(policy.subject.pods, pod.labels):
+    def _selects(self, name: Named, pod: pods.PodFacts) -> bool:
+        return selectors.takes(self._policies[name].subject.pods, pod.labels)
+
+    def _sourced(
+        self, pod: pods.PodFacts, meant: Mapping[Named, frozenset[str]], network: str, direction: PolicyDirection
+    ) -> Iterator[_Source]:
+        for name, networks in meant.items():
+            if network in networks and direction in (policy := self._policies[name]).rules:
                 yield _Source(name, direction, granting.variant(policy, direction, pod))
 
     def _compile_grants(self) -> dict[str, _Made]:

@@ -239,6 +239,15 @@ def test_a_policy_for_another_network_is_for_that_network() -> None:
     assert [*made.sets.values()] == [{compiled.packed("10.1.0.1"), compiled.packed("10.1.1.1")}]
 
 
+def test_a_pod_that_names_thousands_of_addresses_has_a_few() -> None:
+    """Who writes its annotation would fill the node's table, and could name every address there is."""
+    pod = attached(PODS[1], "x/blue")
+    status = [{"name": "x/blue", "ips": [f"10.9.{each >> 8}.{each & 255}" for each in range(5000)]}]
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = msgspec.json.encode(status).decode()
+    made = compile_multi(multi("blue", ingress=[{"from": [EVERYWHERE]}]), [attached(PODS[0], "x/blue"), pod])
+    assert [len(each) for each in made.sets.values()] == [17], "one of the other pod's"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
