@@ -1,4 +1,4 @@
-"""What a table of policies says of one pod in one of its networks. Pure."""
+"""Policies of one pod in one of its networks, as a table of them says. Pure."""
 
 from collections.abc import Mapping
 

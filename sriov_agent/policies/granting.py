@@ -1,4 +1,4 @@
-"""What a policy lets pass: its peers become sets of addresses, its named ports numbers. Pure.
+"""Grants of a policy: its peers become sets of addresses, its named ports numbers. Pure.
 
 A name of ingress is a port of the pod that the policy selects; one of egress is each receiver's own.
 """

@@ -1,4 +1,4 @@
-"""Whether a packet may pass to or from a pod, and by which policy, by what holds for the pod. Pure."""
+"""Verdicts on packets to and from a pod: may one pass, and by which policy, by what holds for the pod. Pure."""
 
 import enum
 import ipaddress

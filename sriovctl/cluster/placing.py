@@ -1,4 +1,4 @@
-"""Where a command of `kubectl sriov` runs: the DaemonSet's pods, the one on a user's pod's node, and sriovctl in it."""
+"""Place of a command of `kubectl sriov`: the DaemonSet's pods, the one on a user's pod's node, and sriovctl in it."""
 
 import sys
 from collections.abc import Mapping, Sequence

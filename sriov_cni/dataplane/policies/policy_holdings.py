@@ -1,4 +1,4 @@
-"""What a daemon holds an attachment to, by the ledger's record of it. Pure."""
+"""Holdings of policies: an attachment and its scope, by the ledger's record of it. Pure."""
 
 from sriov.cluster import pod_policies
 from sriov.state import ledger
