@@ -18,7 +18,7 @@ import msgspec
 
 from deviceplugin import device_files, flags, plugin, registration
 from sriov import errors
-from sriov.daemon import http_address, log_level, logs, signals
+from sriov.daemon import background, http_address, log_level, logs, signals
 from sriov.hardware import discovery, sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import config, health, observer
@@ -68,21 +68,12 @@ def _node(given: argparse.Namespace) -> observer.ObservedNode:
 
 async def _run(running: plugin.Plugin, given: argparse.Namespace) -> None:
     """Run until a signal comes; a second one changes nothing, since stopping takes no time."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _STOP:
-        loop.add_signal_handler(number, stop.set)
+    stop = background.stopped_by(*_STOP)
     async with (
         log_level.followed(given.log_level, given.log_level_file, running.tasks),
         _answering(running, given.http),
     ):
-        main_task = asyncio.create_task(running.run())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({main_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        main_task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await main_task
+        await background.run_until(stop, running.run())
     log.info("stopped")
 
 

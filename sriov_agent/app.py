@@ -18,8 +18,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from sriov import errors, versions
-from sriov.apiserver import connection
-from sriov.daemon import http_address, log_level, logs, signals
+from sriov.apiserver import connection, flags
+from sriov.daemon import background, http_address, log_level, logs, signals
 from sriov_agent import agent
 
 if TYPE_CHECKING:
@@ -27,17 +27,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sriov_agent")
 
-_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_LIBRARIES = ("httpx2", "httpcore2", "lightkube")  # at info they log every request
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM. Without arguments: the process's own command line."""
     options = _parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(options.log_level, options.log_format)
-    for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    flags.quieten()
     try:
         asyncio.run(_run(options))
     except errors.SriovError as error:
@@ -49,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(options: argparse.Namespace) -> None:
     if not options.node:
         raise errors.SriovError("the node's name is not known", "give --node, or set NODE_NAME (spec.nodeName)")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = background.stopped_by(signal.SIGTERM, signal.SIGINT)
     server = connection.ApiServer(connection.configuration(options.kubeconfig, options.service_account_dir))
     running = agent.Agent(options.node, server, options.cluster_socket, _policies(options, server))
     gc.freeze()
@@ -60,13 +54,7 @@ async def _run(options: argparse.Namespace) -> None:
         _answering(running, options.http),
         contextlib.aclosing(server),
     ):
-        work = asyncio.create_task(running.run())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await background.run_until(stop, running.run())
     _log.info("stopped; the daemon keeps what it has")
 
 
@@ -117,16 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="with --policies: socket of sriov-cni-daemon, as its flag of this name (%(default)s)",
     )
-    parser.add_argument(
-        "--kubeconfig", type=pathlib.Path, metavar="FILE", help="how to reach the API server (as the pod that this is)"
-    )
-    parser.add_argument(
-        "--service-account-dir",
-        type=pathlib.Path,
-        default=_ACCOUNT,
-        metavar="DIR",
-        help="without --kubeconfig: token, ca.crt and namespace (%(default)s)",
-    )
+    flags.add_flags(parser)
     versions.add_flag(parser)
     http_address.add_flag(parser)
     logs.add_flags(parser)

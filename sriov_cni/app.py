@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sriov import errors
 from sriov.attachment import announcing, node
-from sriov.daemon import log_level, logs, signals, systemd
+from sriov.daemon import background, log_level, logs, signals, systemd
 from sriov.hardware import sysfs
 from sriov.linux import kernel, netlink, netns, sysctls, sysfs_writes
 from sriov.state import call_log, daemon_problems, ledger, predecessor
@@ -89,9 +89,7 @@ async def _run(
     book.create()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "vf"))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = background.stopped_by(signal.SIGTERM, signal.SIGINT)
     with netns.own() as home:
         here = node_of(home)
         path = (

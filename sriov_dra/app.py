@@ -17,7 +17,8 @@ from contextlib import AbstractAsyncContextManager
 
 from sriov import errors
 from sriov.apiserver import connection
-from sriov.daemon import http_address, log_level, logs, signals
+from sriov.apiserver import flags as server_flags
+from sriov.daemon import background, http_address, log_level, logs, signals
 from sriov.hardware import sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import observer
@@ -25,7 +26,6 @@ from sriov_dra import driver, flags, inventory
 
 _log = logging.getLogger("sriov_dra")
 
-_LIBRARIES = ("httpx2", "httpcore2", "lightkube")  # at info they log every request
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _NAME_MAX = 63
 _UID = re.compile(r"[A-Za-z0-9-]*")
@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = flags.parser().parse_args(argv)
     signals.leave_a_trace()
     logs.start(given.log_level, given.log_format)
-    for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    server_flags.quieten()
     try:
         asyncio.run(_run(given))
     except* errors.SriovError as group:
@@ -50,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(given: argparse.Namespace) -> None:
     _check(given)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = background.stopped_by(signal.SIGTERM, signal.SIGINT)
     server = connection.ApiServer(connection.configuration(given.kubeconfig, given.service_account_dir))
     running = driver.Driver(_options(given), server)
     gc.freeze()
@@ -61,13 +58,7 @@ async def _run(given: argparse.Namespace) -> None:
         _answering(running, given.http),
         contextlib.aclosing(server),
     ):
-        work = asyncio.create_task(running.run())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await background.run_until(stop, running.run())
     _log.info("stopped; what is prepared stays prepared, and the slices stay until the kubelet removes them")
 
 

@@ -28,7 +28,7 @@ class DriverOptions(msgspec.Struct, frozen=True):
     specs: pathlib.Path
     networks: pathlib.Path
     pod_uid: str = ""
-    patience: float = 60.0
+    patience: float = preparing.PATIENCE
     timings: watching.WatchTimings = msgspec.field(default_factory=lambda: watching.WatchTimings(longest=10.0))
 
     @property

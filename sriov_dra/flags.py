@@ -5,9 +5,9 @@ import os
 import pathlib
 
 from sriov import versions
+from sriov.apiserver import flags
 from sriov.daemon import http_address, logs
 
-_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PATHS = {
     "config-file": ("/etc/pcidp/config.json", "the resources and their devices"),
     "sysfs": ("/sys", "where the hardware is read"),
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             f"--{name}", type=pathlib.Path, default=pathlib.Path(default), metavar="PATH", help=f"{text} (%(default)s)"
         )
-    _add_server(made)
+    flags.add_flags(made)
     made.add_argument(
         "--resync-interval",
         type=float,
@@ -65,17 +65,4 @@ def _add_names(made: argparse.ArgumentParser) -> None:
         default="intel.com",
         metavar="NAME",
         help="prefix of resources that state none (%(default)s)",
-    )
-
-
-def _add_server(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "--kubeconfig", type=pathlib.Path, metavar="FILE", help="how to reach the API server (as the pod that this is)"
-    )
-    made.add_argument(
-        "--service-account-dir",
-        type=pathlib.Path,
-        default=_ACCOUNT,
-        metavar="DIR",
-        help="without --kubeconfig: token, ca.crt and namespace (%(default)s)",
     )

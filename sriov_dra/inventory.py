@@ -56,10 +56,6 @@ class PublishedNode:
         self._due = asyncio.Event()
         self.config_error = ""
 
-    @property
-    def configuration(self) -> resources.Configuration:
-        return self._configuration
-
     def wake(self) -> None:
         """Look again soon."""
         self._wake.set()

@@ -77,6 +77,8 @@ FLAGS = {
     ("sriov/state/vf_defaults.py", "--apply"): "one command alone writes the file, whichever program reads it",
     ("sriov/versions.py", "--version"): "adds the flag to programs",
     ("sriov/daemon/http_address.py", "--http"): "adds the flag to programs",
+    ("sriov/apiserver/flags.py", "--kubeconfig"): "adds the flag to programs",
+    ("sriov/apiserver/flags.py", "--service-account-dir"): "adds the flag to programs",
     ("sriov/daemon/logs.py", "--log-format"): "adds the flag to programs",
     ("sriov/daemon/logs.py", "--log-level"): "adds the flag to programs",
     ("sriov/daemon/logs.py", "--log-level-file"): "adds the flag to programs",

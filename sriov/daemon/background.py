@@ -8,6 +8,7 @@ after a pause that grows, and until it has gone well again it is a problem of th
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -126,3 +127,22 @@ class Background:
 
 def _went_well(task: Task) -> None:
     task.in_a_row, task.problem = 0, ""
+
+
+def stopped_by(*numbers: signal.Signals) -> asyncio.Event:
+    """Return an event that these signals set from now on."""
+    stop = asyncio.Event()
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run a daemon's work until it ends, or `stop` is set: it is cancelled then. Raises what it raises."""
+    main = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    main.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await main

@@ -27,9 +27,9 @@ class ClaimFiles(msgspec.Struct, frozen=True):
         for request in dict.fromkeys(each.request for each in devices):
             host = folder / f"{request}.json"
             own = [each for each in devices if each.request == request]
-            _write(host, metadata.content(self.driver, claim, own), 0o644)
+            _write(host, metadata.content(self.driver, claim, own))
             mounts[request] = [metadata.mount(self.driver, claim, request, host)]
-        _write(self._spec(claim.uid), edits.spec(self.driver, claim.uid, devices, mounts), 0o644)
+        _write(self._spec(claim.uid), edits.spec(self.driver, claim.uid, devices, mounts))
 
     def remove(self, uid: str) -> None:
         """Remove the claim's files, the spec first: the runtime refuses a device whose mount is not there."""
@@ -53,10 +53,10 @@ class ClaimFiles(msgspec.Struct, frozen=True):
         return self.specs / edits.file_name(self.driver, uid)
 
 
-def _write(path: pathlib.Path, content: bytes, mode: int) -> None:
+def _write(path: pathlib.Path, content: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        files.write(path, content, mode=mode, draft=path.with_name(f".{path.name}.new"))
+        files.write(path, content, mode=0o644, draft=path.with_name(f".{path.name}.new"))
     except OSError as error:
         raise _unwritable(path, error) from error
 

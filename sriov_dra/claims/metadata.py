@@ -6,10 +6,9 @@ kubernetes staging/src/k8s.io/dynamic-resource-allocation/api/metadata and kubel
 
 import json
 import pathlib
-import re
 from collections.abc import Sequence
 
-from sriov_dra.claims import claim_objects, edits
+from sriov_dra.claims import claim_objects, edits, reading
 from sriov_dra.publishing import attributes
 
 _VERSIONS = ("v1beta1", "v1alpha1")
@@ -17,7 +16,6 @@ _GROUP = "metadata.resource.k8s.io"
 _INSIDE = "/var/run/kubernetes.io/dra-device-attributes"
 _POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
 """Annotation of a claim that was made from a template: its name in the pod."""
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def folder(plugin: pathlib.Path, uid: str) -> pathlib.Path:
@@ -48,7 +46,7 @@ def content(driver: str, claim: claim_objects.ClaimMetadata, devices: Sequence[e
 def _pod_claim(claim: claim_objects.ClaimMetadata) -> str:
     """Return the claim's name in the pod, "" without a template. Whoever may change the claim may write anything."""
     name = claim.annotations.get(_POD_CLAIM, "")
-    return name if _LABEL.fullmatch(name) else ""
+    return name if reading.LABEL.fullmatch(name) else ""
 
 
 def _device(driver: str, one: edits.PreparedDevice) -> dict[str, object]:

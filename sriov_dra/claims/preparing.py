@@ -19,7 +19,7 @@ from sriov_dra.claims import checks, claim_files, claim_objects, edits, networks
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE = 60.0  # seconds in which a VF comes home: the CNI's DEL has ended before the kubelet unprepares
+PATIENCE = 60.0  # seconds in which a VF comes home: the CNI's DEL has ended before the kubelet unprepares
 
 
 class ClaimReference(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     old_pods: OldPods
     taken: Callable[[], snapshot.NodeSnapshot]
     named: Callable[[str], networks.Keys]
-    patience: float = _PATIENCE
+    patience: float = PATIENCE
 
 
 class Preparer:

@@ -15,7 +15,7 @@ from sriov import errors
 from sriov_dra.claims import claim_objects
 
 API_VERSION, KIND = "sriov-underlay/v1", "VfNetwork"
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # what the API takes as a request's name
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # what the API takes as a request's name
 _SOURCES = ("FromClass", "FromClaim")
 
 
@@ -53,7 +53,7 @@ def _given(allocated: claim_objects.DeviceAllocation, one: claim_objects.DeviceR
             f"request {one.request!r} has adminAccess: a VF that a pod has cannot be in a second one",
             "leave adminAccess out",
         )
-    if not _LABEL.fullmatch(base(one.request)):
+    if not LABEL.fullmatch(base(one.request)):
         raise ClaimError(f"request {one.request!r} is not a request's name", "give it lower case letters, digits and -")
     merged: dict[str, Any] = {}
     for parameters in _parameters(allocated, one.request, driver):

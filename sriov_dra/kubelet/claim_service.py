@@ -52,24 +52,16 @@ class ClaimService:
         logs.about(claim=str(_reference(claim)))
         try:
             answers = await self._preparer.prepare(_reference(claim))
-        except errors.SriovError as error:
-            _log.warning("cannot prepare claim %s/%s: %s", claim.namespace, claim.name, error)
-            return self._pb.NodePrepareResourceResponse(error=str(error))
-        except Exception as error:  # the edge of the process: one claim's failure keeps no other from its answer
-            _log.exception("claim %s/%s: an unexpected failure", claim.namespace, claim.name)
-            return self._pb.NodePrepareResourceResponse(error=f"unexpected {type(error).__name__}: {error}")
+        except Exception as error:
+            return self._pb.NodePrepareResourceResponse(error=_told(claim, "cannot prepare", error))
         return self._pb.NodePrepareResourceResponse(devices=[self._device(each) for each in answers])
 
     async def _unprepare(self, claim: _Claim) -> object:
         logs.about(claim=str(_reference(claim)))
         try:
             self._preparer.unprepare(_reference(claim))
-        except errors.SriovError as error:
-            _log.warning("cannot unprepare claim %s/%s yet: %s", claim.namespace, claim.name, error)
-            return self._pb.NodeUnprepareResourceResponse(error=str(error))
         except Exception as error:
-            _log.exception("claim %s/%s: an unexpected failure", claim.namespace, claim.name)
-            return self._pb.NodeUnprepareResourceResponse(error=f"unexpected {type(error).__name__}: {error}")
+            return self._pb.NodeUnprepareResourceResponse(error=_told(claim, "cannot unprepare yet", error))
         return self._pb.NodeUnprepareResourceResponse()
 
     def _device(self, one: preparing.PreparedAnswer) -> object:
@@ -79,6 +71,15 @@ class ClaimService:
         if one.share is not None and "share_id" in told.DESCRIPTOR.fields_by_name:
             told.share_id = one.share
         return told
+
+
+def _told(claim: _Claim, what: str, error: Exception) -> str:
+    """Log why, and return it for the kubelet: one claim's failure keeps no other from its answer."""
+    if isinstance(error, errors.SriovError):
+        _log.warning("claim %s: %s: %s", _reference(claim), what, error)
+        return str(error)
+    _log.error("claim %s: an unexpected failure", _reference(claim), exc_info=error)
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def add_to(server: grpc.aio.Server, preparer: preparing.Preparer) -> None:
