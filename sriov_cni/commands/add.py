@@ -71,6 +71,7 @@ async def _attach(
         undo.pop_all()
     if given.announcer is not None:
         daemon.later(announcements.announce(given.announcer, joining.pass_mark(daemon, request, pod)))
+    joining.joined(daemon, request, pod)
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 

@@ -101,6 +101,8 @@ class Enforcement(Protocol):
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
 
+    def remember(self, key: tuple[tuple[int, int], str]) -> None: ...
+
     def mark_of(self, key: tuple[tuple[int, int], str]) -> int: ...
 
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
@@ -188,9 +190,9 @@ class Daemon(msgspec.Struct, frozen=True):
         unheld = [] if self.enforcement is None else self.enforcement.problems()
         return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation, *unheld]
 
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, work: Coroutine[Any, Any, None], what: str = "announcing") -> None:
         """Run this after the call."""
-        task = asyncio.create_task(self.tasks.once("announcing", work))
+        task = asyncio.create_task(self.tasks.once(what, work))
         self.chores.add(task)
         task.add_done_callback(self.chores.discard)
 

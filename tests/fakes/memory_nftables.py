@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import ipaddress
 import re
+from collections.abc import Callable
 
 from sriov import errors
 
@@ -26,11 +27,15 @@ class Table:
 
 
 class Ruleset:
-    """One namespace's. `told` are the commands of each transaction since the last flush."""
+    """One namespace's. `told` are the commands of each transaction since the last flush.
+
+    `after_next` is called when the next transaction has been applied, as somebody who is quick.
+    """
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.generation = 1
+        self.after_next: Callable[[], None] | None = None
         self._tables: dict[str, Table] = {}
         self._refused: list[str] = []
 
@@ -58,6 +63,9 @@ class Ruleset:
             raise errors.KernelError("set rules of nftables", errno.EINVAL, f"no such thing: {error}") from error
         self.told.append(commands)
         self.generation += 1
+        quick, self.after_next = self.after_next, None
+        if quick is not None:
+            quick()
 
     def _apply(self, line: str) -> None:
         verb, kind, rest = line.split(" ", 2)
