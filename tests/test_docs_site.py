@@ -61,6 +61,9 @@ RUN_BY = {
     ],
     ("docs/policy.md", "yaml"): ["tests/deploy/test_rendering.py::test_the_values_of_the_page_switch_policies_on"],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
+    ("docs/sriovctl.md", "text"): [
+        "tests/sriovctl/commands/test_topology.py::test_free_vfs_of_a_gpus_root_and_that_it_is_too_coarse"
+    ],
     ("docs/services.md", "text"): [
         "tests/sriov_cni/dataplane/test_proof.py::test_another_program_of_the_cgroup_that_comes_after_ours"
     ],

@@ -56,6 +56,10 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"claim {self.namespace}/{self.name}"
 
+    def is_for(self, pod: str) -> bool:
+        """Report whether the claim is reserved for this pod, named as namespace/name."""
+        return any(f"{self.namespace}/{each.name}" == pod for each in self.pods)
+
 
 _GRANT = msgspec.json.Decoder(ClaimGrant)
 
