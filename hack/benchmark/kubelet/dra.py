@@ -14,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from hack.benchmark import figures
+from hack.benchmark.kubelet import claim_adds
 from sriov import devices
 from sriov.hardware import sysfs
 from sriov.pools import health
@@ -34,11 +35,12 @@ _DEBOUNCE_MS = 1000  # observer.Patience.link
 _MODEL = sysfs_tree.Model("15b3", "1017", "1018", "mlx5_core", "mlx5_core", totalvfs=VFS, offset=1, stride=1)
 
 
-def measure(vfs: int = VFS, rounds: int = ROUNDS) -> list[figures.Figure]:
+def measure(vfs: int = VFS, rounds: int = ROUNDS, adds: int = claim_adds.PAIRS) -> list[figures.Figure]:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="d") as name:
         root = pathlib.Path(name)
         (root / "claims").mkdir()
-        return [*_building(vfs), *_preparing(root / "claims", rounds), *_process(root, vfs)]
+        inside = [*_building(vfs), *_preparing(root / "claims", rounds), *_process(root, vfs)]
+    return [*inside, *claim_adds.measure(adds)]
 
 
 def _building(vfs: int) -> list[figures.Figure]:
@@ -104,7 +106,14 @@ async def _driven(node: processes.Node, vfs: int, found: list[figures.Figure]) -
     await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
     async with node.api.serving() as port, node.kubelet.running():
         async with node.driver(port) as process:
+            await loops.until(lambda: bool(node.api.asked), 120)
+            began = time.perf_counter()
             await loops.until(lambda: len(node.published()) == vfs, 120)
+            found.append(
+                figures.Figure(
+                    "first_publish_ms", (time.perf_counter() - began) * 1000, 150.0, "from its first request for slices"
+                )
+            )
             await node.kubelet.until_registered()
             found.append(
                 figures.Figure(f"memory_with_{vfs}_vfs_mb", _memory(process.pid), 56.0, "proportional set size")
