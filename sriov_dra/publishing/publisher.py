@@ -121,7 +121,7 @@ class SlicePublisher:
         wanted = self._build(self._with_taints)
         self.store.begin()
         steps = planning.plan(self._who, list(self.store.slices.values()), wanted)
-        if all(self._stays_in_its_generation(step) for step in steps):
+        if all(self._is_first(step) or self._stays_in_its_generation(step) for step in steps):
             await self._take_together(steps)
         else:
             for step in steps:
@@ -129,6 +129,10 @@ class SlicePublisher:
         if self.problem:
             _log.info("published %s", ", ".join(_told(each) for each in wanted) or "nothing: no resource is for claims")
         self.problem = ""
+
+    def _is_first(self, step: planning.Step) -> bool:
+        """Report whether the slice is of a pool of which there is none yet."""
+        return isinstance(step, planning.Create) and step.wanted.spec.pool.generation == 1
 
     def _stays_in_its_generation(self, step: planning.Step) -> bool:
         if not isinstance(step, planning.Replace):

@@ -25,7 +25,7 @@ def test_claims_from_prepare_to_unprepare(tmp_path: pathlib.Path) -> None:
             vf_claims.claim("c", 5, "other", vlan=VLAN),
             vf_claims.claim("d", 6, "train", "other"),
         )
-        with pytest.raises(kubelet.RefusedError, match="a VF is in one pod"):
+        with pytest.raises(kubelet.RefusedError, match="a VF can be in one pod only"):
             await node.kubelet.prepare("train-uid", ("ml", "d"))
         await node.kubelet.prepare("train-uid", ("ml", "a"), ("ml", "b"))
         await node.kubelet.prepare("other-uid", ("ml", "c"))
