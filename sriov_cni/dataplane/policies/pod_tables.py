@@ -13,6 +13,7 @@ from sriov_cni.dataplane.policies.held_pods import HeldPod
 
 _log = logging.getLogger(__name__)
 _LEAST_MARK = 1 << 16  # those that people write are smaller
+_MOST_RULES = 1 << 17  # no policies make more for a pod
 
 
 def find(inner: kernel.Kernel, held: HeldPod, policy: pod_policies.PodPolicy) -> str:
@@ -108,7 +109,7 @@ def _look(inner: kernel.Kernel, held: HeldPod, mark: int, devices: list[str]) ->
     """Note what is there, before anybody in the pod can have changed it."""
     held.mark, held.chained = mark, devices
     held.generation = inner.nft_generation()
-    held.rules = inner.nft_rules(held.table)
+    held.rules = inner.nft_rules(held.table, _MOST_RULES)
 
 
 def _changed(
@@ -131,8 +132,7 @@ def _changed(
 
 def _is_whole(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -> bool:
     """Compare what is in the kernel, digest, rules and addresses, and note it if it is what is wanted."""
-    table, generation = policy_filter.table_name(wanted.scope.interface), inner.nft_generation()
-    rules = inner.nft_rules(table)
+    generation, rules = inner.nft_generation(), policy_sight.rules(inner, wanted, held.rules)
     whole = not policy_sight.lack(inner, wanted, rules, held.rules)
     if whole:
         held.generation, held.rules = generation, rules

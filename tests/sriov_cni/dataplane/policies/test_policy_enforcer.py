@@ -123,6 +123,16 @@ def test_rules_of_others_are_no_harm(stage: Stage) -> None:
     assert stage.enforcer.repaired == 0
 
 
+def test_a_table_for_packet_sockets_where_they_are_not_held_is_the_pods_own(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    table = "netdev sriov-policy-net1"
+    stage.ruleset.run(f"add table {table}\nadd chain {table} own\nadd rule {table} own accept")
+    for _ in range(2):
+        assert stage.hold(policy(ONE)) is None
+        assert seen(stage) == ""
+    assert stage.enforcer.repaired == 0
+
+
 def test_a_change_that_the_kernel_refuses_is_made_whole_by_replacing_all(stage: Stage) -> None:
     stage.hold(policy(ONE))
     stage.ruleset.refuse("delete element")
