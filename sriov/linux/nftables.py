@@ -83,7 +83,7 @@ def run(commands: str) -> None:
 
 
 def refuse_crowd() -> None:
-    """Raise SriovError if there is so much in the calling thread's namespace that `run` would take minutes or gigabytes.
+    """Raise SriovError if so much is in the calling thread's namespace that `run` would take minutes, or gigabytes.
 
     Root in a pod can make that. Raises OSError.
     """
