@@ -9,6 +9,7 @@ import ctypes
 import errno
 import functools
 import itertools
+import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from sriov import errors
 from sriov.linux import nlsocket
 
 _LIBRARY = "libnftables.so.1"
+_MOST_DESCRIPTORS = 1000
+"""The library waits by select(2), which ends the process if its socket's number is 1024 or more."""
 _NETFILTER = 12  # NETLINK_NETFILTER, include/uapi/linux/netlink.h
 # include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -71,6 +74,7 @@ def run(commands: str) -> None:
     needed("a rule of nftables")
     library = _library()
     with _one_at_a_time:
+        _refuse_high_descriptors()
         context = library.nft_ctx_new(0)  # its socket belongs to the thread's namespace
         try:
             library.nft_ctx_buffer_error(context)
@@ -80,6 +84,15 @@ def run(commands: str) -> None:
                 raise errors.KernelError("set rules of nftables", errno.EINVAL, said.split("\n", 1)[0])
         finally:
             _closing.close(functools.partial(_free, context))
+
+
+def _refuse_high_descriptors() -> None:
+    """A new socket gets the lowest number that is free."""
+    lowest = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(lowest)
+    if lowest >= _MOST_DESCRIPTORS:
+        remedy = f"this process has {_MOST_DESCRIPTORS} files open, with which nftables cannot be used: try again"
+        raise errors.KernelError("set rules of nftables", errno.EMFILE, remedy)
 
 
 def refuse_crowd() -> None:
