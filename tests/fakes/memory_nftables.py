@@ -107,9 +107,10 @@ class Ruleset:
         found = self._tables.get(f"inet {table}", Table())
         return found.chains.get(chain, "") if chain else found.comment
 
-    def rules(self, table: str) -> tuple[bytes, ...]:
+    def rules(self, table: str, *, netdev: bool = True) -> tuple[bytes, ...]:
         every = ((name, each) for name, each in self._tables.items() if not each.dormant)
-        named = (each for name, each in every if name.split(" ", 1)[1] == table)
+        families = ("inet", "netdev") if netdev else ("inet",)
+        named = (each for name, each in every if name in [f"{family} {table}" for family in families])
         return tuple(rule.encode() for each in named for rule in each.rules)
 
     def elements(self, table: str, name: str) -> frozenset[bytes]:

@@ -42,6 +42,7 @@ class Pod:
 
     def __init__(self, stage: policy_stage.Stage) -> None:
         self.inside, self._others = stage.pod, stage.others
+        assert self.lets_out(), "so that what does not get out afterwards is held"
         with self._kernel() as inner:
             scope = pod_policies.Scope("net1", inner.link("net1").index, raw=True)
         self.holding = pod_policies.PolicedPod(("x", "a", ""), scope, stage.pod.path, stage.pod.handle.identity)
@@ -158,14 +159,21 @@ def test_rules_of_the_pods_own_neither_open_nor_are_touched(pod: Pod) -> None:
     assert "table inet own" in pod.rules()
 
 
-def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod) -> None:
-    pod.does("ip link set net1 name other; ip link add net1 type bridge")
+@pytest.mark.parametrize(
+    ("taking", "freeing"),
+    [
+        ("ip link add net1 type bridge", "ip link del net1"),
+        ("ip link property add dev other altname net1", "ip link property del dev other altname net1"),
+    ],
+)
+def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod, taking: str, freeing: str) -> None:
+    pod.does(f"ip link set net1 name other; {taking}")
     pod.look()
     [said] = pod.enforcer.problems()
     assert said.startswith(
         "policies of x/a (net1) are not in force: its interface net1 was renamed to other in the pod"
     )
-    pod.does("ip link del net1")
+    pod.does(freeing)
     pod.look()
     assert (pod.enforcer.problems(), pod.lets_out()) == ([], False)
 

@@ -202,7 +202,7 @@ def test_rules_outlive_the_daemon_and_its_next_one_changes_nothing(tmp_path: pat
 
 def state(pod: namespaces.Namespace) -> tuple[int, tuple[bytes, ...]]:
     with netns.entered(pod.handle):
-        return nftables.generation(), nftables.rules(policed.TABLE)
+        return nftables.generation(), nftables.rules(policed.TABLE, 1 << 17)
 
 
 FRAMES = {

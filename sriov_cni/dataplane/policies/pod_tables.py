@@ -53,7 +53,7 @@ def arrived(inner: kernel.Kernel, held: HeldPod, device: str) -> None:
 def remember(inner: kernel.Kernel, held: HeldPod) -> None:
     """Read the rules as they were made, if that was not done yet and nobody has changed any since."""
     if held.wanted is not None and held.rules is None:
-        rules = inner.nft_rules(held.table)
+        rules = policy_sight.rules(inner, held.wanted)
         if inner.nft_generation() == held.generation:
             held.rules = rules
 
@@ -154,8 +154,7 @@ def _changed(
 
 def _is_whole(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -> bool:
     """Compare what is in the kernel, digest, rules and addresses, and note it if it is what is wanted."""
-    table, generation = policy_filter.table_name(wanted.scope.interface), inner.nft_generation()
-    rules = inner.nft_rules(table)
+    generation, rules = inner.nft_generation(), policy_sight.rules(inner, wanted, held.rules)
     whole = not policy_sight.lack(inner, wanted, rules, held.rules)
     if whole:
         held.generation, held.rules = generation, rules

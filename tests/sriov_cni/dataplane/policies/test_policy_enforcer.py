@@ -236,6 +236,10 @@ class Reached:
         """As after an ADD."""
         self.stage.enforcer.remember(self.holding.key)
 
+    def difference(self) -> str:
+        with netns.own() as here, memory_kernel.opener(self.stage.machine)() as net, net.inside(here) as inner:
+            return self.stage.enforcer.difference(inner, self.holding, lambda *_: None)
+
     def swap(self) -> None:
         """All is let in, by as many rules as before."""
         rules = [each.split(" ", 1) for each in map(bytes.decode, self.ruleset.rules("sriov-policy-net1"))]
@@ -315,9 +319,7 @@ def test_rules_are_read_when_the_add_was_answered(reached: Reached) -> None:
     made = reached.rules
     reached.answered()
     reached.swap()
-    with netns.own() as here, memory_kernel.opener(reached.stage.machine)() as net, net.inside(here) as inner:
-        told = reached.stage.enforcer.difference(inner, reached.holding, lambda *_: None)
-    assert told.endswith("has other rules than were made")
+    assert reached.difference().endswith("has other rules than were made")
     reached.bring(policy(ONE))
     assert (reached.rules, reached.repaired) == (made, 1)
 
@@ -351,3 +353,15 @@ def test_rules_that_are_swapped_just_after_a_change_are_seen(reached: Reached, a
     reached.ruleset.flush()
     reached.bring(after)
     assert swapped == reached.rules
+
+
+def test_a_table_for_packet_sockets_where_they_are_not_held_is_the_pods_own(reached: Reached) -> None:
+    reached.add(policy(ONE))
+    reached.answered()
+    table = "netdev sriov-policy-net1"
+    reached.ruleset.run(f"add table {table}\nadd chain {table} own\nadd rule {table} own accept")
+    before = reached.ruleset.generation
+    for _ in range(2):
+        reached.bring(policy(ONE))
+        assert reached.difference() == ""
+    assert (reached.ruleset.generation, reached.repaired) == (before, 0)
