@@ -19,9 +19,9 @@ which only the shim's end causes, or if D is 0. The shim succeeds only if the da
 is gone before it has read D (the kernel returns EPIPE or ECONNRESET then: net/unix/af_unix.c, unix_release_sock), nor
 if it wants a plugin run although D was 1, as a daemon without W does that had given up.
 
-Usually a plugin has the runtime's variables and stdin. A call of its own has other stdin, and its variables, which begin
-with CNI_, in the place of the runtime's, in this run alone: so one ADD can have addresses for several interfaces. A shim
-that is older than this refuses it and ends; such a daemon sends it only for networks that older ones do not know.
+Usually a plugin has the runtime's variables and stdin. A call of its own has other stdin, and its variables, which
+begin with CNI_, in the place of the runtime's, in this run alone: so one ADD has addresses for several interfaces. A
+shim that does not know this refuses it and ends; it is sent only for networks with `claims`, which are as new.
 """
 
 import dataclasses
