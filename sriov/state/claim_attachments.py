@@ -5,7 +5,6 @@ is home and its address is given back: the runtime's DEL may come without a resu
 an ADD that was cut off. As the ledger, it is on tmpfs; only the CNI daemon writes.
 """
 
-import hashlib
 import logging
 import os
 import pathlib
@@ -16,6 +15,7 @@ import msgspec
 from sriov.state import run_files
 
 _log = logging.getLogger(__name__)
+_LONGEST = 250  # bytes of a file's name, with what is written beside it first
 
 
 class ClaimedDevice(msgspec.Struct, frozen=True):
@@ -66,15 +66,17 @@ class ClaimAttachments:
     def remove(self, container_id: str, ifname: str) -> None:
         """Remove the call's, if there is one."""
         path = self._path(container_id, ifname)
-        with run_files.refusals(path):
-            path.unlink(missing_ok=True)
+        if self.has(container_id, ifname):
+            with run_files.refusals(path):
+                path.unlink(missing_ok=True)
 
     def _path(self, container_id: str, ifname: str) -> pathlib.Path:
-        """No name of a call is part of a path: a runtime may choose one that is longer than a file's name can be."""
-        name = hashlib.sha256(f"{container_id}\0{ifname}".encode(errors="surrogateescape")).hexdigest()
-        return self._folder / f"{name}.json"
+        """Neither name has a slash, and the container's no @, as every call's environment is checked."""
+        return self._folder / f"{ifname}@{container_id}.json"
 
     def _read(self, path: pathlib.Path) -> ClaimAttachment | None:
+        if len(os.fsencode(path.name)) > _LONGEST:
+            return None  # none could be written
         data = run_files.read(path)
         try:
             return None if data is None else _ATTACHMENT.decode(data)

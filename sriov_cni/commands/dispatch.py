@@ -6,6 +6,7 @@ import msgspec
 
 from sriov import errors
 from sriov_cni.commands import add, check, delete
+from sriov_cni.context import claims
 from sriov_cni.context.calls import Call, Daemon
 from sriov_cni.spec import cni_errors, environment, netconf
 
@@ -29,19 +30,17 @@ async def give_up(daemon: Daemon, call: Call) -> None:
 
 def _command(daemon: Daemon, call: Call) -> "_Command":
     """Return what carries the call out. The configuration may be another than when devices of claims were attached."""
-    if call.document.claims or _was_by_claims(daemon, call):
+    if daemon.claims is not None and (call.document.claims or _was_by_claims(daemon.claims, call)):
         from sriov_cni.commands.claimed import claim_commands  # noqa: PLC0415  # a node without claims does not need it
 
         return {**_COMMANDS, **claim_commands.COMMANDS}[call.invocation.command]
     return _COMMANDS[call.invocation.command]
 
 
-def _was_by_claims(daemon: Daemon, call: Call) -> bool:
-    if daemon.claims is None:
-        return False
+def _was_by_claims(known: claims.PodClaims, call: Call) -> bool:
     if call.invocation.command is environment.Command.GC:
-        return bool(daemon.claims.attached.all())
-    return call.invocation.command in _OF_WHAT_IS_THERE and daemon.claims.attached.has(*call.key)
+        return bool(known.attached.all())
+    return call.invocation.command in _OF_WHAT_IS_THERE and known.attached.has(*call.key)
 
 
 _Command = Callable[[Daemon, Call], Awaitable[bytes]]

@@ -328,6 +328,15 @@ def test_a_damaged_note_is_made_up_for_by_the_records(native: Node) -> None:
     assert (native.held(), native.leases(), list(note.parent.iterdir())) == ({}, set(), [])
 
 
+def test_a_container_whose_name_no_file_can_have_is_refused_and_ends_in_peace(native: Node) -> None:
+    native.grant(native.device(0))
+    before = native.bench.machine.snapshot()
+    answer = native.call("ADD", chained(), CONTAINERID="c" * 300)
+    assert (answer.code, "File name too long" in answer.message) == (5, True), answer
+    assert native.bench.machine.snapshot() == before
+    assert native.call("DEL", chained(), CONTAINERID="c" * 300).code == 0
+
+
 def test_check_looks_at_each(native: Node) -> None:
     native.grant(native.device(0), native.device(1))
     found = native.call("ADD", chained()).document
