@@ -41,7 +41,11 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
-    ("docs/dra.md", "json"): ["tests/sriov_dra/test_docs.py::test_the_configuration"],
+    ("docs/dra.md", "json"): [
+        "tests/sriov_dra/test_docs.py::test_the_configuration",
+        "tests/kernel/test_claims.py::test_alone_two_claims_of_one_pod_and_two_devices_of_one_claim",
+        "tests/kernel/test_claims.py::test_chained_behind_a_bridge",
+    ],
     ("docs/dra.md", "yaml"): [
         "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
         "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sriov import devices, errors
-from sriov.state import grants
+from sriov.state import claim_attachments, grants
 from sriov_cni.spec import environment, netconf
 
 _TICK = 0.05  # seconds: a folder that has changed just now may change again without another time
@@ -27,9 +27,13 @@ class GrantedVf(msgspec.Struct, frozen=True):
 
 
 class PodClaims:
-    """The grants of the run directory, read again whenever the folder has changed. For one thread."""
+    """The grants of the run directory, read again whenever the folder has changed. For one thread.
+
+    `attached` are the calls that attached all devices of a pod's claims.
+    """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
+        self.attached = claim_attachments.ClaimAttachments(run_dir)
         self._folder = run_dir / "claims"
         self._grants = grants.Grants(run_dir)
         self._stamp: tuple[int, int] | None = None
@@ -48,6 +52,19 @@ class PodClaims:
             f"VF {pci} is granted to {found.grant} of pod {pods}, and not to {asked}",
             "give the pod a claim of its own; the VF is free once the kubelet has unprepared that one",
         )
+
+    def of_pod(self, args: environment.Arguments) -> list[GrantedVf]:
+        """Return all VFs of the pod's claims, by the claims' names and each in the claim's order.
+
+        Raises CniError with code 7 if the call names no pod: it might be one that has a claim. LedgerError.
+        """
+        if not (args.uid or (args.namespace and args.pod)):
+            raise netconf.invalid(
+                "CNI_ARGS names no pod, so that its claims cannot be known",
+                "let a Kubernetes runtime pass K8S_POD_UID, or take `claims` out of the network configuration",
+            )
+        found = [each for each in self._by_device().values() if _is_for(each.grant, args)]
+        return sorted(found, key=lambda each: (each.grant.name, each.grant.uid))
 
     def _by_device(self) -> Mapping[str, GrantedVf]:
         try:

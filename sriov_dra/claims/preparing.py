@@ -154,7 +154,7 @@ class Preparer:
         network = networks.read(one.request, one.parameters, found.device.id, self._here.named)
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
-            network.configuration,
+            network.configuration, network.network, network.ipam,
         )  # fmt: skip
 
     def unprepare(self, wanted: ClaimReference) -> None:
