@@ -12,6 +12,7 @@ from sriov.kubelet import checkpoint
 from sriov.state import grants, ledger
 from sriov_dra import api, inventory, snapshot
 from sriov_dra.claims import claim_files, node_networks, preparing
+from sriov_dra.hook import installed
 from sriov_dra.kubelet import health_service, old_pods, serving
 from sriov_dra.publishing import planning, publisher, slice_objects
 
@@ -19,7 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 class DriverOptions(msgspec.Struct, frozen=True):
-    """Names and places. `kubelet` is its folder, `pod_uid` this pod's, "" outside of a rolling update."""
+    """Names and places. `kubelet` is its folder, `hook` the claim hook's program, `pod_uid` this pod's, "" outside of a
+    rolling update."""
 
     driver: str
     inventory: inventory.PublishedNodeOptions
@@ -27,6 +29,7 @@ class DriverOptions(msgspec.Struct, frozen=True):
     kubelet: pathlib.Path
     specs: pathlib.Path
     networks: pathlib.Path
+    hook: pathlib.Path
     pod_uid: str = ""
     patience: float = preparing.PATIENCE
     timings: watching.WatchTimings = msgspec.field(default_factory=lambda: watching.WatchTimings(longest=10.0))
@@ -48,9 +51,9 @@ class Driver:
         self._board = health_service.HealthBoard()
         self._snapshot: snapshot.NodeSnapshot | None = None
         self._grants = grants.Grants(options.run_dir)
-        self._files = claim_files.ClaimFiles(
-            options.driver, options.specs, options.kubelet / "plugins" / options.driver
-        )
+        plugin = options.kubelet / "plugins" / options.driver
+        self._files = claim_files.ClaimFiles(options.driver, options.specs, plugin)
+        self._hook = installed.ClaimHook(options.hook, plugin)
         self.preparer = preparing.Preparer(self._surroundings())
         self.service = serving.DriverService(options.driver, self._sockets, self.preparer, self._board)
         self.publisher: publisher.SlicePublisher | None = None
@@ -67,6 +70,7 @@ class Driver:
             ),
             taken=self._present,
             named=node_networks.NodeNetworks(options.networks).named,
+            hook=self._hook.ready,
             patience=options.patience,
         )
 
@@ -74,6 +78,7 @@ class Driver:
         """Run the driver. The kubelet can call once the node has been read: claims may be waiting since a reboot."""
         self._grants.create()
         self._files.sweep({each.uid for each in self._grants.all()})
+        self._hook.announce()
         await self._inventory.first()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tasks.keep("following the node", self._inventory.run))

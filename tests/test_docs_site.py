@@ -41,7 +41,11 @@ RUN_BY = {
         "tests/test_docs.py::test_the_network_list_for_nodes_without_multus",
         "tests/test_docs.py::test_the_policy",
     ],
-    ("docs/dra.md", "json"): ["tests/sriov_dra/test_docs.py::test_the_configuration"],
+    ("docs/dra.md", "json"): [
+        "tests/sriov_dra/test_docs.py::test_the_configuration",
+        "tests/sriov_dra/test_docs.py::test_the_opt_out_is_one",
+    ],
+    ("docs/dra.md", "text"): ["tests/sriov_dra/test_docs.py::test_the_hook_says_what_the_page_shows"],
     ("docs/dra.md", "yaml"): [
         "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
         "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",

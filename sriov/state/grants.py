@@ -31,7 +31,8 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     """A device of the claim. `id` is its PCI address, or an auxiliary device's name; `request` is the claim's.
 
     `pool` and `name` are those of the ResourceSlice. `interface` is the pod's name for it, "" if the CNI call decides;
-    `network` is its network configuration, empty if the CNI call brings one.
+    `network` is its network configuration, empty if the CNI call brings one. `unattached` is the reason why the pod may
+    start without it, "" if it may not.
     """
 
     id: str
@@ -41,6 +42,7 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     resource: str = ""
     interface: str = ""
     network: dict[str, Any] = msgspec.field(default_factory=dict)
+    unattached: str = ""
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from tests.deviceplugin import loops
 from tests.fakes import sysfs_tree
 from tests.sriov_agent import processes as agents
 from tests.sriov_agent.cluster import Json
+from tests.sriov_dra import hooks
 from tests.sriov_dra.apiserver import ApiServer
 from tests.sriov_dra.claims import claims
 from tests.sriov_dra.kubelet import NEW, Kubelet
@@ -85,7 +86,11 @@ class Node:
         root = self.root
         folders = {"procfs": "proc", "dev": "dev", "run-dir": "run", "cdi-dir": "cdi"}
         folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "k", "config-file": "etc/config.json"}
-        paths = [f"--sysfs={self.sys.root}", *(f"--{name}={root / path}" for name, path in folders.items())]
+        paths = [
+            f"--sysfs={self.sys.root}",
+            f"--claim-hook={hooks.program()}",
+            *(f"--{name}={root / path}" for name, path in folders.items()),
+        ]
         command = [
             *(*before, sys.executable, "-P", "-W", "error", "-m", "sriov_dra", f"--node={claims.NODE}"),
             *(f"--service-account-dir={root}" if in_pod else agents.kubeconfig(root, port), *paths, *flags),

@@ -1,7 +1,9 @@
 """docs/dra.md: its examples are what the page says they are."""
 
+import json
 import pathlib
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -10,9 +12,11 @@ from sriov.pools import config, health, resources
 from sriov_dra.claims import networks, reading
 from sriov_dra.publishing import attributes
 from tests.fakes.cluster import kinds
+from tests.sriov_dra import hook_cases, hooks
 from tests.sriov_dra.publishing import test_slices
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs/dra.md").read_text()
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs/dra.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -40,6 +44,28 @@ def test_the_vf_network_is_one() -> None:
     [told] = claim["spec"]["devices"]["config"]  # type: ignore[index]
     given = reading._checked("config", told["opaque"]["parameters"])
     assert networks.read("vf", given, "0000:01:10.0", lambda _: {}).configuration == {"vlan": 100, "trust": "on"}
+
+
+def test_the_hook_says_what_the_page_shows(tmp_path: pathlib.Path) -> None:
+    command = ["unshare", "--user", "--net", "sh", "-c", "echo; cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as container:
+        assert container.stdout is not None
+        container.stdout.readline()
+        done = hook_cases.call(hooks.program(), tmp_path, hook_cases.state(container.pid))
+        container.communicate()
+    assert done.stderr.decode() == blocks("text")[0]
+
+
+def test_the_hook_is_made_as_the_page_says() -> None:
+    [command] = re.findall(r"`(hack/build-shim .*?)`", PAGE)
+    made = hooks.program(*command.split()[2:])
+    assert (ROOT / "build") in made.parents
+    assert made.read_bytes().startswith(b"\x7fELF")
+
+
+def test_the_opt_out_is_one() -> None:
+    given = reading._checked("config", json.loads(blocks("json")[1]))
+    assert networks.read("vf", given, "0000:01:10.0", lambda _: {}).unattached == "host-device has it"
 
 
 def test_attributes_and_taints_are_those_that_are_published() -> None:
