@@ -15,6 +15,7 @@ from sriov_dra.claims import claim_files, node_networks, preparing
 from sriov_dra.hook import installed
 from sriov_dra.kubelet import health_service, old_pods, serving
 from sriov_dra.publishing import planning, publisher, slice_objects
+from sriov_dra.reporting import reporter
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Driver:
         self._hook = installed.ClaimHook(options.hook, plugin)
         self.preparer = preparing.Preparer(self._surroundings())
         self.service = serving.DriverService(options.driver, self._sockets, self.preparer, self._board)
+        self.reporter = reporter.StatusReporter(options.driver, options.run_dir, self._api, options.timings)
         self.publisher: publisher.SlicePublisher | None = None
 
     def _surroundings(self) -> preparing.Surroundings:
@@ -84,6 +86,7 @@ class Driver:
             group.create_task(self.tasks.keep("following the node", self._inventory.run))
             group.create_task(self.tasks.keep("serving the kubelet", self.service.run))
             group.create_task(self.tasks.keep("publishing slices", self._publish))
+            group.create_task(self.tasks.keep("writing the status of claims", self.reporter.run))
 
     def problems(self) -> list[str]:
         """Return what keeps claims from being served, a line for each."""

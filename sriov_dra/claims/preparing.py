@@ -77,7 +77,7 @@ class Preparer:
     def __init__(self, here: Surroundings) -> None:
         self._here, self._files = here, here.files
         self._waiting: dict[str, float] = {}  # since when a claim's VFs have not come home
-        self.prepared = self.refused = self.unprepared = 0
+        self.prepared = self.refused = self.unprepared = self.let_go = 0
 
     async def prepare(self, wanted: ClaimReference) -> tuple[PreparedAnswer, ...]:
         """Prepare a claim; one that is prepared is prepared again. Raises SriovError."""
@@ -158,7 +158,7 @@ class Preparer:
         network = networks.read(one.request, one.parameters, found.device.id, self._here.named)
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
-            network.configuration, network.unattached,
+            network.configuration, network.unattached, one.share or "",
         )  # fmt: skip
 
     def unprepare(self, wanted: ClaimReference) -> None:
@@ -181,6 +181,7 @@ class Preparer:
         now = time.monotonic()
         if now - self._waiting.setdefault(grant.uid, now) < self._here.patience:
             raise errors.BusyError(f"{', '.join(away)} of {grant} is not home yet", "the kubelet tries again")
+        self.let_go += 1
         _log.error("%s did not come home in %.0f s; letting %s go", ", ".join(away), self._here.patience, grant)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sriov import devices, settings
 from sriov.hardware import sysfs
-from sriov.state import grants, ledger
+from sriov.state import attached_vfs, grants, ledger
 from tests.deviceplugin import loops
 from tests.fakes import sysfs_tree
 from tests.sriov_agent import processes as agents
@@ -64,6 +64,14 @@ class Node:
                 pci=pci, owner=owner, netns=(0, 0), home=None, wanted=settings.BASELINE, mtu=1500, problem=problem
             )
         )
+
+    def attach(self, pci: devices.PciAddress, *addresses: str) -> None:
+        """An ADD has ended: the CNI notes what the pod has once the VF is in it."""
+        self.hold(pci)
+        noted = attached_vfs.AttachedVf(
+            pci=pci, container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=addresses
+        )
+        attached_vfs.AttachedVfs(self.root / "run").write(noted)
 
     def specs(self) -> dict[str, Json]:
         """CDI devices by qualified name."""
