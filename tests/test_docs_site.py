@@ -45,10 +45,13 @@ RUN_BY = {
         "tests/sriov_dra/test_docs.py::test_the_configuration",
         "tests/kernel/test_claims.py::test_alone_two_claims_of_one_pod_and_two_devices_of_one_claim",
         "tests/kernel/test_claims.py::test_chained_behind_a_bridge",
+        "tests/sriov_dra/test_docs.py::test_the_opt_out_is_one",
     ],
+    ("docs/dra.md", "text"): ["tests/sriov_dra/test_docs.py::test_the_hook_says_what_the_page_shows"],
     ("docs/dra.md", "yaml"): [
         "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
         "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",
+        "tests/sriov_dra/test_docs.py::test_the_status_is_what_the_driver_writes",
     ],
     ("docs/host-link.md", "json"): ["tests/test_docs.py::test_the_host_link"],
     ("docs/policy.md", "json"): ["tests/test_docs.py::test_the_network_policy"],

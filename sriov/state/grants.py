@@ -33,6 +33,8 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     `pool` and `name` are those of the ResourceSlice. `interface` is the pod's name for it, "" if the CNI call decides;
     `network` is its network configuration, empty if the CNI call brings one. If the claim names a network of the node,
     `node_network` is its name and `ipam` that section of it, None if it has none.
+    `unattached` is the reason why the pod may start without it, "" if it may not. `share` is its part of the device, ""
+    for the whole.
     """
 
     id: str
@@ -44,6 +46,8 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     network: dict[str, Any] = msgspec.field(default_factory=dict)
     node_network: str = ""
     ipam: dict[str, Any] | None = None
+    unattached: str = ""
+    share: str = ""
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +82,12 @@ class Grants:
     """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
-        self._folder = run_dir / "claims"
+        self.folder = run_dir / "claims"
         self._kept: dict[pathlib.Path, tuple[_Stamp, ClaimGrant]] = {}
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
-        run_files.make_folder(self._folder)
+        run_files.make_folder(self.folder)
 
     def write(self, grant: ClaimGrant) -> None:
         run_files.write(self._path(grant.uid), msgspec.json.encode(grant))
@@ -100,7 +104,7 @@ class Grants:
 
     def all(self) -> list[ClaimGrant]:
         """Return every grant. One that cannot be read is an error: it may be about any device."""
-        found = {path: each for path in run_files.listed(self._folder, ".json") if (each := self._known(path))}
+        found = {path: each for path in run_files.listed(self.folder, ".json") if (each := self._known(path))}
         self._kept = found
         return [grant for _, grant in found.values()]
 
@@ -125,7 +129,7 @@ class Grants:
         """The UID is part of a path: what could leave the folder is refused. Raises LedgerError."""
         if not _UID.fullmatch(uid):
             raise errors.LedgerError(f"{uid!r} is not the UID of a claim", "letters, digits, '-', '_' and '.' are")
-        return self._folder / f"{uid}.json"
+        return self.folder / f"{uid}.json"
 
     def _decoded(self, path: pathlib.Path, data: bytes) -> ClaimGrant:
         try:

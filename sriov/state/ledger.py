@@ -166,6 +166,10 @@ class Ledger:
         self.identities = vf_identity.VfIdentities(run_dir / "homes")
         self.defaults = vf_defaults.Defaults(run_dir / "defaults")
 
+    @property
+    def folder(self) -> pathlib.Path:
+        return self._folder
+
     def create(self) -> None:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
         for folder in (self._folder.parent, self._folder):

@@ -29,9 +29,10 @@ class CheckedAdd(msgspec.Struct, frozen=True):
     pod: netns.Netns
     wanted: vf_request.VfRequest
     request: plans.Request
+    granted: claims.GrantedVf | None = None
 
 
-class AttachedVf(msgspec.Struct, frozen=True):
+class AddedVf(msgspec.Struct, frozen=True):
     """What an ADD has made: the pod's interfaces, and what the IPAM plugin gave the first of them."""
 
     interfaces: tuple[result.Interface, ...]
@@ -61,17 +62,19 @@ async def check(daemon: Daemon, call: Call) -> CheckedAdd:
         wanted = vf_request.read(claims.merged(call.document, granted), call.invocation.args)
     vf = _looked_up(daemon, pci)
     wanted = node_defaults.applied(daemon, call, network, vf, wanted)
-    return CheckedAdd(call, network, before, pod, wanted, _request(daemon, call, network, vf, wanted))
+    return CheckedAdd(call, network, before, pod, wanted, _request(daemon, call, network, vf, wanted), granted)
 
 
-async def attach(daemon: Daemon, checked: CheckedAdd) -> AttachedVf:
+async def attach(daemon: Daemon, checked: CheckedAdd) -> AddedVf:
     """Attach the VF; after a failure all is as before."""
     async with daemon.vf_locks.of(checked.request.vf.pci) as held:
         interfaces, leased = await _attach(
             daemon, held, checked.call, checked.network, checked.request, pod=checked.pod, wanted=checked.wanted
         )
         daemon.fresh.add(checked.call.key, checked.call)
-    return AttachedVf(interfaces, leased)
+        if checked.granted is not None and daemon.claims is not None:
+            daemon.claims.note(checked.request.vf.pci, checked.call.invocation, interfaces[0], leased)
+    return AddedVf(interfaces, leased)
 
 
 def warn(call: Call, network: netconf.Network) -> None:

@@ -5,6 +5,7 @@ was given the VF in the other way, a second pod of the claim, or one whose netwo
 has no folder of grants, and pays one look for it.
 """
 
+import logging
 import os
 import pathlib
 import time
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 import msgspec
 
 from sriov import devices, errors
-from sriov.state import claim_attachments, grants
-from sriov_cni.spec import environment, netconf
+from sriov.state import attached_vfs, claim_attachments, grants
+from sriov_cni.spec import environment, netconf, result
+
+_log = logging.getLogger(__name__)
 
 _TICK = 0.05  # seconds: a folder that has changed just now may change again without another time
 
@@ -36,6 +39,7 @@ class PodClaims:
         self.attached = claim_attachments.ClaimAttachments(run_dir)
         self._folder = run_dir / "claims"
         self._grants = grants.Grants(run_dir)
+        self._attached = attached_vfs.AttachedVfs(run_dir)
         self._stamp: tuple[int, int] | None = None
         self._known: Mapping[str, GrantedVf] = {}
 
@@ -65,6 +69,28 @@ class PodClaims:
             )
         found = [each for each in self._by_device().values() if _is_for(each.grant, args)]
         return sorted(found, key=lambda each: (each.grant.name, each.grant.uid))
+
+    def note(
+        self,
+        pci: devices.PciAddress,
+        invocation: environment.Invocation,
+        interface: result.Interface,
+        leased: result.Result,
+    ) -> None:
+        """Note what the pod has now, for the claim's status. A note that cannot be written is no failure of the ADD."""
+        addresses = tuple(each.address for each in leased.ips)
+        try:
+            self._attached.write(
+                attached_vfs.AttachedVf(
+                    pci=pci,
+                    container_id=invocation.container_id,
+                    ifname=invocation.ifname,
+                    mac=interface.mac,
+                    addresses=addresses,
+                )
+            )
+        except errors.LedgerError as error:
+            _log.warning("the status of the claim of VF %s will not have its addresses: %s", pci, error)
 
     def _by_device(self) -> Mapping[str, GrantedVf]:
         try:

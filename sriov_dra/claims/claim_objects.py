@@ -55,9 +55,35 @@ class Consumer(msgspec.Struct, frozen=True):
     api_group: str = msgspec.field(name="apiGroup", default="")
 
 
+class DeviceCondition(msgspec.Struct, frozen=True, rename="camel"):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str = ""
+
+
+class NetworkData(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    interface_name: str = ""
+    ips: tuple[str, ...] = ()
+    hardware_address: str = ""
+
+
+class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """State of an allocated device, as its driver reports it (AllocatedDeviceStatus)."""
+
+    driver: str
+    pool: str
+    device: str
+    share_id: str | None = msgspec.field(name="shareID", default=None)
+    conditions: tuple[DeviceCondition, ...] = ()
+    network_data: NetworkData | None = None
+
+
 class ClaimStatus(msgspec.Struct, frozen=True, rename="camel"):
     allocation: Allocation | None = None
     reserved_for: tuple[Consumer, ...] = ()
+    devices: tuple[DeviceState, ...] = ()
 
 
 class ClaimObject(msgspec.Struct, frozen=True):

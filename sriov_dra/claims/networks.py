@@ -1,9 +1,10 @@
 """Network of a claim's VF: the keys of a VfNetwork, checked by the CNI plugin's own reader before anything is changed.
 
-A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and two of its own: `interface` is the
-pod's name for the VF, and `network` names a network of the node whose keys are used where the VfNetwork has none. At
-the ADD they count where the network configuration of the call has none. Addresses come by the `ipam` of a network of
-the node alone: it names a program that root runs, and files that it writes.
+A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and three of its own: `interface` is
+the pod's name for the VF, `network` names a network of the node whose keys are used where the VfNetwork has none, and
+`unattached` is the reason why the pod may start without the VF. At the ADD they count where the network configuration
+of the call has none. Addresses come by the `ipam` of a network of the node alone: it names a program that root runs,
+and files that it writes.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ import msgspec
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 from sriov_dra.claims import reading
 
-_OWN = ("interface", "network")
+_OWN = ("interface", "network", "unattached")
+_REASON_MAX = 200  # characters
 _DRIVERS = (
     "cniVersion",
     "name",
@@ -38,15 +40,17 @@ Keys = Mapping[str, Any]
 
 
 class ClaimNetwork(msgspec.Struct, frozen=True):
-    """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys.
+    """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys, of the CNI plugin.
 
     `network` is the network of the node that is named, and `ipam` that section of it, None if it has none.
+    `unattached` is why the pod may start without the VF, "" if it may not.
     """
 
     interface: str = ""
     configuration: dict[str, Any] = msgspec.field(default_factory=dict)
     network: str = ""
     ipam: dict[str, Any] | None = None
+    unattached: str = ""
 
 
 NONE = ClaimNetwork()
@@ -70,6 +74,7 @@ def read(request: str, given: Keys, pci: str, named: Callable[[str], Keys]) -> C
 def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     _refuse_unknown(given)
     interface = _interface(given.get("interface", ""))
+    unattached = _reason(given["unattached"]) if "unattached" in given else ""
     keys = {key: value for key, value in given.items() if key not in _OWN}
     network = given.get("network")
     found = _named(network, named) if network else {}
@@ -77,7 +82,7 @@ def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     ipam = found.get("ipam")
     document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": ipam or _SOME_IPAM}))
     vf_request.read(document, environment.Arguments())
-    return ClaimNetwork(interface, keys, network or "", ipam)
+    return ClaimNetwork(interface, keys, network or "", ipam, unattached)
 
 
 def _refuse_unknown(given: Keys) -> None:
@@ -97,6 +102,15 @@ def _interface(name: Any) -> str:
     if problem:
         raise netconf.invalid(f"interface {name!r} {problem}", "give a name as in net1, or leave it out")
     return str(name)
+
+
+def _reason(text: Any) -> str:
+    if not isinstance(text, str) or not text.isprintable() or not 0 < len(text.strip()) <= _REASON_MAX:
+        raise netconf.invalid(
+            f"unattached {text!r} is no reason",
+            f"write why a pod may start without the VF, in one line of at most {_REASON_MAX} characters",
+        )
+    return text.strip()
 
 
 def _named(network: Any, named: Callable[[str], Keys]) -> Keys:

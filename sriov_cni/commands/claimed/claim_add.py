@@ -87,7 +87,7 @@ def _refuse_taken(
 
 async def _attach_all(
     daemon: Daemon, call: Call, whole: claim_attachments.ClaimAttachment, checked: Sequence[adding.CheckedAdd]
-) -> list[adding.AttachedVf]:
+) -> list[adding.AddedVf]:
     """Attach one after the other; if one fails, the former ones are taken back, the last first."""
     attached = known(daemon).attached
     attached.write(whole)
@@ -104,7 +104,7 @@ async def _attach_all(
 
 
 def _merged(
-    before: result.Result, checked: Sequence[adding.CheckedAdd], made: Sequence[adding.AttachedVf]
+    before: result.Result, checked: Sequence[adding.CheckedAdd], made: Sequence[adding.AddedVf]
 ) -> result.Result:
     """Return prevResult with all interfaces, and each one's addresses. Of several DNS the first counts."""
     named = [checked[0].wanted.dns, *(each.leased.dns for each in made)]

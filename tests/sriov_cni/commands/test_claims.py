@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sriov import devices
-from sriov.state import grants
+from sriov.state import attached_vfs, grants
 from sriov_cni.context import claims
 from sriov_cni.spec import environment
 from tests.fakes import bench
-from tests.sriov_cni import harness
+from tests.sriov_cni import conftest, harness
 from tests.sriov_cni.conftest import CniNode
 from tests.sriov_cni.shim import shims
 
@@ -55,6 +55,48 @@ def test_a_granted_vf_goes_to_its_claims_pod_and_home_again(claimed: tuple[CniNo
     book.remove("u1")  # as when nobody has waited: the way home needs no grant
     assert cni.client.call("DEL", cni.conf(), ARGS=f"{POD};K8S_POD_UID=pod-uid").code == 0
     assert list(cni.bench.book.records()) == []
+
+
+def test_what_the_claims_pod_has_is_noted_once_its_add_has_ended_and_of_no_other_vf(
+    claimed: tuple[CniNode, grants.Grants], tmp_path: pathlib.Path
+) -> None:
+    """For the claim's status: a VF of no claim leaves no file."""
+    cni, book = claimed
+    notes = attached_vfs.AttachedVfs(tmp_path / "grants")
+    conf, path = cni.conf(ipam={"type": "fixed"}), str(cni.plugins)
+    harness.ipam_plugin(cni.plugins, "fixed", f"[ $CNI_COMMAND != ADD ] || echo '{conftest.IPAM}'")
+    for command in ("ADD", "DEL"):
+        assert cni.client.call(command, conf, PATH=path).code == 0
+    assert not notes.folder.exists()
+    book.create()
+    book.write(grant(cni.vf))
+    harness.ipam_plugin(cni.plugins, "failing", "exit 1")
+    assert cni.client.call("ADD", cni.conf(ipam={"type": "failing"}), PATH=path, ARGS=POD).code != 0
+    assert not notes.folder.exists()
+    answer = cni.client.call("ADD", conf, PATH=path, ARGS=POD)
+    assert answer.code == 0, answer
+    [record] = cni.bench.book.records()
+    assert notes.of(record) == attached_vfs.AttachedVf(
+        pci=record.pci,
+        container_id="c1",
+        ifname="net1",
+        mac=answer.document["interfaces"][0]["mac"],
+        addresses=("10.1.0.5/24",),
+    )
+    assert cni.client.call("DEL", conf, PATH=path, ARGS=POD).code == 0
+    assert cni.client.call("ADD", conf, PATH=path, ARGS=POD, CONTAINERID="c2").code == 0
+    assert notes.of(record) is None, "it is the next sandbox's"
+
+
+def test_a_note_that_cannot_be_written_fails_no_add(
+    claimed: tuple[CniNode, grants.Grants], tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cni, book = claimed
+    book.create()
+    book.write(grant(cni.vf))
+    (tmp_path / "grants/attached").write_text("")
+    assert cni.client.call("ADD", cni.conf(), ARGS=POD).code == 0
+    assert f"the status of the claim of VF {cni.vf} will not have its addresses" in caplog.text
 
 
 @pytest.mark.parametrize(
