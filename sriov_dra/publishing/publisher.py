@@ -40,6 +40,7 @@ class SliceStore:
     def __init__(self, changed: Callable[[], None]) -> None:
         self.slices: dict[str, slice_objects.DeviceSlice] = {}
         self._changed = changed
+        self._ended: set[str] = set()  # since the writes began; no name comes again, as the server makes them
 
     def put(self, found: Any) -> None:
         """Take a slice in, unless a newer one is known: what was written is known before the watch tells of it."""
@@ -50,11 +51,24 @@ class SliceStore:
 
     def remove(self, _base: type[Any], key: tuple[str, str]) -> None:
         self.slices.pop(key[1], None)
+        self._ended.add(key[1])
         self._changed()
 
     def only(self, _base: type[Any], keys: set[tuple[str, str]]) -> None:
+        self._ended |= {name for name in self.slices if ("", name) not in keys}
         self.slices = {name: each for name, each in self.slices.items() if ("", name) in keys}
         self._changed()
+
+    def begin(self) -> None:
+        """Writes begin: what ends from now on may end before their answers are here."""
+        self._ended.clear()
+
+    def take(self, written: slice_objects.DeviceSlice) -> None:
+        """Take in the answer to a write, unless the watch has told of a newer one or of the end meanwhile."""
+        known = self.slices.get(written.metadata.name)
+        newer = known is not None and _version(known) > _version(written)
+        if not newer and written.metadata.name not in self._ended:
+            self.slices[written.metadata.name] = written
 
 
 def _version(found: slice_objects.DeviceSlice) -> int:
@@ -105,6 +119,7 @@ class SlicePublisher:
         if self._build is None:
             return
         wanted = self._build(self._with_taints)
+        self.store.begin()
         steps = planning.plan(self._who, list(self.store.slices.values()), wanted)
         if all(self._stays_in_its_generation(step) for step in steps):
             await self._take_together(steps)
@@ -146,7 +161,7 @@ class SlicePublisher:
         except connection.AbsentError:
             self.store.slices.pop(step.wanted.metadata.name, None)
             raise
-        self.store.slices[kept.metadata.name] = kept
+        self.store.take(kept)
         self._compare(step.wanted, kept)
 
     def _compare(self, wanted: slice_objects.DeviceSlice, kept: slice_objects.DeviceSlice) -> None:
