@@ -321,6 +321,15 @@ def test_check_sees_the_rules_for_udp(place: linked.Place) -> None:
     assert (answer.code, "host0 in the pod has lost its rules for answers to UDP" in answer.message) == (101, True)
 
 
+def test_an_address_of_its_own_can_be_used_when_the_pod_starts(place: linked.Place) -> None:
+    """Else the pod's first connections would have the VF's address. Here the kernel asks for a second who has it."""
+    with netns.entered(place.pod.handle):
+        for name in ("all/accept_dad", "default/dad_transmits"):
+            (pathlib.Path("/proc/sys/net/ipv6/conf") / name).write_text("1")
+    place.add(hostLink=True, hostLinkAddresses=["fd77::5"])
+    assert linked.seen(place.home, linked.V6.node, place.pod.handle) == "fd77::5"
+
+
 @linked.BOTH
 def test_an_address_of_its_own_is_used_on_the_link_alone(place: linked.Place, of: linked.Addresses) -> None:
     own = {linked.V4: "192.168.77.5", linked.V6: "fd77::5"}[of]
