@@ -37,7 +37,7 @@ class Bench:
     def _count_refused(self) -> None:
         self.refused += 1
 
-    async def ids(self, stream: grpc.aio.UnaryStreamCall, timeout: float = 1.0) -> list[str]:
+    async def ids(self, stream: grpc.aio.UnaryStreamCall, timeout: float = 10.0) -> list[str]:
         """The next list on the stream."""
         async with asyncio.timeout(timeout):
             return [device.ID for device in (await stream.read()).devices]
