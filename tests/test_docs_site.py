@@ -266,13 +266,16 @@ def test_the_values_of_the_quick_start(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_variables_of_the_units() -> None:
-    [block] = [text for language, text in BLOCK.findall((DOCS / "systemd.md").read_text()) if language == ""]
-    for line in block.splitlines():
+    blocks = [text for language, text in BLOCK.findall((DOCS / "systemd.md").read_text()) if language == ""]
+    modules = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin", "sriov-agent": "sriov_agent"}
+    seen = set()
+    for line in "".join(blocks).splitlines():
         variable, _, value = line.partition("=")
-        name = "sriov-cni" if "CNI" in variable else "sriov-device-plugin"
+        name = variable.removesuffix("_OPTIONS").lower().replace("_", "-")
+        seen.add(name)
         assert f"${variable}" in unit_file(f"{name}.service").read_text()
-        module = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin"}[name]
-        assert flags(shlex.split(value.strip('"'))) <= helped(module)
+        assert flags(shlex.split(value.strip('"'))) <= helped(modules[name])
+    assert seen == {*modules}
 
 
 def test_symptoms_are_what_the_programs_say() -> None:
