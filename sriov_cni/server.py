@@ -166,7 +166,8 @@ class Server:
                 delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
-            if self._daemon.calls_log is not None:  # when this is over and the shim has gone
+            # When this is over and the shim has gone. That a pod without a claim had none is no news.
+            if self._daemon.calls_log is not None and (call is None or call.attachments):
                 took = time.monotonic() - started
                 asyncio.get_running_loop().call_soon(
                     _keep, self._daemon.calls_log, facts, received.document, answer, took

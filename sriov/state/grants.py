@@ -51,7 +51,10 @@ class GrantedDevice(msgspec.Struct, frozen=True):
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim that is prepared: who it is for, and its devices."""
+    """A claim that is prepared: who it is for, and its devices.
+
+    `of_one_pod`: it was made for its pod from a template, so that no other pod can name it.
+    """
 
     version: int = FORMAT
     uid: str
@@ -59,6 +62,7 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pods: tuple[GrantedPod, ...] = ()
     devices: tuple[GrantedDevice, ...] = ()
+    of_one_pod: bool = False
 
     def __str__(self) -> str:
         return f"claim {self.namespace}/{self.name}"

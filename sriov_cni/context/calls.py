@@ -238,7 +238,7 @@ class Daemon(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it.
 
-    `parts` are what an ADD has attached, one after the other, for a pod's claims: each is a call of its own.
+    `parts` are what it has attached or ended, one after the other, of a pod's claims: each is a call of its own.
     """
 
     invocation: environment.Invocation
@@ -254,7 +254,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def attachments(self) -> "Sequence[Call]":
-        """What an ADD that has succeeded has attached; nothing if the pod has no claim."""
+        """What a call that has succeeded has attached or ended; nothing if the pod has no claim."""
         return self.parts if self.document.claims else (self,)
 
     def owns(self, record: ledger.Record | None) -> bool:

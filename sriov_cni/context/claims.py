@@ -62,10 +62,10 @@ class PodClaims:
 
         Raises CniError with code 7 if the call names no pod: it might be one that has a claim. LedgerError.
         """
-        if not (args.uid or (args.namespace and args.pod)):
+        if not (args.namespace and args.pod):
             raise netconf.invalid(
                 "CNI_ARGS names no pod, so that its claims cannot be known",
-                "let a Kubernetes runtime pass K8S_POD_UID, or take `claims` out of the network configuration",
+                "let a Kubernetes runtime pass K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID, or leave `claims` out",
             )
         found = [each for each in self._by_device().values() if _is_for(each.grant, args)]
         return sorted(found, key=lambda each: (each.grant.name, each.grant.uid))
@@ -91,6 +91,16 @@ class PodClaims:
             )
         except errors.LedgerError as error:
             _log.warning("the status of the claim of VF %s will not have its addresses: %s", pci, error)
+
+    def of_others(self, args: environment.Arguments) -> list[grants.ClaimGrant]:
+        """Return the claims of other pods that this one may name, too: those of its namespace without a template.
+
+        The kubelet has a claim prepared for its first pod alone, so that no grant tells of a second.
+        """
+        every = {each.grant.uid: each.grant for each in self._by_device().values()}.values()
+        return [
+            each for each in every if not (each.of_one_pod or _is_for(each, args)) and each.namespace == args.namespace
+        ]
 
     def _by_device(self) -> Mapping[str, GrantedVf]:
         try:

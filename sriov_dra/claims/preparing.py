@@ -152,7 +152,10 @@ class Preparer:
         checks.refuse_one_name(each.interface for each in listed)
         told = claim.metadata
         pods = checks.pods(claim, before)
-        return grants.ClaimGrant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
+        own = any(each.kind == "Pod" for each in told.owners)
+        return grants.ClaimGrant(
+            uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed, of_one_pod=own
+        )
 
     def _device(self, one: reading.GivenDevice, found: edits.PreparedDevice) -> grants.GrantedDevice:
         network = networks.read(one.request, one.parameters, found.device.id, self._here.named)

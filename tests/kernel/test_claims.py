@@ -94,7 +94,7 @@ def grant(node: mock_node.MockNode, claim: str, uid: str, *devices: grants.Grant
     book = grants.Grants(node.folder / "run")
     book.create()
     pods = (grants.GrantedPod(f"pod-{uid}", uid),)
-    made = grants.ClaimGrant(uid=f"of-{claim}", namespace="ml", name=claim, pods=pods, devices=devices)
+    made = grants.ClaimGrant(uid=f"of-{claim}", namespace="ml", name=claim, pods=pods, devices=devices, of_one_pod=True)
     book.write(made)
     return made
 

@@ -9,7 +9,7 @@ from sriov.linux import netns
 from sriov.state import claim_attachments
 from sriov_cni.commands import add as adding
 from sriov_cni.commands import delete
-from sriov_cni.commands.claimed import interface_names, parts
+from sriov_cni.commands.claimed import interface_names, known_claims, parts, shared_claims
 from sriov_cni.context import claims, steps
 from sriov_cni.context.calls import Call, Daemon
 from sriov_cni.spec import claim_modes, environment, netconf, result
@@ -23,7 +23,8 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         before = result.previous(network.prev_result, netconf.VERSIONS)
         mode = claim_modes.read(call.document, has_previous=network.prev_result is not None)
         environment.refuse_invalid(call.invocation.args)
-        granted = known(daemon).of_pod(call.invocation.args)
+        granted = known_claims.of(daemon).of_pod(call.invocation.args)
+        await shared_claims.refuse(daemon, call.invocation.args)
         if not granted:
             return _passed_through(call, network, before, mode)
         whole = _whole(call, network, granted, mode)
@@ -32,12 +33,6 @@ async def add(daemon: Daemon, call: Call) -> bytes:
     made = await _attach_all(daemon, call, whole, checked)
     adding.warn(call, network)
     return result.encode(_merged(before.result, checked, made), network.version, before.document)
-
-
-def known(daemon: Daemon) -> claims.PodClaims:
-    """Return what the daemon knows of claims."""
-    assert daemon.claims is not None, "a daemon that serves has them"
-    return daemon.claims
 
 
 def _passed_through(call: Call, network: netconf.Network, before: result.Previous, mode: ClaimsMode) -> bytes:
@@ -89,7 +84,7 @@ async def _attach_all(
     daemon: Daemon, call: Call, whole: claim_attachments.ClaimAttachment, checked: Sequence[adding.CheckedAdd]
 ) -> list[adding.AddedVf]:
     """Attach one after the other; if one fails, the former ones are taken back, the last first."""
-    attached = known(daemon).attached
+    attached = known_claims.of(daemon).attached
     attached.write(whole)
     async with contextlib.AsyncExitStack() as undo:
         made = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sriov import errors
 from sriov.state import claim_attachments, ledger
 from sriov_cni.commands import delete as ending
-from sriov_cni.commands.claimed import claim_add, parts
+from sriov_cni.commands.claimed import known_claims, parts
 from sriov_cni.context.calls import Call, Daemon
 from sriov_cni.spec import cni_errors, environment, netconf, result
 from sriov_cni.spec.claim_modes import ClaimsMode
@@ -17,7 +17,7 @@ Problem = errors.SriovError | cni_errors.CniError
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
     """Run the CNI command DEL. Nothing is asked but what was written down at the ADD: a grant may be gone."""
-    whole = claim_add.known(daemon).attached.read(*call.key)
+    whole = known_claims.of(daemon).attached.read(*call.key)
     if whole is None:
         records = await asyncio.to_thread(_records, daemon, call)
         if any(not each.owner.within for each in records):
@@ -33,12 +33,13 @@ async def _end_all(daemon: Daemon, call: Call, whole: claim_attachments.ClaimAtt
     """End each device's attachment, and forget the whole when nothing is left of it."""
     problems: list[Problem] = []
     for each in parts.ending(call, whole):
+        call.parts.append(each)
         try:
             await ending.delete(daemon, each)
         except (errors.SriovError, cni_errors.CniError) as error:
             problems.append(error)
     if not problems:
-        claim_add.known(daemon).attached.remove(whole.container_id, whole.ifname)
+        known_claims.of(daemon).attached.remove(whole.container_id, whole.ifname)
     return problems
 
 
@@ -87,7 +88,7 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
     netconf.needs_version(network, "GC", "1.1.0")
     netconf.needs_name(network)
     valid = netconf.valid_attachments(call.document)
-    ours = [each for each in claim_add.known(daemon).attached.all() if each.network == network.name]
+    ours = [each for each in known_claims.of(daemon).attached.all() if each.network == network.name]
     live = [each for each in ours if (each.container_id, each.ifname) in valid]
     problems: list[Problem] = []
     for each in ours:

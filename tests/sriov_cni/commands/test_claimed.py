@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from sriov.state import claim_attachments, grants
+from sriov.state import call_log, claim_attachments, grants
 from sriov_cni.context import claims
-from tests.fakes import bench
+from sriov_cni.shim import shim, wire
+from tests.fakes import bench, pod_resources
+from tests.kernel import namespaces
 from tests.sriov_cni import harness
 from tests.sriov_cni.shim import shims
 
@@ -52,9 +54,12 @@ class Node:
         self.attached = claim_attachments.ClaimAttachments(folder / "grants")
         self.book.create()
 
-    def grant(self, *devices: grants.GrantedDevice, name: str = "rails", uid: str = "u1") -> None:
+    def grant(self, *devices: grants.GrantedDevice, name: str = "rails", uid: str = "u1", shared: bool = False) -> None:
+        """A claim of the pod, made from a template if it is not `shared`."""
         pods = (grants.GrantedPod("train-0", "pod-uid"),)
-        self.book.write(grants.ClaimGrant(uid=uid, namespace="ml", name=name, pods=pods, devices=devices))
+        self.book.write(
+            grants.ClaimGrant(uid=uid, namespace="ml", name=name, pods=pods, devices=devices, of_one_pod=not shared)
+        )
 
     def device(self, number: int, **other: Any) -> grants.GrantedDevice:
         return grants.GrantedDevice(self.bench.vfs[number], "vf", "node/intel.com/a", "x", **other)
@@ -75,14 +80,15 @@ class Node:
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, shim: str) -> Iterator[Node]:
+def serving(folder: pathlib.Path, kind: str) -> Iterator[Node]:
     made = bench.make(folder)
     for plugin in ("host-local", "dhcp"):
         harness.ipam_plugin(folder / "plugins", plugin, LEASES)
     socket = folder / "cni.sock"
-    known = claims.PodClaims(folder / "grants")
-    with harness.daemon(made.node, made.book, socket, made.machine.adopt, claims=known):
-        client = harness.Client(socket, str(folder / "plugins"), made.machine.path("pod"), shims.command(shim))
+    further: dict[str, Any] = {"claims": claims.PodClaims(folder / "grants"), "pod_resources": folder / "kubelet.sock"}
+    further["calls_log"] = call_log.Recent(folder / "grants")
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt, **further):
+        client = harness.Client(socket, str(folder / "plugins"), made.machine.path("pod"), shims.command(kind))
         yield Node(made, client, folder)
     made.pod.close()
     made.machine.close()
@@ -173,6 +179,16 @@ def test_a_pod_without_a_claim_has_it_in_the_version_that_was_asked_for(native: 
     assert answer.document == {**BEFORE, "cniVersion": "1.0.0"}
 
 
+def test_pods_without_a_claim_do_not_fill_the_record_of_recent_calls(native: Node) -> None:
+    native.grant(native.device(0))
+    for command in ("ADD", "DEL"):
+        assert native.call(command, chained(), OTHER, CONTAINERID="c2").code == 0
+        assert native.call(command, chained()).code == 0
+    recent = call_log.Recent(native.folder / "grants")
+    assert namespaces.until(lambda: len(recent.read()) >= 2)
+    assert [(each.command, each.pod) for each in recent.read()] == [("ADD", "train-0"), ("DEL", "train-0")]
+
+
 def test_alone_a_pod_without_a_claim_is_refused(native: Node) -> None:
     native.grant(native.device(0))
     answer = native.call("ADD", alone(), OTHER)
@@ -186,6 +202,47 @@ def test_a_pod_that_was_made_again_is_another(native: Node) -> None:
     native.grant(native.device(0))
     assert native.call("ADD", alone(), POD.replace("pod-uid", "new-uid")).code == 11
     assert native.held() == {}
+
+
+@pytest.mark.parametrize("network", [alone(), chained()])
+def test_the_second_pod_of_a_shared_claim_is_refused(native: Node, network: dict[str, object]) -> None:
+    """No grant tells of it: the kubelet has the claim prepared for the first alone, and gives the second its files."""
+    native.grant(native.device(0), shared=True)
+    kubelet = pod_resources.PodResources({}, claims={("ml", "other-0"): ["rails"], ("x", "third-0"): ["rails"]})
+    with pod_resources.serving(native.folder / "kubelet.sock", kubelet):
+        answer = native.call("ADD", network, OTHER)
+        assert answer.code == 11
+        assert (
+            "pod ml/other-0 shares claim ml/rails with pod train-0, and a VF can be in one pod only" in answer.message
+        )
+        assert native.call("ADD", chained(), OTHER.replace("other-0", "third-0")).code == 0, "that has no claim"
+        assert kubelet.calls == 2
+        assert native.call("ADD", chained(), OTHER.replace("ml", "x").replace("other-0", "third-0")).code == 0
+        assert native.call("ADD", network).code == 0, "the first one"
+        assert (kubelet.calls, len(native.held())) == (2, 1)
+
+
+def test_a_kubelet_that_is_silent_lets_nobody_pass_who_might_share_a_claim(native: Node) -> None:
+    native.grant(native.device(0), shared=True)
+    answer = native.call("ADD", chained(), OTHER)
+    assert (answer.code, "--pod-resources-socket says where it listens" in answer.message) == (11, True), answer
+
+
+def test_a_shim_that_knows_no_call_of_its_own_for_a_plugin_ends_it_with_nothing_attached(native: Node) -> None:
+    """As one that is older than the daemon: it hangs up."""
+    native.grant(native.device(0), native.device(1))
+    before = native.bench.machine.snapshot()
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": native.client.netns}
+    env |= {"CNI_PATH": native.client.cni_path, "CNI_ARGS": POD}
+    with contextlib.closing(shim.connect(os.fsencode(native.client.socket), 5)) as daemon:
+        shim.send_call(
+            daemon, {key.encode(): value.encode() for key, value in env.items()}, json.dumps(alone()).encode()
+        )
+        while b"\0\0" not in (request := shim.receive(daemon)[1]):
+            assert request == b"ADD\0host-local", "the runtime's own interface, in today's words"
+            daemon.sendall(wire.frame(wire.IPAM, b"\0" + b'{"ips": [{"address": "10.1.0.5/24"}]}'))
+    assert namespaces.until(lambda: not native.held())
+    assert namespaces.until(lambda: native.bench.machine.snapshot() == before)
 
 
 @pytest.mark.parametrize(
@@ -407,10 +464,12 @@ def test_a_runtime_that_is_gone_leaves_nothing(tmp_path: pathlib.Path) -> None:
         assert (node.bench.machine.snapshot(), node.held(), node.leases()) == (before, {}, set())
 
 
-def _unread(shim: str, env: dict[str, str], network: dict[str, object]) -> None:
+def _unread(program: str, env: dict[str, str], network: dict[str, object]) -> None:
     """Run the shim with a stdout that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([shim], input=json.dumps(network).encode(), stdout=writer, env=env, check=False, timeout=60)
+    done = subprocess.run(
+        [program], input=json.dumps(network).encode(), stdout=writer, env=env, check=False, timeout=60
+    )
     os.close(writer)
     assert done.returncode == 254

@@ -316,6 +316,13 @@ def test_a_network_of_the_node_is_found_in_a_list_of_plugins(bench: Bench, tmp_p
             bench.prepare()
 
 
+@pytest.mark.parametrize(("owners", "own"), [([{"kind": "Pod", "name": "train-0"}], True), ([], False)])
+def test_a_claim_from_a_template_is_its_pods_alone(bench: Bench, owners: list[dict[str, str]], own: bool) -> None:
+    bench.put(ownerReferences=owners)
+    bench.prepare()
+    assert [each.of_one_pod for each in bench.grants.all()] == [own]
+
+
 def test_of_claims_that_come_at_once_one_gets_the_device(bench: Bench) -> None:
     references = [preparing.ClaimReference("ml", f"c{number}", f"u{number}") for number in range(8)]
     for each in references:
