@@ -32,6 +32,13 @@ DEL) rm -f "$0.lease-$key" ;;
 esac
 """
 """An IPAM plugin with leases by container and interface, as host-local has."""
+ROUTED = """
+[ $CNI_COMMAND = ADD ] || exit 0
+n=1$(ls "$0".got* 2>/dev/null | wc -l); touch "$0.got$n"
+grep -q routes "$0.stdin" && routes='[{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]' || routes='[]'
+echo "{\\"ips\\": [{\\"address\\": \\"10.9.0.$n/16\\"}], \\"routes\\": $routes}"
+"""
+"""An IPAM plugin that gives a default route where its configuration has routes."""
 BEFORE = {
     "cniVersion": "1.1.0",
     "interfaces": [
@@ -411,6 +418,13 @@ def test_check_looks_at_each(native: Node) -> None:
     assert (answer.code, "not in the ledger" in answer.message) == (101, True), answer
 
 
+def test_status_is_that_of_every_network(native: Node) -> None:
+    assert native.call("STATUS", alone(claims="chained"), CONTAINERID="", IFNAME="", NETNS="").code == 0
+    (native.folder / "plugins/host-local").unlink()
+    answer = native.call("STATUS", alone(), CONTAINERID="", IFNAME="", NETNS="")
+    assert (answer.code, "not on CNI_PATH" in answer.message) == (7, True), answer
+
+
 def test_gc_ends_what_is_not_on_the_list_and_keeps_the_others_addresses(native: Node) -> None:
     native.grant(native.device(0), native.device(1))
     assert native.call("ADD", chained()).code == 0
@@ -446,6 +460,20 @@ def test_a_network_of_the_node_without_addresses_has_none(native: Node) -> None:
     found = native.call("ADD", alone()).document
     assert [each["interface"] for each in found["ips"]] == [0]
     assert native.leases() == {"c1-eth0"}
+
+
+def test_beside_the_pods_own_interface_the_others_have_no_default_route(native: Node) -> None:
+    """The routes of a network are those of the interface that the runtime names; a network of the node has its own."""
+    harness.ipam_plugin(native.folder / "plugins", "static", ROUTED)
+    routed = {"type": "static", "routes": [{"dst": "0.0.0.0/0"}]}
+    native.grant(native.device(0), native.device(1), native.device(2, ipam=routed, node_network="b"))
+    network = alone(ipam=routed)
+    found = native.call("ADD", network).document
+    assert [each["address"] for each in found["ips"]] == ["10.9.0.10/16", "10.9.0.11/16", "10.9.0.12/16"]
+    routes = [len(native.bench.machine.netdevs(vf)[0].routes) for vf in native.bench.vfs[:3]]
+    assert routes == [1, 0, 1]
+    answer = native.call("CHECK", {**network, "prevResult": found})
+    assert answer.code == 0, answer
 
 
 def test_the_runtimes_mac_is_that_of_the_interface_that_it_names(native: Node) -> None:
