@@ -19,6 +19,8 @@ _ANY = msgspec.json.Decoder(Any)
 _NOT_THEIRS = ("claims", "deviceID", "resourceName")
 _OF_THE_FIRST = ("runtimeConfig", "args")
 """What the runtime says of the interface that it names, as its MAC and addresses, and of no other."""
+_OF_ONE = ("services", "hostLink", "viaHost", "hostLinkUdp", "hostLinkAddresses")
+"""What makes the pod a member of its cluster, once: of the interface that the runtime names, or else the first."""
 
 
 def of(call: calls.Call, whole: claim_attachments.ClaimAttachment) -> list[calls.Call]:
@@ -46,7 +48,10 @@ def _part(
 ) -> calls.Call:
     is_first = device.ifname == whole.ifname
     ipam = _ipam(call, device, whole)
-    values = _values(call.document.values, ipam, is_first=is_first)
+    left_out = {*_NOT_THEIRS, *(() if is_first else _OF_THE_FIRST), *(() if device is _main(whole) else _OF_ONE)}
+    values = {key: value for key, value in call.document.values.items() if key not in left_out}
+    if ipam is not None:
+        values["ipam"] = _encoded(ipam)
     own = {"deviceID": _encoded(device.id)}
     if run_for.command is environment.Command.CHECK and device.ipam is None and ipam is not call.document.ipam:
         own["prevResult"] = _without_routes(values)
@@ -58,6 +63,10 @@ def _part(
     as_it_came = is_first and device.ipam is None and not variables
     run = call.run_ipam if as_it_came else _runner(call, {**variables, "CNI_IFNAME": device.ifname}, values, device)
     return calls.Call(invocation, document, call.pod, run)
+
+
+def _main(whole: claim_attachments.ClaimAttachment) -> claim_attachments.ClaimedDevice:
+    return next((each for each in whole.devices if each.ifname == whole.ifname), whole.devices[0])
 
 
 def _encoded(value: object) -> msgspec.Raw:
@@ -79,12 +88,6 @@ def _without_routes(values: Mapping[str, msgspec.Raw]) -> msgspec.Raw:
     """Return prevResult, whose routes name no interface, so that CHECK does not look for another's on this one."""
     found = netconf.value("prevResult", values["prevResult"], _ANY)
     return _encoded({**found, "routes": []} if isinstance(found, dict) else found)
-
-
-def _values(given: Mapping[str, msgspec.Raw], ipam: Any, *, is_first: bool) -> dict[str, msgspec.Raw]:
-    left_out = _NOT_THEIRS if is_first else (*_NOT_THEIRS, *_OF_THE_FIRST)
-    values = {key: value for key, value in given.items() if key not in left_out}
-    return values if ipam is None else {**values, "ipam": _encoded(ipam)}
 
 
 def _runner(

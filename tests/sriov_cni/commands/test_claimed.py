@@ -1,6 +1,7 @@
 """Networks with `claims`: all devices of a pod's claims in one ADD, alone or behind another plugin; or none at all."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -474,6 +475,22 @@ def test_beside_the_pods_own_interface_the_others_have_no_default_route(native: 
     assert routes == [1, 0, 1]
     answer = native.call("CHECK", {**network, "prevResult": found})
     assert answer.code == 0, answer
+
+
+@pytest.mark.parametrize("network", [alone(hostLink=True), chained(hostLink=True)])
+def test_of_several_interfaces_one_has_the_host_link(native: Node, network: dict[str, object]) -> None:
+    index = native.bench.machine.add_link("up0", native.bench.machine.home)
+    with native.bench.node.kernel() as net:
+        net.add_address(index, ipaddress.ip_interface("192.0.2.10/24"))
+    native.grant(native.device(0, interface="rail0"), native.device(1), native.device(2))
+    answer = native.call("ADD", network)
+    assert answer.code == 0, answer
+    named = [each["name"] for each in answer.document["interfaces"] if each.get("sandbox")]
+    assert named.count("host0") == 1
+    linked = [each.owner.ifname for each in native.bench.book.records() if each.host_link is not None]
+    assert linked == ["eth0" if network["claims"] == "alone" else "rail0"]
+    assert native.call("DEL", network).code == 0
+    assert native.held() == {}
 
 
 def test_the_runtimes_mac_is_that_of_the_interface_that_it_names(native: Node) -> None:
