@@ -67,15 +67,14 @@ NOTHING = PodPolicy((), ())
 
 def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> PodPolicy | None:
     """Return None for a pod that is not in the table. `network` is "" for the cluster's own, else a name as a network
-    configuration has it, without a namespace: the pod's own namespace is looked at first.
+    configuration has it, without a namespace.
 
     What a rule names and the table lacks lets nothing pass.
     """
     if (namespace, pod, CLUSTER) not in table.rules:
         return None
-    rules = (
-        table.rules.get((namespace, pod, CLUSTER)) if network == CLUSTER else _by_name(table, namespace, pod, network)
-    )
+    place = (namespace, pod, network)
+    rules = table.rules[place] if network == CLUSTER else _common(table.by_name.get(place, []))
     if rules is None:
         return EVERYTHING
     ingress, egress = (_granted(table, rules.of(each)) for each in policies.PolicyDirection)
@@ -87,20 +86,18 @@ def _granted(table: policies.PolicyTable, names: tuple[str, ...] | None) -> tupl
     return None if names is None else tuple(table.grants.get(each, policies.Grant(each)) for each in names)
 
 
-def _by_name(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> policies.Rules | None:
-    """A network of another namespace may have the same name, and the configuration does not say which is meant: then
-    the pod's rules for all of them are one, so that none is left out."""
-    own = table.rules.get((namespace, pod, f"{namespace}/{network}"))
-    if own is not None:
-        return own
-    others = [each for place, each in table.rules.items() if place[:2] == (namespace, pod) and _is(place[2], network)]
-    return None if not others else policies.Rules(*(_joined(others, each) for each in policies.PolicyDirection))
+def _common(found: list[policies.Rules]) -> policies.Rules | None:
+    """Networks of several namespaces may have one name, and the configuration does not say which is meant. So a policy
+    for any of them isolates, and opens only what it opens in all that are isolated: never what another one denies."""
+    if len(found) < 2:
+        return found[0] if found else None
+    ingress, egress = (_shared(found, each) for each in policies.PolicyDirection)
+    return policies.Rules(ingress, egress)
 
 
-def _is(place: str, network: str) -> bool:
-    return place.partition("/")[2] == network
-
-
-def _joined(found: list[policies.Rules], direction: policies.PolicyDirection) -> tuple[str, ...] | None:
-    named = [each for rules in found if (each := rules.of(direction)) is not None]
-    return tuple(dict.fromkeys(name for each in named for name in each)) if named else None
+def _shared(found: list[policies.Rules], direction: policies.PolicyDirection) -> tuple[str, ...] | None:
+    isolating = [each for rules in found if (each := rules.of(direction)) is not None]
+    if not isolating:
+        return None
+    shared = set(isolating[0]).intersection(*isolating[1:])
+    return tuple(name for name in isolating[0] if name in shared)

@@ -4,7 +4,9 @@ Everything that Kubernetes says of a policy is decided before this: selectors, n
 addresses and ports. A pod that no policy selects for a direction is not in it, and everything passes there.
 """
 
+import collections
 import enum
+import functools
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
@@ -114,12 +116,21 @@ EVERYWHERE = (Span(bytes(4), b"\xff" * 4), Span(bytes(16), b"\xff" * 16))
 AddressSets = Mapping[str, Collection[bytes]]
 
 
-class PolicyTable(msgspec.Struct, frozen=True):
+class PolicyTable(msgspec.Struct, frozen=True, dict=True):
     """All that changes add up to."""
 
     sets: dict[str, frozenset[bytes]] = {}
     grants: dict[str, Grant] = {}
     rules: dict[Place, Rules] = {}
+
+    @functools.cached_property
+    def by_name(self) -> Mapping[Place, list[Rules]]:
+        """Rules of networks besides the cluster's, by the network's name without its namespace."""
+        found = collections.defaultdict[Place, list[Rules]](list)
+        for (namespace, pod, network), rules in self.rules.items():
+            if network:
+                found[namespace, pod, network.partition("/")[2]].append(rules)
+        return found
 
 
 def applied(table: PolicyTable, change: PolicyChange) -> PolicyTable:

@@ -12,7 +12,7 @@ import msgspec
 from sriov.cluster import policies, policy_changes
 from sriov.cluster.policies import PolicyDirection
 from sriov_agent import objects as watched
-from sriov_agent.policies import fitting, granting, objects, pods, reading, selectors
+from sriov_agent.policies import fitting, granting, networks, objects, pods, reading, selectors
 
 _LONGEST = 400  # characters of the ports in a grant's name: a pod may have thousands of them
 
@@ -209,14 +209,22 @@ class PolicyView:
         sources = self._sources[pod.key] = {}
         selecting = [each for each in self._in[pod.key[0]] if self._selects(each, pod)]
         meant = {name: frozenset(self._policies[name].networks) for name in selecting}  # a tenant may name thousands
+        rules = dict[str, policies.Rules]()
         for network in dict.fromkeys(("", *pod.asked, *pod.addresses, *self._named_by_policies(pod))):
             found = []
             for direction in PolicyDirection:
                 named = {each.name: each for each in self._sourced(pod, meant, network, direction)}
                 sources |= named
                 found.append(tuple(sorted(named)) or None)
+            ingress, egress = found
+            rules[network] = policies.Rules(ingress, egress)
             if network == "" or found != [None, None]:
-                yield (*pod.key, network), policies.Rules(*found)
+                yield (*pod.key, network), rules[network]
+        if alike := networks.alike(rules):
+            self._complain(
+                f"Pod {'/'.join(pod.key)}: its networks {' and '.join(alike)} have one name, and the CNI daemon cannot"
+                " tell them apart: where policies isolate one of them, only those for both let something pass"
+            )
 
     def _named_by_policies(self, pod: pods.PodFacts) -> Iterator[str]:
         """Yield every network that it may have, of a pod whose annotations cannot be read."""
@@ -230,8 +238,8 @@ class PolicyView:
     def _sourced(
         self, pod: pods.PodFacts, meant: Mapping[Named, frozenset[str]], network: str, direction: PolicyDirection
     ) -> Iterator[_Source]:
-        for name, networks in meant.items():
-            if network in networks and direction in (policy := self._policies[name]).rules:
+        for name, its in meant.items():
+            if network in its and direction in (policy := self._policies[name]).rules:
                 yield _Source(name, direction, granting.variant(policy, direction, pod))
 
     def _compile_grants(self) -> dict[str, _Made]:

@@ -178,7 +178,7 @@ class SlicePublisher:
     async def _failed(self, error: errors.SriovError, failures: int) -> None:
         """Try again after a pause, a short one if somebody else has been quicker: the watch tells of that."""
         outrun = isinstance(error, connection.ConflictError | connection.AbsentError) and failures <= _OUTRUN
-        pause = _GATHER if outrun else max(min(_pause_of(error), 60.0), self._timings.drawn_pause(failures))
+        pause = _GATHER if outrun else self._timings.drawn_pause(failures, _pause_of(error))
         if str(error) != self.problem and not outrun:
             _log.warning("the slices cannot be published: %s; next try in %.1f s", error, pause)
         self.problem = str(error)

@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from sriov.linux import netns, nftables
@@ -97,6 +98,16 @@ def test_multi_network_policies_hold_for_their_network_alone(stage: Stage) -> No
         assert stage.add(families=(V4,), policy="multi").code == 0
         met = stage.reaches if passes else stage.is_cut_off
         assert met(V4, ingress=True), place
+        assert stage.delete(families=(V4,), policy="multi").code == 0
+
+
+def test_networks_of_one_name_let_pass_only_what_policies_let_pass_in_all_of_them(stage: Stage) -> None:
+    """Which of them the VF is in, the configuration does not say."""
+    own = table(OPEN, network="x/n1")
+    for rules, passes in ((OPEN, True), (DENY, False)):
+        stage.put(msgspec.structs.replace(own, rules={**own.rules, ("x", "a", "y/n1"): rules}))
+        assert stage.add(families=(V4,), policy="multi").code == 0
+        assert stage.reaches(V4, ingress=True) == passes
         assert stage.delete(families=(V4,), policy="multi").code == 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -87,6 +88,11 @@ def test_its_role_is_what_it_asks_for(objects: list[rendering.Object]) -> None:
     assert {rule["resources"][0]: set(rule["verbs"]) for rule in rules} == asked
 
 
-def test_the_page_names_the_folder() -> None:
+def test_the_page_names_the_folder_and_its_values_are_the_charts() -> None:
     page = (pathlib.Path(__file__).parents[2] / "docs/dra.md").read_text()
     assert "deploy/kustomize/dra" in page
+    [values] = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "\ndra:" in text]
+    rendered = rendering.chart(yaml.safe_load(values))
+    [made] = [each["metadata"]["name"] for each in rendered if each["kind"] == "DeviceClass"]
+    assert f"here `{made}`" in page
+    assert "sriov-underlay-dra" in {each["metadata"]["name"] for each in rendered if each["kind"] == "DaemonSet"}

@@ -1,7 +1,8 @@
 """DRA driver: what publishing, preparing and unpreparing cost, and how soon a link that is down is a taint.
 
 Building, preparing and unpreparing are timed in this process, with a stand-in for the GET that answers at once, so that
-what is measured is beyond it; the rest with the driver as a process beside a stand-in API server and kubelet.
+what is measured is beyond it; what a pod without a claim pays, with the CNI daemon as a process (`passing`); the rest
+with the driver as a process beside a stand-in API server and kubelet.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from hack.benchmark import figures
-from hack.benchmark.kubelet import claim_adds
+from hack.benchmark.kubelet import claim_adds, passing
 from sriov import devices
 from sriov.hardware import sysfs
 from sriov.pools import health
@@ -39,7 +40,8 @@ def measure(vfs: int = VFS, rounds: int = ROUNDS, adds: int = claim_adds.PAIRS) 
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="d") as name:
         root = pathlib.Path(name)
         (root / "claims").mkdir()
-        inside = [*_building(vfs), *_preparing(root / "claims", rounds), *_process(root, vfs)]
+        passed = passing.measure(root / "cni", rounds)
+        inside = [*_building(vfs), *_preparing(root / "claims", rounds), *passed, *_process(root, vfs)]
     return [*inside, *claim_adds.measure(adds)]
 
 

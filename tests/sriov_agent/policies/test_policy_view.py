@@ -245,6 +245,26 @@ def test_a_policy_for_another_network_is_for_that_network() -> None:
     assert [*made.sets.values()] == [{compiled.packed("10.1.0.1"), compiled.packed("10.1.1.1")}]
 
 
+@pytest.mark.parametrize(
+    ("policy_for", "networks", "is_said"),
+    [
+        ("x/blue", ("x/blue", "y/blue"), True),
+        ("y/blue", ("x/blue", "y/blue", "x/red"), True),
+        ("x/blue, y/blue", ("x/blue", "y/blue"), False),
+        ("x/blue", ("x/blue", "y/red"), False),
+        ("x/red", ("x/blue", "y/blue", "x/red"), False),
+    ],
+)
+def test_networks_of_one_name_that_have_not_the_same_policies_are_said(
+    policy_for: str, networks: tuple[str, ...], is_said: bool
+) -> None:
+    made, complaints = small_cluster.compile_all([], [attached(PODS[0], *networks)])
+    made.put_policy(msgspec.convert(multi(policy_for, ingress=[]), objects.PolicyObject), multi=True)
+    made.change()
+    start = "Pod x/a: its networks x/blue and y/blue have one name, and the CNI daemon cannot tell them apart"
+    assert [each.startswith(start) for each in complaints] == [True] * is_said
+
+
 def test_a_pod_that_names_thousands_of_addresses_has_a_few() -> None:
     """Who writes its annotation would fill the node's table, and could name every address there is."""
     pod = attached(PODS[1], "x/blue")

@@ -1,6 +1,7 @@
 """Networks with `claims`: all devices of a pod's claims in one ADD, alone or behind another plugin; or none at all."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -32,6 +33,13 @@ DEL) rm -f "$0.lease-$key" ;;
 esac
 """
 """An IPAM plugin with leases by container and interface, as host-local has."""
+ROUTED = """
+[ $CNI_COMMAND = ADD ] || exit 0
+n=1$(ls "$0".got* 2>/dev/null | wc -l); touch "$0.got$n"
+grep -q routes "$0.stdin" && routes='[{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]' || routes='[]'
+echo "{\\"ips\\": [{\\"address\\": \\"10.9.0.$n/16\\"}], \\"routes\\": $routes}"
+"""
+"""An IPAM plugin that gives a default route where its configuration has routes."""
 BEFORE = {
     "cniVersion": "1.1.0",
     "interfaces": [
@@ -411,6 +419,13 @@ def test_check_looks_at_each(native: Node) -> None:
     assert (answer.code, "not in the ledger" in answer.message) == (101, True), answer
 
 
+def test_status_is_that_of_every_network(native: Node) -> None:
+    assert native.call("STATUS", alone(claims="chained"), CONTAINERID="", IFNAME="", NETNS="").code == 0
+    (native.folder / "plugins/host-local").unlink()
+    answer = native.call("STATUS", alone(), CONTAINERID="", IFNAME="", NETNS="")
+    assert (answer.code, "not on CNI_PATH" in answer.message) == (7, True), answer
+
+
 def test_gc_ends_what_is_not_on_the_list_and_keeps_the_others_addresses(native: Node) -> None:
     native.grant(native.device(0), native.device(1))
     assert native.call("ADD", chained()).code == 0
@@ -446,6 +461,36 @@ def test_a_network_of_the_node_without_addresses_has_none(native: Node) -> None:
     found = native.call("ADD", alone()).document
     assert [each["interface"] for each in found["ips"]] == [0]
     assert native.leases() == {"c1-eth0"}
+
+
+def test_beside_the_pods_own_interface_the_others_have_no_default_route(native: Node) -> None:
+    """The routes of a network are those of the interface that the runtime names; a network of the node has its own."""
+    harness.ipam_plugin(native.folder / "plugins", "static", ROUTED)
+    routed = {"type": "static", "routes": [{"dst": "0.0.0.0/0"}]}
+    native.grant(native.device(0), native.device(1), native.device(2, ipam=routed, node_network="b"))
+    network = alone(ipam=routed)
+    found = native.call("ADD", network).document
+    assert [each["address"] for each in found["ips"]] == ["10.9.0.10/16", "10.9.0.11/16", "10.9.0.12/16"]
+    routes = [len(native.bench.machine.netdevs(vf)[0].routes) for vf in native.bench.vfs[:3]]
+    assert routes == [1, 0, 1]
+    answer = native.call("CHECK", {**network, "prevResult": found})
+    assert answer.code == 0, answer
+
+
+@pytest.mark.parametrize("network", [alone(hostLink=True), chained(hostLink=True)])
+def test_of_several_interfaces_one_has_the_host_link(native: Node, network: dict[str, object]) -> None:
+    index = native.bench.machine.add_link("up0", native.bench.machine.home)
+    with native.bench.node.kernel() as net:
+        net.add_address(index, ipaddress.ip_interface("192.0.2.10/24"))
+    native.grant(native.device(0, interface="rail0"), native.device(1), native.device(2))
+    answer = native.call("ADD", network)
+    assert answer.code == 0, answer
+    named = [each["name"] for each in answer.document["interfaces"] if each.get("sandbox")]
+    assert named.count("host0") == 1
+    linked = [each.owner.ifname for each in native.bench.book.records() if each.host_link is not None]
+    assert linked == ["eth0" if network["claims"] == "alone" else "rail0"]
+    assert native.call("DEL", network).code == 0
+    assert native.held() == {}
 
 
 def test_the_runtimes_mac_is_that_of_the_interface_that_it_names(native: Node) -> None:
