@@ -85,6 +85,13 @@ VARIANTS: dict[str, Object] = {
             for each in ("devicePlugin", "cniDaemon")
         },
     },
+    "claims, and metrics": {
+        "dra": {"enabled": True},
+        "metrics": {
+            "proxy": {"enabled": True, "image": "quay.io/brancz/kube-rbac-proxy:v0.21.2"},
+            "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        },
+    },
     "claims without probes": {"dra": {"enabled": True}, "http": {"enabled": False}},
     "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
@@ -302,6 +309,20 @@ def test_what_is_off_by_default_is_the_same_by_the_chart_and_by_components(
     )
     assert (("ClusterRole", "sriov-underlay-agent") in chart) is ("services" in components)
     assert chart == plain
+
+
+def test_prometheus_finds_the_drivers_pods_by_their_labels_and_their_port() -> None:
+    objects = by_name(rendering.chart(VARIANTS["claims, and metrics"]))
+    pod = objects["DaemonSet", "sriov-underlay-dra"]["spec"]["template"]
+    monitor = objects["PodMonitor", "sriov-underlay-dra"]["spec"]
+    labels = pod["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    [expression] = monitor["selector"]["matchExpressions"]
+    assert labels[expression["key"]] in expression["values"]
+    [endpoint] = monitor["podMetricsEndpoints"]
+    assert endpoint["port"] in {each["name"] for each in pod["spec"]["containers"][0]["ports"]}
+    others = objects["PodMonitor", "sriov-underlay"]["spec"]["selector"]["matchLabels"]
+    assert not others.items() <= labels.items(), "its pods are none of the daemons'"
 
 
 def test_without_services_nothing_of_them_is_rendered() -> None:
