@@ -52,6 +52,16 @@ VARIANTS: dict[str, Object] = {
         "rules": {"enabled": True},
         "dashboard": {"enabled": True},
     }},
+    "services and claims, and everything of metrics": {
+        "services": {"enabled": True},
+        "dra": {"enabled": True},
+        "metrics": {
+            "proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"},
+            "podMonitor": {"enabled": True},
+            "rules": {"enabled": True},
+            "dashboard": {"enabled": True},
+        },
+    },
     "services, and policies": {"services": {"enabled": True}, "policies": {"enabled": True}},
     "services, and policies of all networks": {
         "services": {"enabled": True},
@@ -317,8 +327,11 @@ def test_prometheus_finds_the_drivers_pods_by_their_labels_and_their_port() -> N
     monitor = objects["PodMonitor", "sriov-underlay-dra"]["spec"]
     labels = pod["metadata"]["labels"]
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
-    [expression] = monitor["selector"]["matchExpressions"]
-    assert labels[expression["key"]] in expression["values"]
+    grouped: Object = {"nodeGroups": {"canary": {}}}
+    objects = by_name(rendering.chart({**VARIANTS["claims, and metrics"], **grouped}))
+    [expression] = objects["PodMonitor", "sriov-underlay-dra"]["spec"]["selector"]["matchExpressions"]
+    canary = objects["DaemonSet", "sriov-underlay-canary-dra"]["spec"]["template"]["metadata"]["labels"]
+    assert {labels[expression["key"]], canary[expression["key"]]} == set(expression["values"])
     [endpoint] = monitor["podMetricsEndpoints"]
     assert endpoint["port"] in {each["name"] for each in pod["spec"]["containers"][0]["ports"]}
     others = objects["PodMonitor", "sriov-underlay"]["spec"]["selector"]["matchLabels"]
