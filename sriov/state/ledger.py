@@ -26,7 +26,7 @@ records of older versions get the default. The number goes up if a field changes
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Owner of an attachment, as the runtime names it. `netns` is the path as the runtime passed it.
 
-    `namespace` and `pod` are Kubernetes' names, empty if the runtime did not pass them.
+    `namespace` and `pod` are Kubernetes' names, and `uid` is the pod's; empty if the runtime did not pass them.
     """
 
     container_id: str
@@ -35,6 +35,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     netns: str
     namespace: str = ""
     pod: str = ""
+    uid: str = ""
 
     @property
     def facts(self) -> dict[str, str]:

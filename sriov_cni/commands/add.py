@@ -203,6 +203,7 @@ def _request(
         netns=call.invocation.netns,
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
+        uid=call.invocation.args.uid,
     )
     declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)

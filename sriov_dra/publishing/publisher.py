@@ -56,6 +56,9 @@ class SliceStore:
         self.slices = {name: each for name, each in self.slices.items() if ("", name) in keys}
         self._changed()
 
+    def absent(self, base: type[Any]) -> None:
+        self.only(base, set())
+
 
 def _version(found: slice_objects.DeviceSlice) -> int:
     """Resource versions are numbers that grow (kubernetes KEP-5504); anything else is taken as it comes."""
