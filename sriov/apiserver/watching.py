@@ -24,13 +24,16 @@ class ObjectSource(Protocol):
 
 
 class ClusterView(Protocol):
-    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list."""
+    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list; and of a kind
+    that the API server does not serve."""
 
     def put(self, seen: Any) -> None: ...
 
     def remove(self, kind: type[Any], key: tuple[str, str]) -> None: ...
 
     def only(self, kind: type[Any], keys: set[tuple[str, str]]) -> None: ...
+
+    def absent(self, kind: type[Any]) -> None: ...
 
 
 _MOST_ASKED = 60.0  # seconds
@@ -133,7 +136,8 @@ class KindWatcher:
             await self._failed(error, settled=False)
             return
         self._version = ""
-        self._view.only(self._kind.base, set())
+        self._view.absent(self._kind.base)
+        self._noted()
         self.listed.set()
         await asyncio.sleep(self._timings.absent)
 

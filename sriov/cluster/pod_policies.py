@@ -47,7 +47,8 @@ class Scope(msgspec.Struct, frozen=True):
 class PolicedPod(msgspec.Struct, frozen=True):
     """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are.
 
-    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet.
+    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet. `uid` is
+    the pod's, "" if the runtime told none.
     """
 
     place: policies.Place
@@ -55,6 +56,12 @@ class PolicedPod(msgspec.Struct, frozen=True):
     path: str
     netns: tuple[int, int]
     driver: str = ""
+    uid: str = ""
+
+    @property
+    def asked(self) -> tuple[str, str, str, str]:
+        """What its policy is asked for by."""
+        return *self.place, self.uid
 
     @property
     def key(self) -> tuple[tuple[int, int], str]:
@@ -65,13 +72,13 @@ EVERYTHING = PodPolicy()
 NOTHING = PodPolicy((), ())
 
 
-def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> PodPolicy | None:
-    """Return None for a pod that is not in the table. `network` is "" for the cluster's own, else a name as a network
-    configuration has it, without a namespace.
+def of(table: policies.PolicyTable, namespace: str, pod: str, network: str, uid: str = "") -> PodPolicy | None:
+    """Return None for a pod that is not in the table, or if policies of its network are not watched. `network` is ""
+    for the cluster's own, else a name as a network configuration has it, without a namespace.
 
     What a rule names and the table lacks lets nothing pass.
     """
-    if (namespace, pod, CLUSTER) not in table.rules:
+    if not knows(table, namespace, pod, uid) or unwatched(table, network):
         return None
     place = (namespace, pod, network)
     rules = table.rules[place] if network == CLUSTER else _common(table.by_name.get(place, []))
@@ -80,6 +87,18 @@ def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> P
     ingress, egress = (_granted(table, rules.of(each)) for each in policies.PolicyDirection)
     named = {name for grant in (*(ingress or ()), *(egress or ())) for each in grant.openings for name in each.sets}
     return PodPolicy(ingress, egress, {name: table.sets.get(name, frozenset()) for name in sorted(named)})
+
+
+def knows(table: policies.PolicyTable, namespace: str, pod: str, uid: str = "") -> bool:
+    """Report whether the pod is in the table. With another `uid` it is another pod; without one, the name decides."""
+    own = table.rules.get((namespace, pod, CLUSTER))
+    return own is not None and (uid == own.uid or not (uid and own.uid))
+
+
+def unwatched(table: policies.PolicyTable, network: str) -> str:
+    """Return the kind of policies that are for this network and that nobody watches; "" if they are watched."""
+    kind = policies.PolicyKind.NETWORK if network == CLUSTER else policies.PolicyKind.MULTI
+    return "" if kind in table.kinds else kind.value
 
 
 def _granted(table: policies.PolicyTable, names: tuple[str, ...] | None) -> tuple[policies.Grant, ...] | None:

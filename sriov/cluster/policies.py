@@ -30,6 +30,13 @@ class Transport(enum.StrEnum):
     SCTP = "SCTP"
 
 
+class PolicyKind(enum.StrEnum):
+    """Kinds of policies, as Kubernetes names them."""
+
+    NETWORK = "NetworkPolicy"
+    MULTI = "MultiNetworkPolicy"
+
+
 class Span(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Addresses from `first` to `last`, both included, in network byte order: four bytes each, or sixteen."""
 
@@ -64,10 +71,14 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Rules(msgspec.Struct, frozen=True, array_like=True):
-    """What may pass to and from one pod: names of grants, which it shares with others. None: everything."""
+    """What may pass to and from one pod: names of grants, which it shares with others. None: everything.
+
+    `uid` is that pod's, as its kubelet knows it: another pod may come to have its name. "" is not told.
+    """
 
     ingress: tuple[str, ...] | None = None
     egress: tuple[str, ...] | None = None
+    uid: str = ""
 
     def of(self, direction: PolicyDirection) -> tuple[str, ...] | None:
         return self.ingress if direction is PolicyDirection.INGRESS else self.egress
@@ -87,7 +98,8 @@ class SetChange(msgspec.Struct, frozen=True, array_like=True):
 class PolicyChange(msgspec.Struct, frozen=True):
     """Sets of addresses by name, grants by name, rules by pod and network: what is new or changed, and what is gone.
 
-    With `whole`, all else is gone too.
+    With `whole`, all else is gone too. `kinds` are those of policies that the agent watches; None: the same as before,
+    or in a whole table, which is of an older release then, those that every agent watches.
     """
 
     sets: dict[str, SetChange] = {}
@@ -97,6 +109,7 @@ class PolicyChange(msgspec.Struct, frozen=True):
     gone_grants: tuple[str, ...] = ()
     gone_rules: tuple[Place, ...] = ()
     whole: bool = False
+    kinds: tuple[str, ...] | None = None
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -117,11 +130,12 @@ AddressSets = Mapping[str, Collection[bytes]]
 
 
 class PolicyTable(msgspec.Struct, frozen=True, dict=True):
-    """All that changes add up to."""
+    """All that changes add up to. Of other kinds of policies than `kinds` nothing is known."""
 
     sets: dict[str, frozenset[bytes]] = {}
     grants: dict[str, Grant] = {}
     rules: dict[Place, Rules] = {}
+    kinds: frozenset[str] = frozenset({PolicyKind.NETWORK})
 
     @functools.cached_property
     def by_name(self) -> Mapping[Place, list[Rules]]:
@@ -144,7 +158,8 @@ def applied(table: PolicyTable, change: PolicyChange) -> PolicyTable:
         sets[name] = (sets.get(name, frozenset()) - frozenset(each.gone)) | frozenset(each.new)
     grants = {name: each for name, each in table.grants.items() if name not in gone_grants}
     rules = {place: each for place, each in table.rules.items() if place not in gone_rules}
-    return PolicyTable(sets, grants | change.grants, rules | change.rules)
+    kinds = table.kinds if change.kinds is None else frozenset(change.kinds)
+    return PolicyTable(sets, grants | change.grants, rules | change.rules, kinds)
 
 
 def passing(grants: Iterable[Grant], sets: AddressSets, packet: Packet) -> list[str]:

@@ -27,7 +27,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Owner of an attachment, as the runtime names it. `netns` is the path as the runtime passed it.
 
     `within` is the CNI_IFNAME of a call that attached all devices of a pod's claims, "" if it attached this VF alone.
-    `namespace` and `pod` are Kubernetes' names, empty if the runtime did not pass them.
+    `namespace` and `pod` are Kubernetes' names, and `uid` is the pod's; empty if the runtime did not pass them.
     """
 
     container_id: str
@@ -37,6 +37,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     pod: str = ""
     within: str = ""
+    uid: str = ""
 
     @property
     def facts(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from sriov.cluster import policies
+from sriov.cluster import policies, policy_changes
 from sriov_agent.policies import networks, objects, selectors
 
 Key = tuple[str, str]
@@ -25,7 +25,8 @@ class NamedPort(msgspec.Struct, frozen=True, order=True, gc=False):
 class PodFacts(msgspec.Struct, frozen=True):
     """`addresses` are by network, as namespace/name; "" is the cluster's own. `asked` are the networks besides.
 
-    `unread`: its annotations cannot be read, and nobody knows which networks it has.
+    `uid` is the pod's as its kubelet knows it, "" for one that cannot be told. `unread`: its annotations cannot be
+    read, and nobody knows which networks it has.
     """
 
     key: Key
@@ -49,7 +50,7 @@ def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts 
     addresses = _packed({"": [each.ip for each in seen.status.pod_ips or ()], **others}, seen, complain)
     return PodFacts(
         seen.metadata.key,
-        seen.metadata.uid,
+        _uid(seen.metadata),
         seen.spec.node_name,
         seen.metadata.labels,
         addresses,
@@ -57,6 +58,14 @@ def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts 
         asked,
         bool(wrong),
     )
+
+
+def _uid(seen: objects.LabelledMetadata) -> str:
+    """Return the UID that the kubelet tells the runtime: a static pod's is its file's, and what the API server has is a
+    mirror of it with a UID of its own (kubernetes, pkg/kubelet/pod/mirror_client.go, CreateMirrorPod). Nobody can give
+    that annotation to a pod that runs (pkg/apis/core/validation, ValidatePodSpecificAnnotationUpdates)."""
+    told = seen.annotations.mirror or seen.uid
+    return told if policy_changes.is_uid(told) else ""
 
 
 def _packed(

@@ -64,6 +64,7 @@ class PolicyView:
         self.awaited: set[pods.Key] = set()
         self._sets: dict[str, frozenset[bytes]] = {}
         self._rules: dict[policies.Place, policies.Rules] = {}
+        self._kinds = {policies.PolicyKind.NETWORK.value}  # nothing is sent before they are listed
         self.fitted = fitting.FittedTable(policies.PolicyTable())
 
     @property
@@ -105,6 +106,16 @@ class PolicyView:
         """Remove what a complete list does not have."""
         for key in self._known(kind) - keys:
             self.remove(kind, key)
+        if issubclass(kind, objects.PolicyObject):
+            self._kinds.add(_kind(kind).value)
+
+    def absent(self, kind: type[watched.AnyObject]) -> None:
+        """Remove all of a kind that the API server does not serve; nobody knows then which policies there are."""
+        self.only(kind, set())
+        if issubclass(kind, objects.PolicyObject):
+            name = _kind(kind).value
+            self._kinds.discard(name)
+            self._complain(f"the API server does not serve {name}: of pods that it could be for, nothing is known")
 
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind rules are made of. Of pods, those with addresses of their own."""
@@ -167,7 +178,8 @@ class PolicyView:
         return policy_changes.difference(before, self.table)
 
     def _fit(self) -> None:
-        table = policies.PolicyTable(self._sets, {name: each.grant for name, each in self._made.items()}, self._rules)
+        grants = {name: each.grant for name, each in self._made.items()}
+        table = policies.PolicyTable(self._sets, grants, self._rules, frozenset(self._kinds))
         self.fitted = fitting.fitted(table, {name: each.size for name, each in self._made.items()}, self._room)
         for namespace, pod, network in self.fitted.closed:
             where = f" in network {network}" if network else ""
@@ -217,7 +229,7 @@ class PolicyView:
                 sources |= named
                 found.append(tuple(sorted(named)) or None)
             ingress, egress = found
-            rules[network] = policies.Rules(ingress, egress)
+            rules[network] = policies.Rules(ingress, egress, pod.uid)
             if network == "" or found != [None, None]:
                 yield (*pod.key, network), rules[network]
         if alike := networks.alike(rules):
@@ -260,5 +272,9 @@ class PolicyView:
         return wanted.addresses(self._population) if before is None or wanted.choice in self._stale_choices else before
 
 
+def _kind(kind: type[watched.AnyObject]) -> policies.PolicyKind:
+    return policies.PolicyKind.MULTI if kind is objects.MultiPolicyObject else policies.PolicyKind.NETWORK
+
+
 def _named(key: pods.Key, multi: bool) -> Named:
-    return ("MultiNetworkPolicy" if multi else "NetworkPolicy"), "/".join(key)
+    return (policies.PolicyKind.MULTI if multi else policies.PolicyKind.NETWORK).value, "/".join(key)

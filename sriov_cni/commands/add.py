@@ -245,6 +245,7 @@ def _request(
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
         within=call.invocation.within,
+        uid=call.invocation.args.uid,
     )
     declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)

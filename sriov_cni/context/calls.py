@@ -73,13 +73,20 @@ OtherBalancers = Callable[[], tuple[str, ...]]
 
 
 class PolicySource(Protocol):
-    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own."""
+    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own, `uid` for a pod of which
+    the name decides."""
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> "pod_policies.PodPolicy | None":
-        """Return what holds; None for a pod that is not known. For any thread."""
+    def rules_of(self, namespace: str, pod: str, network: str, uid: str = "") -> "pod_policies.PodPolicy | None":
+        """Return what holds; None for a pod that is not known, as another one of this name is. For any thread."""
 
-    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> "pod_policies.PodPolicy | None":
+    async def wait_for(
+        self, namespace: str, pod: str, network: str, seconds: float, uid: str = ""
+    ) -> "pod_policies.PodPolicy | None":
         """The same, and wait for a pod that is not known yet."""
+
+    def unwatched(self, network: str) -> str:
+        """Return the kind of policies that are for this network and that nobody watches; "" if they are watched, or
+        nobody has told which are."""
 
     async def changed(self) -> None:
         """Return when something may have changed since the last return."""
@@ -113,7 +120,7 @@ class Enforcement(Protocol):
 
     def bring_all(
         self,
-        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+        rules_of: "Callable[[str, str, str, str], pod_policies.PodPolicy | None]",
         *,
         look: bool,
         confirmed: bool = True,
@@ -126,7 +133,7 @@ class Enforcement(Protocol):
         self,
         inner: kernel.Kernel,
         holding: "pod_policies.PolicedPod",
-        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+        rules_of: "Callable[[str, str, str, str], pod_policies.PodPolicy | None]",
     ) -> str: ...
 
 

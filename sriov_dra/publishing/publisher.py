@@ -59,6 +59,9 @@ class SliceStore:
         self.slices = {name: each for name, each in self.slices.items() if ("", name) in keys}
         self._changed()
 
+    def absent(self, base: type[Any]) -> None:
+        self.only(base, set())
+
     def begin(self) -> None:
         """Writes begin: what ends from now on may end before their answers are here."""
         self._ended.clear()

@@ -25,7 +25,7 @@ DENY, OPEN, UNSELECTED = Rules(("none",), ("none",)), Rules(("web",), ("web",)),
 def table(rules: Rules, network: str = "", peers: frozenset[bytes] = WORLD) -> policies.PolicyTable:
     grants = {"none": Grant("x/none"), "web": Grant("x/web", (Opening(("0123456789abcdef",), ports=WEB),))}
     places = {("x", "a", ""): Rules(), ("x", "a", network): rules}
-    return policies.PolicyTable({"0123456789abcdef": peers}, grants, places)
+    return policies.PolicyTable({"0123456789abcdef": peers}, grants, places, frozenset(policies.PolicyKind))
 
 
 class Stage:

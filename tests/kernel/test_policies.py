@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from sriov.cluster import policies
 from sriov.linux import netns, nftables
 from tests.kernel import linked, namespaces, policed, test_gc
 from tests.kernel.linked import V4, V6
@@ -109,6 +110,26 @@ def test_networks_of_one_name_let_pass_only_what_policies_let_pass_in_all_of_the
         assert stage.add(families=(V4,), policy="multi").code == 0
         assert stage.reaches(V4, ingress=True) == passes
         assert stage.delete(families=(V4,), policy="multi").code == 0
+
+
+def test_a_pod_in_a_network_whose_policies_nobody_watches_does_not_start_and_keeps_what_it_has(stage: Stage) -> None:
+    watched, keys = table(DENY, network="x/n1"), {"families": (V4,), "policy": "multi"}
+    unwatched = msgspec.structs.replace(table(UNSELECTED), kinds=frozenset({policies.PolicyKind.NETWORK}))
+    stage.put(unwatched)
+    refused = stage.add(**keys)
+    assert (refused.code, "start sriov-agent with --policies all" in refused.message) == (11, True), refused
+    assert "net1" not in test_gc.links(stage.place.pod)
+    stage.put(watched)
+    assert stage.add(**keys).code == 0
+    digest = stage.digest
+    stage.put(unwatched)
+    with netns.entered(stage.place.pod.handle):
+        nftables.run("flush ruleset")
+    assert namespaces.until(lambda: stage.digest == digest), "at the next look, which has seen that table"
+    assert not stage.reaches(V4, ingress=True)
+    stage.put(table(UNSELECTED, network="x/n1"))
+    assert namespaces.until(lambda: stage.digest == "")
+    assert stage.reaches(V4, ingress=True)
 
 
 @linked.BOTH

@@ -21,7 +21,8 @@ from sriov_cni.dataplane.policies.held_pods import HeldPod
 _log = logging.getLogger(__name__)
 
 Key = tuple[tuple[int, int], str]
-RulesOf = Callable[[str, str, str], pod_policies.PodPolicy | None]
+RulesOf = Callable[[str, str, str, str], pod_policies.PodPolicy | None]
+"""Of a pod's namespace and name, its network, and its UID."""
 
 
 class Enforcer:
@@ -98,7 +99,7 @@ class Enforcer:
             held = self._held.get(holding.key)
             if held is not None and held.policy is not None:
                 return held.problem or policy_sight.difference(inner, interface, held.wanted, held.rules)
-        policy = rules_of(*holding.place)  # of a former daemon's, which is not taken over yet
+        policy = rules_of(*holding.asked)  # of a former daemon's, which is not taken over yet
         if policy is None:
             return ""
         return policy_sight.difference(inner, interface, policy_filter.compiled(policy, holding.scope))
@@ -135,7 +136,7 @@ class Enforcer:
             held = self._held.get(key)
             if held is None:
                 return
-            policy = rules_of(*held.holding.place) or held.policy
+            policy = rules_of(*held.holding.asked) or held.policy
             if policy is None or (policy == held.policy and not (look and held.wanted)):
                 return
             if held.holding.driver:

@@ -154,7 +154,7 @@ def test_what_no_pod_of_this_node_needs_is_not_compiled() -> None:
 
 def test_a_pod_that_no_policy_selects_has_no_rules_and_is_known() -> None:
     made, _ = small_cluster.compile_all([policy("y")])
-    assert made.rules["x", "a", ""] == compiled.Rules(None, None)
+    assert made.rules["x", "a", ""] == compiled.Rules(None, None, "xa")
     assert made.rules["y", "a", ""].egress is None
     assert made.rules["y", "a", ""].ingress is not None
 
@@ -239,10 +239,58 @@ def compile_multi(said: Json, pods: list[Json]) -> view.PolicyView:
 def test_a_policy_for_another_network_is_for_that_network() -> None:
     pods = [attached(PODS[0], "x/blue", "x/red"), attached(PODS[1], "x/blue"), attached(PODS[4], "x/red"), PODS[2]]
     made = compile_multi(multi("blue", ingress=[{"from": [EVERYWHERE]}]), pods)
-    assert made.rules["x", "a", ""] == made.rules["x", "c", ""] == compiled.Rules()
+    assert [made.rules["x", each, ""] for each in "ac"] == [compiled.Rules(uid=uid) for uid in ("xa", "xc")]
     assert made.rules["x", "a", "x/blue"].ingress == made.rules["x", "b", "x/blue"].ingress
     assert ("x", "a", "x/red") not in made.rules
     assert [*made.sets.values()] == [{compiled.packed("10.1.0.1"), compiled.packed("10.1.1.1")}]
+
+
+def test_rules_are_of_the_pod_with_a_uid_in_each_of_its_networks() -> None:
+    """One that is made again, and has the same in all that policies look at, has the same rules of its own."""
+    said, pod = multi("blue", ingress=[{"from": [EVERYWHERE]}]), attached(PODS[0], "x/blue")
+    made = compile_multi(said, [pod, attached(PODS[1], "x/blue")])
+    before = {place: each for place, each in made.rules.items() if place[1] == "a"}
+    assert {each.uid for each in before.values()} == {"xa"}
+    made.put_pod(msgspec.convert({**pod, "metadata": {**pod["metadata"], "uid": "new"}}, objects.PodObject))
+    again = {place: compiled.Rules(each.ingress, each.egress, "new") for place, each in before.items()}
+    assert made.change() == compiled.PolicyChange(rules=again)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "uid", "told"),
+    [
+        ({"kubernetes.io/config.mirror": "0123abcd"}, "4f5e6d7c-0000-4000-8000-000000000000", "0123abcd"),
+        (
+            {"kubernetes.io/config.hash": "0123abcd"},
+            "4f5e6d7c-0000-4000-8000-000000000000",
+            "4f5e6d7c-0000-4000-8000-000000000000",
+        ),
+        ({"kubernetes.io/config.mirror": "what nobody is; named so"}, "4f5e6d7c", ""),
+        ({"kubernetes.io/config.mirror": "0" * 129}, "4f5e6d7c", ""),
+    ],
+)
+def test_the_uid_of_a_static_pod_is_what_its_kubelet_says(annotations: Json, uid: str, told: str) -> None:
+    """The API server has a mirror of it. One that no daemon would take is none, and keeps no other pod's rules out."""
+    pod = {**PODS[0], "metadata": {**PODS[0]["metadata"], "uid": uid, "annotations": annotations}}
+    made, complaints = small_cluster.compile_all([policy("x")], [pod])
+    assert (made.rules["x", "a", ""].uid, complaints) == (told, [])
+    assert policy_frames.FORMAT.decoded(msgspec.msgpack.encode(made.whole())).whole
+
+
+def test_what_the_api_server_does_not_serve_is_not_watched() -> None:
+    """The table says so, and has none of it; a list that is empty is another thing."""
+    both = tuple(sorted(compiled.PolicyKind))
+    said = multi("blue", ingress=[])
+    made = compile_multi(said, [attached(PODS[0], "x/blue")])
+    assert made.whole().kinds == ("NetworkPolicy",)
+    made.only(objects.MultiPolicyObject, {("x", "multi")})
+    assert made.change() == compiled.PolicyChange(kinds=both)
+    assert ("x", "a", "x/blue") in made.rules
+    made.absent(objects.MultiPolicyObject)
+    change = made.change()
+    assert (change.kinds, change.gone_rules) == (("NetworkPolicy",), (("x", "a", "x/blue"),))
+    made.only(objects.MultiPolicyObject, set())
+    assert made.change() == compiled.PolicyChange(kinds=both)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sriov.cluster import pod_policies, policies
 from sriov.cluster.policies import Grant, Opening, PortSpan, Transport
 from sriov.linux import netns
 from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
-from tests.fakes import memory_kernel, memory_nftables, world
+from tests.fakes import memory_kernel, memory_nftables, policy_source, world
 
 NAME = "0123456789abcdef"
 ONE, OTHER = map(policies.packed, ("10.0.0.1", "10.0.0.2"))
@@ -365,3 +365,38 @@ def test_a_table_for_packet_sockets_where_they_are_not_held_is_the_pods_own(reac
         reached.bring(policy(ONE))
         assert reached.difference() == ""
     assert (reached.ruleset.generation, reached.repaired) == (before, 0)
+
+
+WITH_UID = policies.Rules((), None, "old")
+CHANGED = {
+    "another pod of its name": ({("x", "a", ""): policies.Rules(None, None, "new")}, frozenset(policies.PolicyKind)),
+    "not watched any more": ({("x", "a", ""): WITH_UID}, frozenset[str]()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_what_is_known_of_others_or_of_nobody_changes_nothing(
+    reached: Reached, change: str, *, is_replaced: bool
+) -> None:
+    """Of a pod that has ended, of policies that nobody watches any more; what a pod does to its rules is undone."""
+    reached.holding = msgspec.structs.replace(reached.holding, uid="old")
+    reached.next_daemon()
+    source = policy_source.TableSource(policies.PolicyTable(rules={("x", "a", ""): WITH_UID}))
+    enforcer = reached.stage.enforcer
+    enforcer.bring_all(source.rules_of, look=True)
+    before = reached.digest
+    assert before
+    source.put(policies.PolicyTable(rules=CHANGED[change][0], kinds=CHANGED[change][1]))
+    if is_replaced:
+        reached.next_daemon()
+        enforcer = reached.stage.enforcer
+    enforcer.bring_all(source.rules_of, look=True)
+    assert reached.digest == before
+    if not is_replaced:
+        reached.ruleset.flush()
+        enforcer.bring_all(source.rules_of, look=True)
+        assert reached.digest == before
+    source.put(policies.PolicyTable(rules={("x", "a", ""): policies.Rules(uid="old")}))
+    enforcer.bring_all(source.rules_of, look=False)
+    assert reached.digest == "", "what is known of it counts"

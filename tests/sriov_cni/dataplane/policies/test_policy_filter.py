@@ -173,7 +173,7 @@ def test_a_pods_rules_are_found_by_its_network(network: str, wanted: policies.Ru
     }
     grants = {each: Grant(f"x/{each}", (Opening((each,)),)) for each in "abcd"}
     sets = {each: frozenset({ONE}) for each in "abcd"}
-    table = policies.PolicyTable(sets, grants, places)
+    table = policies.PolicyTable(sets, grants, places, frozenset(policies.PolicyKind))
     found = pod_policies.of(table, "x", "a", network)
     assert found is not None
     for direction, granted in zip(policies.PolicyDirection, (found.ingress, found.egress), strict=True):
