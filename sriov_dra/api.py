@@ -1,5 +1,8 @@
 """Kinds of objects that the DRA driver reads and writes, as the API server is asked for them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from lightkube.core import resource
 
 from sriov.apiserver import connection
@@ -19,6 +22,16 @@ class ResourceSlice(slice_objects.DeviceSlice, resource.GlobalResource, frozen=T
 
 class ResourceClaim(claim_objects.ClaimObject, resource.NamespacedResourceG, frozen=True, gc=True):
     _api_info = resource.ApiInfo(resource.ResourceDef(*_DRA, "ResourceClaim"), "resourceclaims", ["get"])
+
+
+class ResourceClaimStatus(claim_objects.ClaimObject, resource.NamespacedSubResource, frozen=True, gc=True):
+    _api_info = resource.ApiInfo(
+        resource.ResourceDef(*_DRA, "ResourceClaim"),
+        "resourceclaims",
+        ["patch"],
+        parent=resource.ResourceDef(*_DRA, "ResourceClaim"),
+        action="status",
+    )
 
 
 class PublishingNode(claim_objects.OwnNode, resource.GlobalResource, frozen=True, gc=True):
@@ -42,7 +55,8 @@ def _as_slice(wanted: slice_objects.DeviceSlice) -> ResourceSlice:
 
 
 class DraServer:
-    """What the driver asks of the API server: slices written, a claim and its node read. All raise FailedError."""
+    """What the driver asks of the API server: slices and status written, claims and its node read. All raise
+    FailedError."""
 
     def __init__(self, server: connection.ApiServer) -> None:
         self._server = server
@@ -58,6 +72,12 @@ class DraServer:
 
     async def claim(self, namespace: str, name: str) -> claim_objects.ClaimObject:
         return await self._server.read(ResourceClaim, name, namespace)
+
+    async def apply_status(self, claim: claim_objects.ClaimMetadata, status: Mapping[str, Any], manager: str) -> None:
+        """The UID in it makes the server refuse a claim that was made again under the name (InvalidError)."""
+        metadata = {"name": claim.name, "namespace": claim.namespace, "uid": claim.uid}
+        fields = {"metadata": metadata, "status": status}
+        await self._server.apply(ResourceClaimStatus, claim.name, claim.namespace, fields, manager)
 
     async def node_uid(self, name: str) -> str:
         return (await self._server.read(PublishingNode, name)).metadata.uid

@@ -23,6 +23,7 @@ from sriov.hardware import sysfs
 from sriov.kubelet import checkpoint
 from sriov.pools import observer
 from sriov_dra import driver, flags, inventory
+from sriov_dra.hook import installed
 
 _log = logging.getLogger("sriov_dra")
 
@@ -88,6 +89,7 @@ def _options(given: argparse.Namespace) -> driver.DriverOptions:
         kubelet=kubelet,
         specs=given.cdi_dir,
         networks=given.cni_conf_dir,
+        hook=given.claim_hook or installed.packaged(),
         pod_uid=given.pod_uid,
     )
 

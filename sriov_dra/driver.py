@@ -12,14 +12,17 @@ from sriov.kubelet import checkpoint
 from sriov.state import grants, ledger
 from sriov_dra import api, inventory, snapshot
 from sriov_dra.claims import claim_files, node_networks, preparing
+from sriov_dra.hook import installed
 from sriov_dra.kubelet import health_service, old_pods, serving
 from sriov_dra.publishing import planning, publisher, slice_objects
+from sriov_dra.reporting import reporter
 
 _log = logging.getLogger(__name__)
 
 
 class DriverOptions(msgspec.Struct, frozen=True):
-    """Names and places. `kubelet` is its folder, `pod_uid` this pod's, "" outside of a rolling update."""
+    """Names and places. `kubelet` is its folder, `hook` the claim hook's program, `pod_uid` this pod's, "" outside of a
+    rolling update."""
 
     driver: str
     inventory: inventory.PublishedNodeOptions
@@ -27,6 +30,7 @@ class DriverOptions(msgspec.Struct, frozen=True):
     kubelet: pathlib.Path
     specs: pathlib.Path
     networks: pathlib.Path
+    hook: pathlib.Path
     pod_uid: str = ""
     patience: float = preparing.PATIENCE
     timings: watching.WatchTimings = msgspec.field(default_factory=lambda: watching.WatchTimings(longest=10.0))
@@ -48,11 +52,12 @@ class Driver:
         self._board = health_service.HealthBoard()
         self._snapshot: snapshot.NodeSnapshot | None = None
         self._grants = grants.Grants(options.run_dir)
-        self._files = claim_files.ClaimFiles(
-            options.driver, options.specs, options.kubelet / "plugins" / options.driver
-        )
+        plugin = options.kubelet / "plugins" / options.driver
+        self._files = claim_files.ClaimFiles(options.driver, options.specs, plugin)
+        self._hook = installed.ClaimHook(options.hook, plugin)
         self.preparer = preparing.Preparer(self._surroundings())
         self.service = serving.DriverService(options.driver, self._sockets, self.preparer, self._board)
+        self.reporter = reporter.StatusReporter(options.driver, options.run_dir, self._api, options.timings)
         self.publisher: publisher.SlicePublisher | None = None
 
     def _surroundings(self) -> preparing.Surroundings:
@@ -67,6 +72,7 @@ class Driver:
             ),
             taken=self._present,
             named=node_networks.NodeNetworks(options.networks).named,
+            hook=self._hook.ready,
             patience=options.patience,
         )
 
@@ -74,11 +80,13 @@ class Driver:
         """Run the driver. The kubelet can call once the node has been read: claims may be waiting since a reboot."""
         self._grants.create()
         self._files.sweep({each.uid for each in self._grants.all()})
+        self._hook.announce()
         await self._inventory.first()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tasks.keep("following the node", self._inventory.run))
             group.create_task(self.tasks.keep("serving the kubelet", self.service.run))
             group.create_task(self.tasks.keep("publishing slices", self._publish))
+            group.create_task(self.tasks.keep("writing the status of claims", self.reporter.run))
 
     def problems(self) -> list[str]:
         """Return what keeps claims from being served, a line for each."""

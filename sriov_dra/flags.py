@@ -33,6 +33,12 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             f"--{name}", type=pathlib.Path, default=pathlib.Path(default), metavar="PATH", help=f"{text} (%(default)s)"
         )
+    made.add_argument(
+        "--claim-hook",
+        type=pathlib.Path,
+        metavar="PATH",
+        help="program that keeps a container without its VFs from starting, copied for the runtime (the package's own)",
+    )
     flags.add_flags(made)
     made.add_argument(
         "--resync-interval",

@@ -22,6 +22,7 @@ class DriverMetrics(registry.Collector):
             ("prepared", preparer.prepared),
             ("refused", preparer.refused),
             ("unprepared", preparer.unprepared),
+            ("let-go", preparer.let_go),
         ):
             claims.add_metric((result,), count)
         yield claims
@@ -33,6 +34,16 @@ class DriverMetrics(registry.Collector):
         )
         yield core.GaugeMetricFamily(
             "sriov_dra_registered", "1 while a kubelet has registered the driver.", float(self._running.service.known)
+        )
+        yield from self._statuses()
+
+    def _statuses(self) -> Iterator[core.Metric]:
+        reporter = self._running.reporter
+        yield core.CounterMetricFamily(
+            "sriov_dra_status_writes", "Writes of claims' status, also those that failed.", reporter.writes
+        )
+        yield core.GaugeMetricFamily(
+            "sriov_dra_status_late", "Claims whose status the API server has not been told yet.", reporter.late
         )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import pathlib
 import socket
 import types
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import httpx2
@@ -15,6 +15,7 @@ import msgspec
 from lightkube import operators
 from lightkube.config import client_adapter, kubeconfig, models
 from lightkube.core import async_client, exceptions, resource
+from lightkube.types import PatchType
 
 from sriov import errors
 
@@ -55,6 +56,10 @@ class AbsentError(FailedError):
 
 class ConflictError(FailedError):
     """The object has changed since it was read, or there is one of this name already."""
+
+
+class InvalidError(FailedError):
+    """The server will never take that, or not for the object that has the name now."""
 
 
 _T = TypeVar("_T")
@@ -177,6 +182,18 @@ class ApiServer:
             kept: _T = await self._client.replace(wanted, name)  # type: ignore[call-overload]
             return kept
 
+    async def apply(
+        self, resource: type[Any], name: str, namespace: str, fields: Mapping[str, Any], manager: str
+    ) -> None:
+        """Make these the object's fields of the manager, also if another has them, by server-side apply; fields that it
+        had before and that are left out go. Raises FailedError, AbsentError, InvalidError."""
+        info = resource._api_info.resource
+        told = {"apiVersion": info.api_version, "kind": info.kind, **fields}
+        with _failing(f"applying to {_called(resource, name, namespace)}"):
+            await self._client.patch(
+                resource, name, told, namespace=namespace, patch_type=PatchType.APPLY, field_manager=manager, force=True
+            )
+
     async def delete(self, resource: type[Any], name: str) -> None:
         """Delete one object; one that is gone already is no failure. Raises FailedError."""
         with contextlib.suppress(AbsentError), _failing(f"deleting {_called(resource, name)}"):
@@ -243,6 +260,8 @@ def _refused(doing: str, error: httpx2.HTTPStatusError) -> FailedError:
         return AbsentError(text)
     if code == httpx2.codes.CONFLICT:
         return ConflictError(text)
+    if code == httpx2.codes.UNPROCESSABLE_CONTENT:
+        return InvalidError(text)
     remedy = "may its service account do that?" if code in (401, 403) else ""
     return FailedError(text, remedy, max(float(pause or 0), _retry_after(error)))
 

@@ -36,6 +36,9 @@ class ClusterView(Protocol):
     def absent(self, kind: type[Any]) -> None: ...
 
 
+_MOST_ASKED = 60.0  # seconds
+
+
 class WatchTimings(background.RetryTimings, frozen=True):
     """Times in seconds. After `silence`, longer than bookmarks are apart (a minute), a watch is taken up again. A kind
     that is not served is asked for again after `absent`."""
@@ -45,9 +48,10 @@ class WatchTimings(background.RetryTimings, frozen=True):
     silence: float = 90.0
     absent: float = 600.0
 
-    def drawn_pause(self, in_a_row: int) -> float:
-        """Return a part of the pause, so that not all agents of a cluster come back at once."""
-        return self.pause(in_a_row) * random.uniform(0.5, 1)  # noqa: S311
+    def drawn_pause(self, in_a_row: int, asked: float = 0.0) -> float:
+        """Return a part of the pause, so that not all agents of a cluster come back at once; but what the server has
+        asked for, up to a minute."""
+        return max(min(asked, _MOST_ASKED), self.pause(in_a_row) * random.uniform(0.5, 1))  # noqa: S311
 
 
 class KindWatcher:
@@ -144,7 +148,7 @@ class KindWatcher:
         if settled:
             self._fine()
         self._failures += 1
-        pause = max(min(error.pause, 60.0), self._timings.drawn_pause(self._failures))
+        pause = self._timings.drawn_pause(self._failures, error.pause)
         if self._failures > 1 or not isinstance(error, connection.GoneError | connection.EndedError):
             self._complain(error, pause)
         await asyncio.sleep(pause)

@@ -151,11 +151,13 @@ def applied(table: PolicyTable, change: PolicyChange) -> PolicyTable:
     """Return the table after the change."""
     if change.whole:
         table = PolicyTable()
-    sets = {name: each for name, each in table.sets.items() if name not in change.gone_sets}
+    gone_sets, gone_grants = frozenset(change.gone_sets), frozenset(change.gone_grants)
+    gone_rules = frozenset(change.gone_rules)
+    sets = {name: each for name, each in table.sets.items() if name not in gone_sets}
     for name, each in change.sets.items():
         sets[name] = (sets.get(name, frozenset()) - frozenset(each.gone)) | frozenset(each.new)
-    grants = {name: each for name, each in table.grants.items() if name not in change.gone_grants}
-    rules = {place: each for place, each in table.rules.items() if place not in change.gone_rules}
+    grants = {name: each for name, each in table.grants.items() if name not in gone_grants}
+    rules = {place: each for place, each in table.rules.items() if place not in gone_rules}
     kinds = table.kinds if change.kinds is None else frozenset(change.kinds)
     return PolicyTable(sets, grants | change.grants, rules | change.rules, kinds)
 

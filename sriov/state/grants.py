@@ -31,7 +31,10 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     """A device of the claim. `id` is its PCI address, or an auxiliary device's name; `request` is the claim's.
 
     `pool` and `name` are those of the ResourceSlice. `interface` is the pod's name for it, "" if the CNI call decides;
-    `network` is its network configuration, empty if the CNI call brings one.
+    `network` is its network configuration, empty if the CNI call brings one. If the claim names a network of the node,
+    `node_network` is its name and `ipam` that section of it, None if it has none.
+    `unattached` is the reason why the pod may start without it, "" if it may not. `share` is its part of the device, ""
+    for the whole.
     """
 
     id: str
@@ -41,10 +44,17 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     resource: str = ""
     interface: str = ""
     network: dict[str, Any] = msgspec.field(default_factory=dict)
+    node_network: str = ""
+    ipam: dict[str, Any] | None = None
+    unattached: str = ""
+    share: str = ""
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim that is prepared: who it is for, and its devices."""
+    """A claim that is prepared: who it is for, and its devices.
+
+    `of_one_pod`: it was made for its pod from a template, so that no other pod can name it.
+    """
 
     version: int = FORMAT
     uid: str
@@ -52,9 +62,14 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pods: tuple[GrantedPod, ...] = ()
     devices: tuple[GrantedDevice, ...] = ()
+    of_one_pod: bool = False
 
     def __str__(self) -> str:
         return f"claim {self.namespace}/{self.name}"
+
+    def is_for(self, pod: str) -> bool:
+        """Report whether the claim is reserved for this pod, named as namespace/name."""
+        return any(f"{self.namespace}/{each.name}" == pod for each in self.pods)
 
 
 _GRANT = msgspec.json.Decoder(ClaimGrant)
@@ -71,12 +86,12 @@ class Grants:
     """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
-        self._folder = run_dir / "claims"
+        self.folder = run_dir / "claims"
         self._kept: dict[pathlib.Path, tuple[_Stamp, ClaimGrant]] = {}
 
     def create(self) -> None:
         """Make the directory, for its owner alone. Called once, by the process that writes."""
-        run_files.make_folder(self._folder)
+        run_files.make_folder(self.folder)
 
     def write(self, grant: ClaimGrant) -> None:
         run_files.write(self._path(grant.uid), msgspec.json.encode(grant))
@@ -93,7 +108,7 @@ class Grants:
 
     def all(self) -> list[ClaimGrant]:
         """Return every grant. One that cannot be read is an error: it may be about any device."""
-        found = {path: each for path in run_files.listed(self._folder, ".json") if (each := self._known(path))}
+        found = {path: each for path in run_files.listed(self.folder, ".json") if (each := self._known(path))}
         self._kept = found
         return [grant for _, grant in found.values()]
 
@@ -118,7 +133,7 @@ class Grants:
         """The UID is part of a path: what could leave the folder is refused. Raises LedgerError."""
         if not _UID.fullmatch(uid):
             raise errors.LedgerError(f"{uid!r} is not the UID of a claim", "letters, digits, '-', '_' and '.' are")
-        return self._folder / f"{uid}.json"
+        return self.folder / f"{uid}.json"
 
     def _decoded(self, path: pathlib.Path, data: bytes) -> ClaimGrant:
         try:

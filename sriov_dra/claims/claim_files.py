@@ -20,7 +20,12 @@ class ClaimFiles(msgspec.Struct, frozen=True):
     specs: pathlib.Path
     plugin: pathlib.Path
 
-    def write(self, claim: claim_objects.ClaimMetadata, devices: Sequence[edits.PreparedDevice]) -> None:
+    def write(
+        self,
+        claim: claim_objects.ClaimMetadata,
+        devices: Sequence[edits.PreparedDevice],
+        hook: edits.Hook | None = None,
+    ) -> None:
         """Write all files of a claim, whatever is there. Raises SriovError."""
         folder = metadata.folder(self.plugin, claim.uid)
         mounts = {}
@@ -29,7 +34,7 @@ class ClaimFiles(msgspec.Struct, frozen=True):
             own = [each for each in devices if each.request == request]
             _write(host, metadata.content(self.driver, claim, own))
             mounts[request] = [metadata.mount(self.driver, claim, request, host)]
-        _write(self._spec(claim.uid), edits.spec(self.driver, claim.uid, devices, mounts))
+        _write(self._spec(claim.uid), edits.spec(self.driver, claim.uid, devices, mounts, hook))
 
     def remove(self, uid: str) -> None:
         """Remove the claim's files, the spec first: the runtime refuses a device whose mount is not there."""

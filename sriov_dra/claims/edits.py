@@ -1,7 +1,8 @@
 """Container Device Interface: the spec file of one claim, with one device for each of its requests. Pure.
 
 A container that names a request gets that request's device: nodes, variables and the metadata file. The variables are
-those of the device plugin, by resource, so that two requests of one resource are joined in each.
+those of the device plugin, by resource, so that two requests of one resource are joined in each. Every container gets
+the hook, once: it is the spec's.
 """
 
 import json
@@ -12,6 +13,7 @@ import msgspec
 from sriov.pools import assignment, cdi, device_nodes
 
 _CLASS = "claim"
+_HOOK_SECONDS = 10  # it takes a millisecond; the container fails when they are over
 
 
 class PreparedDevice(msgspec.Struct, frozen=True):
@@ -30,6 +32,13 @@ class Mount(msgspec.Struct, frozen=True):
 
     host: str
     container: str
+
+
+class Hook(msgspec.Struct, frozen=True):
+    """Program of the host that the runtime runs before the container's starts; `arguments` without its name."""
+
+    path: str
+    arguments: tuple[str, ...] = ()
 
 
 def kind(driver: str) -> str:
@@ -52,7 +61,13 @@ def qualified_name(driver: str, uid: str, request: str) -> str:
     return f"{kind(driver)}={_device_name(uid, request)}"
 
 
-def spec(driver: str, uid: str, devices: Sequence[PreparedDevice], mounts: Mapping[str, Sequence[Mount]]) -> bytes:
+def spec(
+    driver: str,
+    uid: str,
+    devices: Sequence[PreparedDevice],
+    mounts: Mapping[str, Sequence[Mount]],
+    hook: Hook | None = None,
+) -> bytes:
     """Encode the claim's spec; `mounts` are by request."""
     variables = {pool.resource: _variables(pool, devices) for pool in (each.pool for each in devices)}
     requests = dict.fromkeys(each.request for each in devices)
@@ -63,7 +78,14 @@ def spec(driver: str, uid: str, devices: Sequence[PreparedDevice], mounts: Mappi
         }
         for request in requests
     ]
-    return json.dumps({"cdiVersion": cdi.VERSION, "kind": kind(driver), "devices": listed}).encode()
+    found = {"cdiVersion": cdi.VERSION, "kind": kind(driver), "devices": listed}
+    return json.dumps(found if hook is None else {**found, "containerEdits": {"hooks": [_hook(hook)]}}).encode()
+
+
+def _hook(hook: Hook) -> dict[str, object]:
+    """Encode it for createRuntime, which runs in the host's namespaces, as root also for pods with a user namespace."""
+    path, seconds = hook.path, _HOOK_SECONDS
+    return {"hookName": "createRuntime", "path": path, "args": [path, *hook.arguments], "timeout": seconds}
 
 
 def _device_name(uid: str, request: str) -> str:

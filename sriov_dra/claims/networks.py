@@ -1,8 +1,10 @@
 """Network of a claim's VF: the keys of a VfNetwork, checked by the CNI plugin's own reader before anything is changed.
 
-A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and two of its own: `interface` is the
-pod's name for the VF, and `network` names a network of the node whose keys are used where the VfNetwork has none. At
-the ADD they count where the network configuration of the call has none; addresses come by that one's `ipam`.
+A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and three of its own: `interface` is
+the pod's name for the VF, `network` names a network of the node whose keys are used where the VfNetwork has none, and
+`unattached` is the reason why the pod may start without the VF. At the ADD they count where the network configuration
+of the call has none. Addresses come by the `ipam` of a network of the node alone: it names a program that root runs,
+and files that it writes.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +15,20 @@ import msgspec
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 from sriov_dra.claims import reading
 
-_OWN = ("interface", "network")
-_DRIVERS = ("cniVersion", "name", "type", "deviceID", "resourceName", "prevResult", "runtimeConfig", "ipam", "dns")
+_OWN = ("interface", "network", "unattached")
+_REASON_MAX = 200  # characters
+_DRIVERS = (
+    "cniVersion",
+    "name",
+    "type",
+    "deviceID",
+    "resourceName",
+    "prevResult",
+    "runtimeConfig",
+    "ipam",
+    "dns",
+    "claims",
+)
 """Keys that only the network configuration of the call has."""
 _NODES = ("policy", "policyUnknown", "policyRaw")
 """Keys by which a pod is held to network policies: who may write a claim must not take them off. A network may."""
@@ -26,10 +40,17 @@ Keys = Mapping[str, Any]
 
 
 class ClaimNetwork(msgspec.Struct, frozen=True):
-    """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys."""
+    """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys, of the CNI plugin.
+
+    `network` is the network of the node that is named, and `ipam` that section of it, None if it has none.
+    `unattached` is why the pod may start without the VF, "" if it may not.
+    """
 
     interface: str = ""
     configuration: dict[str, Any] = msgspec.field(default_factory=dict)
+    network: str = ""
+    ipam: dict[str, Any] | None = None
+    unattached: str = ""
 
 
 NONE = ClaimNetwork()
@@ -53,12 +74,15 @@ def read(request: str, given: Keys, pci: str, named: Callable[[str], Keys]) -> C
 def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     _refuse_unknown(given)
     interface = _interface(given.get("interface", ""))
+    unattached = _reason(given["unattached"]) if "unattached" in given else ""
     keys = {key: value for key, value in given.items() if key not in _OWN}
-    if given.get("network"):
-        keys = {**_named(given["network"], named), **keys}
-    document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": _SOME_IPAM}))
+    network = given.get("network")
+    found = _named(network, named) if network else {}
+    keys = {**{key: value for key, value in found.items() if key in _KEYS}, **keys}
+    ipam = found.get("ipam")
+    document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": ipam or _SOME_IPAM}))
     vf_request.read(document, environment.Arguments())
-    return ClaimNetwork(interface, keys)
+    return ClaimNetwork(interface, keys, network or "", ipam, unattached)
 
 
 def _refuse_unknown(given: Keys) -> None:
@@ -80,9 +104,17 @@ def _interface(name: Any) -> str:
     return str(name)
 
 
-def _named(network: Any, named: Callable[[str], Keys]) -> dict[str, Any]:
+def _reason(text: Any) -> str:
+    if not isinstance(text, str) or not text.isprintable() or not 0 < len(text.strip()) <= _REASON_MAX:
+        raise netconf.invalid(
+            f"unattached {text!r} is no reason",
+            f"write why a pod may start without the VF, in one line of at most {_REASON_MAX} characters",
+        )
+    return text.strip()
+
+
+def _named(network: Any, named: Callable[[str], Keys]) -> Keys:
     try:
-        found = named(network)
+        return named(network)
     except LookupError as error:
         raise netconf.invalid(f"network {network!r}: {error.args[0]}", "name a network of the node, or none") from error
-    return {key: value for key, value in found.items() if key in _KEYS}

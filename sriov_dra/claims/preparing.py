@@ -6,6 +6,7 @@ is prepared or unprepared again, and no device that two could have.
 """
 
 import logging
+import pathlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -15,7 +16,7 @@ import msgspec
 from sriov import devices, errors
 from sriov.state import grants, ledger
 from sriov_dra import snapshot
-from sriov_dra.claims import checks, claim_files, claim_objects, edits, networks, reading
+from sriov_dra.claims import checks, claim_files, claim_objects, edits, networks, proof, reading
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class OldPods(Protocol):
 
 class Surroundings(msgspec.Struct, frozen=True):
     """What preparing stands on. `grants` are the driver's, the `ledger` is only read; `taken` returns the present
-    snapshot, `named` a network of the node by its name. `patience` is in seconds."""
+    snapshot, `named` a network of the node by its name, `hook` the claim hook's place on the host; it may raise
+    SriovError. `patience` is in seconds."""
 
     files: claim_files.ClaimFiles
     grants: grants.Grants
@@ -65,6 +67,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     old_pods: OldPods
     taken: Callable[[], snapshot.NodeSnapshot]
     named: Callable[[str], networks.Keys]
+    hook: Callable[[], pathlib.Path]
     patience: float = PATIENCE
 
 
@@ -74,7 +77,7 @@ class Preparer:
     def __init__(self, here: Surroundings) -> None:
         self._here, self._files = here, here.files
         self._waiting: dict[str, float] = {}  # since when a claim's VFs have not come home
-        self.prepared = self.refused = self.unprepared = 0
+        self.prepared = self.refused = self.unprepared = self.let_go = 0
 
     async def prepare(self, wanted: ClaimReference) -> tuple[PreparedAnswer, ...]:
         """Prepare a claim; one that is prepared is prepared again. Raises SriovError."""
@@ -106,9 +109,10 @@ class Preparer:
         found = self._found(given)
         self._refuse_taken(claim.metadata.uid, found)
         grant = self._granted(claim, before, given, found)
+        hook = proof.hook(grant, found, self._here.ledger.folder, self._here.hook)
         self._here.grants.write(grant)
         try:
-            self._files.write(claim.metadata, found)
+            self._files.write(claim.metadata, found, hook)
         except errors.SriovError:
             if before is None:
                 self._here.grants.remove(grant.uid)
@@ -148,13 +152,16 @@ class Preparer:
         checks.refuse_one_name(each.interface for each in listed)
         told = claim.metadata
         pods = checks.pods(claim, before)
-        return grants.ClaimGrant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
+        own = any(each.kind == "Pod" for each in told.owners)
+        return grants.ClaimGrant(
+            uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed, of_one_pod=own
+        )
 
     def _device(self, one: reading.GivenDevice, found: edits.PreparedDevice) -> grants.GrantedDevice:
         network = networks.read(one.request, one.parameters, found.device.id, self._here.named)
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
-            network.configuration,
+            network.configuration, network.network, network.ipam, network.unattached, one.share or "",
         )  # fmt: skip
 
     def unprepare(self, wanted: ClaimReference) -> None:
@@ -177,6 +184,7 @@ class Preparer:
         now = time.monotonic()
         if now - self._waiting.setdefault(grant.uid, now) < self._here.patience:
             raise errors.BusyError(f"{', '.join(away)} of {grant} is not home yet", "the kubelet tries again")
+        self.let_go += 1
         _log.error("%s did not come home in %.0f s; letting %s go", ", ".join(away), self._here.patience, grant)
 
 

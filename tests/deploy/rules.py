@@ -19,6 +19,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "agent-metrics": set(),
     "sriovctl": set(),
     "agent": set(),
+    "dra-driver": set(),
 }
 """Every container there is, and all that it may have. Without CAP_: the API server refuses CAP_SYS_ADMIN beside
 allowPrivilegeEscalation false, and takes SYS_ADMIN (pkg/apis/core/validation, ValidateSecurityContext)."""
@@ -33,12 +34,20 @@ READ, WRITE = True, False
 
 HOST_PATHS: dict[str, tuple[str, dict[str, bool]]] = {
     "cni-bin": (r"/.+/.+", {"install-shim": WRITE, "sriovctl": READ}),
-    "cni-conf": (r"/.+/.+", {"sriovctl": READ}),
-    "device-plugins": (r"/.+/(device-plugins|plugins_registry)", {"device-plugin": WRITE, "sriovctl": READ}),
+    "cni-conf": (r"/.+/.+", {"sriovctl": READ, "dra-driver": READ}),
+    "device-plugins": (
+        r"/.+/(device-plugins|plugins_registry)",
+        {"device-plugin": WRITE, "sriovctl": READ, "dra-driver": READ},
+    ),
     "device-info": (r"/var/run/k8s\.cni\.cncf\.io/devinfo/dp", {"device-plugin": WRITE}),
-    "cdi": (r"/var/run/cdi", {"device-plugin": WRITE}),
-    "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE, "sriovctl": READ}),
-    "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ, "sriovctl": READ}),
+    "cdi": (r"/var/run/cdi", {"device-plugin": WRITE, "dra-driver": WRITE}),
+    "run": (r"/run/sriov", {"device-plugin": READ, "cni-daemon": WRITE, "sriovctl": READ, "dra-driver": READ}),
+    "claims": (r"/run/sriov/claims", {"dra-driver": WRITE}),
+    "plugin": (r"/.+/plugins/sriov-underlay", {"dra-driver": WRITE}),
+    "registry": (r"/.+/plugins_registry", {"dra-driver": WRITE}),
+    "sys": (r"/sys", {"dra-driver": READ}),
+    "proc": (r"/proc", {"dra-driver": READ}),
+    "pod-resources": (r"/.+/pod-resources", {"cni-daemon": READ, "sriovctl": READ, "dra-driver": READ}),
     "predecessor": (r"/.+/.+", {"cni-daemon": WRITE, "sriovctl": READ}),
     "net-sysctls": (r"/proc/sys/net", {"cni-daemon": WRITE}),
     "pins": (r"/sys/fs/bpf/sriov-underlay", {"cni-daemon": WRITE}),
@@ -61,11 +70,19 @@ def problems(objects: Iterable[Object]) -> list[str]:
     return [problem for each in found for rule in RULES for problem in rule(each)]
 
 
+def is_for_claims(daemonset: Object) -> bool:
+    """Whether it is the DRA driver's, which has no other container."""
+    return [each["name"] for each in _pod(daemonset)["containers"]] == ["dra-driver"]
+
+
 def _the_hosts_namespaces(daemonset: Object) -> Iterator[str]:
     """The network's is needed; processes and their shared memory are nobody's business."""
     spec = _pod(daemonset)
     yield from (f"{key} is set" for key in ("hostPID", "hostIPC", "shareProcessNamespace") if spec.get(key))
-    if not spec.get("hostNetwork"):
+    if is_for_claims(daemonset):
+        if spec.get("hostNetwork"):
+            yield "hostNetwork is set: the DRA driver needs nothing of it"
+    elif not spec.get("hostNetwork"):
         yield "hostNetwork is not set: the VFs are in the host's network namespace"
 
 
@@ -130,10 +147,11 @@ def _the_api_server(daemonset: Object) -> Iterator[str]:
 
 
 def _tokens(daemonset: Object) -> Iterator[str]:
-    """Only the agent and a proxy ask the API server for anything, each with a volume of its own."""
+    """Only the agent, a proxy and the DRA driver ask the API server for anything, each with a volume of its own."""
     volumes = {each["name"] for each in _pod(daemonset)["volumes"] if _has_token(each)}
     for container, mount in _mounts(daemonset):
-        holders = {"agent"} if mount["name"] == "agent-access" else PROXIES.keys()
+        own = {"agent-access": {"agent"}, "access": {"dra-driver"}}
+        holders = own.get(mount["name"], PROXIES.keys())
         if mount["name"] in volumes and (container not in holders or mount.get("readOnly") is not True):
             yield f"{container} has a token for the API server"
 
@@ -184,6 +202,9 @@ def _images(daemonset: Object) -> Iterator[str]:
 
 def _probes(daemonset: Object) -> Iterator[str]:
     """Where there is an address to ask; on the loopback, since a node's port is open to its network."""
+    if is_for_claims(daemonset):
+        yield from _probes_in_its_own_network(rendering.containers(daemonset)["dra-driver"])
+        return
     for name, container in rendering.containers(daemonset).items():
         [*addresses] = [
             each.removeprefix("--http=") for each in container.get("args", []) if each.startswith("--http=")
@@ -196,6 +217,17 @@ def _probes(daemonset: Object) -> Iterator[str]:
         listens = container.get("ports") and name not in PROXIES
         if any(not each.startswith("127.0.0.1:") for each in addresses) or listens:
             yield f"{name} listens on the node's network"
+
+
+def _probes_in_its_own_network(container: Object) -> Iterator[str]:
+    listens = {each for each in container["args"] if each.startswith("--http=")}
+    ports = {(each["name"], f"--http=0.0.0.0:{each['containerPort']}") for each in container.get("ports", [])}
+    if ports != {("http", each) for each in listens}:
+        yield f"dra-driver has the ports {ports}, it listens on {listens}"
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container.get(kind, {}).get("httpGet", {}).get("port")
+        if asked != ("http" if listens else None):
+            yield f"the {kind} of dra-driver asks {asked}"
 
 
 def _importance(daemonset: Object) -> Iterator[str]:
@@ -217,9 +249,13 @@ def _supervising(daemonset: Object) -> Iterator[str]:
 
 
 def _updating(daemonset: Object) -> Iterator[str]:
-    """A second CNI daemon of a node waits for the first to go, and so is not ready."""
+    """A second CNI daemon of a node waits for the first to go, and so is not ready. Two DRA drivers serve side by side,
+    and none at all would make pods wait."""
     strategy = daemonset["spec"].get("updateStrategy", {})
-    if strategy.get("type") != "OnDelete" and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
+    if is_for_claims(daemonset):
+        if strategy.get("type") != "OnDelete" and strategy.get("rollingUpdate", {}).get("maxUnavailable") != 0:
+            yield "a node may have no DRA driver for a while"
+    elif strategy.get("type") != "OnDelete" and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
         yield "two pods may run on a node"
     if _pod(daemonset).get("terminationGracePeriodSeconds", 30) < 30:
         yield "calls under way are not given the time to end"

@@ -11,6 +11,7 @@ from deviceplugin import flags
 from sriov.pools import config
 from sriov_agent import app as agent
 from sriov_cni import flags as cni_flags
+from sriov_dra import flags as dra_flags
 from tests.deploy import rendering, test_rendering
 from tests.deploy.rendering import Object
 
@@ -18,6 +19,7 @@ PARSERS: dict[str, argparse.ArgumentParser] = {
     "device-plugin": flags.parser(),
     "cni-daemon": cni_flags.parser(),
     "agent": agent._parser(),
+    "dra-driver": dra_flags.parser(),
 }
 _FILES = (
     "config_file",
@@ -45,7 +47,21 @@ def test_every_folder_that_a_program_is_told_of_is_mounted(variant: str) -> None
     for name, container in (each for daemonset in daemonsets for each in rendering.containers(daemonset).items()):
         if name in PARSERS:
             mounted = {pathlib.Path(each["mountPath"]) for each in container["volumeMounts"]}
+            if name == "dra-driver":
+                assert of_driver(parsed(container)) | extra == mounted
+                continue
             assert wanted(parsed(container)) - forgone | extra == mounted
+
+
+def of_driver(given: dict[str, object]) -> set[pathlib.Path]:
+    """The folders of the DRA driver. What it writes has the same path on the node, whose runtime and kubelet use it."""
+    found = {key: value for key, value in given.items() if isinstance(value, pathlib.Path)}
+    kubelet = found.pop("kubelet_root_dir")
+    below = (f"plugins/{given['driver_name']}", "plugins_registry", "device-plugins", "pod-resources")
+    shown = {pathlib.Path("/host/sys"), pathlib.Path("/host/proc")}
+    assert found.pop("sysfs") in shown and found.pop("procfs").parent in shown and found.pop("dev")
+    found["config_file"] = found["config_file"].parent
+    return {*found.values(), found["run_dir"] / "claims", *(kubelet / each for each in below), *shown}
 
 
 def wanted(given: dict[str, object]) -> set[pathlib.Path]:

@@ -60,6 +60,32 @@ VARIANTS: dict[str, Object] = {
     "services without probes": {"services": {"enabled": True}, "http": {"enabled": False}},
     "services are ended": {"services": {"uninstall": True}},
     "services are removed with the shim": {"services": {"enabled": True}, "cni": {"uninstall": True}},
+    "claims": {"dra": {"enabled": True, "deviceClasses": False}},
+    "claims of groups of nodes": {
+        "dra": {
+            "enabled": True,
+            "extendedResources": True,
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+        },
+        "config": {"resourceList": [{"resourceName": "rail_a", "publish": "dra"}, {"resourceName": "other"}]},
+        "nodeGroups": {"canary": {"config": {"resourceList": [
+            {"ResourceName": "Rail_B", "resourcePrefix": "example.com", "Publish": "dra"},
+            {"resourceName": "rail_a", "publish": "dra"},
+        ]}}},
+        "kubelet": {"root": "/var/lib/k0s/kubelet"},
+        "cni": {"confDir": "/var/lib/k0s/net.d"},
+        "http": {"draPort": 19560},
+        "seLinuxOptions": {"type": "spc_t"},
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "updateStrategy": {"type": "OnDelete"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "podLabels": {"example.com/team": "net"},
+        **{
+            each: {"extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}]}
+            for each in ("devicePlugin", "cniDaemon")
+        },
+    },
+    "claims without probes": {"dra": {"enabled": True}, "http": {"enabled": False}},
     "kubespray": {"installShim": {"dacOverride": True}},
     "nobody before": {"cni": {"predecessorDir": ""}},
     "policy": {"policy": {"rules": [{"vlans": ["100-199"], "trust": False}]}},
@@ -150,6 +176,14 @@ REFUSED: list[tuple[Object, str]] = [
         "services.uninstall ends what services.enabled starts: set one of them to false",
     ),
     ({"policies": {"enabled": True}}, "policies.enabled needs the agent: set services.enabled to true, too"),
+    (
+        {"dra": {"enabled": True}, "nodeGroups": {"gpu-dra": {}}},
+        "nodeGroups.gpu-dra: with dra.enabled a DaemonSet of this name is the driver's",
+    ),
+    (
+        {"dra": {"enabled": True, "deviceClasses": False, "extendedResources": True}},
+        "dra.extendedResources is a field of the classes that dra.deviceClasses makes: set both to true",
+    ),
     ({"policies": {"multi": True}}, "policies.multi without policies.enabled watches nothing: set both to true"),
     ({"services": {"enable": True}}, "at '/services': additional properties 'enable' not allowed"),
     ({"config": {"resourceList": [{"selectors": {}}]}}, "at '/config/resourceList/0': missing property 'resourceName'"),
@@ -217,7 +251,8 @@ def validate(objects: list[Object]) -> None:
     for each in objects:
         if each["apiVersion"] == "monitoring.coreos.com/v1":
             continue
-        for version in VERSIONS:
+        of_claims = "dra-driver" in each["metadata"].get("labels", {}).values()
+        for version in VERSIONS[VERSIONS.index("1.34") if of_claims else 0 :]:
             assert kinds.violation(each, version) is None
 
 
@@ -252,9 +287,10 @@ def test_the_chart_and_the_plain_manifests_are_the_same_objects() -> None:
         ("services, and metrics", ["services", "metrics", "services/metrics"]),
         ("services, and policies", ["services", "services/policies"]),
         ("services are ended", ["services/removal"]),
+        ("claims", ["dra"]),
     ],
 )
-def test_services_are_the_same_by_the_chart_and_by_components(
+def test_what_is_off_by_default_is_the_same_by_the_chart_and_by_components(
     variant: str, components: list[str], tmp_path: pathlib.Path
 ) -> None:
     shutil.copytree(rendering.BASE, tmp_path / "kustomize")
@@ -296,6 +332,27 @@ def test_the_values_of_the_page_switch_policies_on() -> None:
     assert "--policies=all" in agent["args"]
 
 
+def test_beside_a_release_of_helm_the_dra_driver_reads_its_configmap(tmp_path: pathlib.Path) -> None:
+    """As docs/dra.md says: an overlay with the component alone."""
+    shutil.copytree(rendering.BASE / "dra", tmp_path / "component")
+    (tmp_path / "kustomization.yaml").write_text("components: [component]\n")
+    driver = rendering.only(rendering.kustomize(tmp_path), "DaemonSet")
+    mounted = [
+        (driver["metadata"]["namespace"], each["configMap"]["name"], item["key"])
+        for each in driver["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in each
+        for item in each["configMap"]["items"]
+    ]
+    made = [
+        (each["metadata"]["namespace"], each["metadata"]["name"], key)
+        for each in rendering.chart()
+        if each["kind"] == "ConfigMap"
+        for key in each["data"]
+    ]
+    assert mounted
+    assert {*mounted} <= {*made}
+
+
 @pytest.mark.parametrize("more", ["", ", and policies", ", and policies of all networks"])
 def test_the_agent_may_read_what_it_watches_and_nothing_else(more: str) -> None:
     """Of pods also one by its name, for the CNI daemon."""
@@ -322,6 +379,24 @@ def test_the_comments_of_both_are_the_same() -> None:
     plain = comments((rendering.BASE / "daemonset.yaml").read_text())
     assert len(plain) > 10
     assert comments(rendering.files()["sriov-underlay/templates/daemonset.yaml"]) == plain
+    for file, template in (("driver", "dra"), ("rbac", "dra-rbac")):
+        plain = comments((rendering.BASE / f"dra/{file}.yaml").read_text())
+        rendered = rendering.files(VARIANTS["claims"])[f"sriov-underlay/templates/{template}.yaml"]
+        assert comments(rendered) == plain != []
+
+
+def test_each_resource_for_claims_has_a_class_once() -> None:
+    """Keys are in any case, as the device plugin reads them. The class selects what the driver publishes."""
+    objects = rendering.chart(VARIANTS["claims of groups of nodes"])
+    classes = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "DeviceClass"}
+    resources = {"rail-a.intel.com": "intel.com/rail_a", "rail-b.example.com": "example.com/Rail_B"}
+    assert {name: each["extendedResourceName"] for name, each in classes.items()} == resources
+    for name, each in classes.items():
+        [selector] = each["selectors"]
+        assert selector["cel"]["expression"] == (
+            f'device.driver == "sriov-underlay" && device.attributes["sriov-underlay"].resource == "{resources[name]}"'
+        )
+    assert [each["kind"] for each in rendering.chart(VARIANTS["claims"])].count("DeviceClass") == 0
 
 
 def comments(text: str) -> list[str]:

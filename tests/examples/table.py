@@ -108,6 +108,7 @@ RUN = {
     ("docs/metrics.md", "hack/bench metrics"): _METRICS,
     ("docs/services.md", "hack/bench services"): _SERVICES,
     ("docs/dra.md", "hack/bench dra"): _DRA,
+    ("docs/dra.md", "hack/build-shim --hook"): "tests/sriov_dra/test_docs.py::test_the_hook_is_made_as_the_page_says",
     ("docs/host-link.md", "hack/bench host-link"): _HOST_LINK,
     ("docs/policy.md", "hack/bench policy"): _POLICY,
     ("docs/policy.md", "sriovctl doctor"): _POLICY_PAGE,

@@ -73,6 +73,9 @@ class NotedEnforcement:
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
         """Nothing is held."""
 
+    def remember(self, key: tuple[tuple[int, int], str]) -> None:
+        """Nothing is held."""
+
     def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
         return 0
 

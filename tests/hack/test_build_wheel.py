@@ -148,7 +148,9 @@ def test_the_native_shim_is_beside_the_python_one(wheel: pathlib.Path, target: s
         program = archive.read(f"sriov_cni/shim/shim-{target}")
         assert archive.getinfo("sriov_cni/shim/shim.py")
         assert archive.getinfo(f"sriov_cni/shim/shim-{target}").external_attr >> 16 & 0o777 == 0o755
-    assert (program[:4], *struct.unpack_from("<H", program, 18)) == (b"\x7fELF", _MACHINES[target])
+        hook = archive.read(f"sriov_dra/hook/hook-{target}")
+    for each in (program, hook):
+        assert (each[:4], *struct.unpack_from("<H", each, 18)) == (b"\x7fELF", _MACHINES[target])
 
 
 def test_what_was_installed_knows_its_version(wheel: pathlib.Path, tmp_path: pathlib.Path) -> None:

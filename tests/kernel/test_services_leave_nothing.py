@@ -47,6 +47,18 @@ def left(here: mortal_stage.Stage) -> Left:
     )
 
 
+def at_rest(here: mortal_stage.Stage) -> Left:
+    """What there is when nothing changes any more: the end of a call's connection, say, comes after its answer."""
+    seen = [left(here)]
+
+    def is_the_same() -> bool:
+        seen.append(left(here))
+        return seen[-1] == seen[-2]
+
+    assert namespaces.until(is_the_same)
+    return seen[-1]
+
+
 def _kind(descriptor: pathlib.Path) -> str:
     """Of what it is open; files and sockets have a number each."""
     with contextlib.suppress(FileNotFoundError):
@@ -78,9 +90,10 @@ def test_a_thousand_pods_come_and_go_and_leave_nothing(here: mortal_stage.Stage)
     free = [vf for vf in here.vfs if vf != mortal_stage.STANDING]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as runtime:
         assert all(runtime.map(lambda vf: come_and_go(here, vf, 1), free)), "so that the daemon has all its threads"
-        before = left(here)
+        before = at_rest(here)
         assert all(runtime.map(lambda vf: come_and_go(here, vf, FULL // AT_ONCE), free))
     assert namespaces.until(lambda: left(here) == before), (left(here), before)
+    here.stop()  # its repair would forget what has no record, now and then
     with bpf.translator(here.pins) as seen:
         for _ in range((PODS - FULL) // 100):
             with made(100) as cookies:

@@ -1,5 +1,6 @@
-"""Stand-in for kube-apiserver with resource.k8s.io/v1: keeps ResourceSlices as the real one does, and refuses what it
-refuses (rules.py). It lets the driver do what its role allows, and nothing else.
+"""Stand-in for kube-apiserver with resource.k8s.io/v1: keeps ResourceSlices and the status of claims as the real one
+does, and refuses what it refuses (rules.py, status_rules.py). It lets the driver do what its role allows, and nothing
+else.
 """
 
 import asyncio
@@ -10,17 +11,21 @@ from collections.abc import Callable
 
 from tests.sriov_agent import apiserver
 from tests.sriov_agent.cluster import Json
-from tests.sriov_dra import rules
+from tests.sriov_dra import rules, status_rules
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 _CLAIM = re.compile(r"/apis/resource\.k8s\.io/v1/namespaces/([^/]+)/resourceclaims/([^/]+)")
+_STATUS = re.compile(_CLAIM.pattern + "/status")
+_DRIVER = "sriov-underlay"
+_APPLY = "application/apply-patch+yaml"
 _SELECTABLE = {"metadata.name", "spec.driver", "spec.nodeName"}
 """Of a ResourceSlice (pkg/registry/resource/resourceslice/strategy.go, toSelectableFields)."""
 _NAME_MAX = 58  # of what a name is generated from (apiserver pkg/storage/names/generate.go, MaxGeneratedNameLength)
 
 
 class ApiServer(apiserver.StandIn):
-    """`writes` has each write of a slice as verb and name, `refused` what was refused, with the reason.
+    """`writes` has each write of a slice as verb and name, `refused` what was refused, with the reason. `statuses` are
+    the claims' statuses as they were written, `owners` the managers of their fields by the claim's UID.
 
     `knows_taints` is the gate DRADeviceTaints: without it the server drops taints (strategy.go,
     dropDisabledDRADeviceTaintsFields). `node` is the only one that the driver may write slices of, as the chart's
@@ -34,6 +39,8 @@ class ApiServer(apiserver.StandIn):
         self.knows_taints = True
         self.checks = True
         self.writes: list[tuple[str, str]] = []
+        self.statuses: list[Json] = []
+        self.owners: dict[str, status_rules.Owners] = {}
         self.refused: list[str] = []
         self.before_write: Callable[[], None] = lambda: None
 
@@ -60,6 +67,8 @@ class ApiServer(apiserver.StandIn):
     ) -> bool:
         if method == "GET":
             return await self._get(writer, path)
+        if method == "PATCH" and (claim := _STATUS.fullmatch(path)):
+            return await self._apply(writer, ("ResourceClaim", claim[1], claim[2]), json.loads(body), content)
         if not path.startswith(SLICES):
             return await self._refuse(writer, 403, f"{method} {path} is not in the driver's role")
         self.before_write()
@@ -80,6 +89,34 @@ class ApiServer(apiserver.StandIn):
         if found is None:
             return await apiserver._refuse(writer, 404, f"{path} not found")
         await apiserver._send(writer, 200, found)
+        return True
+
+    async def _apply(self, writer: asyncio.StreamWriter, key: tuple[str, str, str], told: Json, content: str) -> bool:
+        """A subresource is never created (apiserver pkg/endpoints/handlers/patch.go), and a UID never changed."""
+        self.before_write()
+        old, options = self.objects.get(key), self.asked[-1][2]
+        if content != _APPLY:
+            return await self._refuse(writer, 415, f"a status with {content}")
+        if old is None:
+            return await apiserver._refuse(writer, 404, f"{key[2]} not found")
+        if not options.get("fieldManager"):
+            return await self._refuse(writer, 422, "fieldManager is required for apply patch")
+        uid, manager = old["metadata"]["uid"], options["fieldManager"]
+        owners = dict(self.owners.get(uid, {}))
+        force = options.get("force") == "true"
+        try:
+            status = status_rules.applied(old["status"], told["status"], manager, owners, force=force)
+        except status_rules.ConflictError as error:
+            return await self._refuse(writer, 409, str(error))
+        problems = status_rules.refusals(status, old["status"], _DRIVER)
+        if told["metadata"].get("uid", uid) != uid:
+            problems.append("metadata.uid: field is immutable")
+        if problems:
+            return await self._refuse(writer, 422, "; ".join(problems))
+        self.owners[uid] = owners
+        self.statuses.append(status)
+        await self.put({**old, "status": status})
+        await apiserver._send(writer, 200, self.objects[key])
         return True
 
     async def _create(self, writer: asyncio.StreamWriter, told: Json) -> bool:

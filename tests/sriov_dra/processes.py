@@ -10,11 +10,12 @@ from typing import Any
 
 from sriov import devices, settings
 from sriov.hardware import sysfs
-from sriov.state import grants, ledger
+from sriov.state import attached_vfs, grants, ledger
 from tests.deviceplugin import loops
 from tests.fakes import sysfs_tree
 from tests.sriov_agent import processes as agents
 from tests.sriov_agent.cluster import Json
+from tests.sriov_dra import hooks
 from tests.sriov_dra.apiserver import ApiServer
 from tests.sriov_dra.claims import claims
 from tests.sriov_dra.kubelet import NEW, Kubelet
@@ -64,6 +65,14 @@ class Node:
             )
         )
 
+    def attach(self, pci: devices.PciAddress, *addresses: str) -> None:
+        """An ADD has ended: the CNI notes what the pod has once the VF is in it."""
+        self.hold(pci)
+        noted = attached_vfs.AttachedVf(
+            pci=pci, container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=addresses
+        )
+        attached_vfs.AttachedVfs(self.root / "run").write(noted)
+
     def specs(self) -> dict[str, Json]:
         """CDI devices by qualified name."""
         found = [json.loads(path.read_bytes()) for path in sorted((self.root / "cdi").glob("*.json"))]
@@ -85,7 +94,11 @@ class Node:
         root = self.root
         folders = {"procfs": "proc", "dev": "dev", "run-dir": "run", "cdi-dir": "cdi"}
         folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "k", "config-file": "etc/config.json"}
-        paths = [f"--sysfs={self.sys.root}", *(f"--{name}={root / path}" for name, path in folders.items())]
+        paths = [
+            f"--sysfs={self.sys.root}",
+            f"--claim-hook={hooks.program()}",
+            *(f"--{name}={root / path}" for name, path in folders.items()),
+        ]
         command = [
             *(*before, sys.executable, "-P", "-W", "error", "-m", "sriov_dra", f"--node={claims.NODE}"),
             *(f"--service-account-dir={root}" if in_pod else agents.kubeconfig(root, port), *paths, *flags),

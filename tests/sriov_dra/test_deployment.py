@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -48,9 +49,14 @@ def test_the_driver_takes_its_arguments_and_its_names_are_the_policys(objects: l
         f"{given.kubelet_root_dir}/plugins/{given.driver_name}",
         f"{given.run_dir}/claims",
     } <= mounts
-    policy = rendering.only(objects, "ValidatingAdmissionPolicy")["spec"]
-    assert f'"{given.driver_name}"' in policy["validations"][2]["expression"]
-    assert f':{pod["serviceAccountName"]}"' in policy["matchConditions"][0]["expression"]
+    slices, status = (each["spec"] for each in objects if each["kind"] == "ValidatingAdmissionPolicy")
+    for policy in (slices, status):
+        assert f'"{given.driver_name}"' in policy["validations"][2]["expression"]
+        assert f':{pod["serviceAccountName"]}"' in policy["matchConditions"][0]["expression"]
+    assert f'"{given.driver_name}"' in status["validations"][0]["expression"]
+    bindings = [each for each in objects if each["kind"] == "ValidatingAdmissionPolicyBinding"]
+    names = [each["metadata"]["name"] for each in objects if each["kind"] == "ValidatingAdmissionPolicy"]
+    assert [each["spec"]["policyName"] for each in bindings] == names
 
 
 def test_it_has_no_privilege_and_writes_four_folders(objects: list[rendering.Object]) -> None:
@@ -66,15 +72,27 @@ def test_it_has_no_privilege_and_writes_four_folders(objects: list[rendering.Obj
 
 
 def test_its_role_is_what_it_asks_for(objects: list[rendering.Object]) -> None:
+    """From 1.36 on a claim's status needs `resourceclaims/driver` too, by the driver's name and the request's verb
+    (kubernetes pkg/registry/resource/utils.go, AuthorizedForDeviceStatus)."""
     verbs = {"post": "create", "put": "update"}
     asked = {
-        each._api_info.plural: {verbs.get(verb, verb) for verb in each._api_info.verbs}
-        for each in (api.ResourceSlice, api.ResourceClaim, api.PublishingNode)
+        "/".join(filter(None, (each._api_info.plural, each._api_info.action))): {
+            verbs.get(verb, verb) for verb in each._api_info.verbs
+        }
+        for each in (api.ResourceSlice, api.ResourceClaim, api.ResourceClaimStatus, api.PublishingNode)
     }
     rules = rendering.only(objects, "ClusterRole")["rules"]
+    [granular] = [rule for rule in rules if "resourceNames" in rule]
+    assert granular["resourceNames"] == ["sriov-underlay"]
+    asked["resourceclaims/driver"] = {f"associated-node:{verb}" for verb in asked["resourceclaims/status"]}
     assert {rule["resources"][0]: set(rule["verbs"]) for rule in rules} == asked
 
 
-def test_the_page_names_the_folder() -> None:
+def test_the_page_names_the_folder_and_its_values_are_the_charts() -> None:
     page = (pathlib.Path(__file__).parents[2] / "docs/dra.md").read_text()
     assert "deploy/kustomize/dra" in page
+    [values] = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "\ndra:" in text]
+    rendered = rendering.chart(yaml.safe_load(values))
+    [made] = [each["metadata"]["name"] for each in rendered if each["kind"] == "DeviceClass"]
+    assert f"here `{made}`" in page
+    assert "sriov-underlay-dra" in {each["metadata"]["name"] for each in rendered if each["kind"] == "DaemonSet"}

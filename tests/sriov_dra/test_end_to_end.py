@@ -35,8 +35,16 @@ def test_a_pod_gets_the_vf_of_its_claim_as_multus_calls_and_nobody_else_does(tmp
             added = await asyncio.to_thread(client.call, "ADD", call, ARGS=POD)
             assert added.code == 0, added
             assert machine.vf_state().vlan == 5
+            await loops.until(lambda: bool(node.api.statuses), 30)
+            [state] = node.api.statuses[0]["devices"]
+            assert state["networkData"] == {
+                "interfaceName": "net1",
+                "hardwareAddress": added.document["interfaces"][0]["mac"],
+            }
             assert "is not home yet" in await node.kubelet.unprepare(*wanted, "claim-uid")
             assert (await asyncio.to_thread(client.call, "DEL", call, ARGS=POD)).code == 0
+            await loops.until(lambda: len(node.api.statuses) == 2, 30)
+            assert node.api.statuses[1]["devices"][0]["conditions"][0]["reason"] == "Detached"
             assert await node.kubelet.unprepare(*wanted, "claim-uid") == ""
             assert (await asyncio.to_thread(client.call, "ADD", call, ARGS=OTHER)).code == 0, "it is free again"
             assert (await asyncio.to_thread(client.call, "DEL", call, ARGS=OTHER)).code == 0

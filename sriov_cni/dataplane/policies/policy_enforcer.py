@@ -56,6 +56,16 @@ class Enforcer:
             if held is not None and held.wanted is not None and held.wanted.raw:
                 pod_tables.arrived(inner, held, device)
 
+    def remember(self, key: Key) -> None:
+        """Read an attachment's rules when its ADD has been answered. Raises KernelError."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.wanted is None or held.holding.driver:
+                return
+            with self._inside(held) as inner:
+                if inner is not None:
+                    pod_tables.remember(inner, held)
+
     def mark_of(self, key: Key) -> int:
         """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
         with self._lock:
@@ -139,6 +149,7 @@ class Enforcer:
                     with self._counting(held):
                         why = pod_tables.find(inner, held, policy)
                         pod_tables.bring(inner, held, policy)
+                    pod_tables.remember(inner, held)
                     held.report(why)
 
     @contextlib.contextmanager

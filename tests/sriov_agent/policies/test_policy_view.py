@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sriov.cluster import policies as compiled
 from sriov.cluster import policy_frames
-from sriov_agent.policies import objects, view
+from sriov_agent.policies import objects, pods, view
 from tests.sriov_agent.policies import small_cluster, test_truth_table
 from tests.sriov_agent.policies.oracle import Json
 from tests.sriov_agent.policies.small_cluster import NAMESPACES, PODS, policy
@@ -180,6 +180,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a protocol": ({"ingress": [{"ports": [{"protocol": "ICMP"}]}]}, "protocol 'ICMP'; write TCP, UDP or SCTP"),
     "an endPort without port": ({"ingress": [{"ports": [{"endPort": 80}]}]}, "endPort without port"),
     "an endPort of a name": ({"ingress": [{"ports": [{"port": "http", "endPort": 80}]}]}, "port 'http' has an endPort"),
+    "a port's name of nothing": (
+        {"ingress": [{"ports": [{"port": ""}]}]},
+        "port '' is no port's name; write a number, or leave port out for all",
+    ),
+    "a port's number as a name": ({"ingress": [{"ports": [{"port": "80"}]}]}, "port '80' is no port's name"),
+    "a port's name that is too long": ({"ingress": [{"ports": [{"port": "a" * 16}]}]}, "is no port's name"),
     "an endPort that is smaller": ({"ingress": [{"ports": [{"port": 80, "endPort": 79}]}]}, "ports 80 to 79"),
     "a port": ({"ingress": [{"ports": [{"port": 70000}]}]}, "ports 70000 to 70000"),
     "a type": ({"policyTypes": ["Both"]}, "policyTypes 'Both' is neither Ingress nor Egress"),
@@ -336,6 +342,27 @@ def test_annotations_that_cannot_be_read_are_said() -> None:
     pod["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/network-status": "[{", "k8s.v1.cni.cncf.io/networks": "[[["}
     _, complaints = small_cluster.compile_all([], [pod, moved(PODS[1], "10.0.0")])
     assert [each.partition(":")[0] for each in complaints] == ["Pod x/a", "Pod x/a", "Pod x/b"]
+
+
+def test_addresses_that_are_none_are_one_line_a_pod() -> None:
+    """Who may write its annotation would fill the log."""
+    pod = copy.deepcopy(attached(PODS[1], "x/blue", "x/red"))
+    ips = ["10.9.0.1", "x" * 5000, *map(str, range(10))]
+    status = [{"name": name, "ips": ips} for name in ("x/blue", "x/red")]
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = msgspec.json.encode(status).decode()
+    pod["status"]["podIPs"].append({"ip": "10.0.0"})
+    complaints: list[str] = []
+    facts = pods.facts(msgspec.convert(pod, objects.PodObject), complaints.append)
+    assert complaints == [
+        "Pod x/b: '10.0.0' is no IP address, and 22 others like it; left out, the rest is used",
+    ]
+    assert facts is not None
+    assert facts.addresses["x/blue"] == facts.addresses["x/red"] == (compiled.packed("10.9.0.1"),)
+    ips[0] = "y" * 5000
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = msgspec.json.encode(status).decode()
+    pod["status"]["podIPs"].clear()
+    pods.facts(msgspec.convert(pod, objects.PodObject), complaints.append)
+    assert len(complaints[1]) < 200
 
 
 @pytest.mark.parametrize("before", [{}, {"k8s.v1.cni.cncf.io/networks": "blue"}])

@@ -292,6 +292,9 @@ class Mending:
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
         raise AssertionError(key)
 
+    def remember(self, key: tuple[tuple[int, int], str]) -> None:
+        raise AssertionError(key)
+
     def problems(self) -> list[str]:
         return []
 

@@ -17,11 +17,12 @@ BOTH = ("python", "native")
 
 def command(name: str) -> tuple[str, ...]:
     """The shim's command line. Skips the test where there is no compiler, which CI=true does not allow."""
-    return harness.PYTHON if name == "python" else _built(*(("--sanitize",) if name == "sanitized" else ()))
+    return harness.PYTHON if name == "python" else built(*(("--sanitize",) if name == "sanitized" else ()))
 
 
 @functools.cache
-def _built(*flags: str) -> tuple[str, ...]:
+def built(*flags: str) -> tuple[str, ...]:
+    """What hack/build-shim makes with these flags."""
     done = subprocess.run([harness.PROJECT / "hack/build-shim", *flags], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return (done.stdout.strip(),)

@@ -15,10 +15,12 @@ from sriov.pools import assignment, health, resources
 from sriov.state import grants, ledger
 from sriov_dra import snapshot
 from sriov_dra.claims import claim_files, claim_objects, edits, node_networks, preparing, reading
+from sriov_dra.hook import installed
 from sriov_dra.kubelet import claim_service
 from tests.fakes import life
 from tests.sriov.pools import facts
 from tests.sriov_agent.cluster import Json
+from tests.sriov_dra import hooks
 from tests.sriov_dra.claims import claims
 
 REFERENCE = preparing.ClaimReference("ml", "rails", "claim-uid")
@@ -66,9 +68,14 @@ class MortalGrants(grants.Grants):
 class MortalFiles(claim_files.ClaimFiles, frozen=True):
     life: life.Life
 
-    def write(self, claim: claim_objects.ClaimMetadata, made: Sequence[edits.PreparedDevice]) -> None:
+    def write(
+        self,
+        claim: claim_objects.ClaimMetadata,
+        made: Sequence[edits.PreparedDevice],
+        hook: edits.Hook | None = None,
+    ) -> None:
         self.life.effect("write files")
-        super().write(claim, made)
+        super().write(claim, made, hook)
 
     def remove(self, uid: str) -> None:
         self.life.effect("remove files")
@@ -89,6 +96,7 @@ class Bench:
         self.book.create()
         self.claims, self.old_pods = Claims(), OldPods()
         self.now = health.NONE
+        self.program = hooks.program()
         self.start()
 
     def start(self) -> None:
@@ -107,6 +115,7 @@ class Bench:
                 old_pods=self.old_pods,
                 taken=self.taken,
                 named=node_networks.NodeNetworks(self.root / "net.d").named,
+                hook=installed.ClaimHook(self.program, self.root / "plugin").ready,
                 patience=self.patience,
             )
         )
@@ -249,20 +258,69 @@ def test_a_device_that_something_ails_is_refused(bench: Bench, now: health.Condi
     assert text in str(caught.value)
 
 
+def hook_of(bench: Bench) -> list[Any]:
+    [path] = (bench.root / "cdi").glob("*.json")
+    return list(json.loads(path.read_bytes()).get("containerEdits", {}).get("hooks", []))
+
+
+def test_every_container_of_the_claim_is_checked_before_it_starts(bench: Bench, tmp_path: pathlib.Path) -> None:
+    """Once, whatever requests it names: the hook is the spec's."""
+    bench.put(claims.result(bench.names[0], "a"), claims.result(bench.names[2], "b"))
+    bench.prepare()
+    path = str(tmp_path / "plugin/sriov-claim-hook")
+    arguments = [path, str(bench.book.folder), "ml/rails", bench.found[0].id, bench.found[2].id]
+    assert hook_of(bench) == [{"hookName": "createRuntime", "path": path, "args": arguments, "timeout": 10}]
+    assert (tmp_path / "plugin/sriov-claim-hook").stat().st_mode & 0o111
+
+
+def test_a_vf_that_may_be_missing_is_not_asked_for_and_the_reason_is_kept(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = claims.config(claims.parameters(unattached="ipvlan has it"), "b")
+    bench.put(claims.result(bench.names[0], "a"), claims.result(bench.names[2], "b"), configs=[told])
+    bench.prepare()
+    assert hook_of(bench)[0]["args"][3:] == [bench.found[0].id]
+    assert [each.unattached for each in bench.grants.all()[0].devices] == ["", "ipvlan has it"]
+    assert f"claim ml/rails: its pod may start without {bench.found[2].id}: ipvlan has it" in caplog.text
+    bench.put(claims.result(bench.names[2], "b"), configs=[told])
+    bench.prepare()
+    assert hook_of(bench) == []
+
+
+def test_without_a_hook_nothing_is_prepared_but_what_may_be_missing(bench: Bench, tmp_path: pathlib.Path) -> None:
+    bench.program = tmp_path / "hook-of-another-machine"
+    bench.start()
+    bench.put()
+    with pytest.raises(errors.SriovError, match="hook-of-another-machine cannot be read: No such file"):
+        bench.prepare()
+    assert (bench.files(), bench.grants.all()) == ([], [])
+    bench.put(configs=[claims.config(claims.parameters(unattached="tested by hand"))])
+    bench.prepare()
+    assert bench.files() == ALL
+
+
 def test_a_network_of_the_node_is_found_in_a_list_of_plugins(bench: Bench, tmp_path: pathlib.Path) -> None:
     (tmp_path / "net.d").mkdir()
     (tmp_path / "net.d/10-broken.conf").write_text("{")
-    plugins = [{"type": "bridge", "vlan": 3}, {"type": "sriov", "vlan": 7}]
+    plugins = [{"type": "bridge", "vlan": 3}, {"type": "sriov", "vlan": 7, "ipam": {"type": "static"}}]
     (tmp_path / "net.d/20-blue.conflist").write_text(json.dumps({"name": "blue", "plugins": plugins}))
     (tmp_path / "net.d/30-red.conf").write_text(json.dumps({"name": "red", "type": "bridge"}))
     bench.put(configs=[claims.config(claims.parameters(network="blue"))])
     bench.prepare()
     [grant] = bench.grants.all()
-    assert grant.devices[0].network == {"vlan": 7}
+    [device] = grant.devices
+    assert (device.network, device.node_network, device.ipam) == ({"vlan": 7}, "blue", {"type": "static"})
     for name, text in (("red", "30-red.conf has no plugin of type sriov"), ("green", "there is none of this name in")):
         bench.put(configs=[claims.config(claims.parameters(network=name))])
         with pytest.raises(reading.ClaimError, match=text):
             bench.prepare()
+
+
+@pytest.mark.parametrize(("owners", "own"), [([{"kind": "Pod", "name": "train-0"}], True), ([], False)])
+def test_a_claim_from_a_template_is_its_pods_alone(bench: Bench, owners: list[dict[str, str]], own: bool) -> None:
+    bench.put(ownerReferences=owners)
+    bench.prepare()
+    assert [each.of_one_pod for each in bench.grants.all()] == [own]
 
 
 def test_of_claims_that_come_at_once_one_gets_the_device(bench: Bench) -> None:

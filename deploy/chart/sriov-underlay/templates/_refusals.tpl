@@ -18,12 +18,18 @@
 {{- if and .Values.policies.multi (not .Values.policies.enabled) }}
 {{- fail "policies.multi without policies.enabled watches nothing: set both to true" }}
 {{- end }}
+{{- if and .Values.dra.extendedResources (not .Values.dra.deviceClasses) }}
+{{- fail "dra.extendedResources is a field of the classes that dra.deviceClasses makes: set both to true" }}
+{{- end }}
 {{- if hasKey .Values.nodeSelector .Values.nodeGroupLabel }}
 {{- fail (printf "nodeSelector has %s, the label of nodeGroups: only one of them can choose the nodes, name the group in nodeGroups" .Values.nodeGroupLabel) }}
 {{- end }}
 {{- range $group, $_ := .Values.nodeGroups }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$" $group) }}
 {{- fail (printf "nodeGroups.%s: a group's name is part of objects' names and a label's value, use 1 to 30 lower-case letters, digits and -" $group) }}
+{{- end }}
+{{- if and $.Values.dra.enabled (regexMatch "(^|-)dra$" $group) }}
+{{- fail (printf "nodeGroups.%s: with dra.enabled a DaemonSet of this name is the driver's, take a name for the group that does not end with dra" $group) }}
 {{- end }}
 {{- if has $group (list "policy" "dashboard") }}
 {{- fail (printf "nodeGroups.%s: the chart has a ConfigMap of this name, take another name for the group" $group) }}

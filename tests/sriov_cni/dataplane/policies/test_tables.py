@@ -235,12 +235,19 @@ def test_a_table_of_an_older_release_is_taken_from_the_agent_and_from_disk(tmp_p
     loops.run(body())
 
 
+def _with_transport(name: str) -> bytes:
+    body = msgspec.msgpack.encode({"grants": {"g": ["x/p", [[[], [], [[name]]]]]}, "whole": True})
+    return framing.HEAD.pack(len(body)) + body
+
+
 WRONG = {
     "not whole": (encoded(PolicyChange(rules={A: Rules()})), "the first frame is not the whole table"),
     "too long": (framing.HEAD.pack(policy_frames.MOST_BYTES + 1), "a frame of 8388609 bytes"),
     "of nothing": (framing.HEAD.pack(0), "a frame of 0 bytes"),
     "rubbish": (framing.HEAD.pack(3) + b"\xc1\xc1\xc1", "a frame that is no change of policies"),
     "a set's name": (encoded(PolicyChange({"../../etc/x": SetChange()}, whole=True)), "set '../../etc/x'"),
+    "a set's name of a megabyte": (encoded(PolicyChange({"x" * (1 << 20): SetChange()}, whole=True)), "set 'xxx"),
+    "a transport of a megabyte": (_with_transport("y" * (1 << 20)), "Invalid enum value 'yyy"),
     "a grant that is not there": (
         encoded(PolicyChange(rules={A: Rules(("in",))}, whole=True)),
         "the grant 'in' is not",
@@ -273,6 +280,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_the_table_kept(
     assert line.startswith("policies from the agent: ")
     assert words in line
     assert line.endswith("its connection is closed, the table stays as it was")
+    assert len(line) < 700
 
 
 def test_a_gone_set_that_a_grant_names_is_refused(tmp_path: pathlib.Path) -> None:
