@@ -50,7 +50,7 @@ RUN_BY = {
     ("docs/dra.md", "text"): ["tests/sriov_dra/test_docs.py::test_the_hook_says_what_the_page_shows"],
     ("docs/dra.md", "yaml"): [
         "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
-        "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",
+        "tests/sriov_dra/test_docs.py::test_the_vf_networks_are_ones",
         "tests/sriov_dra/test_docs.py::test_the_status_is_what_the_driver_writes",
         "tests/sriov_dra/test_deployment.py::test_the_page_names_the_folder_and_its_values_are_the_charts",
     ],

@@ -1,6 +1,7 @@
 """Every metric that the code has, by the names that Prometheus sees."""
 
 import pathlib
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import prometheus_client
@@ -14,13 +15,14 @@ from sriov_agent import monitoring as agents
 from sriov_agent.policies import feed
 from sriov_cni.monitoring import attached_vfs, policies_metrics, services_metrics
 from sriov_cni.monitoring import metrics as daemons
+from sriov_dra import monitoring as drivers
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def names() -> dict[str, str]:
-    """What each is, by its name: of both daemons and the agent, and of Prometheus' own that a process has."""
+    """What each is, by its name: of the four programs, and of Prometheus' own that a process has."""
     return {f"{each.name}{suffix}": each.documentation for each in _families() for suffix in _suffixes(each)}
 
 
@@ -33,7 +35,7 @@ def ours() -> set[str]:
 
 def registries() -> tuple[prometheus_client.CollectorRegistry, ...]:
     """Each program's."""
-    return _daemon(), _plugin(), _agent()
+    return _daemon(), _plugin(), _agent(), _driver()
 
 
 def _families() -> Iterator[core.Metric]:
@@ -92,3 +94,17 @@ def _agent() -> prometheus_client.CollectorRegistry:
     where = feed.FeedTarget("node", pathlib.Path("policies.sock"))
     policies = feed.PolicyFeed(where, _NoCluster(), print)
     return agents.registry_of(agent.Agent("node", _NoCluster(), pathlib.Path("agent.sock"), policies))
+
+
+def _driver() -> prometheus_client.CollectorRegistry:
+    """Of one that has done nothing yet."""
+    idle = types.SimpleNamespace(
+        preparer=types.SimpleNamespace(prepared=0, refused=0, unprepared=0, let_go=0),
+        publisher=None,
+        service=types.SimpleNamespace(known=False),
+        reporter=types.SimpleNamespace(writes=0, late=0),
+    )
+    made = process_metrics.registry("DRA driver")
+    made.register(drivers.DriverMetrics(idle))  # type: ignore[arg-type]
+    made.register(process_metrics.BackgroundTasks(background.Background()))
+    return made

@@ -1,4 +1,4 @@
-"""The chart's `metrics` values, by a real Prometheus: two nodes, both daemons and the agent on each.
+"""The chart's `metrics` values, by a real Prometheus: two nodes, both daemons, the agent and the DRA driver on each.
 
 Prometheus is told of the pods as its discovery would find them, and scrapes through the proxies as prometheus-operator
 would have it do. Nodes are loopback addresses, and their loopbacks are ports of this machine's.
@@ -33,6 +33,8 @@ from tests.sriov_agent import cluster as small
 from tests.sriov_agent.policies import test_policy_process
 from tests.sriov_cni import harness
 from tests.sriov_cni.commands import test_repair
+from tests.sriov_dra import processes as dra
+from tests.sriov_dra.claims import claims
 
 TOKEN = "of-the-reader"  # noqa: S105 (nobody else's)
 Found = Collection[tuple[str, ...]]
@@ -116,6 +118,20 @@ class Node:
         ):
             yield
 
+    @contextlib.asynccontextmanager
+    async def dra_driver(self, folder: pathlib.Path) -> AsyncIterator[None]:
+        """At the pod's own address, beside stand-ins for the API server and the kubelet; `folder` has a short path."""
+        folder.mkdir()
+        made = dra.Node(folder)
+        await made.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
+        async with (
+            made.api.serving() as port,
+            made.kubelet.running(),
+            made.driver(port, f"--http={self.ip}:9560"),
+        ):
+            await made.kubelet.until_registered()
+            yield
+
 
 @pytest.fixture
 def nodes(tmp_path: pathlib.Path) -> Iterator[tuple[Node, Node]]:
@@ -163,18 +179,26 @@ async def scraped(
 ) -> AsyncIterator[Cluster]:
     """The chart's pods on the nodes, and a Prometheus with its PodMonitor and its rules."""
     rendered = rendering.chart(test_rendering.VARIANTS[variant])
-    daemonset, monitor = (rendering.only(rendered, kind) for kind in ("DaemonSet", "PodMonitor"))
+    daemonset, *others = named(rendered, "DaemonSet")
+    monitor, *further = named(rendered, "PodMonitor")
     pods = {each.name: pod(daemonset, each) for each in nodes}
+    pods |= {f"{each.name}-dra": pod(other, each) for other in others for each in nodes}
     [ca] = {each["tlsConfig"].get("serverName", "") for each in monitor["spec"]["podMetricsEndpoints"]}
     secrets = secrets_of(folder, proxies.certificate(folder, ca or "self"), token)
     cluster = Cluster(rendered, pods, folder / "pods.json", http_address.Tcp("127.0.0.1", clients.free_port()))
     cluster.tell()
-    scraping = podmonitors.scrape_configs(monitor, secrets, {"file_sd_configs": [{"files": [str(cluster.file)]}]})
+    discovery = {"file_sd_configs": [{"files": [str(cluster.file)]}]}
+    scraping = [each for one in (monitor, *further) for each in podmonitors.scrape_configs(one, secrets, discovery)]
     text = configuration(rendered, scraping, folder)
     server = prometheus.STORE.needs() / prometheus.SERVER
     with proxies.running(folder, [each for node in nodes for each in proxies_of(daemonset, node)], TOKEN):
         async with servers.running(server, folder, text, cluster.where):
             yield cluster
+
+
+def named(rendered: list[Object], kind: str) -> list[Object]:
+    """Of this kind, by name: the DRA driver's comes last."""
+    return sorted((each for each in rendered if each["kind"] == kind), key=lambda each: str(each["metadata"]["name"]))
 
 
 def secrets_of(folder: pathlib.Path, certificate: pathlib.Path, token: str) -> dict[tuple[str, str], pathlib.Path]:
@@ -195,17 +219,17 @@ def configuration(rendered: list[Object], scraping: list[Object], folder: pathli
 
 def pod(daemonset: Object, node: Node) -> Object:
     template = daemonset["spec"]["template"]
-    about = {"name": f"sriov-underlay-{node.name}", "namespace": "kube-system"}
+    about = {"name": f"{daemonset['metadata']['name']}-{node.name}", "namespace": "kube-system"}
     status = {"phase": "Running", "podIP": node.ip, "hostIP": node.ip}
     spec = {**template["spec"], "nodeName": node.name}
     return {"metadata": {**template["metadata"], **about}, "spec": spec, "status": status}
 
 
 def proxies_of(daemonset: Object, node: Node) -> list[proxies.Proxy]:
-    named = [each for name, each in rendering.containers(daemonset).items() if name.endswith("-metrics")]
-    listening = [each["ports"][0]["containerPort"] for each in named]
-    ports = dict(zip(listening, [*node.ports.values()][: len(named)], strict=True))  # the agent's is the last
-    return [proxies.proxy(each, node.ip, ports) for each in named]
+    found = [each for name, each in rendering.containers(daemonset).items() if name.endswith("-metrics")]
+    listening = [each["ports"][0]["containerPort"] for each in found]
+    ports = dict(zip(listening, [*node.ports.values()][: len(found)], strict=True))  # the agent's is the last
+    return [proxies.proxy(each, node.ip, ports) for each in found]
 
 
 async def asked(where: http_address.Tcp, path: str, token: str) -> tuple[int, str]:
@@ -220,17 +244,21 @@ async def asked(where: http_address.Tcp, path: str, token: str) -> tuple[int, st
     return int(told.split()[1]), told
 
 
-def test_two_nodes_in_dashboard_and_alerts(nodes: tuple[Node, Node], tmp_path: pathlib.Path) -> None:
+def test_two_nodes_in_dashboard_and_alerts(
+    nodes: tuple[Node, Node], tmp_path: pathlib.Path, folder: pathlib.Path
+) -> None:
     async def body() -> None:
         a, b = nodes
         async with contextlib.AsyncExitStack() as running:
             for each in nodes:
                 await running.enter_async_context(each.device_plugin())
                 await running.enter_async_context(each.agent())
+                await running.enter_async_context(each.dra_driver(folder / each.name))
             running.enter_context(a.cni_daemon())
             stopping = contextlib.ExitStack()
             running.enter_context(stopping).enter_context(b.cni_daemon())
-            cluster = await running.enter_async_context(scraped("services, and everything of metrics", nodes, tmp_path))
+            variant = "services and claims, and everything of metrics"
+            cluster = await running.enter_async_context(scraped(variant, nodes, tmp_path))
             await targets_are_up(cluster)
             for node, owner in ((a, "blue/db-0"), (b, "green/web-0")):
                 assert await asyncio.to_thread(node.add, owner) == 0
@@ -255,6 +283,10 @@ async def targets_are_up(cluster: Cluster) -> None:
         for job, name, port in programs
         for pod, node, ip in pods
     }
+    wanted |= {
+        ("sriov-dra", "http", "dra-driver", "kube-system", f"sriov-underlay-dra-{node}", node, f"{ip}:9560")
+        for _, node, ip in pods
+    }
     labels = ("job", "endpoint", "container", "namespace", "pod", "node", "instance")
     await cluster.shows("up == 1", *labels, found=wanted)
 
@@ -278,7 +310,8 @@ async def the_dashboard_shows_both_nodes(cluster: Cluster) -> None:
     for query in queries:
         await servers.told(filled(query), _none if "sriov_background_fail" in query else bool, cluster.where)
     [memory] = [each for each in queries if "process_resident_memory_bytes" in each]
-    programs = {(node, program) for node in ("a", "b") for program in ("CNI daemon", "device plugin", "agent")}
+    four = ("CNI daemon", "device plugin", "agent", "DRA driver")
+    programs = {(node, program) for node in ("a", "b") for program in four}
     await cluster.shows(filled(memory), "node", "program", found=programs)
     await cluster.shows(filled(memory, node="b"), "node", "program", found={each for each in programs if "b" in each})
 
@@ -314,7 +347,7 @@ async def targets_that_vanish_are_named(cluster: Cluster) -> None:
     vanished = 'ALERTS{alertname=~"Sriov.*Vanished"}'
     lost = ("SriovDaemonVanished", "a", "CNI daemon")
     await cluster.shows(vanished, "alertname", "host", "program", found={lost})
-    del cluster.pods["b"]
+    del cluster.pods["b"], cluster.pods["b-dra"]
     cluster.tell()
     await cluster.shows(vanished, "alertname", "host", "program", found={lost, ("SriovNodeVanished", "b", "")})
     await cluster.shows('ALERTS{alertname="SriovDaemonDown"}', "node", found=set())

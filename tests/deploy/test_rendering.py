@@ -52,6 +52,16 @@ VARIANTS: dict[str, Object] = {
         "rules": {"enabled": True},
         "dashboard": {"enabled": True},
     }},
+    "services and claims, and everything of metrics": {
+        "services": {"enabled": True},
+        "dra": {"enabled": True},
+        "metrics": {
+            "proxy": {"enabled": True, "image": "registry.example/kube-rbac-proxy:v0.21.2"},
+            "podMonitor": {"enabled": True},
+            "rules": {"enabled": True},
+            "dashboard": {"enabled": True},
+        },
+    },
     "services, and policies": {"services": {"enabled": True}, "policies": {"enabled": True}},
     "services, and policies of all networks": {
         "services": {"enabled": True},
@@ -83,6 +93,13 @@ VARIANTS: dict[str, Object] = {
         **{
             each: {"extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}]}
             for each in ("devicePlugin", "cniDaemon")
+        },
+    },
+    "claims, and metrics": {
+        "dra": {"enabled": True},
+        "metrics": {
+            "proxy": {"enabled": True, "image": "quay.io/brancz/kube-rbac-proxy:v0.21.2"},
+            "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
         },
     },
     "claims without probes": {"dra": {"enabled": True}, "http": {"enabled": False}},
@@ -302,6 +319,23 @@ def test_what_is_off_by_default_is_the_same_by_the_chart_and_by_components(
     )
     assert (("ClusterRole", "sriov-underlay-agent") in chart) is ("services" in components)
     assert chart == plain
+
+
+def test_prometheus_finds_the_drivers_pods_by_their_labels_and_their_port() -> None:
+    objects = by_name(rendering.chart(VARIANTS["claims, and metrics"]))
+    pod = objects["DaemonSet", "sriov-underlay-dra"]["spec"]["template"]
+    monitor = objects["PodMonitor", "sriov-underlay-dra"]["spec"]
+    labels = pod["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    grouped: Object = {"nodeGroups": {"canary": {}}}
+    objects = by_name(rendering.chart({**VARIANTS["claims, and metrics"], **grouped}))
+    [expression] = objects["PodMonitor", "sriov-underlay-dra"]["spec"]["selector"]["matchExpressions"]
+    canary = objects["DaemonSet", "sriov-underlay-canary-dra"]["spec"]["template"]["metadata"]["labels"]
+    assert {labels[expression["key"]], canary[expression["key"]]} == set(expression["values"])
+    [endpoint] = monitor["podMetricsEndpoints"]
+    assert endpoint["port"] in {each["name"] for each in pod["spec"]["containers"][0]["ports"]}
+    others = objects["PodMonitor", "sriov-underlay"]["spec"]["selector"]["matchLabels"]
+    assert not others.items() <= labels.items(), "its pods are none of the daemons'"
 
 
 def test_without_services_nothing_of_them_is_rendered() -> None:

@@ -151,10 +151,23 @@ def at_once(where: netns.Netns) -> None:
 
 
 def is_wired(place: Place) -> bool:
-    """Whether the pod's net1 sends, and every port of the node's bridges passes on: each waits for its carrier."""
-    ports = [each.get("linkinfo", {}) for each in shown(place.node.name, "-details", "link")]
-    states = {each["info_slave_data"]["state"] for each in ports if each.get("info_slave_kind") == "bridge"}
-    return states == {"forwarding"} and namespaces.is_reached(place.pod.handle, "net1", ())
+    """Whether the pod's net1 sends, and the node's bridges pass on what it sends."""
+    return bool(_ports(place.node.name)) and _pass_on(place.node.name) and sends(place.pod, "net1")
+
+
+def sends(where: namespaces.Namespace, link: str) -> bool:
+    """Whether the link sends, and bridges there pass on what they get: each waits for its carrier."""
+    return _pass_on(where.name) and namespaces.is_reached(where.handle, link, ())
+
+
+def _pass_on(where: str) -> bool:
+    return all(state == "forwarding" for state in _ports(where))
+
+
+def _ports(where: str) -> list[str]:
+    """The states of all ports of bridges."""
+    found = [each.get("linkinfo", {}) for each in shown(where, "-details", "link")]
+    return [each["info_slave_data"]["state"] for each in found if each.get("info_slave_kind") == "bridge"]
 
 
 def ip(where: str, line: str, *further: str) -> None:

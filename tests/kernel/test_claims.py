@@ -6,8 +6,8 @@ import os
 import pathlib
 import re
 import subprocess
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import pytest
 
@@ -32,11 +32,22 @@ def listed(name: str) -> dict[str, Any]:
     return one  # type: ignore[no-any-return]
 
 
+class RuntimesNode(Protocol):
+    """Where the runtime runs: the daemon's run directory is `run` of its folder."""
+
+    folder: pathlib.Path
+
+    def command(self, *command: str) -> Sequence[str]:
+        """Return the command that runs this on the node."""
+
+
 class Runtime:
     """A runtime with one network list, whose leases are in the test's folder; `said` is what ADD has answered."""
 
-    def __init__(self, node: mock_node.MockNode, network: dict[str, Any], uid: str, pod: namespaces.Namespace) -> None:
-        self.node, self.network, self.uid, self.pod = node, network, uid, pod
+    def __init__(
+        self, node: RuntimesNode, network: dict[str, Any], uid: str, pod: namespaces.Namespace, shim: str = "native"
+    ) -> None:
+        self.node, self.network, self.uid, self.pod, self.shim = node, network, uid, pod, shim
         self.said: list[bytes] = []
         self.error = ""
         for each in network["plugins"]:
@@ -69,7 +80,7 @@ class Runtime:
         }
         env |= {"SRIOV_CNI_SOCKET": str(self.node.folder / "run/cni.sock"), "SRIOV_CNI_WAIT": "0.2"}
         is_ours = plugin["type"] == "sriov"
-        program = shims.command("native") if is_ours else (f"{linked.PLUGINS}/{plugin['type']}",)
+        program = shims.command(self.shim) if is_ours else (f"{linked.PLUGINS}/{plugin['type']}",)
         done = subprocess.run(self.node.command(*program), input=stdin, capture_output=True, env=env, check=False)
         return done.returncode, done.stdout
 

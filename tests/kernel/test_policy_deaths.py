@@ -28,7 +28,6 @@ ROUNDS = 50 if tiers.LONG else 1
 POD = test_policy_process.of(
     "Pod", small_cluster.pod("x", "a", status={"phase": "Running", "podIPs": [{"ip": V4.pod}]})
 )
-OTHER = test_policy_process.of("NetworkPolicy", small_cluster.policy("x", "other", egress=[{"ports": [{"port": 1}]}]))
 
 
 class Cluster:
@@ -37,7 +36,7 @@ class Cluster:
     def __init__(self, place: linked.Place, folder: pathlib.Path, api: StandIn, port: int) -> None:
         self.stage = policed.Stage(place, folder / "none")
         self.api = api
-        self._folder, self._port = folder, port
+        self._folder, self._port, self._changes = folder, port, 0
         self._daemons, self._agents = contextlib.ExitStack(), contextlib.AsyncExitStack()
         self.daemon: subprocess.Popen[bytes] | None = place.daemon
         self.agent: asyncio.subprocess.Process | None = None
@@ -75,14 +74,14 @@ class Cluster:
     async def is_in_force(self) -> None:
         """Whoever has just started is in charge: a change of the cluster comes to be in force.
 
-        A second one is needed where the first only makes good what a daemon that was killed had not written yet.
+        A second one is needed where the first only makes good what a daemon that was killed had not written yet. It is
+        another one than the first, which an agent that comes late sees together with it.
         """
         before = self.stage.digest
-        for patience in (10, 30):
-            if ("NetworkPolicy", "x", "other") in self.api.objects:
-                await self.api.delete(OTHER)
-            else:
-                await self.api.put(OTHER)
+        for patience in (10, 60):
+            self._changes += 1
+            opened = small_cluster.policy("x", "other", egress=[{"ports": [{"port": self._changes}]}])
+            await self.api.put(test_policy_process.of("NetworkPolicy", opened))
             with contextlib.suppress(TimeoutError):
                 await loops.until(lambda: self.stage.digest != before, patience)
                 return

@@ -82,12 +82,12 @@ class Pod:
         said = self.does("nft -s list ruleset")
         return " ".join(word for word in said.split() if not word.startswith("0x"))
 
-    def lets_out(self, device: str = "net1") -> bool:
+    def lets_out(self, device: str = "net1", patience: float = ways_out.QUIET) -> bool:
         with ways_out.watched(self._others.handle, "far") as listening:
             with netns.entered(self.inside.handle):
                 ways_out.by_packet_socket(device, crafted.ethernet(PACKET))
                 ways_out.by_raw_ip(device, PACKET)
-            return ways_out.comes(listening, crafted.MARKER)
+            return ways_out.comes(listening, crafted.MARKER, patience)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 from sriov_cni.context import claims as pod_claims
 from tests.deviceplugin import loops
-from tests.kernel import namespaces
+from tests.kernel import namespaces, test_claims
 from tests.lab import cnis, igb
 from tests.sriov_agent.cluster import Json
 from tests.sriov_cni import harness
@@ -25,7 +25,11 @@ class GuestNode(processes.Node):
     def __init__(self, root: pathlib.Path) -> None:
         super().__init__(root)
         selectors = {"rootDevices": [str(igb.PF0)]}
+        self.folder = root
         self.configure({"resourceName": "igb", "publish": "dra", "checkHealthOnPf": True, "selectors": selectors})
+
+    def command(self, *command: str) -> tuple[str, ...]:
+        return command
 
     async def cni(
         self, command: str, pod: str, place: namespaces.Namespace, index: int, ifname: str = "net1", **keys: object
@@ -36,8 +40,16 @@ class GuestNode(processes.Node):
         ipam = {"type": "host-local", "dataDir": str(self.root / "leases"), "ranges": ranges}
         network = harness.configuration(igb.vf(index).pci, cniVersion="1.0.0", ipam=ipam, **keys)
         who = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=ml;K8S_POD_NAME={pod};K8S_POD_UID={pod}-uid"
-        client = harness.Client(self.root / "cni.sock", "/usr/lib/cni", place.path)
+        client = harness.Client(self.root / "run/cni.sock", "/usr/lib/cni", place.path)
         return await asyncio.to_thread(client.call, command, network, CONTAINERID=f"c-{pod}", ARGS=who, IFNAME=ifname)
+
+    async def runs(self, command: str, *runtimes: test_claims.Runtime) -> list[int]:
+        """What each runtime's list of plugins ends with."""
+        return [await asyncio.to_thread(each.run, command) for each in runtimes]
+
+    def runtime(self, network: str, pod: str, place: namespaces.Namespace) -> test_claims.Runtime:
+        """For the list of that name in docs/dra.md."""
+        return test_claims.Runtime(self, test_claims.listed(network), f"{pod}-uid", place, "python")
 
 
 def name(index: int) -> str:
@@ -67,7 +79,7 @@ def on_guest(folder: pathlib.Path, body: Callable[[GuestNode], Coroutine[object,
 def _cni(folder: pathlib.Path) -> Iterator[None]:
     with igb.host(folder) as (here, book):
         granted = pod_claims.PodClaims(folder / "run")
-        with harness.daemon(here, book, folder / "cni.sock", claims=granted):
+        with harness.daemon(here, book, folder / "run/cni.sock", claims=granted):
             yield
 
 

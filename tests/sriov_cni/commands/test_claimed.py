@@ -509,6 +509,22 @@ def test_a_runtime_that_is_gone_leaves_nothing(tmp_path: pathlib.Path) -> None:
         assert (node.bench.machine.snapshot(), node.held(), node.leases()) == (before, {}, set())
 
 
+def test_a_shim_whose_attachment_was_ended_before_its_answer_was_read_is_told(native: Node) -> None:
+    """As one that was stopped meanwhile: of several devices it is enough that one has gone."""
+    native.grant(native.device(0), native.device(1))
+    network = alone(ipam=None)
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": native.client.netns}
+    encoded = {key.encode(): value.encode() for key, value in {**env, "CNI_ARGS": POD}.items()}
+    with contextlib.closing(shim.connect(os.fsencode(native.client.socket), 5)) as daemon:
+        shim.send_call(daemon, encoded, json.dumps(network).encode())
+        kind, payload = shim.receive(daemon)
+        assert (kind, payload[:1]) == (wire.ANSWER, b"\0")
+        assert native.call("DEL", network).code == 0
+        daemon.sendall(wire.frame(wire.DELIVERED, b"\1"))
+        assert shim.receive(daemon)[0] == wire.WITHDRAWN
+    assert native.held() == {}
+
+
 def _unread(program: str, env: dict[str, str], network: dict[str, object]) -> None:
     """Run the shim with a stdout that nobody reads."""
     reader, writer = os.pipe()
