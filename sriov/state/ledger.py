@@ -36,8 +36,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     netns: str
     namespace: str = ""
     pod: str = ""
-    uid: str = ""
     within: str = ""
+    uid: str = ""
 
     @property
     def facts(self) -> dict[str, str]:

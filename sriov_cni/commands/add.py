@@ -244,8 +244,8 @@ def _request(
         netns=call.invocation.netns,
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
-        uid=call.invocation.args.uid,
         within=call.invocation.within,
+        uid=call.invocation.args.uid,
     )
     declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)

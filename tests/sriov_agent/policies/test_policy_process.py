@@ -183,6 +183,7 @@ def test_a_snapshot_that_is_damaged_leaves_everything_to_the_agent(tmp_path: pat
         async with api.serving() as port, agent(tmp_path, port):
             async with daemon.serving():
                 await reaches(daemon, api)
+                await loops.until(daemon.where.snapshot.exists, 30)
             daemon.where.snapshot.write_bytes(daemon.where.snapshot.read_bytes()[:-1])
             again = PolicyDaemon(tmp_path)
             async with again.serving():

@@ -139,12 +139,12 @@ def test_a_table_that_is_too_large_is_refused(tmp_path: pathlib.Path, caplog: py
     async def body() -> None:
         async with Place(tmp_path).open() as place:
             async with place.agent(frames.encoded(TableChange(many, whole=True))):
-                await loops.until(lambda: len(place.table) == count, 15)
+                await loops.until(lambda: len(place.table) == count, 60)
             async with place.agent(frames.encoded(TableChange((*many, SECOND), whole=True))) as (reader, _):
                 await hung_up(reader)
             assert len(place.table) == count
 
-    loops.run(body(), 40)
+    loops.run(body(), 120)
     assert f"{count + 1} frontends with 0 backends are too many" in caplog.text
 
 

@@ -172,6 +172,11 @@ def test_a_pod_that_does_not_come_is_waited_for_as_long_as_said(tmp_path: pathli
     loops.run(body())
 
 
+def _with_transport(name: str) -> bytes:
+    body = msgspec.msgpack.encode({"grants": {"g": ["x/p", [[[], [], [[name]]]]]}, "whole": True})
+    return framing.HEAD.pack(len(body)) + body
+
+
 def test_a_pod_with_another_uid_is_asked_for_and_waited_for(tmp_path: pathlib.Path) -> None:
     """What is known of its predecessor is none of its; what is known of one of its name before counts without a UID."""
 
@@ -233,11 +238,6 @@ def test_a_table_of_an_older_release_is_taken_from_the_agent_and_from_disk(tmp_p
             assert again.held.rules_of("x", "a", "blue") is None
 
     loops.run(body())
-
-
-def _with_transport(name: str) -> bytes:
-    body = msgspec.msgpack.encode({"grants": {"g": ["x/p", [[[], [], [[name]]]]]}, "whole": True})
-    return framing.HEAD.pack(len(body)) + body
 
 
 WRONG = {
