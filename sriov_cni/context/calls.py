@@ -73,8 +73,8 @@ OtherBalancers = Callable[[], tuple[str, ...]]
 
 
 class PolicySource(Protocol):
-    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own, `uid` for a pod of which
-    the name decides."""
+    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own. `uid` is the pod's, "" if
+    the runtime told none: then the name decides."""
 
     def rules_of(self, namespace: str, pod: str, network: str, uid: str = "") -> "pod_policies.PodPolicy | None":
         """Return what holds; None for a pod that is not known, as another one of this name is. For any thread."""
