@@ -131,6 +131,7 @@ def test_a_pods_socket_whose_backend_goes_is_ended_in_its_namespace(
             sending.sendall(frames.encoded(TableChange((other,))))
             with pytest.raises(ConnectionAbortedError):
                 asking.recv(1)
+            assert namespaces.until(lambda: metrics(where)["change_duration_seconds_count"] >= 2)
             seen = metrics(where)
             assert (seen["effective"], seen["change_duration_seconds_count"]) == (1, 2)
             assert (seen["sockets_ended_total"], seen["agent_silence_seconds"]) == (1, 0)
