@@ -38,7 +38,7 @@ async def add(daemon: Daemon, call: Call) -> bytes:
         interfaces, leased = await _attach(daemon, held, call, network, request, pod=pod, wanted=wanted)
         daemon.fresh.add(call.key, call)
         if granted is not None and daemon.claims is not None:
-            daemon.claims.note(pci, call.invocation, interfaces[0], leased)
+            daemon.claims.note(granted, call.invocation, interfaces[0], leased)
     for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
         log.warning("network %s: %s", network.name, warning)
     merged = result.merge(before.result, interfaces, leased, wanted.dns)
