@@ -6,7 +6,7 @@ written, that is logged, and device nodes are passed in the way that needs no fi
 
 import logging
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -26,19 +26,33 @@ class FilePlaces(msgspec.Struct, frozen=True):
 
 
 class Handout:
-    """Answers Allocate for every resource. For one thread."""
+    """Answers Allocate for every resource. For one thread.
 
-    def __init__(self, places: FilePlaces) -> None:
-        self._places = places
+    `claimed` returns the devices that are prepared for a claim at that moment, with it in words: what the plugin
+    offers is as of its last look, and the DRA driver may have looked since.
+    """
+
+    def __init__(self, places: FilePlaces, claimed: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._places, self._claimed = places, claimed
         self._specs: dict[str, bytes | None] = {}  # what is on disk, by file name
 
     def allocate(self, pool: assignment.Pool, requests: Sequence[Sequence[str]]) -> list[allocation.Answer]:
         """Return one answer for each container. Writes only when all are granted. Raises AllocationError."""
+        self._refuse_claimed(pool, requests)
         delivery = self._delivery(pool)
         answers = [allocation.answer(pool, ids, delivery) for ids in requests]
         for ids in requests:
             self._tell_multus(pool, ids)
         return answers
+
+    def _refuse_claimed(self, pool: assignment.Pool, requests: Sequence[Sequence[str]]) -> None:
+        claimed = self._claimed()
+        for each in (each for ids in requests for each in ids if each in claimed):
+            raise allocation.AllocationError(
+                f"device {each} of {pool.resource} cannot be given: it {claimed[each]}",
+                "it is free once the kubelet has unprepared that claim",
+                retryable=True,
+            )
 
     def announce(self, pool: assignment.Pool) -> None:
         """Write the pool's present CDI spec."""

@@ -63,7 +63,7 @@ class Plugin:
         self._reloads = self._refused_reloads = 0
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
-        self._giver = device_files.Handout(options.places)
+        self._giver = device_files.Handout(options.places, functools.partial(observer.claims, options.node.run_dir))
         self._served: dict[str, _Served] = {}
         self._where: dict[str, str] = {}  # device to resource, as last assigned
         self._told: dict[str, str] = {}  # device to the last log line about it

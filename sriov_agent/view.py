@@ -70,6 +70,10 @@ class View:
         for key in known.get(kind, set()) - keys:
             self.remove(kind, key)
 
+    def absent(self, kind: type[objects.AnyObject]) -> None:
+        """Remove all of a kind that the API server does not serve."""
+        self.only(kind, set())
+
     def counts(self) -> dict[str, int]:
         return {"Service": len(self._services), "EndpointSlice": len(self._owners), "ServiceCIDR": len(self._cidrs)}
 

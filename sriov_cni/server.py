@@ -8,6 +8,7 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -165,7 +166,8 @@ class Server:
                 delivered = await self._delivered(shim, answer)
             if delivered and call is not None:
                 await self._confirm(shim, call)
-            if self._daemon.calls_log is not None:  # when this is over and the shim has gone
+            # When this is over and the shim has gone. That a pod without a claim had none is no news.
+            if self._daemon.calls_log is not None and (call is None or call.attachments):
                 took = time.monotonic() - started
                 asyncio.get_running_loop().call_soon(
                     _keep, self._daemon.calls_log, facts, received.document, answer, took
@@ -177,8 +179,9 @@ class Server:
             if delivered is False and call is not None:
                 _log.warning("%r: the runtime did not wait for the answer", name)
                 await dispatch.give_up(self._daemon, call)
-            if call is not None and self._daemon.fresh.holds(call.key, call):
-                self._daemon.fresh.end(call.key)
+            for each in () if call is None else call.attachments:
+                if self._daemon.fresh.holds(each.key, each):
+                    self._daemon.fresh.end(each.key)
 
     async def _delivered(self, shim: connection.Connection, answer: bytes) -> bool | None:
         """Report whether the runtime has read the answer; None if that is not known, since the daemon ends."""
@@ -191,7 +194,10 @@ class Server:
 
     async def _confirm(self, shim: connection.Connection, call: calls.Call) -> None:
         """Tell the shim if the attachment whose answer it printed was ended before that."""
-        if call.invocation.command is not environment.Command.ADD or self._daemon.fresh.holds(call.key, call):
+        fresh = self._daemon.fresh
+        if call.invocation.command is not environment.Command.ADD or all(
+            fresh.holds(each.key, each) for each in call.attachments
+        ):
             return
         _log.warning("the attachment was ended before the runtime had its result: telling the shim")
         with contextlib.suppress(OSError):
@@ -224,7 +230,8 @@ class Server:
         if (descriptor := shim.take_descriptor()) is not None:
             with contextlib.suppress(errors.NetnsError):
                 pod = held.enter_context(self._adopt(descriptor))
-        return calls.Call(invocation, received.document, pod, _ipam_runner(shim))
+        run = _ipam_runner(shim)
+        return calls.Call(invocation, received.document, pod, run, run)
 
 
 async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
@@ -236,11 +243,15 @@ async def _delivered(shim: connection.Connection, answer: bytes) -> bool:
         return False
 
 
-def _ipam_runner(shim: connection.Connection) -> calls.RunIpam:
-    async def run(command: str, plugin: str) -> wire.Outcome:
+class _RunIpam(Protocol):
+    async def __call__(self, command: str, plugin: str, own: wire.OwnCall | None = None, /) -> wire.Outcome: ...
+
+
+def _ipam_runner(shim: connection.Connection) -> _RunIpam:
+    async def run(command: str, plugin: str, own: wire.OwnCall | None = None, /) -> wire.Outcome:
         try:
             with timing.timed(steps.CallStep.IPAM):
-                await shim.write(wire.ipam_request(command, plugin))
+                await shim.write(wire.ipam_request(command, plugin, own))
                 return wire.outcome(await shim.read(wire.IPAM))
         except (OSError, wire.WireError) as error:
             message = f"IPAM {command} of {plugin!r} has no outcome: {error}"

@@ -142,6 +142,7 @@ def test_every_flag_and_exit_status_on_the_installers_page_is_known() -> None:
         for command in (["install"], ["uninstall"], ["status"])
     ]
     foreign = {"--require-hashes", "--no-deps", "--log-level", "--config-file", "--http", "--cluster-socket"}
+    foreign |= {"--policy-socket", "--policies"}
     foreign |= {"--system", "--uid", "--home-dir", "--shell"}  # useradd's
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", page)) - foreign
     assert named == set(re.findall(r"(?<![\w-])--[a-z][\w-]+", "".join(helps))) - {"--help"}

@@ -43,12 +43,14 @@ RUN_BY = {
     ],
     ("docs/dra.md", "json"): [
         "tests/sriov_dra/test_docs.py::test_the_configuration",
+        "tests/kernel/test_claims.py::test_alone_two_claims_of_one_pod_and_two_devices_of_one_claim",
+        "tests/kernel/test_claims.py::test_chained_behind_a_bridge",
         "tests/sriov_dra/test_docs.py::test_the_opt_out_is_one",
     ],
     ("docs/dra.md", "text"): ["tests/sriov_dra/test_docs.py::test_the_hook_says_what_the_page_shows"],
     ("docs/dra.md", "yaml"): [
         "tests/sriov_dra/test_docs.py::test_a_cluster_takes_the_objects",
-        "tests/sriov_dra/test_docs.py::test_the_vf_network_is_one",
+        "tests/sriov_dra/test_docs.py::test_the_vf_networks_are_ones",
         "tests/sriov_dra/test_docs.py::test_the_status_is_what_the_driver_writes",
         "tests/sriov_dra/test_deployment.py::test_the_page_names_the_folder_and_its_values_are_the_charts",
     ],
@@ -67,6 +69,9 @@ RUN_BY = {
     ],
     ("docs/policy.md", "yaml"): ["tests/deploy/test_rendering.py::test_the_values_of_the_page_switch_policies_on"],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
+    ("docs/sriovctl.md", "text"): [
+        "tests/sriovctl/commands/test_topology.py::test_free_vfs_of_a_gpus_root_and_that_it_is_too_coarse"
+    ],
     ("docs/services.md", "text"): [
         "tests/sriov_cni/dataplane/test_proof.py::test_another_program_of_the_cgroup_that_comes_after_ours"
     ],
@@ -262,13 +267,16 @@ def test_the_values_of_the_quick_start(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_variables_of_the_units() -> None:
-    [block] = [text for language, text in BLOCK.findall((DOCS / "systemd.md").read_text()) if language == ""]
-    for line in block.splitlines():
+    blocks = [text for language, text in BLOCK.findall((DOCS / "systemd.md").read_text()) if language == ""]
+    modules = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin", "sriov-agent": "sriov_agent"}
+    seen = set()
+    for line in "".join(blocks).splitlines():
         variable, _, value = line.partition("=")
-        name = "sriov-cni" if "CNI" in variable else "sriov-device-plugin"
+        name = variable.removesuffix("_OPTIONS").lower().replace("_", "-")
+        seen.add(name)
         assert f"${variable}" in unit_file(f"{name}.service").read_text()
-        module = {"sriov-cni": "sriov_cni", "sriov-device-plugin": "deviceplugin"}[name]
-        assert flags(shlex.split(value.strip('"'))) <= helped(module)
+        assert flags(shlex.split(value.strip('"'))) <= helped(modules[name])
+    assert seen == {*modules}
 
 
 def test_symptoms_are_what_the_programs_say() -> None:

@@ -31,7 +31,7 @@ def _deviceplugin(flags: argparse.Namespace) -> list[figures.Figure]:
 
 
 def _dra(flags: argparse.Namespace) -> list[figures.Figure]:
-    return dra.measure(*(70, 10) if flags.small else ())
+    return dra.measure(*(70, 10, 3) if flags.small else ())
 
 
 def _scale(flags: argparse.Namespace) -> list[figures.Figure]:

@@ -24,13 +24,19 @@ class ObjectSource(Protocol):
 
 
 class ClusterView(Protocol):
-    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list."""
+    """What takes note of objects: of one that is new or changed, of one that is gone, of a complete list; and of a kind
+    that the API server does not serve."""
 
     def put(self, seen: Any) -> None: ...
 
     def remove(self, kind: type[Any], key: tuple[str, str]) -> None: ...
 
     def only(self, kind: type[Any], keys: set[tuple[str, str]]) -> None: ...
+
+    def absent(self, kind: type[Any]) -> None: ...
+
+
+_MOST_ASKED = 60.0  # seconds
 
 
 class WatchTimings(background.RetryTimings, frozen=True):
@@ -42,9 +48,10 @@ class WatchTimings(background.RetryTimings, frozen=True):
     silence: float = 90.0
     absent: float = 600.0
 
-    def drawn_pause(self, in_a_row: int) -> float:
-        """Return a part of the pause, so that not all agents of a cluster come back at once."""
-        return self.pause(in_a_row) * random.uniform(0.5, 1)  # noqa: S311
+    def drawn_pause(self, in_a_row: int, asked: float = 0.0) -> float:
+        """Return a part of the pause, so that not all agents of a cluster come back at once; but what the server has
+        asked for, up to a minute."""
+        return max(min(asked, _MOST_ASKED), self.pause(in_a_row) * random.uniform(0.5, 1))  # noqa: S311
 
 
 class KindWatcher:
@@ -129,7 +136,8 @@ class KindWatcher:
             await self._failed(error, settled=False)
             return
         self._version = ""
-        self._view.only(self._kind.base, set())
+        self._view.absent(self._kind.base)
+        self._noted()
         self.listed.set()
         await asyncio.sleep(self._timings.absent)
 
@@ -140,7 +148,7 @@ class KindWatcher:
         if settled:
             self._fine()
         self._failures += 1
-        pause = max(min(error.pause, 60.0), self._timings.drawn_pause(self._failures))
+        pause = self._timings.drawn_pause(self._failures, error.pause)
         if self._failures > 1 or not isinstance(error, connection.GoneError | connection.EndedError):
             self._complain(error, pause)
         await asyncio.sleep(pause)

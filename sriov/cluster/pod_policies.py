@@ -47,7 +47,8 @@ class Scope(msgspec.Struct, frozen=True):
 class PolicedPod(msgspec.Struct, frozen=True):
     """An attachment that policies hold for. `path` leads to its namespace, whose device and inode `netns` are.
 
-    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet.
+    `driver` is a userspace driver of the VF, "" for none: no rule holds then, as the kernel sees no packet. `uid` is
+    the pod's, "" if the runtime told none.
     """
 
     place: policies.Place
@@ -55,6 +56,12 @@ class PolicedPod(msgspec.Struct, frozen=True):
     path: str
     netns: tuple[int, int]
     driver: str = ""
+    uid: str = ""
+
+    @property
+    def asked(self) -> tuple[str, str, str, str]:
+        """What its policy is asked for by."""
+        return *self.place, self.uid
 
     @property
     def key(self) -> tuple[tuple[int, int], str]:
@@ -65,17 +72,16 @@ EVERYTHING = PodPolicy()
 NOTHING = PodPolicy((), ())
 
 
-def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> PodPolicy | None:
-    """Return None for a pod that is not in the table. `network` is "" for the cluster's own, else a name as a network
-    configuration has it, without a namespace: the pod's own namespace is looked at first.
+def of(table: policies.PolicyTable, namespace: str, pod: str, network: str, uid: str = "") -> PodPolicy | None:
+    """Return None for a pod that is not in the table, or if policies of its network are not watched. `network` is ""
+    for the cluster's own, else a name as a network configuration has it, without a namespace.
 
     What a rule names and the table lacks lets nothing pass.
     """
-    if (namespace, pod, CLUSTER) not in table.rules:
+    if not knows(table, namespace, pod, uid) or unwatched(table, network):
         return None
-    rules = (
-        table.rules.get((namespace, pod, CLUSTER)) if network == CLUSTER else _by_name(table, namespace, pod, network)
-    )
+    place = (namespace, pod, network)
+    rules = table.rules[place] if network == CLUSTER else _common(table.by_name.get(place, []))
     if rules is None:
         return EVERYTHING
     ingress, egress = (_granted(table, rules.of(each)) for each in policies.PolicyDirection)
@@ -83,24 +89,34 @@ def of(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> P
     return PodPolicy(ingress, egress, {name: table.sets.get(name, frozenset()) for name in sorted(named)})
 
 
+def knows(table: policies.PolicyTable, namespace: str, pod: str, uid: str = "") -> bool:
+    """Report whether the pod is in the table. With another `uid` it is another pod; without one, the name decides."""
+    own = table.rules.get((namespace, pod, CLUSTER))
+    return own is not None and (uid == own.uid or not (uid and own.uid))
+
+
+def unwatched(table: policies.PolicyTable, network: str) -> str:
+    """Return the kind of policies that are for this network and that nobody watches; "" if they are watched."""
+    kind = policies.PolicyKind.NETWORK if network == CLUSTER else policies.PolicyKind.MULTI
+    return "" if kind in table.kinds else kind.value
+
+
 def _granted(table: policies.PolicyTable, names: tuple[str, ...] | None) -> tuple[policies.Grant, ...] | None:
     return None if names is None else tuple(table.grants.get(each, policies.Grant(each)) for each in names)
 
 
-def _by_name(table: policies.PolicyTable, namespace: str, pod: str, network: str) -> policies.Rules | None:
-    """A network of another namespace may have the same name, and the configuration does not say which is meant: then
-    the pod's rules for all of them are one, so that none is left out."""
-    own = table.rules.get((namespace, pod, f"{namespace}/{network}"))
-    if own is not None:
-        return own
-    others = [each for place, each in table.rules.items() if place[:2] == (namespace, pod) and _is(place[2], network)]
-    return None if not others else policies.Rules(*(_joined(others, each) for each in policies.PolicyDirection))
+def _common(found: list[policies.Rules]) -> policies.Rules | None:
+    """Networks of several namespaces may have one name, and the configuration does not say which is meant. So a policy
+    for any of them isolates, and opens only what it opens in all that are isolated: never what another one denies."""
+    if len(found) < 2:
+        return found[0] if found else None
+    ingress, egress = (_shared(found, each) for each in policies.PolicyDirection)
+    return policies.Rules(ingress, egress)
 
 
-def _is(place: str, network: str) -> bool:
-    return place.partition("/")[2] == network
-
-
-def _joined(found: list[policies.Rules], direction: policies.PolicyDirection) -> tuple[str, ...] | None:
-    named = [each for rules in found if (each := rules.of(direction)) is not None]
-    return tuple(dict.fromkeys(name for each in named for name in each)) if named else None
+def _shared(found: list[policies.Rules], direction: policies.PolicyDirection) -> tuple[str, ...] | None:
+    isolating = [each for rules in found if (each := rules.of(direction)) is not None]
+    if not isolating:
+        return None
+    shared = set(isolating[0]).intersection(*isolating[1:])
+    return tuple(name for name in isolating[0] if name in shared)

@@ -4,7 +4,9 @@ Everything that Kubernetes says of a policy is decided before this: selectors, n
 addresses and ports. A pod that no policy selects for a direction is not in it, and everything passes there.
 """
 
+import collections
 import enum
+import functools
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
@@ -26,6 +28,13 @@ class Transport(enum.StrEnum):
     TCP = "TCP"
     UDP = "UDP"
     SCTP = "SCTP"
+
+
+class PolicyKind(enum.StrEnum):
+    """Kinds of policies, as Kubernetes names them."""
+
+    NETWORK = "NetworkPolicy"
+    MULTI = "MultiNetworkPolicy"
 
 
 class Span(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -62,10 +71,14 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Rules(msgspec.Struct, frozen=True, array_like=True):
-    """What may pass to and from one pod: names of grants, which it shares with others. None: everything."""
+    """What may pass to and from one pod: names of grants, which it shares with others. None: everything.
+
+    `uid` is that pod's, as its kubelet knows it: another pod may come to have its name. "" is not told.
+    """
 
     ingress: tuple[str, ...] | None = None
     egress: tuple[str, ...] | None = None
+    uid: str = ""
 
     def of(self, direction: PolicyDirection) -> tuple[str, ...] | None:
         return self.ingress if direction is PolicyDirection.INGRESS else self.egress
@@ -85,7 +98,8 @@ class SetChange(msgspec.Struct, frozen=True, array_like=True):
 class PolicyChange(msgspec.Struct, frozen=True):
     """Sets of addresses by name, grants by name, rules by pod and network: what is new or changed, and what is gone.
 
-    With `whole`, all else is gone too.
+    With `whole`, all else is gone too. `kinds` are those of policies that the agent watches; None: the same as before,
+    or in a whole table, which is of an older release then, those that every agent watches.
     """
 
     sets: dict[str, SetChange] = {}
@@ -95,6 +109,7 @@ class PolicyChange(msgspec.Struct, frozen=True):
     gone_grants: tuple[str, ...] = ()
     gone_rules: tuple[Place, ...] = ()
     whole: bool = False
+    kinds: tuple[str, ...] | None = None
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -114,24 +129,37 @@ EVERYWHERE = (Span(bytes(4), b"\xff" * 4), Span(bytes(16), b"\xff" * 16))
 AddressSets = Mapping[str, Collection[bytes]]
 
 
-class PolicyTable(msgspec.Struct, frozen=True):
-    """All that changes add up to."""
+class PolicyTable(msgspec.Struct, frozen=True, dict=True):
+    """All that changes add up to. Of other kinds of policies than `kinds` nothing is known."""
 
     sets: dict[str, frozenset[bytes]] = {}
     grants: dict[str, Grant] = {}
     rules: dict[Place, Rules] = {}
+    kinds: frozenset[str] = frozenset({PolicyKind.NETWORK})
+
+    @functools.cached_property
+    def by_name(self) -> Mapping[Place, list[Rules]]:
+        """Rules of networks besides the cluster's, by the network's name without its namespace."""
+        found = collections.defaultdict[Place, list[Rules]](list)
+        for (namespace, pod, network), rules in self.rules.items():
+            if network:
+                found[namespace, pod, network.partition("/")[2]].append(rules)
+        return found
 
 
 def applied(table: PolicyTable, change: PolicyChange) -> PolicyTable:
     """Return the table after the change."""
     if change.whole:
         table = PolicyTable()
-    sets = {name: each for name, each in table.sets.items() if name not in change.gone_sets}
+    gone_sets, gone_grants = frozenset(change.gone_sets), frozenset(change.gone_grants)
+    gone_rules = frozenset(change.gone_rules)
+    sets = {name: each for name, each in table.sets.items() if name not in gone_sets}
     for name, each in change.sets.items():
         sets[name] = (sets.get(name, frozenset()) - frozenset(each.gone)) | frozenset(each.new)
-    grants = {name: each for name, each in table.grants.items() if name not in change.gone_grants}
-    rules = {place: each for place, each in table.rules.items() if place not in change.gone_rules}
-    return PolicyTable(sets, grants | change.grants, rules | change.rules)
+    grants = {name: each for name, each in table.grants.items() if name not in gone_grants}
+    rules = {place: each for place, each in table.rules.items() if place not in gone_rules}
+    kinds = table.kinds if change.kinds is None else frozenset(change.kinds)
+    return PolicyTable(sets, grants | change.grants, rules | change.rules, kinds)
 
 
 def passing(grants: Iterable[Grant], sets: AddressSets, packet: Packet) -> list[str]:

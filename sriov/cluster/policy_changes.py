@@ -10,6 +10,10 @@ _REMEDY = "the agent sent it; its log says from what it was made"
 _SET_NAME = re.compile(r"[0-9a-f]{16}")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """Of a namespace, a pod, a policy or a network (RFC 1123, apimachinery/pkg/util/validation)."""
+_KIND_NAME = re.compile(r"[A-Za-z]{1,63}")
+_MOST_KINDS = 16  # of an agent of a later release, too
+_UID = re.compile(r"[-_.0-9A-Za-z]{1,128}")
+"""Of a pod: 36 characters, 32 of a static one, or what its file says (pkg/kubelet/config/common.go, applyDefaults)."""
 _LONGEST_GRANT = 1024  # it has a policy's name, and the ports that a name means
 
 
@@ -22,17 +26,23 @@ def difference(old: policies.PolicyTable, new: policies.PolicyTable) -> policies
         tuple(old.sets.keys() - new.sets.keys()),
         tuple(old.grants.keys() - new.grants.keys()),
         tuple(old.rules.keys() - new.rules.keys()),
+        kinds=None if old.kinds == new.kinds else tuple(sorted(new.kinds)),
     )
 
 
 def whole(table: policies.PolicyTable) -> policies.PolicyChange:
     """Return the change that makes this table of any."""
     sets = {name: policies.SetChange(tuple(sorted(each))) for name, each in table.sets.items()}
-    return policies.PolicyChange(sets, table.grants, table.rules, whole=True)
+    return policies.PolicyChange(sets, table.grants, table.rules, whole=True, kinds=tuple(sorted(table.kinds)))
 
 
 def concerned(table: policies.PolicyTable, change: policies.PolicyChange) -> frozenset[policies.Place]:
-    """Return the places whose rules, grants or sets are other than before. `table` has the change already."""
+    """Return the places whose rules, grants or sets are other than before. `table` has the change already.
+
+    What comes to be watched concerns all of them: what no policy selects has no place of its own.
+    """
+    if change.kinds is not None:
+        return frozenset(table.rules).union(change.gone_rules)
     others = {name for name, each in table.grants.items() if not change.sets.keys().isdisjoint(sets_of(each))}
     grants = others | change.grants.keys()
     places = {place for place, each in table.rules.items() if not grants.isdisjoint(grants_of(each))}
@@ -50,8 +60,9 @@ def check(change: policies.PolicyChange) -> None:
         _check_set(name, each)
     for name, grant in change.grants.items():
         _check_grant(name, grant)
-    for place in change.rules:
-        _check_place(place)
+    for place, rules in change.rules.items():
+        _check_place(place, rules)
+    _check_kinds(change.kinds or ())
 
 
 def check_names(table: policies.PolicyTable) -> None:
@@ -64,6 +75,11 @@ def check_names(table: policies.PolicyTable) -> None:
         for each in sets_of(grant):
             if each not in table.sets:
                 raise _wrong(f"grant {name!r}", f"the set {each!r} is not in the table")
+
+
+def is_uid(text: str) -> bool:
+    """Report whether it may be a pod's UID."""
+    return _UID.fullmatch(text) is not None
 
 
 def is_object_name(name: str) -> bool:
@@ -107,12 +123,22 @@ def _check_grant(name: str, grant: policies.Grant) -> None:
                 raise _wrong(f"grant {name!r}", f"no ports go from {ports.first} to {ports.last}")
 
 
-def _check_place(place: policies.Place) -> None:
+def _check_kinds(kinds: tuple[str, ...]) -> None:
+    if len(kinds) > _MOST_KINDS:
+        raise _wrong("kinds of policies", f"{len(kinds)} of them, where at most {_MOST_KINDS} are taken")
+    for each in kinds:
+        if not _KIND_NAME.fullmatch(each):
+            raise _wrong(f"kind {each[:60]!r}", "a kind's name is 1 to 63 letters")
+
+
+def _check_place(place: policies.Place, rules: policies.Rules) -> None:
     namespace, name, network = place
     if not (is_object_name(namespace) and is_object_name(name)):
         raise _wrong(f"rules of {namespace!r}, {name!r}", "these are no namespace and pod")
     if network and not is_qualified(network):
         raise _wrong(f"pod {namespace}/{name}", f"{network!r} is no network's namespace/name")
+    if rules.uid and not is_uid(rules.uid):
+        raise _wrong(f"pod {namespace}/{name}", f"{rules.uid[:60]!r} is no UID")
 
 
 def _wrong(where: str, why: str) -> errors.SriovError:

@@ -20,7 +20,7 @@ FORMAT = framing.FrameFormat("policies", policies.PolicyChange(), _CHANGE, polic
 
 
 class PodRequest(msgspec.Struct, frozen=True):
-    """From the daemon to the agent: this pod is starting here, and is not in the table."""
+    """From the daemon to the agent: this pod is starting here, and is not in the table, or only a former one is."""
 
     namespace: str
     name: str

@@ -98,6 +98,19 @@ async def devices_of(kubelet: pathlib.Path, namespace: str, pod: str, resource: 
     return tuple(devices.pci_address(each) for each in dict.fromkeys(ids))
 
 
+async def claims_of(kubelet: pathlib.Path, namespace: str, pod: str) -> frozenset[str]:
+    """Return the names of the ResourceClaims that this pod's containers use. Raises BusyError if it does not answer."""
+    async with _connected(kubelet) as stub:
+        listed = await _list(stub, kubelet)
+    return frozenset(
+        each.claim_name
+        for found in listed.pod_resources
+        if (found.namespace, found.name) == (namespace, pod)
+        for container in found.containers
+        for each in container.dynamic_resources
+    )
+
+
 @contextlib.asynccontextmanager
 async def _connected(kubelet: pathlib.Path) -> AsyncIterator[podresources_pb2_grpc.PodResourcesListerStub]:
     async with grpc.aio.insecure_channel(f"unix:{kubelet}", options=_OPTIONS) as channel:

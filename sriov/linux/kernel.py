@@ -205,17 +205,19 @@ class Kernel(Protocol):
     def nft_generation(self) -> int:
         """Return a number that is another one after each change of nftables in this namespace, whoever makes it."""
 
-    def nft_rules(self, table: str) -> tuple[bytes, ...]:
-        """Return every rule of the inet and netdev tables of this name, as the kernel shows it, in order.
+    def nft_rules(self, table: str, most: int, *, netdev: bool = True) -> tuple[bytes, ...]:
+        """Return the rules of the inet table of this name, and of the netdev table unless that does not matter, as the
+        kernel shows them, in order: no more than the first `most`, as root in a pod can add any number.
 
         A table that is switched off has none.
         """
 
-    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
-        """Return the keys in a set of an inet table; none if there is no such set."""
+    def nft_elements(self, table: str, name: str, most: int) -> frozenset[bytes]:
+        """Return the keys in a set of an inet table, no more than `most`; none if there is no such set."""
 
     def run_nft(self, commands: str) -> None:
-        """Apply nft's commands in one transaction."""
+        """Apply nft's commands in one transaction. SriovError if a pod has so much in its namespace that it would take
+        too long."""
 
     def rdma_is_exclusive(self) -> bool:
         """Report whether every RDMA device is in one namespace only, as after `rdma system set netns exclusive`."""

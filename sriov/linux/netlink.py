@@ -239,22 +239,25 @@ class Netlink:
         with refusals("show whether nftables has changed"), self._entered():
             return nftables.generation()
 
-    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+    def nft_rules(self, table: str, most: int, *, netdev: bool = True) -> tuple[bytes, ...]:
         from sriov.linux import nftables  # noqa: PLC0415
 
         with refusals(f"show the rules of table {table}"), self._entered():
-            return nftables.rules(table)
+            return nftables.rules(table, most, netdev=netdev)
 
-    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+    def nft_elements(self, table: str, name: str, most: int) -> frozenset[bytes]:
         from sriov.linux import nftables  # noqa: PLC0415
 
         with refusals(f"show set {name} of table {table}"), self._entered():
-            return nftables.elements(table, name)
+            return nftables.elements(table, name, most)
 
     def run_nft(self, commands: str) -> None:
         from sriov.linux import nftables  # noqa: PLC0415
 
         with self._entered():
+            if self._where is not None:
+                with refusals("show what nftables has"):
+                    nftables.refuse_crowd()
             nftables.run(commands)
 
     def _entered(self) -> contextlib.AbstractContextManager[None]:

@@ -192,7 +192,12 @@ def claims(run_dir: pathlib.Path) -> dict[str, str]:
     except errors.LedgerError as error:
         log.warning("%s", error)
         return {}
-    return {device: f"is prepared for {grant}" for device, grant in known.items()}
+    return told_of(known)
+
+
+def told_of(granted: Mapping[str, grants.ClaimGrant]) -> dict[str, str]:
+    """Return in words what each device of a claim is for."""
+    return {device: f"is prepared for {grant}" for device, grant in granted.items()}
 
 
 def by_no_claim(held: Collection[str], claimed: Collection[str]) -> dict[str, str]:

@@ -31,8 +31,10 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     """A device of the claim. `id` is its PCI address, or an auxiliary device's name; `request` is the claim's.
 
     `pool` and `name` are those of the ResourceSlice. `interface` is the pod's name for it, "" if the CNI call decides;
-    `network` is its network configuration, empty if the CNI call brings one. `unattached` is the reason why the pod may
-    start without it, "" if it may not. `share` is its part of the device, "" for the whole.
+    `network` is its network configuration, empty if the CNI call brings one. If the claim names a network of the node,
+    `node_network` is its name and `ipam` that section of it, None if it has none.
+    `unattached` is the reason why the pod may start without it, "" if it may not. `share` is its part of the device, ""
+    for the whole.
     """
 
     id: str
@@ -42,12 +44,17 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     resource: str = ""
     interface: str = ""
     network: dict[str, Any] = msgspec.field(default_factory=dict)
+    node_network: str = ""
+    ipam: dict[str, Any] | None = None
     unattached: str = ""
     share: str = ""
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim that is prepared: who it is for, and its devices."""
+    """A claim that is prepared: who it is for, and its devices.
+
+    `of_one_pod`: it was made for its pod from a template, so that no other pod can name it.
+    """
 
     version: int = FORMAT
     uid: str
@@ -55,9 +62,14 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pods: tuple[GrantedPod, ...] = ()
     devices: tuple[GrantedDevice, ...] = ()
+    of_one_pod: bool = False
 
     def __str__(self) -> str:
         return f"claim {self.namespace}/{self.name}"
+
+    def is_for(self, pod: str) -> bool:
+        """Report whether the claim is reserved for this pod, named as namespace/name."""
+        return any(f"{self.namespace}/{each.name}" == pod for each in self.pods)
 
 
 _GRANT = msgspec.json.Decoder(ClaimGrant)

@@ -26,7 +26,8 @@ records of older versions get the default. The number goes up if a field changes
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Owner of an attachment, as the runtime names it. `netns` is the path as the runtime passed it.
 
-    `namespace` and `pod` are Kubernetes' names, empty if the runtime did not pass them.
+    `within` is the CNI_IFNAME of a call that attached all devices of a pod's claims, "" if it attached this VF alone.
+    `namespace` and `pod` are Kubernetes' names, and `uid` is the pod's; empty if the runtime did not pass them.
     """
 
     container_id: str
@@ -35,6 +36,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     netns: str
     namespace: str = ""
     pod: str = ""
+    within: str = ""
+    uid: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -133,8 +136,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host_link: HostLink | None = None
     policy: PolicyHold | None = None
 
-    def belongs_to(self, container_id: str, ifname: str) -> bool:
-        return (self.owner.container_id, self.owner.ifname) == (container_id, ifname)
+    def belongs_to(self, container_id: str, ifname: str, within: str = "") -> bool:
+        return (self.owner.container_id, self.owner.ifname, self.owner.within) == (container_id, ifname, within)
 
 
 class _Core(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,9 +214,9 @@ class Ledger:
         except OSError:
             return None
 
-    def find(self, container_id: str, ifname: str) -> Record | None:
+    def find(self, container_id: str, ifname: str, within: str = "") -> Record | None:
         """Return an attachment's record, for a DEL whose configuration does not name the VF."""
-        return next((record for record in self.records() if record.belongs_to(container_id, ifname)), None)
+        return next((record for record in self.records() if record.belongs_to(container_id, ifname, within)), None)
 
     def _path(self, pci: devices.PciAddress) -> pathlib.Path:
         return self._folder / f"{pci}.json"

@@ -140,7 +140,8 @@ def _closed(table: PolicyTable, known: Mapping[Place, Rules], sizes: Sizes, room
 
 
 def _shut(rules: Rules) -> Rules:
-    return Rules(*(None if rules.of(each) is None else () for each in policies.PolicyDirection))
+    ingress, egress = (None if rules.of(each) is None else () for each in policies.PolicyDirection)
+    return Rules(ingress, egress, rules.uid)
 
 
 def _with(table: PolicyTable, rules: dict[Place, Rules]) -> PolicyTable:
@@ -148,4 +149,5 @@ def _with(table: PolicyTable, rules: dict[Place, Rules]) -> PolicyTable:
     named = {name for each in rules.values() for name in policy_changes.grants_of(each)}
     grants = {name: each for name, each in table.grants.items() if name in named}
     needed = {name for each in grants.values() for name in policy_changes.sets_of(each)}
-    return PolicyTable({name: each for name, each in table.sets.items() if name in needed}, grants, rules)
+    sets = {name: each for name, each in table.sets.items() if name in needed}
+    return PolicyTable(sets, grants, rules, table.kinds)

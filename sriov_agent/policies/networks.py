@@ -3,11 +3,12 @@
 The formats are those of the Network Plumbing Working Group's multi-network specification 1.3, sections 4.1 and 5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 
+from sriov.cluster import policies
 from sriov_agent.policies import objects
 
 
@@ -59,6 +60,17 @@ def listed(text: str, namespace: str) -> tuple[str, ...]:
 
 def qualified(name: str, namespace: str) -> str:
     return name if "/" in name else f"{namespace}/{name}"
+
+
+def alike(rules: Mapping[str, policies.Rules]) -> tuple[str, str] | None:
+    """Return two networks of a pod that have one name, in two namespaces, and not the same rules; None if there are
+    none."""
+    first: dict[str, str] = {}
+    for network in rules:
+        before = first.setdefault(network.partition("/")[2], network)
+        if rules[before] != rules[network]:
+            return before, network
+    return None
 
 
 def _decoded(

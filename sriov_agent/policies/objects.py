@@ -12,6 +12,7 @@ class Annotations(msgspec.Struct, frozen=True, gc=False):
     policy_for: str = msgspec.field(name="k8s.v1.cni.cncf.io/policy-for", default="")
     network_status: str = msgspec.field(name="k8s.v1.cni.cncf.io/network-status", default="")
     networks: str = msgspec.field(name="k8s.v1.cni.cncf.io/networks", default="")
+    mirror: str = msgspec.field(name="kubernetes.io/config.mirror", default="")
 
 
 class LabelledMetadata(msgspec.Struct, frozen=True, gc=False):

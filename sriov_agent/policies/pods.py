@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from sriov.cluster import policies
+from sriov.cluster import policies, policy_changes
 from sriov_agent.policies import networks, objects, selectors
 
 Key = tuple[str, str]
@@ -25,7 +25,8 @@ class NamedPort(msgspec.Struct, frozen=True, order=True, gc=False):
 class PodFacts(msgspec.Struct, frozen=True):
     """`addresses` are by network, as namespace/name; "" is the cluster's own. `asked` are the networks besides.
 
-    `unread`: its annotations cannot be read, and nobody knows which networks it has.
+    `uid` is the pod's as its kubelet knows it, "" for one that cannot be told. `unread`: its annotations cannot be
+    read, and nobody knows which networks it has.
     """
 
     key: Key
@@ -42,30 +43,51 @@ def facts(seen: objects.PodObject, complain: Callable[[str], None]) -> PodFacts 
     """Return what policies depend on; None for a pod that has none: it has ended, or is the node's (hostNetwork)."""
     if seen.spec.host_network or seen.status.phase in _ENDED:
         return None
-    own = tuple(_packed((each.ip for each in seen.status.pod_ips or ()), seen, complain))
     wrong: list[str] = []
     others, asked = networks.status(seen.metadata, wrong.append), networks.asked(seen.metadata, wrong.append)
     for each in wrong:
         complain(each)
-    addresses = {name: tuple(_packed(ips, seen, complain)) for name, ips in others.items()}
+    addresses = _packed({"": [each.ip for each in seen.status.pod_ips or ()], **others}, seen, complain)
     return PodFacts(
         seen.metadata.key,
-        seen.metadata.uid,
+        _uid(seen.metadata),
         seen.spec.node_name,
         seen.metadata.labels,
-        {"": own, **addresses},
+        addresses,
         tuple(_ports(seen.spec)),
         asked,
         bool(wrong),
     )
 
 
-def _packed(texts: Iterable[str], seen: objects.PodObject, complain: Callable[[str], None]) -> Iterator[bytes]:
+def _uid(seen: objects.LabelledMetadata) -> str:
+    """Return the UID that the kubelet tells the runtime: a static pod's is its file's, and what the API server has is a
+    mirror of it with a UID of its own (kubernetes, pkg/kubelet/pod/mirror_client.go, CreateMirrorPod). Nobody can give
+    that annotation to a pod that runs (pkg/apis/core/validation, ValidatePodSpecificAnnotationUpdates)."""
+    told = seen.annotations.mirror or seen.uid
+    return told if policy_changes.is_uid(told) else ""
+
+
+def _packed(
+    told: Mapping[str, Iterable[str]], seen: objects.PodObject, complain: Callable[[str], None]
+) -> dict[str, tuple[bytes, ...]]:
+    """Return the addresses by network. Those that are none are one complaint: annotations may have thousands."""
+    wrong: list[str] = []
+    found = {name: tuple(_each_packed(texts, wrong)) for name, texts in told.items()}
+    if wrong:
+        rest = f", and {len(wrong) - 1} others like it" if len(wrong) > 1 else ""
+        complain(
+            f"Pod {'/'.join(seen.metadata.key)}: {wrong[0][:80]!r} is no IP address{rest}; left out, the rest is used"
+        )
+    return found
+
+
+def _each_packed(texts: Iterable[str], wrong: list[str]) -> Iterator[bytes]:
     for text in texts:
         try:
             yield ipaddress.ip_address(text).packed
         except ValueError:
-            complain(f"Pod {'/'.join(seen.metadata.key)}: {text!r} is no IP address; left out, the rest is used")
+            wrong.append(text)
 
 
 def _ports(spec: objects.SpecOfPod) -> Iterator[NamedPort]:

@@ -5,6 +5,7 @@ cannot be read lets nothing pass, and is complained of: a rule that is passed ov
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -16,6 +17,8 @@ from sriov_agent.policies import networks, objects, pods, selectors
 
 Complain = Callable[[str], None]
 CLUSTER = ("",)
+_PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
+"""As the API server has it of a NetworkPolicy (IsValidPortName in apimachinery); it checks no MultiNetworkPolicy's."""
 
 
 class PortWish(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +144,10 @@ def _port(told: objects.PolicyPort) -> PortWish:
     except ValueError:
         raise errors.SriovError(f"protocol {told.protocol!r}", "write TCP, UDP or SCTP") from None
     if isinstance(told.port, str):
+        if not _PORT_NAME.fullmatch(told.port):
+            raise errors.SriovError(
+                f"port {told.port[:80]!r} is no port's name", "write a number, or leave port out for all"
+            )
         if told.end_port is not None:
             raise errors.SriovError(f"port {told.port!r} has an endPort", "write the port's number")
         return PortWish(policies.PortSpan(transport), told.port)

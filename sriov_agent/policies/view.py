@@ -12,7 +12,7 @@ import msgspec
 from sriov.cluster import policies, policy_changes
 from sriov.cluster.policies import PolicyDirection
 from sriov_agent import objects as watched
-from sriov_agent.policies import fitting, granting, objects, pods, reading, selectors
+from sriov_agent.policies import fitting, granting, networks, objects, pods, reading, selectors
 
 _LONGEST = 400  # characters of the ports in a grant's name: a pod may have thousands of them
 
@@ -64,6 +64,7 @@ class PolicyView:
         self.awaited: set[pods.Key] = set()
         self._sets: dict[str, frozenset[bytes]] = {}
         self._rules: dict[policies.Place, policies.Rules] = {}
+        self._kinds = {policies.PolicyKind.NETWORK.value}  # nothing is sent before they are listed
         self.fitted = fitting.FittedTable(policies.PolicyTable())
 
     @property
@@ -105,6 +106,16 @@ class PolicyView:
         """Remove what a complete list does not have."""
         for key in self._known(kind) - keys:
             self.remove(kind, key)
+        if issubclass(kind, objects.PolicyObject):
+            self._kinds.add(_kind(kind).value)
+
+    def absent(self, kind: type[watched.AnyObject]) -> None:
+        """Remove all of a kind that the API server does not serve; nobody knows then which policies there are."""
+        self.only(kind, set())
+        if issubclass(kind, objects.PolicyObject):
+            name = _kind(kind).value
+            self._kinds.discard(name)
+            self._complain(f"the API server does not serve {name}: of pods that it could be for, nothing is known")
 
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind rules are made of. Of pods, those with addresses of their own."""
@@ -167,7 +178,8 @@ class PolicyView:
         return policy_changes.difference(before, self.table)
 
     def _fit(self) -> None:
-        table = policies.PolicyTable(self._sets, {name: each.grant for name, each in self._made.items()}, self._rules)
+        grants = {name: each.grant for name, each in self._made.items()}
+        table = policies.PolicyTable(self._sets, grants, self._rules, frozenset(self._kinds))
         self.fitted = fitting.fitted(table, {name: each.size for name, each in self._made.items()}, self._room)
         for namespace, pod, network in self.fitted.closed:
             where = f" in network {network}" if network else ""
@@ -209,14 +221,22 @@ class PolicyView:
         sources = self._sources[pod.key] = {}
         selecting = [each for each in self._in[pod.key[0]] if self._selects(each, pod)]
         meant = {name: frozenset(self._policies[name].networks) for name in selecting}  # a tenant may name thousands
+        rules = dict[str, policies.Rules]()
         for network in dict.fromkeys(("", *pod.asked, *pod.addresses, *self._named_by_policies(pod))):
             found = []
             for direction in PolicyDirection:
                 named = {each.name: each for each in self._sourced(pod, meant, network, direction)}
                 sources |= named
                 found.append(tuple(sorted(named)) or None)
+            ingress, egress = found
+            rules[network] = policies.Rules(ingress, egress, pod.uid)
             if network == "" or found != [None, None]:
-                yield (*pod.key, network), policies.Rules(*found)
+                yield (*pod.key, network), rules[network]
+        if alike := networks.alike(rules):
+            self._complain(
+                f"Pod {'/'.join(pod.key)}: its networks {' and '.join(alike)} have one name, and the CNI daemon cannot"
+                " tell them apart: where policies isolate one of them, only those for both let something pass"
+            )
 
     def _named_by_policies(self, pod: pods.PodFacts) -> Iterator[str]:
         """Yield every network that it may have, of a pod whose annotations cannot be read."""
@@ -230,8 +250,8 @@ class PolicyView:
     def _sourced(
         self, pod: pods.PodFacts, meant: Mapping[Named, frozenset[str]], network: str, direction: PolicyDirection
     ) -> Iterator[_Source]:
-        for name, networks in meant.items():
-            if network in networks and direction in (policy := self._policies[name]).rules:
+        for name, its in meant.items():
+            if network in its and direction in (policy := self._policies[name]).rules:
                 yield _Source(name, direction, granting.variant(policy, direction, pod))
 
     def _compile_grants(self) -> dict[str, _Made]:
@@ -252,5 +272,9 @@ class PolicyView:
         return wanted.addresses(self._population) if before is None or wanted.choice in self._stale_choices else before
 
 
+def _kind(kind: type[watched.AnyObject]) -> policies.PolicyKind:
+    return policies.PolicyKind.MULTI if kind is objects.MultiPolicyObject else policies.PolicyKind.NETWORK
+
+
 def _named(key: pods.Key, multi: bool) -> Named:
-    return ("MultiNetworkPolicy" if multi else "NetworkPolicy"), "/".join(key)
+    return (policies.PolicyKind.MULTI if multi else policies.PolicyKind.NETWORK).value, "/".join(key)

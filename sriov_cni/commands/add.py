@@ -8,7 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from sriov import devices, errors, settings, timing
-from sriov.attachment import announcing, attach, plans, rebound
+from sriov.attachment import announcing, plans, rebound
+from sriov.attachment import attach as attaching
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import device, leases, link_layers, rdma_isolation, readiness
@@ -19,30 +20,67 @@ from sriov_cni.spec import cni_errors, netconf, result, typos, vf_request
 from sriov_cni.spec.cni_errors import Code
 
 
+class CheckedAdd(msgspec.Struct, frozen=True):
+    """An ADD that nothing speaks against: what is to be attached, and where."""
+
+    call: Call
+    network: netconf.Network
+    before: result.Previous
+    pod: netns.Netns
+    wanted: vf_request.VfRequest
+    request: plans.Request
+    granted: claims.GrantedVf | None = None
+
+
+class AddedVf(msgspec.Struct, frozen=True):
+    """What an ADD has made: the pod's interfaces, and what the IPAM plugin gave the first of them."""
+
+    interfaces: tuple[result.Interface, ...]
+    leased: result.Result
+
+
 async def add(daemon: Daemon, call: Call) -> bytes:
     """Run the CNI command ADD. Everything that can be refused is refused before anything is changed."""
     with timing.timed(steps.CallStep.VALIDATE):
-        network = netconf.network(call.document)
-        wanted = vf_request.read(call.document, call.invocation.args)
-        before = result.previous(network.prev_result, netconf.VERSIONS)
-        _needs_cni_path(call, network)
-        pod = call.needs_pod(daemon.node.home)
-        pci = await device.choose(daemon, call, wanted)
-        granted = None if daemon.claims is None else daemon.claims.of(pci, call.invocation)
-        if granted is not None and granted.device.network:
-            wanted = vf_request.read(claims.merged(call.document, granted), call.invocation.args)
-        vf = _looked_up(daemon, pci)
-        wanted = node_defaults.applied(daemon, call, network, vf, wanted)
-        request = _request(daemon, call, network, vf, wanted)
-    async with daemon.vf_locks.of(pci) as held:
-        interfaces, leased = await _attach(daemon, held, call, network, request, pod=pod, wanted=wanted)
-        daemon.fresh.add(call.key, call)
-        if granted is not None and daemon.claims is not None:
-            daemon.claims.note(granted, call.invocation, interfaces[0], leased)
-    for warning in typos.warnings(call.document.values, vf_request.KEYS):  # no other call waits for the VF here
+        checked = await check(daemon, call)
+    attached = await attach(daemon, checked)
+    warn(call, checked.network)
+    merged = result.merge(checked.before.result, attached.interfaces, attached.leased, checked.wanted.dns)
+    return result.encode(merged, checked.network.version, checked.before.document)
+
+
+async def check(daemon: Daemon, call: Call) -> CheckedAdd:
+    """Check all that can be checked; nothing is changed. Raises CniError, SriovError."""
+    network = netconf.network(call.document)
+    wanted = vf_request.read(call.document, call.invocation.args)
+    before = result.previous(network.prev_result, netconf.VERSIONS)
+    _needs_cni_path(call, network)
+    pod = call.needs_pod(daemon.node.home)
+    pci = await device.choose(daemon, call, wanted)
+    granted = None if daemon.claims is None else daemon.claims.of(pci, call.invocation)
+    if granted is not None and granted.device.network:
+        wanted = vf_request.read(claims.merged(call.document, granted), call.invocation.args)
+    vf = _looked_up(daemon, pci)
+    wanted = node_defaults.applied(daemon, call, network, vf, wanted)
+    return CheckedAdd(call, network, before, pod, wanted, _request(daemon, call, network, vf, wanted), granted)
+
+
+async def attach(daemon: Daemon, checked: CheckedAdd) -> AddedVf:
+    """Attach the VF; after a failure all is as before."""
+    async with daemon.vf_locks.of(checked.request.vf.pci) as held:
+        interfaces, leased = await _attach(
+            daemon, held, checked.call, checked.network, checked.request, pod=checked.pod, wanted=checked.wanted
+        )
+        daemon.fresh.add(checked.call.key, checked.call)
+        if checked.granted is not None and daemon.claims is not None:
+            daemon.claims.note(checked.granted, checked.call.invocation, interfaces[0], leased)
+    return AddedVf(interfaces, leased)
+
+
+def warn(call: Call, network: netconf.Network) -> None:
+    """Log what is ignored; no other call waits for the VF meanwhile."""
+    for warning in typos.warnings(call.document.values, vf_request.KEYS):
         log.warning("network %s: %s", network.name, warning)
-    merged = result.merge(before.result, interfaces, leased, wanted.dns)
-    return result.encode(merged, network.version, before.document)
 
 
 async def _attach(
@@ -73,6 +111,7 @@ async def _attach(
         undo.pop_all()
     if given.announcer is not None:
         daemon.later(announcements.announce(given.announcer, joining.pass_mark(daemon, request, pod)))
+    joining.joined(daemon, request, pod)
     return (_interface(call, request, given), *joining.interfaces(call, given.host_link)), leased
 
 
@@ -141,11 +180,11 @@ def _attached(
     daemon: Daemon, request: plans.Request, pod: netns.Netns, lease: asyncio.Task[result.Result] | None
 ) -> _Given:
     if request.vf.userspace:
-        mac = attach.attach_userspace(daemon.node, daemon.book, request, pod)
+        mac = attaching.attach_userspace(daemon.node, daemon.book, request, pod)
         joining.unseen(daemon, request, pod)
         return _Given(None, addressed=True, mac=mac)
     guard = joining.guard(daemon, request, pod)
-    with attach.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):
+    with attaching.attached(daemon.node, daemon.book, request, pod, guard) as (inner, link):
         # The task is the event loop's, but any thread may read whether it is done, and its result.
         if lease is not None and lease.done() and not lease.cancelled() and lease.exception() is None:
             return _configure(daemon, pod, inner, link, lease.result())
@@ -205,6 +244,8 @@ def _request(
         netns=call.invocation.netns,
         namespace=call.invocation.args.namespace,
         pod=call.invocation.args.pod,
+        within=call.invocation.within,
+        uid=call.invocation.args.uid,
     )
     declared = daemon.book.defaults.of(daemon.node.tree, vf.pci).over(wanted.wanted)
     stated = wanted.named.over(declared)
@@ -235,7 +276,9 @@ def _end(daemon: Daemon, request: plans.Request, pod: netns.Netns, record: ledge
     """Finish a detach that never came: the VF is in the host, its owner's namespace is gone, or its owner restarted."""
     if (lost := rebound.problem(daemon.node.tree, record)) is not None:
         raise lost
-    restarted = record.netns != pod.identity and record.belongs_to(request.owner.container_id, request.owner.ifname)
+    owner = request.owner
+    is_own = record.belongs_to(owner.container_id, owner.ifname, owner.within)
+    restarted = is_own and record.netns != pod.identity
     if daemon.node.tree.netdev(request.vf.pci) is None and not restarted and not daemon.has_ended(record):
         raise errors.BusyError(
             f"VF {record.pci} is held by {record.owner}",
@@ -271,6 +314,6 @@ async def _take_back(daemon: Daemon, held: locks.Held, request: plans.Request, p
     """Undo the attachment. If attaching failed, it has undone itself already, and there is no record."""
     record = daemon.book.read(request.vf.pci)
     if record is not None and record.owner == request.owner:
-        await held.run(attach.undo, daemon.node, daemon.book, record, pod)
+        await held.run(attaching.undo, daemon.node, daemon.book, record, pod)
     if request.policy is not None:
         await held.run(joining.left, daemon, request, pod)

@@ -28,6 +28,14 @@ async def delete(daemon: Daemon, call: Call) -> bytes:
     return b""
 
 
+async def give_up(daemon: Daemon, call: Call) -> None:
+    """Take an attachment back that no runtime will learn of. What fails is for its DEL to do."""
+    try:
+        await take_back(daemon, call)
+    except (errors.SriovError, cni_errors.CniError) as error:
+        log.error("%s could not be taken back, its DEL will do that: %s", call.invocation.container_id, error)
+
+
 async def take_back(daemon: Daemon, call: Call) -> None:
     """Undo an ADD whose answer nobody read. Raises what the VF's detach raises, and the IPAM plugin's DEL.
 
@@ -111,7 +119,7 @@ async def _end_all(daemon: Daemon, network: netconf.Network, valid: Container[tu
     problems = []
     for record in await asyncio.to_thread(lambda: list(daemon.book.records())):
         owner = record.owner
-        if owner.network == network.name and (owner.container_id, owner.ifname) not in valid:
+        if owner.network == network.name and (owner.container_id, owner.within or owner.ifname) not in valid:
             try:
                 await _end(daemon, record)
             except errors.SriovError as error:

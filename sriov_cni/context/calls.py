@@ -32,6 +32,10 @@ RunIpam = Callable[[str, str], Awaitable[wire.Outcome]]
 """Runs an IPAM plugin in the shim: CNI_COMMAND and plugin name to outcome."""
 
 
+RunIpamAs = Callable[[str, str, wire.OwnCall], Awaitable[wire.Outcome]]
+"""The same with variables and stdin of its own, not those of the runtime."""
+
+
 Announce = Callable[[netns.Netns, kernel.Link, Sequence[kernel.IpInterface]], announcing.Announcer]
 """Makes the announcer of an interface's addresses: announcing.Announcer, or nothing without a real namespace."""
 
@@ -69,13 +73,20 @@ OtherBalancers = Callable[[], tuple[str, ...]]
 
 
 class PolicySource(Protocol):
-    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own."""
+    """What knows the policies of the cluster's pods. `network` is "" for the cluster's own, `uid` for a pod of which
+    the name decides."""
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> "pod_policies.PodPolicy | None":
-        """Return what holds; None for a pod that is not known. For any thread."""
+    def rules_of(self, namespace: str, pod: str, network: str, uid: str = "") -> "pod_policies.PodPolicy | None":
+        """Return what holds; None for a pod that is not known, as another one of this name is. For any thread."""
 
-    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> "pod_policies.PodPolicy | None":
+    async def wait_for(
+        self, namespace: str, pod: str, network: str, seconds: float, uid: str = ""
+    ) -> "pod_policies.PodPolicy | None":
         """The same, and wait for a pod that is not known yet."""
+
+    def unwatched(self, network: str) -> str:
+        """Return the kind of policies that are for this network and that nobody watches; "" if they are watched, or
+        nobody has told which are."""
 
     async def changed(self) -> None:
         """Return when something may have changed since the last return."""
@@ -101,13 +112,15 @@ class Enforcement(Protocol):
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None: ...
 
+    def remember(self, key: tuple[tuple[int, int], str]) -> None: ...
+
     def mark_of(self, key: tuple[tuple[int, int], str]) -> int: ...
 
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None: ...
 
     def bring_all(
         self,
-        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+        rules_of: "Callable[[str, str, str, str], pod_policies.PodPolicy | None]",
         *,
         look: bool,
         confirmed: bool = True,
@@ -120,7 +133,7 @@ class Enforcement(Protocol):
         self,
         inner: kernel.Kernel,
         holding: "pod_policies.PolicedPod",
-        rules_of: "Callable[[str, str, str], pod_policies.PodPolicy | None]",
+        rules_of: "Callable[[str, str, str, str], pod_policies.PodPolicy | None]",
     ) -> str: ...
 
 
@@ -188,9 +201,9 @@ class Daemon(msgspec.Struct, frozen=True):
         unheld = [] if self.enforcement is None else self.enforcement.problems()
         return [*self.tasks.problems(), *self.stuck.problems(), *filter(None, [policy_problem]), *translation, *unheld]
 
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, work: Coroutine[Any, Any, None], what: str = "announcing") -> None:
         """Run this after the call."""
-        task = asyncio.create_task(self.tasks.once("announcing", work))
+        task = asyncio.create_task(self.tasks.once(what, work))
         self.chores.add(task)
         task.add_done_callback(self.chores.discard)
 
@@ -230,19 +243,30 @@ class Daemon(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it."""
+    """One call as the shim sent it. `pod` is the open namespace, None if there is none; the maker of Call closes it.
+
+    `parts` are what it has attached or ended, one after the other, of a pod's claims: each is a call of its own.
+    """
 
     invocation: environment.Invocation
     document: netconf.Document
     pod: netns.Netns | None
     run_ipam: RunIpam
+    run_ipam_as: RunIpamAs | None = None
+    parts: "list[Call]" = msgspec.field(default_factory=list)
 
     @property
     def key(self) -> unconfirmed.Key:
         return self.invocation.container_id, self.invocation.ifname
 
+    @property
+    def attachments(self) -> "Sequence[Call]":
+        """What a call that has succeeded has attached or ended; nothing if the pod has no claim."""
+        return self.parts if self.document.claims else (self,)
+
     def owns(self, record: ledger.Record | None) -> bool:
-        return record is not None and record.belongs_to(self.invocation.container_id, self.invocation.ifname)
+        own = self.invocation
+        return record is not None and record.belongs_to(own.container_id, own.ifname, own.within)
 
     def has_inside(self, node: Node, record: ledger.Record | None) -> bool:
         """Report whether the VF, whose owner nobody knows any more, is in the pod of this call. Blocks."""
@@ -313,8 +337,8 @@ def find(daemon: Daemon, call: Call, device: devices.PciAddress | None) -> ledge
     record = daemon.book.read(device) if device else None
     if call.owns(record):
         return record
-    names = call.invocation.container_id, call.invocation.ifname
-    record = daemon.book.find(*names)
-    if record is None and daemon.upstream is not None:
+    names, within = (call.invocation.container_id, call.invocation.ifname), call.invocation.within
+    record = daemon.book.find(*names, within)
+    if record is None and daemon.upstream is not None and not within:
         return daemon.upstream.find(*names)
     return record

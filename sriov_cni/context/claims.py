@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sriov import devices, errors
-from sriov.state import attached_vfs, grants
+from sriov.state import attached_vfs, claim_attachments, grants
 from sriov_cni.spec import environment, netconf, result
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,13 @@ class GrantedVf(msgspec.Struct, frozen=True):
 
 
 class PodClaims:
-    """The grants of the run directory, read again whenever the folder has changed. For one thread."""
+    """The grants of the run directory, read again whenever the folder has changed. For one thread.
+
+    `attached` are the calls that attached all devices of a pod's claims.
+    """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
+        self.attached = claim_attachments.ClaimAttachments(run_dir)
         self._folder = run_dir / "claims"
         self._grants = grants.Grants(run_dir)
         self._attached = attached_vfs.AttachedVfs(run_dir)
@@ -52,6 +56,19 @@ class PodClaims:
             f"VF {pci} is granted to {found.grant} of pod {pods}, and not to {asked}",
             "give the pod a claim of its own; the VF is free once the kubelet has unprepared that one",
         )
+
+    def of_pod(self, args: environment.Arguments) -> list[GrantedVf]:
+        """Return all VFs of the pod's claims, by the claims' names and each in the claim's order.
+
+        Raises CniError with code 7 if the call names no pod: it might be one that has a claim. LedgerError.
+        """
+        if not (args.namespace and args.pod):
+            raise netconf.invalid(
+                "CNI_ARGS names no pod, so that its claims cannot be known",
+                "let a Kubernetes runtime pass K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID, or leave `claims` out",
+            )
+        found = [each for each in self._by_device().values() if _is_for(each.grant, args)]
+        return sorted(found, key=lambda each: (each.grant.name, each.grant.uid))
 
     def note(
         self,
@@ -74,6 +91,16 @@ class PodClaims:
             self._attached.write(attached)
         except errors.LedgerError as error:
             _log.warning("the status of %s will not have VF %s: %s", granted.grant, pci, error)
+
+    def of_others(self, args: environment.Arguments) -> list[grants.ClaimGrant]:
+        """Return the claims of other pods that this one may name, too: those of its namespace without a template.
+
+        The kubelet has a claim prepared for its first pod alone, so that no grant tells of a second.
+        """
+        every = {each.grant.uid: each.grant for each in self._by_device().values()}.values()
+        return [
+            each for each in every if not (each.of_one_pod or _is_for(each, args)) and each.namespace == args.namespace
+        ]
 
     def _by_device(self) -> Mapping[str, GrantedVf]:
         try:

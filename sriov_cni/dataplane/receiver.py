@@ -6,6 +6,7 @@ applied, so that an agent that comes back changes nothing.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import pathlib
@@ -26,6 +27,7 @@ _PATIENCE = 10.0  # seconds for a connection's first frame, and for a frame that
 _REST = 1.0  # seconds between two writes of the snapshot
 _MODE = 0o666  # the agent is another user; who it is, the kernel says
 _MOST_UNSENT = 1 << 16  # bytes of requests to an agent that does not read them
+_MOST_TOLD = 400  # characters of a refusal: it has values of the frame, which may be as long as that
 
 _Taken_contra = TypeVar("_Taken_contra", contravariant=True)
 
@@ -87,6 +89,8 @@ class TableReceiver(Generic[ChangeT]):
         self._confirmed = False
         self._present: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        # Who connects again and again holds no more than this thread: those that calls are handled in are shared.
+        self._taking = concurrent.futures.ThreadPoolExecutor(1, "taking-frames")
 
     def silence(self) -> float:
         """Return for how many seconds no agent has been connected; 0 while one is."""
@@ -125,6 +129,7 @@ class TableReceiver(Generic[ChangeT]):
             await self._hang_up()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
+            self._taking.shutdown(wait=False)
             if self._changed.is_set():
                 await tasks.once(name, asyncio.to_thread(self._write))
 
@@ -175,15 +180,21 @@ class TableReceiver(Generic[ChangeT]):
             async with asyncio.timeout(self._patience):
                 body = await self._rest(reader, head)
             received = time.monotonic()
-            taken = await asyncio.to_thread(self._take, body, first, turn)  # a large table takes half a second
+            taken = await self._taken(body, first, turn)
             if taken is not None:
                 self._observer.took(taken, time.monotonic() - received)
             self._changed.set()
             first = False
             head = await reader.read(1)
 
+    async def _taken(self, body: bytes, first: bool, turn: int) -> ChangeT | None:
+        """In a thread, as a large table takes half a second. A connection that ends leaves what has not begun."""
+        return await asyncio.get_running_loop().run_in_executor(self._taking, self._take, body, first, turn)
+
     def _refuse(self, why: str) -> None:
         self._observer.refused()
+        if len(why) > _MOST_TOLD:
+            why = f"{why[: _MOST_TOLD // 2]} … {why[-_MOST_TOLD // 2 :]}"
         text = "%s from the agent: %s; its connection is closed, the table stays as it was"
         _log.error(text, self._format.name, why)
 

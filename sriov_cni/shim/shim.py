@@ -83,14 +83,22 @@ def deliver(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, answe
 
 
 def serve_ipam(daemon: _socket.socket, env: dict[bytes, bytes], stdin: bytes, request: bytes) -> None:
-    if request.count(b"\0") != 1:
-        raise OSError(PROTOCOL)
-    command, plugin = request.split(b"\0")
+    command, plugin, variables, own = read_request(request)
     try:
-        status, output = run_ipam(env, stdin, command, plugin)
+        status, output = run_ipam({**env, **variables}, stdin if own is None else own, command, plugin)
     except OSError as error:
         status, output = 255, str(error).encode()
     daemon.sendall(frame(IPAM, bytes((status,)) + output))
+
+
+def read_request(request: bytes) -> tuple[bytes, bytes, dict[bytes, bytes], bytes | None]:
+    """Return command and plugin; then variables and stdin of a call of its own, or none."""
+    named, is_own, own = request.partition(b"\0\0")
+    command, *further = named.split(b"\0")
+    given = [each.split(b"=", 1) for each in further[1:] if each[:4] == b"CNI_" and b"=" in each]
+    if not further or len(given) < len(further) - 1 or (given and not is_own):
+        raise OSError(PROTOCOL)
+    return command, further[0], dict(given), own if is_own else None
 
 
 def occupy_closed_streams() -> None:

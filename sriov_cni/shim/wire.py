@@ -4,7 +4,8 @@ A frame is one byte of kind, four bytes of length (big endian), and the payload.
 
     shim → daemon   E  the CNI_* environment, KEY=VALUE, separated by NUL; the namespace's descriptor comes with it
     shim → daemon   S  stdin as received
-    daemon → shim   I  run an IPAM plugin: CNI_COMMAND, NUL, the plugin's name
+    daemon → shim   I  run an IPAM plugin: CNI_COMMAND, NUL, the plugin's name; for a call of its own further: NUL, each
+                       variable as KEY=VALUE and NUL, another NUL, and the plugin's stdin
     shim → daemon   I  its outcome: one byte of exit status, then its stdout; 127 if it is not on CNI_PATH
     daemon → shim   A  the answer: one byte of exit status, then what goes to stdout
     shim → daemon   D  whether it could be printed: one byte, 1 or 0
@@ -17,6 +18,10 @@ The daemon waits for D as long as the connection is open. It takes back what it 
 which only the shim's end causes, or if D is 0. The shim succeeds only if the daemon hangs up after D: not if the daemon
 is gone before it has read D (the kernel returns EPIPE or ECONNRESET then: net/unix/af_unix.c, unix_release_sock), nor
 if it wants a plugin run although D was 1, as a daemon without W does that had given up.
+
+Usually a plugin has the runtime's variables and stdin. A call of its own has other stdin, and its variables, which
+begin with CNI_, in the place of the runtime's, in this run alone: so one ADD has addresses for several interfaces. A
+shim that does not know this refuses it and ends; it is sent only for networks with `claims`, which are as new.
 """
 
 import dataclasses
@@ -50,6 +55,14 @@ class Outcome:
     stdout: bytes
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnCall:
+    """Call of an IPAM plugin that is not the runtime's: CNI_ variables in the place of its, and stdin."""
+
+    variables: Environment
+    stdin: bytes
+
+
 def frame(kind: bytes, payload: bytes) -> bytes:
     return kind + len(payload).to_bytes(4, "big") + payload
 
@@ -68,8 +81,12 @@ def environment(payload: bytes) -> Environment:
     return {key.decode(errors="surrogateescape"): value.decode(errors="surrogateescape") for key, _, value in pairs}
 
 
-def ipam_request(command: str, plugin: str) -> bytes:
-    return frame(IPAM, command.encode() + b"\0" + plugin.encode())
+def ipam_request(command: str, plugin: str, own: OwnCall | None = None) -> bytes:
+    named = command.encode() + b"\0" + plugin.encode()
+    if own is None:
+        return frame(IPAM, named)
+    variables = b"".join(b"\0" + f"{key}={value}".encode() for key, value in own.variables.items())
+    return frame(IPAM, named + variables + b"\0\0" + own.stdin)
 
 
 def outcome(payload: bytes) -> Outcome:

@@ -46,7 +46,10 @@ class Arguments(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """A checked environment. Fields that the command does not need are empty."""
+    """A checked environment. Fields that the command does not need are empty.
+
+    `within` is the runtime's CNI_IFNAME if this is one of several interfaces that its call makes, or else "".
+    """
 
     command: Command
     container_id: str = ""
@@ -54,6 +57,7 @@ class Invocation(msgspec.Struct, frozen=True):
     ifname: str = ""
     args: Arguments = msgspec.field(default_factory=Arguments)
     path: str = ""
+    within: str = ""
 
 
 def _container_id(value: str) -> str | None:

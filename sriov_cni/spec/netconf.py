@@ -34,7 +34,7 @@ class _Attachment(msgspec.Struct, frozen=True):
 
 _BY_KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any)
-_NEEDED = ("cniVersion", "name", "deviceID", "ipam")
+_NEEDED = ("cniVersion", "name", "deviceID", "ipam", "claims")
 _ATTACHMENTS = msgspec.json.Decoder(list[_Attachment] | None)
 
 
@@ -50,6 +50,7 @@ class Document(msgspec.Struct, frozen=True):
     name: Any = None
     device_id: Any = None
     ipam: Any = None
+    claims: Any = None
     problem: cni_errors.CniError | None = None
     refusal: cni_errors.CniError | None = None
 
@@ -74,8 +75,10 @@ def decode(stdin: bytes) -> Document:
         return Document(problem=cni_errors.CniError(Code.IO, message, "shorten the configuration"))
     try:
         found, refusal = _by_key(stdin)
-        version, name, device_id, ipam = [value(key, found[key], _ANY) if key in found else None for key in _NEEDED]
-        return Document(found, version, name, device_id, ipam, refusal=refusal)
+        version, name, device_id, ipam, claims = [
+            value(key, found[key], _ANY) if key in found else None for key in _NEEDED
+        ]
+        return Document(found, version, name, device_id, ipam, claims, refusal=refusal)
     except (msgspec.MsgspecError, RecursionError) as error:
         return Document(problem=_undecodable(str(error)))
     except cni_errors.CniError as error:

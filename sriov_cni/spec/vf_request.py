@@ -32,6 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     device_id: str | None = msgspec.field(default=None, name="deviceID")
     resource_name: str | None = msgspec.field(default=None, name="resourceName")
+    claims: Any = None  # read in claim_modes
     vlan: int | None = None
     vlan_qos: int | None = msgspec.field(default=None, name="vlanQoS")
     vlan_proto: str | None = msgspec.field(default=None, name="vlanProto")

@@ -5,12 +5,19 @@ from typing import Any
 import msgspec
 
 
+class ClaimOwner(msgspec.Struct, frozen=True):
+    """Owner of an object; a pod owns the claim that was made for it from a template."""
+
+    kind: str = ""
+
+
 class ClaimMetadata(msgspec.Struct, frozen=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
     resourceVersion: str = ""  # noqa: N815  # the client library reads it by this name
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    owners: tuple[ClaimOwner, ...] = msgspec.field(name="ownerReferences", default=())
 
 
 class DeviceResult(msgspec.Struct, frozen=True, rename="camel"):

@@ -3,7 +3,8 @@
 A VfNetwork has keys of a network configuration of the CNI plugin (docs/cni.md), and three of its own: `interface` is
 the pod's name for the VF, `network` names a network of the node whose keys are used where the VfNetwork has none, and
 `unattached` is the reason why the pod may start without the VF. At the ADD they count where the network configuration
-of the call has none; addresses come by that one's `ipam`.
+of the call has none. Addresses come by the `ipam` of a network of the node alone: it names a program that root runs,
+and files that it writes.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,18 @@ from sriov_dra.claims import reading
 
 _OWN = ("interface", "network", "unattached")
 _REASON_MAX = 200  # characters
-_DRIVERS = ("cniVersion", "name", "type", "deviceID", "resourceName", "prevResult", "runtimeConfig", "ipam", "dns")
+_DRIVERS = (
+    "cniVersion",
+    "name",
+    "type",
+    "deviceID",
+    "resourceName",
+    "prevResult",
+    "runtimeConfig",
+    "ipam",
+    "dns",
+    "claims",
+)
 """Keys that only the network configuration of the call has."""
 _NODES = ("policy", "policyUnknown", "policyRaw")
 """Keys by which a pod is held to network policies: who may write a claim must not take them off. A network may."""
@@ -30,11 +42,14 @@ Keys = Mapping[str, Any]
 class ClaimNetwork(msgspec.Struct, frozen=True):
     """`interface` is "" if the CNI call chooses the name; `configuration` are the other keys, of the CNI plugin.
 
+    `network` is the network of the node that is named, and `ipam` that section of it, None if it has none.
     `unattached` is why the pod may start without the VF, "" if it may not.
     """
 
     interface: str = ""
     configuration: dict[str, Any] = msgspec.field(default_factory=dict)
+    network: str = ""
+    ipam: dict[str, Any] | None = None
     unattached: str = ""
 
 
@@ -61,11 +76,13 @@ def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     interface = _interface(given.get("interface", ""))
     unattached = _reason(given["unattached"]) if "unattached" in given else ""
     keys = {key: value for key, value in given.items() if key not in _OWN}
-    if given.get("network"):
-        keys = {**_named(given["network"], named), **keys}
-    document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": _SOME_IPAM}))
+    network = given.get("network")
+    found = _named(network, named) if network else {}
+    keys = {**{key: value for key, value in found.items() if key in _KEYS}, **keys}
+    ipam = found.get("ipam")
+    document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": ipam or _SOME_IPAM}))
     vf_request.read(document, environment.Arguments())
-    return ClaimNetwork(interface, keys, unattached)
+    return ClaimNetwork(interface, keys, network or "", ipam, unattached)
 
 
 def _refuse_unknown(given: Keys) -> None:
@@ -96,9 +113,8 @@ def _reason(text: Any) -> str:
     return text.strip()
 
 
-def _named(network: Any, named: Callable[[str], Keys]) -> dict[str, Any]:
+def _named(network: Any, named: Callable[[str], Keys]) -> Keys:
     try:
-        found = named(network)
+        return named(network)
     except LookupError as error:
         raise netconf.invalid(f"network {network!r}: {error.args[0]}", "name a network of the node, or none") from error
-    return {key: value for key, value in found.items() if key in _KEYS}

@@ -152,13 +152,16 @@ class Preparer:
         checks.refuse_one_name(each.interface for each in listed)
         told = claim.metadata
         pods = checks.pods(claim, before)
-        return grants.ClaimGrant(uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed)
+        own = any(each.kind == "Pod" for each in told.owners)
+        return grants.ClaimGrant(
+            uid=told.uid, namespace=told.namespace, name=told.name, pods=pods, devices=listed, of_one_pod=own
+        )
 
     def _device(self, one: reading.GivenDevice, found: edits.PreparedDevice) -> grants.GrantedDevice:
         network = networks.read(one.request, one.parameters, found.device.id, self._here.named)
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
-            network.configuration, network.unattached, one.share or "",
+            network.configuration, network.network, network.ipam, network.unattached, one.share or "",
         )  # fmt: skip
 
     def unprepare(self, wanted: ClaimReference) -> None:

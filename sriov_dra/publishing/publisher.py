@@ -40,6 +40,7 @@ class SliceStore:
     def __init__(self, changed: Callable[[], None]) -> None:
         self.slices: dict[str, slice_objects.DeviceSlice] = {}
         self._changed = changed
+        self._ended: set[str] = set()  # since the writes began; no name comes again, as the server makes them
 
     def put(self, found: Any) -> None:
         """Take a slice in, unless a newer one is known: what was written is known before the watch tells of it."""
@@ -50,11 +51,27 @@ class SliceStore:
 
     def remove(self, _base: type[Any], key: tuple[str, str]) -> None:
         self.slices.pop(key[1], None)
+        self._ended.add(key[1])
         self._changed()
 
     def only(self, _base: type[Any], keys: set[tuple[str, str]]) -> None:
+        self._ended |= {name for name in self.slices if ("", name) not in keys}
         self.slices = {name: each for name, each in self.slices.items() if ("", name) in keys}
         self._changed()
+
+    def absent(self, base: type[Any]) -> None:
+        self.only(base, set())
+
+    def begin(self) -> None:
+        """Writes begin: what ends from now on may end before their answers are here."""
+        self._ended.clear()
+
+    def take(self, written: slice_objects.DeviceSlice) -> None:
+        """Take in the answer to a write, unless the watch has told of a newer one or of the end meanwhile."""
+        known = self.slices.get(written.metadata.name)
+        newer = known is not None and _version(known) > _version(written)
+        if not newer and written.metadata.name not in self._ended:
+            self.slices[written.metadata.name] = written
 
 
 def _version(found: slice_objects.DeviceSlice) -> int:
@@ -105,8 +122,9 @@ class SlicePublisher:
         if self._build is None:
             return
         wanted = self._build(self._with_taints)
+        self.store.begin()
         steps = planning.plan(self._who, list(self.store.slices.values()), wanted)
-        if all(self._stays_in_its_generation(step) for step in steps):
+        if all(self._is_first(step) or self._stays_in_its_generation(step) for step in steps):
             await self._take_together(steps)
         else:
             for step in steps:
@@ -114,6 +132,10 @@ class SlicePublisher:
         if self.problem:
             _log.info("published %s", ", ".join(_told(each) for each in wanted) or "nothing: no resource is for claims")
         self.problem = ""
+
+    def _is_first(self, step: planning.Step) -> bool:
+        """Report whether the slice is of a pool of which there is none yet."""
+        return isinstance(step, planning.Create) and step.wanted.spec.pool.generation == 1
 
     def _stays_in_its_generation(self, step: planning.Step) -> bool:
         if not isinstance(step, planning.Replace):
@@ -146,7 +168,7 @@ class SlicePublisher:
         except connection.AbsentError:
             self.store.slices.pop(step.wanted.metadata.name, None)
             raise
-        self.store.slices[kept.metadata.name] = kept
+        self.store.take(kept)
         self._compare(step.wanted, kept)
 
     def _compare(self, wanted: slice_objects.DeviceSlice, kept: slice_objects.DeviceSlice) -> None:
@@ -159,7 +181,7 @@ class SlicePublisher:
     async def _failed(self, error: errors.SriovError, failures: int) -> None:
         """Try again after a pause, a short one if somebody else has been quicker: the watch tells of that."""
         outrun = isinstance(error, connection.ConflictError | connection.AbsentError) and failures <= _OUTRUN
-        pause = _GATHER if outrun else max(min(_pause_of(error), 60.0), self._timings.drawn_pause(failures))
+        pause = _GATHER if outrun else self._timings.drawn_pause(failures, _pause_of(error))
         if str(error) != self.problem and not outrun:
             _log.warning("the slices cannot be published: %s; next try in %.1f s", error, pause)
         self.problem = str(error)

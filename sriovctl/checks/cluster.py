@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sriovctl.checks import membership, policies
+from sriovctl.checks.explaining import membership, policies
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import attachments, cni_setup, facts
 

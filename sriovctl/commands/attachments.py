@@ -77,7 +77,7 @@ def _carry_out(where: paths.Places, one: attachments.ListedAttachment, verdict: 
     if not yes and not click.confirm("Go on?", default=False):
         return exit_codes.Exit.REFUSED
     owner = one.record.owner
-    cni_client.delete(where.daemon_socket, owner.container_id, owner.ifname, owner.network, one.record.pci)
+    cni_client.delete(where.daemon_socket, owner, one.record.pci)
     left = ledger.Ledger(where.run_dir).read(one.record.pci)
     if left is not None and left.owner == owner:
         raise errors.BusyError(f"the daemon succeeded, but {one.record.pci} is still held by {owner}", "see its log")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import click
 
 from sriovctl import exit_codes, options, output, paths
-from sriovctl.checks import cluster, gaps, hardware, kernel, policies
+from sriovctl.checks import cluster, gaps, hardware, kernel
+from sriovctl.checks.explaining import policies
 from sriovctl.checks.findings import Finding, Severity
 from sriovctl.node import facts
 from sriovctl.views import documents, findings

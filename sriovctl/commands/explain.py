@@ -7,7 +7,7 @@ import msgspec
 
 from sriov import devices
 from sriovctl import completions, exit_codes, names, options, output, paths
-from sriovctl.checks import chain, explain
+from sriovctl.checks.explaining import chain, claims, explain
 from sriovctl.node import facts, pod_spec
 from sriovctl.node.policies import standing
 from sriovctl.views import documents, explanations
@@ -47,9 +47,9 @@ def _command(
     """Explain why a pod has no VF, or what became of a VF.
 
     POD is NAMESPACE/NAME, pod/NAME, or a NAME; VF is a PCI address, a netdev, or PF#INDEX. The steps are: requested,
-    scheduled, here, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached, services,
-    node, policy, link. The first no is the reason, and ends with status 1. If there is no no, but something could not
-    be seen that may be one, it ends with status 3.
+    scheduled, here, claim, pool, devices, healthy, registered, free, allocated, network, daemon, added, attached,
+    services, node, policy, link. The first no is the reason, and ends with status 1. If there is no no, but something
+    could not be seen that may be one, it ends with status 3.
     """
     found = facts.collect(where)
     vf = names.device(found.seen, what)
@@ -74,14 +74,20 @@ def _command(
     return exit_codes.Exit.UNREADABLE if open_steps else exit_codes.Exit.FINE
 
 
-def _case(found: facts.Facts, pod: str, named: tuple[str, ...], pod_file: TextIO | None) -> explain.Case:
-    """Make the case of the resources that were named, else those that the pod asks for, else those it was given."""
+def _case(found: facts.Facts, pod: str, named: tuple[str, ...], pod_file: TextIO | None) -> chain.Case:
+    """Make the case of the resources that were named, else those that the pod asks for, else those it was given.
+
+    Those of its claims are beside what it asks for.
+    """
     spec = pod_spec.parse(pod_file.read(), pod_file.name) if pod_file else None
     if spec is not None and spec.name != pod:
         raise click.UsageError(f"{pod_file.name if pod_file else ''} is pod {spec.name}, not {pod}")
-    given = tuple(dict.fromkeys(holder.resource for holder in found.seen.told.held_by(pod).values()))
+    by_claims = [each.resource for each in claims.devices(found.seen, pod) if each.resource]
+    given = [holder.resource for holder in found.seen.told.held_by(pod).values()]
     meant = tuple(names.resource(found.seen, each) for each in named)
-    return explain.Case(found, pod, meant or (tuple(spec.requests) if spec else given), spec)
+    return chain.Case(
+        found, pod, meant or tuple(dict.fromkeys((*(spec.requests if spec else given), *by_claims))), spec
+    )
 
 
 def _item(one: chain.ChainLink) -> documents.ExplanationItem:

@@ -4,7 +4,7 @@ import click
 
 from sriov import errors
 from sriovctl import completions, exit_codes, names, options, output, paths
-from sriovctl.checks import policies as verdicts
+from sriovctl.checks.explaining import policies as verdicts
 from sriovctl.commands import policy_answers, policy_questions
 from sriovctl.node import attachments, snapshot
 from sriovctl.node.policies import standing

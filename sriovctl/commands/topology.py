@@ -9,7 +9,7 @@ from sriov import errors
 from sriov.hardware import sysfs
 from sriovctl import completions, names, options, output, paths
 from sriovctl.node import gpus, pcie, snapshot
-from sriovctl.views import devices, documents, nccl_topology, pcie_drawing, pcie_tree
+from sriovctl.views import alignment, devices, documents, nccl_topology, pcie_drawing, pcie_tree
 
 
 def register(program: click.Group) -> None:
@@ -32,6 +32,8 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
 
     Distances are those of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS. For --nccl the pod's devices are those that
     the kubelet reports for it, VFs and GPUs: NVIDIA's by UUID or index, others by their PCI address.
+
+    Below the tree is for each GPU how many free VFs share its PCIe root, which is what a claim can ask for.
     """
     if pod is not None and (svg is not None or form is not output.OutputFormat.TABLE):
         raise click.UsageError("--nccl prints NCCL's own file: leave out --svg and --output")
@@ -42,15 +44,18 @@ def _command(where: paths.Places, form: output.OutputFormat, svg: pathlib.Path |
     if pod is not None:
         output.write(_for_nccl(seen, functions, gpus.read(where.proc), names.pod(seen, pod)))
         return
-    branches = pcie_tree.grow(functions, devices.rows(seen))
+    rows = devices.rows(seen)
+    branches = pcie_tree.grow(functions, rows)
     if svg is not None:
         _save(svg, pcie_drawing.svg(branches))
         return
+    aligned = alignment.items(functions, rows, seen.now.claimed)
     if form.for_people:
-        output.write(pcie_tree.text(branches))
+        output.write(pcie_tree.text(branches) + alignment.text(aligned))
         output.unseen(form, seen.unseen)
         return
-    document = documents.TopologyDocument([pcie_tree.item(each) for each in branches], unseen=list(seen.unseen))
+    found = [pcie_tree.item(each) for each in branches]
+    document = documents.TopologyDocument(found, aligned, unseen=list(seen.unseen))
     output.show(form, output.Table((), ()), documents.plain(document))
 
 

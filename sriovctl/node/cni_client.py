@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sriov import errors
+from sriov.state import ledger
 from sriov_cni.shim import shim, wire
 
 _VERSION = "1.1.0"
@@ -37,14 +38,14 @@ def trouble(socket: pathlib.Path) -> str | None:
     return None
 
 
-def delete(socket: pathlib.Path, container_id: str, ifname: str, network: str, device: str) -> None:
+def delete(socket: pathlib.Path, owner: ledger.Owner, device: str) -> None:
     """Call DEL as a runtime does for a pod whose namespace is gone. No IPAM plugin is run.
 
-    It takes back what this attachment holds and nothing else, even if the VF has another owner by now. Raises
-    SriovError.
+    It takes back what this attachment holds and nothing else, even if the VF has another owner by now; of a pod's
+    claims all that one call attached. Raises SriovError.
     """
-    env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container_id, "CNI_IFNAME": ifname}
-    call(socket, env, {"cniVersion": _VERSION, "name": network, "type": "sriov", "deviceID": device})
+    env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": owner.container_id, "CNI_IFNAME": owner.within or owner.ifname}
+    call(socket, env, {"cniVersion": _VERSION, "name": owner.network, "type": "sriov", "deviceID": device})
 
 
 def call(socket: pathlib.Path, env: Mapping[str, str], network: Mapping[str, str]) -> bytes:
@@ -54,6 +55,9 @@ def call(socket: pathlib.Path, env: Mapping[str, str], network: Mapping[str, str
         with contextlib.closing(shim.connect(os.fsencode(socket), 0)) as connected:
             shim.send_call(connected, encoded, msgspec.json.encode(network))
             kind, payload = shim.receive(connected)
+            while kind == wire.IPAM:  # of a claim that has an `ipam` of its own
+                connected.sendall(wire.frame(wire.IPAM, b"\0"))
+                kind, payload = shim.receive(connected)
             connected.sendall(wire.frame(wire.DELIVERED, b"\1"))
             with contextlib.suppress(EOFError, OSError):  # it hangs up when all is done
                 shim.receive(connected)

@@ -4,6 +4,7 @@ The kubelet reports what a pod was given, never what it wanted; a pod that is no
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -16,14 +17,15 @@ _NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 
 class PodSpec(msgspec.Struct, frozen=True):
-    """`requests` are extended resources with their counts; `networks` is Multus's annotation, "" if there is none;
-    `unscheduled` is the scheduler's own reason, "" once the pod is placed."""
+    """`requests` are extended resources with their counts; `claims` are names of ResourceClaims; `networks` is Multus's
+    annotation, "" if there is none; `unscheduled` is the scheduler's own reason, "" once the pod is placed."""
 
     name: str
     requests: dict[str, int]
     networks: str = ""
     unscheduled: str = ""
     node: str = ""
+    claims: tuple[str, ...] = ()
 
 
 def parse(text: str, source: str) -> PodSpec:
@@ -41,6 +43,7 @@ def parse(text: str, source: str) -> PodSpec:
         str(_dict(metadata, "annotations").get(_NETWORKS, "")),
         _unscheduled(_dict(found, "status")),
         str(spec.get("nodeName", "")),
+        tuple(_claims(spec, _dict(found, "status"))),
     )
 
 
@@ -53,6 +56,15 @@ def _requests(spec: dict[str, Any]) -> dict[str, int]:
             if name not in _NATIVE and not name.startswith("hugepages-") and str(count).isdecimal():
                 totals[name] = totals.get(name, 0) + int(count)
     return totals
+
+
+def _claims(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[str]:
+    """Those that are named, and those that were made of templates, which the status names once they are (core/v1,
+    PodResourceClaim and PodResourceClaimStatus)."""
+    made = {each.get("name"): each.get("resourceClaimName") for each in status.get("resourceClaimStatuses") or ()}
+    for each in spec.get("resourceClaims") or ():
+        if name := each.get("resourceClaimName") or made.get(each.get("name")):
+            yield str(name)
 
 
 def _unscheduled(status: dict[str, Any]) -> str:

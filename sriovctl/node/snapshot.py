@@ -14,7 +14,7 @@ import msgspec
 from sriov import devices, errors
 from sriov.hardware import ddp, discovery, node_devices, sysfs
 from sriov.pools import assignment, config, health, observer, resources
-from sriov.state import call_log, ledger, predecessor
+from sriov.state import call_log, grants, ledger, predecessor
 from sriovctl import paths, sight
 from sriovctl.node import kubelet
 
@@ -36,7 +36,8 @@ class HeldVf(msgspec.Struct, frozen=True):
 
 class Survey(msgspec.Struct, frozen=True):
     """`configuration` is None if it cannot be used; `config_trouble` is the reason. `members` are pool and device by
-    the device's ID. `held` lacks what could not be read: `ledger_trouble`. `hidden` are paths of the node that cannot
+    the device's ID. `held` lacks what could not be read: `ledger_trouble`; `granted` are claims' grants by device, none
+    if they could not be read: `grants_trouble`. `hidden` are paths of the node that cannot
     be seen from here, by what they are about; `unseen` is for people."""
 
     tree: sysfs.Tree
@@ -47,9 +48,11 @@ class Survey(msgspec.Struct, frozen=True):
     dealt: tuple[assignment.Pool, ...]
     members: Mapping[str, tuple[assignment.Pool, assignment.Device]]
     held: Mapping[devices.PciAddress, HeldVf]
+    granted: Mapping[str, grants.ClaimGrant]
     told: kubelet.Told
     calls: tuple[call_log.CallOutcome, ...]
     ledger_trouble: str
+    grants_trouble: str
     unseen: tuple[str, ...]
     sight: sight.Visibility
     hidden: Mapping[str, str]
@@ -60,12 +63,16 @@ class Survey(msgspec.Struct, frozen=True):
         return frozenset(pool.resource for pool in self.dealt if pool.settings.publish is resources.Publication.DRA)
 
     def pod_of(self, device: str) -> str | None:
-        """Return the device's pod as namespace/name: by the kubelet, else by the call that attached it."""
+        """Return the device's pod as namespace/name: by the kubelet, else by the call that attached it, else by its
+        claim."""
         holder = self.told.holders.get(device)
         if holder is not None:
             return str(holder)
         held = self.held.get(devices.PciAddress(device))
-        return None if held is None else self.pod_of_container(held.record.owner.container_id)
+        if held is not None:
+            return self.pod_of_container(held.record.owner.container_id)
+        grant = self.granted.get(device)
+        return f"{grant.namespace}/{grant.pods[0].name}" if grant is not None and grant.pods else None
 
     def pod_of_container(self, container_id: str) -> str | None:
         """Return a container's pod by the daemon's log of recent calls: a runtime names the pod in its calls."""
@@ -87,7 +94,8 @@ def take(where: paths.Places) -> Survey:
     if configuration is not None and configuration.asks_for_profiles:
         catalog, _ = ddp.fill_in(catalog, ddp.of_this_machine)
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
-    claimed = observer.claims(where.run_dir)
+    granted, grants_trouble = _granted(where)
+    claimed = observer.told_of(granted)
     now = health.Conditions(
         health.down(catalog),
         observer.leftovers(catalog, book),
@@ -109,10 +117,12 @@ def take(where: paths.Places) -> Survey:
         dealt,
         {device.id: (pool, device) for pool in dealt for device in pool.devices},
         held,
+        granted,
         told,
         call_log.Recent(where.run_dir).read(),
         ledger_trouble,
-        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble, older_trouble))),
+        grants_trouble,
+        tuple(filter(None, _unseen(trouble, told.trouble, ledger_trouble, older_trouble, grants_trouble))),
         seeing,
         hidden,
     )
@@ -162,8 +172,18 @@ def _held_before(
     return {each.record.pci: HeldVf(each.record, each.since, Attacher.PREDECESSOR) for each in found}, ""
 
 
-def _unseen(config: str, kubelet_trouble: str, ledger_trouble: str, older_trouble: str) -> Iterator[str]:
+def _granted(where: paths.Places) -> tuple[Mapping[str, grants.ClaimGrant], str]:
+    try:
+        return grants.Grants(where.run_dir).by_device(), ""
+    except errors.LedgerError as error:
+        return {}, str(error)
+
+
+def _unseen(
+    config: str, kubelet_trouble: str, ledger_trouble: str, older_trouble: str, grants_trouble: str
+) -> Iterator[str]:
     yield f"pools and health: {config}" if config else ""
     yield f"pods: {kubelet_trouble}" if kubelet_trouble else ""
     yield f"owners: {ledger_trouble}" if ledger_trouble else ""
     yield f"VFs that sriov-cni attached: {older_trouble}" if older_trouble else ""
+    yield f"claims: {grants_trouble}" if grants_trouble else ""

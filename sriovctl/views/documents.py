@@ -131,6 +131,19 @@ class TopologyItem(msgspec.Struct, frozen=True):
     children: "list[TopologyItem]"
 
 
+class AlignmentItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A GPU, and how many healthy VFs that nobody has are below its PCIe root, by resource.
+
+    `nearVfs` are those that it reaches without the host bridge. `coarse`: some are, and some are not.
+    """
+
+    gpu: str
+    pcie_root: str
+    free_vfs: dict[str, int]
+    near_vfs: dict[str, int]
+    coarse: bool
+
+
 class ProvisionPlanItem(msgspec.Struct, frozen=True):
     """A step. `vf` is the VF's index, null for the PF itself; `now` is null if nothing is known of it."""
 
@@ -196,6 +209,7 @@ class TopologyDocument(PrintedDocument, frozen=True, tag="Topology"):
     """What `topology` prints."""
 
     items: list[TopologyItem]
+    alignment: list[AlignmentItem]
 
 
 class ProvisionPlanDocument(PrintedDocument, frozen=True, tag="ProvisionPlan"):

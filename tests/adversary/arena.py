@@ -5,6 +5,7 @@ known by the index of its other end, which nobody can change, and is moved to th
 """
 
 import pathlib
+from collections.abc import Sequence
 
 from sriov import devices, settings
 from sriov.hardware import sysfs
@@ -148,11 +149,11 @@ class Arena(mock_node.MockNode):
         bound = [vf for vf in known if vf.where != "nowhere"]
         return {vf.far_index for vf in bound} | {vf.index for vf in bound if vf.where == "home"}
 
-    def _add_veth(self, name: str, far: str, address: str) -> int:
-        """Make a veth with several queues, so that channels can be set, and an other end with a number no pod has."""
+    def _add_veths(self, wanted: Sequence[tuple[str, str, str]]) -> None:
+        """Make veths with several queues, so that channels can be set, and other ends with numbers that no pod has."""
         with netns.open_path(f"/run/netns/{self.name}") as host, netns.entered(host):
-            mock_kernel.add_veth(name, far, address, _QUEUES, _FAR + int(name.rpartition("v")[2]))
-            return mock_kernel.index_of(name)
+            for name, far, address in wanted:
+                mock_kernel.add_veth(name, far, address, _QUEUES, _FAR + int(name.rpartition("v")[2]))
 
 
 def _shown(link: requests.Link) -> sysfs.Netdev:

@@ -16,7 +16,7 @@ from sriov.attachment import node
 from sriov.linux import kernel, netns
 from sriov.state import ledger
 from sriov_cni.commands import dispatch, repair
-from sriov_cni.context import calls
+from sriov_cni.context import calls, claims
 from sriov_cni.shim import wire
 from sriov_cni.spec import cni_errors, environment, netconf
 from tests.crash import executors, leases
@@ -113,7 +113,9 @@ class MortalNode:
         self.book.create()
         opener = memory_kernel.opener(self.machine)
         here = node.Node(self.machine.node.tree, opener, self.machine.home, patience=0)
-        self._daemon = calls.Daemon(here, self.book)
+        known = claims.PodClaims(self.run_dir)
+        known.attached = mortal_ledger.MortalClaimAttachments(self.run_dir, self.life)
+        self._daemon = calls.Daemon(here, self.book, claims=known)
         self._runner.run(repair.get_to_know(self._daemon))
 
     def close(self) -> None:
@@ -149,7 +151,7 @@ class MortalNode:
         """With "" for `netns_name` the runtime does not know the namespace any more."""
         return self.call("DEL", container, vf, container if netns_name is None else netns_name, {})
 
-    def call(self, command: str, container: str, vf: int, netns_name: str, keys: Keys) -> Answer:
+    def call(self, command: str, container: str, vf: int, netns_name: str, keys: Keys, *, args: str = "") -> Answer:
         document: dict[str, object] = {
             "cniVersion": "1.1.0",
             "name": "n1",
@@ -158,6 +160,7 @@ class MortalNode:
         }
         stdin = json.dumps(document | {"deviceID": self.vfs[vf], **keys}).encode()
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_PATH": "/opt/cni/bin"}
+        env["CNI_ARGS"] = args
         env["CNI_NETNS"] = self.machine.path(netns_name) if netns_name else ""
         invocation = environment.invocation(env, environment.arguments(env.get("CNI_ARGS", "")))
         pod = self.machine.namespace(netns_name) if self._exists(netns_name) else None
@@ -167,8 +170,11 @@ class MortalNode:
                 return await self._no_plugin(plugin)
             return await self.ipam.run(verb, (container, IFNAME), self.life)
 
+        async def ipam_as(verb: str, _: str, own: wire.OwnCall) -> wire.Outcome:
+            return await self.ipam.run(verb, (container, own.variables["CNI_IFNAME"]), self.life)
+
         try:
-            return self._runner.run(self._answer(calls.Call(invocation, netconf.decode(stdin), pod, ipam)))
+            return self._runner.run(self._answer(calls.Call(invocation, netconf.decode(stdin), pod, ipam, ipam_as)))
         except life.Killed:
             return Answer(died=True)
         finally:

@@ -366,6 +366,27 @@ def test_the_values_of_the_page_switch_policies_on() -> None:
     assert "--policies=all" in agent["args"]
 
 
+def test_beside_a_release_of_helm_the_dra_driver_reads_its_configmap(tmp_path: pathlib.Path) -> None:
+    """As docs/dra.md says: an overlay with the component alone."""
+    shutil.copytree(rendering.BASE / "dra", tmp_path / "component")
+    (tmp_path / "kustomization.yaml").write_text("components: [component]\n")
+    driver = rendering.only(rendering.kustomize(tmp_path), "DaemonSet")
+    mounted = [
+        (driver["metadata"]["namespace"], each["configMap"]["name"], item["key"])
+        for each in driver["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in each
+        for item in each["configMap"]["items"]
+    ]
+    made = [
+        (each["metadata"]["namespace"], each["metadata"]["name"], key)
+        for each in rendering.chart()
+        if each["kind"] == "ConfigMap"
+        for key in each["data"]
+    ]
+    assert mounted
+    assert {*mounted} <= {*made}
+
+
 @pytest.mark.parametrize("more", ["", ", and policies", ", and policies of all networks"])
 def test_the_agent_may_read_what_it_watches_and_nothing_else(more: str) -> None:
     """Of pods also one by its name, for the CNI daemon."""

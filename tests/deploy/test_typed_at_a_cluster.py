@@ -34,6 +34,7 @@ SEEN = {
     r"helm upgrade sriov-underlay .* --values services.yaml$": "STATUS: deployed\nREVISION: 4",
     r"helm upgrade sriov-underlay .* --set services.uninstall=true$": "STATUS: deployed\nREVISION: 5",
     r"helm upgrade sriov-underlay .* --set services.uninstall=false$": "STATUS: deployed\nREVISION: 6",
+    r"helm upgrade sriov-underlay .* --values policies.yaml$": "STATUS: deployed\nREVISION: 7",
     r"kubectl label node node-1 .*=canary$": "node/node-1 labeled",
     r"kubectl label node node-1 .*-$": "node/node-1 unlabeled",
     r"kubectl get node node-1 ": "4",

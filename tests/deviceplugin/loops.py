@@ -5,14 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 
-def run(coroutine: Coroutine[object, object, None], timeout: float = 20.0) -> None:
+def run(coroutine: Coroutine[object, object, None], timeout: float = 60.0) -> None:
     asyncio.run(_alone(coroutine, timeout))
 
 
 async def _alone(coroutine: Coroutine[object, object, None], timeout: float) -> None:
     await asyncio.wait_for(coroutine, timeout)
     with contextlib.suppress(TimeoutError):  # grpc.aio ends its own tasks in the next turns of the loop
-        await until(lambda: not _others(), 0.5)
+        await until(lambda: not _others())
     assert not _others()
 
 
@@ -32,8 +32,8 @@ async def running(endless: Coroutine[object, object, None]) -> AsyncIterator[asy
             await task
 
 
-async def until(met: Callable[[], bool], timeout: float = 5.0) -> None:
-    """Look until it is so. Raises TimeoutError."""
+async def until(met: Callable[[], bool], timeout: float = 10.0) -> None:
+    """Look until it is so. Raises TimeoutError. The usual limit is shorter than any pause that an event shall end."""
     async with asyncio.timeout(timeout):
         while not met():
             await asyncio.sleep(0.005)

@@ -147,12 +147,12 @@ class Kubelet:
         assert endpoint.watching is not None
         await self._hang_up(endpoint)
 
-    async def wait_for(self, resource: str, count: int, timeout: float = 5.0) -> dict[str, Device]:
+    async def wait_for(self, resource: str, count: int, timeout: float = 10.0) -> dict[str, Device]:
         """Wait until the resource has this many healthy devices. Raises TimeoutError."""
         await self.wait_until(lambda: resource in self.resources and len(self._healthy(resource)) == count, timeout)
         return self.resources[resource]
 
-    async def wait_until(self, met: Callable[[], bool], timeout: float = 5.0) -> None:
+    async def wait_until(self, met: Callable[[], bool], timeout: float = 10.0) -> None:
         """Wait until something received makes it true. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while not met():
@@ -191,16 +191,23 @@ class Kubelet:
         return pb.Empty()
 
     async def _watch_plugins(self) -> None:
-        """Watch for plugins: dial every new socket there, once (pkg/kubelet/pluginmanager)."""
+        """Watch for plugins: dial every new socket there, until it has answered in time (pkg/kubelet/pluginmanager)."""
         known: dict[pathlib.Path, tuple[int, int]] = {}
         while True:
             found = {path: _identity(path) for path in self.plugins.glob("[!.]*") if path.is_socket()}
-            for path, identity in found.items():
-                if known.get(path) != identity:
-                    with contextlib.suppress(grpc.aio.AioRpcError):
-                        await self._meet(path)
-            known = found
+            known = {
+                path: identity
+                for path, identity in found.items()
+                if known.get(path) == identity or await self._meets(path)
+            }
             await asyncio.sleep(0.02)
+
+    async def _meets(self, path: pathlib.Path) -> bool:
+        try:
+            await self._meet(path)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+        return True
 
     async def _meet(self, path: pathlib.Path) -> None:
         async with grpc.aio.insecure_channel(f"unix:{path}", options=_CHANNEL) as channel:

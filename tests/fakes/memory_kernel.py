@@ -232,13 +232,13 @@ class MemoryKernel:
         self._world.count("show whether nftables has changed")
         return self._nft.generation
 
-    def nft_rules(self, table: str) -> tuple[bytes, ...]:
+    def nft_rules(self, table: str, most: int, *, netdev: bool = True) -> tuple[bytes, ...]:
         self._world.count(f"show the rules of table {table}")
-        return self._nft.rules(table)
+        return self._nft.rules(table, netdev=netdev)[:most]
 
-    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
+    def nft_elements(self, table: str, name: str, most: int) -> frozenset[bytes]:
         self._world.count(f"show set {name} of table {table}")
-        return self._nft.elements(table, name)
+        return frozenset(itertools.islice(self._nft.elements(table, name), most))
 
     @property
     def _nft(self) -> memory_nftables.Ruleset:

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import ipaddress
 import re
+from collections.abc import Callable
 
 from sriov import errors
 
@@ -26,11 +27,15 @@ class Table:
 
 
 class Ruleset:
-    """One namespace's. `told` are the commands of each transaction since the last flush."""
+    """One namespace's. `told` are the commands of each transaction since the last flush.
+
+    `after_next` is called when the next transaction has been applied, as somebody who is quick.
+    """
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.generation = 1
+        self.after_next: Callable[[], None] | None = None
         self._tables: dict[str, Table] = {}
         self._refused: list[str] = []
 
@@ -58,6 +63,9 @@ class Ruleset:
             raise errors.KernelError("set rules of nftables", errno.EINVAL, f"no such thing: {error}") from error
         self.told.append(commands)
         self.generation += 1
+        quick, self.after_next = self.after_next, None
+        if quick is not None:
+            quick()
 
     def _apply(self, line: str) -> None:
         verb, kind, rest = line.split(" ", 2)
@@ -99,9 +107,10 @@ class Ruleset:
         found = self._tables.get(f"inet {table}", Table())
         return found.chains.get(chain, "") if chain else found.comment
 
-    def rules(self, table: str) -> tuple[bytes, ...]:
+    def rules(self, table: str, *, netdev: bool = True) -> tuple[bytes, ...]:
         every = ((name, each) for name, each in self._tables.items() if not each.dormant)
-        named = (each for name, each in every if name.split(" ", 1)[1] == table)
+        families = ("inet", "netdev") if netdev else ("inet",)
+        named = (each for name, each in every if name in [f"{family} {table}" for family in families])
         return tuple(rule.encode() for each in named for rule in each.rules)
 
     def elements(self, table: str, name: str) -> frozenset[bytes]:

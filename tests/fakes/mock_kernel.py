@@ -209,11 +209,11 @@ class MockKernel:
     def nft_generation(self) -> int:
         return self._net.nft_generation()
 
-    def nft_rules(self, table: str) -> tuple[bytes, ...]:
-        return self._net.nft_rules(table)
+    def nft_rules(self, table: str, most: int, *, netdev: bool = True) -> tuple[bytes, ...]:
+        return self._net.nft_rules(table, most, netdev=netdev)
 
-    def nft_elements(self, table: str, name: str) -> frozenset[bytes]:
-        return self._net.nft_elements(table, name)
+    def nft_elements(self, table: str, name: str, most: int) -> frozenset[bytes]:
+        return self._net.nft_elements(table, name, most)
 
     def run_nft(self, commands: str) -> None:
         self._net.run_nft(commands)

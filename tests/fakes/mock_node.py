@@ -55,8 +55,9 @@ class MockNode:
         assert polling.until(lambda: not self._has(far), bool, _PATIENCE), f"{far} outlives its pod's namespace"
         with self.state.changing() as vfs:
             vf = vfs[pci]
-            vf.index, vf.where = self._add_veth(name, vf.far, address), "home"
-            vf.far_index = self._index(vf.far)
+            self._add_veths([(name, vf.far, address)])
+            indices = self._numbers()
+            vf.index, vf.far_index, vf.where = indices[name], indices[vf.far], "home"
             vlan = vf.state.vlan
         subprocess.run(self.command("ip", "link", "set", vf.far, "master", f"vlan{vlan}", "up"), check=True)
         self.state.tree.set_netdev(devices.pci_address(pci), sysfs.Netdev(name, vf.index, address, 1500))
@@ -66,30 +67,35 @@ class MockNode:
 
     def _add_pf(self, name: str, pci: str, vfs: int) -> None:
         _ip("-n", self.name, "link", "add", name, "type", "bridge")
-        index = self._index(name)
+        index = self._numbers()[name]
         tree = self.state.tree
         pf = tree.add_pf(pci, sysfs.Netdev(name, index, f"52:54:00:00:00:{index:02x}", 1500))
+        names = [(f"{name}v{number}", f"{name}f{number}") for number in range(vfs)]
+        addresses = [f"02:00:00:{index:02x}:00:{number:02x}" for number in range(vfs)]
+        self._add_veths([(*each, address) for each, address in zip(names, addresses, strict=True)])
+        indices = self._numbers()
         with self.state.changing() as known:
             for number, vf in enumerate(tree.set_numvfs(pf, vfs)):
-                netdev, address = f"{name}v{number}", f"02:00:00:{index:02x}:00:{number:02x}"
-                own = self._add_veth(netdev, f"{name}f{number}", address)
-                far = f"{name}f{number}"
+                (netdev, far), address = names[number], addresses[number]
+                own = indices[netdev]
                 known[vf] = mock_kernel.Vf(
-                    pf=index, vf=number, far=far, index=own, far_index=self._index(far), address=address
+                    pf=index, vf=number, far=far, index=own, far_index=indices[far], address=address
                 )
                 tree.set_netdev(vf, sysfs.Netdev(netdev, own, address, 1500))
 
-    def _add_veth(self, name: str, far: str, address: str) -> int:
-        _ip("-n", self.name, "link", "add", name, "address", address, "type", "veth", "peer", "name", far)
-        return self._index(name)
+    def _add_veths(self, wanted: Sequence[tuple[str, str, str]]) -> None:
+        """Make one for each name, name of the other end, and address."""
+        lines = [f"link add {name} address {address} type veth peer name {far}" for name, far, address in wanted]
+        command = ["ip", "-n", self.name, "-batch", "-"]
+        subprocess.run(command, input="\n".join(lines), text=True, check=True)
 
     def _has(self, name: str) -> bool:
         command = ["ip", "-n", self.name, "link", "show", name]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    def _index(self, name: str) -> int:
-        shown = subprocess.run(["ip", "-n", self.name, "-json", "link", "show", name], check=True, capture_output=True)
-        return int(json.loads(shown.stdout)[0]["ifindex"])
+    def _numbers(self) -> dict[str, int]:
+        shown = subprocess.run(["ip", "-n", self.name, "-json", "link", "show"], check=True, capture_output=True)
+        return {each["ifname"]: int(each["ifindex"]) for each in json.loads(shown.stdout)}
 
 
 def _ip(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""Ledger whose operations on the directory are effects of a daemon that may die between any two of them."""
+"""Ledger, and notes of claims, whose writes are effects of a daemon that may die between any two of them."""
 
 import contextlib
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import msgspec
 
 from sriov import devices
-from sriov.state import ledger
+from sriov.state import claim_attachments, ledger
 from tests.fakes.life import Life
 
 
@@ -30,3 +30,19 @@ class MortalLedger(ledger.Ledger):
     def remove(self, pci: devices.PciAddress) -> None:
         self._life.effect(f"remove the record of {pci}")
         super().remove(pci)
+
+
+class MortalClaimAttachments(claim_attachments.ClaimAttachments):
+    """A ClaimAttachments; the ledger's way of writing, in which a death leaves a draft, is shown there."""
+
+    def __init__(self, run_dir: pathlib.Path, life: Life) -> None:
+        super().__init__(run_dir)
+        self._life = life
+
+    def write(self, attachment: claim_attachments.ClaimAttachment) -> None:
+        self._life.effect(f"note the attachment of {attachment.container_id}")
+        super().write(attachment)
+
+    def remove(self, container_id: str, ifname: str) -> None:
+        self._life.effect(f"forget the attachment of {container_id}")
+        super().remove(container_id, ifname)

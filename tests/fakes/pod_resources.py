@@ -24,6 +24,8 @@ class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
     known: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     refusals: int = 0
     calls: int = 0
+    claims: dict[tuple[str, str], list[str]] = dataclasses.field(default_factory=dict)
+    """(namespace, name) of pods to the ResourceClaims of their container."""
 
     async def List(
         self, request: pb.ListPodResourcesRequest, context: grpc.aio.ServicerContext
@@ -44,6 +46,10 @@ class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
             )
             for (namespace, name), containers in self.pods.items()
         ]
+        pods += [
+            pb.PodResources(namespace=namespace, name=name, containers=[_with_claims(namespace, claims)])
+            for (namespace, name), claims in self.claims.items()
+        ]
         return pb.ListPodResourcesResponse(pod_resources=pods)
 
     async def GetAllocatableResources(
@@ -54,6 +60,11 @@ class PodResources(pb_grpc.PodResourcesListerServicer):  # type: ignore[misc]
         return pb.AllocatableResourcesResponse(
             devices=[pb.ContainerDevices(resource_name=name, device_ids=[one]) for name, one in entries]
         )
+
+
+def _with_claims(namespace: str, claims: list[str]) -> pb.ContainerResources:
+    used = [pb.DynamicResource(claim_name=each, claim_namespace=namespace) for each in claims]
+    return pb.ContainerResources(dynamic_resources=used)
 
 
 @contextlib.contextmanager

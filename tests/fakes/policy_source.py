@@ -23,16 +23,22 @@ class TableSource:
         self.table = table
         self._version += 1
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
+    def rules_of(self, namespace: str, pod: str, network: str, uid: str = "") -> pod_policies.PodPolicy | None:
         self.look()
-        return pod_policies.of(self.table, namespace, pod, network)
+        return pod_policies.of(self.table, namespace, pod, network, uid)
 
-    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> pod_policies.PodPolicy | None:
+    async def wait_for(
+        self, namespace: str, pod: str, network: str, seconds: float, uid: str = ""
+    ) -> pod_policies.PodPolicy | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while (found := self.rules_of(namespace, pod, network)) is None and loop.time() < deadline:
+        while (found := self.rules_of(namespace, pod, network, uid)) is None and loop.time() < deadline:
             await asyncio.sleep(0.01)
         return found
+
+    def unwatched(self, network: str) -> str:
+        self.look()
+        return pod_policies.unwatched(self.table, network)
 
     async def changed(self) -> None:
         while self._told == self._version:
@@ -55,15 +61,19 @@ class NotedEnforcement:
 
     def __init__(self, *notes: policy_notes.PolicyNote, failure: errors.SriovError | None = None) -> None:
         self.repaired = 0
+        self.adopted: list[pod_policies.PolicedPod] = []
         self._notes, self._failure = notes, failure
 
     def adopt(self, holding: pod_policies.PolicedPod) -> None:
-        """Nothing is held."""
+        self.adopted.append(holding)
 
     def hold(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, policy: pod_policies.PodPolicy) -> None:
         """Nothing is held."""
 
     def arrived(self, inner: kernel.Kernel, key: tuple[tuple[int, int], str], device: str) -> None:
+        """Nothing is held."""
+
+    def remember(self, key: tuple[tuple[int, int], str]) -> None:
         """Nothing is held."""
 
     def mark_of(self, key: tuple[tuple[int, int], str]) -> int:
@@ -115,11 +125,12 @@ def taken(options: list[str]) -> tuple[FileSource | None, list[str]]:
 
 def write(path: pathlib.Path, table: policies.PolicyTable) -> None:
     draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.msgpack.encode((table.sets, table.grants, list(table.rules.items()))))
+    draft.write_bytes(msgspec.msgpack.encode((table.sets, table.grants, list(table.rules.items()), table.kinds)))
     draft.rename(path)
 
 
 def decoded(data: bytes) -> policies.PolicyTable:
-    shape = tuple[dict[str, frozenset[bytes]], dict[str, policies.Grant], list[tuple[policies.Place, policies.Rules]]]
-    sets, grants, rules = msgspec.msgpack.decode(data, type=shape)
-    return policies.PolicyTable(sets, grants, dict(rules))
+    rules_shape = list[tuple[policies.Place, policies.Rules]]
+    shape = tuple[dict[str, frozenset[bytes]], dict[str, policies.Grant], rules_shape, frozenset[str]]
+    sets, grants, rules, kinds = msgspec.msgpack.decode(data, type=shape)
+    return policies.PolicyTable(sets, grants, dict(rules), kinds)

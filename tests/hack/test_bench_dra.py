@@ -19,3 +19,4 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     found = json.loads((tmp_path / "dra.json").read_text())
     assert found["writes_at_a_restart"] == 0
     assert {"build_and_encode_70_vfs_ms", "prepare_beyond_its_get_ms_p99", "link_down_to_taint_ms"} <= set(found)
+    assert {"passed_through_ms_p50", "passed_through_ms_p99"} <= set(found)

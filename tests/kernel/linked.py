@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -19,7 +20,8 @@ from tests.sriov_cni import harness
 
 PLUGINS = "/usr/lib/cni"
 VF, OTHER_VF = "0000:01:10.0", "0000:01:10.2"
-PATIENCE = 2.0  # seconds
+PATIENCE = 20.0  # seconds for what has to come
+QUIET = 2.0  # seconds in which nothing comes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,26 +107,67 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
         namespaces.made("world") as world,
         netns.open_path(f"/run/netns/{node.name}") as home,
     ):
-        ip(node.name, "link add eth0 type veth peer name up0 netns", world.name)
-        ip(node.name, "link add port0 type veth peer name vf0 netns", world.name)
-        ip(node.name, "link add vlan0 address 02:00:00:00:76:6c type bridge")
-        for line in ("link set vlan0 up", "link set port0 master vlan0 up", "link set eth0 up", "link set lo up"):
-            ip(node.name, line)
-        for line in ("link set up0 up", "link set vf0 up", "link set lo up"):
-            ip(world.name, line)
-        for of in (V4, V6):
-            ip(node.name, f"address add {of.node}/{of.prefix} dev eth0", *nodad(of))
-            ip(node.name, f"route add default via {of.router}")
-            for address, link in ((of.router, "up0"), (of.gateway, "vf0")):
-                ip(world.name, f"address add {address}/{of.prefix} dev {link}", *nodad(of))
-            for address in (of.far, of.elsewhere):
-                ip(world.name, f"address add {address} dev lo", *nodad(of))
-        for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-            subprocess.run(node.command("sysctl", "-qw", f"{name}=1"), check=True)
+        namespaces.ip(node.name, _node_lines(world.name))
+        namespaces.ip(world.name, _world_lines())
+        at_once(pod.handle)
         with netns.entered(home):  # the bridges are the wire, which no rule of the node's sees
             for path in pathlib.Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
                 path.write_text("0")
+            for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                (pathlib.Path("/proc/sys/net") / name).write_text("1")
+        for where, link, address in (
+            (home, "eth0", V6.node),
+            (world.handle, "up0", V6.router),
+            (world.handle, "vf0", V6.gateway),
+        ):
+            assert namespaces.until(functools.partial(namespaces.is_reached, where, link, [address]))
         yield Place(node, pod, world, home, harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path), daemon)
+
+
+def _node_lines(world: str) -> Iterator[str]:
+    yield f"link add eth0 type veth peer name up0 netns {world}"
+    yield f"link add port0 type veth peer name vf0 netns {world}"
+    yield "link add vlan0 address 02:00:00:00:76:6c type bridge"
+    yield from (f"link set {each} up" for each in ("vlan0", "port0 master vlan0", "eth0", "lo"))
+    for of in (V4, V6):
+        yield " ".join((f"address add {of.node}/{of.prefix} dev eth0", *nodad(of)))
+        yield f"route add default via {of.router}"
+
+
+def _world_lines() -> Iterator[str]:
+    yield from (f"link set {each} up" for each in ("up0", "vf0", "lo"))
+    for of in (V4, V6):
+        for address, link in ((f"{of.router}/{of.prefix}", "up0"), (f"{of.gateway}/{of.prefix}", "vf0"),
+                              (of.far, "lo"), (of.elsewhere, "lo")):  # fmt: skip
+            yield " ".join((f"address add {address} dev {link}", *nodad(of)))
+
+
+def at_once(where: netns.Netns) -> None:
+    """IPv6 addresses of links that come into the namespace are its own without the second in which the kernel asks who
+    has them: that is test_addressing.py's and test_duplicates.py's."""
+    with netns.entered(where):
+        for name in ("dad_transmits", "router_solicitation_delay"):
+            (pathlib.Path("/proc/sys/net/ipv6/conf/default") / name).write_text("0")
+
+
+def is_wired(place: Place) -> bool:
+    """Whether the pod's net1 sends, and the node's bridges pass on what it sends."""
+    return bool(_ports(place.node.name)) and _pass_on(place.node.name) and sends(place.pod, "net1")
+
+
+def sends(where: namespaces.Namespace, link: str) -> bool:
+    """Whether the link sends, and bridges there pass on what they get: each waits for its carrier."""
+    return _pass_on(where.name) and namespaces.is_reached(where.handle, link, ())
+
+
+def _pass_on(where: str) -> bool:
+    return all(state == "forwarding" for state in _ports(where))
+
+
+def _ports(where: str) -> list[str]:
+    """The states of all ports of bridges."""
+    found = [each.get("linkinfo", {}) for each in shown(where, "-details", "link")]
+    return [each["info_slave_data"]["state"] for each in found if each.get("info_slave_kind") == "bridge"]
 
 
 def ip(where: str, line: str, *further: str) -> None:
@@ -150,20 +193,26 @@ def shown(where: str, *arguments: str) -> Any:
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout or b"[]")
 
 
-def socket_in(where: netns.Netns, address: str) -> socket.socket:
+def socket_in(where: netns.Netns, address: str, patience: float = PATIENCE) -> socket.socket:
     with netns.entered(where):
         made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.settimeout(PATIENCE)
+    made.settimeout(patience)
     return made
 
 
 def seen(
-    server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int] | None = None, own: str = ""
+    server: netns.Netns,
+    address: str,
+    client: netns.Netns,
+    to: tuple[str, int] | None = None,
+    own: str = "",
+    *,
+    patience: float = PATIENCE,
 ) -> str:
     """Connect to a server at the address, by `to` if that is another, and exchange a word; returns the client's address
     as the server saw it. Raises OSError if there is no answer."""
-    with socket_in(server, address) as listener, socket_in(client, address) as caller:
+    with socket_in(server, address) as listener, socket_in(client, address, patience) as caller:
         listener.bind((address, 8080))
         listener.listen()
         if own:
@@ -178,11 +227,11 @@ def seen(
         return str(peer[0])
 
 
-def datagrams(where: netns.Netns, address: str) -> socket.socket:
+def datagrams(where: netns.Netns, address: str, patience: float = PATIENCE) -> socket.socket:
     """A datagram socket of the address's version."""
     with netns.entered(where):
         made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    made.settimeout(PATIENCE)
+    made.settimeout(patience)
     return made
 
 
@@ -196,13 +245,20 @@ def capture(where: netns.Netns, name: str) -> socket.socket:
 
 
 def answered(
-    server: netns.Netns, address: str, client: netns.Netns, to: tuple[str, int], port: int = 0, *, own: str = ""
+    server: netns.Netns,
+    address: str,
+    client: netns.Netns,
+    to: tuple[str, int],
+    port: int = 0,
+    *,
+    own: str = "",
+    patience: float = PATIENCE,
 ) -> str:
     """Send a datagram to a server at the address, and get its answer; returns the client's address there.
 
     Raises OSError if there is no answer.
     """
-    with datagrams(server, address) as answering, datagrams(client, address) as asking:
+    with datagrams(server, address, patience) as answering, datagrams(client, address, patience) as asking:
         answering.bind((address, port or to[1]))
         if own:
             asking.bind((own, 0))

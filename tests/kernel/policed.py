@@ -25,7 +25,7 @@ DENY, OPEN, UNSELECTED = Rules(("none",), ("none",)), Rules(("web",), ("web",)),
 def table(rules: Rules, network: str = "", peers: frozenset[bytes] = WORLD) -> policies.PolicyTable:
     grants = {"none": Grant("x/none"), "web": Grant("x/web", (Opening(("0123456789abcdef",), ports=WEB),))}
     places = {("x", "a", ""): Rules(), ("x", "a", network): rules}
-    return policies.PolicyTable({"0123456789abcdef": peers}, grants, places)
+    return policies.PolicyTable({"0123456789abcdef": peers}, grants, places, frozenset(policies.PolicyKind))
 
 
 class Stage:
@@ -53,15 +53,19 @@ class Stage:
         with netns.entered(self.place.pod.handle):
             return nftables.generation()
 
-    def reaches(self, of: linked.Addresses, *, ingress: bool) -> bool:
+    def reaches(self, of: linked.Addresses, *, ingress: bool, patience: float = linked.PATIENCE) -> bool:
         """Whether a connection between the world and the pod comes to be, by the VF."""
         pod, world = self.place.pod.handle, self.place.world.handle
         ends = (pod, of.pod, world) if ingress else (world, of.gateway, pod)
         try:
-            linked.seen(*ends)
+            linked.seen(*ends, patience=patience)
         except OSError:
             return False
         return True
+
+    def is_cut_off(self, of: linked.Addresses, *, ingress: bool) -> bool:
+        """Whether none comes to be while nothing has to be waited for."""
+        return not self.reaches(of, ingress=ingress, patience=linked.QUIET)
 
 
 def shown(here: Stage, family: str = "inet") -> str:

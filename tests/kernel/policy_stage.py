@@ -3,15 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-import ipaddress
 import itertools
 import select
 import socket
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator
 
-from sriov.linux import netlink, netns
+from sriov.linux import netns
 from tests.kernel import namespaces
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
@@ -49,37 +47,18 @@ class Stage:
 @contextlib.contextmanager
 def staged(own: tuple[str, ...], others: Iterable[str]) -> Iterator[Stage]:
     with namespaces.made("pod") as pod, namespaces.made("others") as rest:
-        _ip(pod, f"link add net1 type veth peer name far netns {rest.name}")
+        namespaces.ip(pod.name, [f"link add net1 type veth peer name far netns {rest.name}"])
         for where, link, addresses in ((pod, "net1", own), (rest, "far", others)):
-            _ip(
-                where,
+            lines = (
                 "link set lo up",
                 f"link set {link} up",
                 *(f"address add {each} dev {link}" + " nodad" * (":" in each) for each in addresses),
                 *(f"route add {each} dev {link}" for each in ("0.0.0.0/0", "::/0")),
             )
+            namespaces.ip(where.name, lines)
         for where, link, addresses in ((pod, "net1", own), (rest, "far", others)):
-            assert namespaces.until(functools.partial(_is_reached, where, link, tuple(addresses)))
+            assert namespaces.until(functools.partial(namespaces.is_reached, where.handle, link, tuple(addresses)))
         yield Stage(pod, rest, own)
-
-
-def _is_reached(where: namespaces.Namespace, link: str, addresses: Iterable[str]) -> bool:
-    """The kernel sends when its link watch has seen the carrier (else noop_qdisc), and hears a neighbour's question
-    when a worker has joined its group (net/ipv6/addrconf.c, addrconf_dad_begin)."""
-    with contextlib.closing(netlink.Netlink()) as net, net.inside(where.handle) as inner:
-        is_running = inner.link(link).running
-    command = ["ip", "-n", where.name, "-6", "maddress", "show", "dev", link]
-    joined = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return is_running and all(_group(each) in joined for each in addresses if ":" in each)
-
-
-def _group(address: str) -> str:
-    """The solicited-node multicast address (RFC 4291, 2.7.1)."""
-    return str(ipaddress.ip_address("ff02::1:ff00:0") + (int(ipaddress.ip_address(address)) & 0xFFFFFF))
-
-
-def _ip(where: namespaces.Namespace, *lines: str) -> None:
-    subprocess.run(["ip", "-n", where.name, "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
 def _listeners(where: namespaces.Namespace) -> Iterator[socket.socket]:

@@ -32,7 +32,10 @@ def node(folder: pathlib.Path, *further: str) -> Iterator[mock_node.MockNode]:
 def daemon(
     made: mock_node.MockNode, folder: pathlib.Path, *further: str, before: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The node's daemon, which may be started again when it has ended. The command line `before` starts it."""
+    """The node's daemon, which may be started again when it has ended. The command line `before` starts it.
+
+    It ends by SIGKILL: a daemon that is asked to end announces the addresses of its pods first, for a second.
+    """
     options = ["--sysfs", str(made.sysfs_root), "--run-dir", str(folder / "run"), *further]
     command = made.command(*before, sys.executable, "-P", "-m", "tests.fakes.cni_daemon", str(folder), *options)
     with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}) as process:
@@ -44,7 +47,8 @@ def daemon(
                 time.sleep(0.01)
             yield process
         finally:
-            process.terminate()
+            process.kill()
+            (folder / "run/cni.sock").unlink(missing_ok=True)
 
 
 def links(pod: namespaces.Namespace) -> dict[str, kernel.Link]:

@@ -39,9 +39,10 @@ def test_without_it_they_do_not(place: linked.Place, of: linked.Addresses) -> No
     """The world routes nothing: what the other tests see comes by the host link."""
     place.add()
     with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
-        linked.seen(place.pod.handle, of.pod, place.home)
+        linked.seen(place.pod.handle, of.pod, place.home, patience=linked.QUIET)
     with pytest.raises(OSError, match=r"timed out|unreachable|No route|refused"):
-        linked.seen(place.world.handle, of.far, place.pod.handle, own=of.pod, to=(of.node, 8080))
+        forwarded = (of.node, 8080)
+        linked.seen(place.world.handle, of.far, place.pod.handle, own=of.pod, to=forwarded, patience=linked.QUIET)
 
 
 @linked.BOTH
@@ -56,7 +57,7 @@ def test_what_is_beyond_the_node_is_masqueraded_and_nothing_else(place: linked.P
     hop = {linked.V4: "169.254.1.1", linked.V6: "fe80::1"}[of]
     linked.ip(place.pod.name, f"route add {of.elsewhere} via {hop} dev host0 onlink")
     with pytest.raises(TimeoutError):
-        linked.seen(place.world.handle, of.elsewhere, place.pod.handle)
+        linked.seen(place.world.handle, of.elsewhere, place.pod.handle, patience=linked.QUIET)
     linked.ip(place.pod.name, f"route del {of.elsewhere}")
     assert linked.seen(place.world.handle, of.elsewhere, place.pod.handle) == of.pod
 
@@ -181,7 +182,7 @@ def test_a_forged_source_is_dropped_at_the_node(place: linked.Place, of: linked.
         with pytest.raises(TimeoutError):
             server.recvfrom(64)
     with pytest.raises(TimeoutError):
-        linked.seen(place.home, of.node, place.pod.handle, own=forged)
+        linked.seen(place.home, of.node, place.pod.handle, own=forged, patience=linked.QUIET)
     assert place.dropped() > 0
     assert linked.seen(place.home, of.node, place.pod.handle) == of.pod
 
@@ -265,8 +266,9 @@ def test_the_next_pod_of_a_namespace_has_no_rules_of_the_last(place: linked.Plac
     assert place.client.call("DEL", linked.network()).code == 0
     place.add(hostLink=True)
     place.redirect((of.node, 30053), (of.pod, 5300), "udp")
+    to, quiet = (of.node, 30053), linked.QUIET
     with pytest.raises(TimeoutError):
-        linked.answered(place.pod.handle, of.pod, place.world.handle, (of.node, 30053), port=5300, own=of.far)
+        linked.answered(place.pod.handle, of.pod, place.world.handle, to, port=5300, own=of.far, patience=quiet)
 
 
 @linked.BOTH
@@ -282,7 +284,7 @@ def test_a_node_local_dns_is_one_via_host_network(place: linked.Place, of: linke
     place.add(hostLink=True)
     if of is linked.V4:
         with pytest.raises(OSError, match=r"timed out|unreachable"):
-            linked.answered(place.home, local, place.pod.handle, (local, 53))
+            linked.answered(place.home, local, place.pod.handle, (local, 53), patience=linked.QUIET)
     assert place.client.call("DEL", linked.network()).code == 0
     place.add(hostLink=True, viaHost=[f"{local}/{32 if of is linked.V4 else 128}"])
     assert linked.answered(place.home, local, place.pod.handle, (local, 53)) == of.pod
@@ -317,6 +319,15 @@ def test_check_sees_the_rules_for_udp(place: linked.Place) -> None:
         nftables.run("flush ruleset")
     answer = place.client.call("CHECK", checked)
     assert (answer.code, "host0 in the pod has lost its rules for answers to UDP" in answer.message) == (101, True)
+
+
+def test_an_address_of_its_own_can_be_used_when_the_pod_starts(place: linked.Place) -> None:
+    """Else the pod's first connections would have the VF's address. Here the kernel asks for a second who has it."""
+    with netns.entered(place.pod.handle):
+        for name in ("all/accept_dad", "default/dad_transmits"):
+            (pathlib.Path("/proc/sys/net/ipv6/conf") / name).write_text("1")
+    place.add(hostLink=True, hostLinkAddresses=["fd77::5"])
+    assert linked.seen(place.home, linked.V6.node, place.pod.handle) == "fd77::5"
 
 
 @linked.BOTH

@@ -56,6 +56,7 @@ def deaths(here: Node) -> Iterator[tuple[namespaces.Namespace, bool]]:
     """Yield the pod of an ADD in which the daemon has died, after each request; at last one that was answered."""
     for last in itertools.count():
         with namespaces.made("pod") as pod:
+            linked.at_once(pod.handle)
             with mortal_daemon.running(here.node, here.home, last):
                 answer = here.call("ADD", pod.path)
             assert answer.code in (0, 11), answer
@@ -86,6 +87,7 @@ def test_a_death_after_each_request_of_an_add_then_the_namespace_dies(here: Node
         if here.node.netdev(linked.VF) is None:
             here.node.bring_home(linked.VF, vf.name, vf.address)
         with mortal_daemon.running(here.node, here.home), namespaces.made("next") as other:
+            linked.at_once(other.handle)
             assert namespaces.until(lambda: linked.left_on(here.node.name) == here.at_rest)
             assert here.call("ADD", other.path, "c2").code == 0
             assert here.call("DEL", other.path, "c2").code == 0

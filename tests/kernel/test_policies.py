@@ -6,8 +6,10 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from sriov.cluster import policies
 from sriov.linux import netns, nftables
 from tests.kernel import linked, namespaces, policed, test_gc
 from tests.kernel.linked import V4, V6
@@ -30,12 +32,12 @@ def test_only_what_a_policy_opens_passes(stage: Stage) -> None:
         for ingress in (True, False):
             assert stage.reaches(of, ingress=ingress)
     stage.put(table(DENY))
-    assert namespaces.until(lambda: not stage.reaches(V4, ingress=True))
-    assert not stage.reaches(V6, ingress=False)
+    assert namespaces.until(lambda: stage.is_cut_off(V4, ingress=True))
+    assert stage.is_cut_off(V6, ingress=False)
     stage.put(table(OPEN))
-    assert namespaces.until(lambda: stage.reaches(V4, ingress=True))
+    assert namespaces.until(lambda: not stage.is_cut_off(V4, ingress=True))
     stage.put(table(OPEN, peers=frozenset()))
-    assert namespaces.until(lambda: not stage.reaches(V4, ingress=True))
+    assert namespaces.until(lambda: stage.is_cut_off(V4, ingress=True))
     assert stage.delete().code == 0
     assert stage.digest == ""
 
@@ -62,7 +64,7 @@ def test_what_a_pod_does_to_its_rules_is_restored(stage: Stage) -> None:
         nftables.run("flush ruleset")
     assert stage.reaches(V4, ingress=True)
     assert namespaces.until(lambda: stage.digest == digest)
-    assert not stage.reaches(V4, ingress=True)
+    assert stage.is_cut_off(V4, ingress=True)
 
 
 def test_what_is_not_known_is_refused_or_as_the_network_says(stage: Stage) -> None:
@@ -74,11 +76,12 @@ def test_what_is_not_known_is_refused_or_as_the_network_says(stage: Stage) -> No
     for unknown, passes in (("allow", True), ("deny", False)):
         keys = {"families": (V4,), "policyUnknown": unknown}
         assert stage.add(**keys).code == 0
-        assert (stage.reaches(V4, ingress=True), stage.reaches(V4, ingress=False)) == (passes, passes)
+        met = stage.reaches if passes else stage.is_cut_off
+        assert (met(V4, ingress=True), met(V4, ingress=False)) == (True, True)
         assert stage.delete(**keys).code == 0
     assert stage.add(families=(V4,), policyUnknown="allow").code == 0
     stage.put(table(DENY))
-    assert namespaces.until(lambda: not stage.reaches(V4, ingress=True)), "until it is known"
+    assert namespaces.until(lambda: stage.is_cut_off(V4, ingress=True)), "until it is known"
 
 
 def test_a_pod_that_comes_to_be_known_while_its_add_waits_starts(stage: Stage) -> None:
@@ -94,8 +97,39 @@ def test_multi_network_policies_hold_for_their_network_alone(stage: Stage) -> No
     for place, passes in (("x/n1", False), ("", True), ("x/n2", True)):
         stage.put(table(DENY, network=place))
         assert stage.add(families=(V4,), policy="multi").code == 0
-        assert stage.reaches(V4, ingress=True) == passes, place
+        met = stage.reaches if passes else stage.is_cut_off
+        assert met(V4, ingress=True), place
         assert stage.delete(families=(V4,), policy="multi").code == 0
+
+
+def test_networks_of_one_name_let_pass_only_what_policies_let_pass_in_all_of_them(stage: Stage) -> None:
+    """Which of them the VF is in, the configuration does not say."""
+    own = table(OPEN, network="x/n1")
+    for rules, passes in ((OPEN, True), (DENY, False)):
+        stage.put(msgspec.structs.replace(own, rules={**own.rules, ("x", "a", "y/n1"): rules}))
+        assert stage.add(families=(V4,), policy="multi").code == 0
+        assert stage.reaches(V4, ingress=True) == passes
+        assert stage.delete(families=(V4,), policy="multi").code == 0
+
+
+def test_a_pod_in_a_network_whose_policies_nobody_watches_does_not_start_and_keeps_what_it_has(stage: Stage) -> None:
+    watched, keys = table(DENY, network="x/n1"), {"families": (V4,), "policy": "multi"}
+    unwatched = msgspec.structs.replace(table(UNSELECTED), kinds=frozenset({policies.PolicyKind.NETWORK}))
+    stage.put(unwatched)
+    refused = stage.add(**keys)
+    assert (refused.code, "start sriov-agent with --policies all" in refused.message) == (11, True), refused
+    assert "net1" not in test_gc.links(stage.place.pod)
+    stage.put(watched)
+    assert stage.add(**keys).code == 0
+    digest = stage.digest
+    stage.put(unwatched)
+    with netns.entered(stage.place.pod.handle):
+        nftables.run("flush ruleset")
+    assert namespaces.until(lambda: stage.digest == digest), "at the next look, which has seen that table"
+    assert not stage.reaches(V4, ingress=True)
+    stage.put(table(UNSELECTED, network="x/n1"))
+    assert namespaces.until(lambda: stage.digest == "")
+    assert stage.reaches(V4, ingress=True)
 
 
 @linked.BOTH
@@ -109,14 +143,15 @@ def test_the_node_reaches_a_pod_that_denies_everything_by_the_host_link_and_nobo
     assert linked.seen(place.pod.handle, of.pod, place.home) == of.node, "the kubelet's probe"
     assert linked.seen(place.home, of.node, place.pod.handle) == of.pod
     place.redirect((of.node, 30080), (of.pod, 8080))
+    world = place.world.handle
     with pytest.raises(TimeoutError):
-        linked.seen(place.pod.handle, of.pod, place.world.handle, to=(of.node, 30080), own=of.far)
+        linked.seen(place.pod.handle, of.pod, world, to=(of.node, 30080), own=of.far, patience=linked.QUIET)
     linked.ip(place.world.name, f"address add {of.node} dev lo", *linked.nodad(of))
     with pytest.raises(TimeoutError):
-        linked.seen(place.pod.handle, of.pod, place.world.handle, own=of.node)
+        linked.seen(place.pod.handle, of.pod, world, own=of.node, patience=linked.QUIET)
     linked.ip(place.world.name, f"address del {of.node} dev lo")
     stage.put(table(OPEN))
-    assert namespaces.until(lambda: stage.reaches(of, ingress=True))
+    assert namespaces.until(lambda: not stage.is_cut_off(of, ingress=True))
     assert linked.seen(place.pod.handle, of.pod, place.world.handle, to=(of.node, 30080), own=of.far) == of.far
 
 
@@ -129,9 +164,8 @@ def test_a_pod_is_held_by_the_nodes_default(tmp_path: pathlib.Path) -> None:
         stage.put(table(DENY))
         for keys, passes in (({"policy": None}, False), ({"policy": "off"}, True)):
             assert stage.add(families=(V4,), **keys).code == 0
-            assert (stage.reaches(V4, ingress=True), 'device "net1"' in ruleset(stage.place.pod)) == (
-                passes, not passes
-            )  # fmt: skip
+            met = stage.reaches if passes else stage.is_cut_off
+            assert (met(V4, ingress=True), 'device "net1"' in ruleset(stage.place.pod)) == (True, not passes)
             assert stage.delete(families=(V4,), **keys).code == 0
 
 
@@ -146,8 +180,8 @@ def test_rules_do_not_name_a_default_link_that_the_pod_cannot_have(tmp_path: pat
         assert {*test_gc.links(stage.place.pod)} == {"lo", "net1"}
         rules = "".join(ruleset(stage.place.pod).partition(f"table inet {policed.TABLE}")[1:])
         assert ("host0" in rules, 'iifname "net1"' in rules, 'device "net1"' in rules) == (False, True, True)
-        assert not stage.reaches(V4, ingress=True)
-        assert not stage.reaches(V4, ingress=False)
+        assert stage.is_cut_off(V4, ingress=True)
+        assert stage.is_cut_off(V4, ingress=False)
 
 
 def test_packets_by_the_host_link_pass_with_policy_raw_too(stage: Stage) -> None:
@@ -157,7 +191,7 @@ def test_packets_by_the_host_link_pass_with_policy_raw_too(stage: Stage) -> None
     for of in (V4, V6):
         assert linked.seen(place.pod.handle, of.pod, place.home) == of.node
         assert linked.seen(place.home, of.node, place.pod.handle) == of.pod
-    assert not stage.reaches(V4, ingress=False)
+    assert stage.is_cut_off(V4, ingress=False)
 
 
 def test_its_addresses_are_announced_although_packet_sockets_are_held(stage: Stage) -> None:
@@ -215,7 +249,7 @@ def test_rules_do_not_meet_another_interface_that_has_the_vfs_index(stage: Stage
     assert stage.add(families=(V4,)).code == 0
     assert 'iif "' not in ruleset(place.pod)
     assert 'iifname "net1"' in ruleset(place.pod)
-    assert not stage.reaches(V4, ingress=True)
+    assert stage.is_cut_off(V4, ingress=True)
 
 
 def ruleset(pod: namespaces.Namespace) -> str:

@@ -21,13 +21,13 @@ from tests.kernel.linked import V4
 from tests.kernel.test_policy_window import end, got, start
 from tests.sriov_agent.apiserver import StandIn
 from tests.sriov_agent.policies import small_cluster, test_policy_process
+from tests.sriov_cni import harness
 
 pytestmark = pytest.mark.root
 ROUNDS = 50 if tiers.LONG else 1
 POD = test_policy_process.of(
     "Pod", small_cluster.pod("x", "a", status={"phase": "Running", "podIPs": [{"ip": V4.pod}]})
 )
-OTHER = test_policy_process.of("NetworkPolicy", small_cluster.policy("x", "other", egress=[{"ports": [{"port": 1}]}]))
 
 
 class Cluster:
@@ -36,7 +36,7 @@ class Cluster:
     def __init__(self, place: linked.Place, folder: pathlib.Path, api: StandIn, port: int) -> None:
         self.stage = policed.Stage(place, folder / "none")
         self.api = api
-        self._folder, self._port = folder, port
+        self._folder, self._port, self._changes = folder, port, 0
         self._daemons, self._agents = contextlib.ExitStack(), contextlib.AsyncExitStack()
         self.daemon: subprocess.Popen[bytes] | None = place.daemon
         self.agent: asyncio.subprocess.Process | None = None
@@ -74,14 +74,14 @@ class Cluster:
     async def is_in_force(self) -> None:
         """Whoever has just started is in charge: a change of the cluster comes to be in force.
 
-        A second one is needed where the first only makes good what a daemon that was killed had not written yet.
+        A second one is needed where the first only makes good what a daemon that was killed had not written yet. It is
+        another one than the first, which an agent that comes late sees together with it.
         """
         before = self.stage.digest
-        for patience in (10, 30):
-            if ("NetworkPolicy", "x", "other") in self.api.objects:
-                await self.api.delete(OTHER)
-            else:
-                await self.api.put(OTHER)
+        for patience in (10, 60):
+            self._changes += 1
+            opened = small_cluster.policy("x", "other", egress=[{"ports": [{"port": self._changes}]}])
+            await self.api.put(test_policy_process.of("NetworkPolicy", opened))
             with contextlib.suppress(TimeoutError):
                 await loops.until(lambda: self.stage.digest != before, patience)
                 return
@@ -207,3 +207,38 @@ def test_no_frame_passes_while_daemon_and_agent_are_killed_restarted_and_replace
 
     with test_policy_window.both_ways(policed.Stage(place, tmp_path / "none")) as ends:
         loops.run(body(ends), 600 * ROUNDS)
+
+
+def test_a_pod_that_is_made_again_while_the_agent_is_away_starts_with_its_own_rules(
+    tmp_path: pathlib.Path, place: linked.Place
+) -> None:
+    """As a StatefulSet's is, which no policy has selected before: until the agent tells of it, it does not start."""
+    again = test_policy_process.relabelled(POD, pod="again")
+    again["metadata"]["uid"] = "again"
+    selector = {"podSelector": {"matchLabels": {"pod": "again"}}, "policyTypes": DENY["policyTypes"]}
+
+    def call(command: str, uid: str) -> harness.Answer:
+        network = policed.network(families=(V4,))
+        return place.client.call(command, network, ARGS=f"{policed.POD};K8S_POD_UID={uid}")
+
+    async def body() -> None:
+        async with cluster(tmp_path, place) as here:
+            await here.api.put(test_policy_process.of("NetworkPolicy", small_cluster.policy("x", "deny", **selector)))
+            await loops.until(here.snapshot.exists, 30)
+            started = await asyncio.to_thread(call, "ADD", POD["metadata"]["uid"])
+            assert started.code == 0, started
+            await loops.until(lambda: here.stage.digest == "", 30)
+            assert await asyncio.to_thread(here.stage.reaches, V4, ingress=True)
+            assert (await asyncio.to_thread(call, "DEL", POD["metadata"]["uid"])).code == 0
+            await here.kill_agent()
+            await here.api.delete(POD)
+            await here.api.put(again)
+            refused = await asyncio.to_thread(call, "ADD", "again")
+            assert (refused.code, "another pod of its name" in refused.message) == (11, True), refused
+            await here.start_agent()
+            while (answer := await asyncio.to_thread(call, "ADD", "again")).code == 11:
+                assert "another pod of its name" in answer.message
+            assert answer.code == 0
+            assert not await asyncio.to_thread(here.stage.reaches, V4, ingress=True)
+
+    loops.run(body(), 120)

@@ -42,13 +42,23 @@ class Pod:
 
     def __init__(self, stage: policy_stage.Stage) -> None:
         self.inside, self._others = stage.pod, stage.others
+        assert self.lets_out(), "so that what does not get out afterwards is held"
         with self._kernel() as inner:
             scope = pod_policies.Scope("net1", inner.link("net1").index, raw=True)
         self.holding = pod_policies.PolicedPod(("x", "a", ""), scope, stage.pod.path, stage.pod.handle.identity)
+        self.added()
+        self.enforcer.remember(self.holding.key)
+        self.look()
+
+    def added(self) -> None:
+        """As by an ADD that has not been answered yet."""
         self.enforcer = self.restarted()
         with self._kernel() as inner:
             self.enforcer.hold(inner, self.holding, pod_policies.NOTHING)
-        self.look()
+
+    def generation(self) -> int:
+        with self._kernel() as inner:
+            return inner.nft_generation()
 
     @contextlib.contextmanager
     def _kernel(self) -> Iterator[netlink.Netlink]:
@@ -72,12 +82,12 @@ class Pod:
         said = self.does("nft -s list ruleset")
         return " ".join(word for word in said.split() if not word.startswith("0x"))
 
-    def lets_out(self, device: str = "net1") -> bool:
+    def lets_out(self, device: str = "net1", patience: float = ways_out.QUIET) -> bool:
         with ways_out.watched(self._others.handle, "far") as listening:
             with netns.entered(self.inside.handle):
                 ways_out.by_packet_socket(device, crafted.ethernet(PACKET))
                 ways_out.by_raw_ip(device, PACKET)
-            return ways_out.comes(listening, crafted.MARKER)
+            return ways_out.comes(listening, crafted.MARKER, patience)
 
 
 @pytest.fixture
@@ -106,6 +116,32 @@ def test_what_is_changed_is_restored_and_counted(pod: Pod, act: str, restarted: 
     assert (pod.enforcer.repaired, pod.enforcer.problems()) == (count, [])
 
 
+@pytest.mark.parametrize("act", [each for each in ACTS if "renamed" not in each])
+def test_what_is_changed_before_it_was_read_is_restored(pod: Pod, act: str) -> None:
+    before = pod.rules()
+    pod.does("nft flush ruleset")
+    pod.added()
+    pod.does(ACTS[act])
+    pod.enforcer.remember(pod.holding.key)
+    pod.look()
+    assert pod.rules() == before
+    assert not pod.lets_out()
+
+
+def test_looks_and_what_was_answered_change_nothing(pod: Pod) -> None:
+    before = pod.generation()
+    pod.look()
+    pod.enforcer.remember(pod.holding.key)
+    pod.look()
+    assert pod.generation() == before
+    pod.does("nft flush ruleset")
+    pod.added()
+    made = pod.generation()
+    for _ in range(2):
+        pod.look()
+    assert (pod.generation(), pod.enforcer.repaired) == (made, 0)
+
+
 def test_rules_of_the_pods_own_neither_open_nor_are_touched(pod: Pod) -> None:
     """An accept ends only its own chain; the look leaves others' tables alone."""
     pod.does(
@@ -123,14 +159,21 @@ def test_rules_of_the_pods_own_neither_open_nor_are_touched(pod: Pod) -> None:
     assert "table inet own" in pod.rules()
 
 
-def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod) -> None:
-    pod.does("ip link set net1 name other; ip link add net1 type bridge")
+@pytest.mark.parametrize(
+    ("taking", "freeing"),
+    [
+        ("ip link add net1 type bridge", "ip link del net1"),
+        ("ip link property add dev other altname net1", "ip link property del dev other altname net1"),
+    ],
+)
+def test_a_name_that_the_pod_gives_to_another_interface_is_said(pod: Pod, taking: str, freeing: str) -> None:
+    pod.does(f"ip link set net1 name other; {taking}")
     pod.look()
     [said] = pod.enforcer.problems()
     assert said.startswith(
         "policies of x/a (net1) are not in force: its interface net1 was renamed to other in the pod"
     )
-    pod.does("ip link del net1")
+    pod.does(freeing)
     pod.look()
     assert (pod.enforcer.problems(), pod.lets_out()) == ([], False)
 

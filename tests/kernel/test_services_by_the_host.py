@@ -68,7 +68,7 @@ def test_without_it_no_service_is_reached(place: linked.Place) -> None:
     service = (CLUSTER_IPS[linked.V4], 80)
     place.redirect(service, (linked.V4.far, 8080))
     with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
-        linked.seen(place.world.handle, linked.V4.far, place.pod.handle, to=service)
+        linked.seen(place.world.handle, linked.V4.far, place.pod.handle, to=service, patience=linked.QUIET)
 
 
 def test_ranges_that_nobody_knows_are_refused(place: linked.Place) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from sriov.linux import netns
 from tests.kernel import linked
 
-_QUIET = 0.05  # seconds: nothing more is on the way
+QUIET = 0.05  # seconds: nothing more is on the way
 SO_MARK = 36  # include/uapi/asm-generic/socket.h
 _SOL_PACKET, _QDISC_BYPASS, _TX_RING = 263, 20, 13  # include/uapi/linux/if_packet.h
 _IP_HDRINCL, _IP_NODEFRAG, _IPV6_HDRINCL = 3, 22, 36
@@ -142,12 +142,12 @@ def by_xdp(device: str, frame: bytes) -> None:
 def watched(where: netns.Netns, device: str) -> Iterator[socket.socket]:
     """Every frame that comes by the device."""
     with linked.capture(where, device) as made:
-        made.settimeout(_QUIET)
         yield made
 
 
-def comes(listening: socket.socket, marker: bytes) -> bool:
-    """Whether one with the marker comes before nothing more does."""
+def comes(listening: socket.socket, marker: bytes, patience: float = linked.PATIENCE) -> bool:
+    """Whether one with the marker comes before nothing does for so long."""
+    listening.settimeout(patience)
     with contextlib.suppress(TimeoutError):
         while True:
             data, whence = listening.recvfrom(4096)

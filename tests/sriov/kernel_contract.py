@@ -289,7 +289,7 @@ class LinkContract(abc.ABC):
     def test_a_chains_comment_and_a_sets_elements_are_replaced_in_one_transaction(self, bench: Bench) -> None:
         table = "add table inet ours\nadd set inet ours them { type ipv4_addr; }\nadd chain inet ours stamp"
         with bench.net.inside(bench.pod) as inner:
-            assert inner.nft_elements("ours", "them") == frozenset()
+            assert inner.nft_elements("ours", "them", 9) == frozenset()
             assert inner.nft_comment("ours", "stamp") == ""
             inner.run_nft(table.replace("stamp", 'stamp { comment "one"; }'))
             inner.run_nft("add element inet ours them { 10.0.0.1, 10.0.0.2 }")
@@ -298,43 +298,45 @@ class LinkContract(abc.ABC):
                 "delete element inet ours them { 10.0.0.1 }\nadd element inet ours them { 10.0.0.3 }"
             )
             assert (inner.nft_comment("ours", "stamp"), inner.nft_comment("ours")) == ("two", "")
-            assert inner.nft_elements("ours", "them") == {bytes((10, 0, 0, 2)), bytes((10, 0, 0, 3))}
+            assert inner.nft_elements("ours", "them", 9) == {bytes((10, 0, 0, 2)), bytes((10, 0, 0, 3))}
             with pytest.raises(errors.KernelError):
                 inner.run_nft("delete element inet ours them { 10.0.0.2 }\ndelete chain inet ours gone")
-            assert len(inner.nft_elements("ours", "them")) == 2, "all or nothing"
+            assert len(inner.nft_elements("ours", "them", 9)) == 2, "all or nothing"
+            assert inner.nft_elements("ours", "them", 1) < inner.nft_elements("ours", "them", 2)
 
     def test_a_change_of_nftables_is_noticed_and_rules_are_shown(self, bench: Bench) -> None:
         with bench.net.inside(bench.pod) as inner:
-            assert inner.nft_rules("ours") == ()
+            assert inner.nft_rules("ours", 9) == ()
             seen = {inner.nft_generation()}
             inner.run_nft("add table inet ours\nadd chain inet ours one\nadd rule inet ours one tcp dport 80 accept")
-            before = inner.nft_rules("ours")
+            before = inner.nft_rules("ours", 9)
             assert len(before) == 1
             seen.add(inner.nft_generation())
             inner.run_nft("add table inet theirs\nadd chain inet theirs one\nadd rule inet theirs one drop")
-            assert inner.nft_rules("ours") == before
+            assert inner.nft_rules("ours", 9) == before
             seen.add(inner.nft_generation())
             assert len(seen) == 3
             assert inner.nft_generation() == inner.nft_generation()
             inner.run_nft("flush chain inet ours one\nadd rule inet ours one tcp dport 81 accept")
-            assert len(inner.nft_rules("ours")) == 1
-            assert inner.nft_rules("ours") != before
+            assert len(inner.nft_rules("ours", 9)) == 1
+            assert inner.nft_rules("ours", 9) != before
             inner.run_nft("add table netdev ours\nadd chain netdev ours one\nadd rule netdev ours one drop")
-            assert len(inner.nft_rules("ours")) == 2, "of both families"
+            assert len(inner.nft_rules("ours", 9)) == 2, "of both families"
             inner.run_nft("add table inet ours { flags dormant; }")
-            assert len(inner.nft_rules("ours")) == 1, "and those that are in force"
+            assert len(inner.nft_rules("ours", 9)) == 1, "and those that are in force"
 
     def test_rules_of_tables_of_one_name_are_shown_of_every_family_that_a_pod_has(self, bench: Bench) -> None:
         with bench.net.inside(bench.pod) as inner:
             inner.run_nft("add table inet ours\nadd chain inet ours one\nadd rule inet ours one tcp dport 80 accept")
-            before = inner.nft_rules("ours")
+            before = inner.nft_rules("ours", 9)
             inner.run_nft(
                 "add table netdev ours\nadd chain netdev ours raw\nadd rule netdev ours raw ether type arp accept"
             )
-            assert len(inner.nft_rules("ours")) == 2
-            assert {*before} < {*inner.nft_rules("ours")}
+            assert len(inner.nft_rules("ours", 9)) == 2
+            assert {*before} < {*inner.nft_rules("ours", 9)}
+            assert inner.nft_rules("ours", 9, netdev=False) == inner.nft_rules("ours", 1) == before
             inner.run_nft("delete table netdev ours")
-            assert inner.nft_rules("ours") == before
+            assert inner.nft_rules("ours", 9) == before
 
     def test_a_living_namespace_is_not_gone(self, bench: Bench) -> None:
         mark = bench.net.mark(bench.pod)

@@ -147,13 +147,15 @@ class StandIn:
             return await _refuse(writer, 404, "the server could not find the requested resource")
         if not listing:
             return await self._one_object(writer, method, url.path, body, _header(head, "content-type"))
-        return await self._many(kind, options, writer)
+        return await self._many(kind, options, reader, writer)
 
-    async def _many(self, kind: str, options: dict[str, str], writer: asyncio.StreamWriter) -> bool:
+    async def _many(
+        self, kind: str, options: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         if (told := self._unselectable(kind, options)) is not None:
             return await _refuse(writer, 400, told)
         if "watch" in options:
-            await self._watch(kind, options, writer)
+            await self._watch(kind, options, reader, writer)
             return False
         return await self._list(kind, options, writer)
 
@@ -188,7 +190,9 @@ class StandIn:
         await _send(writer, 200, {"kind": f"{kind}List", "metadata": metadata, "items": items})
         return True
 
-    async def _watch(self, kind: str, options: dict[str, str], writer: asyncio.StreamWriter) -> None:
+    async def _watch(
+        self, kind: str, options: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         since = int(options["resourceVersion"])
         if since < self.oldest:
@@ -198,7 +202,7 @@ class StandIn:
             return
         self._watching[writer] = kind
         done = 0
-        while not writer.is_closing():
+        while not (writer.is_closing() or reader.at_eof()):  # a client that was killed leaves no more than its end
             async with self._news:
                 new = self.changes[done:]
                 if not new or kind in self.late:

@@ -58,14 +58,17 @@ def test_the_status_is_what_the_driver_writes() -> None:
 @pytest.mark.parametrize("version", ["1.34", "1.37"])
 def test_a_cluster_takes_the_objects(version: str) -> None:
     """The DeviceClass for old pods has a field that 1.34 knows, too: its gate is another matter."""
-    assert [kinds.violation(each, version) for each in objects()] == [None] * 5
+    assert [kinds.violation(each, version) for each in objects()] == [None] * 6
 
 
-def test_the_vf_network_is_one() -> None:
+def test_the_vf_networks_are_ones() -> None:
     [claim] = [each for each in objects() if each["kind"] == "ResourceClaim"]
-    [told] = claim["spec"]["devices"]["config"]  # type: ignore[index]
-    given = reading._checked("config", told["opaque"]["parameters"])
-    assert networks.read("vf", given, "0000:01:10.0", lambda _: {}).configuration == {"vlan": 100, "trust": "on"}
+    told = [each["opaque"]["parameters"] for each in claim["spec"]["devices"]["config"]]  # type: ignore[index]
+    read = [networks.read("a", reading._checked("config", each), "0000:01:10.0", lambda _: {}) for each in told]
+    assert [(each.interface, each.configuration) for each in read] == [
+        ("rail0", {"vlan": 100, "trust": "on"}),
+        ("rail1", {"vlan": 200}),
+    ]
 
 
 def test_the_hook_says_what_the_page_shows(tmp_path: pathlib.Path) -> None:
@@ -86,7 +89,7 @@ def test_the_hook_is_made_as_the_page_says() -> None:
 
 
 def test_the_opt_out_is_one() -> None:
-    given = reading._checked("config", json.loads(blocks("json")[1]))
+    given = reading._checked("config", json.loads(blocks("json")[-1]))
     assert networks.read("vf", given, "0000:01:10.0", lambda _: {}).unattached == "host-device has it"
 
 

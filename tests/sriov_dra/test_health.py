@@ -48,7 +48,7 @@ def test_a_change_while_a_list_is_sent_is_sent_next(bench: test_preparing.Bench)
         stream.slow = lambda: board.show(bench.taken())
         watching = health_service.HealthService(board, drahealthv1_pb2).NodeWatchResources(None, stream)
         async with loops.running(watching):
-            await loops.until(lambda: len(stream.told) == 2, 2)
+            await loops.until(lambda: len(stream.told) == 2)
         text = "it was left behind by a pod and is not clean yet"
         assert stream.told == [
             {"0000-01-00-0": (1, ""), "0000-01-00-1": (1, "")},
@@ -64,8 +64,8 @@ def test_without_a_change_it_is_sent_again_and_the_end_ends_it(bench: test_prepa
         board.show(bench.taken())
         watching = health_service.HealthService(board, drahealthv1alpha1_pb2).NodeWatchResources(None, stream)
         task = asyncio.create_task(watching)
-        await loops.until(lambda: len(stream.told) >= 3, 2)
+        await loops.until(lambda: len(stream.told) >= 3)
         board.end()
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 10)
 
     loops.run(body())

@@ -189,12 +189,12 @@ def test_a_pf_that_goes_down_taints_its_vfs_and_is_told_to_the_kubelet(tmp_path:
     async def body(node: Node) -> None:
         await loops.until(lambda: set(node.kubelet.health.values()) == {(1, "")})
         node.sys.set_attribute(processes.PF, "net/enp1s0/carrier", 0)
-        await loops.until(lambda: node.published() == [f"{name}:sriov-underlay/link-down" for name in NAMES], 10)
+        await loops.until(lambda: node.published() == [f"{name}:sriov-underlay/link-down" for name in NAMES])
         told = {(2, "it has its PF enp1s0 without carrier")}
         await loops.until(lambda: set(node.kubelet.health.values()) == told)
         await node.kubelet.prepare("pod-uid", await node.claim())
         node.sys.set_attribute(processes.PF, "net/enp1s0/carrier", 1)
-        await loops.until(lambda: node.published() == NAMES, 10)
+        await loops.until(lambda: node.published() == NAMES)
         assert {each["spec"]["pool"]["generation"] for each in node.api.slices} == {1}
 
     on_node(tmp_path, body)
@@ -204,7 +204,7 @@ def test_a_cluster_whose_server_drops_taints_is_not_told_of_ailing_vfs(tmp_path:
     async def body(node: Node) -> None:
         node.api.knows_taints = False
         node.sys.set_driver(VFS[0], None)
-        await loops.until(lambda: node.published() == NAMES[1:], 10)
+        await loops.until(lambda: node.published() == NAMES[1:])
         assert "the API server knows no taints of devices" in node.log
         writes = len(node.api.writes)
         await asyncio.sleep(1)
@@ -238,9 +238,9 @@ def test_slices_that_somebody_changes_or_deletes_are_put_right(tmp_path: pathlib
         foreign = json.loads(json.dumps(kept))
         foreign["spec"]["devices"] = foreign["spec"]["devices"][:1]
         await node.api.put(foreign)
-        await loops.until(lambda: node.published() == NAMES, 5)
+        await loops.until(lambda: node.published() == NAMES)
         await node.api.wipe(claims.NODE)
-        await loops.until(lambda: node.published() == NAMES, 5)
+        await loops.until(lambda: node.published() == NAMES)
         node.api.forget()
         node.api.cut()
         await node.api.wipe(claims.NODE)
@@ -253,13 +253,13 @@ def test_a_new_configuration_publishes_and_withdraws(tmp_path: pathlib.Path) -> 
     async def body(node: Node) -> None:
         one = {"resourceName": "one", "publish": "dra", "selectors": {"pfNames": ["enp1s0#0-0"]}}
         node.configure(one, *processes.CONFIG)
-        await loops.until(lambda: len(node.api.slices) == 2, 5)
+        await loops.until(lambda: len(node.api.slices) == 2)
         pools = {each["spec"]["pool"]["name"]: each for each in node.api.slices}
         assert [each["name"] for each in pools["worker-1/intel.com/one"]["spec"]["devices"]] == NAMES[:1]
         node.configure(one)
-        await loops.until(lambda: node.published() == NAMES[:1], 5)
+        await loops.until(lambda: node.published() == NAMES[:1])
         node.configure({"resourceName": "-"})
-        await loops.until(lambda: "config.json is invalid; keeping" in node.log, 5)
+        await loops.until(lambda: "config.json is invalid; keeping" in node.log)
         assert node.published() == NAMES[:1]
 
     on_node(tmp_path, body)
@@ -419,13 +419,13 @@ def test_switched_over_the_vfs_of_old_pods_are_tainted_until_they_are_home(tmp_p
 
     async def body(node: Node) -> None:
         node.configure({"resourceName": "rail_a"})
-        await loops.until(lambda: node.api.slices == [], 10)
+        await loops.until(lambda: node.api.slices == [])
         node.hold(VFS[0])
         node.configure(*processes.CONFIG)
-        await loops.until(lambda: node.published() == [f"{NAMES[0]}:sriov-underlay/held", *NAMES[1:]], 10)
+        await loops.until(lambda: node.published() == [f"{NAMES[0]}:sriov-underlay/held", *NAMES[1:]])
         await refused(node, f"{VFS[0]} is held by container c1 as net1, which has it by no claim", of(NAMES[0]))
         node.book.remove(VFS[0])
-        await loops.until(lambda: node.published() == NAMES, 10)
+        await loops.until(lambda: node.published() == NAMES)
         await node.kubelet.prepare("pod-uid", await node.claim())
 
     on_node(tmp_path, body, "--resync-interval=0.2")

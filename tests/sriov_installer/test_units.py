@@ -20,6 +20,7 @@ from tests.sriov_cni import harness, test_process
 from tests.sriov_installer import nodes
 
 ROOT = pathlib.Path(__file__).parents[2]
+PAGE = ROOT / "docs/systemd.md"
 EXPOSURE = "30"
 """Tenths: what systemd-analyze may find at most, of 100."""
 
@@ -91,6 +92,17 @@ def test_the_agents_unit_and_the_daemons_speak_of_one_socket_and_one_user(node: 
     assert sockets == ("/run/sriov-cluster/agent.sock",)
     assert (f"User={unix_sockets.AGENT_UID}\n" in agent, "--cluster-uid" in part) == (True, False)
     assert "RuntimeDirectory=sriov-cluster\n" in part
+
+
+def test_policies_come_by_a_socket_that_the_agents_unit_may_enter(node: nodes.Node) -> None:
+    """What docs/systemd.md has people write for the daemon, and what the unit gives the agent."""
+    assert node.run("install", "--services") == 0
+    agent = (node.root / "etc/systemd/system" / artifacts.AGENT).read_text()
+    [told] = re.findall(r'^SRIOV_CNI_OPTIONS="--policy-socket (\S+)"$', PAGE.read_text(), re.MULTILINE)
+    assert re.findall(r"--policy-socket (\S+)", agent) == [told]
+    [hidden] = re.findall(r"^InaccessiblePaths=(.*)$", agent, re.MULTILINE)
+    assert not any(pathlib.Path(told).is_relative_to(each.removeprefix("-")) for each in hidden.split())
+    assert told.startswith("/run/sriov-cluster/")
 
 
 def run(node: nodes.Node, folder: pathlib.Path, *arguments: str, status: int = 0) -> tuple[list[str], str]:

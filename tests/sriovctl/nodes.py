@@ -15,7 +15,7 @@ from sriov import errors
 from sriov.cluster import policies, policy_changes
 from sriov.linux import kernel
 from sriov.state import call_log, daemon_problems, policy_notes
-from sriov_cni.context import calls, policy
+from sriov_cni.context import calls, claims, policy
 from sriov_cni.dataplane.policies import policy_enforcer, reception
 from sriovctl import app
 from sriovctl.node.policies import standing
@@ -116,6 +116,7 @@ class Node:
         run_dir = self.folder / "run"
         further: dict[str, Any] = {
             "guard": policy.Guard(self.folder / "policy.json"),
+            "claims": claims.PodClaims(run_dir),
             "calls_log": call_log.Recent(run_dir),
             "troubles": daemon_problems.Trouble(run_dir),
             "translation": self.translation,

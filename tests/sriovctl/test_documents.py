@@ -25,7 +25,7 @@ COMMANDS = {
 }
 
 
-INNER = {"Inventory": "OwnerItem", "PodPolicy": "PodPolicyInterface"}
+INNER = {"Inventory": "OwnerItem", "PodPolicy": "PodPolicyInterface", "Topology": "AlignmentItem"}
 """What is inside an item, or beside the items."""
 
 

@@ -1,7 +1,8 @@
 """DRA driver: what publishing, preparing and unpreparing cost, and how soon a link that is down is a taint.
 
 Building, preparing and unpreparing are timed in this process, with a stand-in for the GET that answers at once, so that
-what is measured is beyond it; the rest with the driver as a process beside a stand-in API server and kubelet.
+what is measured is beyond it; what a pod without a claim pays, with the CNI daemon as a process (`passing`); the rest
+with the driver as a process beside a stand-in API server and kubelet.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from hack.benchmark import figures
+from hack.benchmark.kubelet import claim_adds, passing
 from sriov import devices
 from sriov.hardware import sysfs
 from sriov.pools import health
@@ -34,11 +36,13 @@ _DEBOUNCE_MS = 1000  # observer.Patience.link
 _MODEL = sysfs_tree.Model("15b3", "1017", "1018", "mlx5_core", "mlx5_core", totalvfs=VFS, offset=1, stride=1)
 
 
-def measure(vfs: int = VFS, rounds: int = ROUNDS) -> list[figures.Figure]:
+def measure(vfs: int = VFS, rounds: int = ROUNDS, adds: int = claim_adds.PAIRS) -> list[figures.Figure]:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="d") as name:
         root = pathlib.Path(name)
         (root / "claims").mkdir()
-        return [*_building(vfs), *_preparing(root / "claims", rounds), *_process(root, vfs)]
+        passed = passing.measure(root / "cni", rounds)
+        inside = [*_building(vfs), *_preparing(root / "claims", rounds), *passed, *_process(root, vfs)]
+    return [*inside, *claim_adds.measure(adds)]
 
 
 def _building(vfs: int) -> list[figures.Figure]:
@@ -104,7 +108,14 @@ async def _driven(node: processes.Node, vfs: int, found: list[figures.Figure]) -
     await node.api.put({"kind": "Node", "metadata": {"name": claims.NODE, "uid": "node-uid"}})
     async with node.api.serving() as port, node.kubelet.running():
         async with node.driver(port) as process:
+            await loops.until(lambda: bool(node.api.asked), 120)
+            began = time.perf_counter()
             await loops.until(lambda: len(node.published()) == vfs, 120)
+            found.append(
+                figures.Figure(
+                    "first_publish_ms", (time.perf_counter() - began) * 1000, 150.0, "from its first request for slices"
+                )
+            )
             await node.kubelet.until_registered()
             found.append(
                 figures.Figure(f"memory_with_{vfs}_vfs_mb", _memory(process.pid), 56.0, "proportional set size")

@@ -20,6 +20,7 @@ from sriov_cni.spec import cni_errors, host_links, netconf
 from sriov_cni.spec.service_modes import ServicesMode
 
 _CARRIER_PATIENCE = 1.0  # seconds
+_ADDRESS_PATIENCE = 3.0  # seconds
 _COMING_UP = (kernel.Change(link_local=False), kernel.Change(up=True))
 
 
@@ -160,6 +161,15 @@ def _make(
         # (noop_qdisc, until net/core/link_watch.c has seen the carrier).
         _set_up(inner, link.inside, plan.pod)
         polling.until(lambda: net.link(link.name), lambda seen: seen.running, _CARRIER_PATIENCE)
+        _await_usable(inner, link.inside, plan.pod.addresses)
+
+
+def _await_usable(inner: kernel.Kernel, name: str, addresses: Sequence[kernel.IpInterface]) -> None:
+    """Wait for the link's own addresses: a connection that begins before them has the VF's."""
+    new = {each for each in addresses if each.version == 6}
+    if new:
+        index = inner.link(name).index
+        polling.until(lambda: new.intersection(inner.pending(index)), lambda left: not left, _ADDRESS_PATIENCE)
 
 
 def _recorded(daemon: Daemon) -> Iterator[str]:

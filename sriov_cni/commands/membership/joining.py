@@ -3,6 +3,7 @@
 Each part is imported only for a network that asks for it: others pay for none of it.
 """
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
@@ -117,6 +118,13 @@ def pass_mark(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> Calla
     if request.policy is None or daemon.enforcement is None:
         return int
     return functools.partial(daemon.enforcement.mark_of, (pod.identity, request.owner.ifname))
+
+
+def joined(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:
+    """Do what comes when the ADD has succeeded, and nobody waits for."""
+    if request.policy is not None and daemon.enforcement is not None:
+        key = (pod.identity, request.owner.ifname)
+        daemon.later(asyncio.to_thread(daemon.enforcement.remember, key), "reading what holds pods to policies")
 
 
 def left(daemon: Daemon, request: plans.Request, pod: netns.Netns) -> None:

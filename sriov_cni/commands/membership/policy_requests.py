@@ -11,7 +11,7 @@ from sriov.state import ledger
 from sriov_cni.context import steps
 from sriov_cni.context.calls import Call, Daemon, PolicySource
 from sriov_cni.dataplane.policies import policy_holdings
-from sriov_cni.spec import cni_errors, netconf
+from sriov_cni.spec import cni_errors, environment, netconf
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.policy_modes import PolicyMode, PolicyWish, UnknownPolicy
 
@@ -48,16 +48,12 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
     selects a pod whose packets the kernel does not see."""
     source, who = _source(daemon, wish), call.invocation.args
     name = network if wish.mode is PolicyMode.MULTI else pod_policies.CLUSTER
-    found = source.rules_of(who.namespace, who.pod, name)
-    if found is None:
-        found = await source.wait_for(who.namespace, who.pod, name, PATIENCE)
+    found = source.rules_of(who.namespace, who.pod, name, who.uid)
+    if found is None and not source.unwatched(name):
+        found = await source.wait_for(who.namespace, who.pod, name, PATIENCE, who.uid)
     unknown = wish.unknown or UnknownPolicy.REFUSE
     if found is None and unknown is UnknownPolicy.REFUSE:
-        raise cni_errors.CniError(
-            Code.TRY_AGAIN,
-            f"{_named(wish)}: the policies of pod {who.namespace}/{who.pod} are not known on this node",
-            "the kubelet tries again; if it stays so, look at sriov-agent's log, or set policyUnknown",
-        )
+        raise _not_known(source, name, who, wish)
     if vf.userspace and (found or policy_holdings.unless_known(unknown)).selected:
         raise errors.UnsupportedError(
             f"{_named(wish)}: a policy selects pod {who.namespace}/{who.pod}, and {unseen(vf)}",
@@ -65,6 +61,21 @@ async def planned(daemon: Daemon, call: Call, network: str, vf: devices.VF, wish
         )
     index = daemon.node.tree.ifindex(vf.pci) or 0
     return ledger.PolicyHold(name, index, bool(wish.raw), unknown.value)
+
+
+def _not_known(source: PolicySource, network: str, who: environment.Arguments, wish: PolicyWish) -> cni_errors.CniError:
+    if kind := source.unwatched(network):
+        return cni_errors.CniError(
+            Code.TRY_AGAIN,
+            f"{_named(wish)}: no {kind} is known on this node: its sriov-agent does not watch them",
+            f"start sriov-agent with --policies all (the chart's policies.multi), and have the API server serve {kind};"
+            " or set policyUnknown",
+        )
+    text = f"{_named(wish)}: the policies of pod {who.namespace}/{who.pod} are not known on this node"
+    if source.rules_of(who.namespace, who.pod, network) is not None:
+        text = f"{text}, only those of another pod of its name: the UID of this one is {who.uid}"
+    remedy = "the kubelet tries again; if it stays so, look at sriov-agent's log, or set policyUnknown"
+    return cni_errors.CniError(Code.TRY_AGAIN, text, remedy)
 
 
 def demands(daemon: Daemon, vf: devices.VF) -> bool:
@@ -92,7 +103,7 @@ def guard(
     def before(inner: kernel.Kernel, recorded: ledger.PolicyHold) -> None:
         policed = policy_holdings.of(request.owner, recorded, request.host_link, where)
         with timing.timed(steps.CallStep.POLICY):
-            policy = source.rules_of(*policed.place) or policy_holdings.unless_known(UnknownPolicy(hold.unknown))
+            policy = source.rules_of(*policed.asked) or policy_holdings.unless_known(UnknownPolicy(hold.unknown))
             enforcement.hold(inner, policed, policy)
 
     def arrived(device: str, inner: kernel.Kernel) -> None:

@@ -15,9 +15,9 @@ _log = logging.getLogger(__name__)
 class HeldPod(msgspec.Struct):
     """`policy` None: it is not known yet, and nothing was done.
 
-    `generation` is nftables' after that, `rules` those that were there then, None before they were read. `chained`
-    are the interfaces whose packet sockets are held. `problem` is why what is wanted is not in force, `digest`
-    that of `digested`.
+    `generation` is nftables' after that, if nobody else has changed anything, and `rules` those that were there then,
+    None before they were read. `chained` are the interfaces whose packet sockets are held. `problem` is why what is
+    wanted is not in force, `digest` that of `digested`.
     """
 
     holding: pod_policies.PolicedPod

@@ -46,7 +46,16 @@ def arrived(inner: kernel.Kernel, held: HeldPod, device: str) -> None:
     """Hold packet sockets on a device that has come into the pod and is not up yet. Raises UnsupportedError."""
     with _told_of_raw(device):
         inner.run_nft(policy_filter.raw_chain(held.holding.scope, held.mark, device))
-    _look(inner, held, held.mark, [*held.chained, device])
+    held.chained, held.rules = [*held.chained, device], None
+    held.generation = _following(held.generation)
+
+
+def remember(inner: kernel.Kernel, held: HeldPod) -> None:
+    """Read the rules as they were made, if that was not done yet and nobody has changed any since."""
+    if held.wanted is not None and held.rules is None:
+        rules = policy_sight.rules(inner, held.wanted)
+        if inner.nft_generation() == held.generation:
+            held.rules = rules
 
 
 def is_anothers(inner: kernel.Kernel, held: HeldPod, policy: pod_policies.PodPolicy) -> bool:
@@ -66,10 +75,16 @@ def _found(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter | N
 
 
 def _intact(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -> bool:
-    """Report whether nobody has changed the table since; count and log it if somebody has."""
-    as_before = {*policy_sight.devices(inner, wanted)} == {*held.chained}
-    if as_before and (inner.nft_generation() == held.generation or _is_whole(inner, held, wanted)):
+    """Report whether nobody has changed the table since; count and log it if somebody has.
+
+    Rules that were not read before somebody changed nftables in the pod, which may be his own, prove nothing: others of
+    the same number may be in their place. They are replaced, and nobody is blamed.
+    """
+    as_before, was_read = {*policy_sight.devices(inner, wanted)} == {*held.chained}, held.rules is not None
+    if as_before and inner.nft_generation() == held.generation:
         return True
+    if as_before and _is_whole(inner, held, wanted):
+        return was_read
     held.mended()
     _log.error(
         "the rules of %s for its network policies were changed in its namespace: they are restored;"
@@ -83,10 +98,10 @@ def _placed(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -
     """Put it in a namespace that has none yet, which is quicker; report whether that was so."""
     mark, devices = _mark(), policy_sight.devices(inner, wanted)
     try:
-        inner.run_nft(policy_filter.commands(wanted, mark, devices, fresh=True))
+        _make(inner, held, policy_filter.commands(wanted, mark, devices, fresh=True))
     except errors.KernelError:  # whatever is there is not of ours, or of before
         return False
-    _look(inner, held, mark, devices)
+    held.mark, held.chained = mark, devices
     return True
 
 
@@ -96,19 +111,27 @@ def _replace(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter |
         inner.run_nft(policy_filter.removal(held.holding.scope))
         return
     mark, devices = _mark(), policy_sight.devices(inner, wanted)
-    inner.run_nft(policy_filter.commands(wanted, mark, devices))
-    _look(inner, held, mark, devices)
+    _make(inner, held, policy_filter.commands(wanted, mark, devices))
+    held.mark, held.chained = mark, devices
 
 
 def _mark() -> int:
     return _LEAST_MARK + secrets.randbelow((1 << 32) - _LEAST_MARK)
 
 
-def _look(inner: kernel.Kernel, held: HeldPod, mark: int, devices: list[str]) -> None:
-    """Note what is there, before anybody in the pod can have changed it."""
-    held.mark, held.chained = mark, devices
-    held.generation = inner.nft_generation()
-    held.rules = inner.nft_rules(held.table)
+def _make(inner: kernel.Kernel, held: HeldPod, commands: str) -> None:
+    """Make rules, and note nftables' generation after that; they are read when no ADD waits for it (`remember`)."""
+    before = inner.nft_generation()
+    inner.run_nft(commands)
+    held.generation, held.rules = _following(before), None
+
+
+def _following(generation: int) -> int:
+    """Return the generation after one transaction more. One that is another was not only of ours.
+
+    It is never 0 (net/netfilter/nf_tables_api.c, nf_tables_commit).
+    """
+    return (generation + 1) & 0xFFFFFFFF or 1
 
 
 def _changed(
@@ -125,14 +148,13 @@ def _changed(
     except errors.KernelError as error:
         _log.warning("addresses of a policy could not be changed, so all of it is replaced: %s", error)
         return False
-    held.generation = inner.nft_generation()
+    held.generation = _following(held.generation)
     return True
 
 
 def _is_whole(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -> bool:
     """Compare what is in the kernel, digest, rules and addresses, and note it if it is what is wanted."""
-    table, generation = policy_filter.table_name(wanted.scope.interface), inner.nft_generation()
-    rules = inner.nft_rules(table)
+    generation, rules = inner.nft_generation(), policy_sight.rules(inner, wanted, held.rules)
     whole = not policy_sight.lack(inner, wanted, rules, held.rules)
     if whole:
         held.generation, held.rules = generation, rules

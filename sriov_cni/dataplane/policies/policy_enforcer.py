@@ -21,7 +21,8 @@ from sriov_cni.dataplane.policies.held_pods import HeldPod
 _log = logging.getLogger(__name__)
 
 Key = tuple[tuple[int, int], str]
-RulesOf = Callable[[str, str, str], pod_policies.PodPolicy | None]
+RulesOf = Callable[[str, str, str, str], pod_policies.PodPolicy | None]
+"""Of a pod's namespace and name, its network, and its UID."""
 
 
 class Enforcer:
@@ -54,6 +55,16 @@ class Enforcer:
             held = self._held.get(key)
             if held is not None and held.wanted is not None and held.wanted.raw:
                 pod_tables.arrived(inner, held, device)
+
+    def remember(self, key: Key) -> None:
+        """Read an attachment's rules when its ADD has been answered. Raises KernelError."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.wanted is None or held.holding.driver:
+                return
+            with self._inside(held) as inner:
+                if inner is not None:
+                    pod_tables.remember(inner, held)
 
     def mark_of(self, key: Key) -> int:
         """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
@@ -88,7 +99,7 @@ class Enforcer:
             held = self._held.get(holding.key)
             if held is not None and held.policy is not None:
                 return held.problem or policy_sight.difference(inner, interface, held.wanted, held.rules)
-        policy = rules_of(*holding.place)  # of a former daemon's, which is not taken over yet
+        policy = rules_of(*holding.asked)  # of a former daemon's, which is not taken over yet
         if policy is None:
             return ""
         return policy_sight.difference(inner, interface, policy_filter.compiled(policy, holding.scope))
@@ -125,7 +136,7 @@ class Enforcer:
             held = self._held.get(key)
             if held is None:
                 return
-            policy = rules_of(*held.holding.place) or held.policy
+            policy = rules_of(*held.holding.asked) or held.policy
             if policy is None or (policy == held.policy and not (look and held.wanted)):
                 return
             if held.holding.driver:
@@ -138,6 +149,7 @@ class Enforcer:
                     with self._counting(held):
                         why = pod_tables.find(inner, held, policy)
                         pod_tables.bring(inner, held, policy)
+                    pod_tables.remember(inner, held)
                     held.report(why)
 
     @contextlib.contextmanager

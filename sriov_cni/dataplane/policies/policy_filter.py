@@ -34,35 +34,18 @@ the pod's do not pass either. What announces the pod's addresses has the mark.
 The digest of all of it but the mark is the comment of an empty chain: the only comment that a transaction can replace.
 """
 
-import functools
 import hashlib
-import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
-from sriov.cluster import pod_policies, policies
-from sriov_cni.dataplane.policies import policy_matches
+from sriov.cluster import pod_policies
+from sriov_cni.dataplane.policies import policy_chains, policy_matches
 
 PREFIX = "sriov-policy-"
 STAMP = "enforced"
 """The chain whose comment has the digest."""
-_CONNECTED = "ct state established,related ct label {label}"
-_LABELS = 128  # NF_CT_LABELS_MAX_SIZE, in bits
 _RAW_RULES = 5  # of each device
-_PROGRAMS = "meta skuid != 4294967295"
-"""A socket of a program sent it: the kernel's own have no owner, and no owner has this number."""
-_ELSEWHERE = ("exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists")
-_DISCOVERY = {  # RFC 4861; the hop limit shows that no router has forwarded it
-    "ingress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } ip6 hoplimit 255",
-    "egress": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } ip6 hoplimit 255",
-}
-_LISTENERS = {  # RFC 2710 and 3810: a switch that snoops forgets who does not report, and discovery with it
-    "ingress": "icmpv6 type mld-listener-query ip6 hoplimit 1",
-    "egress": "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } ip6 hoplimit 1",
-}
-_HOOKS = {"ingress": ("input", "iif", "saddr", 0), "egress": ("output", "oif", "daddr", 1)}
-"""Hook, word for the interface, word for the peer's address, and the place at the hook `forward`."""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -95,11 +78,12 @@ def compiled(policy: pod_policies.PodPolicy, scope: pod_policies.Scope) -> Filte
     if not policy.selected:
         return None
     raw = scope.raw and policy.egress is not None
-    lines = list(_labelling(scope))
+    table = f"inet {table_name(scope.interface)}"
+    lines = list(policy_chains.labelling(table, scope))
     for direction, grants in (("ingress", policy.ingress), ("egress", policy.egress)):
         if grants is not None:
             accept = "meta mark set {mark} accept" if raw and direction == "egress" else "accept"
-            lines += _direction(scope, direction, grants, accept)
+            lines += policy_chains.of_direction(table, scope, direction, grants, accept)
     named = {
         policy_matches.set_name(version, name): policy_matches.of_version(each, version)
         for name, each in policy.sets.items()
@@ -157,68 +141,6 @@ def _emptied(scope: pod_policies.Scope) -> tuple[str, ...]:
     return tuple(f"{verb} table {each}" for each in tables for verb in ("add", "delete"))
 
 
-def _direction(
-    scope: pod_policies.Scope, direction: str, grants: Sequence[policies.Grant], accept: str
-) -> Iterator[str]:
-    table = f"inet {table_name(scope.interface)}"
-    hook, way, peer, place = _HOOKS[direction]
-    yield f"add counter {table} {direction}-dropped"
-    yield f"add chain {table} {direction}"
-    for match in _refused(scope) if direction == "egress" else ():
-        yield f"add rule {table} {direction} {match} counter name {direction}-dropped drop"
-    connected = _CONNECTED.format(label=_label(scope))
-    for match in (connected, _DISCOVERY[direction], _LISTENERS[direction], *_node(scope, way, peer)):
-        yield f"add rule {table} {direction} {match} {accept}"
-    for each in dict.fromkeys(
-        match for grant in grants for opening in grant.openings for match in policy_matches.matches(opening, peer)
-    ):
-        yield f"add rule {table} {direction} {each} {accept}".replace("  ", " ")
-    yield f"add rule {table} {direction} counter name {direction}-dropped drop"
-    # A pod may forward, too. There one packet has both directions, and each its own chain: the first accept ends one.
-    for name, at, priority in ((hook, hook, 0), (f"forward-{direction}", "forward", place)):
-        yield f"add chain {table} {name} {{ type filter hook {at} priority {priority}; }}"
-        for interface in _interfaces(scope, way):
-            yield f"add rule {table} {name} {interface} jump {direction}"
-
-
-def _refused(scope: pod_policies.Scope) -> tuple[str, ...]:
-    """What leaves no pod, or none whose raw sockets are held."""
-    if not scope.raw:
-        return _ELSEWHERE
-    forged = f"{_PROGRAMS} fib saddr type != local"
-    return (*_ELSEWHERE, *(f"{each} {_PROGRAMS}" for each in (_DISCOVERY["egress"], _LISTENERS["egress"])), forged)
-
-
-def _labelling(scope: pod_policies.Scope) -> Iterator[str]:
-    """Chains behind all others: what comes here by the interface was let pass."""
-    table = f"inet {table_name(scope.interface)}"
-    for hook, ways, priority in (("input", ("iif",), 1), ("output", ("oif",), 1), ("forward", ("iif", "oif"), 2)):
-        yield f"add chain {table} passed-{hook} {{ type filter hook {hook} priority {priority}; }}"
-        for interface in (each for way in ways for each in _interfaces(scope, way)):
-            yield f"add rule {table} passed-{hook} {interface} ct state new ct label set {_label(scope)}"
-
-
-def _label(scope: pod_policies.Scope) -> int:
-    """Another one for each VF of a pod: names that differ in the last two digits never have the same."""
-    number = functools.reduce(lambda before, each: before * 10 + each, scope.interface.encode(), 0)
-    return 1 + number % (_LABELS - 1)
-
-
-def _interfaces(scope: pod_policies.Scope, way: str) -> Iterator[str]:
-    if scope.index:
-        yield f"{way} {scope.index}"
-    for name in scope.devices:
-        yield f'{way}name "{name}"'
-
-
-def _node(scope: pod_policies.Scope, way: str, peer: str) -> Iterator[str]:
-    if not scope.host_link:
-        return
-    for version in policy_matches.VERSIONS:
-        if own := [each for each in scope.nodes if ipaddress.ip_address(each).version == version]:
-            yield f'{way}name "{scope.host_link}" {policy_matches.FAMILIES[version]} {peer} {{ {", ".join(own)} }}'
-
-
 def _sets(table: str, sets: Mapping[str, frozenset[bytes]]) -> Iterator[str]:
     for name, addresses in sets.items():
         yield f"add set {table} {name} {{ type {policy_matches.TYPES[int(name[1])]}; }}"
@@ -241,7 +163,7 @@ def _raw_chain(scope: pod_policies.Scope, mark: int, device: str) -> Iterator[st
     yield f'add chain {chain} {{ type filter hook egress device "{device}" priority 0; }}'
     # Every route has a class, 0 mostly; the comparison is true of them all, and fails without a route.
     yield f"add rule {chain} meta mark {mark:#x} meta rtclassid != 4294967295 accept"
-    yield f"add rule {chain} meta mark != {mark:#x} {_PROGRAMS} drop"
+    yield f"add rule {chain} meta mark != {mark:#x} {policy_chains.PROGRAMS} drop"
     yield f"add rule {chain} ether type arp accept"
-    yield f"add rule {chain} {_DISCOVERY['egress']} accept"
+    yield f"add rule {chain} {policy_chains.DISCOVERY['egress']} accept"
     yield f"add rule {chain} drop"  # a chain's policy can be changed without a trace in its rules

@@ -19,7 +19,8 @@ def of(
     scope = pod_policies.Scope(owner.ifname, hold.index, raw=hold.raw)
     if link is not None and hold.network == pod_policies.CLUSTER:
         scope = pod_policies.Scope(owner.ifname, hold.index, link.inside, link.nodes, hold.raw)
-    return pod_policies.PolicedPod((owner.namespace, owner.pod, hold.network), scope, owner.netns, where, driver)
+    place = (owner.namespace, owner.pod, hold.network)
+    return pod_policies.PolicedPod(place, scope, owner.netns, where, driver, owner.uid)
 
 
 def unless_known(then: UnknownPolicy) -> pod_policies.PodPolicy:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from sriov import errors
 from sriov.cluster import pod_policies, policies, policy_changes, policy_frames
 
-_Pod = tuple[str, str]
+_Pod = tuple[str, str, str]
+"""Namespace, name and UID."""
 
 
 class PolicyTables:
@@ -38,16 +39,23 @@ class PolicyTables:
         """Return how many of each the table has, and how many there is room for."""
         return policy_frames.usage(self._table or policies.PolicyTable())
 
-    def rules_of(self, namespace: str, pod: str, network: str) -> pod_policies.PodPolicy | None:
+    def rules_of(self, namespace: str, pod: str, network: str, uid: str = "") -> pod_policies.PodPolicy | None:
         """Return what holds; None for a pod that is not known. `network` is "" for the cluster's own, else a name as a
         network configuration has it."""
-        return None if self._table is None else pod_policies.of(self._table, namespace, pod, network)
+        return None if self._table is None else pod_policies.of(self._table, namespace, pod, network, uid)
 
-    async def wait_for(self, namespace: str, pod: str, network: str, seconds: float) -> pod_policies.PodPolicy | None:
+    async def wait_for(
+        self, namespace: str, pod: str, network: str, seconds: float, uid: str = ""
+    ) -> pod_policies.PodPolicy | None:
         """The same, and wait these seconds for a pod that is not known yet. The agent is asked for it."""
-        if not self._knows((namespace, pod)):
-            await self._wait((namespace, pod), seconds)
-        return self.rules_of(namespace, pod, network)
+        if not self._knows((namespace, pod, uid)):
+            await self._wait((namespace, pod, uid), seconds)
+        return self.rules_of(namespace, pod, network, uid)
+
+    def unwatched(self, network: str) -> str:
+        """Return the kind of policies that are for this network and that the agent does not watch; "" without an
+        agent's table."""
+        return "" if self._table is None else pod_policies.unwatched(self._table, network)
 
     async def changed(self) -> None:
         """Return when something has changed for some pod since the last return. For one caller at a time."""
@@ -55,13 +63,14 @@ class PolicyTables:
         self._news.clear()
 
     async def _wait(self, key: _Pod, seconds: float) -> None:
-        if not all(map(policy_changes.is_object_name, key)):
+        namespace, pod, _ = key
+        if not all(map(policy_changes.is_object_name, (namespace, pod))):
             return
         came = asyncio.Event()
         waiting = self._awaited.setdefault(key, [])
         waiting.append(came)
         if len(waiting) == 1:
-            self.ask(policy_frames.request(*key))
+            self.ask(policy_frames.request(namespace, pod))
         try:
             async with asyncio.timeout(seconds):
                 await came.wait()
@@ -73,7 +82,7 @@ class PolicyTables:
                 self._awaited.pop(key, None)
 
     def _knows(self, key: _Pod) -> bool:
-        return self._table is not None and (*key, pod_policies.CLUSTER) in self._table.rules
+        return self._table is not None and pod_policies.knows(self._table, *key)
 
     def take(self, change: policies.PolicyChange) -> None:
         """Bring a change into force. Raises SriovError, and then the table is as it was. For one thread at a time."""
@@ -92,8 +101,9 @@ class PolicyTables:
         return policy_changes.whole(self._table or policies.PolicyTable())
 
     def _tell(self, places: frozenset[policies.Place]) -> None:
-        for key in {place[:2] for place in places}:
-            if self._knows(key):
-                for came in self._awaited.get(key, ()):
+        told = {place[:2] for place in places}
+        for key, waiting in self._awaited.items():
+            if key[:2] in told and self._knows(key):
+                for came in waiting:
                     came.set()
         self._news.set()

@@ -3,6 +3,8 @@
 Since Linux 6.16 a chain at a device's egress leaves a device that is renamed, and is there again when it has its name.
 """
 
+import errno
+
 import msgspec
 
 from sriov import errors
@@ -33,29 +35,49 @@ def look(inner: kernel.Kernel, scope: pod_policies.Scope, seen: Seen) -> tuple[l
 
     Returns these names, each with the one that it had, and why rules do not meet the VF, "" if they do.
     """
-    there = {each.index: each.name for each in inner.links()}
-    if scope.index in there:
-        seen.indexes.setdefault(scope.interface, scope.index)
-    for index, name in there.items():
-        if name in scope.devices:
-            seen.indexes.setdefault(name, index)
+    _note(inner, scope, seen)
+    there = {name: link(inner, index) for name, index in seen.indexes.items()}
     renamed, reason = [], ""
-    for name, index in seen.indexes.items():
-        was = there.get(index, name)
-        if was != name:
-            failed = _rename(inner, index, name, was)
-            renamed += [] if failed else [(name, was)]
+    for name, found in there.items():
+        if found is not None and found.name != name:
+            failed = _rename(inner, found, name)
+            renamed += [] if failed else [(name, found.name)]
             reason = reason or failed
-    missing = scope.interface in seen.indexes and seen.indexes[scope.interface] not in there
+    missing = there.get(scope.interface, scope) is None
     seen.missed = seen.missed + 1 if missing else 0
     if seen.missed >= _LOOKS:
         reason = f"its VF {scope.interface} is not in its namespace any more: root in the pod has moved it; end the pod"
     return renamed, reason
 
 
-def _rename(inner: kernel.Kernel, index: int, name: str, was: str) -> str:
+def link(inner: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
+    """Return a link of this index or name, None if there is none. All are never asked for: a pod may have made 100,000.
+
+    The kernel also finds one by an altname, which no rule does.
+    """
     try:
-        inner.rename(index, name)
+        found = inner.link(ref)
     except errors.KernelError as error:
-        return f"its interface {name} was renamed to {was} in the pod, and does not get its name back: {error.message}"
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return found if ref in (found.index, found.name) else None
+
+
+def _note(inner: kernel.Kernel, scope: pod_policies.Scope, seen: Seen) -> None:
+    if scope.interface not in seen.indexes and scope.index and link(inner, scope.index):
+        seen.indexes[scope.interface] = scope.index
+    for name in scope.devices:
+        if name not in seen.indexes and (found := link(inner, name)):
+            seen.indexes[name] = found.index
+
+
+def _rename(inner: kernel.Kernel, found: kernel.Link, name: str) -> str:
+    try:
+        inner.rename(found.index, name)
+    except errors.KernelError as error:
+        return (
+            f"its interface {name} was renamed to {found.name} in the pod, and does not get its name back:"
+            f" {error.message}"
+        )
     return ""

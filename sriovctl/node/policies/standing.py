@@ -116,19 +116,21 @@ def _table(where: paths.Places, hidden: str) -> tuple[policies.PolicyTable | Non
 def _standing(source: _Source, one: attachments.ListedAttachment, hold: ledger.PolicyHold) -> PolicyStanding:
     record = one.record
     held = policy_holdings.of(record.owner, hold, record.host_link, record.netns)
-    policy = None if source.table is None else pod_policies.of(source.table, *held.place)
+    policy = None if source.table is None else pod_policies.of(source.table, *held.asked)
     known = policy is not None
     if source.table is None:
         return PolicyStanding(one, held, None, known, None, source.trouble)
+    kind = pod_policies.unwatched(source.table, hold.network)
+    silent = f"the agent does not watch {kind}" if kind else "the agent tells nothing of this pod"
     if policy is None and hold.unknown != UnknownPolicy.REFUSE:
         policy = policy_holdings.unless_known(UnknownPolicy(hold.unknown))
     if policy is None:
-        evidence = "the agent tells nothing of this pod; the rules that it had stay"
+        evidence = f"{silent}; the rules that it had stay"
         return PolicyStanding(one, held, None, known, None, evidence)
     agrees, evidence = _compared(source, held, policy)
     if not known:
         agrees = agrees or None  # it keeps what it had when it was known
-        evidence = f"the agent tells nothing of this pod, policyUnknown is {hold.unknown}; {evidence}"
+        evidence = f"{silent}, policyUnknown is {hold.unknown}; {evidence}"
     return PolicyStanding(one, held, policy, known, agrees, evidence)
 
 

@@ -1,4 +1,4 @@
-"""docs/systemd.md, "Services", under a real systemd.
+"""docs/systemd.md, "Services" and "Network policies", under a real systemd.
 
 The units' sandboxes let the CNI daemon load its programs and the agent reach it; the uninstaller leaves nothing in the
 kernel. The API server is a stand-in on the loopback. systemd's own cgroups are not the root of the guest's, which is
@@ -7,6 +7,7 @@ mounted beside.
 
 import asyncio
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -26,10 +27,16 @@ from tests.sriov_agent import apiserver, cluster, processes
 BPF, CGROUP = pathlib.Path("/sys/fs/bpf"), pathlib.Path("/srv/cgroup")
 PINS, STATE = BPF / "sriov-underlay", pathlib.Path("/var/lib/sriov-underlay")
 OPTIONS = {
-    "sriov-cni": f'SRIOV_CNI_OPTIONS="--cgroup-root {CGROUP} --http 127.0.0.1:9558"\n',
-    "sriov-agent": 'SRIOV_AGENT_OPTIONS="--http 127.0.0.1:9559"\n',
+    "sriov-cni": f'SRIOV_CNI_OPTIONS="--cgroup-root {CGROUP} --http 127.0.0.1:9558 {{}}"\n',
+    "sriov-agent": 'SRIOV_AGENT_OPTIONS="--http 127.0.0.1:9559 {}"\n',
 }
 AGENT = "sriov-agent"
+
+
+def of_the_page(variable: str) -> str:
+    """What people write for network policies."""
+    [found] = re.findall(rf'^{variable}="(--polic.*)"$', pages.text("docs/systemd.md"), re.MULTILINE)
+    return str(found)
 
 
 @pytest.fixture
@@ -41,7 +48,8 @@ def folders() -> Iterator[None]:
         subprocess.run(["mount", "-t", "bpf", "bpf", BPF], check=True)
     subprocess.run(["mount", "--bind", "/sys/fs/cgroup", CGROUP], check=True)
     for name, text in OPTIONS.items():
-        pathlib.Path("/etc/default", name).write_text(text)
+        variable = text.partition("=")[0]
+        pathlib.Path("/etc/default", name).write_text(text.format(of_the_page(variable)))
     yield
     subprocess.run(["userdel", "sriov-agent"], check=True)
     for name in OPTIONS:
@@ -90,9 +98,10 @@ def come_and_go(node: nodes.Node, folder: pathlib.Path, examples: Sequence[pages
 
 
 def assert_at_work(node: nodes.Node) -> None:
-    """The kernel runs the programs, says the daemon; the daemon has the table, says the agent."""
+    """The kernel runs the programs, says the daemon; the daemon has both tables, says the agent."""
     assert namespaces.until(lambda: (ready(9558), ready(9559)) == ("ok\n", "ok\n"), 60), node.systemd.journal()
-    assert namespaces.until((STATE / "services").exists), node.systemd.journal()
+    for name in ("services", "policies"):
+        assert namespaces.until((STATE / name).exists), node.systemd.journal()
     assert {"connect4", "services"} <= {path.name for path in (PINS / "services-1").iterdir()}
 
 

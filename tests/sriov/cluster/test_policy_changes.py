@@ -1,6 +1,7 @@
 """The table of policies: what changes it, whom that concerns, and what is refused."""
 
 import contextlib
+import time
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sriov import errors
-from sriov.cluster import framing, policies, policy_changes, policy_frames
+from sriov.cluster import framing, pod_policies, policies, policy_changes, policy_frames
 from sriov.cluster.policies import (
     Grant,
     Opening,
     PolicyChange,
+    PolicyKind,
     PolicyTable,
     PortSpan,
     Rules,
@@ -30,12 +32,14 @@ GRANTS = [
     Grant("x/p", (Opening((ONE,)),)),
     Grant("x/q", (Opening((TWO,), (), (PortSpan(Transport.UDP),)),)),
 ]
-RULES = [Rules(), Rules(()), Rules(("g",), ("h",)), Rules(None, ("g",))]
+RULES = [Rules(), Rules(()), Rules(("g",), ("h",)), Rules(None, ("g",)), Rules(None, ("g",), "other")]
+KINDS = [frozenset[str](), frozenset({PolicyKind.NETWORK}), frozenset(PolicyKind)]
 TABLES = st.builds(
     PolicyTable,
     st.fixed_dictionaries({name: st.frozensets(st.sampled_from(ADDRESSES)) for name in (ONE, TWO)}),
     st.fixed_dictionaries({name: st.sampled_from(GRANTS) for name in ("g", "h")}),
     st.dictionaries(st.sampled_from(PLACES), st.sampled_from(RULES)),
+    st.sampled_from(KINDS),
 )
 TABLE = PolicyTable({ONE: frozenset(ADDRESSES)}, {"g": GRANTS[1]}, {("x", "a", ""): Rules(("g",))})
 
@@ -61,9 +65,20 @@ def _of_place(table: PolicyTable, place: policies.Place) -> Any:
 
 @given(TABLES, TABLES)
 def test_a_change_concerns_whose_rules_grants_or_sets_it_changes(old: PolicyTable, new: PolicyTable) -> None:
-    """And nobody else: of a node's pods, only these are written again."""
+    """And nobody else: of a node's pods, only these are written again. What is watched concerns all of them."""
     found = policy_changes.concerned(new, policy_changes.difference(old, new))
-    assert found == {place for place in PLACES if _of_place(old, place) != _of_place(new, place)}
+    changed = {place for place in PLACES if _of_place(old, place) != _of_place(new, place)}
+    assert found == (changed if old.kinds == new.kinds else changed | new.rules.keys())
+
+
+def test_any_number_of_names_that_are_gone_takes_no_time() -> None:
+    """They are as many as a frame has room for, and nobody has ever had them."""
+    gone = [f"{number}" for number in range(30_000)]
+    change = PolicyChange(gone_sets=(*gone,), gone_grants=(*gone,), gone_rules=tuple(("x", each, "") for each in gone))
+    table = PolicyTable(many(1 << 14), {f"g{number}": Grant("x/p") for number in range(1 << 14)})
+    before = time.thread_time()
+    assert policies.applied(table, change) == table
+    assert time.thread_time() - before < 1
 
 
 def grant(opening: Opening, name: str = "g", policy: str = "x/p") -> PolicyChange:
@@ -86,6 +101,10 @@ WRONG = [
     (grant(Opening(), policy="x"), "'x' is no policy's namespace/name"),
     (PolicyChange(rules={("x", "../a", ""): Rules()}), "rules of 'x', '../a': these are no namespace and pod"),
     (PolicyChange(rules={("x", "a", "blue"): Rules()}), "pod x/a: 'blue' is no network's namespace/name"),
+    (PolicyChange(rules={("x", "a", ""): Rules(uid="a\nb")}), "pod x/a: 'a\\nb' is no UID"),
+    (PolicyChange(rules={("x", "a", ""): Rules(uid="a" * 129)}), f"pod x/a: '{'a' * 60}' is no UID"),
+    (PolicyChange(kinds=("../a",)), "kind '../a': a kind's name is 1 to 63 letters"),
+    (PolicyChange(kinds=("A",) * 17), "kinds of policies: 17 of them, where at most 16 are taken"),
 ]
 
 
@@ -130,6 +149,45 @@ def test_the_largest_table_is_a_frame() -> None:
     addresses = [number.to_bytes(16, "big") for number in range(policy_frames.MOST_ADDRESSES)]
     sets = {f"{number:016x}": frozenset(addresses[number::64]) for number in range(64)}
     assert len(policy_frames.FORMAT.encoded(policy_changes.whole(PolicyTable(sets)))) < policy_frames.MOST_BYTES
+
+
+class FormerRules(msgspec.Struct, frozen=True, array_like=True):
+    """As releases had them before a table told UIDs."""
+
+    ingress: tuple[str, ...] | None = None
+    egress: tuple[str, ...] | None = None
+
+
+class FormerChange(msgspec.Struct, frozen=True):
+    """As releases had it before a table told which kinds are watched."""
+
+    sets: dict[str, SetChange] = {}
+    grants: dict[str, Grant] = {}
+    rules: dict[policies.Place, FormerRules] = {}
+    gone_sets: tuple[str, ...] = ()
+    gone_grants: tuple[str, ...] = ()
+    gone_rules: tuple[policies.Place, ...] = ()
+    whole: bool = False
+
+
+def test_a_table_of_an_older_release_tells_of_network_policies_and_no_uid() -> None:
+    sent = FormerChange(
+        rules={("x", "a", ""): FormerRules((), None), ("x", "a", "x/blue"): FormerRules(())}, whole=True
+    )
+    made = policies.applied(PolicyTable(kinds=KINDS[-1]), policy_frames.FORMAT.decoded(msgspec.msgpack.encode(sent)))
+    assert made == PolicyTable(rules={("x", "a", ""): Rules(()), ("x", "a", "x/blue"): Rules(())})
+    assert pod_policies.of(made, "x", "a", "", "any") == pod_policies.PodPolicy(())
+    assert pod_policies.of(made, "x", "a", "blue") is None, "whether it watches them, nobody knows"
+    later = policy_frames.FORMAT.decoded(msgspec.msgpack.encode(FormerChange(gone_rules=(("x", "a", "x/blue"),))))
+    assert policies.applied(PolicyTable(kinds=KINDS[-1]), later).kinds == KINDS[-1], "a change says nothing of it"
+
+
+def test_an_older_release_reads_a_table_of_this_one() -> None:
+    rules = {("x", "a", ""): Rules((), None, "uid"), ("x", "a", "x/blue"): Rules(None, (), "uid")}
+    body = msgspec.msgpack.encode(policy_changes.whole(PolicyTable(rules=rules, kinds=KINDS[-1])))
+    read = msgspec.msgpack.decode(body, type=FormerChange)
+    former = {("x", "a", ""): FormerRules(()), ("x", "a", "x/blue"): FormerRules(None, ())}
+    assert read == FormerChange(rules=former, whole=True)
 
 
 @given(st.binary(max_size=200))

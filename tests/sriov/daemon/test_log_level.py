@@ -115,6 +115,7 @@ def test_a_level_that_is_none_is_named_once_and_changes_nothing(
             for _ in range(3):
                 kept.write(content)
                 await asyncio.sleep(0.05)
+            await hears(said, f"in {kept.file} invalid")
             assert level() == "info"
             kept.write(b"debug")
             await hears(said, "the log level is now debug")

@@ -71,11 +71,18 @@ def passes(made: view.PolicyView, direction: str, pod_: Json, other: Json | str,
 
 
 def _passes(made: view.PolicyView, direction: str, pod_: Json, address: str, port: Port) -> bool:
+    return _is_passed(made, _grants(made, direction, pod_), address, port)
+
+
+def _grants(made: view.PolicyView, direction: str, pod_: Json) -> list[compiled.Grant] | None:
+    """None if everything passes."""
     place = (pod_["metadata"]["namespace"], pod_["metadata"]["name"], "")
     names = made.rules[place].of(compiled.PolicyDirection(direction.lower()))
-    if names is None:
-        return True
-    return bool(compiled.passing([made.grants[name] for name in names], made.sets, packet(address, port)))
+    return None if names is None else [made.grants[name] for name in names]
+
+
+def _is_passed(made: view.PolicyView, grants: list[compiled.Grant] | None, address: str, port: Port) -> bool:
+    return grants is None or bool(compiled.passing(grants, made.sets, packet(address, port)))
 
 
 @functools.cache
@@ -87,11 +94,11 @@ def differences(made: view.PolicyView, policies: list[Json], pods: list[Json] = 
     """Every pod with every pod and stranger, both directions, all protocols and ports: where both do not agree."""
     world, found = oracle.World(NAMESPACES, pods, policies), []
     peers: list[Json | str] = [*pods, *STRANGERS]
-    others = [(other, address) for other in peers for address in oracle.addresses(other)]
-    for (other, address), one, direction in itertools.product(others, pods, ("Ingress", "Egress")):
-        peer = _at(other, address)
-        for port in itertools.product(PROTOCOLS, PORTS):
-            said = _passes(made, direction, one, address, port)
+    others = [(_at(other, address), other, address) for other in peers for address in oracle.addresses(other)]
+    for one, direction in itertools.product(pods, ("Ingress", "Egress")):
+        grants = _grants(made, direction, one)
+        for (peer, other, address), port in itertools.product(others, list(itertools.product(PROTOCOLS, PORTS))):
+            said = _is_passed(made, grants, address, port)
             if said != world.passes(direction, one, peer, *port):
                 found.append(f"{direction} of {name(one)} with {name(other)} at {address}, {port}: {said}")
     return found

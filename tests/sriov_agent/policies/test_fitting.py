@@ -95,6 +95,14 @@ def test_a_namespace_with_much_is_closed_before_one_with_little(room: dict[str, 
     assert not of(crowded("a", "b"), **room).closed
 
 
+def test_what_is_closed_is_still_of_the_same_pod_and_kinds() -> None:
+    table = crowded("a", "b", "c")
+    known = {place: Rules(each.ingress, None, f"uid-{place[1]}") for place, each in table.rules.items()}
+    made = of(PolicyTable(table.sets, table.grants, known, frozenset(policies.PolicyKind)), addresses=8)
+    assert made.table.rules["y", "c", ""] == Rules((), None, "uid-c")
+    assert made.table.kinds == frozenset(policies.PolicyKind)
+
+
 def test_many_pods_of_one_namespace_do_not_push_one_of_another_out() -> None:
     """Each of them has less than that one."""
     sets = {f"{number:016x}": frozenset(bytes((9, number, 0, each)) for each in range(3 + (number == 0))) for number in

@@ -44,6 +44,7 @@ DENY = of("NetworkPolicy", small_cluster.policy("x", "deny", podSelector=A))
 ALLOW = of("NetworkPolicy", small_cluster.policy("x", "allow", ingress=FROM_Y, egress=NAMED))
 NEW = of("Pod", small_cluster.pod("z", "c"))
 NEW["metadata"]["name"] = "new"
+DENIED = pod_policies.PodPolicy((policies.Grant("x/multi"),))
 
 
 def expected(api: StandIn, *, multi: bool = False) -> policies.PolicyTable:
@@ -52,6 +53,9 @@ def expected(api: StandIn, *, multi: bool = False) -> policies.PolicyTable:
     for (kind, _, _), told in api.objects.items():
         if kind in _KINDS and (multi or kind != "MultiNetworkPolicy"):
             made.put(msgspec.convert(told, _KINDS[kind]))
+    if multi:
+        listed = {(namespace, name) for kind, namespace, name in api.objects if kind == "MultiNetworkPolicy"}
+        made.only(objects.MultiPolicyObject, listed)
     return policies.applied(policies.PolicyTable(), made.whole())
 
 
@@ -179,6 +183,7 @@ def test_a_snapshot_that_is_damaged_leaves_everything_to_the_agent(tmp_path: pat
         async with api.serving() as port, agent(tmp_path, port):
             async with daemon.serving():
                 await reaches(daemon, api)
+                await loops.until(daemon.where.snapshot.exists, 30)
             daemon.where.snapshot.write_bytes(daemon.where.snapshot.read_bytes()[:-1])
             again = PolicyDaemon(tmp_path)
             async with again.serving():
@@ -223,8 +228,58 @@ def test_multi_network_policies_are_watched_where_they_are_served(tmp_path: path
         async with daemon.serving(), api.serving() as port, agent(tmp_path, port, "--policies=all"):
             await reaches(daemon, api, multi=is_served)
             rules = daemon.held.rules_of("x", "a", "blue")
-            assert rules is not None
-            assert (rules.ingress is not None) == is_served
+            assert rules == (DENIED if is_served else None)
+            assert daemon.held.rules_of("x", "b", "blue") == (pod_policies.EVERYTHING if is_served else None)
+
+    loops.run(body(), 60)
+
+
+def test_an_agent_says_what_it_watches_from_its_start_on_and_when_that_is_served_no_more(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Where it does not watch MultiNetworkPolicies, nothing is known of a pod in a network that they could be for."""
+
+    async def body() -> None:
+        api, daemon = await filled(), PolicyDaemon(tmp_path)
+        await api.put(of("Pod", test_policy_view.attached(small_cluster.PODS[0], "x/blue")))
+        await api.put(of("MultiNetworkPolicy", test_policy_view.multi("blue", ingress=[])))
+        async with daemon.serving(), api.serving() as port:
+            async with agent(tmp_path, port):
+                await reaches(daemon, api)
+                assert daemon.held.rules_of("x", "a", "blue") is None
+                assert daemon.held.unwatched("blue") == "MultiNetworkPolicy"
+            async with agent(tmp_path, port, "--policies=all"):
+                await reaches(daemon, api, multi=True)
+                assert daemon.held.rules_of("x", "a", "blue") == DENIED
+                assert daemon.held.unwatched("blue") == ""
+                api.absent.add("MultiNetworkPolicy")
+                api.cut("MultiNetworkPolicy")
+                await reaches(daemon, api)
+                assert daemon.held.rules_of("x", "a", "blue") is None
+        assert "the API server does not serve MultiNetworkPolicy: " in log(tmp_path)
+
+    loops.run(body(), 60)
+
+
+def test_a_pod_that_is_made_again_is_asked_for_and_a_static_one_has_its_files_uid(tmp_path: pathlib.Path) -> None:
+    """The watch has told of the former one alone; the API server's UID of a static pod is one that no runtime knows."""
+
+    async def body() -> None:
+        api, daemon = await filled(), PolicyDaemon(tmp_path)
+        static = relabelled(NEW, pod="a")
+        static["metadata"] |= {"name": "static", "annotations": {"kubernetes.io/config.mirror": "0123abcd"}}
+        await api.put(copy.deepcopy(NEW), static)
+        async with daemon.serving(), api.serving() as port, agent(tmp_path, port):
+            await reaches(daemon, api)
+            assert daemon.held.rules_of("z", "static", "", "0123abcd") is not None
+            api.late.add("Pod")
+            again = copy.deepcopy(NEW)
+            again["metadata"]["uid"] = "again"
+            await api.put(again)
+            assert daemon.held.rules_of("z", "new", "", "again") is None
+            assert await daemon.held.wait_for("z", "new", "", 5, "again") == pod_policies.EVERYTHING
+            assert daemon.held.table == expected(api)
+            assert await daemon.held.wait_for("z", "new", "", 0.5, NEW["metadata"]["uid"]) is None
 
     loops.run(body(), 60)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sriov.cluster import policies as compiled
 from sriov.cluster import policy_frames
-from sriov_agent.policies import objects, view
+from sriov_agent.policies import objects, pods, view
 from tests.sriov_agent.policies import small_cluster, test_truth_table
 from tests.sriov_agent.policies.oracle import Json
 from tests.sriov_agent.policies.small_cluster import NAMESPACES, PODS, policy
@@ -154,7 +154,7 @@ def test_what_no_pod_of_this_node_needs_is_not_compiled() -> None:
 
 def test_a_pod_that_no_policy_selects_has_no_rules_and_is_known() -> None:
     made, _ = small_cluster.compile_all([policy("y")])
-    assert made.rules["x", "a", ""] == compiled.Rules(None, None)
+    assert made.rules["x", "a", ""] == compiled.Rules(None, None, "xa")
     assert made.rules["y", "a", ""].egress is None
     assert made.rules["y", "a", ""].ingress is not None
 
@@ -180,6 +180,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a protocol": ({"ingress": [{"ports": [{"protocol": "ICMP"}]}]}, "protocol 'ICMP'; write TCP, UDP or SCTP"),
     "an endPort without port": ({"ingress": [{"ports": [{"endPort": 80}]}]}, "endPort without port"),
     "an endPort of a name": ({"ingress": [{"ports": [{"port": "http", "endPort": 80}]}]}, "port 'http' has an endPort"),
+    "a port's name of nothing": (
+        {"ingress": [{"ports": [{"port": ""}]}]},
+        "port '' is no port's name; write a number, or leave port out for all",
+    ),
+    "a port's number as a name": ({"ingress": [{"ports": [{"port": "80"}]}]}, "port '80' is no port's name"),
+    "a port's name that is too long": ({"ingress": [{"ports": [{"port": "a" * 16}]}]}, "is no port's name"),
     "an endPort that is smaller": ({"ingress": [{"ports": [{"port": 80, "endPort": 79}]}]}, "ports 80 to 79"),
     "a port": ({"ingress": [{"ports": [{"port": 70000}]}]}, "ports 70000 to 70000"),
     "a type": ({"policyTypes": ["Both"]}, "policyTypes 'Both' is neither Ingress nor Egress"),
@@ -233,10 +239,78 @@ def compile_multi(said: Json, pods: list[Json]) -> view.PolicyView:
 def test_a_policy_for_another_network_is_for_that_network() -> None:
     pods = [attached(PODS[0], "x/blue", "x/red"), attached(PODS[1], "x/blue"), attached(PODS[4], "x/red"), PODS[2]]
     made = compile_multi(multi("blue", ingress=[{"from": [EVERYWHERE]}]), pods)
-    assert made.rules["x", "a", ""] == made.rules["x", "c", ""] == compiled.Rules()
+    assert [made.rules["x", each, ""] for each in "ac"] == [compiled.Rules(uid=uid) for uid in ("xa", "xc")]
     assert made.rules["x", "a", "x/blue"].ingress == made.rules["x", "b", "x/blue"].ingress
     assert ("x", "a", "x/red") not in made.rules
     assert [*made.sets.values()] == [{compiled.packed("10.1.0.1"), compiled.packed("10.1.1.1")}]
+
+
+def test_rules_are_of_the_pod_with_a_uid_in_each_of_its_networks() -> None:
+    """One that is made again, and has the same in all that policies look at, has the same rules of its own."""
+    said, pod = multi("blue", ingress=[{"from": [EVERYWHERE]}]), attached(PODS[0], "x/blue")
+    made = compile_multi(said, [pod, attached(PODS[1], "x/blue")])
+    before = {place: each for place, each in made.rules.items() if place[1] == "a"}
+    assert {each.uid for each in before.values()} == {"xa"}
+    made.put_pod(msgspec.convert({**pod, "metadata": {**pod["metadata"], "uid": "new"}}, objects.PodObject))
+    again = {place: compiled.Rules(each.ingress, each.egress, "new") for place, each in before.items()}
+    assert made.change() == compiled.PolicyChange(rules=again)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "uid", "told"),
+    [
+        ({"kubernetes.io/config.mirror": "0123abcd"}, "4f5e6d7c-0000-4000-8000-000000000000", "0123abcd"),
+        (
+            {"kubernetes.io/config.hash": "0123abcd"},
+            "4f5e6d7c-0000-4000-8000-000000000000",
+            "4f5e6d7c-0000-4000-8000-000000000000",
+        ),
+        ({"kubernetes.io/config.mirror": "what nobody is; named so"}, "4f5e6d7c", ""),
+        ({"kubernetes.io/config.mirror": "0" * 129}, "4f5e6d7c", ""),
+    ],
+)
+def test_the_uid_of_a_static_pod_is_what_its_kubelet_says(annotations: Json, uid: str, told: str) -> None:
+    """The API server has a mirror of it. One that no daemon would take is none, and keeps no other pod's rules out."""
+    pod = {**PODS[0], "metadata": {**PODS[0]["metadata"], "uid": uid, "annotations": annotations}}
+    made, complaints = small_cluster.compile_all([policy("x")], [pod])
+    assert (made.rules["x", "a", ""].uid, complaints) == (told, [])
+    assert policy_frames.FORMAT.decoded(msgspec.msgpack.encode(made.whole())).whole
+
+
+def test_what_the_api_server_does_not_serve_is_not_watched() -> None:
+    """The table says so, and has none of it; a list that is empty is another thing."""
+    both = tuple(sorted(compiled.PolicyKind))
+    said = multi("blue", ingress=[])
+    made = compile_multi(said, [attached(PODS[0], "x/blue")])
+    assert made.whole().kinds == ("NetworkPolicy",)
+    made.only(objects.MultiPolicyObject, {("x", "multi")})
+    assert made.change() == compiled.PolicyChange(kinds=both)
+    assert ("x", "a", "x/blue") in made.rules
+    made.absent(objects.MultiPolicyObject)
+    change = made.change()
+    assert (change.kinds, change.gone_rules) == (("NetworkPolicy",), (("x", "a", "x/blue"),))
+    made.only(objects.MultiPolicyObject, set())
+    assert made.change() == compiled.PolicyChange(kinds=both)
+
+
+@pytest.mark.parametrize(
+    ("policy_for", "networks", "is_said"),
+    [
+        ("x/blue", ("x/blue", "y/blue"), True),
+        ("y/blue", ("x/blue", "y/blue", "x/red"), True),
+        ("x/blue, y/blue", ("x/blue", "y/blue"), False),
+        ("x/blue", ("x/blue", "y/red"), False),
+        ("x/red", ("x/blue", "y/blue", "x/red"), False),
+    ],
+)
+def test_networks_of_one_name_that_have_not_the_same_policies_are_said(
+    policy_for: str, networks: tuple[str, ...], is_said: bool
+) -> None:
+    made, complaints = small_cluster.compile_all([], [attached(PODS[0], *networks)])
+    made.put_policy(msgspec.convert(multi(policy_for, ingress=[]), objects.PolicyObject), multi=True)
+    made.change()
+    start = "Pod x/a: its networks x/blue and y/blue have one name, and the CNI daemon cannot tell them apart"
+    assert [each.startswith(start) for each in complaints] == [True] * is_said
 
 
 def test_a_pod_that_names_thousands_of_addresses_has_a_few() -> None:
@@ -268,6 +342,27 @@ def test_annotations_that_cannot_be_read_are_said() -> None:
     pod["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/network-status": "[{", "k8s.v1.cni.cncf.io/networks": "[[["}
     _, complaints = small_cluster.compile_all([], [pod, moved(PODS[1], "10.0.0")])
     assert [each.partition(":")[0] for each in complaints] == ["Pod x/a", "Pod x/a", "Pod x/b"]
+
+
+def test_addresses_that_are_none_are_one_line_a_pod() -> None:
+    """Who may write its annotation would fill the log."""
+    pod = copy.deepcopy(attached(PODS[1], "x/blue", "x/red"))
+    ips = ["10.9.0.1", "x" * 5000, *map(str, range(10))]
+    status = [{"name": name, "ips": ips} for name in ("x/blue", "x/red")]
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = msgspec.json.encode(status).decode()
+    pod["status"]["podIPs"].append({"ip": "10.0.0"})
+    complaints: list[str] = []
+    facts = pods.facts(msgspec.convert(pod, objects.PodObject), complaints.append)
+    assert complaints == [
+        "Pod x/b: '10.0.0' is no IP address, and 22 others like it; left out, the rest is used",
+    ]
+    assert facts is not None
+    assert facts.addresses["x/blue"] == facts.addresses["x/red"] == (compiled.packed("10.9.0.1"),)
+    ips[0] = "y" * 5000
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = msgspec.json.encode(status).decode()
+    pod["status"]["podIPs"].clear()
+    pods.facts(msgspec.convert(pod, objects.PodObject), complaints.append)
+    assert len(complaints[1]) < 200
 
 
 @pytest.mark.parametrize("before", [{}, {"k8s.v1.cni.cncf.io/networks": "blue"}])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,22 +12,23 @@ import pytest
 
 from sriov import devices
 from sriov.state import attached_vfs, grants
-from sriov_cni.context import claims
+from sriov_cni.context import claims, policy
 from sriov_cni.spec import environment
 from tests.fakes import bench
 from tests.sriov_cni import conftest, harness
 from tests.sriov_cni.conftest import CniNode
 from tests.sriov_cni.shim import shims
 
+PAGE = pathlib.Path(__file__).parents[3] / "docs/dra.md"
 POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=ml;K8S_POD_NAME=train-0"
 
 
 @contextlib.contextmanager
-def serving(tmp_path: pathlib.Path) -> Iterator[tuple[CniNode, grants.Grants]]:
+def serving(tmp_path: pathlib.Path, **further: Any) -> Iterator[tuple[CniNode, grants.Grants]]:
     made = bench.make(tmp_path)
     run = tmp_path / "grants"
     socket = tmp_path / "cni.sock"
-    with harness.daemon(made.node, made.book, socket, made.machine.adopt, claims=claims.PodClaims(run)):
+    with harness.daemon(made.node, made.book, socket, made.machine.adopt, claims=claims.PodClaims(run), **further):
         client = harness.Client(socket, "", made.machine.path("pod"), shims.command(shims.BOTH[0]))
         yield CniNode(made, client, tmp_path), grants.Grants(run)
     made.pod.close()
@@ -135,6 +137,37 @@ def test_what_the_claim_wants_counts_where_the_network_says_nothing(claimed: tup
     answer = cni.client.call("ADD", cni.conf(mtu=1300), ARGS=f"{POD};K8S_POD_UID=pod-uid")
     assert answer.code == 0, answer
     assert (cni.bench.vf_state().vlan, cni.bench.in_pod().mtu) == (5, 1300)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"vlan": 300}, "refuses vlan 300: it allows 100-199"),
+        ({"vlan": 100, "trust": "on"}, "refuses trust on"),
+        ({"vlan": 100, "spoofchk": "off"}, "refuses spoofchk off"),
+        ({"vlan": 100, "mac": "06:00:00:00:00:01"}, "refuses mac"),
+        ({"vlan": 100, "mac": "02:00:00:00:00:01"}, ""),
+    ],
+)
+def test_a_claim_stays_within_the_rules_that_the_page_has(tmp_path: pathlib.Path, wanted: Any, told: str) -> None:
+    [rules] = [each for each in re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL) if '"rules"' in each]
+    (tmp_path / "policy.json").write_text(rules.replace("ens1f0", "0000:01:00.0"))
+    with serving(tmp_path, guard=policy.Guard(tmp_path / "policy.json")) as (cni, book):
+        book.create()
+        book.write(grant(cni.vf, network=wanted))
+        answer = cni.client.call("ADD", cni.conf(), ARGS=f"{POD};K8S_POD_UID=pod-uid")
+        said = answer.message if answer.code else ""
+        assert (answer.code, told in said) == (7 if told else 0, True), answer
+
+
+def test_defaults_of_the_node_hold_no_claim(tmp_path: pathlib.Path) -> None:
+    """They are for keys that nobody names."""
+    (tmp_path / "policy.json").write_text('{"defaults": {"hostLink": true}, "rules": [{"hostLink": [true]}]}')
+    with serving(tmp_path, guard=policy.Guard(tmp_path / "policy.json")) as (cni, book):
+        book.create()
+        book.write(grant(cni.vf, network={"hostLink": False}))
+        answer = cni.client.call("ADD", cni.conf(), ARGS=f"{POD};K8S_POD_UID=pod-uid")
+        assert (answer.code, "refuses a network without hostLink" in answer.message) == (7, True), answer
 
 
 def test_an_interface_that_the_claim_names_otherwise_is_refused(claimed: tuple[CniNode, grants.Grants]) -> None:

@@ -15,7 +15,7 @@ from sriov import errors
 from sriov.cluster import pod_policies, policies
 from sriov.linux import kernel, netns
 from sriov.state import ledger, policy_notes
-from sriov_cni.commands.membership import policy_rounds
+from sriov_cni.commands.membership import policy_requests, policy_rounds
 from sriov_cni.context import calls
 from sriov_cni.dataplane.policies import policy_enforcer
 from tests.deviceplugin import loops
@@ -37,7 +37,7 @@ class Stage:
         self.ruleset = made.machine.nft.setdefault(made.pod.identity, memory_nftables.Ruleset())
 
     def call(self, command: str, pod: str = "a", **keys: object) -> harness.Answer:
-        network = harness.configuration(self.made.vfs[0], policy="kubernetes", **keys)
+        network = harness.configuration(self.made.vfs[0], **{"policy": "kubernetes", **keys})
         return self.client.call(command, network, ARGS=POD + pod)
 
     @property
@@ -150,6 +150,74 @@ def call_by(
         assert client.call(command, network, ARGS=POD + "free").code == 0
 
 
+@pytest.fixture
+def changing(tmp_path: pathlib.Path) -> Iterator[tuple[Stage, policy_source.TableSource, policy_enforcer.Enforcer]]:
+    """A stage whose table changes."""
+    made, source = bench.make(tmp_path), policy_source.TableSource(TABLE)
+    enforcer = policy_enforcer.Enforcer(made.node.kernel)
+    further: dict[str, Any] = {"policies": source, "enforcement": enforcer}
+    with harness.daemon(made.node, made.book, tmp_path / "cni.sock", made.machine.adopt, **further):
+        yield Stage(made, tmp_path / "cni.sock"), source, enforcer
+    made.pod.close()
+    made.machine.close()
+
+
+Changing = tuple[Stage, policy_source.TableSource, policy_enforcer.Enforcer]
+
+
+def with_uid(uid: str, rules: policies.Rules) -> policies.PolicyTable:
+    told = policies.Rules(rules.ingress, rules.egress, uid)
+    return msgspec.structs.replace(TABLE, rules={("x", "a", ""): told})
+
+
+DENIED = TABLE.rules["x", "a", ""]
+
+
+def test_a_pod_that_is_made_again_does_not_get_the_rules_of_the_one_before_it(changing: Changing) -> None:
+    stage, source, _ = changing
+    source.put(with_uid("old", policies.Rules()))
+    for uid in ("", ";K8S_POD_UID=old"):
+        assert stage.call("ADD", "a" + uid).code == 0, "a runtime that tells no UID has the name decide"
+        assert stage.call("DEL", "a" + uid).code == 0
+    refused = stage.call("ADD", "a;K8S_POD_UID=new")
+    words = "the policies of pod x/a are not known on this node, only those of another pod of its name: the UID of this"
+    assert (refused.code, f"{words} one is new" in refused.message) == (11, True), refused
+    assert list(stage.made.book.records()) == []
+    source.put(with_uid("new", DENIED))
+    assert stage.call("ADD", "a;K8S_POD_UID=new").code == 0
+    assert stage.rules > 0
+
+
+def test_what_keeps_a_pods_rules_goes_by_its_uid(changing: Changing) -> None:
+    """By a later daemon's look, too, of the records that it finds."""
+    stage, source, enforcer = changing
+    source.put(with_uid("old", DENIED))
+    assert stage.call("ADD", "a;K8S_POD_UID=old").code == 0
+    held = policy_source.NotedEnforcement()
+    policy_rounds.adopt(calls.Daemon(stage.made.node, stage.made.book, policies=source, enforcement=enforcer), held)
+    assert [each.asked for each in held.adopted] == [("x", "a", "", "old")]
+
+
+def test_policies_of_other_networks_that_nobody_watches_are_not_known(changing: Changing) -> None:
+    """It does not wait for them; as the network says, it starts closed or open, until they are watched."""
+    stage, source, _ = changing
+    began = time.monotonic()
+    refused = stage.call("ADD", policy="multi")
+    assert time.monotonic() - began < policy_requests.PATIENCE
+    words = "policy 'multi': no MultiNetworkPolicy is known on this node: its sriov-agent does not watch them"
+    assert (refused.code, refused.document["msg"]) == (11, words)
+    assert "start sriov-agent with --policies all" in refused.message
+    assert list(stage.made.book.records()) == []
+    for unknown, closed in (("deny", True), ("allow", False)):
+        keys = {"policy": "multi", "policyUnknown": unknown}
+        assert stage.call("ADD", **keys).code == 0
+        assert (stage.rules > 0) == closed
+        assert stage.call("DEL", **keys).code == 0
+    source.put(msgspec.structs.replace(TABLE, kinds=frozenset(policies.PolicyKind)))
+    assert stage.call("ADD", policy="multi").code == 0
+    assert stage.rules == 0, "no policy selects it, as is known now"
+
+
 def flushed(stage: Stage) -> str:
     stage.ruleset.flush()
     return "the table sriov-policy-net1 is not there"
@@ -222,6 +290,9 @@ class Mending:
         raise AssertionError(key)
 
     def release(self, key: tuple[tuple[int, int], str], pod: netns.Netns | None) -> None:
+        raise AssertionError(key)
+
+    def remember(self, key: tuple[tuple[int, int], str]) -> None:
         raise AssertionError(key)
 
     def problems(self) -> list[str]:

@@ -19,6 +19,7 @@ POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME="
 TABLE = policies.PolicyTable(
     grants={"none": policies.Grant("x/none")},
     rules={("x", "a", ""): policies.Rules(("none",), ("none",)), ("x", "free", ""): policies.Rules()},
+    kinds=frozenset(policies.PolicyKind),
 )
 KUBERNETES = {"defaults": {"policy": "kubernetes"}}
 DEMANDED = {**KUBERNETES, "rules": [{"policy": ["kubernetes"]}]}

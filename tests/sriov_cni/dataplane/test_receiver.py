@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -138,12 +139,12 @@ def test_a_table_that_is_too_large_is_refused(tmp_path: pathlib.Path, caplog: py
     async def body() -> None:
         async with Place(tmp_path).open() as place:
             async with place.agent(frames.encoded(TableChange(many, whole=True))):
-                await loops.until(lambda: len(place.table) == count, 15)
+                await loops.until(lambda: len(place.table) == count, 60)
             async with place.agent(frames.encoded(TableChange((*many, SECOND), whole=True))) as (reader, _):
                 await hung_up(reader)
             assert len(place.table) == count
 
-    loops.run(body(), 40)
+    loops.run(body(), 120)
     assert f"{count + 1} frontends with 0 backends are too many" in caplog.text
 
 
@@ -263,6 +264,28 @@ def test_a_newer_connection_ends_an_older_one(tmp_path: pathlib.Path) -> None:
                 await loops.until(lambda: place.table == {B: SECOND})
 
     loops.run(body())
+
+
+def test_who_connects_again_and_again_keeps_no_call_waiting(tmp_path: pathlib.Path) -> None:
+    """Calls are handled in the loop's threads, of which there are at most 32."""
+    slow = threading.Event()
+
+    async def body() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            place = Place(tmp_path)
+            place.receiver = receiver.Receiver(table_store.Snapshot(place.snapshot), lambda _: void(slow.wait()), OURS)
+            await stack.enter_async_context(place.open())
+            stack.callback(slow.set)
+            for _ in range(40):
+                await stack.enter_async_context(place.agent(frames.encoded(WHOLE)))
+                await asyncio.sleep(0.01)  # it may be taken now
+            await asyncio.wait_for(asyncio.to_thread(lambda: None), 10)
+
+    loops.run(body())
+
+
+def void(_: object) -> None:
+    """For what answers with nothing."""
 
 
 def test_the_snapshot_is_the_last_table_and_the_next_starts_with_it(tmp_path: pathlib.Path) -> None:

@@ -117,6 +117,9 @@ def daemon_that(path: pathlib.Path, replies: bytes) -> Iterator[list[bytes]]:
         *(b"", b"A\0\0\0", wire.ipam_request("ADD", "nowhere")),
         *(wire.frame(wire.ANSWER, b""), b"A\xff\xff\xff\xff", b"A\0\x40\0\1", wire.frame(b"Z", b"\0{}")),
         *(wire.frame(wire.IPAM, b""), wire.frame(wire.IPAM, b"ADD"), wire.frame(wire.IPAM, b"ADD\0a\0b")),
+        *(wire.frame(wire.IPAM, b"ADD\0a\0CNI_X=1"), wire.frame(wire.IPAM, b"ADD\0a\0CNI_X=1\0")),
+        *(wire.frame(wire.IPAM, b"ADD\0a\0PATH=/\0\0{}"), wire.frame(wire.IPAM, b"ADD\0a\0CNI_X\0\0{}")),
+        *(wire.frame(wire.IPAM, b"ADD\0\0CNI_X=1\0\0{}"), wire.frame(wire.IPAM, b"ADD\0a\0CNI_X=1\0b\0\0{}")),
     ],
 )
 def test_a_daemon_that_dies_in_the_middle_is_error_11(shim: Shim, tmp_path: pathlib.Path, replies: bytes) -> None:
@@ -267,6 +270,35 @@ def test_an_ipam_plugin_has_our_environment_stdin_and_stderr(shim: Shim, tmp_pat
     assert b"".join(heard).endswith(outcome + wire.frame(wire.DELIVERED, b"\1"))
     assert (answer.status, answer.stderr) == (0, "loud\n")
     assert (tmp_path / "p.stdin").read_bytes() == b"\0\xff" * 40_000
+
+
+def test_an_ipam_plugin_has_variables_and_stdin_of_its_own_in_that_run_alone(
+    shim: Shim, tmp_path: pathlib.Path
+) -> None:
+    harness.ipam_plugin(
+        tmp_path, "p", 'echo "$CNI_COMMAND $CNI_IFNAME $CNI_NEW $CNI_X"; cat "$0.stdin"; env | grep -c IFNAME'
+    )
+    env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_PATH": str(tmp_path), "PATH": os.environ["PATH"]}
+    env |= {"CNI_COMMAND": "ADD", "CNI_IFNAME": "eth0", "CNI_X": "a b"}
+    own = wire.OwnCall({"CNI_IFNAME": "net1", "CNI_NEW": "c=d"}, b"own\0\xff\n")
+    none = wire.OwnCall({}, b"")
+    calls = wire.ipam_request("DEL", "p", own) + wire.ipam_request("ADD", "p") + wire.ipam_request("ADD", "p", none)
+    with daemon_that(tmp_path / "s", calls + wire.answer(0, b"")) as heard:
+        run(shim, env, b"usual\n")
+    said = (b"DEL net1 c=d a b\nown\0\xff\n1\n", b"ADD eth0  a b\nusual\n1\n", b"ADD eth0  a b\n1\n")
+    outcomes = b"".join(wire.frame(wire.IPAM, b"\0" + each) for each in said)
+    assert b"".join(heard).endswith(outcomes + wire.frame(wire.DELIVERED, b"\1"))
+
+
+def test_an_ipam_plugin_has_as_much_stdin_of_its_own_as_the_runtime_may_give(
+    shim: Shim, tmp_path: pathlib.Path
+) -> None:
+    harness.ipam_plugin(tmp_path, "p", "")
+    env = {"SRIOV_CNI_SOCKET": str(tmp_path / "s"), "CNI_PATH": str(tmp_path), "PATH": os.environ["PATH"]}
+    own = wire.OwnCall({"CNI_IFNAME": "net1"}, b"x" * wire.STDIN_LIMIT)
+    with daemon_that(tmp_path / "s", wire.ipam_request("ADD", "p", own) + wire.answer(0, b"")):
+        assert run(shim, env, b"usual\n").status == 0
+    assert (tmp_path / "p.stdin").read_bytes() == own.stdin
 
 
 def test_an_ipam_plugin_inherits_its_streams_and_the_lifeline(shim: Shim, tmp_path: pathlib.Path) -> None:

@@ -302,17 +302,25 @@ def test_without_a_hook_nothing_is_prepared_but_what_may_be_missing(bench: Bench
 def test_a_network_of_the_node_is_found_in_a_list_of_plugins(bench: Bench, tmp_path: pathlib.Path) -> None:
     (tmp_path / "net.d").mkdir()
     (tmp_path / "net.d/10-broken.conf").write_text("{")
-    plugins = [{"type": "bridge", "vlan": 3}, {"type": "sriov", "vlan": 7}]
+    plugins = [{"type": "bridge", "vlan": 3}, {"type": "sriov", "vlan": 7, "ipam": {"type": "static"}}]
     (tmp_path / "net.d/20-blue.conflist").write_text(json.dumps({"name": "blue", "plugins": plugins}))
     (tmp_path / "net.d/30-red.conf").write_text(json.dumps({"name": "red", "type": "bridge"}))
     bench.put(configs=[claims.config(claims.parameters(network="blue"))])
     bench.prepare()
     [grant] = bench.grants.all()
-    assert grant.devices[0].network == {"vlan": 7}
+    [device] = grant.devices
+    assert (device.network, device.node_network, device.ipam) == ({"vlan": 7}, "blue", {"type": "static"})
     for name, text in (("red", "30-red.conf has no plugin of type sriov"), ("green", "there is none of this name in")):
         bench.put(configs=[claims.config(claims.parameters(network=name))])
         with pytest.raises(reading.ClaimError, match=text):
             bench.prepare()
+
+
+@pytest.mark.parametrize(("owners", "own"), [([{"kind": "Pod", "name": "train-0"}], True), ([], False)])
+def test_a_claim_from_a_template_is_its_pods_alone(bench: Bench, owners: list[dict[str, str]], own: bool) -> None:
+    bench.put(ownerReferences=owners)
+    bench.prepare()
+    assert [each.of_one_pod for each in bench.grants.all()] == [own]
 
 
 def test_of_claims_that_come_at_once_one_gets_the_device(bench: Bench) -> None:

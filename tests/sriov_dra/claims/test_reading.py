@@ -103,11 +103,14 @@ def test_the_keys_are_those_of_the_cni_plugin() -> None:
 
 
 def test_the_reason_of_a_vf_that_is_not_attached_is_no_key_of_the_cni_plugin() -> None:
-    assert network(unattached=" another plugin ", vlan=5) == networks.ClaimNetwork("", {"vlan": 5}, "another plugin")
+    assert network(unattached=" another plugin ", vlan=5) == networks.ClaimNetwork(
+        "", {"vlan": 5}, unattached="another plugin"
+    )
 
 
 def test_a_network_of_the_node_is_meant_by_its_name_and_the_claims_own_keys_win() -> None:
-    """Its name and its addresses are the CNI call's."""
+    """Its name and its addresses are for a CNI call that names no network of its own for the VF."""
+    assert network(network="blue") == networks.ClaimNetwork("", {"vlan": 20}, "blue", {"type": "host-local"})
     assert network(network="blue", mtu=9000).configuration == {"vlan": 20, "mtu": 9000}
     assert network(network="blue", vlan=21).configuration == {"vlan": 21}
 
@@ -125,6 +128,7 @@ def test_a_network_of_the_node_is_meant_by_its_name_and_the_claims_own_keys_win(
             {"policy": "off"},
             "policy 'off' is not the claim's to say; write it in the network configuration of the CNI call",
         ),
+        ({"claims": "alone"}, "claims 'alone' is not the claim's to say"),
         ({"policyRaw": False}, "policyRaw False is not the claim's to say"),
         ({"interface": "a/b"}, "interface 'a/b' must not hold '/'"),
         ({"interface": 7}, "interface 7 must be a string"),

@@ -7,7 +7,7 @@ import pytest
 
 from sriov import devices
 from sriov.linux import nsid
-from sriov.state import ledger
+from sriov.state import claim_attachments, ledger
 from sriovctl import exit_codes
 from sriovctl.checks import release
 from sriovctl.node import attachments
@@ -83,6 +83,22 @@ def test_release_of_a_device_that_is_gone_is_the_daemons_work(node: nodes.Node) 
         ran = node.run("attachments", "release", node.vf, "--yes")
         assert (ran.status, states(node)) == (exit_codes.Exit.FINE, {})
     assert f"forget that container web-sandbox as net1 had {node.vf}" in ran.out
+
+
+def test_release_of_what_a_claim_gave_is_of_all_that_came_with_it(node: nodes.Node) -> None:
+    with node.serving():
+        assert node.cni("ADD").code == 0
+        own = record_of(node).owner
+        write(node, device=record_of(node).device + 1, owner=msgspec.structs.replace(own, within="eth0"))
+        given = (claim_attachments.ClaimedDevice(node.vf, own.ifname, {"type": "fixed"}),)
+        book = claim_attachments.ClaimAttachments(node.folder / "run")
+        book.write(
+            claim_attachments.ClaimAttachment(
+                container_id=own.container_id, ifname="eth0", network=own.network, devices=given
+            )
+        )
+        ran = node.run("attachments", "release", node.vf, "--yes")
+        assert (ran.status, states(node), book.all()) == (exit_codes.Exit.FINE, {}, [])
 
 
 def test_release_without_the_daemon_changes_nothing(node: nodes.Node) -> None:

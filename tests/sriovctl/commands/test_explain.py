@@ -352,3 +352,80 @@ def test_a_vf_that_a_claim_has_is_not_the_device_plugins(sick: test_doctor.Sick)
     with sick.node.serving(), sick.node.kubelet():
         reason = explained(sick.node, vf)
     assert (reason["step"], reason["evidence"]) == ("healthy", "0 of 1; 1 is prepared for claim ml/rails")
+
+
+def grant(sick: test_doctor.Sick, pod: str, *vfs: str) -> None:
+    given = tuple(grants.GrantedDevice(vf, "vf", "node/intel.com/rail-a", "x", nodes.RAIL) for vf in vfs)
+    book = grants.Grants(sick.folder / "run")
+    book.create()
+    pods = (grants.GrantedPod(pod, "p1"),)
+    book.write(grants.ClaimGrant(uid="u1", namespace="default", name="rails", pods=pods, devices=given))
+
+
+def with_claims(sick: test_doctor.Sick, **status: object) -> str:
+    """A pod that has one claim by its name and one by a template, as the API server has it."""
+    spec = {"containers": [], "resourceClaims": [{"name": "a", "resourceClaimName": "rails"},
+                                                 {"name": "b", "resourceClaimTemplateName": "t"}]}  # fmt: skip
+    written = {"kind": "Pod", "metadata": {"name": "web"}, "spec": spec, "status": status}
+    (sick.folder / "pod.json").write_text(json.dumps(written))
+    return f"--pod-file={sick.folder}/pod.json"
+
+
+def steps(sick: test_doctor.Sick, *arguments: str) -> dict[str, dict[str, str]]:
+    """By name; the last of each."""
+    with sick.node.serving(), sick.node.kubelet():
+        ran = sick.node.run("explain", *arguments, "-o", "json")
+    return {each["step"]: each for each in ran.document["items"]}
+
+
+def for_claims(sick: test_doctor.Sick) -> None:
+    sick.node.configure([{**nodes.CONFIG[0], "publish": "dra"}])
+    sick.node.api.pods["default", "web"] = []
+
+
+def test_a_pods_claims_are_followed_to_the_add_that_has_not_come(sick: test_doctor.Sick) -> None:
+    for_claims(sick)
+    grant(sick, "web", sick.node.vf)
+    found = steps(sick, "web", with_claims(sick))
+    assert found["requested"]["evidence"] == "the claim rails"
+    assert found["claim"]["question"] == "is claim default/rails prepared?"
+    assert found["claim"]["evidence"] == f"{sick.node.vf} of {nodes.RAIL} for request vf"
+    assert (found["pool"]["answer"], found["registered"]["answer"]) == ("yes", "yes")
+    assert "no ADD has attached it" in found["attached"]["evidence"]
+    assert steps(sick, "web")["requested"]["evidence"] == f"{nodes.RAIL}, by what it was given"
+
+
+def test_a_claim_that_is_not_prepared_is_the_reason(sick: test_doctor.Sick) -> None:
+    for_claims(sick)
+    made = with_claims(sick, resourceClaimStatuses=[{"name": "b", "resourceClaimName": "web-b-x7"}])
+    grant(sick, "web", sick.node.vf)
+    found = steps(sick, "web", made)["claim"]
+    assert (found["question"], found["answer"]) == ("is claim default/web-b-x7 prepared?", "no")
+    assert "sriov-dra-driver" in found["remedy"]
+
+
+def test_a_claim_that_another_pod_has_is_the_reason(sick: test_doctor.Sick) -> None:
+    for_claims(sick)
+    grant(sick, "first", sick.node.vf)
+    found = steps(sick, "web", with_claims(sick))["claim"]
+    assert (found["answer"], found["evidence"]) == (
+        "no",
+        "it is prepared for pod default/first, and a VF is in one pod",
+    )
+
+
+def test_grants_that_cannot_be_read_leave_it_open(sick: test_doctor.Sick) -> None:
+    for_claims(sick)
+    grant(sick, "web", sick.node.vf)
+    [path] = (sick.folder / "run/claims").glob("*.json")
+    path.write_text("{")
+    found = steps(sick, "web", with_claims(sick))["claim"]
+    assert (found["answer"], "cannot be read" in found["evidence"]) == ("cannot tell", True)
+
+
+def test_a_vf_that_a_claim_has_says_whose_it_is(sick: test_doctor.Sick) -> None:
+    for_claims(sick)
+    grant(sick, "web", sick.node.vf)
+    found = steps(sick, sick.node.vf)
+    assert found["claim"]["evidence"] == "claim default/rails, prepared for pod default/web"
+    assert found["owner"]["evidence"] == "default/web, by a claim"

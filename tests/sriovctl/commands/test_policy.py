@@ -297,6 +297,18 @@ def test_a_pod_of_which_the_agent_tells_nothing_has_what_its_network_says(
     assert (found["inForce"], "the agent tells nothing of this pod" in found["evidence"]) == (in_force, True), found
 
 
+def test_a_pod_whose_policies_nobody_watches_any_more_is_told_so(node: nodes.Node) -> None:
+    watched = msgspec.structs.replace(selecting(Rules()), kinds=frozenset(policies.PolicyKind))
+    node.put_policies(watched)
+    with node.serving():
+        assert node.cni("ADD", policy="multi").code == 0
+        node.put_policies(msgspec.structs.replace(watched, kinds=frozenset({policies.PolicyKind.NETWORK})))
+        ran = node.run("policy", "web", "-o", "json")
+    [found] = ran.document["interfaces"]
+    told = "the agent does not watch MultiNetworkPolicy; the rules that it had stay"
+    assert (ran.status, found["inForce"], found["evidence"]) == (exit_codes.Exit.UNREADABLE, None, told), found
+
+
 def test_a_pod_that_is_closed_has_no_policy_that_would_say_so(node: nodes.Node) -> None:
     """As one with more policies than a node takes: the agent lets nothing pass, by none of them."""
     node.put_policies(policies.PolicyTable(rules={("default", "web", ""): Rules(())}))

@@ -1,4 +1,4 @@
-"""topology: the tree as text, as SVG, as JSON, and as NCCL reads it."""
+"""topology: the tree as text, as SVG, as JSON, and as NCCL reads it; and what docs/sriovctl.md shows of it."""
 
 from xml.etree import ElementTree as Xml
 
@@ -6,9 +6,10 @@ import pytest
 
 from sriov import devices
 from sriov.hardware import sysfs
+from sriov.state import grants
 from sriovctl import exit_codes
 from sriovctl.node import pcie
-from tests.sriovctl import nodes
+from tests.sriovctl import nodes, test_page
 from tests.sriovctl.commands import test_doctor
 
 
@@ -134,3 +135,41 @@ def function(pci: str, *path: str, numa: int | None = None) -> pcie.Function:
 )
 def test_distances_are_those_of_nvidia_smi(one: pcie.Function, other: pcie.Function, expected: str) -> None:
     assert pcie.distance(one, other) == pcie.distance(other, one) == expected
+
+
+NEAR = "GPU 0000:04:00.0 shares its PCIe root pci0000:00 with "
+COARSE, REMEDY = "  pcieRoot is too coarse here: ", "Select the VF by the attribute pcieSwitch, too"
+
+
+def test_free_vfs_of_a_gpus_root_and_that_it_is_too_coarse(rail: nodes.Node) -> None:
+    """rail_a's PF is another one below the same root; rail_b's is beside the GPU, behind the same switch."""
+    rail.configure([*nodes.CONFIG, {"resourceName": "rail_b", "selectors": {"pfNames": ["ens3"]}}])
+    with rail.kubelet():
+        held = rail.run("topology").out.splitlines()
+        rail.api.pods.clear()
+        free = rail.run("topology").out.splitlines()
+        [told] = rail.run("topology", "-o", "json").document["alignment"]
+    count = len(rail.bench.vfs)
+    assert held[-1] == f"{NEAR}{count} of intel.com/rail_a", "pod web has the only VF of rail_b"
+    assert free[-2:] == [
+        f"{NEAR}{count} of intel.com/rail_a, 1 of intel.com/rail_b",
+        f"{COARSE}only 1 of intel.com/rail_b are reached without the host bridge. {REMEDY}",
+    ]
+    assert "\n".join(free[-2:]).replace(f"with {count}", "with 7") in test_page.PAGE
+    assert told == {
+        "gpu": "0000:04:00.0", "pcieRoot": "pci0000:00", "coarse": True,
+        "freeVfs": {"intel.com/rail_a": count, "intel.com/rail_b": 1}, "nearVfs": {"intel.com/rail_b": 1},
+    }  # fmt: skip
+
+
+def test_a_vf_that_a_claim_has_is_not_free(rail: nodes.Node) -> None:
+    rail.configure([{"resourceName": "rail_b", "publish": "dra", "selectors": {"pfNames": ["ens3"]}}])
+    rail.api.pods.clear()
+    known = grants.Grants(rail.folder / "run")
+    known.create()
+    given = grants.GrantedDevice("0000:03:10.0", "vf", "node-1/intel.com/rail-b", "0000-03-10-0")
+    with rail.kubelet():
+        before = rail.run("topology").out.splitlines()[-1]
+        known.write(grants.ClaimGrant(uid="u1", namespace="ml", name="rails", devices=(given,)))
+        after = rail.run("topology").out.splitlines()[-1]
+    assert (before, after) == (f"{NEAR}1 of intel.com/rail_b", f"{NEAR}no free VF")

@@ -12,7 +12,7 @@ from sriov.cluster import pod_policies, policies
 from sriov.cluster.policies import Grant, Opening, PortSpan, Transport
 from sriov.linux import netns
 from sriov_cni.dataplane.policies import policy_enforcer, policy_filter
-from tests.fakes import memory_kernel, memory_nftables, world
+from tests.fakes import memory_kernel, memory_nftables, policy_source, world
 
 NAME = "0123456789abcdef"
 ONE, OTHER = map(policies.packed, ("10.0.0.1", "10.0.0.2"))
@@ -115,14 +115,6 @@ def test_what_a_pod_does_to_its_rules_is_undone_counted_and_told(
     assert stage.hold(policy(ONE)) is not None, "by the next daemon, too"
 
 
-def test_rules_of_others_are_no_harm(stage: Stage) -> None:
-    stage.hold(policy(ONE))
-    stage.ruleset.run("add table inet theirs\nadd chain inet theirs one\nadd rule inet theirs one drop")
-    assert stage.hold(policy(ONE)) is None
-    assert stage.hold(policy(OTHER)) is not None
-    assert stage.enforcer.repaired == 0
-
-
 def test_a_change_that_the_kernel_refuses_is_made_whole_by_replacing_all(stage: Stage) -> None:
     stage.hold(policy(ONE))
     stage.ruleset.refuse("delete element")
@@ -163,25 +155,6 @@ def test_a_difference_is_told_in_words_and_left_as_it_is(stage: Stage, harm: str
     assert seen(stage) == "", "of a former daemon's, as long as its policy is not known"
     assert told in seen(stage, policy(ONE))
     assert stage.ruleset.generation == before
-
-
-def test_a_rule_in_the_place_of_another_is_a_difference_once_they_were_read(stage: Stage) -> None:
-    stage.hold(policy(ONE))
-    stage.ruleset.run("add table inet theirs")
-    assert stage.hold(policy(ONE)) is None, "now they are read"
-    last = stage.ruleset.rules("sriov-policy-net1")[-1].decode()
-    stage.ruleset.run(f"flush chain inet sriov-policy-net1 {last.split(' ', 1)[0]}\n"
-                      f"add rule inet sriov-policy-net1 {last}")  # fmt: skip
-    count = len(stage.ruleset.rules("sriov-policy-net1"))
-    stage.ruleset.run("\n".join(["add rule inet sriov-policy-net1 ingress accept"] * (whole() - count)))
-    assert seen(stage).endswith("has other rules than were made")
-
-
-def whole() -> int:
-    """How many rules are to be there."""
-    wanted = policy_filter.compiled(policy(ONE), SCOPE)
-    assert wanted is not None
-    return wanted.rules([])
 
 
 def test_notes_tell_what_is_in_force_what_is_not_and_what_was_repaired(stage: Stage) -> None:
@@ -254,6 +227,34 @@ class Reached:
         self.stage.restart()
         self.stage.enforcer.adopt(self.holding)
 
+    def add(self, wanted: pod_policies.PodPolicy) -> None:
+        """As an ADD does."""
+        with netns.own() as here, memory_kernel.opener(self.stage.machine)() as net, net.inside(here) as inner:
+            self.stage.enforcer.hold(inner, self.holding, wanted)
+
+    def answered(self) -> None:
+        """As after an ADD."""
+        self.stage.enforcer.remember(self.holding.key)
+
+    def difference(self) -> str:
+        with netns.own() as here, memory_kernel.opener(self.stage.machine)() as net, net.inside(here) as inner:
+            return self.stage.enforcer.difference(inner, self.holding, lambda *_: None)
+
+    def swap(self) -> None:
+        """All is let in, by as many rules as before."""
+        rules = [each.split(" ", 1) for each in map(bytes.decode, self.ruleset.rules("sriov-policy-net1"))]
+        kept = [f"add rule inet sriov-policy-net1 {chain} {rule}" for chain, rule in rules if chain == "ingress"][:-1]
+        chain = "inet sriov-policy-net1 ingress"
+        self.ruleset.run("\n".join((f"flush chain {chain}", *kept, f"add rule {chain} accept")))
+
+    @property
+    def rules(self) -> list[bytes]:
+        return sorted(self.ruleset.rules("sriov-policy-net1"))
+
+    @property
+    def repaired(self) -> int:
+        return self.stage.enforcer.repaired
+
     def bring(self, wanted: pod_policies.PodPolicy | None, *, confirmed: bool = True) -> None:
         self.stage.enforcer.bring_all(lambda *_: wanted, look=True, confirmed=confirmed)
 
@@ -299,3 +300,103 @@ def test_what_is_not_known_stays_as_it_is(reached: Reached) -> None:
     reached.next_daemon()
     reached.bring(None)
     assert (reached.ruleset.generation, reached.digest != "") == (before, True)
+
+
+def test_rules_of_others_are_no_harm(reached: Reached) -> None:
+    reached.add(policy(ONE))
+    reached.answered()
+    reached.ruleset.run("add table inet theirs\nadd chain inet theirs one\nadd rule inet theirs one drop")
+    before = reached.ruleset.generation
+    reached.bring(policy(ONE))
+    assert reached.ruleset.generation == before
+    reached.bring(policy(OTHER))
+    assert (reached.ruleset.generation, reached.repaired) == (before + 1, 0)
+
+
+def test_rules_are_read_when_the_add_was_answered(reached: Reached) -> None:
+    """What is swapped after that is seen for what it is, by whoever looks, and restored."""
+    reached.add(policy(ONE))
+    made = reached.rules
+    reached.answered()
+    reached.swap()
+    assert reached.difference().endswith("has other rules than were made")
+    reached.bring(policy(ONE))
+    assert (reached.rules, reached.repaired) == (made, 1)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_rules_that_were_swapped_before_they_were_read_are_replaced(reached: Reached, early: bool) -> None:
+    """Nobody is blamed: whoever has changed nftables in the pod may have changed what is its own."""
+    reached.add(policy(ONE))
+    made = reached.rules
+    reached.swap()
+    assert len(reached.rules) == len(made)
+    if early:
+        reached.answered()
+    reached.bring(policy(ONE))
+    assert (reached.rules, reached.repaired) == (made, 0)
+    reached.swap()
+    reached.bring(policy(ONE))
+    assert (reached.rules, reached.repaired) == (made, 1)
+
+
+@pytest.mark.parametrize("after", [policy(OTHER), pod_policies.NOTHING])
+def test_rules_that_are_swapped_just_after_a_change_are_seen(reached: Reached, after: pod_policies.PodPolicy) -> None:
+    """Before anybody could ask for the generation."""
+    reached.add(policy(ONE))
+    reached.answered()
+    reached.ruleset.after_next = reached.swap
+    reached.bring(after)
+    reached.bring(after)
+    swapped = reached.rules
+    reached.next_daemon()
+    reached.ruleset.flush()
+    reached.bring(after)
+    assert swapped == reached.rules
+
+
+def test_a_table_for_packet_sockets_where_they_are_not_held_is_the_pods_own(reached: Reached) -> None:
+    reached.add(policy(ONE))
+    reached.answered()
+    table = "netdev sriov-policy-net1"
+    reached.ruleset.run(f"add table {table}\nadd chain {table} own\nadd rule {table} own accept")
+    before = reached.ruleset.generation
+    for _ in range(2):
+        reached.bring(policy(ONE))
+        assert reached.difference() == ""
+    assert (reached.ruleset.generation, reached.repaired) == (before, 0)
+
+
+WITH_UID = policies.Rules((), None, "old")
+CHANGED = {
+    "another pod of its name": ({("x", "a", ""): policies.Rules(None, None, "new")}, frozenset(policies.PolicyKind)),
+    "not watched any more": ({("x", "a", ""): WITH_UID}, frozenset[str]()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_what_is_known_of_others_or_of_nobody_changes_nothing(
+    reached: Reached, change: str, *, is_replaced: bool
+) -> None:
+    """Of a pod that has ended, of policies that nobody watches any more; what a pod does to its rules is undone."""
+    reached.holding = msgspec.structs.replace(reached.holding, uid="old")
+    reached.next_daemon()
+    source = policy_source.TableSource(policies.PolicyTable(rules={("x", "a", ""): WITH_UID}))
+    enforcer = reached.stage.enforcer
+    enforcer.bring_all(source.rules_of, look=True)
+    before = reached.digest
+    assert before
+    source.put(policies.PolicyTable(rules=CHANGED[change][0], kinds=CHANGED[change][1]))
+    if is_replaced:
+        reached.next_daemon()
+        enforcer = reached.stage.enforcer
+    enforcer.bring_all(source.rules_of, look=True)
+    assert reached.digest == before
+    if not is_replaced:
+        reached.ruleset.flush()
+        enforcer.bring_all(source.rules_of, look=True)
+        assert reached.digest == before
+    source.put(policies.PolicyTable(rules={("x", "a", ""): policies.Rules(uid="old")}))
+    enforcer.bring_all(source.rules_of, look=False)
+    assert reached.digest == "", "what is known of it counts"

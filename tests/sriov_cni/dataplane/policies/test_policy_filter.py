@@ -154,29 +154,32 @@ def test_raw_is_only_for_isolated_egress_and_devices_that_are_there() -> None:
     ("network", "wanted"),
     [
         ("", policies.Rules(("a",), None)),
-        ("blue", policies.Rules(("b",), None)),
-        ("red", policies.Rules(("c", "d"), ())),
+        ("blue", policies.Rules((), None)),
+        ("red", policies.Rules(("d",), ("a",))),
+        ("white", policies.Rules(("b", "c"), ())),
         ("green", policies.Rules()),
     ],
 )
 def test_a_pods_rules_are_found_by_its_network(network: str, wanted: policies.Rules) -> None:
-    """The pod's own namespace first; a name in two other namespaces is both."""
+    """A name in two namespaces is both: what one of them isolates is opened only by policies that are for both."""
     places = {
         ("x", "a", ""): policies.Rules(("a",), None),
         ("x", "a", "x/blue"): policies.Rules(("b",), None),
         ("x", "a", "y/blue"): policies.Rules(("c",), None),
-        ("x", "a", "y/red"): policies.Rules(("c",), None),
-        ("x", "a", "z/red"): policies.Rules(("d",), ()),
+        ("x", "a", "y/red"): policies.Rules(("c", "d"), None),
+        ("x", "a", "z/red"): policies.Rules(("a", "d"), ("a",)),
+        ("x", "a", "z/white"): policies.Rules(("b", "c"), ()),
         ("x", "b", ""): policies.Rules(),
     }
     grants = {each: Grant(f"x/{each}", (Opening((each,)),)) for each in "abcd"}
-    table = policies.PolicyTable({each: frozenset({ONE}) for each in "abcd"}, grants, places)
+    sets = {each: frozenset({ONE}) for each in "abcd"}
+    table = policies.PolicyTable(sets, grants, places, frozenset(policies.PolicyKind))
     found = pod_policies.of(table, "x", "a", network)
     assert found is not None
     for direction, granted in zip(policies.PolicyDirection, (found.ingress, found.egress), strict=True):
         names = wanted.of(direction)
         assert granted == (None if names is None else tuple(grants[each] for each in names))
-    assert set(found.sets) == {*(wanted.ingress or ())}
+    assert set(found.sets) == {*(wanted.ingress or ()), *(wanted.egress or ())}
     assert pod_policies.of(table, "x", "nobody", network) is None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import pathlib
+import zlib
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from sriov import errors
 from sriov.cluster import framing, pod_policies, policy_changes, policy_frames
 from sriov.cluster.pod_policies import PodPolicy
-from sriov.cluster.policies import Grant, Opening, Place, PolicyChange, PolicyTable, Rules, SetChange
+from sriov.cluster.policies import Grant, Opening, Place, PolicyChange, PolicyKind, PolicyTable, Rules, SetChange
 from sriov.daemon import background
 from sriov_cni.dataplane.policies import reception, tables
 from sriov_cni.monitoring import policies_metrics
@@ -29,6 +30,7 @@ TABLE = PolicyTable(
     {NAME: frozenset({ADDRESS})},
     {"in": Grant("x/p", (Opening((NAME,)),)), "out": Grant("x/q")},
     {A: Rules(("in",)), B: Rules(), BLUE: Rules(None, ("out",))},
+    frozenset(PolicyKind),
 )
 WHOLE = policy_changes.whole(TABLE)
 encoded = policy_frames.FORMAT.encoded
@@ -170,12 +172,82 @@ def test_a_pod_that_does_not_come_is_waited_for_as_long_as_said(tmp_path: pathli
     loops.run(body())
 
 
+def _with_transport(name: str) -> bytes:
+    body = msgspec.msgpack.encode({"grants": {"g": ["x/p", [[[], [], [[name]]]]]}, "whole": True})
+    return framing.HEAD.pack(len(body)) + body
+
+
+def test_a_pod_with_another_uid_is_asked_for_and_waited_for(tmp_path: pathlib.Path) -> None:
+    """What is known of its predecessor is none of its; what is known of one of its name before counts without a UID."""
+
+    async def body() -> None:
+        async with Node(tmp_path).open() as place, place.agent(encoded(WHOLE)) as (reader, writer):
+            writer.write(encoded(PolicyChange(rules={A: Rules(("in",), None, "old")})))
+            await loops.until(lambda: place.held.table is not None and place.held.table.rules[A].uid == "old")
+            assert place.held.rules_of("x", "a", "", "new") is None
+            assert await place.held.wait_for("x", "a", "", 0, "old") == place.held.rules_of("x", "a", "")
+            waiting = asyncio.create_task(place.held.wait_for("x", "a", "", 5, "new"))
+            size = policy_frames.request_length(await reader.readexactly(framing.HEAD.size))
+            assert policy_frames.requested(await reader.readexactly(size)) == policy_frames.PodRequest("x", "a")
+            writer.write(encoded(PolicyChange(rules={A: Rules((), None, "old")})))
+            await loops.until(lambda: place.held.rules_of("x", "a", "") == PodPolicy(()))
+            assert not waiting.done()
+            writer.write(encoded(PolicyChange(rules={A: Rules(None, (), "new")})))
+            assert await waiting == PodPolicy(None, ())
+
+    loops.run(body())
+
+
+def test_what_is_not_watched_is_not_known_until_it_is(tmp_path: pathlib.Path) -> None:
+    """The next daemon has it from the snapshot; that of a pod which no policy selects comes to be known, too."""
+    narrow = msgspec.structs.replace(WHOLE, kinds=("NetworkPolicy",))
+
+    async def body() -> None:
+        async with Node(tmp_path).open() as place:
+            assert place.held.unwatched("blue") == "", "nobody has told"
+            async with place.agent(encoded(narrow)):
+                await loops.until(place.where.snapshot.exists)
+        async with Node(tmp_path).open() as again:
+            assert again.held.rules_of("x", "a", "blue") is again.held.rules_of("x", "b", "blue") is None
+            assert again.held.rules_of("x", "b", "") == pod_policies.EVERYTHING
+            assert [again.held.unwatched(each) for each in ("blue", "")] == ["MultiNetworkPolicy", ""]
+            async with again.agent(encoded(narrow), encoded(PolicyChange(kinds=WHOLE.kinds))):
+                await loops.until(lambda: again.held.rules_of("x", "b", "blue") == pod_policies.EVERYTHING)
+                await loops.until(lambda: again.heard == [{A, B, BLUE}, {A, B, BLUE}])
+            assert again.held.unwatched("blue") == ""
+            async with again.agent(encoded(narrow)):
+                await loops.until(lambda: again.held.rules_of("x", "b", "blue") is None)
+
+    loops.run(body())
+
+
+def test_a_table_of_an_older_release_is_taken_from_the_agent_and_from_disk(tmp_path: pathlib.Path) -> None:
+    """It tells neither what is watched nor UIDs: of NetworkPolicies as before, of others nothing is known."""
+    told = {"grants": {"in": Grant("x/p")}, "rules": {A: (["in"], None), BLUE: (["in"], None)}, "whole": True}
+    older = msgspec.msgpack.encode(told)
+
+    async def body() -> None:
+        async with Node(tmp_path).open() as place, place.agent(framing.HEAD.pack(len(older)) + older):
+            await loops.until(lambda: place.held.rules_of("x", "a", "", "any") == PodPolicy((Grant("x/p"),)))
+            assert place.held.rules_of("x", "a", "blue") is None
+            await loops.until(place.where.snapshot.exists)
+        mark = b"sriov-underlay policies 1\n"
+        place.where.snapshot.write_bytes(mark + zlib.crc32(older).to_bytes(4, "big") + older)
+        async with Node(tmp_path).open() as again:
+            assert again.held.rules_of("x", "a", "", "any") == PodPolicy((Grant("x/p"),))
+            assert again.held.rules_of("x", "a", "blue") is None
+
+    loops.run(body())
+
+
 WRONG = {
     "not whole": (encoded(PolicyChange(rules={A: Rules()})), "the first frame is not the whole table"),
     "too long": (framing.HEAD.pack(policy_frames.MOST_BYTES + 1), "a frame of 8388609 bytes"),
     "of nothing": (framing.HEAD.pack(0), "a frame of 0 bytes"),
     "rubbish": (framing.HEAD.pack(3) + b"\xc1\xc1\xc1", "a frame that is no change of policies"),
     "a set's name": (encoded(PolicyChange({"../../etc/x": SetChange()}, whole=True)), "set '../../etc/x'"),
+    "a set's name of a megabyte": (encoded(PolicyChange({"x" * (1 << 20): SetChange()}, whole=True)), "set 'xxx"),
+    "a transport of a megabyte": (_with_transport("y" * (1 << 20)), "Invalid enum value 'yyy"),
     "a grant that is not there": (
         encoded(PolicyChange(rules={A: Rules(("in",))}, whole=True)),
         "the grant 'in' is not",
@@ -208,6 +280,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_the_table_kept(
     assert line.startswith("policies from the agent: ")
     assert words in line
     assert line.endswith("its connection is closed, the table stays as it was")
+    assert len(line) < 700
 
 
 def test_a_gone_set_that_a_grant_names_is_refused(tmp_path: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sriov.cluster import pod_policies, policies
 from sriov.state import policy_notes
-from sriovctl.checks.chain import ChainLink, Reply
+from sriovctl.checks.explaining.chain import ChainLink, Reply
 from sriovctl.checks.findings import Finding, Kind
 from sriovctl.node import facts
 from sriovctl.node.policies import standing

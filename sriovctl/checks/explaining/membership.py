@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sriov_cni.spec.service_modes import ServicesMode
-from sriovctl.checks.chain import ChainLink, Reply
+from sriovctl.checks.explaining.chain import ChainLink, Reply
 from sriovctl.node import attachments, facts, snapshot
 
 TROUBLE = "programs for Services"
