@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from sriov import devices, errors
 
 _CLUSTER = "cluster"  # of the agent's sockets, in a DaemonSet
-_FOLDERS = ("vfs", "homes", "defaults", _CLUSTER)
+_CLAIMS = "claims"  # grants, by the UIDs of their claims
+_FOLDERS = ("vfs", "homes", "defaults", "attached", _CLAIMS, _CLUSTER)
 _OF_A_VF = (".json", ".tmp")
 _OF_THE_AGENT = re.compile(r"(agent|policies)\.sock|\.(agent|policies)\.sock\.\d+")
+_OF_A_CLAIM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(json|tmp)")
 _FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|(trouble|policies)\.(json|tmp)|[\w-]+\.lock")
 
 
@@ -51,6 +53,8 @@ def _is_ours(run_dir: pathlib.Path, path: pathlib.Path) -> bool:
         return _FILES.fullmatch(path.name) is not None
     if path.parent.name == _CLUSTER:
         return _OF_THE_AGENT.fullmatch(path.name) is not None
+    if path.parent.name == _CLAIMS:
+        return _OF_A_CLAIM.fullmatch(path.name) is not None
     return path.name == ".try" or (path.suffix in _OF_A_VF and _is_address(path.stem))
 
 

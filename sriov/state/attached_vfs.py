@@ -16,10 +16,12 @@ FORMAT = 1
 
 
 class AttachedVf(msgspec.Struct, frozen=True, kw_only=True):
-    """A VF in its pod. `ifname` is the name that the runtime asked for, `addresses` are with their prefixes."""
+    """A VF in its pod. `claim` is the claim's UID, `ifname` the name that the runtime asked for, `addresses` are with
+    their prefixes."""
 
     version: int = FORMAT
     pci: devices.PciAddress
+    claim: str
     container_id: str
     ifname: str
     mac: str = ""

@@ -73,7 +73,7 @@ async def attach(daemon: Daemon, checked: CheckedAdd) -> AddedVf:
         )
         daemon.fresh.add(checked.call.key, checked.call)
         if checked.granted is not None and daemon.claims is not None:
-            daemon.claims.note(checked.request.vf.pci, checked.call.invocation, interfaces[0], leased)
+            daemon.claims.note(checked.granted, checked.call.invocation, interfaces[0], leased)
     return AddedVf(interfaces, leased)
 
 

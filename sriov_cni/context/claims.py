@@ -72,25 +72,25 @@ class PodClaims:
 
     def note(
         self,
-        pci: devices.PciAddress,
+        granted: GrantedVf,
         invocation: environment.Invocation,
         interface: result.Interface,
         leased: result.Result,
     ) -> None:
         """Note what the pod has now, for the claim's status. A note that cannot be written is no failure of the ADD."""
-        addresses = tuple(each.address for each in leased.ips)
+        pci = devices.PciAddress(granted.device.id)
+        attached = attached_vfs.AttachedVf(
+            pci=pci,
+            claim=granted.grant.uid,
+            container_id=invocation.container_id,
+            ifname=invocation.ifname,
+            mac=interface.mac,
+            addresses=tuple(each.address for each in leased.ips),
+        )
         try:
-            self._attached.write(
-                attached_vfs.AttachedVf(
-                    pci=pci,
-                    container_id=invocation.container_id,
-                    ifname=invocation.ifname,
-                    mac=interface.mac,
-                    addresses=addresses,
-                )
-            )
+            self._attached.write(attached)
         except errors.LedgerError as error:
-            _log.warning("the status of the claim of VF %s will not have its addresses: %s", pci, error)
+            _log.warning("the status of %s will not have VF %s: %s", granted.grant, pci, error)
 
     def of_others(self, args: environment.Arguments) -> list[grants.ClaimGrant]:
         """Return the claims of other pods that this one may name, too: those of its namespace without a template.

@@ -13,7 +13,7 @@ import msgspec
 from sriov.pools import assignment, cdi, device_nodes
 
 _CLASS = "claim"
-_HOOK_SECONDS = 10  # it takes a millisecond; the container fails when they are over
+_HOOK_SECONDS = 10  # it takes less than a millisecond; the container fails when they are over
 
 
 class PreparedDevice(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ server has is compared with what it should have: nothing is written twice, and a
 
 import asyncio
 import datetime
+import functools
 import logging
 import pathlib
 from collections.abc import Awaitable, Mapping
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _GATHER = 0.25  # seconds: a pod with several VFs gets them one after the other
 _ABSENCE, _RECHECK = 1.0, 15.0  # seconds
+_RESYNC = 30.0  # seconds between two looks without an event: inotify may have had no room for one
 
 
 class StatusWriter(Protocol):
@@ -64,6 +66,7 @@ class StatusReporter:
         async with asyncio.TaskGroup() as group:
             for folder in (self._book.folder, self._attached.folder, self._grants.folder):
                 group.create_task(folder_watch.changes(folder, self._wake.set, _ABSENCE, _RECHECK))
+            await asyncio.sleep(0)  # they watch from here on: nothing that comes after the first look is missed
             await self._follow()
 
     async def _follow(self) -> None:
@@ -71,7 +74,7 @@ class StatusReporter:
         while True:
             self._wake.clear()
             in_a_row = 0 if await self._tell() else in_a_row + 1
-            pause = self._timings.drawn_pause(in_a_row) if in_a_row else None
+            pause = self._timings.drawn_pause(in_a_row) if in_a_row else _RESYNC
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -82,9 +85,7 @@ class StatusReporter:
     async def _tell(self) -> bool:
         """Tell whatever the server does not know; returns whether it knows everything now."""
         self._take_in()
-        waiting = list(self._claims.items())
-        for number, (uid, told) in enumerate(waiting):
-            self.late = len(waiting) - number
+        for uid, told in list(self._claims.items()):
             try:
                 await self._tell_of(told)
             except (connection.AbsentError, connection.InvalidError) as error:
@@ -98,6 +99,7 @@ class StatusReporter:
         return True
 
     def _failed(self, grant: grants.ClaimGrant, error: errors.SriovError) -> None:
+        self.late = sum(not self._is_over(each) for each in self._claims.values())
         if str(error) != self._problem:
             _log.warning("%s: its status cannot be written, and is later: %s", grant, error)
         self._problem = str(error)
@@ -118,11 +120,16 @@ class StatusReporter:
 
     def _wanted(self, told: _Told, known: states.Known) -> states.Known:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return states.wanted(self._driver, told.grant, known, self._seen, now)
+        seen = functools.partial(self._seen, told.grant.uid)
+        return states.wanted(self._driver, told.grant, known, seen, now)
 
-    def _seen(self, device: str) -> tuple[ledger.Record | None, attached_vfs.AttachedVf | None]:
+    def _seen(self, claim: str, device: str) -> states.SeenVf | None:
+        """Return what the claim's pod has of the device, None if it has nothing: another claim's pod may have it."""
         record = self._book.read(devices.PciAddress(device))
-        return record, None if record is None else self._attached.of(record)
+        attached = None if record is None else self._attached.of(record)
+        if record is None or attached is None or attached.claim != claim:
+            return None
+        return states.SeenVf(attached, record.problem)
 
     async def _tell_of(self, told: _Told) -> None:
         if told.gone:

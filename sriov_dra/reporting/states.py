@@ -8,7 +8,9 @@ its prefix in its usual form, and no address twice.
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 
-from sriov.state import attached_vfs, grants, ledger
+import msgspec
+
+from sriov.state import attached_vfs, grants
 from sriov_dra.claims import claim_objects
 
 READY = "Ready"
@@ -18,8 +20,17 @@ _TRUE, _FALSE = "True", "False"
 Key = tuple[str, str, str]
 """Pool, device and share: what a driver's entries are told apart by."""
 Known = Mapping[Key, claim_objects.DeviceState]
-Seen = Callable[[str], tuple[ledger.Record | None, attached_vfs.AttachedVf | None]]
-"""Reads the record of a VF, and what its pod has, if the ADD has ended."""
+
+
+class SeenVf(msgspec.Struct, frozen=True):
+    """A VF that is in its pod, or whose `problem` is why it could not be taken back."""
+
+    attached: attached_vfs.AttachedVf
+    problem: str = ""
+
+
+Seen = Callable[[str], SeenVf | None]
+"""Looks at a VF: None while the ADD has not ended, and once the DEL has."""
 
 
 def key(state: claim_objects.DeviceState) -> Key:
@@ -35,27 +46,24 @@ def wanted(driver: str, grant: grants.ClaimGrant, known: Known, seen: Seen, now:
     found = {}
     for device in grant.devices:
         where = (device.pool, device.name, device.share)
-        state = _state(driver, device, *seen(device.id), was_there=where in known)
+        state = _state(driver, device, seen(device.id), was_there=where in known)
         if state is not None:
             found[where] = _dated(state, known.get(where), now)
     return found
 
 
 def _state(
-    driver: str,
-    device: grants.GrantedDevice,
-    record: ledger.Record | None,
-    attached: attached_vfs.AttachedVf | None,
-    *,
-    was_there: bool,
+    driver: str, device: grants.GrantedDevice, seen: SeenVf | None, *, was_there: bool
 ) -> claim_objects.DeviceState | None:
-    if record is not None and record.problem:
-        condition = _condition(_FALSE, "NotHome", f"the VF could not be taken back: {record.problem}")
-        return _entry(driver, device, condition)
-    if attached is not None:
-        condition = _condition(_TRUE, "Attached", f"VF {attached.pci} is in the pod as {attached.ifname}")
-        return _entry(driver, device, condition, _network(attached))
-    return _entry(driver, device, _condition(_FALSE, "Detached", "the VF is in no pod")) if was_there else None
+    if seen is None:
+        return (
+            _entry(driver, device, _condition(_FALSE, "Detached", "the pod has the VF no more")) if was_there else None
+        )
+    if seen.problem:
+        return _entry(driver, device, _condition(_FALSE, "NotHome", f"the VF could not be taken back: {seen.problem}"))
+    vf = seen.attached
+    condition = _condition(_TRUE, "Attached", f"VF {vf.pci} is in the pod as {vf.ifname}")
+    return _entry(driver, device, condition, _network(vf))
 
 
 def _entry(

@@ -65,11 +65,11 @@ class Node:
             )
         )
 
-    def attach(self, pci: devices.PciAddress, *addresses: str) -> None:
+    def attach(self, pci: devices.PciAddress, *addresses: str, claim: str = "claim-uid") -> None:
         """An ADD has ended: the CNI notes what the pod has once the VF is in it."""
         self.hold(pci)
         noted = attached_vfs.AttachedVf(
-            pci=pci, container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=addresses
+            pci=pci, claim=claim, container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=addresses
         )
         attached_vfs.AttachedVfs(self.root / "run").write(noted)
 

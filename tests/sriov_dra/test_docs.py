@@ -43,12 +43,12 @@ def test_the_status_is_what_the_driver_writes() -> None:
     record = hook_cases.record(hook_cases.VF, (4, 5))
     ips = tuple(told["devices"][0]["networkData"]["ips"])
     noted = attached_vfs.AttachedVf(
-        pci=record.pci, container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=ips
+        pci=record.pci, claim="u", container_id="c1", ifname="net1", mac="02:00:00:00:00:01", addresses=ips
     )
     device = grants.GrantedDevice(record.pci, "vf", claims.POOL, "0000-01-10-0")
     grant = grants.ClaimGrant(uid="u", namespace="ml", name="rails", devices=(device,))
     now = told["devices"][0]["conditions"][0]["lastTransitionTime"]
-    written = states.wanted(claims.DRIVER, grant, {}, lambda _: (record, noted), now)
+    written = states.wanted(claims.DRIVER, grant, {}, lambda _: states.SeenVf(noted), now)
     assert json.loads(msgspec.json.encode(list(written.values()))) == told["devices"]
     assert set(re.findall(r"^\| `([A-Z]\w+)` \| `(?:True|False)`", PAGE, re.MULTILINE)) == set(
         re.findall(r'_condition\(_\w+, "(\w+)"', pathlib.Path(states.__file__).read_text())

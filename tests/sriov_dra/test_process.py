@@ -388,7 +388,7 @@ def test_what_it_cannot_begin_with_ends_it_with_one_sentence(
 
 def test_it_is_ready_once_it_is_registered_and_published(tmp_path: pathlib.Path) -> None:
     where = http_address.Unix(tmp_path / "http.sock")
-    page = (processes.ROOT / "docs/dra.md").read_text()
+    page = (processes.ROOT / "docs/metrics.md").read_text()
 
     async def whole() -> None:
         node = Node(tmp_path)

@@ -83,7 +83,7 @@ def test_a_driver_that_starts_again_writes_what_has_changed_meanwhile_and_nothin
                         claims.result(NAMES[number]), name=f"c{number}", uid=f"u{number}", pod=f"p{number}"
                     )
                     await node.kubelet.prepare(f"p{number}", wanted)
-                    node.attach(VFS[number])
+                    node.attach(VFS[number], claim=f"u{number}")
                 await loops.until(lambda: len(node.api.statuses) == 2, 30)
                 node.kubelet._stub = None
             node.book.remove(VFS[0])

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import uuid
 
 import msgspec
 import pytest
@@ -263,7 +264,10 @@ def test_of_the_run_directory_what_is_ours_goes_and_nothing_else(
     shared = node.root / "var/lib/shared"
     book = ledger.Ledger(shared)
     book.create()
-    others = ("precious.db", "vfs/notes.txt", "homes/of-people.json", "sub/cni.sock", "recent.jsonl.bak")
+    others = (
+        *("precious.db", "vfs/notes.txt", "homes/of-people.json", "sub/cni.sock", "recent.jsonl.bak"),
+        *("claims/of-people.json", "attached/notes.json"),
+    )
     for name in others:
         (shared / name).parent.mkdir(exist_ok=True)
         (shared / name).write_text("x")
@@ -307,6 +311,9 @@ def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path:
     (run_dir / "cluster").mkdir()
     for name in ("agent.sock", ".agent.sock.4711", "policies.sock", ".policies.sock.4711"):
         (run_dir / "cluster" / name).touch()
+    for name in ("attached/0000:01:10.0.json", f"claims/{uuid.uuid4()}.json", f"claims/{uuid.uuid4()}.tmp"):
+        (run_dir / name).parent.mkdir(exist_ok=True)
+        (run_dir / name).write_text("{}")
     assert node.run("install") == 0
     assert node.run("uninstall") == 0
     assert not run_dir.exists()

@@ -80,6 +80,7 @@ def test_what_the_claims_pod_has_is_noted_once_its_add_has_ended_and_of_no_other
     [record] = cni.bench.book.records()
     assert notes.of(record) == attached_vfs.AttachedVf(
         pci=record.pci,
+        claim="u1",
         container_id="c1",
         ifname="net1",
         mac=answer.document["interfaces"][0]["mac"],
@@ -98,7 +99,7 @@ def test_a_note_that_cannot_be_written_fails_no_add(
     book.write(grant(cni.vf))
     (tmp_path / "grants/attached").write_text("")
     assert cni.client.call("ADD", cni.conf(), ARGS=POD).code == 0
-    assert f"the status of the claim of VF {cni.vf} will not have its addresses" in caplog.text
+    assert f"the status of claim ml/rails will not have VF {cni.vf}" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,26 @@ import json
 import msgspec
 import pytest
 
-from sriov.state import attached_vfs, grants, ledger
+from sriov.state import attached_vfs, grants
 from sriov_dra.reporting import states
-from tests.sriov_dra import hook_cases, status_rules
+from tests.sriov_dra import status_rules
 from tests.sriov_dra.claims import claims
 from tests.sriov_dra.hook_cases import VF
 
 DEVICE = grants.GrantedDevice(VF, "vf", claims.POOL, "0000-01-10-0")
 GRANT = grants.ClaimGrant(uid="u", namespace="ml", name="rails", devices=(DEVICE,))
-RECORD = hook_cases.record(VF, (4, 5))
-ATTACHED = attached_vfs.AttachedVf(pci=VF, container_id="c1", ifname="net1", mac="02:00:00:00:00:01")
+ATTACHED = attached_vfs.AttachedVf(pci=VF, claim="u", container_id="c1", ifname="net1", mac="02:00:00:00:00:01")
+THERE = states.SeenVf(ATTACHED)
 KEY = (claims.POOL, "0000-01-10-0", "")
 
 
-def wanted(
-    known: states.Known, record: ledger.Record | None, attached: attached_vfs.AttachedVf | None = None, now: str = "T1"
-) -> states.Known:
-    return states.wanted(claims.DRIVER, GRANT, known, lambda _: (record, attached), now)
+def wanted(known: states.Known, seen: states.SeenVf | None, now: str = "T1") -> states.Known:
+    return states.wanted(claims.DRIVER, GRANT, known, lambda _: seen, now)
 
 
 def test_a_device_is_ready_when_its_pod_has_it_and_says_afterwards_that_it_is_not() -> None:
-    """While the ADD goes on there is nothing: it may fail."""
-    assert wanted({}, None) == wanted({}, RECORD) == {}
-    there = wanted({}, RECORD, ATTACHED)
+    assert wanted({}, None) == {}
+    there = wanted({}, THERE)
     assert json.loads(msgspec.json.encode(there[KEY])) == {
         "driver": "sriov-underlay",
         "pool": claims.POOL,
@@ -43,7 +40,7 @@ def test_a_device_is_ready_when_its_pod_has_it_and_says_afterwards_that_it_is_no
         ],
         "networkData": {"interfaceName": "net1", "hardwareAddress": "02:00:00:00:00:01"},
     }
-    assert wanted(there, RECORD, ATTACHED, "T2") == there, "nothing to write"
+    assert wanted(there, THERE, "T2") == there, "nothing to write"
     home = wanted(there, None, now="T2")
     [condition] = home[KEY].conditions
     assert (condition.status, condition.reason, condition.last_transition_time) == ("False", "Detached", "T2")
@@ -52,8 +49,7 @@ def test_a_device_is_ready_when_its_pod_has_it_and_says_afterwards_that_it_is_no
 
 
 def test_a_vf_that_could_not_be_taken_back_says_why() -> None:
-    there = wanted({}, RECORD, ATTACHED)
-    stuck = wanted(there, msgspec.structs.replace(RECORD, problem="the PF is gone"), ATTACHED, "T2")
+    stuck = wanted(wanted({}, THERE), states.SeenVf(ATTACHED, "the PF is gone"), "T2")
     [condition] = stuck[KEY].conditions
     assert (condition.status, condition.reason) == ("False", "NotHome")
     assert condition.message == "the VF could not be taken back: the PF is gone"
@@ -64,7 +60,7 @@ def test_a_vf_that_could_not_be_taken_back_says_why() -> None:
 def test_addresses_are_as_the_api_takes_them(count: int) -> None:
     """In the form that it wants, each once, and no more than 16."""
     given = [f"2001:0DB8:0::{number:x}/64" for number in range(count)]
-    there = wanted({}, RECORD, msgspec.structs.replace(ATTACHED, addresses=(*given, *given, "10.0.0.1/24")))
+    there = wanted({}, states.SeenVf(msgspec.structs.replace(ATTACHED, addresses=(*given, *given, "10.0.0.1/24"))))
     [state] = there.values()
     assert state.network_data is not None
     assert state.network_data.ips[0] == "2001:db8::/64"
