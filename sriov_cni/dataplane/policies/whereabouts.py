@@ -3,11 +3,10 @@
 Since Linux 6.16 a chain at a device's egress leaves a device that is renamed, and is there again when it has its name.
 """
 
-import errno
-
 import msgspec
 
 from sriov import errors
+from sriov.attachment import netdevs
 from sriov.cluster import pod_policies
 from sriov.linux import kernel
 
@@ -55,13 +54,8 @@ def link(inner: kernel.Kernel, ref: kernel.LinkRef) -> kernel.Link | None:
 
     The kernel also finds one by an altname, which no rule does.
     """
-    try:
-        found = inner.link(ref)
-    except errors.KernelError as error:
-        if error.errno == errno.ENODEV:
-            return None
-        raise
-    return found if ref in (found.index, found.name) else None
+    found = netdevs.if_there(inner, ref)
+    return found if found is not None and ref in (found.index, found.name) else None
 
 
 def _note(inner: kernel.Kernel, scope: pod_policies.Scope, seen: Seen) -> None:
