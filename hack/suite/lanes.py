@@ -12,7 +12,7 @@ SESSION = pathlib.Path(__file__).with_name("session.py")
 
 # What runs whole programs in the guest, by folder; the first guest has the rest, and so every folder that is new.
 IN_A_CONTAINER = ("image", "runtimes", "scraping", "benchmarks")
-INSTALLED = ("installing", "managers")
+INSTALLED = ("installing", "managers", "claims")
 WITHOUT, FIRST = "without a guest", "guest 1"
 FAST = "not lab and not bench and not slow"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest

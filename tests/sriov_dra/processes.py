@@ -83,6 +83,10 @@ class Node:
         found = [each for slice_ in self.api.slices for each in slice_["spec"]["devices"]]
         return [":".join([each["name"], *(one["key"] for one in each.get("taints", []))]) for each in found]
 
+    def hook(self) -> pathlib.Path:
+        """The claim hook's program."""
+        return hooks.program()
+
     @property
     def log(self) -> str:
         return (self.root / "driver.log").read_text()
@@ -96,7 +100,7 @@ class Node:
         folders |= {"cni-conf-dir": "net.d", "kubelet-root-dir": "k", "config-file": "etc/config.json"}
         paths = [
             f"--sysfs={self.sys.root}",
-            f"--claim-hook={hooks.program()}",
+            f"--claim-hook={self.hook()}",
             *(f"--{name}={root / path}" for name, path in folders.items()),
         ]
         command = [

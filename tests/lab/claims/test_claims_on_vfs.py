@@ -59,7 +59,7 @@ def test_alone_and_chained_a_pod_has_all_vfs_of_its_claims(tmp_path: pathlib.Pat
             vf_claims.claim("b", 4, "train"),
             vf_claims.claim("c", 5, "other", vlan=VLAN),
         )
-        with namespaces.made("train") as train, namespaces.made("other") as other:
+        with namespaces.made("train") as train, namespaces.made("other") as other, namespaces.made("plain") as plain:
             await node.kubelet.prepare("train-uid", ("ml", "a"), ("ml", "b"))
             await node.kubelet.prepare("other-uid", ("ml", "c"))
             pods = [node.runtime("underlay", "train", train), node.runtime("underlay", "other", other)]
@@ -72,12 +72,18 @@ def test_alone_and_chained_a_pod_has_all_vfs_of_its_claims(tmp_path: pathlib.Pat
             assert await node.runs("DEL", *pods) == [0, 0], [each.error for each in pods]
             assert [await node.kubelet.unprepare("ml", each, f"u-{each}") for each in "abc"] == ["", "", ""]
             await node.kubelet.prepare("train-uid", ("ml", "a"), ("ml", "b"))
-            pods = [node.runtime("cluster", "train", train), node.runtime("cluster", "other", other)]
-            assert await node.runs("ADD", *pods) == [0, 0], [each.error for each in pods]
-            assert [set(each.addresses()) - {"lo"} for each in pods] == [{"eth0", "net1", "net2"}, {"eth0"}]
-            assert await node.runs("CHECK", *pods) == [0, 0], [each.error for each in pods]
-            assert await node.runs("DEL", *pods) == [0, 0], [each.error for each in pods]
-            assert [await node.kubelet.unprepare("ml", each, f"u-{each}") for each in "ab"] == ["", ""]
+            await node.kubelet.prepare("other-uid", ("ml", "c"))
+            pods = [
+                node.runtime("cluster", name, place)
+                for name, place in (("train", train), ("other", other), ("plain", plain))
+            ]
+            assert await node.runs("ADD", *pods) == [0, 0, 0], [each.error for each in pods]
+            further = [set(each.addresses()) - {"lo", "eth0"} for each in pods]
+            assert further == [{"net1", "net2"}, {"net1"}, set()], "the last has no claim"
+            assert test_reach.pings(other, pods[0].addresses()["net1"][0])
+            assert await node.runs("CHECK", *pods) == [0, 0, 0], [each.error for each in pods]
+            assert await node.runs("DEL", *pods) == [0, 0, 0], [each.error for each in pods]
+            assert [await node.kubelet.unprepare("ml", each, f"u-{each}") for each in "abc"] == ["", "", ""]
         assert all(igb.TREE.netdev(igb.vf(index).pci) for index in (3, 4, 5))
 
     try:

@@ -28,6 +28,13 @@ class GuestNode(processes.Node):
         self.folder = root
         self.configure({"resourceName": "igb", "publish": "dra", "checkHealthOnPf": True, "selectors": selectors})
 
+    def hook(self) -> pathlib.Path:
+        """No container runs here, and to compile takes minutes: tests/kernel/test_claim_hook.py has the real one."""
+        path = self.root / "hook"
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+        return path
+
     def command(self, *command: str) -> tuple[str, ...]:
         return command
 
@@ -58,12 +65,13 @@ def name(index: int) -> str:
 
 
 def claim(letter: str, index: int, *pods: str, **keys: Any) -> Json:
-    """An allocated claim, u-LETTER, for these pods. `keys` are those of a VfNetwork."""
+    """An allocated claim, u-LETTER, for these pods, made of the first one's template. `keys` are a VfNetwork's."""
     made = claims.claim(
         {**claims.result(name(index)), "pool": POOL},
         configs=[claims.config(claims.parameters(**keys))],
         uid=f"u-{letter}",
         name=letter,
+        ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": pods[0], "uid": f"{pods[0]}-uid"}],
     )
     made["status"]["reservedFor"] = [{"resource": "pods", "name": each, "uid": f"{each}-uid"} for each in pods]
     return made
