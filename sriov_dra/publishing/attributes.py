@@ -5,7 +5,6 @@ Attributes do not change while pods come and go, so that no slice is written the
 Multus finds a claim's device. A name without a domain is the driver's own.
 """
 
-import functools
 import re
 
 from sriov.hardware import node_devices
@@ -49,23 +48,14 @@ def attributes(one: assignment.Device, pool: assignment.Pool) -> slice_objects.A
         "pcieSwitch": _switch(facts),
     }
     found: slice_objects.Attributes = {
-        key: _string(text) for key, text in texts.items() if text and len(text) <= _STRING_MAX
+        key: slice_objects.value("string", text) for key, text in texts.items() if text and len(text) <= _STRING_MAX
     }
-    found["rdma"] = _RDMA[facts.rdma is not None]
+    found["rdma"] = slice_objects.value("bool", facts.rdma is not None)
     if facts.index is not None:
-        found["vfIndex"] = {"int": facts.index}
+        found["vfIndex"] = slice_objects.value("int", facts.index)
     if one.numa_node is not None:
-        found["resource.kubernetes.io/numaNode"] = {"int": one.numa_node}
+        found["resource.kubernetes.io/numaNode"] = slice_objects.value("int", one.numa_node)
     return found
-
-
-_RDMA = ({"bool": False}, {"bool": True})
-
-
-@functools.lru_cache(8192)
-def _string(text: str) -> dict[str, str]:
-    """Most values are those of many devices, and a node has a thousand: nobody changes one."""
-    return {"string": text}
 
 
 def _root(facts: node_devices.Candidate) -> str | None:

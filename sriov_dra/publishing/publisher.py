@@ -46,6 +46,7 @@ class SliceStore:
         """Take a slice in, unless a newer one is known: what was written is known before the watch tells of it."""
         known = self.slices.get(found.metadata.name)
         if known is None or _version(known) <= _version(found):
+            slice_objects.share_values(found)
             self.slices[found.metadata.name] = found
             self._changed()
 
@@ -71,6 +72,7 @@ class SliceStore:
         known = self.slices.get(written.metadata.name)
         newer = known is not None and _version(known) > _version(written)
         if not newer and written.metadata.name not in self._ended:
+            slice_objects.share_values(written)
             self.slices[written.metadata.name] = written
 
 

@@ -1,5 +1,6 @@
 """ResourceSlice (resource.k8s.io/v1), as much of it as the driver writes and compares. Pure."""
 
+import functools
 from typing import Any
 
 import msgspec
@@ -9,7 +10,13 @@ MOST_DEVICES = 64
 ResourceSliceMaxDevicesWithAdvancedFeatures). Always the smaller one, so that a taint moves no device."""
 
 Attributes = dict[str, dict[str, Any]]
-"""By name; each value has one key: bool, int, string or version."""
+"""By name; each value has one key: bool, int, string or version. Nobody changes a value: see `value`."""
+
+
+@functools.lru_cache(8192, typed=True)
+def value(kind: str, content: Any) -> dict[str, Any]:
+    """Return a value, the same object each time: most are those of many devices, and a node has a thousand."""
+    return {kind: content}
 
 
 class DeviceTaint(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -67,3 +74,11 @@ class DeviceSlice(msgspec.Struct, frozen=True):
     spec: SliceSpec
     apiVersion: str = "resource.k8s.io/v1"  # noqa: N815
     kind: str = "ResourceSlice"
+
+
+def share_values(found: DeviceSlice) -> None:
+    """Put shared objects in the place of the attributes' values, which a slice that was decoded has for itself."""
+    for device in found.spec.devices:
+        for name, told in device.attributes.items():
+            if len(told) == 1:
+                device.attributes[name] = value(*next(iter(told.items())))

@@ -76,3 +76,20 @@ def test_a_slice_that_somebody_harms_before_the_answer_to_its_write_is_put_right
             await loops.until(lambda: list(api.made.store.slices.values()) == [api.there])
 
     loops.run(body())
+
+
+def test_devices_have_their_common_values_together() -> None:
+    """Of a thousand VFs those of the server's answers are 5 MB, each by itself."""
+    store = publisher.SliceStore(lambda: None)
+    told: slice_objects.Attributes = {
+        "resource": {"string": "intel.com/rail_a"}, "rdma": {"bool": True}, "vfIndex": {"int": 1}
+    }  # fmt: skip
+    for number in range(2):
+        device = slice_objects.SliceDevice(f"d{number}", {key: dict(each) for key, each in told.items()})
+        spec = slice_objects.SliceSpec("d", slice_objects.SlicePool("p", 1, 2), "n", (device,))
+        found = slice_objects.DeviceSlice(slice_objects.SliceMetadata(name=f"s{number}", resourceVersion="1"), spec)
+        (store.put, store.take)[number](found)
+    first, second = (each.spec.devices[0].attributes for each in store.slices.values())
+    assert first == second == told
+    assert all(first[key] is second[key] for key in told)
+    assert slice_objects.value("bool", True) != slice_objects.value("int", 1)
