@@ -7,6 +7,7 @@ of the call has none. Addresses come by the `ipam` of a network of the node alon
 and files that it writes.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,8 +31,13 @@ _DRIVERS = (
     "claims",
 )
 """Keys that only the network configuration of the call has."""
-_NODES = ("policy", "policyUnknown", "policyRaw")
-"""Keys by which a pod is held to network policies: who may write a claim must not take them off. A network may."""
+_NODES = ("policy", "policyUnknown", "policyRaw", "viaHost", "hostLinkAddresses")
+"""Keys by which a pod is held to network policies, and by which the node routes addresses to and for it: who may write
+a claim must neither take off the one nor choose the other. A network of the node may."""
+_OPEN = ("off", "allow", False)
+"""Values of a network's keys of policies that hold a pod to less: which network is named is the claim's to say."""
+_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+"""Of an interface that network policies can hold for (sriov_cni/commands/membership/policy_requests.py)."""
 _KEYS = vf_request.KEYS - set(_DRIVERS)
 
 _SOME_IPAM = {"type": "host-local"}  # whether the call's configuration has one is not known here
@@ -78,11 +84,15 @@ def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     keys = {key: value for key, value in given.items() if key not in _OWN}
     network = given.get("network")
     found = _named(network, named) if network else {}
-    keys = {**{key: value for key, value in found.items() if key in _KEYS}, **keys}
+    keys = {**{key: value for key, value in found.items() if _counts(key, value)}, **keys}
     ipam = found.get("ipam")
     document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": ipam or _SOME_IPAM}))
     vf_request.read(document, environment.Arguments())
     return ClaimNetwork(interface, keys, network or "", ipam, unattached)
+
+
+def _counts(key: str, value: Any) -> bool:
+    return key in _KEYS and not (key.startswith("policy") and value in _OPEN)
 
 
 def _refuse_unknown(given: Keys) -> None:
@@ -99,6 +109,8 @@ def _refuse_unknown(given: Keys) -> None:
 
 def _interface(name: Any) -> str:
     problem = "must be a string" if not isinstance(name, str) else name and environment.ifname_problem(name)
+    if not problem and name and not _NAME.fullmatch(name):
+        problem = "must hold only letters, digits, '_', '.', '-'"
     if problem:
         raise netconf.invalid(f"interface {name!r} {problem}", "give a name as in net1, or leave it out")
     return str(name)

@@ -67,10 +67,12 @@ class Enforcer:
                     pod_tables.remember(inner, held)
 
     def mark_of(self, key: Key) -> int:
-        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
-        with self._lock:
-            held = self._held.get(key)
-            return 0 if held is None else held.mark
+        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed.
+
+        Without the lock: it is asked for on the daemon's event loop, and a pod may make the lock's holder wait.
+        """
+        held = self._held.get(key)
+        return 0 if held is None else held.mark
 
     def release(self, key: Key, pod: netns.Netns | None) -> None:
         """End it: the VF has left. What is in the namespace goes with that at the latest."""

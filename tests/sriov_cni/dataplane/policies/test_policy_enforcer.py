@@ -340,6 +340,18 @@ def test_rules_that_were_swapped_before_they_were_read_are_replaced(reached: Rea
     assert (reached.rules, reached.repaired) == (made, 1)
 
 
+def test_rules_that_were_never_read_are_not_believed_after_a_failure(reached: Reached) -> None:
+    reached.add(policy(ONE))
+    made = reached.rules
+    reached.swap()
+    reached.ruleset.refuse("create table")
+    with pytest.raises(errors.KernelError):
+        reached.bring(policy(ONE))
+    for _ in range(2):
+        reached.bring(policy(ONE))
+    assert reached.rules == made
+
+
 @pytest.mark.parametrize("after", [policy(OTHER), pod_policies.NOTHING])
 def test_rules_that_are_swapped_just_after_a_change_are_seen(reached: Reached, after: pod_policies.PodPolicy) -> None:
     """Before anybody could ask for the generation."""
