@@ -1,5 +1,6 @@
 """What the enforcer does to a namespace: as little as it can, in one transaction, and again after others' changes."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Iterator
@@ -202,6 +203,16 @@ def test_a_kernel_without_chains_at_the_egress_is_named(stage: Stage) -> None:
     stage.ruleset.refuse("add chain netdev")
     with memory_kernel.opener(stage.machine)() as net, pytest.raises(errors.UnsupportedError, match=r"policyRaw.*net1"):
         stage.enforcer.arrived(net, holding.key, "net1")
+
+
+def test_two_interfaces_of_a_pod_whose_connections_have_one_label_are_refused(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    for name, refused in (("net117", True), ("net2", False)):
+        other = msgspec.structs.replace(stage.holding, scope=pod_policies.Scope(name, 9))
+        with pytest.raises(errors.UnsupportedError, match="net1 and net117") if refused else contextlib.nullcontext():
+            stage.hold(policy(ONE), other)
+    elsewhere = msgspec.structs.replace(stage.holding, scope=pod_policies.Scope("net117", 9), netns=(0, 1))
+    stage.hold(policy(ONE), elsewhere)
 
 
 def test_release_ends_it_and_takes_the_rules(stage: Stage) -> None:
