@@ -59,7 +59,7 @@ class GrantedDevice(msgspec.Struct, frozen=True):
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     """A claim that is prepared: who it is for, and its devices.
 
-    `of_one_pod`: it was made for its pod from a template, so that no other pod can name it.
+    `of_one_pod`: it was made for its pod from a template; another one that names it has no VF.
     """
 
     version: int = FORMAT

@@ -7,13 +7,12 @@ of the call has none. Addresses come by the `ipam` of a network of the node alon
 and files that it writes.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_cni.spec import cni_errors, environment, netconf, policy_modes, vf_request
 from sriov_dra.claims import reading
 
 _OWN = ("interface", "network", "unattached")
@@ -36,8 +35,6 @@ _NODES = ("policy", "policyUnknown", "policyRaw", "viaHost", "hostLinkAddresses"
 a claim must neither take off the one nor choose the other. A network of the node may."""
 _OPEN = ("off", "allow", False)
 """Values of a network's keys of policies that hold a pod to less: which network is named is the claim's to say."""
-_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
-"""Of an interface that network policies can hold for (sriov_cni/commands/membership/policy_requests.py)."""
 _KEYS = vf_request.KEYS - set(_DRIVERS)
 
 _SOME_IPAM = {"type": "host-local"}  # whether the call's configuration has one is not known here
@@ -109,7 +106,7 @@ def _refuse_unknown(given: Keys) -> None:
 
 def _interface(name: Any) -> str:
     problem = "must be a string" if not isinstance(name, str) else name and environment.ifname_problem(name)
-    if not problem and name and not _NAME.fullmatch(name):
+    if not problem and name and not policy_modes.INTERFACE.fullmatch(name):
         problem = "must hold only letters, digits, '_', '.', '-'"
     if problem:
         raise netconf.invalid(f"interface {name!r} {problem}", "give a name as in net1, or leave it out")
