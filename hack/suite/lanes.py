@@ -4,7 +4,7 @@ Most tests of a guest keep one core busy and wait now and then, so the tests tha
 those have ended, other guests. Four guests with a part of the tests each keep both cores busy to the end. But beside
 two guests, tests that need none would miss their times.
 
-Two CPUs that are emulated on a busy machine wait for each other more than they do at once: with one CPU a guest does the
+Two emulated CPUs on a busy machine wait for each other more than they do at once: with one CPU a guest does the
 same in three quarters of the CPU time. The first guest has two, for tests of what is done at once.
 """
 
