@@ -25,6 +25,10 @@ GUEST = pytest.StashKey[relay.Relay]()
 FOLDER = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--guest-cpus", metavar="N", help="CPUs of the tests' guest; default: 2")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker("lab")
     if not IN_GUEST:
@@ -89,7 +93,9 @@ def _guest(item: pytest.Item) -> relay.Relay:
     if GUEST not in stash:
         tests = [each.nodeid for each in item.session.items if _is_ours(each)]
         stash[FOLDER] = Path(tempfile.mkdtemp(prefix="sriov-lab-tests-"))
-        stash[GUEST] = relay.Relay(PROJECT / "hack" / "lab", stash[FOLDER], tests, stash.get(relay.OPTIONS, []))
+        cpus = item.config.getoption("--guest-cpus", None)
+        options = [*stash.get(relay.OPTIONS, []), *(["--cpus", cpus] if cpus else [])]
+        stash[GUEST] = relay.Relay(PROJECT / "hack" / "lab", stash[FOLDER], tests, options)
         _say(item.config, f"booting a guest for {len(tests)} tests; its log: {stash[FOLDER] / relay.LOG}")
     return stash[GUEST]
 

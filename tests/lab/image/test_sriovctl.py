@@ -31,14 +31,18 @@ COMMANDS = (
 FALSE = {"config-bad", "kubelet-missing", "plugin-missing", "daemon-down", "no-network", "not-registered"}
 
 
-@pytest.fixture
-def serving(node: nodes.Node) -> Iterator[nodes.Node]:
-    """Pod default/red has a VF; the host's sriovctl finds the ConfigMaps where the containers have them."""
+@pytest.fixture(scope="module")
+def serving(runtime: nodes.Runtime) -> Iterator[nodes.Node]:
+    """Pod default/red has a VF; the host's sriovctl finds the ConfigMaps where the containers have them.
+
+    For all tests here, none of which changes anything.
+    """
     api = pod_resources.PodResources({("default", "red"): [[(RESOURCE, [VF])]]})
     api.known[RESOURCE] = [VF]
     _NETWORKS.mkdir(parents=True, exist_ok=True)
-    (_NETWORKS / "10-n1.conf").write_text(json.dumps({**test_confinement.network(node), "deviceID": VF}))
     with contextlib.ExitStack() as stack:
+        node = stack.enter_context(contextlib.closing(nodes.Node(runtime)))
+        (_NETWORKS / "10-n1.conf").write_text(json.dumps({**test_confinement.network(node), "deviceID": VF}))
         for volume, place in _CONFIGMAPS.items():
             place.symlink_to(node.file(volume, "."))
             stack.callback(place.unlink)
