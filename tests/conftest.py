@@ -49,10 +49,15 @@ def _nothing_is_left_unclosed() -> Iterator[None]:
     gc.collect()
 
 
+def in_memory(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for nodes of small files, on a path that is short enough for sockets."""
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=SHM if SHM.is_dir() else None)
+
+
 @pytest.fixture
 def folder() -> Iterator[pathlib.Path]:
     """In memory: for tests that make thousands of nodes of small files."""
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as made:
+    with in_memory("tmp") as made:
         yield pathlib.Path(made)
 
 
