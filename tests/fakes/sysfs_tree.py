@@ -49,6 +49,7 @@ class SysfsTree:
         self.tree = sysfs.Tree(root)
         self._models: dict[str, Model] = {}
         self._below: dict[str, str] = {}  # bridges by PCI bus
+        self._folders: dict[str, pathlib.Path] = {}
         self._carriers: dict[str, tuple[int, int]] = {}
         (root / "bus/pci/devices").mkdir(parents=True, exist_ok=True)
 
@@ -60,6 +61,7 @@ class SysfsTree:
         `below` are the PCI bridges between root and PF, as in `0000:00:01.0/0000:02:00.0`.
         """
         self._below[pci.rpartition(":")[0]] = below
+        self._folders.clear()
         address = self._add_device(pci, model.vendor, model.pf_device, model)
         self._models[address] = model
         self._write(address, "sriov_totalvfs", model.totalvfs)
@@ -107,15 +109,18 @@ class SysfsTree:
         self, address: devices.PciAddress, *netdevs: sysfs.Netdev | None, ports: Mapping[str, str] = NO_PORTS
     ) -> None:
         """Show these netdevs below the device, with port names by netdev; a VF in another namespace shows none."""
+        folder = self._folder(address) / "net"
+        if not any(netdevs) and not folder.exists():
+            folder.mkdir()
+            return
         made = pathlib.Path(tempfile.mkdtemp(dir=self.root, prefix="net-"))
         made.chmod(0o755)
         self._fill(made, address, netdevs)
         for name, port in ports.items():
             (made / name / "phys_port_name").write_text(f"{port}\n")
-        folder = self._folder(address) / "net"
         if folder.exists():
             _exchange(made, folder)  # a concurrent reader finds the former or the new
-            shutil.rmtree(made)
+            _remove(made)
         else:
             made.rename(folder)
 
@@ -130,7 +135,7 @@ class SysfsTree:
                 **dict(zip(("carrier", "carrier_changes"), self._carriers.get(address, ()), strict=False)),
             }
             for name, value in values.items():
-                (folder / netdev.name / name).write_text(f"{value}\n")
+                _put(f"{folder}/{netdev.name}/{name}", value)
 
     def add_accelerator(
         self, pci: str, vendor: str = "8086", device: str = "0d5c", driver: str | None = "pci-pf-stub"
@@ -297,10 +302,30 @@ class SysfsTree:
         (self.root / folder / name).symlink_to(os.path.relpath(target, self.root / folder))
 
     def _folder(self, address: devices.PciAddress) -> pathlib.Path:
-        return self.root / "devices/pci0000:00" / self._below.get(address.rpartition(":")[0], "") / address
+        if address not in self._folders:
+            below = self._below.get(address.rpartition(":")[0], "")
+            self._folders[address] = self.root / "devices/pci0000:00" / below / address
+        return self._folders[address]
 
     def _write(self, address: devices.PciAddress, name: str, value: object) -> None:
-        (self._folder(address) / name).write_text(f"{value}\n")
+        _put(f"{self._folder(address)}/{name}", value)
+
+
+def _put(path: str, value: object) -> None:
+    """Write as pathlib does, in a quarter of its time: tests make a hundred thousand of these files."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(file, f"{value}\n".encode())
+    finally:
+        os.close(file)
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Remove a folder that is empty in most cases."""
+    try:
+        folder.rmdir()
+    except OSError:
+        shutil.rmtree(folder)
 
 
 def _exchange(one: pathlib.Path, other: pathlib.Path) -> None:

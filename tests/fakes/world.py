@@ -193,8 +193,8 @@ class World:
         self._pfs[index] = Pf(profile, address, [profile.fresh] * vfs, [settings.NO_MAC] * vfs)
         self._show_carrier(self._pfs[index])
         made = self._vf_addresses(address)
-        for vf in made:
-            self.bind(vf)
+        for number, vf in enumerate(made):
+            self._bind(vf, self._pfs[index], number)
         return tuple(made)
 
     def set_numvfs(self, pf: devices.PciAddress, numvfs: int, *, autoprobe: bool = True) -> None:
@@ -205,10 +205,10 @@ class World:
         self._pfs[index].vfs = [self._pfs[index].profile.fresh] * numvfs
         gone = self._vf_addresses(pf)
         self._rdmas = [each for each in self._rdmas if each.pci not in gone]
-        for vf in self.node.set_numvfs(pf, numvfs):
+        for number, vf in enumerate(self.node.set_numvfs(pf, numvfs)):
             self.node.set_driver(vf, None)
             if autoprobe:
-                self.bind(vf)
+                self._bind(vf, self._pfs[index], number)
 
     def lose_link(self, pf: devices.PciAddress) -> None:
         """Take the PF's carrier, as by an unplugged cable."""
@@ -235,8 +235,12 @@ class World:
 
     def bind(self, vf: devices.PciAddress) -> None:
         """Give the VF its driver: a new netdev in the host. igbvf takes an administered address from the start."""
-        pf = next(pf for pf in self._pfs.values() if vf in self._vf_addresses(pf.pci))
-        index, number = self._index(pf.pci), self._vf_addresses(pf.pci).index(vf)
+        found = ((pf, self._vf_addresses(pf.pci)) for pf in self._pfs.values())
+        pf, addresses = next((pf, addresses) for pf, addresses in found if vf in addresses)
+        self._bind(vf, pf, addresses.index(vf))
+
+    def _bind(self, vf: devices.PciAddress, pf: Pf, number: int) -> None:
+        index = self._index(pf.pci)
         name = f"{self._named(index)}v{number}"
         own = f"02:00:00:{index:02x}:00:{number:02x}"
         address = own if pf.vfs[number].mac == settings.NO_MAC else pf.vfs[number].mac

@@ -13,7 +13,7 @@ FOLDER = pathlib.Path(__file__).parents[2] / "deploy/kustomize"
 
 
 def documents() -> list[Any]:
-    return [yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in ("configmap", "daemonset")]
+    return [yaml.load((FOLDER / f"{name}.yaml").read_text(), yaml.CSafeLoader) for name in ("configmap", "daemonset")]
 
 
 def changed(*path: Any, to: object) -> list[Any]:

@@ -4,7 +4,6 @@ import importlib
 import json
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from sriovctl import app
 from sriovctl.views import documents
+from tests import conftest
 from tests.examples import table
 from tests.sriovctl import nodes, test_page
 
@@ -31,7 +31,7 @@ INNER = {"Inventory": "OwnerItem", "PodPolicy": "PodPolicyInterface", "Topology"
 
 @pytest.fixture(scope="module")
 def told() -> Iterator[nodes.Node]:
-    with tempfile.TemporaryDirectory(prefix="ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
+    with conftest.in_memory("ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
         yield node
 
 

@@ -3,14 +3,13 @@
 import pathlib
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from sriov.state import policy_notes
-from tests import terminals
+from tests import conftest, terminals
 from tests.sriovctl import nodes, test_page
 
 WIDTHS = (60, 80, 120, 200)
@@ -36,7 +35,7 @@ WHOLE = {
 @pytest.fixture(scope="module")
 def told() -> Iterator[nodes.Node]:
     """The node of the page, with its story; whatever is asked is asked once more in a terminal."""
-    with tempfile.TemporaryDirectory(prefix="ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
+    with conftest.in_memory("ctl-") as folder, test_page.told(pathlib.Path(folder)) as node:
         notes = policy_notes.NoteFile(node.folder / "run")
         while (found := notes.read()) is None or not any(each.digest for each in found.pods):
             time.sleep(0.05)  # a process cannot enter the pod in memory: it takes the daemon's word

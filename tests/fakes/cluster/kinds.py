@@ -5,6 +5,8 @@ its template, a port used twice) is not checked.
 """
 
 import dataclasses
+import functools
+import json
 from typing import Any
 
 Object = dict[str, Any]
@@ -41,10 +43,16 @@ class Kind:
 
 def violation(found: Object, version: str) -> str | None:
     """Return what this version's schema says against the object; None for nothing."""
+    return _said(json.dumps(found), version)
+
+
+@functools.cache
+def _said(document: str, version: str) -> str | None:
+    """One object is in many renderings, and each time the schemas are read from their files."""
     import kubernetes_validate  # its import makes a parser, and takes two seconds of every session
 
     try:
-        kubernetes_validate.validate(found, version, strict=True)
+        kubernetes_validate.validate(json.loads(document), version, strict=True)
     except kubernetes_validate.ValidationError as error:
         return str(error.message)
     return None

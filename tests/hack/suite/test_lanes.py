@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from hack.suite import lanes
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -44,16 +46,28 @@ def of(lane: lanes.Lane) -> tuple[str, ...]:
     return tuple(each for each in lane.arguments if not each.startswith(("--numprocesses", "--dist")))
 
 
-def test_a_whole_run_has_each_test_once() -> None:
-    every, *parts = collected((), *map(of, lanes.planned(fast=False)))
+SLOW = ("-m", "lab or bench or slow")
+
+
+@pytest.fixture(scope="module")
+def sessions() -> dict[tuple[str, ...], list[str]]:
+    """The tests by their arguments: all, those of each lane, and those that a fast run leaves out."""
+    planned = [*lanes.planned(fast=False), *lanes.planned(fast=True)]
+    arguments = ((), SLOW, *map(of, planned))
+    return dict(zip(arguments, collected(*arguments), strict=True))
+
+
+def test_a_whole_run_has_each_test_once(sessions: dict[tuple[str, ...], list[str]]) -> None:
+    parts = [sessions[of(lane)] for lane in lanes.planned(fast=False)]
     once = collections.Counter(test for part in parts for test in part)
     assert [test for test, times in once.items() if times > 1] == []
-    assert once.keys() == set(every)
+    assert once.keys() == set(sessions[()])
 
 
-def test_a_fast_run_boots_nothing_measures_nothing_and_does_without_what_takes_long() -> None:
+def test_a_fast_run_boots_nothing_measures_nothing_and_does_without_what_takes_long(
+    sessions: dict[tuple[str, ...], list[str]],
+) -> None:
     [lane] = lanes.planned(fast=True)
-    every, fast, slow = collected((), of(lane), ("-m", "lab or bench or slow"))
-    left_out = set(every) - set(fast)
-    assert left_out == set(slow)
+    left_out = set(sessions[()]) - set(sessions[of(lane)])
+    assert left_out == set(sessions[SLOW])
     assert any("tests/lab/" in each for each in left_out)

@@ -5,7 +5,6 @@ import importlib
 import json
 import pathlib
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from sriov.cluster import policies
 from sriovctl.cluster import kubectl
 from sriovctl.views import documents
-from tests import terminals
+from tests import conftest, terminals
 from tests.examples import table
 from tests.fakes.cluster import kinds
 from tests.sriovctl import nodes
@@ -26,7 +25,7 @@ from tests.sriovctl.commands import test_doctor
 def cluster() -> Iterator[clusters.Cluster]:
     """On node-1 pod default/web has a VF of rail_a; node-2 has no driver for one of its VFs, and rail_b."""
     with contextlib.ExitStack() as stack:
-        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-")))
+        folder = pathlib.Path(stack.enter_context(conftest.in_memory("ks-")))
         machines = []
         for name in clusters.NAMES[:2]:
             (folder / name).mkdir()
@@ -162,7 +161,7 @@ def test_what_cannot_be_done_is_said_once(
 @pytest.fixture
 def guarded(cluster: clusters.Cluster) -> Iterator[nodes.Node]:
     """Pod db on node-3 takes TCP 5432 of default/front, which is somewhere, and is held to that."""
-    with tempfile.TemporaryDirectory(prefix="ks-") as folder:
+    with conftest.in_memory("ks-") as folder:
         machine = nodes.Node(pathlib.Path(folder))
         with contextlib.closing(machine), contextlib.closing(test_doctor.Sick(machine)):
             opening = policies.Opening(
