@@ -11,6 +11,8 @@ import msgspec
 from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 
+TYPES = ("sriov", "ib-sriov")
+"""Types of networks that are this plugin's: its own, and ib-sriov-cni's where the shim has that name, too."""
 _OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
 _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
 
@@ -25,7 +27,7 @@ class InstalledPlugin(enum.Enum):
 
 
 class NetworkFile(msgspec.Struct, frozen=True):
-    """A configuration file of a network with a plugin of type sriov. `problem` is why ADD would refuse it."""
+    """A configuration file of a network with a plugin of ours. `problem` is why ADD would refuse it."""
 
     file: str
     problem: str | None = None
@@ -44,13 +46,13 @@ def plugin(folder: pathlib.Path) -> InstalledPlugin:
 
 
 def networks(folder: pathlib.Path) -> tuple[tuple[NetworkFile, ...], bool]:
-    """Return networks of type sriov, and whether Multus is configured, which reads networks from the API server."""
+    """Return networks of our types, and whether Multus is configured, which reads networks from the API server."""
     found: list[NetworkFile] = []
     multus = False
     for path in sorted([*folder.glob("*.conf"), *folder.glob("*.conflist"), *folder.glob("*.json")]):
         for network in _plugins(path):
             multus = multus or str(network.get("type", "")).startswith("multus")
-            if network.get("type") == "sriov":
+            if network.get("type") in TYPES:
                 found.append(NetworkFile(path.name, problem(document(network))))
     return tuple(found), multus
 
