@@ -13,9 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from sriov import devices
+from sriov.state import ledger
 from tests.fakes import config_maps
 from tests.hack import test_containerfile
 from tests.kernel import namespaces
+from tests.lab import igb
 from tests.lab.image import manifests, nodes, test_confinement
 from tests.lab.runtimes import benches
 
@@ -95,16 +98,47 @@ def test_pods_come_and_go_while_the_nodes_key_comes_late_and_changes(
     assert process.returncode == 0
 
 
+def install(runtime: nodes.Runtime, target: str, place: pathlib.Path) -> None:
+    """Run the init container to its end."""
+    options = (mounted(place, "/host/opt/cni/bin"), mounted("/etc/os-release", "/host/etc/os-release", "ro"))
+    arguments = (*test_containerfile.TARGETS[target], "--no-sleep")
+    run = command(runtime, f"operators-{target}", *options, arguments=arguments)
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(("target", "plugin"), [("cni", "sriov"), ("ib-cni", "ib-sriov")])
 def test_an_init_container_puts_the_shim_there_and_ends(runtime: nodes.Runtime, target: str, plugin: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = pathlib.Path(name)
         (place / plugin).write_bytes(INCUMBENT)
-        options = (mounted(place, "/host/opt/cni/bin"), mounted("/etc/os-release", "/host/etc/os-release", "ro"))
-        arguments = (*test_containerfile.TARGETS[target], "--no-sleep")
         for _ in range(2):
-            run = command(runtime, f"operators-{target}", *options, arguments=arguments)
-            done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
-            assert done.returncode == 0, done.stderr
+            install(runtime, target, place)
             assert (place / plugin).read_bytes() == (nodes.CNI / "sriov").read_bytes(), "of one name or the other"
             assert (place / f"{plugin}.before-sriov-underlay").read_bytes() == INCUMBENT
+
+
+def test_a_pod_is_held_while_the_shim_goes_and_its_vf_comes_home(runtime: nodes.Runtime, node: nodes.Node) -> None:
+    """The way there and back: sriov-cni's binary, the shim over it, and that binary again while a pod has a VF."""
+    shim, kept = nodes.CNI / "sriov", nodes.CNI / "sriov.before-sriov-underlay"
+    network = test_confinement.network(node, ipam=None)
+    try:
+        with test_confinement.serving(node) as failed:
+            assert failed == ""
+            shim.write_bytes(INCUMBENT)
+            install(runtime, "cni", nodes.CNI)
+            with namespaces.made("red") as pod:
+                node.cni("ADD", network, "c1", pod.path, test_confinement.ARGS)
+                shim.write_bytes(INCUMBENT)
+                subprocess.run(["ip", "netns", "exec", pod.name, "ip", "link", "show", "net1"], check=True)
+                assert records() == [test_confinement.VF]
+            benches.until(lambda: records() == [])
+            assert igb.TREE.netdev(devices.pci_address(test_confinement.VF)) is not None
+    finally:
+        install(runtime, "cni", nodes.CNI)
+        kept.unlink(missing_ok=True)
+
+
+def records() -> list[str]:
+    """The VFs that pods hold, by the ledger."""
+    return [each.pci for each in ledger.Ledger(nodes.RUN).records()]
