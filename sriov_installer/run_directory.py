@@ -14,10 +14,12 @@ from sriov import devices, errors
 
 _CLUSTER = "cluster"  # of the agent's sockets, in a DaemonSet
 _CLAIMS = "claims"  # grants, by the UIDs of their claims
-_FOLDERS = ("vfs", "homes", "defaults", "attached", _CLAIMS, _CLUSTER)
+_CALLS = "claimed"  # what a call attached for claims, by its interface and container
+_FOLDERS = ("vfs", "homes", "defaults", "attached", _CLAIMS, _CALLS, _CLUSTER)
 _OF_A_VF = (".json", ".tmp")
 _OF_THE_AGENT = re.compile(r"(agent|policies)\.sock|\.(agent|policies)\.sock\.\d+")
 _OF_A_CLAIM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(json|tmp)")
+_OF_A_CALL = re.compile(r"[^/@]+@[^/]+\.(json|tmp)")
 _FILES = re.compile(r"cni\.sock|\.cni\.sock\.\d+|recent(\.1)?\.jsonl|(trouble|policies)\.(json|tmp)|[\w-]+\.lock")
 
 
@@ -55,6 +57,8 @@ def _is_ours(run_dir: pathlib.Path, path: pathlib.Path) -> bool:
         return _OF_THE_AGENT.fullmatch(path.name) is not None
     if path.parent.name == _CLAIMS:
         return _OF_A_CLAIM.fullmatch(path.name) is not None
+    if path.parent.name == _CALLS:
+        return _OF_A_CALL.fullmatch(path.name) is not None
     return path.name == ".try" or (path.suffix in _OF_A_VF and _is_address(path.stem))
 
 

@@ -88,7 +88,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DRAWN = {"mermaid"}
 FOREIGN = ("failed to find plugin", "Insufficient")  # words of runtimes and of Kubernetes, which no code here has
 TYPED = ("sriovctl ", "sriov-", "ip link")
-SOURCES = ("sriov", "sriov_cni", "deviceplugin", "sriovctl")
+SOURCES = ("sriov", "sriov_cni", "sriov_dra", "deviceplugin", "sriovctl")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ FORMAT = 1
 
 class AttachedVf(msgspec.Struct, frozen=True, kw_only=True):
     """A VF in its pod. `claim` is the claim's UID, `ifname` the name that the runtime asked for, `addresses` are with
-    their prefixes."""
+    their prefixes. `within` is as in the ledger's Owner."""
 
     version: int = FORMAT
     pci: devices.PciAddress
@@ -26,6 +26,7 @@ class AttachedVf(msgspec.Struct, frozen=True, kw_only=True):
     ifname: str
     mac: str = ""
     addresses: tuple[str, ...] = ()
+    within: str = ""
 
 
 _ATTACHED = msgspec.json.Decoder(AttachedVf)
@@ -48,6 +49,6 @@ class AttachedVfs:
             found = None if data is None else _ATTACHED.decode(data)
         except (errors.LedgerError, msgspec.MsgspecError):
             return None
-        if found is None or found.version > FORMAT or not record.belongs_to(found.container_id, found.ifname):
+        if found is None or found.version > FORMAT:
             return None
-        return found
+        return found if record.belongs_to(found.container_id, found.ifname, found.within) else None

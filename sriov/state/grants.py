@@ -34,7 +34,7 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     `network` is its network configuration, empty if the CNI call brings one. If the claim names a network of the node,
     `node_network` is its name and `ipam` that section of it, None if it has none.
     `unattached` is the reason why the pod may start without it, "" if it may not. `share` is its part of the device, ""
-    for the whole.
+    for the whole. `is_vf`: it is a NIC's VF, and no other device.
     """
 
     id: str
@@ -48,12 +48,18 @@ class GrantedDevice(msgspec.Struct, frozen=True):
     ipam: dict[str, Any] | None = None
     unattached: str = ""
     share: str = ""
+    is_vf: bool = True
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the CNI plugin is to attach it."""
+        return self.is_vf and not self.unattached
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True):
     """A claim that is prepared: who it is for, and its devices.
 
-    `of_one_pod`: it was made for its pod from a template, so that no other pod can name it.
+    `of_one_pod`: it was made for its pod from a template; another one that names it has no VF.
     """
 
     version: int = FORMAT

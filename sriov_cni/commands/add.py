@@ -231,7 +231,7 @@ def _request(
     link_layers.check(daemon.node, vf, wanted)
     way = joining.check(daemon, call, network, vf, wanted)
     if daemon.guard is not None:
-        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted))
+        daemon.guard.check(vf, wanted.wanted, joining.membership(way.mode, wanted, further=call.invocation.further))
     pf = daemon.node.uplink(vf)
     if wanted.mtu and pf and wanted.mtu > pf.mtu:
         raise errors.SettingError(

@@ -39,8 +39,8 @@ def _command(daemon: Daemon, call: Call) -> "_Command":
 
 def _was_by_claims(known: claims.PodClaims, call: Call) -> bool:
     if call.invocation.command is environment.Command.GC:
-        return bool(known.attached.all())
-    return call.invocation.command in _OF_WHAT_IS_THERE and known.attached.has(*call.key)
+        return bool(known.calls.all())
+    return call.invocation.command in _OF_WHAT_IS_THERE and known.calls.has(*call.key)
 
 
 _Command = Callable[[Daemon, Call], Awaitable[bytes]]

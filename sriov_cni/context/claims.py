@@ -32,14 +32,14 @@ class GrantedVf(msgspec.Struct, frozen=True):
 class PodClaims:
     """The grants of the run directory, read again whenever the folder has changed. For one thread.
 
-    `attached` are the calls that attached all devices of a pod's claims.
+    `calls` are those that attached all devices of a pod's claims.
     """
 
     def __init__(self, run_dir: pathlib.Path) -> None:
-        self.attached = claim_attachments.ClaimAttachments(run_dir)
+        self.calls = claim_attachments.ClaimAttachments(run_dir)
         self._folder = run_dir / "claims"
         self._grants = grants.Grants(run_dir)
-        self._attached = attached_vfs.AttachedVfs(run_dir)
+        self._notes = attached_vfs.AttachedVfs(run_dir)
         self._stamp: tuple[int, int] | None = None
         self._known: Mapping[str, GrantedVf] = {}
 
@@ -58,7 +58,7 @@ class PodClaims:
         )
 
     def of_pod(self, args: environment.Arguments) -> list[GrantedVf]:
-        """Return all VFs of the pod's claims, by the claims' names and each in the claim's order.
+        """Return all VFs of the pod's claims that are to be attached, by the claims' names, each in its claim's order.
 
         Raises CniError with code 7 if the call names no pod: it might be one that has a claim. LedgerError.
         """
@@ -67,7 +67,7 @@ class PodClaims:
                 "CNI_ARGS names no pod, so that its claims cannot be known",
                 "let a Kubernetes runtime pass K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID, or leave `claims` out",
             )
-        found = [each for each in self._by_device().values() if _is_for(each.grant, args)]
+        found = [each for each in self._by_device().values() if each.device.is_ours and _is_for(each.grant, args)]
         return sorted(found, key=lambda each: (each.grant.name, each.grant.uid))
 
     def note(
@@ -86,9 +86,10 @@ class PodClaims:
             ifname=invocation.ifname,
             mac=interface.mac,
             addresses=tuple(each.address for each in leased.ips),
+            within=invocation.within,
         )
         try:
-            self._attached.write(attached)
+            self._notes.write(attached)
         except errors.LedgerError as error:
             _log.warning("the status of %s will not have VF %s: %s", granted.grant, pci, error)
 

@@ -26,13 +26,17 @@ PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,5}")
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """What a pod would have of its cluster: the way to Services in effect, its host link, and network policies."""
+    """What a pod would have of its cluster: the way to Services in effect, its host link, and network policies.
+
+    `further`: another interface of the pod has the first two, and was judged by them.
+    """
 
     services: service_modes.ServicesMode = service_modes.ServicesMode.OFF
     host_link: bool = False
     via: tuple[kernel.IpNetwork, ...] = ()
     addresses: tuple[kernel.IpInterface, ...] = ()
     policy: policy_modes.PolicyWish = policy_modes.PolicyWish()
+    further: bool = False
 
 
 NOTHING = Membership()
@@ -125,7 +129,7 @@ def refusal(policy: Policy, vf: devices.VF, wanted: settings.VfSettings, members
     if rule is None:
         return f"every VF of PF {vf.pf_netdev or vf.pf}: no rule names it"
     return (
-        _refused_membership(rule, membership)
+        (None if membership.further else _refused_membership(rule, membership))
         or _refused_policy(rule, membership.policy)
         or _refused_setting(rule, wanted)
     )

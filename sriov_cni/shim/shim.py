@@ -2,7 +2,7 @@
 """Shim that the runtime executes for every pod: passes the call to the daemon, runs the IPAM plugin, prints the answer.
 
 One self-contained file that imports only built-in modules, because every pod waits for its start. It parses no JSON and
-decides nothing; wire.py describes the frames. shim.c is the same as a native program: change both together.
+decides nothing; wire.py describes the frames. shim.c and plugins.h are the same as a native program: change both.
 It reads two variables for itself: SRIOV_CNI_SOCKET (the daemon's socket), SRIOV_CNI_WAIT (seconds to wait for a daemon
 that is being replaced). STATUS waits for nothing: the runtime asks whether a pod could be attached now.
 """

@@ -48,7 +48,8 @@ class Arguments(msgspec.Struct, frozen=True):
 class Invocation(msgspec.Struct, frozen=True):
     """A checked environment. Fields that the command does not need are empty.
 
-    `within` is the runtime's CNI_IFNAME if this is one of several interfaces that its call makes, or else "".
+    `within` is the runtime's CNI_IFNAME if this is one of several interfaces that its call makes, or else "". Of those
+    one makes the pod a member of its cluster, and the others are `further` ones.
     """
 
     command: Command
@@ -58,6 +59,7 @@ class Invocation(msgspec.Struct, frozen=True):
     args: Arguments = msgspec.field(default_factory=Arguments)
     path: str = ""
     within: str = ""
+    further: bool = False
 
 
 def _container_id(value: str) -> str | None:

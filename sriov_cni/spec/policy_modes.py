@@ -1,6 +1,7 @@
 """The keys `policy`, `policyUnknown` and `policyRaw` of a network configuration, checked. Pure."""
 
 import enum
+import re
 from typing import TypeVar
 
 import msgspec
@@ -8,6 +9,9 @@ import msgspec
 from sriov_cni.spec import cni_errors, netconf
 
 _T = TypeVar("_T", bound=enum.StrEnum)
+
+INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+")
+"""Names that an interface of a pod with policies can have: they become part of nft's commands."""
 
 
 class PolicyMode(enum.StrEnum):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sriov_cni.spec import cni_errors, environment, netconf, vf_request
+from sriov_cni.spec import cni_errors, environment, netconf, policy_modes, vf_request
 from sriov_dra.claims import reading
 
 _OWN = ("interface", "network", "unattached")
@@ -30,8 +30,11 @@ _DRIVERS = (
     "claims",
 )
 """Keys that only the network configuration of the call has."""
-_NODES = ("policy", "policyUnknown", "policyRaw")
-"""Keys by which a pod is held to network policies: who may write a claim must not take them off. A network may."""
+_NODES = ("policy", "policyUnknown", "policyRaw", "viaHost", "hostLinkAddresses")
+"""Keys by which a pod is held to network policies, and by which the node routes addresses to and for it: who may write
+a claim must neither take off the one nor choose the other. A network of the node may."""
+_OPEN = ("off", "allow", False)
+"""Values of a network's keys of policies that hold a pod to less: which network is named is the claim's to say."""
 _KEYS = vf_request.KEYS - set(_DRIVERS)
 
 _SOME_IPAM = {"type": "host-local"}  # whether the call's configuration has one is not known here
@@ -78,11 +81,15 @@ def _read(given: Keys, pci: str, named: Callable[[str], Keys]) -> ClaimNetwork:
     keys = {key: value for key, value in given.items() if key not in _OWN}
     network = given.get("network")
     found = _named(network, named) if network else {}
-    keys = {**{key: value for key, value in found.items() if key in _KEYS}, **keys}
+    keys = {**{key: value for key, value in found.items() if _counts(key, value)}, **keys}
     ipam = found.get("ipam")
     document = netconf.decode(msgspec.json.encode({**keys, "deviceID": pci, "ipam": ipam or _SOME_IPAM}))
     vf_request.read(document, environment.Arguments())
     return ClaimNetwork(interface, keys, network or "", ipam, unattached)
+
+
+def _counts(key: str, value: Any) -> bool:
+    return key in _KEYS and not (key.startswith("policy") and value in _OPEN)
 
 
 def _refuse_unknown(given: Keys) -> None:
@@ -99,6 +106,8 @@ def _refuse_unknown(given: Keys) -> None:
 
 def _interface(name: Any) -> str:
     problem = "must be a string" if not isinstance(name, str) else name and environment.ifname_problem(name)
+    if not problem and name and not policy_modes.INTERFACE.fullmatch(name):
+        problem = "must hold only letters, digits, '_', '.', '-'"
     if problem:
         raise netconf.invalid(f"interface {name!r} {problem}", "give a name as in net1, or leave it out")
     return str(name)

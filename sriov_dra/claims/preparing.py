@@ -162,6 +162,7 @@ class Preparer:
         return grants.GrantedDevice(
             found.device.id, one.request, one.pool, one.device, found.pool.resource, network.interface,
             network.configuration, network.network, network.ipam, network.unattached, one.share or "",
+            proof.is_attachable(found),
         )  # fmt: skip
 
     def unprepare(self, wanted: ClaimReference) -> None:

@@ -16,7 +16,9 @@ from sriov_dra.claims import claim_objects
 
 API_VERSION, KIND = "sriov-underlay/v1", "VfNetwork"
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # what the API takes as a request's name
-_SOURCES = ("FromClass", "FromClaim")
+_CLAIM = "FromClaim"
+_SOURCES = ("FromClass", _CLAIM)
+_UNATTACHED = "unattached"
 
 
 class ClaimError(errors.SriovError):
@@ -72,7 +74,17 @@ def _parameters(allocated: claim_objects.DeviceAllocation, request: str, driver:
             ours = each.opaque is not None and each.opaque.driver == driver and each.source == source
             if ours and (not each.requests or {request, base(request)} & set(each.requests)):
                 assert each.opaque is not None
-                yield _checked(f"{source} config[{number}]", each.opaque.parameters)
+                found = _checked(f"{source} config[{number}]", each.opaque.parameters)
+                _refuse_what_is_a_classs(source, found)
+                yield found
+
+
+def _refuse_what_is_a_classs(source: str, found: dict[str, Any]) -> None:
+    """Without the hook a container may have a device that no policy of the node has judged: an operator says so."""
+    if source == _CLAIM and _UNATTACHED in found:
+        raise ClaimError(
+            f"{_UNATTACHED} {found[_UNATTACHED]!r} is not the claim's to say", "have it in the config of a DeviceClass"
+        )
 
 
 def _checked(where: str, given: Any) -> dict[str, Any]:

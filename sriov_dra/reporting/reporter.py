@@ -23,7 +23,8 @@ from sriov_dra.reporting import states
 
 _log = logging.getLogger(__name__)
 
-_GATHER = 0.25  # seconds: a pod with several VFs gets them one after the other
+_GATHER = 0.25  # seconds in which what changes is told together
+_TOGETHER = 5.0  # seconds: a pod with several VFs gets them one after the other, with IPv6 some seconds each
 _ABSENCE, _RECHECK = 1.0, 15.0  # seconds
 _RESYNC = 30.0  # seconds between two looks without an event: inotify may have had no room for one
 
@@ -40,11 +41,13 @@ class StatusWriter(Protocol):
 
 class _Told(msgspec.Struct):
     """A claim whose status is kept. `known` is what the server has, None if that has not been asked. `gone`: the server
-    takes none, since it has no such claim, or the claim has no such devices any more."""
+    takes none, since it has no such claim, or the claim has no such devices any more. `halfway` is since when some of
+    its devices are in the pod and others not, None if that is not so."""
 
     grant: grants.ClaimGrant
     known: states.Known | None = None
     gone: bool = False
+    halfway: float | None = None
 
 
 class StatusReporter:
@@ -137,12 +140,24 @@ class StatusReporter:
         if told.known is None:
             told.known = await self._asked(told.grant)
         wanted = self._wanted(told, told.known)
-        if wanted == told.known:
+        if wanted == told.known or self._waits(told, wanted):
             return
         claim = claim_objects.ClaimMetadata(told.grant.name, told.grant.namespace, told.grant.uid)
         self.writes += 1
         await self._writer.apply_status(claim, {"devices": msgspec.to_builtins(list(wanted.values()))}, self._driver)
         told.known = wanted
+
+    def _waits(self, told: _Told, wanted: states.Known) -> bool:
+        """Report whether the rest of its devices may come or go at any moment, and look again soon if so."""
+        loop = asyncio.get_running_loop()
+        if not states.is_halfway(told.grant, wanted):
+            told.halfway = None
+            return False
+        told.halfway = loop.time() if told.halfway is None else told.halfway
+        if loop.time() - told.halfway >= _TOGETHER:
+            return False
+        loop.call_later(_GATHER, self._wake.set)
+        return True
 
     async def _asked(self, grant: grants.ClaimGrant) -> states.Known:
         claim = await self._writer.claim(grant.namespace, grant.name)

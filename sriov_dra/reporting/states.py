@@ -52,6 +52,12 @@ def wanted(driver: str, grant: grants.ClaimGrant, known: Known, seen: Seen, now:
     return found
 
 
+def is_halfway(grant: grants.ClaimGrant, wanted: Known) -> bool:
+    """Report whether some of the claim's devices are in its pod and others are not."""
+    ready = sum(one.status == _TRUE for each in wanted.values() for one in each.conditions)
+    return 0 < ready < len(grant.devices)
+
+
 def _state(
     driver: str, device: grants.GrantedDevice, seen: SeenVf | None, *, was_there: bool
 ) -> claim_objects.DeviceState | None:

@@ -19,7 +19,7 @@ from sriov_installer.cluster import rollouts
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Folder in which the kubelet puts token, authority and namespace (kubernetes.io, "Accessing the Kubernetes API")."""
 _PATIENCE = 30.0  # seconds for one answer
-_PAGE = 50  # pods, of up to some hundred kilobytes each; the job may have 128 MB
+_PAGE = 50  # objects, of up to some hundred kilobytes each; the job may have 128 MB
 
 
 class ApiError(errors.SriovError):
@@ -27,7 +27,7 @@ class ApiError(errors.SriovError):
 
 
 class Api:
-    """Objects of one namespace, and pods of all. Methods raise ApiError."""
+    """Objects of one namespace, and pods and claims of all. Methods raise ApiError."""
 
     def __init__(self, url: str, account: pathlib.Path = ACCOUNT) -> None:
         self._url = url
@@ -49,10 +49,16 @@ class Api:
         self._ask("PATCH", self._daemonset(name), operations, "application/json-patch+json")
 
     def pods(self) -> Iterator[rollouts.Object]:
+        return self._listed("/api/v1/pods")
+
+    def claims(self) -> Iterator[rollouts.Object]:
+        return self._listed("/apis/resource.k8s.io/v1/resourceclaims")
+
+    def _listed(self, path: str) -> Iterator[rollouts.Object]:
         following: str | None = ""
         while following is not None:
             asked = urllib.parse.urlencode({"limit": _PAGE, "continue": following})
-            page = self._ask("GET", f"/api/v1/pods?{asked}")
+            page = self._ask("GET", f"{path}?{asked}")
             yield from page["items"]
             following = page["metadata"].get("continue") or None
 

@@ -65,7 +65,10 @@ def _look(cluster: api.Api, given: argparse.Namespace) -> list[rollouts.Object]:
 
 def _held(cluster: api.Api, given: argparse.Namespace) -> str:
     """Return the pods that hold VFs, "" for none."""
-    return layout.some(rollouts.holders(cluster.pods(), given.resource), _MOST, "; ")
+    found = rollouts.holders(cluster.pods(), given.resource)
+    if given.driver:
+        found += rollouts.claimants(cluster.claims(), given.driver)
+    return layout.some(found, _MOST, "; ")
 
 
 def _lacking(there: Iterable[rollouts.Object]) -> str:
@@ -95,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     removing = _command(commands, "remove-shim", _remove_shim, "take the shim from every node")
     text = "a resource whose holders have to end first, as in intel.com/sriov_vf; again for each"
     removing.add_argument("--resource", action="append", default=[], help=text)
+    text = "a DRA driver whose claims' pods have to end first, as sriov-underlay"
+    removing.add_argument("--driver", default="", help=text)
     return made
 
 

@@ -74,6 +74,21 @@ def holders(pods: Iterable[Object], resources: Collection[str]) -> list[str]:
     return [_shown(pod, held) for pod in pods if _lives(pod) and (held := _held(pod) & set(resources))]
 
 
+def claimants(claims: Iterable[Object], driver: str) -> list[str]:
+    """Return the pods that claims with a device of this driver are reserved for."""
+    return [
+        f"{each['metadata']['namespace']}/{pod['name']} (claim {each['metadata']['name']})"
+        for each in claims
+        if driver in _drivers(each)
+        for pod in each["status"].get("reservedFor") or ()
+    ]
+
+
+def _drivers(claim: Object) -> set[str]:
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    return {each["driver"] for each in (allocation.get("devices") or {}).get("results") or ()}
+
+
 def _lives(pod: Object) -> bool:
     return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in _ENDED
 

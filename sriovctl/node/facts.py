@@ -107,9 +107,11 @@ def _representors(tree: sysfs.Tree, pf: str) -> int:
 
 
 def _sockets(where: paths.Places, seen: snapshot.Survey) -> frozenset[str]:
-    """Return resources whose socket is where the kubelet looks, in either way of registration."""
+    """Return resources whose socket is where the kubelet looks, in either way of registration, or the DRA driver's."""
     folders = (where.kubelet / "device-plugins", where.kubelet / "plugins_registry")
-    return frozenset(pool.resource for pool in seen.dealt if any(_has_socket(each, pool) for each in folders))
+    found = frozenset(pool.resource for pool in seen.dealt if any(_has_socket(each, pool) for each in folders))
+    serves = any(each.is_socket() for each in (where.kubelet / "plugins/sriov-underlay").glob("dra*.sock"))
+    return (found - seen.by_claims) | (seen.by_claims if serves else frozenset())
 
 
 def _has_socket(folder: pathlib.Path, pool: assignment.Pool) -> bool:

@@ -114,7 +114,7 @@ class MortalNode:
         opener = memory_kernel.opener(self.machine)
         here = node.Node(self.machine.node.tree, opener, self.machine.home, patience=0)
         known = claims.PodClaims(self.run_dir)
-        known.attached = mortal_ledger.MortalClaimAttachments(self.run_dir, self.life)
+        known.calls = mortal_ledger.MortalClaimAttachments(self.run_dir, self.life)
         self._daemon = calls.Daemon(here, self.book, claims=known)
         self._runner.run(repair.get_to_know(self._daemon))
 

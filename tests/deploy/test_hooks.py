@@ -83,6 +83,14 @@ def test_what_the_hooks_are_told() -> None:
     ]
 
 
+def test_pods_with_claims_are_asked_for_where_the_driver_is() -> None:
+    found = hooks(test_rendering.VARIANTS["claims"])
+    assert "--driver=sriov-underlay" in pods(found)["pre-delete"]["containers"][0]["args"]
+    [role] = [each for each in found if each["kind"] == "ClusterRole"]
+    claims = {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["list"]}
+    assert role["rules"][1:] == [claims]
+
+
 def test_the_removal_can_be_left_out() -> None:
     left = hooks({"hooks": {"removeShim": False}})
     assert {each["metadata"]["annotations"][HOOK] for each in left} == {"test"}

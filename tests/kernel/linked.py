@@ -107,9 +107,10 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
         namespaces.made("world") as world,
         netns.open_path(f"/run/netns/{node.name}") as home,
     ):
+        for each in (pod.handle, world.handle, home):
+            at_once(each)
         namespaces.ip(node.name, _node_lines(world.name))
         namespaces.ip(world.name, _world_lines())
-        at_once(pod.handle)
         with netns.entered(home):  # the bridges are the wire, which no rule of the node's sees
             for path in pathlib.Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
                 path.write_text("0")
@@ -121,6 +122,7 @@ def opened(tmp_path: pathlib.Path, *options: str) -> Iterator[Place]:
             (world.handle, "vf0", V6.gateway),
         ):
             assert namespaces.until(functools.partial(namespaces.is_reached, where, link, [address]))
+        assert namespaces.until(lambda: not any(map(_are_tentative, (node.name, world.name))))
         yield Place(node, pod, world, home, harness.Client(tmp_path / "run/cni.sock", PLUGINS, pod.path), daemon)
 
 
@@ -148,6 +150,12 @@ def at_once(where: netns.Netns) -> None:
     with netns.entered(where):
         for name in ("dad_transmits", "router_solicitation_delay"):
             (pathlib.Path("/proc/sys/net/ipv6/conf/default") / name).write_text("0")
+
+
+def _are_tentative(where: str) -> bool:
+    """Whether a link there has no address of its own yet to ask for its neighbours with (net/ipv6/ndisc.c)."""
+    every = (one for each in shown(where, "-6", "address") for one in each["addr_info"])
+    return any(one.get("tentative") for one in every)
 
 
 def is_wired(place: Place) -> bool:

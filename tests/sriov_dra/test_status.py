@@ -35,6 +35,7 @@ def test_one_write_at_attach_and_one_at_detach_and_none_on_the_way(folder: pathl
         node.hold(VFS[0])
         assert node.api.statuses == [], "preparing writes none, nor does an ADD that goes on"
         node.attach(VFS[0], "192.0.2.7/24", "2001:db8::7/64")
+        await asyncio.sleep(0.7)  # as long as an ADD of a further VF may take
         node.attach(VFS[1])
         await loops.until(lambda: told(status(node)) == {NAMES[0]: READY, NAMES[1]: READY}, 30)
         [network, _] = [each["networkData"] for each in node.api.statuses[-1]["devices"]]
@@ -46,10 +47,21 @@ def test_one_write_at_attach_and_one_at_detach_and_none_on_the_way(folder: pathl
         attached = len(node.api.statuses)
         for vf in VFS[:2]:
             node.book.remove(vf)
+            await asyncio.sleep(0.7)
         assert await node.kubelet.unprepare(*wanted, "claim-uid") == "", "it waits for no write"
         await loops.until(lambda: told(status(node)) == {NAMES[0]: HOME, NAMES[1]: HOME}, 30)
         assert (attached, len(node.api.statuses)) == (1, 2)
         assert list(node.api.owners["claim-uid"]) == ["sriov-underlay"]
+
+    on_node(folder, body)
+
+
+def test_a_device_that_never_comes_keeps_the_others_from_no_status(folder: pathlib.Path) -> None:
+    async def body(node: Node) -> None:
+        wanted = await node.claim(claims.result(NAMES[0], "a"), claims.result(NAMES[1], "b"))
+        await node.kubelet.prepare("pod-uid", wanted)
+        node.attach(VFS[0])
+        await loops.until(lambda: told(status(node)) == {NAMES[0]: READY}, 60)
 
     on_node(folder, body)
 

@@ -266,7 +266,7 @@ def test_of_the_run_directory_what_is_ours_goes_and_nothing_else(
     book.create()
     others = (
         *("precious.db", "vfs/notes.txt", "homes/of-people.json", "sub/cni.sock", "recent.jsonl.bak"),
-        *("claims/of-people.json", "attached/notes.json"),
+        *("claims/of-people.json", "attached/notes.json", "claimed/notes.json"),
     )
     for name in others:
         (shared / name).parent.mkdir(exist_ok=True)
@@ -311,7 +311,8 @@ def test_nothing_is_left_of_a_daemon_that_was_killed(node: nodes.Node, tmp_path:
     (run_dir / "cluster").mkdir()
     for name in ("agent.sock", ".agent.sock.4711", "policies.sock", ".policies.sock.4711"):
         (run_dir / "cluster" / name).touch()
-    for name in ("attached/0000:01:10.0.json", f"claims/{uuid.uuid4()}.json", f"claims/{uuid.uuid4()}.tmp"):
+    ours = ("attached/0000:01:10.0.json", "claimed/eth0@0a1b2c.json", "claimed/eth0@0a1b2c.tmp")
+    for name in (*ours, f"claims/{uuid.uuid4()}.json", f"claims/{uuid.uuid4()}.tmp"):
         (run_dir / name).parent.mkdir(exist_ok=True)
         (run_dir / name).write_text("{}")
     assert node.run("install") == 0

@@ -84,7 +84,7 @@ async def _attach_all(
     daemon: Daemon, call: Call, whole: claim_attachments.ClaimAttachment, checked: Sequence[adding.CheckedAdd]
 ) -> list[adding.AddedVf]:
     """Attach one after the other; if one fails, the former ones are taken back, the last first."""
-    attached = known_claims.of(daemon).attached
+    attached = known_claims.of(daemon).calls
     attached.write(whole)
     async with contextlib.AsyncExitStack() as undo:
         made = []

@@ -15,7 +15,7 @@ async def check(daemon: Daemon, call: Call) -> bytes:
     if network.prev_result is None:
         raise cni_errors.CniError(Code.INVALID_CONFIG, "CHECK without prevResult", "the runtime passes ADD's result")
     known = known_claims.of(daemon)
-    whole = known.attached.read(*call.key)
+    whole = known.calls.read(*call.key)
     if whole is None and (call.document.claims == ClaimsMode.ALONE or known.of_pod(call.invocation.args)):
         raise cni_errors.CniError(
             Code.CHECK, "the devices of the pod's claims are not in the ledger", "recreate the pod"

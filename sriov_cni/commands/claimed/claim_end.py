@@ -17,7 +17,7 @@ Problem = errors.SriovError | cni_errors.CniError
 
 async def delete(daemon: Daemon, call: Call) -> bytes:
     """Run the CNI command DEL. Nothing is asked but what was written down at the ADD: a grant may be gone."""
-    whole = known_claims.of(daemon).attached.read(*call.key)
+    whole = known_claims.of(daemon).calls.read(*call.key)
     if whole is None:
         records = await asyncio.to_thread(_records, daemon, call)
         if any(not each.owner.within for each in records):
@@ -39,7 +39,7 @@ async def _end_all(daemon: Daemon, call: Call, whole: claim_attachments.ClaimAtt
         except (errors.SriovError, cni_errors.CniError) as error:
             problems.append(error)
     if not problems:
-        known_claims.of(daemon).attached.remove(whole.container_id, whole.ifname)
+        known_claims.of(daemon).calls.remove(whole.container_id, whole.ifname)
     return problems
 
 
@@ -88,7 +88,7 @@ async def collect(daemon: Daemon, call: Call) -> bytes:
     netconf.needs_version(network, "GC", "1.1.0")
     netconf.needs_name(network)
     valid = netconf.valid_attachments(call.document)
-    ours = [each for each in known_claims.of(daemon).attached.all() if each.network == network.name]
+    ours = [each for each in known_claims.of(daemon).calls.all() if each.network == network.name]
     live = [each for each in ours if (each.container_id, each.ifname) in valid]
     problems: list[Problem] = []
     for each in ours:

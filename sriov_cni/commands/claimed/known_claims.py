@@ -1,4 +1,4 @@
-"""What the daemon knows of claims; one that serves a network with claims always does."""
+"""Claims that the daemon knows of; one that serves a network with `claims` always has them."""
 
 from sriov_cni.context import claims
 from sriov_cni.context.calls import Daemon

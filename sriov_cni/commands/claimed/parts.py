@@ -21,6 +21,8 @@ _OF_THE_FIRST = ("runtimeConfig", "args")
 """What the runtime says of the interface that it names, as its MAC and addresses, and of no other."""
 _OF_ONE = ("services", "hostLink", "viaHost", "hostLinkUdp", "hostLinkAddresses")
 """What makes the pod a member of its cluster, once: of the interface that the runtime names, or else the first."""
+_NO_MEMBER = {"services": msgspec.Raw(b'"off"'), "hostLink": msgspec.Raw(b"false")}
+"""What the others say, so that neither a claim nor the node's defaults give it to them."""
 
 
 def of(call: calls.Call, whole: claim_attachments.ClaimAttachment) -> list[calls.Call]:
@@ -46,20 +48,20 @@ def _part(
     run_for: environment.Invocation,
     variables: Mapping[str, str],
 ) -> calls.Call:
-    is_first = device.ifname == whole.ifname
+    is_first, further = device.ifname == whole.ifname, device is not _main(whole)
     ipam = _ipam(call, device, whole)
-    left_out = {*_NOT_THEIRS, *(() if is_first else _OF_THE_FIRST), *(() if device is _main(whole) else _OF_ONE)}
+    left_out = {*_NOT_THEIRS, *(() if is_first else _OF_THE_FIRST), *(_OF_ONE if further else ())}
     values = {key: value for key, value in call.document.values.items() if key not in left_out}
     if ipam is not None:
         values["ipam"] = _encoded(ipam)
-    own = {"deviceID": _encoded(device.id)}
+    own = {"deviceID": _encoded(device.id), **(_NO_MEMBER if further else {})}
     if run_for.command is environment.Command.CHECK and device.ipam is None and ipam is not call.document.ipam:
         own["prevResult"] = _without_routes(values)
     document = msgspec.structs.replace(
         call.document, values={**values, **own}, device_id=device.id, ipam=ipam, claims=None
     )
     args = run_for.args if is_first else msgspec.structs.replace(run_for.args, mac="")
-    invocation = msgspec.structs.replace(run_for, ifname=device.ifname, within=whole.ifname, args=args)
+    invocation = msgspec.structs.replace(run_for, ifname=device.ifname, within=whole.ifname, further=further, args=args)
     as_it_came = is_first and device.ipam is None and not variables
     run = call.run_ipam if as_it_came else _runner(call, {**variables, "CNI_IFNAME": device.ifname}, values, device)
     return calls.Call(invocation, document, call.pod, run)

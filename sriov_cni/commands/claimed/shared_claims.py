@@ -1,7 +1,7 @@
 """Claims that a second pod shares: it is refused, since a VF can be in one pod only.
 
 No grant tells of such a pod, so the kubelet is asked; but only where the pod's namespace has a prepared claim that it
-could name. One that was made from a template is its own pod's alone.
+could name. One that was made from a template is its own pod's: the claim hook fails another that names it all the same.
 """
 
 from sriov import errors

@@ -40,11 +40,13 @@ def check(
     return way
 
 
-def membership(services: ServicesMode, wanted: vf_request.VfRequest) -> policy_rules.Membership:
-    """Return what the node's policy judges."""
+def membership(
+    services: ServicesMode, wanted: vf_request.VfRequest, *, further: bool = False
+) -> policy_rules.Membership:
+    """Return what the node's policy judges. Of a `further` interface it is network policies alone."""
     link = wanted.host_link
     if link is None:
-        return policy_rules.Membership(services, policy=wanted.policy)
+        return policy_rules.Membership(services, policy=wanted.policy, further=further)
     return policy_rules.Membership(services, True, link.via, link.addresses, wanted.policy)
 
 

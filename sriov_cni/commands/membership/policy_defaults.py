@@ -41,6 +41,7 @@ def possible(
 def _why_not(daemon: Daemon, call: Call, vf: devices.VF, wish: PolicyWish) -> str:
     if vf.userspace:
         return policy_requests.unseen(vf)
+    policy_requests.check_name(call, wish)
     try:
         policy_requests.check(daemon, call, vf, wish)
     except cni_errors.CniError as error:

@@ -1,7 +1,6 @@
 """Network policies of an ADD: what holds for the pod is found out first, and is in force before the VF comes."""
 
 import functools
-import re
 
 from sriov import devices, errors, timing
 from sriov.attachment import attach, plans
@@ -11,31 +10,41 @@ from sriov.state import ledger
 from sriov_cni.context import steps
 from sriov_cni.context.calls import Call, Daemon, PolicySource
 from sriov_cni.dataplane.policies import policy_holdings
-from sriov_cni.spec import cni_errors, environment, netconf
+from sriov_cni.spec import cni_errors, environment, netconf, policy_modes
 from sriov_cni.spec.cni_errors import Code
 from sriov_cni.spec.policy_modes import PolicyMode, PolicyWish, UnknownPolicy
 
 PATIENCE = 2.0  # seconds for a pod that the agent has not sent yet: the scheduler has bound it just now
-_NAME = re.compile(r"[A-Za-z0-9_.\-]+")  # it becomes part of nft's commands
 
 
 def check(daemon: Daemon, call: Call, vf: devices.VF, wish: PolicyWish) -> None:
     """Raise CniError if this node cannot hold the pod to policies, or not surely where the node's policy demands it."""
     _source(daemon, wish)
+    if wish.mode is PolicyMode.MULTI and call.invocation.within:
+        raise netconf.invalid(
+            'policy "multi" with claims: which networks a pod is in is known of Multus\' alone',
+            'write policy "kubernetes", or have Multus attach the VF',
+        )
     if vf.userspace and demands(daemon, vf):
         raise cni_errors.CniError(
             Code.INVALID_CONFIG,
             f"the node's policy demands network policies, and {unseen(vf)}",
             "use a VF with its kernel driver, or ask the node's administrator",
         )
-    who, ifname = call.invocation.args, call.invocation.ifname
+    who = call.invocation.args
     if not (who.namespace and who.pod):
         raise cni_errors.CniError(
             Code.INVALID_ENVIRONMENT,
             f"{_named(wish)} needs the pod's name, and CNI_ARGS has no K8S_POD_NAMESPACE and K8S_POD_NAME",
             "a runtime of Kubernetes passes them; leave policy out for others",
         )
-    if not _NAME.fullmatch(ifname):
+    check_name(call, wish)
+
+
+def check_name(call: Call, wish: PolicyWish) -> None:
+    """Raise CniError for an interface's name that rules cannot have: who chooses it must not choose to be free."""
+    ifname = call.invocation.ifname
+    if not policy_modes.INTERFACE.fullmatch(ifname):
         raise cni_errors.CniError(
             Code.INVALID_ENVIRONMENT,
             f"{_named(wish)}: CNI_IFNAME {ifname!r} must hold only letters, digits, '_', '.', '-'",

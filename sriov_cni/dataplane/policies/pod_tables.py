@@ -80,11 +80,13 @@ def _intact(inner: kernel.Kernel, held: HeldPod, wanted: policy_filter.Filter) -
     Rules that were not read before somebody changed nftables in the pod, which may be his own, prove nothing: others of
     the same number may be in their place. They are replaced, and nobody is blamed.
     """
-    as_before, was_read = {*policy_sight.devices(inner, wanted)} == {*held.chained}, held.rules is not None
+    as_before = {*policy_sight.devices(inner, wanted)} == {*held.chained}
     if as_before and inner.nft_generation() == held.generation:
         return True
-    if as_before and _is_whole(inner, held, wanted):
-        return was_read
+    if as_before and held.rules is None and not policy_sight.lack(inner, wanted, policy_sight.rules(inner, wanted)):
+        return False
+    if as_before and held.rules is not None and _is_whole(inner, held, wanted):
+        return True
     held.mended()
     _log.error(
         "the rules of %s for its network policies were changed in its namespace: they are restored;"

@@ -36,7 +36,7 @@ def of_direction(
     yield f"add chain {table} {direction}"
     for match in _refused(scope) if direction == "egress" else ():
         yield f"add rule {table} {direction} {match} counter name {direction}-dropped drop"
-    connected = _CONNECTED.format(label=_label(scope))
+    connected = _CONNECTED.format(label=label(scope))
     for match in (connected, DISCOVERY[direction], _LISTENERS[direction], *_node(scope, way, peer)):
         yield f"add rule {table} {direction} {match} {accept}"
     for each in dict.fromkeys(
@@ -56,7 +56,7 @@ def labelling(table: str, scope: pod_policies.Scope) -> Iterator[str]:
     for hook, ways, priority in (("input", ("iif",), 1), ("output", ("oif",), 1), ("forward", ("iif", "oif"), 2)):
         yield f"add chain {table} passed-{hook} {{ type filter hook {hook} priority {priority}; }}"
         for interface in (each for way in ways for each in _interfaces(scope, way)):
-            yield f"add rule {table} passed-{hook} {interface} ct state new ct label set {_label(scope)}"
+            yield f"add rule {table} passed-{hook} {interface} ct state new ct label set {label(scope)}"
 
 
 def _refused(scope: pod_policies.Scope) -> tuple[str, ...]:
@@ -67,8 +67,8 @@ def _refused(scope: pod_policies.Scope) -> tuple[str, ...]:
     return (*_ELSEWHERE, *(f"{each} {PROGRAMS}" for each in (DISCOVERY["egress"], _LISTENERS["egress"])), forged)
 
 
-def _label(scope: pod_policies.Scope) -> int:
-    """Another one for each VF of a pod: names that differ in the last two digits never have the same."""
+def label(scope: pod_policies.Scope) -> int:
+    """Names that differ in the last two digits alone never have the same; of others a pod may have only one."""
     number = functools.reduce(lambda before, each: before * 10 + each, scope.interface.encode(), 0)
     return 1 + number % (_LABELS - 1)
 

@@ -15,7 +15,7 @@ from sriov import errors
 from sriov.cluster import pod_policies
 from sriov.linux import kernel, netns
 from sriov.state import policy_notes
-from sriov_cni.dataplane.policies import pod_tables, policy_filter, policy_sight, whereabouts
+from sriov_cni.dataplane.policies import pod_tables, policy_chains, policy_filter, policy_sight, whereabouts
 from sriov_cni.dataplane.policies.held_pods import HeldPod
 
 _log = logging.getLogger(__name__)
@@ -40,14 +40,30 @@ class Enforcer:
             self._held.setdefault(holding.key, HeldPod(holding))
 
     def hold(self, inner: kernel.Kernel, holding: pod_policies.PolicedPod, policy: pod_policies.PodPolicy) -> None:
-        """Put the policy in force in the pod, before its VF is there, or for another scope. Raises KernelError."""
+        """Put the policy in force in the pod, before its VF is there, or for another scope.
+
+        Raises KernelError, UnsupportedError.
+        """
         with self._lock:
+            self._refuse_one_label(holding)
             held = self._held.get(holding.key)
             if held is None or held.holding != holding:
                 held = self._held[holding.key] = HeldPod(holding)
             with self._counting(held):
                 pod_tables.bring(inner, held, policy)
             held.problem = ""
+
+    def _refuse_one_label(self, holding: pod_policies.PolicedPod) -> None:
+        """By a connection's label it is known which interface has let it pass: two of a pod must not have one."""
+        own = policy_chains.label(holding.scope)
+        for netns_, interface in self._held:
+            other = pod_policies.Scope(interface)
+            if netns_ == holding.netns and interface != holding.scope.interface and policy_chains.label(other) == own:
+                raise errors.UnsupportedError(
+                    f"network policies cannot tell the interfaces {interface} and {holding.scope.interface} of one pod"
+                    f" apart: connections of both have the label {own}",
+                    "give one of them another name",
+                )
 
     def arrived(self, inner: kernel.Kernel, key: Key, device: str) -> None:
         """Hold packet sockets on a device that has come into the pod and is not up yet. Raises UnsupportedError."""
@@ -67,10 +83,12 @@ class Enforcer:
                     pod_tables.remember(inner, held)
 
     def mark_of(self, key: Key) -> int:
-        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed."""
-        with self._lock:
-            held = self._held.get(key)
-            return 0 if held is None else held.mark
+        """Return the mark by which packet sockets of the daemon's pass in the pod; 0 if none is needed.
+
+        Without the lock: it is asked for on the daemon's event loop, and a pod may make the lock's holder wait.
+        """
+        held = self._held.get(key)
+        return 0 if held is None else held.mark
 
     def release(self, key: Key, pod: netns.Netns | None) -> None:
         """End it: the VF has left. What is in the namespace goes with that at the latest."""

@@ -1,1 +1,1 @@
-"""Checks of what was read: verdicts. Pure."""
+"""Steps of explain: why a pod or a VF has what it has. Pure."""

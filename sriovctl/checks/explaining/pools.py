@@ -59,7 +59,12 @@ def health(resource: str, members: list[assignment.Device]) -> Iterator[ChainLin
 def registered(found: facts.Facts, resource: str) -> ChainLink:
     question = f"does the kubelet know {resource}?"
     if resource in found.seen.by_claims:
-        return ChainLink("registered", question, Reply.YES, "published for claims (DRA), which the scheduler counts")
+        text = "it is for claims (DRA), which the scheduler counts"
+        if resource in found.sockets:
+            return ChainLink("registered", question, Reply.YES, f"{text}; sriov-dra-driver has its socket there")
+        return ChainLink(
+            "registered", question, Reply.UNSEEN, f"{text}; whether sriov-dra-driver runs is not seen here"
+        )
     if found.seen.told.trouble:
         return ChainLink("registered", question, Reply.UNSEEN, found.seen.told.trouble)
     known = found.seen.told.allocatable.get(resource)

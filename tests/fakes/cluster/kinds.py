@@ -56,11 +56,12 @@ NETWORK = Kind("k8s.cni.cncf.io/v1", "network-attachment-definitions", "NetworkA
 """Multus' own."""
 NODE = Kind("v1", "nodes", "Node", namespaced=False)
 POD = Kind("v1", "pods", "Pod")
+CLAIM = Kind("resource.k8s.io/v1", "resourceclaims", "ResourceClaim")
 JOB = Kind("batch/v1", "jobs", "Job")
 _RBAC = "rbac.authorization.k8s.io/v1"
 CONFIGMAP = Kind("v1", "configmaps", "ConfigMap")
 ALL = (
-    *(CONFIGMAP, DAEMONSET, NAMESPACE, NETWORK, NODE, POD),
+    *(CLAIM, CONFIGMAP, DAEMONSET, NAMESPACE, NETWORK, NODE, POD),
     Kind("v1", "secrets", "Secret"),
     Kind("v1", "serviceaccounts", "ServiceAccount"),
     JOB,

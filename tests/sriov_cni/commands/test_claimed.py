@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from sriov.state import call_log, claim_attachments, grants
-from sriov_cni.context import claims
+from sriov.cluster import policies
+from sriov.state import attached_vfs, call_log, claim_attachments, grants
+from sriov_cni.context import claims, policy
 from sriov_cni.shim import shim, wire
-from tests.fakes import bench, pod_resources
+from tests.fakes import bench, pod_resources, policy_source
 from tests.kernel import namespaces
 from tests.sriov_cni import harness
 from tests.sriov_cni.shim import shims
@@ -88,13 +89,13 @@ class Node:
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, kind: str) -> Iterator[Node]:
+def serving(folder: pathlib.Path, kind: str, **parts: Any) -> Iterator[Node]:
     made = bench.make(folder)
     for plugin in ("host-local", "dhcp"):
         harness.ipam_plugin(folder / "plugins", plugin, LEASES)
     socket = folder / "cni.sock"
     further: dict[str, Any] = {"claims": claims.PodClaims(folder / "grants"), "pod_resources": folder / "kubelet.sock"}
-    further["calls_log"] = call_log.Recent(folder / "grants")
+    further |= {"calls_log": call_log.Recent(folder / "grants"), **parts}
     with harness.daemon(made.node, made.book, socket, made.machine.adopt, **further):
         client = harness.Client(socket, str(folder / "plugins"), made.machine.path("pod"), shims.command(kind))
         yield Node(made, client, folder)
@@ -139,6 +140,28 @@ def test_alone_the_first_device_is_the_calls_interface(node: Node) -> None:
     assert node.call("DEL", alone(prevResult=found)).stdout == ""
     assert (node.held(), node.leases(), node.attached.all()) == ({}, set(), [])
     assert node.call("DEL", alone()).code == 0
+
+
+def test_what_each_device_has_is_noted_for_its_claims_status(native: Node) -> None:
+    native.grant(native.device(0), native.device(1))
+    assert native.call("ADD", alone()).code == 0
+    notes = attached_vfs.AttachedVfs(native.folder / "grants")
+    found = [notes.of(record) for record in native.bench.book.records()]
+    assert [(each.claim, each.ifname, len(each.addresses)) for each in found if each] == [
+        ("u1", "eth0", 1), ("u1", "net1", 1),
+    ]  # fmt: skip
+    assert native.call("DEL", alone()).code == 0
+
+
+def test_what_is_no_vf_or_attached_by_others_is_left_alone(native: Node) -> None:
+    other = grants.GrantedDevice("mlx5_core.sf.2", "sf", "node/intel.com/b", "y", is_vf=False)
+    native.grant(other, native.device(0, unattached="host-device has it"), native.device(1))
+    answer = native.call("ADD", alone())
+    assert answer.code == 0, answer
+    assert native.held() == {native.bench.vfs[1]: ("eth0", "eth0")}
+    assert native.call("DEL", alone()).code == 0
+    native.grant(other, native.device(0, unattached="host-device has it"))
+    assert native.call("ADD", chained()).document == BEFORE
 
 
 def test_chained_the_devices_come_behind_what_was_there(node: Node) -> None:
@@ -477,11 +500,15 @@ def test_beside_the_pods_own_interface_the_others_have_no_default_route(native: 
     assert answer.code == 0, answer
 
 
+def with_an_uplink(node: Node) -> None:
+    index = node.bench.machine.add_link("up0", node.bench.machine.home)
+    with node.bench.node.kernel() as net:
+        net.add_address(index, ipaddress.ip_interface("192.0.2.10/24"))
+
+
 @pytest.mark.parametrize("network", [alone(hostLink=True), chained(hostLink=True)])
 def test_of_several_interfaces_one_has_the_host_link(native: Node, network: dict[str, object]) -> None:
-    index = native.bench.machine.add_link("up0", native.bench.machine.home)
-    with native.bench.node.kernel() as net:
-        net.add_address(index, ipaddress.ip_interface("192.0.2.10/24"))
+    with_an_uplink(native)
     native.grant(native.device(0, interface="rail0"), native.device(1), native.device(2))
     answer = native.call("ADD", network)
     assert answer.code == 0, answer
@@ -491,6 +518,35 @@ def test_of_several_interfaces_one_has_the_host_link(native: Node, network: dict
     assert linked == ["eth0" if network["claims"] == "alone" else "rail0"]
     assert native.call("DEL", network).code == 0
     assert native.held() == {}
+
+
+@pytest.mark.parametrize("own", [{}, {"network": {"hostLink": True, "services": "auto"}}])
+def test_what_the_node_has_or_demands_for_a_pod_is_of_one_interface(
+    tmp_path: pathlib.Path, own: dict[str, Any]
+) -> None:
+    """By the node's default, or by the claims themselves."""
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"defaults": {"hostLink": True}, "rules": [{"hostLink": [True]}]}))
+    with serving(tmp_path, "native", guard=policy.Guard(path)) as node:
+        with_an_uplink(node)
+        node.grant(node.device(0, **own), node.device(1, **own))
+        answer = node.call("ADD", alone())
+        assert answer.code == 0, answer
+        linked = [each.owner.ifname for each in node.bench.book.records() if each.host_link is not None]
+        assert linked == ["eth0"]
+        assert node.call("DEL", alone()).code == 0
+
+
+def test_policies_of_a_network_that_only_multus_could_name_are_refused(tmp_path: pathlib.Path) -> None:
+    """The agent knows a pod's further networks by its annotations: without one a policy would hold nothing."""
+    source = policy_source.TableSource(policies.PolicyTable(rules={("ml", "train-0", ""): policies.Rules()}))
+    parts = {"policies": source, "enforcement": policy_source.NotedEnforcement()}
+    with serving(tmp_path, "native", **parts) as node:
+        node.grant(node.device(0))
+        refused = node.call("ADD", alone(policy="multi"))
+        assert (refused.code, 'policy "multi" with claims' in refused.message) == (7, True)
+        assert node.call("ADD", alone(policy="kubernetes")).code == 0
+        assert node.call("DEL", alone(policy="kubernetes")).code == 0
 
 
 def test_the_runtimes_mac_is_that_of_the_interface_that_it_names(native: Node) -> None:

@@ -156,7 +156,6 @@ def test_where_policies_are_demanded_a_userspace_vf_is_refused(node: Node, pod: 
     [
         (False, {"ARGS": POD + "a"}, "the daemon of this node does not know the cluster's policies"),
         (True, {}, "needs the pod's name, and CNI_ARGS has no K8S_POD_NAMESPACE"),
-        (True, {"ARGS": POD + "a", "IFNAME": 'n"1'}, "CNI_IFNAME"),
     ],
 )
 def test_a_default_that_this_node_or_pod_cannot_have(
@@ -171,6 +170,15 @@ def test_a_default_that_this_node_or_pod_cannot_have(
     with node.serving(DEMANDED, knows=knows) as client:
         refused = client.call("ADD", node.network(), **env)
         assert (refused.code in (4, 7), why in refused.message) == (True, True), refused
+
+
+def test_a_name_that_rules_cannot_have_takes_no_default_off(node: Node) -> None:
+    """A pod's annotation or a claim chooses it."""
+    with node.serving(KUBERNETES) as client:
+        refused = client.call("ADD", node.network(), ARGS=POD + "a", IFNAME="net1+")
+        assert (refused.code, "CNI_IFNAME 'net1+' must hold only letters" in refused.message) == (4, True), refused
+        assert client.call("ADD", node.network(policy="off"), ARGS=POD + "a", IFNAME="net1+").code == 0
+        assert client.call("DEL", node.network(), ARGS=POD + "a", IFNAME="net1+").code == 0
 
 
 def test_a_default_for_packet_sockets_that_an_ipam_plugin_cannot_have(

@@ -276,7 +276,7 @@ def test_every_container_of_the_claim_is_checked_before_it_starts(bench: Bench, 
 def test_a_vf_that_may_be_missing_is_not_asked_for_and_the_reason_is_kept(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = claims.config(claims.parameters(unattached="ipvlan has it"), "b")
+    told = claims.config(claims.parameters(unattached="ipvlan has it"), "b", of="FromClass")
     bench.put(claims.result(bench.names[0], "a"), claims.result(bench.names[2], "b"), configs=[told])
     bench.prepare()
     assert hook_of(bench)[0]["args"][3:] == [bench.found[0].id]
@@ -294,7 +294,7 @@ def test_without_a_hook_nothing_is_prepared_but_what_may_be_missing(bench: Bench
     with pytest.raises(errors.SriovError, match="hook-of-another-machine cannot be read: No such file"):
         bench.prepare()
     assert (bench.files(), bench.grants.all()) == ([], [])
-    bench.put(configs=[claims.config(claims.parameters(unattached="tested by hand"))])
+    bench.put(configs=[claims.config(claims.parameters(unattached="tested by hand"), of="FromClass")])
     bench.prepare()
     assert bench.files() == ALL
 

@@ -132,6 +132,9 @@ def test_a_network_of_the_node_is_meant_by_its_name_and_the_claims_own_keys_win(
         ({"policyRaw": False}, "policyRaw False is not the claim's to say"),
         ({"interface": "a/b"}, "interface 'a/b' must not hold '/'"),
         ({"interface": 7}, "interface 7 must be a string"),
+        ({"interface": "net1+"}, "interface 'net1+' must hold only letters, digits, '_', '.', '-'"),
+        ({"hostLinkAddresses": ["10.96.0.1/32"]}, "hostLinkAddresses ['10.96.0.1/32'] is not the claim's to say"),
+        ({"viaHost": ["0.0.0.0/0"]}, "viaHost ['0.0.0.0/0'] is not the claim's to say"),
         ({"unattached": ""}, "unattached '' is no reason; write why a pod may start without the VF, in one line"),
         ({"unattached": True}, "unattached True is no reason"),
         ({"unattached": "a\nb"}, "unattached 'a\\nb' is no reason"),
@@ -145,3 +148,21 @@ def test_what_no_vf_can_have_is_refused_with_the_keys_name(keys: dict[str, Any],
         network(**keys)
     assert str(caught.value).startswith("request 'vf': VfNetwork: ")
     assert message in str(caught.value)
+
+
+def test_only_a_class_says_that_a_pod_may_start_without_the_vf() -> None:
+    given = claims.parameters(unattached="by hand")
+    found = reading.devices(
+        claims.decoded(claims.claim(claims.result(), configs=[claims.config(given, of="FromClass")])), claims.DRIVER
+    )
+    assert found[0].parameters == {"unattached": "by hand"}
+    with pytest.raises(reading.ClaimError, match="unattached 'by hand' is not the claim's to say"):
+        reading.devices(claims.decoded(claims.claim(claims.result(), configs=[claims.config(given)])), claims.DRIVER)
+
+
+def test_a_network_of_the_node_that_holds_to_less_takes_no_policy_off() -> None:
+    known = {"policy": "off", "policyUnknown": "allow", "policyRaw": False, "vlan": 20}
+    found = networks.read("vf", {"network": "red"}, "0000:01:10.0", lambda _: known)
+    assert found.configuration == {"vlan": 20}
+    held = networks.read("vf", {"network": "red"}, "0000:01:10.0", lambda _: {"policy": "kubernetes"})
+    assert held.configuration == {"policy": "kubernetes"}

@@ -90,6 +90,28 @@ def test_a_node_that_is_down_keeps_every_shim(cluster: tuple[Objects, list[str],
     assert {method for _, method, _ in asked} == {"GET"}
 
 
+def test_a_claims_pod_keeps_every_shim(cluster: tuple[Objects, list[str], list[apiserver.Asked]]) -> None:
+    objects, flags, asked = cluster
+    result = {"request": "vf", "driver": "sriov-underlay", "pool": "n/intel.com/a", "device": "x"}
+    objects.create(
+        kinds.CLAIM,
+        "kube-system",
+        {
+            "apiVersion": kinds.CLAIM.api,
+            "kind": kinds.CLAIM.name,
+            "metadata": {"name": "rails", "namespace": "kube-system"},
+            "spec": {"devices": {"requests": [{"name": "vf", "exactly": {"deviceClassName": "rail-a"}}]}},
+            "status": {
+                "allocation": {"devices": {"results": [result]}},
+                "reservedFor": [{"resource": "pods", "name": "train-0", "uid": "u"}],
+            },
+        },
+    )
+    told = refused("remove-shim", "--daemonset=sriov-underlay", "--driver=sriov-underlay", *flags)
+    assert "kube-system/train-0 (claim rails); delete these pods first; nothing was changed" in told
+    assert {method for _, method, _ in asked} == {"GET"}
+
+
 def test_what_the_api_server_says_is_told(cluster: tuple[Objects, list[str], list[apiserver.Asked]]) -> None:
     told = refused("remove-shim", "--daemonset=sriov-underly", *cluster[1])
     assert '404 daemonsets.apps "sriov-underly" not found' in told

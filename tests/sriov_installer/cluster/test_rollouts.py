@@ -74,3 +74,23 @@ def test_pods_hold_a_vf_until_they_have_ended() -> None:
         "ns/runs on n (intel.com/a)",
         "ns/begins on n (intel.com/a, intel.com/b)",
     ]
+
+
+def claim(name: str, *drivers: str, pods: tuple[str, ...] = ("train-0",)) -> Object:
+    results = [{"driver": each} for each in drivers]
+    status = {"allocation": {"devices": {"results": results}}, "reservedFor": [{"name": each} for each in pods]}
+    return {"metadata": {"namespace": "ns", "name": name}, "status": status}
+
+
+def test_pods_hold_a_vf_by_a_claim_as_long_as_it_is_reserved_for_them() -> None:
+    claims = [
+        claim("rails", "gpu.nvidia.com", "sriov-underlay"),
+        claim("two", "sriov-underlay", pods=("a", "b")),
+        claim("of-another", "gpu.nvidia.com"),
+        claim("free", "sriov-underlay", pods=()),
+        {"metadata": {"namespace": "ns", "name": "waits"}},
+        {"metadata": {"namespace": "ns", "name": "waits-too"}, "status": {"allocation": None}},
+    ]
+    assert rollouts.claimants(claims, "sriov-underlay") == [
+        "ns/train-0 (claim rails)", "ns/a (claim two)", "ns/b (claim two)",
+    ]  # fmt: skip

@@ -36,6 +36,9 @@ containers:
       {{- range .resources }}
       - --resource={{ . }}
       {{- end }}
+      {{- with .driver }}
+      - --driver={{ . }}
+      {{- end }}
       - --timeout={{ .root.Values.hooks.timeoutSeconds }}
     securityContext:
       allowPrivilegeEscalation: false

@@ -18,6 +18,10 @@
 {{- if and .Values.policies.multi (not .Values.policies.enabled) }}
 {{- fail "policies.multi without policies.enabled watches nothing: set both to true" }}
 {{- end }}
+{{- $claimed := include "sriov-underlay.draResources" . | fromJsonArray }}
+{{- if and $claimed (not .Values.dra.enabled) }}
+{{- fail (printf "config has publish: dra of %s, and dra.enabled is false: nobody would offer these VFs, set it to true" (join ", " $claimed)) }}
+{{- end }}
 {{- if and .Values.dra.extendedResources (not .Values.dra.deviceClasses) }}
 {{- fail "dra.extendedResources is a field of the classes that dra.deviceClasses makes: set both to true" }}
 {{- end }}

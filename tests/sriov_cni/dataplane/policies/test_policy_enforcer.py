@@ -1,5 +1,6 @@
 """What the enforcer does to a namespace: as little as it can, in one transaction, and again after others' changes."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Iterator
@@ -204,6 +205,16 @@ def test_a_kernel_without_chains_at_the_egress_is_named(stage: Stage) -> None:
         stage.enforcer.arrived(net, holding.key, "net1")
 
 
+def test_two_interfaces_of_a_pod_whose_connections_have_one_label_are_refused(stage: Stage) -> None:
+    stage.hold(policy(ONE))
+    for name, refused in (("net117", True), ("net2", False)):
+        other = msgspec.structs.replace(stage.holding, scope=pod_policies.Scope(name, 9))
+        with pytest.raises(errors.UnsupportedError, match="net1 and net117") if refused else contextlib.nullcontext():
+            stage.hold(policy(ONE), other)
+    elsewhere = msgspec.structs.replace(stage.holding, scope=pod_policies.Scope("net117", 9), netns=(0, 1))
+    stage.hold(policy(ONE), elsewhere)
+
+
 def test_release_ends_it_and_takes_the_rules(stage: Stage) -> None:
     stage.hold(policy(ONE))
     stage.enforcer.release(stage.holding.key, stage.machine.home)
@@ -338,6 +349,18 @@ def test_rules_that_were_swapped_before_they_were_read_are_replaced(reached: Rea
     reached.swap()
     reached.bring(policy(ONE))
     assert (reached.rules, reached.repaired) == (made, 1)
+
+
+def test_rules_that_were_never_read_are_not_believed_after_a_failure(reached: Reached) -> None:
+    reached.add(policy(ONE))
+    made = reached.rules
+    reached.swap()
+    reached.ruleset.refuse("create table")
+    with pytest.raises(errors.KernelError):
+        reached.bring(policy(ONE))
+    for _ in range(2):
+        reached.bring(policy(ONE))
+    assert reached.rules == made
 
 
 @pytest.mark.parametrize("after", [policy(OTHER), pod_policies.NOTHING])
