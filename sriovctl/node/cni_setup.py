@@ -18,7 +18,7 @@ _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
 
 
 class InstalledPlugin(enum.Enum):
-    """Program that the runtime executes as `sriov`."""
+    """Program that the runtime executes by the name of one of our types."""
 
     OURS = "ours"
     MISSING = "missing"
@@ -33,8 +33,13 @@ class NetworkFile(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-def plugin(folder: pathlib.Path) -> InstalledPlugin:
-    path = folder / "sriov"
+def installed(folder: pathlib.Path) -> dict[str, InstalledPlugin]:
+    """Return what the runtime executes for networks of each of our types."""
+    return {each: plugin(folder, each) for each in TYPES}
+
+
+def plugin(folder: pathlib.Path, name: str = "sriov") -> InstalledPlugin:
+    path = folder / name
     try:
         with path.open("rb") as file:
             text = file.read(_SHIM_HEAD)

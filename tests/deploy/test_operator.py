@@ -166,9 +166,8 @@ def test_the_entry_point_of_a_cni_image_puts_the_shim_there_and_ends(
     command = [sys.executable, "-m", "sriov_installer", f"--root={tmp_path}", *own, "--no-sleep"]
     for _ in range(2):
         subprocess.run(command, cwd=rendering.ROOT, capture_output=True, text=True, check=True, timeout=60)
-        assert cni_setup.plugin(place) is (
-            cni_setup.InstalledPlugin.OURS if plugin == "sriov" else cni_setup.InstalledPlugin.MISSING
-        )
+        states = cni_setup.InstalledPlugin
+        assert cni_setup.installed(place) == {**dict.fromkeys(cni_setup.TYPES, states.MISSING), plugin: states.OURS}
         assert b"SRIOV_CNI_SOCKET" in (place / plugin).read_bytes()
         assert (place / f"{plugin}.before-sriov-underlay").read_bytes() == b"\x7fELF of somebody else"
 

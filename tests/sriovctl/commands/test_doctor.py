@@ -347,6 +347,21 @@ def test_a_resource_that_is_published_for_claims_needs_no_socket(sick: Sick) -> 
     assert set(sick.found()) == ALWAYS
 
 
+def test_the_shim_of_infiniband_may_be_the_only_one_and_is_looked_at(sick: Sick) -> None:
+    """ib-sriov-cni in its place is none of ours, and no finding."""
+    sick.write("bin/ib-sriov", "\x7fELF")
+    assert set(sick.found()) == ALWAYS
+    shim = sick.folder / "bin/ib-sriov"
+    (sick.folder / "bin/sriov").rename(shim)
+    assert set(sick.found()) == ALWAYS
+    shim.chmod(0o644)
+    found = sick.found()
+    assert set(found) == {*ALWAYS, Kind.PLUGIN_NOT_EXECUTABLE.title}
+    assert found[Kind.PLUGIN_NOT_EXECUTABLE.title]["subject"] == str(shim)
+    sick.write("bin/sriov", "\x7fELF")
+    assert Kind.PLUGIN_FOREIGN.title in sick.found(), "networks of type sriov go there"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.title)
 def test_every_finding_is_found(sick: Sick, kind: Kind) -> None:
