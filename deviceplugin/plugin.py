@@ -17,7 +17,7 @@ import msgspec
 from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
 from sriov.daemon import background
-from sriov.hardware import node_devices, uevents
+from sriov.hardware import discovery, node_devices, uevents
 from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,11 @@ class Plugin:
         self._reloads = self._refused_reloads = 0
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
-        self._giver = device_files.Handout(options.places, functools.partial(observer.claims, options.node.run_dir))
+        self._giver = device_files.Handout(
+            options.places,
+            functools.partial(observer.claims, options.node.run_dir),
+            functools.partial(discovery.difference, options.node.tree),
+        )
         self._served: dict[str, _Served] = {}
         self._where: dict[str, str] = {}  # device to resource, as last assigned
         self._told: dict[str, str] = {}  # device to the last log line about it
