@@ -22,6 +22,7 @@ from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
 
+_GROUP = "IOMMU group"
 _TURN = 0.01  # seconds between two checks of whether a stream has been written
 _READING = 0.2  # seconds for the kubelet to read what was written: it reads each resource's stream in its own time
 
@@ -251,10 +252,11 @@ class Plugin:
         for one in catalog.candidates.values():
             if one.host_use is not None and one.id not in self._where:
                 said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
-        said |= {f"IOMMU group {group}": text for group, text in assignment.shared_groups(dealt).items()}
+        said |= {f"{_GROUP} {group}": text for group, text in assignment.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
-                log.info("%s is healthy again", name)
+                here = name in catalog.candidates or name.startswith(_GROUP)
+                log.info("%s is %s", name, "healthy again" if here else "gone")
             elif self._told.get(name) != said[name]:
                 log.warning("%s", said[name])
         self._told = said

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -149,8 +150,11 @@ def test_d32_a_refused_request_is_followed_by_the_true_list(tmp_path: pathlib.Pa
     on_node(tmp_path, body)
 
 
-def test_a_vf_is_not_given_when_it_is_about_to_go_and_is_then_told_of(tmp_path: pathlib.Path) -> None:
+def test_a_vf_is_not_given_when_it_is_about_to_go_and_is_then_told_of(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The plugin has not heard of it yet."""
+    caplog.set_level(logging.INFO)
 
     async def body(node: Node) -> None:
         first, second = map(devices.pci_address, ("0000:01:10.0", "0000:01:10.2"))
@@ -163,10 +167,12 @@ def test_a_vf_is_not_given_when_it_is_about_to_go_and_is_then_told_of(tmp_path: 
         await node.counts(0, 0, 0)
         assert set(node.kubelet.resources["intel.com/rest"]) == {"0000:01:10.4", "0000:01:10.6"}, "no VF moves"
         link.symlink_to(f"../{first}")
-        node.tree.set_numvfs(node.first, 4)
+        node.tree.set_numvfs(node.first, 2)
         with pytest.raises(grpc.aio.AioRpcError):
             await node.kubelet.request("intel.com/first", [first])
-        await node.counts(2, 0, 2)
+        await node.counts(2, 0, 0)
+        assert "0000:01:10.4 is gone" in caplog.text
+        assert f"{second} is healthy again" in caplog.text
         await node.kubelet.request("intel.com/first", [first])
 
     on_node(tmp_path, body)
