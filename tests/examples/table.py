@@ -168,7 +168,7 @@ RUN = {
             ("docs/operator.md", "kubectl --namespace sriov-network-operator rollout status daemonset/sriov-underlay"),
             ("docs/operator.md", "kubectl delete -k my-nodes"),
         ),
-        f"{_OPERATOR}::test_the_pages_commands_are_of_the_daemon_beside_the_operator",
+        "tests/deploy/test_typed_at_a_cluster.py::test_the_daemon_beside_the_operator_comes_and_goes",
     ),
     ("docs/performance.md", "hack/bench attach --plot attach.png --json attach.json"): _ATTACH,
     ("docs/performance.md", "hack/bench attach --beside before --json attach.json"): _BESIDE,
