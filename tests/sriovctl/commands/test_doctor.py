@@ -232,7 +232,7 @@ def without_a_daemon(sick: Sick) -> None:
 
 
 def many(sick: Sick) -> None:
-    sick.sys.set_attribute(PF, "sriov_numvfs", 200)
+    sick.sys.set_numvfs(devices.pci_address(PF), 200)
 
 
 def vfio_without_a_group(sick: Sick) -> None:
