@@ -1,7 +1,7 @@
 """Process of the device plugin: flags to objects, log, signals, exit status.
 
-Exit status 0 after a signal that asks it to stop, 1 if the configuration or a directory cannot be used, 2 for wrong
-flags. A dry run ends with 1 if the configuration has an error.
+Exit status 0 after a signal that asks it to stop, 1 if the configuration (without --wait-for-config) or a directory
+cannot be used, 2 for wrong flags. A dry run ends with 1 if the configuration has an error.
 """
 
 import argparse
@@ -55,6 +55,7 @@ def _options(given: argparse.Namespace) -> plugin.Options:
         config=given.config_file,
         prefix=given.resource_prefix,
         registrar=registrar,
+        waits=given.wait_for_config,
         node=_node(given),
         places=device_files.FilePlaces(given.devinfo_dir, given.cdi_dir, flags.delivery(given)),
         resync=given.resync_interval,

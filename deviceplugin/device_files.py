@@ -12,6 +12,7 @@ import msgspec
 
 from deviceplugin import allocation
 from sriov import files
+from sriov.hardware import node_devices
 from sriov.pools import assignment, cdi, device_info
 
 log = logging.getLogger(__name__)
@@ -28,12 +29,18 @@ class FilePlaces(msgspec.Struct, frozen=True):
 class Handout:
     """Answers Allocate for every resource. For one thread.
 
-    `claimed` returns the devices that are prepared for a claim at that moment, with it in words: what the plugin
-    offers is as of its last look, and the DRA driver may have looked since.
+    What the plugin offers is as of its last look. `claimed` returns the devices that are prepared for a claim at that
+    moment, with it in words, since the DRA driver may have looked since; `changed` returns in words in what a device is
+    another one now, such as a VF that is being removed.
     """
 
-    def __init__(self, places: FilePlaces, claimed: Callable[[], Mapping[str, str]] = dict) -> None:
-        self._places, self._claimed = places, claimed
+    def __init__(
+        self,
+        places: FilePlaces,
+        claimed: Callable[[], Mapping[str, str]] = dict,
+        changed: Callable[[node_devices.Candidate], str | None] = lambda _: None,
+    ) -> None:
+        self._places, self._claimed, self._changed = places, claimed, changed
         self._specs: dict[str, bytes | None] = {}  # what is on disk, by file name
 
     def allocate(self, pool: assignment.Pool, requests: Sequence[Sequence[str]]) -> list[allocation.Answer]:
@@ -41,6 +48,7 @@ class Handout:
         self._refuse_claimed(pool, requests)
         delivery = self._delivery(pool)
         answers = [allocation.answer(pool, ids, delivery) for ids in requests]
+        self._refuse_changed(pool, requests)
         for ids in requests:
             self._tell_multus(pool, ids)
         return answers
@@ -53,6 +61,15 @@ class Handout:
                 "it is free once the kubelet has unprepared that claim",
                 retryable=True,
             )
+
+    def _refuse_changed(self, pool: assignment.Pool, requests: Sequence[Sequence[str]]) -> None:
+        for each in (each for ids in requests for each in allocation.select(pool, ids)):
+            if (why := self._changed(each.facts)) is not None:
+                raise allocation.AllocationError(
+                    f"device {each.id} of {pool.resource} cannot be given: it {why}",
+                    "the plugin looks at the node again and sends the kubelet its list",
+                    retryable=True,
+                )
 
     def announce(self, pool: assignment.Pool) -> None:
         """Write the pool's present CDI spec."""

@@ -72,6 +72,7 @@ def _add_kubelet(made: argparse.ArgumentParser) -> None:
 def _add_modes(made: argparse.ArgumentParser) -> None:
     _switch(made, "use-cdi", "hand out device nodes by CDI")
     _switch(made, "cdi-annotations", "with --use-cdi: by annotations, for kubelets before 1.28")
+    _switch(made, "wait-for-config", "start without a configuration that can be used, and wait for one")
     _switch(made, "dry-run", "print the resource of each device and the reasons, then exit; needs no kubelet")
     output = "of --dry-run: table or json (%(default)s)"
     made.add_argument("--output", "-output", choices=("table", "json"), default="table", help=output)

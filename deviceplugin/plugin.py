@@ -17,18 +17,20 @@ import msgspec
 from deviceplugin import device_files, flags, registration, session, status
 from sriov import errors
 from sriov.daemon import background
-from sriov.hardware import node_devices, uevents
+from sriov.hardware import discovery, node_devices, uevents
 from sriov.pools import assignment, config, observer, resources
 
 log = logging.getLogger(__name__)
 
+_GROUP = "IOMMU group"
 _TURN = 0.01  # seconds between two checks of whether a stream has been written
 _READING = 0.2  # seconds for the kubelet to read what was written: it reads each resource's stream in its own time
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Options. `config` and `prefix` are read again when the file changes. Seconds: `debounce` gathers simultaneous
-    events, `resync` is between two looks without a reason, `farewell` is given to the kubelet to read an empty pool."""
+    """Options. `config` and `prefix` are read again when the file changes; with `waits` the first one may be missing or
+    invalid. Seconds: `debounce` gathers simultaneous events, `resync` is between two looks without a reason, `farewell`
+    is given to the kubelet to read an empty pool."""
 
     config: pathlib.Path
     prefix: str
@@ -41,6 +43,7 @@ class Options(msgspec.Struct, frozen=True):
     resync: float = 30.0
     farewell: float = 2.0
     after_failures: background.RetryTimings = msgspec.field(default_factory=background.RetryTimings)
+    waits: bool = False
 
 
 class _Served(msgspec.Struct, eq=False):
@@ -54,19 +57,36 @@ class Plugin:
     """All resources of the configuration. `run` ends only by cancellation, or by a failure that no retry can repair."""
 
     def __init__(self, options: Options) -> None:
-        """Raises ConfigError if the file cannot be used: there is no older one to keep."""
+        """Raises ConfigError if the file cannot be used, unless `waits`: there is no older one to keep."""
         self.tasks = background.Background(options.after_failures)
         self._options = options
-        self._text = flags.configuration(options.config)
-        self._configuration = config.parse(self._text, str(options.config), options.prefix)
+        self._text: bytes | None = None  # of the configuration in force
+        self._configuration = resources.Configuration(())
         self._config_error = ""
+        self._begin_with_the_file()
         self._reloads = self._refused_reloads = 0
         self._wake = asyncio.Event()
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
-        self._giver = device_files.Handout(options.places, functools.partial(observer.claims, options.node.run_dir))
+        self._giver = device_files.Handout(
+            options.places,
+            functools.partial(observer.claims, options.node.run_dir),
+            functools.partial(discovery.difference, options.node.tree),
+        )
         self._served: dict[str, _Served] = {}
         self._where: dict[str, str] = {}  # device to resource, as last assigned
         self._told: dict[str, str] = {}  # device to the last log line about it
+
+    def _begin_with_the_file(self) -> None:
+        try:
+            text = flags.configuration(self._options.config)
+            self._configuration = config.parse(text, str(self._options.config), self._options.prefix)
+        except config.ConfigError as error:
+            if not self._options.waits:
+                raise
+            self._config_error = str(error)
+            log.warning("waiting for a configuration; nothing is advertised: %s", error)
+        else:
+            self._text = text
 
     async def run(self) -> None:
         """Run the plugin. Raises SriovError if the kubelet's directory is too deep for a socket.
@@ -106,6 +126,7 @@ class Plugin:
             self._reloads,
             self._refused_reloads,
             tuple(self.tasks.problems()),
+            waiting=self._text is None,
         )
 
     @property
@@ -144,7 +165,8 @@ class Plugin:
         except config.ConfigError as error:
             if str(error) != self._config_error:
                 self._refused_reloads += 1
-                log.error("config.json is invalid; keeping the previous configuration: %s", error)
+                kept = "nothing is advertised" if self._text is None else "keeping the previous configuration"
+                log.error("config.json is invalid; %s: %s", kept, error)
             self._config_error = str(error)
             return
         self._text, self._config_error = text, ""
@@ -230,10 +252,11 @@ class Plugin:
         for one in catalog.candidates.values():
             if one.host_use is not None and one.id not in self._where:
                 said[one.id] = f"{one.id} is not offered, it carries traffic of the host: {one.host_use.text}"
-        said |= {f"IOMMU group {group}": text for group, text in assignment.shared_groups(dealt).items()}
+        said |= {f"{_GROUP} {group}": text for group, text in assignment.shared_groups(dealt).items()}
         for name in sorted(said.keys() | self._told.keys()):
             if name not in said:
-                log.info("%s is healthy again", name)
+                here = name in catalog.candidates or name.startswith(_GROUP)
+                log.info("%s is %s", name, "healthy again" if here else "gone")
             elif self._told.get(name) != said[name]:
                 log.warning("%s", said[name])
         self._told = said

@@ -23,7 +23,7 @@ class Status(msgspec.Struct, frozen=True):
     """Status of all. `config_error` is what is wrong with a file that is not in force; empty if it is in force.
 
     `reloads` counts files that came into force after the first, `refused_reloads` those that did not. `failing` has a
-    line for each background task that fails.
+    line for each background task that fails. `waiting`: no file has been in force yet.
     """
 
     config_file: str
@@ -32,11 +32,13 @@ class Status(msgspec.Struct, frozen=True):
     reloads: int = 0
     refused_reloads: int = 0
     failing: tuple[str, ...] = ()
+    waiting: bool = False
 
     @property
     def problems(self) -> list[str]:
         unknown = [f"{one.name} is not registered with the kubelet" for one in self.resources if not one.registered]
-        kept = f"config.json is invalid, the previous configuration is in force: {self.config_error}"
+        now = "nothing is advertised" if self.waiting else "the previous configuration is in force"
+        kept = f"config.json is invalid, {now}: {self.config_error}"
         return ([kept] if self.config_error else []) + unknown + list(self.failing)
 
     @property

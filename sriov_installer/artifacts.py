@@ -31,6 +31,8 @@ _COMPLETIONS = {
 """Where the shells look below a folder of data, by the program's name."""
 PLUGIN = "sriov"
 """Name of the plugin in network configurations: their `type`."""
+PLUGINS = (PLUGIN, "ib-sriov")
+"""Names that the shim can have: ib-sriov-cni's, too, whose networks are the same plugin's."""
 OLDEST_PYTHON = (3, 10)
 """Oldest one that runs the Python shim: with an older one each call would end in a traceback no runtime can read."""
 
@@ -48,12 +50,12 @@ class Artefact(msgspec.Struct, frozen=True):
     displaces: bool = False
 
 
-def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE) -> Artefact:
+def shim(cni_bin_dir: pathlib.Path, package: pathlib.Path = _PACKAGE, *, name: str = PLUGIN) -> Artefact:
     native = package / f"shim-{platform.machine()}"
     chosen = native if native.is_file() else package / "shim.py"
     content = chosen.read_bytes()
     needs = "" if is_native(content) else "/usr/bin/python3"
-    return Artefact(cni_bin_dir / PLUGIN, marks.stamped(content, marks.version()), 0o755, needs, displaces=True)
+    return Artefact(cni_bin_dir / name, marks.stamped(content, marks.version()), 0o755, needs, displaces=True)
 
 
 def units(systemd_dir: pathlib.Path, programs_dir: pathlib.Path) -> tuple[Artefact, ...]:

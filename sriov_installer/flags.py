@@ -10,7 +10,7 @@ from sriov_installer import artifacts
 
 VALUED = (
     *("--cni-bin-dir", "--systemd-dir", "--udev-dir", "--networkd-dir", "--completions-dir", "--programs-dir"),
-    *("--run-dir", "--root", "--predecessor-dir", "--services-dir", "--state-dir"),
+    *("--run-dir", "--root", "--predecessor-dir", "--services-dir", "--state-dir", "--plugin"),
 )
 """Options that have a value."""
 Run = Callable[[argparse.Namespace], int]
@@ -53,7 +53,7 @@ def inside(given: argparse.Namespace, path: pathlib.Path) -> pathlib.Path:
 
 def wanted(given: argparse.Namespace) -> tuple[artifacts.Artefact, ...]:
     """Return the artifacts to install, the shim first."""
-    shim = artifacts.shim(inside(given, given.cni_bin_dir))
+    shim = artifacts.shim(inside(given, given.cni_bin_dir), name=given.plugin)
     if given.shim_only:
         return (shim,)
     units = artifacts.units(inside(given, given.systemd_dir), given.programs_dir)
@@ -100,6 +100,7 @@ def _add_install(made: argparse.ArgumentParser) -> None:
     )
     _switch(made, "--provisioning", "also what makes VFs at boot and keeps network managers off them")
     _switch(made, "--enable", "enable the units, and start or restart them if systemd runs")
+    _switch(made, "--no-sleep", "changes nothing: what sriov-network-operator tells images of CNI plugins")
     _switch(made, "--dry-run", "show what would be done, and do nothing")
 
 
@@ -114,6 +115,12 @@ def _command(
     made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     made.set_defaults(run=runs[name], services=False, provisioning=False, completions=False)
     _switch(made, "--shim-only", "only the shim, as in a DaemonSet's init container")
+    made.add_argument(
+        "--plugin",
+        choices=artifacts.PLUGINS,
+        default=artifacts.PLUGIN,
+        help="with --shim-only: the shim's name, as networks' type; ib-sriov is ib-sriov-cni's (%(default)s)",
+    )
     _folder(made, "--cni-bin-dir", "/opt/cni/bin", "where the runtime looks for CNI plugins")
     _folder(made, "--systemd-dir", "/etc/systemd/system", "where units go")
     _folder(made, "--udev-dir", "/etc/udev/rules.d", "where udev's rules go")

@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[\w./+@-]+")  # all that a unit file takes without quoting
 
 
 def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], systemd: services.Systemd) -> list[str]:
-    found = _of_folders(flags.folders(given))
+    found = _of_folders(flags.folders(given)) + _of_the_name(given)
     if given.shim_only and given.provisioning:
         found.append("--provisioning is units and rules, which --shim-only leaves out; give one of them")
     if given.shim_only and given.services:
@@ -34,12 +34,19 @@ def of_install(given: argparse.Namespace, wanted: Sequence[artifacts.Artefact], 
 def of_uninstall(given: argparse.Namespace, held: list[ledger.Record], systemd: services.Systemd) -> list[str]:
     """Return obstacles. Folders that do not exist have nothing in them; systemd stops a daemon that it runs."""
     found = _of_folders((folder, flag) for folder, flag in flags.folders(given) if folder.is_dir())
+    found += _of_the_name(given)
     if not given.leave_attachments and (line := attachments.problem(held)):
         found.append(line)
     run_dir = flags.inside(given, given.run_dir)
     if not given.shim_only and not systemd.running and attachments.is_served(run_dir):
         found.append(f"a daemon still listens on {run_dir / 'cni.sock'}; stop it")
     return found
+
+
+def _of_the_name(given: argparse.Namespace) -> list[str]:
+    """Check that a shim of another name is alone: the units are of one shim, and would be installed with either."""
+    alone = given.shim_only or given.plugin == artifacts.PLUGIN
+    return [] if alone else [f"--plugin {given.plugin} is a shim without units; give --shim-only, too"]
 
 
 def _of_agent(passwd: pathlib.Path) -> list[str]:

@@ -49,7 +49,7 @@ def _what(wanted: artifacts.Artefact, found: files.Found | None) -> str:
 def _kind(wanted: artifacts.Artefact, content: bytes) -> str:
     if artifacts.is_completion(wanted):
         return "completion"
-    if wanted.path.name != artifacts.PLUGIN:
+    if wanted.path.name not in artifacts.PLUGINS:
         return {
             artifacts.RULES: "udev rules",
             artifacts.NETWORK: "networkd file",

@@ -67,6 +67,11 @@ RUN_BY = {
         "tests/deploy/test_alerts.py::test_what_the_page_tells_prometheus_is_taken",
         "tests/deploy/test_metrics_page.py::installed",
     ],
+    ("docs/operator.md", "yaml"): [
+        "tests/deploy/test_operator.py::test_the_overlay_of_the_page_names_the_image_and_nothing_else",
+        "tests/deploy/test_operator.py::test_the_values_of_the_page_are_those_of_the_plain_manifests",
+        "tests/deploy/test_operator.py::test_the_images_of_the_page_are_those_that_are_built",
+    ],
     ("docs/policy.md", "yaml"): ["tests/deploy/test_rendering.py::test_the_values_of_the_page_switch_policies_on"],
     ("docs/services.md", "json"): ["tests/test_docs.py::test_network_configurations"],
     ("docs/sriovctl.md", "text"): [

@@ -34,6 +34,8 @@ class _Identity(msgspec.Struct, frozen=True):
     device: str
     numa_node: int | None
     bridges: tuple[str, ...]
+    is_vf: bool = False
+    """Whether it was ever seen with its PF: the kernel takes that link from a VF before it removes it."""
 
     @property
     def whole(self) -> bool:
@@ -73,6 +75,20 @@ def uplink(tree: sysfs.Tree, pf: devices.PciAddress, netdev: str) -> node_device
     flags = sysfs.integer(f"{folder}/flags")
     up = flags is None or flags & _IFF_UP != 0
     return node_devices.Uplink(netdev, up, None if carrier is None else carrier == 1)
+
+
+def difference(tree: sysfs.Tree, one: node_devices.Candidate) -> str | None:
+    """Return in what the device has changed since the scan that found it, in words that go on from "it". Three links
+    are all that is read: it takes no time, and waits for nobody."""
+    folder = f"{tree.pci_devices}/{one.pci}"
+    if not os.path.isdir(folder):  # noqa: PTH112 (as above)
+        return "is gone"
+    if (driver := sysfs.target(f"{folder}/driver")) != one.driver:
+        return f"has {driver or 'no driver'} in the place of {one.driver or 'no driver'}"
+    if one.role is node_devices.Role.PF and not one.numvfs and pci.vf(folder, 0):
+        return "has VFs now"
+    is_of_pf = one.role is node_devices.Role.VF and one.pf is not None
+    return node_devices.GOING if is_of_pf and pci.is_losing(f"{folder}/physfn") else None
 
 
 class _Pf(msgspec.Struct, frozen=True):
@@ -130,6 +146,8 @@ class _Reader:
         folder = f"{self._root}/{address}"
         entries = frozenset(sysfs.names(folder))
         physfn = sysfs.target(f"{folder}/physfn") if "physfn" in entries else None
+        if physfn is not None and not identity.is_vf and address in self._memory:
+            self._memory[address] = msgspec.structs.replace(identity, is_vf=True)
         pf = None if physfn is None else self._pf(physfn)
         netdevs, kind = self._netdevs(folder, entries)
         index = None if pf is None else pf.vfs.get(address)
@@ -155,9 +173,10 @@ class _Reader:
             rdma=infiniband.read(folder, entries),
             vdpa=self._vdpas.get(address),
             representor=None if pf is None or index is None else pf.representors.get(index),
-            numvfs=(sysfs.integer(f"{folder}/sriov_numvfs") or 0) if "sriov_numvfs" in entries else 0,
+            numvfs=pci.count(entries),
             host_use=self._used(folder, entries, netdevs),
             without_netdev=sysfs.without_netdev(folder, entries, driver),
+            going=identity.is_vf if pf is None else 0 not in pf.vfs.values(),
         )
 
     def _vfio(self, folder: str, entries: frozenset[str], driver: str | None) -> node_devices.Vfio | None:
@@ -200,6 +219,7 @@ class _Reader:
             aux_type=aux_type,
             numvfs=0,
             without_netdev=False,
+            going=False,
             host_use=self._used(folder, entries, netdevs),
         )
 

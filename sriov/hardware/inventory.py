@@ -107,7 +107,7 @@ def _read_pf(tree: sysfs.Tree, name: str) -> devices.PF | None:
         netdev=netdev,
         numa_node=pci.numa_node(path),
         link_type=tree.link_type(address, netdev),
-        numvfs=sysfs.integer(f"{path}/sriov_numvfs") or 0,
+        numvfs=pci.count(sysfs.names(path)),
         totalvfs=total,
     )
 

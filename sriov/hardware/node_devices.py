@@ -9,6 +9,9 @@ from sriov import devices
 from sriov.hardware import host_networking
 from sriov.hardware.drivers import infiniband, vdpa_devices
 
+GOING = "is about to go: its PF is losing its VFs"
+"""What a VF does while the kernel removes its PF's VFs, one after the other and all of them."""
+
 
 class Role(enum.Enum):
     """Kind of a device; the value is for people."""
@@ -46,8 +49,8 @@ class Candidate(msgspec.Struct, frozen=True):
     `device`, `driver` are the PCI device's. `pf` and `index` are set for VFs and SFs, `pf_netdev` if the PF has a
     netdev. `netdevs` is empty while the device is in a pod. `bridges` are the PCI bridges above it, from the root on.
     `acpi_index` is as sysfs has it. `numvfs` is a PF's. `host_use` is why the host cannot spare it. `without_netdev`:
-    its network driver has brought no netdev in any namespace. `ddp_profile` is the name of the profile in its NIC's
-    pipeline; sysfs does not show it, so a scan leaves it out.
+    its network driver has brought no netdev in any namespace. `going`: a VF of a PF that is losing its VFs.
+    `ddp_profile` is the name of the profile in its NIC's pipeline; sysfs does not show it, so a scan leaves it out.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Candidate(msgspec.Struct, frozen=True):
     numvfs: int = 0
     host_use: host_networking.HostUse | None = None
     without_netdev: bool = False
+    going: bool = False
     ddp_profile: str | None = None
 
 

@@ -4,6 +4,7 @@ A folder is the device's in sysfs. Formats: Documentation/ABI/testing/sysfs-bus-
 """
 
 import pathlib
+from collections.abc import Iterable
 
 from sriov import devices
 from sriov.hardware import sysfs
@@ -34,6 +35,18 @@ def shared(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
             break
         length += 1
     return one[:length]
+
+
+def count(entries: Iterable[str]) -> int:
+    """The number of VFs of a PF with these entries in its folder. Who reads `sriov_numvfs` waits for who writes it, at
+    least before Linux 6.9, and with some drivers that takes very long (drivers/pci/iov.c, sriov_numvfs_show)."""
+    return sum(name.startswith(_VIRTFN) for name in entries)
+
+
+def is_losing(pf: pathlib.Path | str) -> bool:
+    """Whether the kernel is removing the VFs of this PF: all or none, by their index, and the links of each before the
+    VF itself (drivers/pci/iov.c, sriov_del_vfs and pci_iov_remove_virtfn). So the first of them is gone."""
+    return vf(pf, 0) is None
 
 
 def vf(folder: pathlib.Path | str, index: int) -> str | None:

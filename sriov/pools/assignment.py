@@ -142,8 +142,8 @@ def _barred(
         return f"the pool is of type {resource.kind.value}, it is a {one.role.value}"
     if one.numvfs or (one.role is node_devices.Role.PF and one.pci in now.managed):
         return "it is a PF whose VFs are for pods"
-    if one.driver is None and one.role is not node_devices.Role.VF and not stays:
-        return "it has no driver"
+    if not stays and (why := _not_now(one)) is not None:
+        return why
     if (
         resource.alternatives is None
         and resource.kind is resources.DeviceType.NET
@@ -154,6 +154,13 @@ def _barred(
     if use is not None and not (resource.host_addresses and use.use is host_networking.Use.ADDRESS):
         return f"it carries traffic of the host: {use.text}"
     return None
+
+
+def _not_now(one: node_devices.Candidate) -> str | None:
+    """Return why the device enters no resource now; in the one that it was in, it is unhealthy."""
+    if one.going:
+        return "its PF is losing its VFs"
+    return "it has no driver" if one.driver is None and one.role is not node_devices.Role.VF else None
 
 
 def ailment(checks: resources.Checks, one: node_devices.Candidate, now: health.Conditions) -> str | None:

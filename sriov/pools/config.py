@@ -48,6 +48,10 @@ class _RawResource(msgspec.Struct, rename="camel"):
     publish: str = ""
 
 
+_OF_UPSTREAMS_STRUCT = ("selectorobj", "selectorobjs")
+"""Fields without a JSON name, which encoding/json writes all the same: sriov-network-operator's files have them as null
+(sriov-network-device-plugin, pkg/types/types.go, ResourceConfig)."""
+
 RESOURCE_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_RawResource))
 
 
@@ -83,7 +87,7 @@ def parse(text: bytes, source: str, default_prefix: str) -> resources.Configurat
 
 
 def _resource(reader: go_json.Reader, value: object, path: str, default_prefix: str) -> resources.Resource:
-    raw = reader.struct(_RawResource, value, path)
+    raw = reader.struct(_RawResource, value, path, _OF_UPSTREAMS_STRUCT)
     prefix = raw.resource_prefix or default_prefix
     _check_name(reader, path, prefix, raw.resource_name)
     kind = _one_of(reader, resources.DeviceType, raw.device_type, f"{path}.deviceType") or resources.DeviceType.NET

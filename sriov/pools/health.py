@@ -18,6 +18,7 @@ from sriov.pools import resources
 class AilmentKind(enum.Enum):
     """Kind of what is wrong with a device; the value is the name of its taint."""
 
+    GOING = "going"
     NO_DRIVER = "no-driver"
     IN_USE = "in-use"
     UNCLEAN = "unclean"
@@ -54,6 +55,8 @@ NONE = Conditions()
 
 def ailments(checks: resources.Checks, one: node_devices.Candidate, now: Conditions) -> Iterator[Ailment]:
     """Yield what is wrong with a device, the worst first. A netdev that is absent may be in a pod: that is nothing."""
+    if one.going:
+        yield Ailment(AilmentKind.GOING, node_devices.GOING)
     if checks.driver and one.driver is None:
         yield Ailment(AilmentKind.NO_DRIVER, "has no driver")
     elif checks.driver and one.role is node_devices.Role.VF and one.without_netdev:

@@ -78,8 +78,8 @@ async def attach(daemon: Daemon, checked: CheckedAdd) -> AddedVf:
 
 
 def warn(call: Call, network: netconf.Network) -> None:
-    """Log what is ignored; no other call waits for the VF meanwhile."""
-    for warning in typos.warnings(call.document.values, vf_request.KEYS):
+    """Log what is ignored and may be a mistake; no other call waits for the VF meanwhile."""
+    for warning in typos.warnings(call.document.values, vf_request.KEYS | typos.LOGGING):
         log.warning("network %s: %s", network.name, warning)
 
 

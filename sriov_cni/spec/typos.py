@@ -8,7 +8,8 @@ _FOREIGN = frozenset(
     {"cniVersion", "name", "type", "capabilities", "args", "dns", "ipMasq", "runtimeConfig", "prevResult", "plugins"}
     | {"pciBusID", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "cniVersions"}
 )
-_LOGGING = frozenset({"logFile", "logLevel"})
+LOGGING = frozenset({"logFile", "logLevel"})
+"""Keys of sriov-cni's log. sriov-network-operator writes them into networks, so `sriovctl check` tells, and no ADD."""
 _CLOSE = 0.75
 
 
@@ -18,7 +19,7 @@ def warnings(given: Iterable[str], known: frozenset[str]) -> tuple[str, ...]:
     for key in given:
         if key in known or key in _FOREIGN or key.startswith("cni.dev/"):
             continue
-        if key in _LOGGING:
+        if key in LOGGING:
             lines.append(f"key {key!r} is ignored: the daemon's own options configure its log")
             continue
         by_spelling = {each.replace("_", "").lower(): each for each in known}

@@ -45,13 +45,23 @@ _PLUGINS = {
     cni_setup.InstalledPlugin.FOREIGN: (Kind.PLUGIN_FOREIGN, "it does not ask our daemon: it is another CNI plugin"),
     cni_setup.InstalledPlugin.NOT_EXECUTABLE: (Kind.PLUGIN_NOT_EXECUTABLE, "it is our shim, but it is not executable"),
 }
+_SHIMS = {cni_setup.InstalledPlugin.OURS, cni_setup.InstalledPlugin.NOT_EXECUTABLE}
+
+
+def _plugins(found: facts.Facts) -> Iterator[Finding]:
+    """Yield what is wrong with each shim. InfiniBand's may be the only one, and may be ib-sriov-cni's program."""
+    ours = {each for each, state in found.plugins.items() if state in _SHIMS}
+    for name, state in found.plugins.items():
+        missed = name == "sriov" and (state is cni_setup.InstalledPlugin.FOREIGN or not ours)
+        if state in _PLUGINS and (missed or name in ours):
+            kind, text = _PLUGINS[state]
+            yield Finding(kind, str(found.where.cni_bin / name), text)
 
 
 def cni(found: facts.Facts) -> Iterator[Finding]:
     hidden = found.seen.hidden
-    if found.plugin in _PLUGINS and "plugin" not in hidden:
-        kind, text = _PLUGINS[found.plugin]
-        yield Finding(kind, str(found.where.cni_bin / "sriov"), text)
+    if "plugin" not in hidden:
+        yield from _plugins(found)
     if found.daemon_trouble and "daemon" not in hidden:
         yield Finding(Kind.DAEMON_DOWN, str(found.where.daemon_socket), found.daemon_trouble)
     for line in found.trouble:
@@ -66,7 +76,7 @@ def cni(found: facts.Facts) -> Iterator[Finding]:
             yield Finding(Kind.NETWORK_BAD, str(found.where.cni_conf / network.file), network.problem)
     if not found.networks and not found.multus and "networks" not in hidden:
         yield Finding(
-            Kind.NO_NETWORK, str(found.where.cni_conf), "no file there names a plugin of type sriov or multus"
+            Kind.NO_NETWORK, str(found.where.cni_conf), "no file there names a plugin of type sriov, ib-sriov or multus"
         )
 
 

@@ -103,7 +103,7 @@ def _of_object(found: Any, source: str, prefix: str) -> Iterator[FileVerdict]:
         yield _network(str(spec.get("config", "")).encode(), name, metadata)
     if found["kind"] == "ConfigMap":
         for key, text in data.items():
-            kind = _DATA.get(str(key))
+            kind = FileKind.CONFIG if metadata.get("name") == _OF_THE_OPERATOR else _DATA.get(str(key))
             if kind is not None:
                 yield _verdict(str(text).encode(), f"{name}, {key}", kind, prefix)
 
@@ -112,6 +112,9 @@ def _dict(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     held = found.get(key)
     return held if isinstance(held, dict) else {}
 
+
+_OF_THE_OPERATOR = "device-plugin-config"
+"""ConfigMap of sriov-network-operator: its keys are names of nodes, each value is that node's config.json."""
 
 _DATA = {
     "config.json": FileKind.CONFIG,
@@ -168,9 +171,9 @@ def _network(text: bytes, source: str, metadata: Mapping[str, Any] | None = None
     if not isinstance(whole, dict):
         return FileVerdict(source, FileKind.NETWORK, ("it is no network configuration, which is a JSON object",))
     named = {"name": metadata.get("name")} if metadata else {}
-    ours = [each for each in cni_setup.plugins({**named, **whole}) if each.get("type") == "sriov"]
+    ours = [each for each in cni_setup.plugins({**named, **whole}) if each.get("type") in cni_setup.TYPES]
     if not ours:
-        return FileVerdict(source, FileKind.NETWORK, ("it has no plugin of type sriov",))
+        return FileVerdict(source, FileKind.NETWORK, (f"it has no plugin of type {' or '.join(cni_setup.TYPES)}",))
     told: list[str] = []
     if not any({"deviceID", "resourceName"} & each.keys() for each in ours):
         ours = [{**_FILLED_IN, **each} for each in ours]

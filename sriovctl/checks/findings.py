@@ -81,7 +81,11 @@ class Kind(enum.Enum):
         Severity.ERROR,
         "start the CNI daemon with --policy-socket: rules stay as they are, and are not restored",
     )
-    PLUGIN_MISSING = ("plugin-missing", Severity.ERROR, "install the shim as `sriov` where the runtime looks")
+    PLUGIN_MISSING = (
+        "plugin-missing",
+        Severity.ERROR,
+        "install the shim as `sriov` (or `ib-sriov`) where the runtime looks",
+    )
     PLUGIN_FOREIGN = (
         "plugin-foreign",
         Severity.ERROR,

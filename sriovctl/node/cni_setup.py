@@ -11,12 +11,14 @@ import msgspec
 from sriov_cni.context import policy_rules
 from sriov_cni.spec import cni_errors, environment, netconf, vf_request
 
+TYPES = ("sriov", "ib-sriov")
+"""Types of networks that are this plugin's: its own, and ib-sriov-cni's where the shim has that name, too."""
 _OURS = b"SRIOV_CNI_SOCKET"  # the variable that both shims read
 _SHIM_HEAD = 1 << 22  # bytes; the native shim has some hundred thousand
 
 
 class InstalledPlugin(enum.Enum):
-    """Program that the runtime executes as `sriov`."""
+    """Program that the runtime executes by the name of one of our types."""
 
     OURS = "ours"
     MISSING = "missing"
@@ -25,14 +27,19 @@ class InstalledPlugin(enum.Enum):
 
 
 class NetworkFile(msgspec.Struct, frozen=True):
-    """A configuration file of a network with a plugin of type sriov. `problem` is why ADD would refuse it."""
+    """A configuration file of a network with a plugin of ours. `problem` is why ADD would refuse it."""
 
     file: str
     problem: str | None = None
 
 
-def plugin(folder: pathlib.Path) -> InstalledPlugin:
-    path = folder / "sriov"
+def installed(folder: pathlib.Path) -> dict[str, InstalledPlugin]:
+    """Return what the runtime executes for networks of each of our types."""
+    return {each: plugin(folder, each) for each in TYPES}
+
+
+def plugin(folder: pathlib.Path, name: str = "sriov") -> InstalledPlugin:
+    path = folder / name
     try:
         with path.open("rb") as file:
             text = file.read(_SHIM_HEAD)
@@ -44,13 +51,13 @@ def plugin(folder: pathlib.Path) -> InstalledPlugin:
 
 
 def networks(folder: pathlib.Path) -> tuple[tuple[NetworkFile, ...], bool]:
-    """Return networks of type sriov, and whether Multus is configured, which reads networks from the API server."""
+    """Return networks of our types, and whether Multus is configured, which reads networks from the API server."""
     found: list[NetworkFile] = []
     multus = False
     for path in sorted([*folder.glob("*.conf"), *folder.glob("*.conflist"), *folder.glob("*.json")]):
         for network in _plugins(path):
             multus = multus or str(network.get("type", "")).startswith("multus")
-            if network.get("type") == "sriov":
+            if network.get("type") in TYPES:
                 found.append(NetworkFile(path.name, problem(document(network))))
     return tuple(found), multus
 

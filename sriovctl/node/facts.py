@@ -29,7 +29,7 @@ class Facts(msgspec.Struct, frozen=True):
     autoprobe: Mapping[str, bool]
     representors: Mapping[str, int]
     versions: Mapping[str, str]
-    plugin: cni_setup.InstalledPlugin
+    plugins: Mapping[str, cni_setup.InstalledPlugin]
     networks: tuple[cni_setup.NetworkFile, ...]
     multus: bool
     managers: network_managers.Managers
@@ -71,7 +71,7 @@ def collect(where: paths.Places) -> Facts:
         {pf: sysfs.integer(tree.pci(pf) / "sriov_drivers_autoprobe") != 0 for pf in pfs},
         {pf: _representors(tree, pf) for pf in pfs},
         {name: version for name, version in versions.items() if version},
-        cni_setup.plugin(where.cni_bin),
+        cni_setup.installed(where.cni_bin),
         networks,
         multus,
         network_managers.read(where.run, where.etc, vf_netdevs),

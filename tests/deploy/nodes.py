@@ -1,9 +1,9 @@
 """The node of the stand-in cluster: hack/demo's node of veths, on which pods do what theirs would.
 
-A pod of the DaemonSet installs the shim and runs the device plugin and the CNI daemon of this checkout, with the
-ConfigMap that the cluster has; a pod that names a network gets its VF by the device plugin, the shim and the daemon,
-with what Multus fills in. The DaemonSet's flags are not the processes': tests/lab/image runs its containers as they
-are declared.
+A pod of the DaemonSet installs the shim and runs the device plugin and the CNI daemon of this checkout, as far as it
+has their containers, with the ConfigMap that the cluster has; a pod that names a network gets its VF by the device
+plugin, the shim and the daemon, with what Multus fills in. The DaemonSet's flags are not the processes':
+tests/lab/image runs its containers as they are declared.
 """
 
 import json
@@ -34,6 +34,7 @@ class Node:
         self._programs = node.Node(self._stage, folder)
         self._attached: dict[str, Object] = {}
         self._serving = ""
+        self._told: dict[str, list[Object]] = {}  # each container's variables
         self.api_server = ""
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -86,18 +87,22 @@ class Node:
         If the node has changed its group, the pod before may not have ended: programs wait for it, and here it ends.
         """
         self._programs.close()
-        self._serving = pod["metadata"]["uid"]
-        for container in pod["spec"]["initContainers"]:
+        self._serving, spec = pod["metadata"]["uid"], pod["spec"]
+        self._told = {each["name"]: each.get("env", []) for each in spec["containers"]}
+        for container in spec.get("initContainers", []):
             words = [*container["command"], *container["args"]]
             [place] = [each["mountPath"] for each in container["volumeMounts"]]
             told, status = _ran(_program([word.replace(place, str(self.bin)) for word in words]))
             assert status == 0, told
             (self._folder / _LOGS[container["name"]]).write_text(told)
-        [mounted] = [each["configMap"]["name"] for each in pod["spec"]["volumes"] if each["name"] == "config"]
+        [mounted] = [each["configMap"]["name"] for each in spec["volumes"] if each["name"] == "config"]
         config = self._objects.get(kinds.CONFIGMAP, pod["metadata"]["namespace"], mounted)["data"]
         self._programs.start_kubelet()
-        self._programs.start_device_plugin(json.loads(config["config.json"]))
         self._programs.start_cni_daemon()
+        if "device-plugin" not in self._told:  # sriov-network-operator brings it, with a key for each node
+            (self._folder / "config.json").write_text(config[spec["nodeName"]])
+            return {}
+        self._programs.start_device_plugin(json.loads(config["config.json"]))
         return {name: str(self._offered(name, count)) for name, count in self._resources()}
 
     def _resources(self) -> list[tuple[str, int]]:
@@ -129,6 +134,8 @@ class Node:
         if program == "sriovctl":
             found += [f"--run-dir={self._programs.run_dir}", f"--kubelet-root-dir={self._folder}/kubelet"]
             found += [f"--cni-bin={self.bin}"]
+            named = {each["name"]: each.get("value") for each in self._told["sriovctl"]}
+            found += [f"--resource-prefix={named['SRIOVCTL_RESOURCE_PREFIX']}"]
         return found
 
 

@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
-from tests.deploy import clusters, rules
+from tests.deploy import clusters, rules, test_operator
 from tests.deploy.rendering import Object
 from tests.examples import pages, table
 from tests.fakes.cluster import kinds
@@ -88,6 +89,7 @@ SLIPS_IN_FILES = [
     ("canary.yaml", "pfNames:", "pfName:", "additional properties 'pfName' not allowed"),
     ("my-values.yaml", "repository:", "repositry:", "additional properties 'repositry' not allowed"),
 ]
+OF_THE_OPERATOR = '{"resourceList":[{"resourceName":"rail_a","selectors":{"drivers":["igbvf"]},"SelectorObj":null}]}'
 OURS = {"ConfigMap", "DaemonSet", "ServiceAccount"}
 
 
@@ -202,6 +204,32 @@ def test_sriovctl_is_run_on_a_node(cluster: clusters.Cluster) -> None:
     rows = json.loads(cluster.types("kubectl sriov inventory --output json").stdout)["items"]
     assert [each["node"] for each in rows] == [clusters.NODE] * 9
     assert {each["pool"] for each in rows if each["role"] == "VF"} == {"intel.com/sriov_vf"}
+
+
+@pytest.mark.root
+def test_the_daemon_beside_the_operator_comes_and_goes(cluster: clusters.Cluster) -> None:
+    """In the namespace that the operator has, with its ConfigMap there, which sriovctl in the pod reads."""
+    pages.write("docs/operator.md", cluster.folder)
+    operator = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": test_operator.NAMESPACE}}
+    cluster.objects.create(kinds.NAMESPACE, "", operator)
+    config = yaml.safe_load(test_operator.CONFIGS.read_text())
+    cluster.objects.create(
+        kinds.CONFIGMAP, test_operator.NAMESPACE, {**config, "data": {clusters.NODE: OF_THE_OPERATOR}}
+    )
+    before = named(cluster.stored())
+    apply, rollout, delete = table.run_by(__file__, "test_the_daemon_beside_the_operator_comes_and_goes")
+    for example, seen in (
+        (apply, "daemonset.apps/sriov-underlay created"),
+        (rollout, 'daemon set "sriov-underlay" successfully rolled out'),
+    ):
+        done = cluster.types(example.command)
+        assert (done.returncode, seen in done.stdout) == (0, True), done
+    assert rules.problems(ours(cluster.stored())) == []
+    assert list(cluster.node.bin.iterdir()) == [], "the operator's init container brings the shim"
+    rows = json.loads(cluster.types("kubectl sriov inventory --output json").stdout)
+    assert {each["pool"] for each in rows["items"] if each["role"] == "VF"} == {"openshift.io/rail_a"}
+    assert cluster.types(delete.command).returncode == 0
+    assert named(cluster.stored()) == before
 
 
 def test_every_line_is_typed_by_somebody() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -14,6 +15,7 @@ from sriov.hardware import sysfs, uevents
 from sriov.pools import observer
 from sriov.state import ledger, vf_identity
 from tests.deviceplugin import loops
+from tests.fakes import config_maps
 from tests.fakes import kubelet as fake
 from tests.sriov.pools import facts
 
@@ -27,7 +29,8 @@ CONFIG = [
 class Node:
     """Two NICs, of which one has 4 VFs, a kubelet, and a device plugin that is not running yet."""
 
-    def __init__(self, root: pathlib.Path, resync: float, entries: Sequence[object] = CONFIG) -> None:
+    def __init__(self, root: pathlib.Path, resync: float, entries: Sequence[object] | None = CONFIG) -> None:
+        """Without entries there is no file yet, and the plugin waits for it."""
         self.machine = facts.Machine(root)
         self.tree = self.machine.sys
         self.first = self.tree.add_pf("0000:01:00.0", facts.PF0, numvfs=4)
@@ -35,8 +38,9 @@ class Node:
         self.kubelet = fake.Kubelet(root / "kubelet")
         self.config = root / "etc/config.json"
         self.config.parent.mkdir()
-        self.configure(*entries)
-        self.plugin = plugin.Plugin(options(root, resync))
+        if entries is not None:
+            self.configure(*entries)
+        self.plugin = plugin.Plugin(options(root, resync, waits=entries is None))
 
     def configure(self, *entries: object) -> None:
         self.write(json.dumps({"resourceList": entries}))
@@ -53,7 +57,7 @@ class Node:
             await self.kubelet.wait_for(f"intel.com/{name}", count)
 
 
-def options(root: pathlib.Path, resync: float) -> plugin.Options:
+def options(root: pathlib.Path, resync: float, *, waits: bool = False) -> plugin.Options:
     """Everything below the folder."""
     return plugin.Options(
         root / "etc/config.json",
@@ -62,6 +66,7 @@ def options(root: pathlib.Path, resync: float) -> plugin.Options:
         observer.ObservedNode(facts.Machine(root).sys.tree, root / "proc", root / "dev", root / "run"),
         device_files.FilePlaces(root / "devinfo", root / "cdi"),
         observer.Patience(link=0.25, cleanup=0.3),
+        waits=waits,
         resync=resync,
     )
 
@@ -70,7 +75,7 @@ def on_node(
     root: pathlib.Path,
     body: Callable[[Node], Coroutine[object, object, None]],
     resync: float = 60.0,
-    entries: Sequence[object] = CONFIG,
+    entries: Sequence[object] | None = CONFIG,
 ) -> None:
     async def whole() -> None:
         node = Node(root, resync, entries)
@@ -141,6 +146,34 @@ def test_d32_a_refused_request_is_followed_by_the_true_list(tmp_path: pathlib.Pa
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         await node.counts(2, 2, 2)
         await node.kubelet.request("intel.com/second", ["0000:02:10.0"])
+
+    on_node(tmp_path, body)
+
+
+def test_a_vf_is_not_given_when_it_is_about_to_go_and_is_then_told_of(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The plugin has not heard of it yet."""
+    caplog.set_level(logging.INFO)
+
+    async def body(node: Node) -> None:
+        first, second = map(devices.pci_address, ("0000:01:10.0", "0000:01:10.2"))
+        await node.counts(2, 0, 2)
+        link = node.tree.tree.pci(node.first) / "virtfn0"
+        link.unlink()
+        with pytest.raises(grpc.aio.AioRpcError, match="cannot be given: it is about to go") as caught:
+            await node.kubelet.request("intel.com/first", [second])
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        await node.counts(0, 0, 0)
+        assert set(node.kubelet.resources["intel.com/rest"]) == {"0000:01:10.4", "0000:01:10.6"}, "no VF moves"
+        link.symlink_to(f"../{first}")
+        node.tree.set_numvfs(node.first, 2)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await node.kubelet.request("intel.com/first", [first])
+        await node.counts(2, 0, 0)
+        assert "0000:01:10.4 is gone" in caplog.text
+        assert f"{second} is healthy again" in caplog.text
+        await node.kubelet.request("intel.com/first", [first])
 
     on_node(tmp_path, body)
 
@@ -232,6 +265,38 @@ def test_a_configmaps_symlinks_are_followed(tmp_path: pathlib.Path) -> None:
         await node.kubelet.wait_for("intel.com/new", 1)
 
     on_node(tmp_path, body)
+
+
+def test_one_that_waits_follows_its_key_of_a_configmap(tmp_path: pathlib.Path) -> None:
+    """Missing at first, empty, no configuration, wrong, right, empty again, without a resource, gone, and back."""
+    nothing, previous = "nothing is advertised", "the previous configuration is in force"
+
+    async def body(node: Node) -> None:
+        volume = config_maps.ConfigMapVolume(node.config.parent, node.config.name)
+
+        async def refused(text: str | None, says: str, state: str) -> None:
+            volume.publish(text)
+            await loops.until(lambda: says in "".join(node.plugin.status().problems))
+            assert node.plugin.status().problems[0].startswith(f"config.json is invalid, {state}: {node.config}")
+
+        await refused(None, "cannot be read: No such file or directory", nothing)
+        await refused("", "is not JSON", nothing)
+        await refused("[1]", "it must be an object", nothing)
+        await refused('{"resourceList": [{"resourceName": "x_"}]}', "does not accept this name", nothing)
+        assert node.kubelet.registrations == []
+        volume.publish(json.dumps({"resourceList": CONFIG}))
+        await node.counts(2, 0, 2)
+        await loops.until(lambda: node.plugin.status().problems == [])
+        await refused("", "is not JSON", previous)
+        await node.counts(2, 0, 2)
+        volume.publish('{"resourceList":null}')
+        await node.counts(0, 0, 0)
+        assert (node.plugin.status().resources, node.plugin.status().problems) == ((), [])
+        await refused(None, "cannot be read", previous)
+        volume.publish(json.dumps({"resourceList": CONFIG}))
+        await node.counts(2, 0, 2)
+
+    on_node(tmp_path, body, entries=None)
 
 
 def test_a_bad_file_keeps_the_old_configuration_and_is_told_once(

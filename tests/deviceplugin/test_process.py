@@ -127,6 +127,28 @@ def test_a_bad_configuration_ends_it_with_what_to_do(tmp_path: pathlib.Path) -> 
     loops.run(body())
 
 
+def test_the_operators_arguments_and_a_key_that_comes_late(tmp_path: pathlib.Path) -> None:
+    """After what the image's entry point says: sriov-network-operator's DaemonSet has these, with CDI the last one."""
+    late = tmp_path / "etc/node-1"
+    late.parent.mkdir()
+    given = ("--log-level=10", "--resource-prefix=openshift.io", f"--config-file={late}", "--use-cdi")
+
+    async def body() -> None:
+        kubelet = fake.Kubelet(tmp_path)
+        await kubelet.start()
+        async with started(tmp_path, "--wait-for-config", *given) as process:
+            assert process.stderr is not None
+            await asyncio.wait_for(process.stderr.readuntil(b"waiting for a configuration; nothing is advertised"), 20)
+            late.write_text(json.dumps(CONFIG))
+            await kubelet.wait_for("openshift.io/igb_vf", 7, timeout=20)
+            process.terminate()
+            status, log = await told(process)
+        assert (status, "Traceback" in log) == (0, False)
+        await kubelet.stop()
+
+    loops.run(body())
+
+
 def test_d4_a_directory_too_deep_ends_it_with_what_to_do(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         async with started(tmp_path, "--kubelet-root-dir", "/" + "d" * 100) as process:

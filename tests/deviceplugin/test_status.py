@@ -16,6 +16,11 @@ def test_what_is_wrong_is_told_and_nothing_else() -> None:
     ]
 
 
+def test_one_that_waits_says_that_nothing_is_advertised() -> None:
+    waiting = status.Status("config.json", "it is not JSON", waiting=True)
+    assert waiting.problems == ["config.json is invalid, nothing is advertised: it is not JSON"]
+
+
 def test_all_of_it_is_there_as_json() -> None:
     told = json.loads(BAD.as_json)
     [one] = told["resources"]

@@ -25,6 +25,7 @@ _POLICY = "tests/hack/test_bench_policy.py::test_a_short_run"
 _UNINSTALLING = "tests/kernel/test_uninstalling.py::test_the_nodes_rules_for_host_links_stay_as_long_as_a_pod_has_one"
 _SERVICES = "tests/hack/test_bench_services.py::test_a_short_run"
 _NODE = "tests/examples/test_on_a_node.py::test_what_is_typed_on_a_node"
+_OPERATOR = "tests/deploy/test_operator.py"
 _ON_A_NODE = "--field-selector spec.nodeName=node-1"
 _PROMETHEUS = "tests/deploy/test_alerts.py::test_each_alert_fires_when_it_should_and_not_else"
 _PROMPT = "tests/hack/test_lab_shell.py::test_the_page_at_the_prompt"
@@ -132,6 +133,43 @@ RUN = {
     ("docs/migration.md", "kubectl uncordon NODE"): _DRAIN,
     ("docs/migration.md", "sriov-underlay status"): _NODE,
     ("docs/migration.md", "sriov-underlay uninstall"): _NODE,
+    **dict.fromkeys(
+        (
+            ("docs/operator.md", "hack/build-image --tag registry.example/sriov-underlay:0.1.0"),
+            *(
+                (
+                    "docs/operator.md",
+                    f"hack/build-image --target {each} --tag registry.example/sriov-underlay-{each}:0.1.0",
+                )
+                for each in ("device-plugin", "cni", "ib-cni")
+            ),
+        ),
+        "tests/hack/test_build_image.py::test_the_operators_images_are_built_as_the_page_says",
+    ),
+    **dict.fromkeys(
+        (
+            (
+                "docs/operator.md",
+                (
+                    "kubectl get configmap device-plugin-config --namespace sriov-network-operator --output yaml"
+                    " | sriovctl check -"
+                ),
+            ),
+            (
+                "docs/operator.md",
+                "kubectl get network-attachment-definitions --all-namespaces --output yaml | sriovctl check -",
+            ),
+        ),
+        f"{_OPERATOR}::test_the_operators_objects_are_checked_as_the_page_says",
+    ),
+    **dict.fromkeys(
+        (
+            ("docs/operator.md", "kubectl apply -k my-nodes"),
+            ("docs/operator.md", "kubectl --namespace sriov-network-operator rollout status daemonset/sriov-underlay"),
+            ("docs/operator.md", "kubectl delete -k my-nodes"),
+        ),
+        "tests/deploy/test_typed_at_a_cluster.py::test_the_daemon_beside_the_operator_comes_and_goes",
+    ),
     ("docs/performance.md", "hack/bench attach --plot attach.png --json attach.json"): _ATTACH,
     ("docs/performance.md", "hack/bench attach --beside before --json attach.json"): _BESIDE,
     ("docs/performance.md", "hack/lab run -- hack/bench attach --igb"): (

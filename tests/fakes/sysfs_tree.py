@@ -276,8 +276,8 @@ class SysfsTree:
         pci = f"{pf.split(':')[0]}:{number >> 8:02x}:{number >> 3 & 0x1F:02x}.{number & 7}"
         address = self._add_device(pci, model.vendor, model.vf_device, model)
         self._models[address] = model
-        (self._folder(address) / "physfn").symlink_to(f"../{pf}")
         (self._folder(pf) / f"virtfn{index}").symlink_to(f"../{address}")
+        (self._folder(address) / "physfn").symlink_to(f"../{pf}")
         self._write(address, "driver_override", "(null)")
         self.set_driver(address, model.vf_driver)
         self.set_netdev(address, None)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests import artefacts, images
+from tests.examples import table
 
 SCRIPT = artefacts.PROJECT / "hack/build-image"
 DAEMONSET = yaml.safe_load((artefacts.PROJECT / "deploy/kustomize/daemonset.yaml").read_text())
@@ -137,6 +138,7 @@ def test_without_a_builder_it_says_which_it_takes(programs: pathlib.Path) -> Non
     [
         (["--fast"], "unknown argument --fast; usage: hack/build-image [--with podman|buildah]"),
         (["--tag"], "--tag needs a value"),
+        (["--target"], "--target needs a value"),
         (["--with", "kaniko"], "--with kaniko: podman or buildah"),
         (["--with", "podman"], "--with podman: it is not on this machine; install it (Debian: apt-get install podman)"),
     ],
@@ -154,6 +156,43 @@ def test_a_build_that_fails_is_told_by_its_end(programs: pathlib.Path) -> None:
     assert f"--tag localhost/sriov-underlay:{artefacts.VERSION} --ulimit nofile=" in said
     assert f"--pull=never {artefacts.PROJECT}\n" in said
     assert said.endswith("build-image: buildah build ended with status 3; its last lines say why\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("cni", f"--target cni --label {_LABEL}version={artefacts.VERSION}"),
+        ("operator", "build-image: --target operator: there is no such target; name one of device-plugin cni ib-cni\n"),
+    ],
+)
+def test_a_target_is_built_under_its_name_or_refused(programs: pathlib.Path, target: str, says: str) -> None:
+    (programs / "buildah").write_text('#!/bin/sh\necho "$@" >&2\nexit 3\n')
+    (programs / "buildah").chmod(0o755)
+    status, said = asked("--target", target, path=str(programs))
+    assert status == 1
+    assert says in said
+    assert (f"--tag localhost/sriov-underlay-{target}:{artefacts.VERSION} " in said) is (target == "cni")
+
+
+def test_the_operators_images_are_built_as_the_page_says(programs: pathlib.Path) -> None:
+    """By a builder that says what it is told; what it makes of a stage is test_containerfile's."""
+    (programs / "buildah").write_text('#!/bin/sh\necho "$@" >&2\n')
+    (programs / "buildah").chmod(0o755)
+    examples = table.run_by(__file__, "test_the_operators_images_are_built_as_the_page_says")
+    targets = []
+    for example in examples:
+        words = example.command.split()
+        done = subprocess.run(
+            [artefacts.PROJECT / words[0], *words[1:]],
+            env={"PATH": str(programs)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{words[-1]}\n"
+        assert f"--tag {words[-1]} " in done.stderr
+        targets.append(done.stderr.partition("--target ")[2].partition(" ")[0])
+    assert targets == ["", "device-plugin", "cni", "ib-cni"]
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
 """The image's recipe keeps its promises: what it starts from is fixed, and the result is hack/build-rootfs' own."""
 
+import json
 import pathlib
 import re
 import shlex
 import tomllib
+
+import pytest
 
 from tests.lab.image import manifests
 
@@ -17,13 +20,41 @@ def instructions() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.strip()]
 
 
-def stages() -> list[list[list[str]]]:
+def every_stage() -> list[list[list[str]]]:
     found: list[list[list[str]]] = []
     for words in instructions():
         if words[0] == "FROM":
             found.append([])
         found[-1].append(words)
     return found
+
+
+def stages() -> list[list[list[str]]]:
+    """Those that make the image; the last one is what is built without a target."""
+    build, *_, image = every_stage()
+    return [build, image]
+
+
+INSTALL = ["sriov-underlay", "install", "--shim-only", "--replace-incumbent", "--cni-bin-dir=/host/opt/cni/bin"]
+TARGETS = {
+    "device-plugin": ["sriov-device-plugin", "--wait-for-config"],
+    "cni": INSTALL,
+    "ib-cni": [*INSTALL, "--plugin=ib-sriov"],
+}
+
+
+def test_there_are_these_targets_and_no_others() -> None:
+    assert [each[0] for each in every_stage()[1:-1]] == [["FROM", "scratch", "AS", name] for name in TARGETS]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_is_the_image_with_an_entry_point(target: str) -> None:
+    """Which takes the arguments that sriov-network-operator gives: it names no command."""
+    [_, image] = stages()
+    [stage] = [each for each in every_stage() if each[0][-1] == target]
+    assert stage[1:-1] == image[1:-1]
+    [line] = re.findall(rf"^FROM scratch AS {target}\n(?:.+\n)+?ENTRYPOINT (.+)\n", TEXT, re.MULTILINE)
+    assert json.loads(line) == TARGETS[target]
 
 
 def test_what_it_starts_from_is_a_digest_or_nothing() -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests import artefacts
-from tests.hack import test_workflows
+from tests.hack import test_containerfile, test_workflows
 from tests.kernel import namespaces
 
 pytestmark = pytest.mark.root
@@ -97,8 +97,12 @@ def published(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, s
     shutil.copy(ROOT / "hack/build-index", folder / "hack")
     for machine in ("amd64", "arm64"):
         archive(folder, machine, environment)
+        targets(folder, machine, environment)
     outputs: dict[str, str] = {}
-    names = [getattr(test_workflows, name) for name in ("INDEX", "LOGIN", "PUSH", "CHART", "SIGN")]
+    names = [
+        getattr(test_workflows, name)
+        for name in ("INDEX", "INDEXES", "LOGIN", "PUSH", "PUSHES", "CHART", "SIGN", "SIGNS")
+    ]
     for name in names:
         # Debian 12's skopeo logs in without a look into registries.conf.
         step = test_workflows.steps()[name].replace("skopeo login", "skopeo login --tls-verify=false")
@@ -124,8 +128,19 @@ def archive(folder: pathlib.Path, machine: str, environment: dict[str, str], con
     return made
 
 
-def inspected(environment: dict[str, str], name: str) -> Any:
-    command = ["skopeo", "inspect", "--raw", f"docker://{environment['REGISTRY']}/{name}"]
+def targets(folder: pathlib.Path, machine: str, environment: dict[str, str]) -> None:
+    """The images for sriov-network-operator, which differ in their entry points alone."""
+    (folder / "operator").mkdir(exist_ok=True)
+    buildah = shutil.which("buildah") or "buildah"
+    container = artefacts.output(buildah, "from", f"localhost/{machine}", environment=environment).strip()
+    for name in test_containerfile.TARGETS:
+        made = f"oci-archive:{folder}/operator/{name}-{machine}.tar"
+        artefacts.output(buildah, "config", "--entrypoint", f'["{name}"]', container, environment=environment)
+        artefacts.output(buildah, "commit", "--quiet", container, made, environment=environment)
+
+
+def inspected(environment: dict[str, str], name: str, *options: str) -> Any:
+    command = ["skopeo", "inspect", "--raw", *options, f"docker://{environment['REGISTRY']}/{name}"]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
 
 
@@ -138,6 +153,18 @@ def test_the_registry_has_one_image_for_both_architectures(
     found = {each["platform"]["architecture"]: each["digest"] for each in index["manifests"]}
     assert found == {name: published[name] for name in ("amd64", "arm64")}
     assert inspected(environment, f"sriov-underlay@{found['arm64']}")["layers"]
+
+
+@pytest.mark.parametrize("target", test_containerfile.TARGETS)
+def test_the_registry_has_each_target_for_both_architectures(
+    published: dict[str, str], environment: dict[str, str], target: str
+) -> None:
+    index = inspected(environment, f"sriov-underlay-{target}@{published[target]}")
+    assert index == inspected(environment, f"sriov-underlay-{target}:{VERSION}")
+    assert {each["platform"]["architecture"] for each in index["manifests"]} == {"amd64", "arm64"}
+    for each in index["manifests"]:
+        about = inspected(environment, f"sriov-underlay-{target}@{each['digest']}", "--config")
+        assert about["config"]["Entrypoint"] == [target]
 
 
 def test_the_chart_that_is_pushed_installs_that_image(published: dict[str, str], environment: dict[str, str]) -> None:
@@ -156,6 +183,10 @@ def test_image_and_chart_are_signed_by_their_digests(published: dict[str, str], 
     assert (pathlib.Path(environment["HOME"]) / "signed").read_text().splitlines() == [
         f"sign --yes --recursive {environment['REGISTRY']}/sriov-underlay@{published['index']} ",
         f"sign --yes {environment['REGISTRY']}/charts/sriov-underlay@{published['digest']} ",
+        *(
+            f"sign --yes --recursive {environment['REGISTRY']}/sriov-underlay-{target}@{published[target]} "
+            for target in test_containerfile.TARGETS
+        ),
     ]
 
 

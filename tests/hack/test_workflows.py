@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.hack import test_containerfile
+
 ROOT = pathlib.Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 BIN = pathlib.Path(sys.executable).parent
@@ -19,11 +21,15 @@ PREPARE = "apt-get update -qq && apt-get install -qq --yes --no-install-recommen
 TAGGED = "the tag is the version in pyproject.toml"
 DRAFT = "a draft, which a person publishes"
 IMAGE = "the image of this architecture, which is what the bill says"
+TARGETS = "its targets, which sriov-network-operator starts"
 INDEX = "one image of both architectures"
+INDEXES = "one of both of each target"
 LOGIN = "log in to the registry"
 PUSH = "push the image"
+PUSHES = "push the targets"
 CHART = "push the chart, whose values name that image"
 SIGN = "sign image and chart"
+SIGNS = "sign the targets"
 NOTICE = "no registry, so nothing is pushed"
 FOLDER = "one folder, of one wheel that both architectures built"
 HASHES = "sign the hashes"
@@ -85,7 +91,23 @@ def test_they_give_away_nothing_and_take_nothing_that_can_change() -> None:
 
 
 def test_each_step_is_run_by_a_test() -> None:
-    others = {TAGGED, DRAFT, IMAGE, INDEX, LOGIN, PUSH, CHART, SIGN, NOTICE, FOLDER, HASHES}
+    others = {
+        TAGGED,
+        DRAFT,
+        IMAGE,
+        TARGETS,
+        INDEX,
+        INDEXES,
+        LOGIN,
+        PUSH,
+        PUSHES,
+        CHART,
+        SIGN,
+        SIGNS,
+        NOTICE,
+        FOLDER,
+        HASHES,
+    }
     assert steps().keys() == EXECUTED.keys() | others
     assert {name: run for name, run in steps().items() if name in EXECUTED} == EXECUTED
 
@@ -190,6 +212,7 @@ def test_everything_that_is_released_is_attested_by_its_digest_and_the_images_wi
         "${{ steps.image.outputs.index }}": None,
         "${{ steps.image.outputs.amd64 }}": "built/release-X64/sbom-x86_64.cdx.json",
         "${{ steps.image.outputs.arm64 }}": "built/release-ARM64/sbom-aarch64.cdx.json",
+        **{f"${{{{ steps.operator.outputs.{target} }}}}": None for target in test_containerfile.TARGETS},
         "${{ steps.chart.outputs.digest }}": None,
     }
     assert all(each["push-to-registry"] is True for each in attested["publish"])
@@ -226,6 +249,19 @@ def test_an_image_of_something_else_than_the_bill_is_not_released(tmp_path: path
     assert done.returncode == (0 if same else 1), done.stderr
     told = (tmp_path / "told").read_text().split()
     assert told == ["--with", "buildah", "--archive", f"image-{os.uname().machine}.tar"]
+
+
+def test_each_target_is_built_of_the_layers_that_are_there(tmp_path: pathlib.Path) -> None:
+    program(tmp_path / "hack/build-image", 'echo "$@"')
+    done = run(steps()[TARGETS], tmp_path)
+    [image, again] = [each["env"] for each in jobs()["build"]["steps"] if each.get("name") in (IMAGE, TARGETS)]
+    assert image == again
+    assert image["BUILDAH_LAYERS"] == "true"
+    assert (tmp_path / "operator").is_dir()
+    assert done.stdout.splitlines() == [
+        f"--with buildah --target {each} --archive operator/{each}-{os.uname().machine}.tar"
+        for each in test_containerfile.TARGETS
+    ]
 
 
 @pytest.mark.parametrize("fault", [None, "wheel", "hashes"])

@@ -20,7 +20,7 @@ START, FOLLOW = 120.0, 60.0
 @contextlib.asynccontextmanager
 async def plugin(
     folder: pathlib.Path, kubelet: fake.Kubelet, selectors: dict[str, list[str]], count: int, *flags: str
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.subprocess.Process]:
     entry = {"resourceName": "igb", "checkHealthOnPf": True, "selectors": selectors}
     (folder / "config.json").write_text(json.dumps({"resourceList": [entry]}))
     places = [f"--kubelet-root-dir={folder}", f"--run-dir={folder}/run", f"--devinfo-dir={folder}/devinfo"]
@@ -28,7 +28,7 @@ async def plugin(
     process = await asyncio.create_subprocess_exec(*command, "--resync-interval=3600", cwd=ROOT)
     try:
         await kubelet.wait_for(POOL, count, START)
-        yield
+        yield process
     finally:
         process.terminate()
         await process.wait()

@@ -59,7 +59,7 @@ def test_nothing_secret_is_in_what_is_written_in_either_format(cni: CniNode, how
 def test_each_line_of_an_attachment_says_whose_it_is(cni: CniNode) -> None:
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=db-0;K8S_POD_INFRA_CONTAINER_ID=c1"
     whose = {"namespace": "blue", "pod": "db-0", "container_id": "c1", "interface": "net1", "vf": cni.vf}
-    network = cni.conf(ipam={"type": "fixed"}, vlanTypo=3)
+    network = cni.conf(ipam={"type": "fixed"}, vlanTypo=3, logLevel="info")
     with written(logs.Format.JSON) as lines:
         added = cni.client.call("ADD", network, ARGS=args)
         for command in ("CHECK", "DEL"):
@@ -74,6 +74,7 @@ def test_each_line_of_an_attachment_says_whose_it_is(cni: CniNode) -> None:
             assert {key: each.get(key) for key in whose} == whose, each
             assert each["duration_ms"] > 0
     assert any("vlanTypo" in each["message"] and each["pod"] == "db-0" for each in told)
+    assert not any("logLevel" in each["message"] for each in told), "sriov-network-operator writes it into each network"
 
 
 @contextlib.contextmanager

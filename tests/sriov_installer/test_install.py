@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 
-from sriov_installer import artifacts, marks
+from sriov_installer import artifacts, files, marks
 from tests.crash import test_full_disk
 from tests.sriov_installer import nodes
 
@@ -248,6 +248,34 @@ def test_an_init_container_installs_no_provisioning(node: nodes.Node, capsys: py
     before = node.files()
     assert node.run("install", "--shim-only", "--provisioning") == 1
     assert "which --shim-only leaves out; give one of them" in capsys.readouterr().err
+    assert node.files() == before
+
+
+@pytest.mark.parametrize("plugin", artifacts.PLUGINS)
+def test_a_shim_comes_and_goes_by_its_name(node: nodes.Node, plugin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the init containers of sriov-network-operator have it, once and again."""
+    place = node.shim.with_name(plugin)
+    place.write_bytes(INCUMBENT)
+    before = node.files()
+    named = ("--shim-only", "--plugin", plugin)
+    assert node.run("install", *named, "--replace-incumbent", "--no-sleep") == 0
+    assert files.backup(place).read_bytes() == INCUMBENT
+    assert marks.version_of(place.read_bytes()) == marks.version()
+    assert node.run("install", *named, "--replace-incumbent", "--no-sleep") == 0
+    assert capsys.readouterr().out.endswith("nothing to do\n")
+    assert node.run("status", *named) == 0
+    assert f"{place}: Python shim of version" in capsys.readouterr().out
+    assert node.run("uninstall", *named) == 0
+    assert node.files() == before
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_a_shim_of_another_name_has_no_units(
+    node: nodes.Node, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = node.files()
+    assert node.run(command, "--plugin", "ib-sriov") == 1
+    assert "--plugin ib-sriov is a shim without units; give --shim-only, too" in capsys.readouterr().err
     assert node.files() == before
 
 

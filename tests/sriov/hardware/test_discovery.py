@@ -51,6 +51,39 @@ def test_a_device_that_is_being_made_is_not_remembered_half(bench: Bench, late: 
     assert bench.look()[VF] == discovery.scan(bench.sys.tree, bench.proc.root, pathlib.Path("/dev")).candidates[VF]
 
 
+def test_vfs_that_the_kernel_is_about_to_remove_are_going(bench: Bench) -> None:
+    """By their index, and the links of each before the VF itself (drivers/pci/iov.c, pci_iov_remove_virtfn)."""
+    other = bench.sys.set_numvfs(bench.pf, 3)[2]
+    before = bench.look()
+    assert not any(each.going for each in before.values())
+    (bench.sys.tree.pci(bench.pf) / "virtfn0").unlink()
+    assert [bench.look()[each].going for each in (bench.pf, VF, other)] == [False, True, True]
+    (bench.sys.tree.pci(VF) / "physfn").unlink()
+    found = bench.look()
+    assert (found[VF].role, found[VF].going) == (node_devices.Role.NIC, True)
+    assert found[bench.pf].numvfs == 2
+    going = "is about to go: its PF is losing its VFs"
+    assert [discovery.difference(bench.sys.tree, before[each]) for each in (bench.pf, VF, other)] == [
+        None,
+        going,
+        going,
+    ]
+
+
+def test_in_what_a_device_has_changed(bench: Bench) -> None:
+    plain = bench.sys.add_pf("0000:07:00.0", None)
+    found = bench.look()
+    assert [discovery.difference(bench.sys.tree, each) for each in found.values()] == [None] * len(found)
+    bench.sys.set_driver(VF, "vfio-pci")
+    bench.sys.set_numvfs(plain, 1)
+    told = {each: discovery.difference(bench.sys.tree, found[each]) for each in (VF, plain)}
+    assert told == {VF: "has vfio-pci in the place of igbvf", plain: "has VFs now"}
+    bench.sys.set_driver(VF, None)
+    assert discovery.difference(bench.sys.tree, found[VF]) == "has no driver in the place of igbvf"
+    bench.sys.set_numvfs(bench.pf, 0)
+    assert discovery.difference(bench.sys.tree, found[VF]) == "is gone"
+
+
 def test_a_vf_that_is_not_yet_linked_to_its_pf(bench: Bench) -> None:
     """The kernel makes physfn after the device is on the bus (drivers/pci/iov.c)."""
     link = bench.sys.tree.pci(VF) / "physfn"

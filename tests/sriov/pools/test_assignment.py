@@ -178,4 +178,6 @@ def test_every_ailment_is_told_with_its_kind() -> None:
     checks = resources.Checks(pf=True)
     now = health.Conditions(down={"0000:01:00.0": "down"}, dirty={one.id: "dirty"}, foreign={one.id: "open"})
     told = [(each.kind.value, each.text) for each in health.ailments(checks, one, now)]
+    going = msgspec.structs.replace(one, going=True)
+    assert next(health.ailments(checks, going, now)).kind is health.AilmentKind.GOING
     assert told == [("no-driver", "has no driver"), ("in-use", "open"), ("unclean", "dirty"), ("link-down", "down")]

@@ -232,7 +232,7 @@ def without_a_daemon(sick: Sick) -> None:
 
 
 def many(sick: Sick) -> None:
-    sick.sys.set_attribute(PF, "sriov_numvfs", 200)
+    sick.sys.set_numvfs(devices.pci_address(PF), 200)
 
 
 def vfio_without_a_group(sick: Sick) -> None:
@@ -345,6 +345,21 @@ def test_a_resource_that_is_published_for_claims_needs_no_socket(sick: Sick) -> 
     for each in (sick.folder / "kubelet/device-plugins").glob("intel.com_*"):
         each.unlink()
     assert set(sick.found()) == ALWAYS
+
+
+def test_the_shim_of_infiniband_may_be_the_only_one_and_is_looked_at(sick: Sick) -> None:
+    """ib-sriov-cni in its place is none of ours, and no finding."""
+    sick.write("bin/ib-sriov", "\x7fELF")
+    assert set(sick.found()) == ALWAYS
+    shim = sick.folder / "bin/ib-sriov"
+    (sick.folder / "bin/sriov").rename(shim)
+    assert set(sick.found()) == ALWAYS
+    shim.chmod(0o644)
+    found = sick.found()
+    assert set(found) == {*ALWAYS, Kind.PLUGIN_NOT_EXECUTABLE.title}
+    assert found[Kind.PLUGIN_NOT_EXECUTABLE.title]["subject"] == str(shim)
+    sick.write("bin/sriov", "\x7fELF")
+    assert Kind.PLUGIN_FOREIGN.title in sick.found(), "networks of type sriov go there"
 
 
 @pytest.mark.slow

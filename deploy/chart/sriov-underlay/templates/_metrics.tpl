@@ -1,6 +1,7 @@
 {{/* What the values of `metrics` add to the pod: a proxy before each daemon's port, and what only the proxies see. */}}
 {{- define "sriov-underlay.metricsProxies" -}}
-{{- $ports := list (list "device-plugin" .Values.http.devicePluginPort) (list "cni-daemon" .Values.http.cniDaemonPort) }}
+{{- $ports := list (list "cni-daemon" .Values.http.cniDaemonPort) }}
+{{- if not .Values.operator.enabled }}{{ $ports = prepend $ports (list "device-plugin" .Values.http.devicePluginPort) }}{{ end }}
 {{- if eq (include "sriov-underlay.services" .) "serve" }}{{ $ports = append $ports (list "agent" .Values.http.agentPort) }}{{ end }}
 {{- range $ports }}
 - name: {{ first . }}-metrics

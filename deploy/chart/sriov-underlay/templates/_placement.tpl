@@ -6,6 +6,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}{{ with .group }}_{{ . }}{{ 
 
 {{/*
 The nodes of a DaemonSet, as an affinity; nothing for all. A node is in one group, since a label has one value, or in none.
+Beside sriov-network-operator all nodes: it brings the shim to each of its own, and a shim needs the daemon.
 What the values ask for holds too: Kubernetes takes a node that fits one term, so each of theirs gets ours.
 */}}
 {{- define "sriov-underlay.affinity" -}}
@@ -17,7 +18,7 @@ What the values ask for holds too: Kubernetes takes a node that fits one term, s
 {{- $always = list (dict "key" $values.nodeGroupLabel "operator" "NotIn" "values" (keys $values.nodeGroups | sortAlpha)) -}}
 {{- end -}}
 {{- $ways := list $always -}}
-{{- if and $values.nodeFeatureDiscovery.enabled (not (contains "\"accelerator\"" (toJson .config))) -}}
+{{- if and $values.nodeFeatureDiscovery.enabled (not $values.operator.enabled) (not (contains "\"accelerator\"" (toJson .config))) -}}
 {{- $capable := dict "key" "feature.node.kubernetes.io/network-sriov.capable" "operator" "In" "values" (list "true") -}}
 {{- $unseen := dict "key" "feature.node.kubernetes.io/kernel-version.major" "operator" "DoesNotExist" -}}
 {{- $ways = list (append $always $capable) (append $always $unseen) -}}

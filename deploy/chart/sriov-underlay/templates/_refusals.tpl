@@ -25,6 +25,18 @@
 {{- if and .Values.dra.extendedResources (not .Values.dra.deviceClasses) }}
 {{- fail "dra.extendedResources is a field of the classes that dra.deviceClasses makes: set both to true" }}
 {{- end }}
+{{- if .Values.operator.enabled }}
+{{- range $value, $set := dict "cni.replaceIncumbent" .Values.cni.replaceIncumbent "cni.uninstall" .Values.cni.uninstall "cdi.enabled" .Values.cdi.enabled "dra.enabled" .Values.dra.enabled }}
+{{- if $set }}
+{{- fail (printf "%s is true with operator.enabled: the operator brings shim and device plugin, set one of them to false" $value) }}
+{{- end }}
+{{- end }}
+{{- range $group, $own := .Values.nodeGroups }}
+{{- if hasKey $own "config" }}
+{{- fail (printf "nodeGroups.%s.config with operator.enabled: the operator writes the device plugin's configuration, leave it out" $group) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if hasKey .Values.nodeSelector .Values.nodeGroupLabel }}
 {{- fail (printf "nodeSelector has %s, the label of nodeGroups: only one of them can choose the nodes, name the group in nodeGroups" .Values.nodeGroupLabel) }}
 {{- end }}
