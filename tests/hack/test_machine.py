@@ -59,7 +59,7 @@ def test_there_is_a_second_numa_node_with_one_cpu_and_no_memory(cpus: int, near:
 
 def test_qemu_runs_through_the_linker_it_came_with() -> None:
     assert built()[:4] == [
-        "/cache/root/lib64/ld-linux-x86-64.so.2",
+        "/cache/root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
         "--library-path",
         "/cache/root/lib/x86_64-linux-gnu:/cache/root/usr/lib/x86_64-linux-gnu",
         "/cache/root/usr/bin/qemu-system-x86_64",

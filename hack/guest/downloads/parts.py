@@ -49,9 +49,12 @@ class Parts:
         return self.root / "usr" / LIBRARIES / "qemu"
 
     def program(self, path: str, name: str | None = None) -> list[str]:
-        """Return the command line that runs a program of these parts, under another name if it needs that."""
+        """Return the command line that runs a program of these parts, under another name if it needs that.
+
+        By their own linker: /lib64 has a link to the machine's, which works with a libc of the same version alone.
+        """
         libraries = f"{self.root / LIBRARIES}:{self.root / 'usr' / LIBRARIES}"
-        linker = [str(self.root / "lib64/ld-linux-x86-64.so.2"), "--library-path", libraries]
+        linker = [str(self.root / LIBRARIES / "ld-linux-x86-64.so.2"), "--library-path", libraries]
         return [*linker, *(["--argv0", name] if name else []), str(self.root / path)]
 
     def qemu(self) -> list[str]:
