@@ -34,6 +34,7 @@ _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _POLICY_PAGE = "tests/sriovctl/commands/test_policy.py::test_the_page_shows_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
+_TRAFFIC = "hack/bench traffic --json $LAB_OUT/traffic.json --plot $LAB_OUT/traffic.png"
 _UNITS = "tests/lab/installing/test_services.py::test_services_by_the_page"
 _UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
 _WHOLE = {
@@ -140,6 +141,12 @@ RUN = {
     ("docs/performance.md", "hack/bench host"): _HOST,
     ("docs/performance.md", "hack/bench rest --beside before"): _REST,
     ("docs/performance.md", "hack/bench scale --json scale.json"): _SCALE,
+    ("docs/performance.md", f"hack/lab run --out traffic -- sh -c '{_TRAFFIC}'"): (
+        "tests/lab/benchmarks/test_traffic.py::test_a_short_run"
+    ),
+    ("docs/performance.md", "hack/packages iperf3 sockperf iperf"): (
+        "tests/hack/test_bench_traffic.py::test_its_tools_are_installed_as_the_page_says"
+    ),
     ("docs/performance.md", "sriovctl doctor"): _NODE,
     ("docs/provisioning.md", "sriovctl provision --plan /etc/sriov-underlay/provision.yaml"): _GUEST,
     ("docs/provisioning.md", "sriovctl provision --apply /etc/sriov-underlay/provision.yaml"): _GUEST,
