@@ -24,6 +24,10 @@ class MeasuredEnd(msgspec.Struct, frozen=True):
     worked: float
 
 
+BothEnds = tuple[MeasuredEnd, MeasuredEnd]
+"""The sender's and the receiver's."""
+
+
 class ShortcutError(ValueError):
     """Data did not come by the links that were to be measured."""
 
@@ -43,9 +47,13 @@ def parsed(printed: str, processor: int | None = None) -> MeasuredEnd:
     return MeasuredEnd(int(lines[0][0]), float(lines[-1][0]) * count - idle)
 
 
-def checked_shares(
-    before: tuple[MeasuredEnd, MeasuredEnd], after: tuple[MeasuredEnd, MeasuredEnd], reading: tools.Reading
-) -> Mapping[str, float]:
+def every(printed: str, count: int) -> list[MeasuredEnd]:
+    """Parse that many counters with /proc/stat and /proc/uptime behind them. Raises ValueError."""
+    lines = printed.splitlines()
+    return [parsed("\n".join([counter, *lines[count:]])) for counter in lines[:count]]
+
+
+def checked_shares(before: BothEnds, after: BothEnds, reading: tools.Reading) -> Mapping[str, float]:
     """Return what the sender's work and the receiver's was for each packet, or for each megabyte.
 
     Raises ShortcutError unless both links have counted at least the data that came over.

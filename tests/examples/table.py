@@ -178,6 +178,14 @@ RUN = {
     ("docs/sriovctl.md", "kubectl sriov explain web --namespace default"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov policy web --from 10.1.0.9 --port 80"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov inventory --pool rail_a"): _KUBECTL,
+    (
+        "docs/sriovctl.md",
+        "kubectl sriov traffic rail-a --from node-1 --to node-2 --image registry.example/sriov-traffic:1",
+    ): "tests/sriovctl/cluster/test_traffic.py::test_it_does_not_run_by_itself",
+    (
+        "docs/sriovctl.md",
+        "podman build -f deploy/image/traffic.Containerfile -t registry.example/sriov-traffic:1 deploy/image",
+    ): "tests/hack/test_containerfile.py::test_the_image_that_measures_traffic_has_the_tools_on_the_same_base",
     ("docs/sriovctl.md", "sriov-underlay check"): (
         "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"
     ),

@@ -62,7 +62,7 @@ def _values(way: ways.Way, measurement: tools.Measurement, load: tools.Load) -> 
         raise errors.LabError(f"{ways.NAMES[way.key]}, {measurement.about}: {error}") from error
 
 
-def _ends(way: ways.Way) -> tuple[ends.MeasuredEnd, ends.MeasuredEnd]:
+def _ends(way: ways.Way) -> ends.BothEnds:
     """Look at what the sender's uplink has sent, what the receiver's has received, and at their processors."""
     (_, sent), (received, _) = (uplink.counted() for uplink in way.uplinks)
     spent = "".join(pathlib.Path("/proc", each).read_text() for each in ("stat", "uptime"))

@@ -33,6 +33,13 @@ def test_what_is_something_else_is_named(broken: str) -> None:
         ends.parsed(broken, 7)
 
 
+def test_counters_of_several_links_stand_before_the_work() -> None:
+    first, second = ends.every(f"33\n{printed((1000, 2000), 50.0)}", 2)
+    assert (first.counted, second.counted, first.worked) == (33, 77, second.worked)
+    with pytest.raises(ValueError, match="no counter, /proc/stat with cpu"):
+        ends.every(printed((1000, 2000), 50.0), 2)
+
+
 def both(counted: tuple[int, int], worked: tuple[float, float] = (0, 0)) -> tuple[ends.MeasuredEnd, ends.MeasuredEnd]:
     return ends.MeasuredEnd(70 + counted[0], 5 + worked[0]), ends.MeasuredEnd(80 + counted[1], 6 + worked[1])
 
