@@ -219,8 +219,8 @@ def test_what_is_made_of_the_code_is_up_to_date() -> None:
 
 
 def test_each_picture_has_a_script_that_made_it() -> None:
-    """hack/gen-docs, with --demo too, which tests/hack/test_demo.py compares with a demo; hack/bench attach --plot."""
-    scripts = {*pages.made(), pages.DEMO, "images/attach.png"} - {"configuration.md"}
+    """hack/gen-docs, with --demo too, which tests/hack/test_demo.py compares with a demo; hack/bench --plot."""
+    scripts = {*pages.made(), pages.DEMO, "images/attach.png", "images/traffic.png"} - {"configuration.md"}
     assert {f"images/{path.name}" for path in (DOCS / "images").iterdir()} == scripts
 
 

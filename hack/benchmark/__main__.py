@@ -12,6 +12,9 @@ from hack.benchmark import figures, host_link, hostsettings, metrics, policy, re
 from hack.benchmark.attach import contenders, contest, plot, report
 from hack.benchmark.kubelet import deviceplugin, dra
 from hack.benchmark.stages import igbs, veths
+from hack.benchmark.traffic import contest as traffic_contest
+from hack.benchmark.traffic import plot as traffic_plot
+from hack.benchmark.traffic import report as traffic_report
 from hack.guest import errors
 from sriov.hardware import sysfs
 
@@ -19,7 +22,7 @@ from sriov.hardware import sysfs
 def _attach(flags: argparse.Namespace) -> list[figures.Figure]:
     beside = flags.beside
     opened = igbs.opened(sysfs.Tree(), beside) if flags.igb else veths.opened(contest.BURST, beside=beside)
-    taken = contest.measure(opened, flags.rounds, alone=flags.alone)
+    taken = contest.measure(opened, flags.rounds or contest.ROUNDS, alone=flags.alone)
     print(*report.table(taken), sep="\n")
     if flags.plot is not None:
         plot.draw(taken, flags.plot)
@@ -35,7 +38,7 @@ def _dra(flags: argparse.Namespace) -> list[figures.Figure]:
 
 
 def _scale(flags: argparse.Namespace) -> list[figures.Figure]:
-    return scale.measure(flags.rounds, *((1, 2, 4), (2, 3)) if flags.small else ())
+    return scale.measure(flags.rounds or contest.ROUNDS, *((1, 2, 4), (2, 3)) if flags.small else ())
 
 
 def _metrics(flags: argparse.Namespace) -> list[figures.Figure]:
@@ -43,7 +46,7 @@ def _metrics(flags: argparse.Namespace) -> list[figures.Figure]:
 
 
 def _host(flags: argparse.Namespace) -> list[figures.Figure]:
-    return hostsettings.measure(flags.rounds)
+    return hostsettings.measure(flags.rounds or contest.ROUNDS)
 
 
 def _host_link(flags: argparse.Namespace) -> list[figures.Figure]:
@@ -62,6 +65,15 @@ def _policy(flags: argparse.Namespace) -> list[figures.Figure]:
     return policy.measure(*(5, 2, 10, 5) if flags.small else ())
 
 
+def _traffic(flags: argparse.Namespace) -> list[figures.Figure]:
+    rounds, seconds = (1, 1) if flags.small else (flags.rounds or traffic_contest.ROUNDS, traffic_contest.SECONDS)
+    taken = traffic_contest.measure(sysfs.Tree(), rounds, seconds)
+    print(*traffic_report.table(taken), sep="\n")
+    if flags.plot is not None:
+        traffic_plot.draw(taken, flags.plot)
+    return traffic_report.medians(taken)
+
+
 _PARTS = {
     "attach": _attach,
     "deviceplugin": _deviceplugin,
@@ -73,6 +85,7 @@ _PARTS = {
     "rest": _rest,
     "scale": _scale,
     "services": _services,
+    "traffic": _traffic,
 }
 
 
@@ -84,11 +97,12 @@ def main() -> int:
     parser.add_argument(
         "--rounds",
         type=_count,
-        default=contest.ROUNDS,
-        help="attach, host: pairs; scale: hundreds (%(default)s)",
+        help=f"attach, host: pairs; scale: hundreds ({contest.ROUNDS}); traffic ({traffic_contest.ROUNDS})",
     )
     parser.add_argument("--small", action="store_true", help="all but attach and host: short, to see whether it runs")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="attach: draw the spread there, as PNG")
+    parser.add_argument(
+        "--plot", type=pathlib.Path, metavar="FILE", help="attach, traffic: draw the figures there, as PNG"
+    )
     parser.add_argument("--igb", action="store_true", help="attach: with the VFs of this machine, the lab's guest")
     parser.add_argument(
         "--beside",

@@ -15,10 +15,17 @@ PULSE = 10.0  # seconds between two plain lines of work whose fraction is unknow
 
 
 class Progress:
-    """Shows what is going on; `quiet` shows nothing."""
+    """Shows what is going on, under the program's name; `quiet` shows nothing."""
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._quiet, self._clock = stream, quiet, clock
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "lab",
+    ) -> None:
+        self._stream, self._quiet, self._clock, self._name = stream, quiet, clock, name
         self._terminal = stream.isatty()
         self._what, self._begun, self._shown = "", 0.0, 0.0
 
@@ -31,16 +38,16 @@ class Progress:
         if fresh:
             self._what, self._begun, self._shown = what, now, 0.0
         if self._terminal:
-            self._stream.write(f"\r\033[Klab: {_line(what, fraction, now - self._begun)}")
+            self._stream.write(f"\r\033[K{self._name}: {_line(what, fraction, now - self._begun)}")
         elif fresh or self._due(now, fraction):
-            self._stream.write(f"lab: {_line(what, fraction, now - self._begun)}\n")
+            self._stream.write(f"{self._name}: {_line(what, fraction, now - self._begun)}\n")
             self._shown = now - self._begun if fraction is None else fraction
         self._stream.flush()
 
     def say(self, text: str) -> None:
         """A line that stays, in place of the one that was being rewritten."""
         if not self._quiet:
-            self._stream.write(f"{self._wipe()}lab: {text}\n")
+            self._stream.write(f"{self._wipe()}{self._name}: {text}\n")
             self._stream.flush()
         self._what = ""
 

@@ -10,7 +10,7 @@ import click
 
 from sriov import command_lines, errors, layout
 from sriovctl import exit_codes, groups, output
-from sriovctl.cluster import asking, kubectl, merging, options, placing, pods, workloads
+from sriovctl.cluster import asking, kubectl, merging, options, placing, pods, traffic, workloads
 from sriovctl.views import documents, explanations
 
 _MERGED = {"inventory": "Inventory", "attachments": "Attachments", "doctor": "Findings"}
@@ -159,6 +159,7 @@ def _together(name: str, form: output.OutputFormat, reports: Sequence[merging.Re
 
 for _name in _MERGED:
     _add_merged(_name)
+program.add_command(traffic.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,14 @@ class Execution(msgspec.Struct, frozen=True):
         return told[-1].removeprefix("Error: ").removeprefix("error: ") if told else ""
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A container of a pod."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
 class Kubectl(msgspec.Struct, frozen=True):
     """`flags` are the user's, passed on as they are. `seconds` is how long a node may take to answer."""
 
@@ -57,6 +65,23 @@ class Kubectl(msgspec.Struct, frozen=True):
     def execute(self, pod: pods.NodePod, command: Sequence[str], sent: str = "") -> Execution:
         """Run a command in the pod's container and return what it printed. `sent` is its standard input."""
         return self._run((*_exec(pod, *(["--stdin"] if sent else [])), *command), sent)
+
+    def run(self, place: Place, command: Sequence[str]) -> Execution:
+        """Run any command in a pod of any kind and return what it printed."""
+        where = (f"--namespace={place.namespace}", f"pod/{place.pod}", f"--container={place.container}")
+        return self._run(("exec", *where, "--", *command), "")
+
+    def create(self, objects: Mapping[str, Any]) -> None:
+        """Create the objects. Raises SriovError with kubectl's own words."""
+        # Nobody has typed them: kubectl need not fetch the schemas of the cluster to find mistakes.
+        done = self._run(("create", "--filename=-", "--output=name", "--validate=false"), json.dumps(objects))
+        if done.status != 0:
+            raise errors.SriovError(f"kubectl create failed: {done.trouble}", "may you create pods there?")
+
+    def delete(self, namespace: str, names: Sequence[str]) -> str:
+        """Delete the objects that are there, without waiting for their end. Returns why it failed, "" if it did not."""
+        done = self._run(("delete", f"--namespace={namespace}", "--ignore-not-found", "--wait=false", *names), "")
+        return "" if done.status == 0 else done.trouble or "kubectl delete failed"
 
     def attach(self, pod: pods.NodePod, command: Sequence[str], *, terminal: bool) -> int:
         """Run a command in the pod's container with this process's own streams; returns its exit status."""

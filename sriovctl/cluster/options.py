@@ -27,6 +27,19 @@ def _collect(context: click.Context, option: click.Parameter, value: Sequence[st
 
 def common(function: _F) -> _F:
     """Add kubectl's flags, and where sriovctl is found; `arguments` are sriovctl's own."""
+    for name, default, about in (
+        ("--selector", pods.SELECTOR, "Labels of the DaemonSet's pods."),
+        ("--daemonset-namespace", "", "Namespace of the DaemonSet's pods; any, if they are in one."),
+    ):
+        function = click.option(
+            name, default=default, show_default=True, expose_value=False, callback=_remember, help=about
+        )(function)
+    named = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF SRIOVCTL]")
+    return named(cluster(function))
+
+
+def cluster(function: _F, seconds: float = 60.0) -> _F:
+    """Add kubectl's flags, and how long an answer may take."""
     about = "kubectl's own, as all its flags that name a cluster or a user."
     for flag in (*reversed(kubectl.FLAGS), *kubectl.SWITCHES):
         kind: dict[str, Any] = {"is_flag": True} if flag in kubectl.SWITCHES else {"multiple": True}
@@ -34,15 +47,10 @@ def common(function: _F) -> _F:
         function = click.option(flag, hidden=hidden, expose_value=False, callback=_collect, help=about, **kind)(
             function
         )
-    for name, default, about in (
-        ("--selector", pods.SELECTOR, "Labels of the DaemonSet's pods."),
-        ("--daemonset-namespace", "", "Namespace of the DaemonSet's pods; any, if they are in one."),
-        ("--timeout", 60.0, "Seconds that a node may take to answer."),
-    ):
-        function = click.option(
-            name, default=default, show_default=True, expose_value=False, callback=_remember, help=about
-        )(function)
-    return click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF SRIOVCTL]")(function)
+    about = "Seconds that a node may take to answer."
+    return click.option(
+        "--timeout", default=seconds, show_default=True, expose_value=False, callback=_remember, help=about
+    )(function)
 
 
 def complete_nodes(

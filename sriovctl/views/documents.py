@@ -164,6 +164,16 @@ class ChecksItem(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
+class TrafficItem(msgspec.Struct, frozen=True):
+    """A figure of one way between two pods: its median, that over the first way's, and the value of each round."""
+
+    figure: str
+    way: str
+    median: float
+    ratio: float
+    rounds: list[float]
+
+
 class PrintedDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
     """What a command prints."""
 
@@ -227,6 +237,15 @@ class ChecksDocument(PrintedDocument, frozen=True, tag="Checks"):
     items: list[ChecksItem]
 
 
+class TrafficDocument(PrintedDocument, frozen=True, tag="Traffic"):
+    """What `kubectl sriov traffic` prints. `sender` and `receiver` are nodes."""
+
+    network: str
+    sender: str
+    receiver: str
+    items: list[TrafficItem]
+
+
 _MERGED = msgspec.json.Decoder(InventoryDocument | AttachmentsDocument | FindingsDocument)
 _EXPLANATION = msgspec.json.Decoder(ExplanationDocument)
 
@@ -244,7 +263,7 @@ def explanation(text: str) -> ExplanationDocument:
 
 KINDS = (
     *(InventoryDocument, AttachmentsDocument, FindingsDocument, ExplanationDocument, PodPolicyDocument),
-    *(TopologyDocument, ProvisionPlanDocument, ChecksDocument, dry_run.DryRunDocument),
+    *(TopologyDocument, ProvisionPlanDocument, ChecksDocument, TrafficDocument, dry_run.DryRunDocument),
 )
 
 

@@ -32,7 +32,7 @@ NAMED = {
         "devlink dev info",
         "ip link show",
     ),
-    *("helm upgrade", "kubectl apply -k", "kubectl sriov"),
+    *("helm upgrade", "kubectl apply -k", "kubectl sriov", "kubectl sriov traffic", "kubectl sriov traffic NETWORK"),
 }
 """In the prose they are what something is called, and nobody is told to type them."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

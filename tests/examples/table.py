@@ -35,6 +35,7 @@ _SCALE = "tests/hack/test_bench_scale.py::test_a_short_run"
 _SRIOVCTL = "tests/sriovctl/test_page.py::test_an_example_is_what_is_printed"
 _POLICY_PAGE = "tests/sriovctl/commands/test_policy.py::test_the_page_shows_what_is_printed"
 _KUBECTL = "tests/sriovctl/cluster/test_kubectl_sriov.py::test_the_page_is_what_is_printed"
+_TRAFFIC = "hack/bench traffic --json $LAB_OUT/traffic.json --plot $LAB_OUT/traffic.png"
 _UNITS = "tests/lab/installing/test_services.py::test_services_by_the_page"
 _UPGRADE = "helm upgrade --install sriov-underlay deploy/chart/sriov-underlay --namespace kube-system"
 _WHOLE = {
@@ -178,6 +179,12 @@ RUN = {
     ("docs/performance.md", "hack/bench host"): _HOST,
     ("docs/performance.md", "hack/bench rest --beside before"): _REST,
     ("docs/performance.md", "hack/bench scale --json scale.json"): _SCALE,
+    ("docs/performance.md", f"hack/lab run --out traffic -- sh -c '{_TRAFFIC}'"): (
+        "tests/lab/benchmarks/test_traffic.py::test_a_short_run"
+    ),
+    ("docs/performance.md", "hack/packages iperf3 sockperf iperf"): (
+        "tests/hack/test_bench_traffic.py::test_its_tools_are_installed_as_the_page_says"
+    ),
     ("docs/performance.md", "sriovctl doctor"): _NODE,
     ("docs/provisioning.md", "sriovctl provision --plan /etc/sriov-underlay/provision.yaml"): _GUEST,
     ("docs/provisioning.md", "sriovctl provision --apply /etc/sriov-underlay/provision.yaml"): _GUEST,
@@ -209,6 +216,14 @@ RUN = {
     ("docs/sriovctl.md", "kubectl sriov explain web --namespace default"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov policy web --from 10.1.0.9 --port 80"): _KUBECTL,
     ("docs/sriovctl.md", "kubectl sriov inventory --pool rail_a"): _KUBECTL,
+    (
+        "docs/sriovctl.md",
+        "kubectl sriov traffic rail-a --from node-1 --to node-2 --image registry.example/sriov-traffic:1",
+    ): "tests/sriovctl/cluster/test_traffic.py::test_it_does_not_run_by_itself",
+    (
+        "docs/sriovctl.md",
+        "podman build -f deploy/image/traffic.Containerfile -t registry.example/sriov-traffic:1 deploy/image",
+    ): "tests/hack/test_containerfile.py::test_the_image_that_measures_traffic_has_the_tools_on_the_same_base",
     ("docs/sriovctl.md", "sriov-underlay check"): (
         "tests/sriovctl/commands/test_check.py::test_the_installer_has_it_too_and_both_read_stdin"
     ),

@@ -8,6 +8,8 @@ import tomllib
 
 import pytest
 
+from sriovctl.traffic import tools
+from tests.examples import table
 from tests.lab.image import manifests
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -109,3 +111,15 @@ def test_what_is_the_same_for_every_build_is_labelled_there_as_in_the_project() 
 def test_the_lab_looks_for_programs_where_the_image_does() -> None:
     [_, image] = stages()
     assert ["ENV", f"PATH={manifests.PATH}"] in image
+
+
+def test_the_image_that_measures_traffic_has_the_tools_on_the_same_base() -> None:
+    """And docs/sriovctl.md builds it. There is no registry to have the base of, so the command is only looked at."""
+    [example] = table.run_by(__file__, "test_the_image_that_measures_traffic_has_the_tools_on_the_same_base")
+    words = example.command.split()
+    text = (ROOT / words[words.index("-f") + 1]).read_text()
+    assert (words[:2], (ROOT / words[-1]).is_dir()) == (["podman", "build"], True)
+    found = dict(line.split(" ", 1) for line in re.sub(r" \\\n +", " ", text).splitlines() if line and line[0] != "#")
+    assert found["FROM"] == stages()[0][0][1]
+    assert found["RUN"].split("--no-install-recommends ")[1].split(" && ")[0].split() == list(tools.SERVERS)
+    assert found["USER"] == "65534:65534"

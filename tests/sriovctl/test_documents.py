@@ -78,7 +78,7 @@ def test_the_program_prints_its_schema(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_page_has_every_key() -> None:
     rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", test_page.PAGE.split("## For scripts")[1], re.MULTILINE))
     parts = documents.schema()["$defs"]
-    for kind in COMMANDS:
+    for kind in (*COMMANDS, "Traffic"):
         named = set(re.findall(r"`(\w+)`", rows[kind])) - {"unseen"}
         beside = set(parts[f"{kind}Document"]["properties"]) - {"apiVersion", "kind", "items", "unseen"}
         inner = set(parts[INNER[kind]]["properties"]) if kind in INNER else set()

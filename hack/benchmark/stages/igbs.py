@@ -1,4 +1,4 @@
-"""Stage of `hack/bench attach --igb`: the real VFs of this machine, in the lab's guest those of igbvf."""
+"""Stage of `hack/bench attach --igb` and `traffic`: the real VFs of this machine, in the lab's guest those of igbvf."""
 
 import contextlib
 import pathlib
@@ -12,12 +12,12 @@ from sriov.linux import netns
 
 
 @contextlib.contextmanager
-def opened(tree: sysfs.Tree, beside: pathlib.Path | None = None) -> Iterator[stage.Stage]:
+def opened(tree: sysfs.Tree, beside: pathlib.Path | None = None, part: str = "attach --igb") -> Iterator[stage.Stage]:
     """Open a stage with every VF that has a netdev. Raises LabError if there is none. `beside` is as for veths."""
     found = [(vf, tree.netdev(vf.pci)) for vf in inventory.scan(tree).vfs.values() if vf.driver == "igbvf"]
     there = [(vf, netdev) for vf, netdev in found if netdev is not None]
     if not there:
-        raise errors.LabError("no VF of igbvf on this machine: hack/lab run -- hack/bench attach --igb")
+        raise errors.LabError(f"no VF of igbvf on this machine: hack/lab run -- hack/bench {part}")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(stage.folder())
         pods = stack.enter_context(stage.namespaces([f"pod{number}" for number in range(len(there))]))

@@ -1,8 +1,9 @@
 """Controllers of the stand-in cluster: what it does by itself once objects exist, if a test waits for it.
 
 A DaemonSet gets a pod on each node that its node selector and affinity allow, a new one for each generation, on all
-nodes at once. Any other pod gets the first node that has the resources in its limits, taken or not. A pod with a node
-is started there and is ready. A Job's command, and that of a pod that is not restarted, is run and decides how it ends.
+nodes at once. Any other pod gets the first node that its node selector allows and that has the resources in its limits,
+taken or not. A pod with a node is started there and is ready. A Job's command, and that of a pod that is not restarted,
+is run and decides how it ends.
 """
 
 import contextlib
@@ -162,4 +163,4 @@ def _owners(pod: Object) -> set[str]:
 def _fits(pod: Object, node: Object) -> bool:
     limits = [each.get("resources", {}).get("limits", {}) for each in pod["spec"]["containers"]]
     wanted = {name for each in limits for name in each}
-    return wanted <= set(node["status"]["allocatable"])
+    return wanted <= set(node["status"]["allocatable"]) and placement.fits(pod["spec"], node)
