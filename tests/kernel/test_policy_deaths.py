@@ -184,6 +184,7 @@ def place(tmp_path: pathlib.Path) -> Iterator[linked.Place]:
         yield made
 
 
+@pytest.mark.slow
 def test_no_frame_passes_while_daemon_and_agent_are_killed_restarted_and_replaced(
     tmp_path: pathlib.Path, place: linked.Place
 ) -> None:
