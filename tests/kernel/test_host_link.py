@@ -396,6 +396,7 @@ def test_del_leaves_nothing_and_so_does_a_namespace_that_dies(place: linked.Plac
     )
 
 
+@pytest.mark.slow
 def test_50_pods_that_come_and_go_leave_nothing(place: linked.Place) -> None:
     before = linked.left_on(place.node.name)
     for number in range(50):

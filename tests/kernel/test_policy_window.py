@@ -133,6 +133,7 @@ def test_a_flood_gets_through_where_nothing_denies_it(stage: Stage) -> None:
         end(stage, 0)
 
 
+@pytest.mark.slow
 def test_no_frame_passes_from_before_the_add_until_after_the_del(stage: Stage) -> None:
     stage.put(table(DENY))
     seen = [0, 0]

@@ -19,7 +19,7 @@ from tests.sriov_agent import cluster, processes
 from tests.sriov_agent.apiserver import StandIn
 from tests.sriov_cni.dataplane import bpf
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,7 @@ def without_link_locals(here: mortal_stage.Stage) -> None:
         pathlib.Path("/proc/sys/net/ipv6/conf/all/addr_gen_mode").write_text("1")  # IN6_ADDR_GEN_MODE_NONE
 
 
+@pytest.mark.slow
 def test_a_thousand_pods_come_and_go_and_leave_nothing(here: mortal_stage.Stage) -> None:
     free = [vf for vf in here.vfs if vf != mortal_stage.STANDING]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as runtime:
