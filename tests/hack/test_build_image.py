@@ -3,6 +3,7 @@
 What is in such a folder is tested in test_build_rootfs.py, of both.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -15,6 +16,8 @@ import yaml
 
 from tests import artefacts, images
 from tests.examples import table
+from tests.hack import test_containerfile
+from tests.lab.image import manifests
 
 SCRIPT = artefacts.PROJECT / "hack/build-image"
 DAEMONSET = yaml.safe_load((artefacts.PROJECT / "deploy/kustomize/daemonset.yaml").read_text())
@@ -172,6 +175,29 @@ def test_a_target_is_built_under_its_name_or_refused(programs: pathlib.Path, tar
     assert status == 1
     assert says in said
     assert (f"--tag localhost/sriov-underlay-{target}:{artefacts.VERSION} " in said) is (target == "cni")
+
+
+@pytest.mark.root
+def test_each_target_is_really_built_and_starts_what_it_is_for(tmp_path: pathlib.Path) -> None:
+    """By buildah, of the Containerfile as it is; a folder of one file stands for what its first stage makes."""
+    (tmp_path / "made/image/usr").mkdir(parents=True)
+    (tmp_path / "made/image/usr/file").write_text("one")
+    storage = {"driver": "vfs", "runroot": f"{tmp_path}/run", "graphroot": f"{tmp_path}/storage"}
+    (tmp_path / "storage.conf").write_text(
+        "".join(["[storage]\n", *(f'{key} = "{it}"\n' for key, it in storage.items())])
+    )
+    environment = os.environ | {"CONTAINERS_STORAGE_CONF": f"{tmp_path}/storage.conf", "BUILDAH_ISOLATION": "chroot"}
+    for target, entry in test_containerfile.TARGETS.items():
+        archive = tmp_path / f"{target}.tar"
+        options = ("--with", "buildah", "--target", target, "--archive", str(archive))
+        instead = f"--build-context=build={tmp_path}/made"
+        name = artefacts.output("hack/build-image", *options, "--", instead, environment=environment)
+        assert name == f"localhost/sriov-underlay-{target}:{artefacts.VERSION}"
+        inspect = ["skopeo", "inspect", "--config", f"oci-archive:{archive}"]
+        config = json.loads(subprocess.run(inspect, check=True, capture_output=True).stdout)["config"]
+        assert (config["Entrypoint"], config.get("Cmd")) == (entry, None)
+        assert (config["User"], config["Env"]) == ("0:0", [f"PATH={manifests.PATH}"])
+        assert config["Labels"][f"{_LABEL}version"] == artefacts.VERSION
 
 
 def test_the_operators_images_are_built_as_the_page_says(programs: pathlib.Path) -> None:
