@@ -17,7 +17,7 @@ SESSION = pathlib.Path(__file__).with_name("session.py")
 # What runs whole programs in the guest, or one after the other; the first guest has the rest, and so all that is new.
 IN_A_CONTAINER = ("image", "runtimes", "scraping", "benchmarks")
 INSTALLED = ("installing", "managers", "claims")
-IN_ORDER = ("policies", "reboots", "services", "netdevsim", "test_provisioning.py", "test_sriovctl.py", "test_watch.py")
+IN_ORDER = ("policies", "reboots", "services", "netdevsim", "test_provisioning.py", "test_sriovctl.py")
 ONE_CPU = "--guest-cpus=1"
 WITHOUT, FIRST = "without a guest", "guest 1"
 FAST = "not lab and not bench and not slow"
