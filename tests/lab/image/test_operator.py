@@ -9,7 +9,7 @@ import json
 import pathlib
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -29,6 +29,9 @@ SAME = ("/var/lib/kubelet/device-plugins", "/var/run/k8s.cni.cncf.io/devinfo/dp"
 """Folders of the node that the device plugin sees at their own paths, and may write."""
 _SELECTORS = {"drivers": ["igbvf"], "IsRdma": False, "NeedVhostNet": False}
 CONFIG = json.dumps({"resourceList": [{"resourceName": "rail_a", "selectors": _SELECTORS, "SelectorObj": None}]})
+OURS = test_containerfile.TARGETS["device-plugin"]
+ANOTHER = ("sriov-device-plugin",)
+"""Another image's entry point: of one that ends where there is no configuration."""
 INCUMBENT = b"\x7fELF of sriov-cni"
 
 
@@ -43,11 +46,13 @@ def command(runtime: nodes.Runtime, name: str, *options: str, arguments: tuple[s
 
 
 @contextlib.contextmanager
-def device_plugin(runtime: nodes.Runtime, config: pathlib.Path, log: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+def device_plugin(
+    runtime: nodes.Runtime, config: pathlib.Path, log: pathlib.Path, entry: Sequence[str] = OURS
+) -> Iterator[subprocess.Popen[bytes]]:
     for folder in SAME:
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     options = ["--read-only", mounted(config, "/etc/pcidp", "ro"), *(mounted(each, each) for each in SAME)]
-    started = (*test_containerfile.TARGETS["device-plugin"], *ARGUMENTS)
+    started = (*entry, *ARGUMENTS)
     with log.open("wb") as out:
         run = command(runtime, "operators-plugin", *options, arguments=started)
         process = subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -61,7 +66,10 @@ def device_plugin(runtime: nodes.Runtime, config: pathlib.Path, log: pathlib.Pat
 def test_pods_come_and_go_while_the_nodes_key_comes_late_and_changes(
     runtime: nodes.Runtime, node: nodes.Node, tmp_path: pathlib.Path
 ) -> None:
-    """Missing at first, empty, wrong, right; then wrong and without a resource while a pod has a VF."""
+    """Missing at first, empty, wrong, right; then wrong and without a resource while a pod has a VF.
+
+    The pod keeps it, and nobody else gets it, while another image takes the place of this one, and this one again.
+    """
     volume = config_maps.ConfigMapVolume(tmp_path / "pcidp", NODE)
     log = tmp_path / "log"
 
@@ -74,10 +82,11 @@ def test_pods_come_and_go_while_the_nodes_key_comes_late_and_changes(
     with (
         node.kubelet(),
         test_confinement.serving(node) as failed,
-        device_plugin(runtime, volume.path.parent, log) as process,
+        contextlib.ExitStack() as plugin,
         namespaces.made("red") as pod,
     ):
         assert failed == ""
+        process = plugin.enter_context(device_plugin(runtime, volume.path.parent, log))
         told("waiting for a configuration; nothing is advertised")
         volume.publish("")
         told("nothing is advertised: /etc/pcidp/node-1 is not JSON")
@@ -91,8 +100,16 @@ def test_pods_come_and_go_while_the_nodes_key_comes_late_and_changes(
             offered(14)
             volume.publish('{"resourceList":null}')
             offered(0)
+            volume.publish(CONFIG)
+            for entry in (ANOTHER, OURS):
+                plugin.close()
+                assert process.returncode == 0
+                process = plugin.enter_context(device_plugin(runtime, volume.path.parent, log, entry))
+                offered(14)
+                others = node.ask_kubelet(do="allocate", pod="blue", resource=RESOURCE, count=13)["envs"]
+                assert test_confinement.VF not in others["PCIDEVICE_OPENSHIFT_IO_RAIL_A"].split(",")
+                node.ask_kubelet(do="free", pod="blue")
         node.ask_kubelet(do="free", pod="red")
-        volume.publish(CONFIG)
         offered(14)
         assert process.poll() is None
     assert process.returncode == 0
