@@ -61,3 +61,10 @@ async def followed(kubelet: fake.Kubelet, what: str, count: int) -> dict[str, fa
     listed = await kubelet.wait_for(POOL, count, FOLLOW)
     print(f"{what}: {time.monotonic() - began:.2f} s")
     return listed
+
+
+async def listed(kubelet: fake.Kubelet, what: str, count: int) -> dict[str, fake.Device]:
+    """As `followed`, and until no other is on the list: VFs that go are unhealthy before they are gone."""
+    await followed(kubelet, what, count)
+    await kubelet.wait_until(lambda: len(kubelet.resources[POOL]) == count, FOLLOW)
+    return kubelet.resources[POOL]

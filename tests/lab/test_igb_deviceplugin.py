@@ -25,7 +25,7 @@ def test_f26_numvfs_to_none_to_three_and_back(tmp_path: pathlib.Path) -> None:
         try:
             for count in (0, 3):
                 write(igb.PF0, "sriov_numvfs", str(count))
-                listed = await deviceplugins.followed(kubelet, f"numvfs {count}", count)
+                listed = await deviceplugins.listed(kubelet, f"numvfs {count}", count)
                 assert set(listed) == {f"0000:01:10.{2 * index}" for index in range(count)}
             await kubelet.request(deviceplugins.POOL, ["0000:01:10.4"])
         finally:

@@ -84,7 +84,7 @@ def test_vfs_go_and_come_while_a_pod_has_one(tmp_path: pathlib.Path) -> None:
             reasons = await refused_while(kubelet, without_policy, free)
             print(len(reasons), *sorted(set(reasons)), sep="\n")
             assert reasons
-            assert await deviceplugins.followed(kubelet, "removed", 0) == {}
+            assert await deviceplugins.listed(kubelet, "removed", 0) == {}
             assert set(await asyncio.to_thread(cnis.links, a)) == {"lo"}
             await asyncio.to_thread(numvfs, 2)
             await deviceplugins.followed(kubelet, "made", 2)

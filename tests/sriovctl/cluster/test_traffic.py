@@ -210,9 +210,12 @@ def test_who_does_not_wait_for_the_deletion_reads_what_is_left(cluster: Cluster,
 
 @contextlib.contextmanager
 def stuck(cluster: Cluster, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The command, whose first measurement does not end."""
+    """The command, whose first measurement does not end.
+
+    A script that is started with & has its children ignore SIGINT, as a terminal has not.
+    """
     cluster.kubelets.stuck.set()
-    words = [*COMMAND, *ONCE, "--yes"]
+    words = ["env", "--default-signal=INT", *COMMAND, *ONCE, "--yes"]
     with subprocess.Popen(
         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
