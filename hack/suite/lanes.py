@@ -45,8 +45,8 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane(FIRST, ("tests/lab", *others)),
-        Lane("guest 2", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=FIRST),
-        Lane("guest 3", installed, after=WITHOUT),
+        Lane("guest 2", installed, after=FIRST),
+        Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=WITHOUT),
         Lane("guest 4", (*in_order, ONE_CPU), after=WITHOUT),
     )
 
