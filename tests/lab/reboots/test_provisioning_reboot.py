@@ -31,7 +31,8 @@ policies:
 def booted(disk: pathlib.Path) -> dict[str, Any]:
     """One boot, from power on to power off; nothing but the disk is left of it."""
     command = [sys.executable, "-P", "-m", "tests.lab.reboots.boot"]
-    lab = [str(ROOT / "hack/lab"), "run", "--quiet", "--numvfs", "0", "--out", str(disk), "--env", f"PYTHONPATH={ROOT}"]
+    size = ["--cpus", "1", "--numvfs", "0"]
+    lab = [str(ROOT / "hack/lab"), "run", "--quiet", *size, "--out", str(disk), "--env", f"PYTHONPATH={ROOT}"]
     done = subprocess.run([*lab, "--", *command], capture_output=True, text=True, check=False)
     if done.returncode == os.EX_UNAVAILABLE and os.environ.get("CI") != "true":
         pytest.skip(done.stderr.splitlines()[-1])
