@@ -2,7 +2,7 @@
 
 Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them, and when
 those have ended, other guests. Four guests with a part of the tests each keep both cores busy to the end. But beside
-two guests, tests that need none would miss their times.
+more than two emulated CPUs, tests that need none would miss their times.
 
 Two emulated CPUs on a busy machine wait for each other more than they do at once: with one CPU a guest does the
 same in three quarters of the CPU time. Two have the guest that is for tests of what is done at once, and the one whose
@@ -45,9 +45,9 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane(FIRST, ("tests/lab", *others)),
-        Lane("guest 2", installed, after=FIRST),
-        Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=WITHOUT),
-        Lane("guest 4", (*in_order, ONE_CPU), after=WITHOUT),
+        Lane("guest 2", installed, after=WITHOUT),
+        Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=FIRST),
+        Lane("guest 4", (*in_order, ONE_CPU), after=FIRST),
     )
 
 
