@@ -109,10 +109,10 @@ def _check_endpoint(endpoint: Frontend | Endpoint) -> int:
         address = ipaddress.ip_address(endpoint.address)
     except ValueError as error:
         raise _wrong(endpoint, f"{endpoint.address!r} is no IP address") from error
-    if str(address) != endpoint.address or "%" in endpoint.address:
-        raise _wrong(endpoint, f"{endpoint.address!r} is written {address}")
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         raise _wrong(endpoint, f"{endpoint.address!r} is the IPv4 address {address.ipv4_mapped}")
+    if str(address) != endpoint.address or "%" in endpoint.address:
+        raise _wrong(endpoint, f"{endpoint.address!r} is written {address}")
     if not 1 <= endpoint.port <= 65535:
         raise _wrong(endpoint, f"port {endpoint.port} is not 1 to 65535")
     return address.version
