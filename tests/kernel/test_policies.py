@@ -108,8 +108,7 @@ def test_networks_of_one_name_let_pass_only_what_policies_let_pass_in_all_of_the
     for rules, passes in ((OPEN, True), (DENY, False)):
         stage.put(msgspec.structs.replace(own, rules={**own.rules, ("x", "a", "y/n1"): rules}))
         assert stage.add(families=(V4,), policy="multi").code == 0
-        met = stage.reaches if passes else stage.is_cut_off
-        assert met(V4, ingress=True)
+        assert stage.reaches(V4, ingress=True) == passes
         assert stage.delete(families=(V4,), policy="multi").code == 0
 
 
@@ -127,7 +126,7 @@ def test_a_pod_in_a_network_whose_policies_nobody_watches_does_not_start_and_kee
     with netns.entered(stage.place.pod.handle):
         nftables.run("flush ruleset")
     assert namespaces.until(lambda: stage.digest == digest), "at the next look, which has seen that table"
-    assert stage.is_cut_off(V4, ingress=True)
+    assert not stage.reaches(V4, ingress=True)
     stage.put(table(UNSELECTED, network="x/n1"))
     assert namespaces.until(lambda: stage.digest == "")
     assert stage.reaches(V4, ingress=True)

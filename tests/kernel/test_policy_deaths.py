@@ -240,6 +240,6 @@ def test_a_pod_that_is_made_again_while_the_agent_is_away_starts_with_its_own_ru
             while (answer := await asyncio.to_thread(call, "ADD", "again")).code == 11:
                 assert "another pod of its name" in answer.message
             assert answer.code == 0
-            assert await asyncio.to_thread(here.stage.is_cut_off, V4, ingress=True)
+            assert not await asyncio.to_thread(here.stage.reaches, V4, ingress=True)
 
     loops.run(body(), 120)
