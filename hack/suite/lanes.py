@@ -16,7 +16,7 @@ SESSION = pathlib.Path(__file__).with_name("session.py")
 
 # What runs whole programs in the guest, or one after the other; the first guest has the rest, and so all that is new.
 IN_A_CONTAINER = ("image", "runtimes", "scraping")
-INSTALLED = ("installing", "managers", "claims", "benchmarks")
+TWO_CPUS = ("installing", "managers", "claims", "benchmarks")
 IN_ORDER = ("policies", "reboots", "services", "netdevsim", "test_provisioning.py", "test_sriovctl.py")
 ONE_CPU = "--guest-cpus=1"
 WITHOUT, FIRST = "without a guest", "guest 1"
@@ -40,12 +40,12 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     """Return the lanes of a whole run, or of one that leaves out guests, benchmarks and slow tests."""
     if fast:
         return (_without_guest(FAST, ALONE),)
-    in_a_container, installed, in_order = map(_paths, (IN_A_CONTAINER, INSTALLED, IN_ORDER))
-    others = tuple(f"--ignore={path}" for path in (*in_a_container, *installed, *in_order))
+    in_a_container, two_cpus, in_order = map(_paths, (IN_A_CONTAINER, TWO_CPUS, IN_ORDER))
+    others = tuple(f"--ignore={path}" for path in (*in_a_container, *two_cpus, *in_order))
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane(FIRST, ("tests/lab", *others)),
-        Lane("guest 2", installed, after=WITHOUT),
+        Lane("guest 2", two_cpus, after=WITHOUT),
         Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=FIRST),
         Lane("guest 4", (*in_order, ONE_CPU), after=FIRST),
     )
