@@ -342,8 +342,9 @@ async def _run(root: pathlib.Path, control: pathlib.Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await kubelet.start()
-    control.unlink(missing_ok=True)
-    async with await asyncio.start_unix_server(Control(kubelet).serve, control):
+    coming = control.with_name(control.name + ".coming")
+    async with await asyncio.start_unix_server(Control(kubelet).serve, coming):
+        coming.rename(control)  # who sees it can connect to it: between bind(2) and listen(2) nobody can
         await stop.wait()
     await kubelet.stop()
 

@@ -136,6 +136,7 @@ def test_f25_a_pf_that_was_down_takes_a_vf_that_was_not_reset_since(tmp_path: pa
     pf = igb.TREE.netdev(igb.PF0)
     assert pf is not None
     before = [igb.TREE.netdev(igb.vf(index).pci) for index in range(7)]
+    time.sleep(3)  # igb says no to a VF at most once in two seconds (igb_rcv_msg_from_vf()), and silence is no refusal
     for state in ("down", "up"):
         subprocess.run(["ip", "link", "set", pf.name, state], check=True)
     _until(lambda: (igb.TREE.pci(igb.PF0) / "net" / pf.name / "carrier").read_text() == "1\n")
