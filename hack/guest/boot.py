@@ -23,7 +23,8 @@ from hack.guest import errors, jobs, keyboard, machine, progress
 from hack.guest.downloads import parts
 
 # Seconds; 10 to 15 are usual under emulation on an idle machine. Sometimes an emulated clock stands still on a busy
-# one, and with it the kernel ("rcu_preempt kthread starved"): nothing was done in such a guest, so another is booted.
+# one, and with it the kernel ("rcu_preempt kthread starved"), and QEMU itself can end ("iotlb_to_section: Assertion
+# failed"): nothing was done in such a guest, so another is booted.
 BOOT_LIMITS = (90.0, 180.0)
 LAST_LINES = 15
 
@@ -205,9 +206,10 @@ class _Watch:
         said = dict(line.split(" ", 1) for line in self._words.decode(errors="replace").splitlines() if " " in line)
         if "fail" in said:
             raise errors.LabError(f"the guest could not be set up: {said['fail']}{self._last_lines()}")
-        if "exit" not in said or self._ready is None:
-            missed = "started" if self._ready is None else "ended"
-            raise errors.LabError(f"the guest stopped before the command had {missed}{self._last_lines()}")
+        if self._ready is None:
+            raise errors.NotBootedError(f"the guest stopped before the command had started{self._last_lines()}")
+        if "exit" not in said:
+            raise errors.LabError(f"the guest stopped before the command had ended{self._last_lines()}")
         return Outcome(int(said["exit"]), self._ready)
 
     def _last_lines(self) -> str:

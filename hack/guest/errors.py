@@ -14,7 +14,7 @@ class LabError(Exception):
 
 
 class NotBootedError(LabError):
-    """The guest has not come up in time."""
+    """The guest has not come up, or not in time."""
 
 
 class StoodStillError(LabError):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,15 +37,14 @@ def available(done: subprocess.CompletedProcess[str]) -> None:
         pytest.skip(done.stderr.splitlines()[-1])
 
 
-def guests_of(folder: str) -> list[bytes]:
-    """The command lines of the processes that use files in `folder`."""
-    lines = []
+def guests_of(folder: str) -> list[int]:
+    """The processes whose command lines name files in `folder`."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes())
-        except OSError:
-            continue
-    return [line for line in lines if folder.encode() in line]
+        with contextlib.suppress(OSError):
+            if folder.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_vfs_have_a_link_beside_memory_above_four_gigabytes(environment: dict[str, str]) -> None:
@@ -167,18 +166,31 @@ except errors.LabError as error:
     )
 
 
-def test_an_interrupted_guest_leaves_nothing_behind(environment: dict[str, str]) -> None:
+def test_an_emulator_that_ends_at_boot_is_started_again_and_an_interrupted_one_leaves_nothing_behind(
+    environment: dict[str, str],
+) -> None:
     started = subprocess.Popen([LAB, "run", "--", "true"], env=environment, stderr=subprocess.PIPE, text=True)
     with started:
-        deadline = time.monotonic() + 300  # the cache may have to be filled
-        while started.poll() is None and not guests_of(environment["TMPDIR"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        first = booting(started, environment["TMPDIR"])
+        for guest in first:
+            os.kill(guest, signal.SIGKILL)
+        booting(started, environment["TMPDIR"], other_than=first)
         started.terminate()
         _, said = started.communicate()
     available(subprocess.CompletedProcess([], started.returncode, stderr=said))
+    assert "lab: the guest stopped before the command had started; its last words:; once more\n" in said
     assert started.returncode == 128 + signal.SIGTERM
     assert guests_of(environment["TMPDIR"]) == []
+
+
+def booting(lab: subprocess.Popen[str], folder: str, other_than: Sequence[int] = ()) -> list[int]:
+    """Wait for the lab's guest, or for its end."""
+    deadline = time.monotonic() + 300  # the cache may have to be filled
+    while lab.poll() is None and time.monotonic() < deadline:
+        if found := [guest for guest in guests_of(folder) if guest not in other_than]:
+            return found
+        time.sleep(0.1)
+    return []
 
 
 def test_the_cache_is_filled_or_verified(environment: dict[str, str]) -> None:
