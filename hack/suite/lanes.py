@@ -22,7 +22,7 @@ ONE_CPU = "--guest-cpus=1"
 WITHOUT, FIRST = "without a guest", "guest 1"
 FAST = "not lab and not bench and not slow"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
-BESIDE_GUESTS, ALONE = 2, 4  # processes: much of a test is waiting
+BESIDE_GUESTS, ALONE = 3, 4  # processes: much of a test is waiting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
