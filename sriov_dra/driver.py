@@ -1,6 +1,7 @@
 """The driver: the node's inventory published as slices, claims prepared for the kubelet, health told to it."""
 
 import asyncio
+import functools
 import logging
 import pathlib
 
@@ -8,6 +9,7 @@ import msgspec
 
 from sriov.apiserver import connection, watching
 from sriov.daemon import background
+from sriov.hardware import discovery
 from sriov.kubelet import checkpoint
 from sriov.state import grants, ledger
 from sriov_dra import api, inventory, snapshot
@@ -71,6 +73,7 @@ class Driver:
                 options.kubelet / "device-plugins" / checkpoint.NAME, options.kubelet / "pod-resources/kubelet.sock"
             ),
             taken=self._present,
+            changed=functools.partial(discovery.difference, options.inventory.observed.tree),
             named=node_networks.NodeNetworks(options.networks).named,
             hook=self._hook.ready,
             patience=options.patience,

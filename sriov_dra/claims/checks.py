@@ -58,6 +58,15 @@ def refuse_taken(
             raise reading.ClaimError(f"{device} cannot be given: it {ailment.text}", "see `sriovctl doctor`")
 
 
+def refuse_changed(device: str, how: str | None) -> None:
+    """Refuse a device that is another one since the driver's last look at the node. Raises ClaimError."""
+    if how is not None:
+        raise reading.ClaimError(
+            f"{device} cannot be given: it {how}",
+            "the kubelet tries again; if it stays so, let the pod be scheduled again",
+        )
+
+
 def refuse_one_name(interfaces: Iterable[str]) -> None:
     """Refuse two VFs of one interface name. Raises ClaimError."""
     named = [each for each in interfaces if each]

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from sriov import devices, errors
+from sriov.hardware import node_devices
 from sriov.state import grants, ledger
 from sriov_dra import snapshot
 from sriov_dra.claims import checks, claim_files, claim_objects, edits, networks, proof, reading
@@ -57,8 +58,9 @@ class OldPods(Protocol):
 
 class Surroundings(msgspec.Struct, frozen=True):
     """What preparing stands on. `grants` are the driver's, the `ledger` is only read; `taken` returns the present
-    snapshot, `named` a network of the node by its name, `hook` the claim hook's place on the host; it may raise
-    SriovError. `patience` is in seconds."""
+    snapshot, `changed` in words in what a device is another one since then, such as a VF that is being removed, `named`
+    a network of the node by its name, `hook` the claim hook's place on the host; it may raise SriovError. `patience` is
+    in seconds."""
 
     files: claim_files.ClaimFiles
     grants: grants.Grants
@@ -66,6 +68,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     source: ClaimSource
     old_pods: OldPods
     taken: Callable[[], snapshot.NodeSnapshot]
+    changed: Callable[[node_devices.Candidate], str | None]
     named: Callable[[str], networks.Keys]
     hook: Callable[[], pathlib.Path]
     patience: float = PATIENCE
@@ -108,6 +111,9 @@ class Preparer:
         before = self._grant(claim.metadata.uid)
         found = self._found(given)
         self._refuse_taken(claim.metadata.uid, found)
+        if before is None:
+            for each in found:
+                checks.refuse_changed(each.device.id, self._here.changed(each.device.facts))
         grant = self._granted(claim, before, given, found)
         hook = proof.hook(grant, found, self._here.ledger.folder, self._here.hook)
         self._here.grants.write(grant)

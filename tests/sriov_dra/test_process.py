@@ -92,6 +92,8 @@ def test_what_is_not_free_or_not_right_is_refused_with_the_reason(tmp_path: path
         named = [claims.config(claims.parameters(interface="net1"))]
         await refused(node, "two VFs of the claim have the interface name 'net1'", *both, configs=named)
         await refused(node, "this node has no pool 'elsewhere'", of(NAMES[1], pool="elsewhere"))
+        (node.sys.tree.pci(processes.PF) / "virtfn0").unlink()
+        await refused(node, f"{VFS[1]} cannot be given: it is about to go: its PF is losing", of(NAMES[1]))
 
     on_node(tmp_path, body)
 

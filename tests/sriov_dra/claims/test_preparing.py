@@ -96,6 +96,7 @@ class Bench:
         self.book.create()
         self.claims, self.old_pods = Claims(), OldPods()
         self.now = health.NONE
+        self.changes: dict[str, str] = {}
         self.program = hooks.program()
         self.start()
 
@@ -114,6 +115,7 @@ class Bench:
                 source=self.claims,
                 old_pods=self.old_pods,
                 taken=self.taken,
+                changed=lambda one: self.changes.get(one.id),
                 named=node_networks.NodeNetworks(self.root / "net.d").named,
                 hook=installed.ClaimHook(self.program, self.root / "plugin").ready,
                 patience=self.patience,
@@ -256,6 +258,21 @@ def test_a_device_that_something_ails_is_refused(bench: Bench, now: health.Condi
     with pytest.raises(reading.ClaimError) as caught:
         bench.prepare()
     assert text in str(caught.value)
+
+
+def test_a_device_that_has_changed_since_the_last_look_is_refused_unless_the_claim_has_it(bench: Bench) -> None:
+    bench.changes["0000:01:00.0"] = "is gone"
+    bench.put()
+    with pytest.raises(
+        reading.ClaimError, match=r"^0000:01:00\.0 cannot be given: it is gone; the kubelet tries again"
+    ):
+        bench.prepare()
+    assert bench.files() == []
+    bench.changes.clear()
+    bench.prepare()
+    bench.changes["0000:01:00.0"] = "is about to go"
+    bench.prepare()
+    assert bench.files() == ALL
 
 
 def hook_of(bench: Bench) -> list[Any]:
