@@ -86,7 +86,7 @@ class TableReceiver(Generic[ChangeT]):
         self._changed = asyncio.Event()
         self._working, self._writing = threading.Lock(), threading.Lock()
         self._turn = 0  # of the newest connection
-        self._confirmed = False
+        self._confirmed = self._over = False
         self._present: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         # Who connects again and again holds no more than this thread: those that calls are handled in are shared.
@@ -143,6 +143,9 @@ class TableReceiver(Generic[ChangeT]):
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle a connection. The newest of the agent's is the one that counts: an older one is left over."""
+        if self._over:  # it came while the socket was being closed
+            writer.transport.abort()
+            return
         uid = unix_sockets.peer_uid(writer.get_extra_info("socket"))
         if uid not in (0, self._uid):
             text = "user %d may not send %s, only user %d may; its connection is closed"
@@ -153,9 +156,11 @@ class TableReceiver(Generic[ChangeT]):
             self._present.cancel()
         self._turn += 1
         self._writer = writer
-        self._present = asyncio.create_task(self._receive(reader, writer, self._turn))
+        self._present = asyncio.create_task(self._receive(reader, self._turn))
+        # Not in the task, which may be cancelled before its first step.
+        self._present.add_done_callback(lambda _: writer.transport.abort())
 
-    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turn: int) -> None:
+    async def _receive(self, reader: asyncio.StreamReader, turn: int) -> None:
         """Take frames until the agent ends, or sends what cannot be."""
         try:
             await self._frames(reader, turn)
@@ -169,7 +174,6 @@ class TableReceiver(Generic[ChangeT]):
             self._refuse(f"the connection broke ({error})")
         finally:
             self._seen = time.time()
-            writer.transport.abort()
 
     async def _frames(self, reader: asyncio.StreamReader, turn: int) -> None:
         # asyncio.wait_for() may swallow a cancellation that comes with the answer (cpython issue 86296).
@@ -228,6 +232,7 @@ class TableReceiver(Generic[ChangeT]):
             self._snapshot.write(change)
 
     async def _hang_up(self) -> None:
+        self._over = True
         if self._present is not None:
             self._present.cancel()
             await asyncio.wait([self._present])

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -344,6 +346,28 @@ def test_a_damaged_snapshot_is_said_and_passed_over(
     loops.run(body())
     [line] = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
     assert line.startswith(f"snapshot of Services {snapshot} cannot be used: it is damaged, or another release's; ")
+
+
+# asyncio itself leaves a socket to the garbage collector that it has accepted just before its server is closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("turns", range(8))
+def test_an_agent_that_comes_at_the_end_is_hung_up_on_without_a_word(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, turns: int
+) -> None:
+    """In whichever turn of the loop, from connect(2) to the first frame, the daemon ends."""
+
+    async def body() -> None:
+        with socket.socket(socket.AF_UNIX) as agent:
+            async with Place(tmp_path).open() as place:
+                agent.connect(str(place.socket))
+                agent.sendall(frames.encoded(WHOLE))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0.05)  # asyncio ends what it has accepted by then
+
+    loops.run(body())
+    gc.collect()
+    assert [each.getMessage() for each in caplog.records] == []
 
 
 def test_a_place_where_no_socket_can_be_is_named(tmp_path: pathlib.Path) -> None:
