@@ -61,7 +61,9 @@ def _told(log: pathlib.Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hack/test", description="Every test, in lanes beside each other.")
-    parser.add_argument("--fast", action="store_true", help="without guests, benchmarks, and tests that take long")
+    parser.add_argument(
+        "--fast", action="store_true", help="without what needs a guest or root, benchmarks, and what takes long"
+    )
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     return parser
 

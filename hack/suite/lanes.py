@@ -1,8 +1,8 @@
 """Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
 
-Most tests of a guest keep one core busy and wait now and then, so the tests that need none run beside them, and when
-those have ended, other guests. Four guests with a part of the tests each keep both cores busy to the end. But beside
-more than two emulated CPUs, tests that need none would miss their times.
+A test of a guest keeps one core busy and waits now and then, a test that needs none waits for half of its time. So the
+tests that need none run beside two guests, and each of these makes room for another: three lanes until the end. With
+more than three emulated CPUs beside them, tests that need none would miss their times.
 
 Two emulated CPUs on a busy machine wait for each other more than they do at once: with one CPU a guest does the
 same in three quarters of the CPU time. Two have the guest that is for tests of what is done at once, and the one whose
@@ -19,10 +19,10 @@ IN_A_CONTAINER = ("image", "runtimes", "scraping")
 TWO_CPUS = ("installing", "managers", "claims", "benchmarks")
 IN_ORDER = ("policies", "reboots", "services", "netdevsim", "test_provisioning.py", "test_sriovctl.py")
 ONE_CPU = "--guest-cpus=1"
-WITHOUT, FIRST = "without a guest", "guest 1"
-FAST = "not lab and not bench and not slow"
+WITHOUT, FIRST, SECOND = "without a guest", "guest 1", "guest 2"
+FAST = "not lab and not bench and not slow and not root"
 OWN_GUESTS = "tests/hack"  # its tests of the lab itself, each of which boots a guest
-BESIDE_GUESTS, ALONE = 3, 4  # processes: much of a test is waiting
+BESIDE_GUESTS, ALONE = 2, 4  # processes: much of a test is waiting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Lane:
 
 
 def planned(*, fast: bool) -> tuple[Lane, ...]:
-    """Return the lanes of a whole run, or of one that leaves out guests, benchmarks and slow tests."""
+    """Return the lanes of a whole run, or of one that has only what anybody can run in a moment."""
     if fast:
         return (_without_guest(FAST, ALONE),)
     in_a_container, two_cpus, in_order = map(_paths, (IN_A_CONTAINER, TWO_CPUS, IN_ORDER))
@@ -45,9 +45,9 @@ def planned(*, fast: bool) -> tuple[Lane, ...]:
     return (
         _without_guest("not lab", BESIDE_GUESTS),
         Lane(FIRST, ("tests/lab", *others)),
-        Lane("guest 2", two_cpus, after=WITHOUT),
-        Lane("guest 3", (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU), after=FIRST),
-        Lane("guest 4", (*in_order, ONE_CPU), after=FIRST),
+        Lane(SECOND, (*in_a_container, OWN_GUESTS, "-m", "lab", ONE_CPU)),
+        Lane("guest 3", two_cpus, after=FIRST),
+        Lane("guest 4", (*in_order, ONE_CPU), after=SECOND),
     )
 
 

@@ -46,7 +46,7 @@ def of(lane: lanes.Lane) -> tuple[str, ...]:
     return tuple(each for each in lane.arguments if not each.startswith(("--numprocesses", "--dist")))
 
 
-SLOW = ("-m", "lab or bench or slow")
+SLOW = ("-m", "lab or bench or slow or root")
 
 
 @pytest.fixture(scope="module")
