@@ -17,7 +17,9 @@ from tests import tiers
 
 SHM = pathlib.Path("/dev/shm")
 MUST_RUN = os.environ.get("CI") == "true"
-SLOW = ("tests/adversary/", "tests/crash/", "tests/deploy/", "tests/examples/", "tests/fuzz/", "tests/hack/")
+SLOW = tuple(
+    f"tests/{each}/" for each in ("adversary", "crash", "deploy", "examples", "fuzz", "hack", "sriovctl/cluster")
+)
 """Folders of tests that try everything, or run whole programs, or build something."""
 
 
