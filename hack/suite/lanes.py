@@ -1,8 +1,8 @@
 """Lanes: the pytest sessions that `hack/test` runs beside each other. Pure.
 
 A test of a guest keeps one core busy and waits now and then, a test that needs none waits for half of its time. So the
-tests that need none run beside two guests, and each of these makes room for another: three lanes until the end. With
-more than three emulated CPUs beside them, tests that need none would miss their times.
+tests that need none run beside two guests, and each of these makes room for another: three lanes until the end. Beside
+four emulated CPUs, tests that need none have missed their times.
 
 Two emulated CPUs on a busy machine wait for each other more than they do at once: with one CPU a guest does the
 same in three quarters of the CPU time. Two have the guest that is for tests of what is done at once, and the one whose
