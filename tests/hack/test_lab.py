@@ -174,10 +174,12 @@ def test_an_emulator_that_ends_at_boot_is_started_again_and_an_interrupted_one_l
         first = booting(started, environment["TMPDIR"])
         for guest in first:
             os.kill(guest, signal.SIGKILL)
-        booting(started, environment["TMPDIR"], other_than=first)
+        second = booting(started, environment["TMPDIR"], other_than=first)
         started.terminate()
         _, said = started.communicate()
     available(subprocess.CompletedProcess([], started.returncode, stderr=said))
+    assert first
+    assert second
     assert "lab: the guest stopped before the command had started; its last words:; once more\n" in said
     assert started.returncode == 128 + signal.SIGTERM
     assert guests_of(environment["TMPDIR"]) == []
@@ -186,11 +188,12 @@ def test_an_emulator_that_ends_at_boot_is_started_again_and_an_interrupted_one_l
 def booting(lab: subprocess.Popen[str], folder: str, other_than: Sequence[int] = ()) -> list[int]:
     """Wait for the lab's guest, or for its end."""
     deadline = time.monotonic() + 300  # the cache may have to be filled
-    while lab.poll() is None and time.monotonic() < deadline:
-        if found := [guest for guest in guests_of(folder) if guest not in other_than]:
-            return found
+    found: list[int] = []
+    while lab.poll() is None and not found:
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    return []
+        found = [guest for guest in guests_of(folder) if guest not in other_than]
+    return found
 
 
 def test_the_cache_is_filled_or_verified(environment: dict[str, str]) -> None:
