@@ -4,9 +4,8 @@ A test of a guest keeps one core busy and waits now and then, a test that needs 
 tests that need none run beside two guests, and each of these makes room for another: three lanes until the end. Beside
 four emulated CPUs, tests that need none have missed their times.
 
-Two emulated CPUs on a busy machine wait for each other more than they do at once: with one CPU a guest does the
-same in three quarters of the CPU time. Two have the guest that is for tests of what is done at once, and the one whose
-nodes have more VFs than a single CPU has interrupts for, with benchmarks whose ends have a CPU each.
+Two CPUs have the guest that is for tests of what is done at once, and the one whose nodes have more VFs than a single
+CPU has interrupts for, with benchmarks whose ends have a CPU each. The others have one.
 """
 
 import dataclasses

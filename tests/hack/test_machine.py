@@ -101,7 +101,7 @@ def test_hardware_virtualisation_is_taken_from_the_cpu_flags(cpuinfo: str, expec
 
 
 def test_acceleration_is_used_only_where_it_is_there() -> None:
-    assert ("-accel", "tcg") in pairwise(built())
+    assert ("-accel", "tcg,thread=single") in pairwise(built())
     assert ("-accel", "kvm") in pairwise(built(accelerated=True))
 
 

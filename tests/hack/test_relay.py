@@ -21,6 +21,12 @@ shift
 exec "$@"
 """
 
+# A guest that is none has no shim to be built for it.
+SHIMS = """
+class NATIVE:
+    provide = staticmethod(lambda session, folder: None)
+"""
+
 TESTS = """
 import os, pytest
 
@@ -60,6 +66,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("__init__.py", "conftest.py", "relay.py"):
         shutil.copy(PROJECT / "tests" / "lab" / name, lab)
     (tmp_path / "tests" / "__init__.py").touch()
+    (lab / "shims.py").write_text(SHIMS)
     (lab / "test_things.py").write_text(TESTS)
     (tmp_path / "hack").mkdir()
     (tmp_path / "temporary").mkdir()

@@ -10,7 +10,7 @@ from sriov.attachment.node import Node
 from sriov.linux import kernel
 from sriov.state import ledger
 from tests.kernel import namespaces
-from tests.lab import igb
+from tests.lab import igb, shims
 from tests.sriov_cni import harness
 
 _IPAM_PLUGINS = "/usr/lib/cni"
@@ -30,7 +30,7 @@ class Cni:
     ) -> harness.Answer:
         ipam = {"type": "host-local", "dataDir": str(self.folder / "leases"), "ranges": [[{"subnet": SUBNET}]]}
         network = harness.configuration(pci, cniVersion="1.0.0", **{"ipam": ipam, **wanted})
-        client = harness.Client(_socket(self.folder), _IPAM_PLUGINS, pod.path if pod else "")
+        client = harness.Client(_socket(self.folder), _IPAM_PLUGINS, pod.path if pod else "", shims.quick())
         return client.call(command, network, CONTAINERID=container)
 
     def add(

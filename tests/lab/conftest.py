@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import relay
+from tests.lab import relay, shims
 
 PROJECT = Path(__file__).parents[2]
 IN_GUEST = os.environ.get("SRIOV_LAB") == "guest"
@@ -34,6 +34,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if not IN_GUEST:
         # A stand-in waits for the guest, whose pytest has a limit for each test; relay has one for the guest's silence.
         item.add_marker(pytest.mark.timeout(relay.PATIENCE * 1.2))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    shims.NATIVE.provide(session, Path(__file__).parent)
 
 
 if IN_GUEST:

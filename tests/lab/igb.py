@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sriov import devices, errors, settings
 from sriov.attachment import attach, detach, node, plans
-from sriov.hardware import inventory, sysfs
+from sriov.hardware import inventory, pci, sysfs
 from sriov.linux import kernel, netlink, netns
 from sriov.state import ledger
 from tests.kernel import namespaces
@@ -25,8 +25,10 @@ def opened() -> Iterator[kernel.Kernel]:
 
 
 def vf(index: int, pf: devices.PciAddress = PF0) -> devices.VF:
-    found = [each for each in inventory.scan(TREE).vfs.values() if (each.pf, each.index) == (pf, index)]
-    return found[0]
+    """Read this VF alone: an emulated CPU takes a while for all of them."""
+    address = pci.vf(TREE.pci(pf), index)
+    assert address is not None, f"{pf} has no VF {index}"
+    return inventory.lookup(TREE, devices.pci_address(address))
 
 
 def pf_index(pf: devices.PciAddress = PF0) -> int:

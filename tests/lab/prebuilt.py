@@ -28,6 +28,10 @@ class Prebuilt:
             artefacts.BUILD.mkdir(parents=True, exist_ok=True)
             self._note.write_text(str(error))
 
+    def is_built(self) -> bool:
+        """In the guest."""
+        return not self._note.exists()
+
     def needed(self) -> None:
         """In the guest: skip the test, or fail it in CI, if there is nothing."""
         with contextlib.suppress(FileNotFoundError):

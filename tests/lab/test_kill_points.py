@@ -19,7 +19,7 @@ from sriov.hardware import sysfs
 from sriov.state import ledger
 from sriov_cni import app as daemon
 from tests.kernel import namespaces
-from tests.lab import igb, mortal_kernel
+from tests.lab import igb, mortal_kernel, shims
 from tests.sriov_cni import harness
 
 VF = 4
@@ -70,7 +70,7 @@ class Node:
             os._exit(1)
 
     def call(self, command: str, container: str, pod: namespaces.Namespace | None) -> harness.Answer:
-        client = harness.Client(self.run_dir / "cni.sock", IPAM_PLUGINS, pod.path if pod else "")
+        client = harness.Client(self.run_dir / "cni.sock", IPAM_PLUGINS, pod.path if pod else "", shims.quick())
         return client.call(command, self.network, CONTAINERID=container)
 
     def assert_given(self, pod: namespaces.Namespace) -> None:

@@ -17,7 +17,7 @@ from sriov.cluster import frames
 from sriov.cluster.services import Endpoint, Frontend, Protocol, Service, TableChange
 from sriov.linux import netns
 from tests.kernel import namespaces
-from tests.lab import igb
+from tests.lab import igb, shims
 from tests.sriov_cni import harness
 
 PROJECT = pathlib.Path(__file__).parents[3]
@@ -70,7 +70,7 @@ class Cluster:
         }
         mac = f"02:00:00:00:57:0{number}"
         network = harness.configuration(igb.vf(number).pci, cniVersion="1.0.0", mac=mac, ipam=ipam, **keys)
-        client = harness.Client(self.run_dir / "cni.sock", "/usr/lib/cni", pod.path)
+        client = harness.Client(self.run_dir / "cni.sock", "/usr/lib/cni", pod.path, shims.quick())
         answer = client.call("ADD", network, CONTAINERID=name)
         assert answer.code == 0, answer
         stack.callback(lambda: _ends(client.call("DEL", network, CONTAINERID=name)))
