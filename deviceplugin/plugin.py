@@ -19,6 +19,7 @@ from sriov import errors
 from sriov.daemon import background
 from sriov.hardware import discovery, node_devices, uevents
 from sriov.pools import assignment, config, observer, resources
+from sriov.state import grants
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Plugin:
         self._observer = observer.Observer(options.node, options.patience, self._wake.set)
         self._giver = device_files.Handout(
             options.places,
-            functools.partial(observer.claims, options.node.run_dir),
+            functools.partial(grants.claims, options.node.run_dir),
             functools.partial(discovery.difference, options.node.tree),
         )
         self._served: dict[str, _Served] = {}

@@ -1,4 +1,4 @@
-"""Conditions that make devices unhealthy, and how long they must last before the kubelet is told. Pure.
+"""Conditions that make devices unhealthy, and how long they must last before the kubelet is told.
 
 A link that flaps must not flood the kubelet, which writes its checkpoint to disk at every list. And the ledger has a
 VF's record from shortly before it leaves the host until just after it is back. So both conditions count only once they
@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from sriov import devices
+from sriov import devices, errors
 from sriov.hardware import node_devices
 from sriov.pools import resources
+from sriov.state import ledger
 
 
 class AilmentKind(enum.Enum):
@@ -134,3 +135,29 @@ def settle(before: Settling, seen: Mapping[str, str], now: float, delay: float) 
     told = {key: seen.get(key, text) for key, text in before.told.items() if key not in over}
     told |= {key: text for key, text in seen.items() if key in over}
     return Settling(told, {key: since for key, since in doubted.items() if key not in over})
+
+
+def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, str]:
+    """Return VFs that no pod may be given: those in the host that have a record, those that could not be taken back
+    when that was tried, wherever they are, and those whose record cannot be read. Raises nothing.
+    """
+    vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
+    found = ((one.id, _leftover(book, one)) for one in vfs)
+    return {name: why for name, why in found if why is not None}
+
+
+def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:
+    try:
+        record = book.read(one.pci)
+    except errors.LedgerError as error:
+        return f"has a record of a pod that cannot be read: {error}"
+    if record is None:
+        return None
+    if record.problem:
+        return f"could not be taken back from its pod: {record.problem}"
+    return "was left behind by a pod and is not clean yet" if one.netdevs else None
+
+
+def by_no_claim(held: Collection[str], claimed: Collection[str]) -> dict[str, str]:
+    """Return the devices that a pod has, but not by a claim."""
+    return {pci: "is in a pod that has it by no claim" for pci in held if pci not in claimed}

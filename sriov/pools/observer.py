@@ -80,8 +80,8 @@ class Observer:
             catalog = await asyncio.to_thread(discovery.scan, node.tree, node.proc, node.dev, self._memory)
         if with_profiles and known is None:
             catalog = await self._with_profiles(catalog)
-        left = await asyncio.to_thread(leftovers, catalog, ledger.Ledger(node.run_dir))
-        claimed = await asyncio.to_thread(claims, node.run_dir)
+        left = await asyncio.to_thread(health.leftovers, catalog, ledger.Ledger(node.run_dir))
+        claimed = await asyncio.to_thread(grants.claims, node.run_dir)
         held, kubelet = await asyncio.to_thread(self._holders)
         seen = health.down(catalog)
         # A PF that is down from the start has been down for long enough.
@@ -92,7 +92,7 @@ class Observer:
         self._foreign = health.settle(self._foreign, others, now, self._patience.cleanup)
         self._given = health.given(self._given, held, where or {}, kubelet or {})
         # A claim's pod is in the ledger only while the claim is prepared, but the two are not read in one moment.
-        otherwise = by_no_claim(held, claimed)
+        otherwise = health.by_no_claim(held, claimed)
         had = self._unclaimed or health.Settling(told=otherwise)
         self._unclaimed = health.settle(had, otherwise, now, self._patience.link)
         self._managed |= {one.pci for one in catalog.candidates.values() if one.numvfs}
@@ -174,47 +174,6 @@ def matters(event: uevents.Event, vfs: Collection[str]) -> bool:
     Every pod causes netdev events, of its veth and of its VF on the way in and out: those change nothing.
     """
     return event.subsystem != "net" or (event.pci is not None and event.pci not in vfs)
-
-
-def leftovers(catalog: node_devices.Catalog, book: ledger.Ledger) -> dict[str, str]:
-    """Return VFs that no pod may be given: those in the host that have a record, those that could not be taken back
-    when that was tried, wherever they are, and those whose record cannot be read. Raises nothing.
-    """
-    vfs = (one for one in catalog.candidates.values() if one.role is node_devices.Role.VF)
-    found = ((one.id, _leftover(book, one)) for one in vfs)
-    return {name: why for name, why in found if why is not None}
-
-
-def claims(run_dir: pathlib.Path) -> dict[str, str]:
-    """Return the devices of prepared claims; none if grants cannot be read, which preparing and ADD refuse."""
-    try:
-        known = grants.Grants(run_dir).by_device()
-    except errors.LedgerError as error:
-        log.warning("%s", error)
-        return {}
-    return told_of(known)
-
-
-def told_of(granted: Mapping[str, grants.ClaimGrant]) -> dict[str, str]:
-    """Return in words what each device of a claim is for."""
-    return {device: f"is prepared for {grant}" for device, grant in granted.items()}
-
-
-def by_no_claim(held: Collection[str], claimed: Collection[str]) -> dict[str, str]:
-    """Return the devices that a pod has, but not by a claim."""
-    return {pci: "is in a pod that has it by no claim" for pci in held if pci not in claimed}
-
-
-def _leftover(book: ledger.Ledger, one: node_devices.Candidate) -> str | None:
-    try:
-        record = book.read(one.pci)
-    except errors.LedgerError as error:
-        return f"has a record of a pod that cannot be read: {error}"
-    if record is None:
-        return None
-    if record.problem:
-        return f"could not be taken back from its pod: {record.problem}"
-    return "was left behind by a pod and is not clean yet" if one.netdevs else None
 
 
 def monitor() -> uevents.Monitor | None:

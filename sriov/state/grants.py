@@ -5,14 +5,18 @@ are home. The CNI daemon reads it at an ADD, so that a VF goes to no other pod. 
 reboot no VF is in a pod, and the kubelet has each claim prepared again.
 """
 
+import logging
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from sriov import errors
 from sriov.state import run_files
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Format of the grants that are written; a field with a default needs no new number."""
@@ -155,3 +159,18 @@ def _damaged(path: pathlib.Path, why: str) -> errors.LedgerError:
     return errors.LedgerError(
         f"the grant {path} cannot be read: {why}", "remove that file once no pod uses the claim's VFs"
     )
+
+
+def claims(run_dir: pathlib.Path) -> dict[str, str]:
+    """Return the devices of prepared claims; none if grants cannot be read, which preparing and ADD refuse."""
+    try:
+        known = Grants(run_dir).by_device()
+    except errors.LedgerError as error:
+        log.warning("%s", error)
+        return {}
+    return told_of(known)
+
+
+def told_of(granted: Mapping[str, ClaimGrant]) -> dict[str, str]:
+    """Return in words what each device of a claim is for."""
+    return {device: f"is prepared for {grant}" for device, grant in granted.items()}

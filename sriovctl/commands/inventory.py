@@ -1,6 +1,5 @@
 """`sriovctl inventory`: every PF and VF with its owner; with --watch, again after each change."""
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -9,7 +8,7 @@ import click
 import msgspec
 
 from sriovctl import completions, names, options, output, paths
-from sriovctl.node import snapshot, watch
+from sriovctl.node import snapshot
 from sriovctl.views import devices, documents
 
 
@@ -42,7 +41,7 @@ def _command(where: paths.Places, form: output.OutputFormat, pf: str | None, poo
     # Told apart now: that it goes away later is what --watch is to show.
     chosen = _Chosen(names.pf(seen, pf) if pf else None, names.pool(seen, pool) if pool else None)
     if watch:
-        asyncio.run(_follow(where, form, chosen))
+        _follow(where, form, chosen)
     document = _document(seen, chosen)
     _show(form, document)
     if form.for_people and not document.items:
@@ -63,15 +62,23 @@ def _show(form: output.OutputFormat, document: documents.InventoryDocument) -> N
     output.show(form, devices.table(document.items), documents.plain(document))
 
 
-async def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
-    last = None
-    folders = (where.run_dir / "vfs", where.config.parent, where.run_dir)
-    async with contextlib.aclosing(watch.changes(folders)) as woken:
-        async for _ in woken:
-            document = _document(await asyncio.to_thread(snapshot.take, where), chosen)
-            if document != last:
-                _redraw(form, document)
-            last = document
+def _follow(where: paths.Places, form: output.OutputFormat, chosen: _Chosen) -> None:
+    """Show it after each change, without end."""
+    import asyncio  # noqa: PLC0415 (no other command waits for anything, and it is a fifth of their start)
+
+    from sriovctl.node import watch  # noqa: PLC0415 (for the same reason)
+
+    async def shown() -> None:
+        last = None
+        folders = (where.run_dir / "vfs", where.config.parent, where.run_dir)
+        async with contextlib.aclosing(watch.changes(folders)) as woken:
+            async for _ in woken:
+                document = _document(await asyncio.to_thread(snapshot.take, where), chosen)
+                if document != last:
+                    _redraw(form, document)
+                last = document
+
+    asyncio.run(shown())
 
 
 def _redraw(form: output.OutputFormat, document: documents.InventoryDocument) -> None:

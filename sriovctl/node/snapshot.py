@@ -13,7 +13,7 @@ import msgspec
 
 from sriov import devices, errors
 from sriov.hardware import ddp, discovery, node_devices, sysfs
-from sriov.pools import assignment, config, health, observer, resources
+from sriov.pools import assignment, config, health, resources
 from sriov.state import call_log, grants, ledger, predecessor
 from sriovctl import paths, sight
 from sriovctl.node import kubelet
@@ -95,13 +95,13 @@ def take(where: paths.Places) -> Survey:
         catalog, _ = ddp.fill_in(catalog, ddp.of_this_machine)
     managed = frozenset(one.pci for one in catalog.candidates.values() if one.numvfs)
     granted, grants_trouble = _granted(where)
-    claimed = observer.told_of(granted)
+    claimed = grants.told_of(granted)
     now = health.Conditions(
         health.down(catalog),
-        observer.leftovers(catalog, book),
+        health.leftovers(catalog, book),
         managed,
         claimed=claimed,
-        unclaimed=observer.by_no_claim(_in_pods(book), claimed),
+        unclaimed=health.by_no_claim(_in_pods(book), claimed),
     )
     told = kubelet.Told(trouble=hidden["pods"]) if "pods" in hidden else kubelet.ask(where.pod_resources)
     held, ledger_trouble = _held(book, hidden)

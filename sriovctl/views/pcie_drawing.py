@@ -1,7 +1,7 @@
 """PCIe tree as an SVG: one line for each branch, indented, coloured by kind. No script, no external font. Pure."""
 
+import html
 from collections.abc import Iterator
-from xml.sax import saxutils
 
 from sriovctl.views import pcie_tree
 
@@ -53,4 +53,4 @@ def _shapes(placed: list[_Placed], row: int) -> Iterator[str]:
             f'<path d="M{left - _STEP + 6} {middle - up * _LINE + 6} V{middle} H{left}" fill="none" stroke="#c4cbd1"/>'
         )
     yield f'<circle cx="{left + 6}" cy="{middle}" r="5" fill="{_COLOURS[branch.kind]}"/>'
-    yield f'<text x="{left + 18}" y="{middle + 4}" fill="#24292f">{saxutils.escape(branch.label)}</text>'
+    yield f'<text x="{left + 18}" y="{middle + 4}" fill="#24292f">{html.escape(branch.label, quote=False)}</text>'

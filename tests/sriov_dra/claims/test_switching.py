@@ -14,8 +14,9 @@ import msgspec
 
 from deviceplugin import device_files
 from sriov import errors
-from sriov.pools import assignment, health, observer, resources
+from sriov.pools import assignment, health, resources
 from sriov.pools.resources import Publication
+from sriov.state import grants
 from sriov_cni.context import claims as pod_claims
 from sriov_dra import snapshot
 from tests.fakes import bench as benches
@@ -42,7 +43,7 @@ class Node(test_preparing.Bench):
         self.configured = Publication.DEVICE_PLUGIN
         self.given = self.prepared = False
         self.attached: set[str] = set()
-        self.giver = device_files.Handout(facts.NOWHERE, lambda: observer.claims(root / "run"))
+        self.giver = device_files.Handout(facts.NOWHERE, lambda: grants.claims(root / "run"))
         self.plugin_looks()
         self.driver_looks()
 
@@ -118,8 +119,8 @@ class Node(test_preparing.Bench):
         return assignment.assign(facts.node(*self.found), resources.Configuration((wanted,)), self._now())
 
     def _now(self) -> health.Conditions:
-        claimed = observer.claims(self.root / "run")
-        return health.Conditions(claimed=claimed, unclaimed=observer.by_no_claim(self.book.held(), claimed))
+        claimed = grants.claims(self.root / "run")
+        return health.Conditions(claimed=claimed, unclaimed=health.by_no_claim(self.book.held(), claimed))
 
 
 STEPS_OF: list[Callable[[Node], None]] = [
