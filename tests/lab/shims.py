@@ -15,4 +15,5 @@ NATIVE = prebuilt.Prebuilt("no-native-shim", functools.partial(artefacts.output,
 
 def quick() -> tuple[str, ...]:
     """Return its command line."""
-    return (str(harness.PROJECT / f"build/shim-{os.uname().machine}"),) if NATIVE.is_built() else harness.PYTHON
+    built = harness.PROJECT / f"build/shim-{os.uname().machine}"
+    return (str(built),) if NATIVE.is_built() and built.exists() else harness.PYTHON
